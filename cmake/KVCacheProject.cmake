@@ -1,0 +1,26 @@
+# How this project's targets are compiled and linked.
+
+# Highway's dispatch compiles the kernels for each instruction set itself: no -march here.
+function(kvcache_compile_options target)
+  set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF POSITION_INDEPENDENT_CODE ON)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion
+                                           -Wnon-virtual-dtor -Woverloaded-virtual)
+  if(KVCACHE_WARNINGS_AS_ERRORS)
+    target_compile_options(${target} PRIVATE -Werror)
+  endif()
+  if(KVCACHE_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=${KVCACHE_SANITIZE}
+                                             -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    target_link_options(${target} PUBLIC -fsanitize=${KVCACHE_SANITIZE})
+  endif()
+endfunction()
+
+# A program of this repository: compiled like the library, may include its inner headers, and finds
+# its shared libraries without LD_LIBRARY_PATH, in the build directory and once installed.
+function(kvcache_program target)
+  kvcache_compile_options(${target})
+  target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/src")
+  target_link_libraries(${target} PRIVATE kvcache CLI11::CLI11 fmt::fmt
+                                          nlohmann_json::nlohmann_json)
+  set_target_properties(${target} PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
+endfunction()
