@@ -1,0 +1,240 @@
+#include "ops/cached_attention.hpp"
+
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <vector>
+
+#include "ops/cpu/cached_attention_cpu.hpp"
+
+namespace kvcache::ops {
+namespace {
+
+enum Input : std::size_t {
+  kQkv,
+  kPastKey,
+  kPastValue,
+  kBlockTable,
+  kPastLengths,
+  kRowOffsets,
+  kTreeParents
+};
+enum Output : std::size_t { kAttention, kPresentKey, kPresentValue };
+
+/// The session's own thread pool, as lent to a kernel.
+class OrtParallelFor final : public ParallelFor {
+ public:
+  explicit OrtParallelFor(Ort::KernelContext& context) : context_(context) {}
+
+ private:
+  void run(std::int64_t count, const void* task,
+           void (*call)(const void*, std::int64_t)) const override {
+    if (count == 1) {
+      call(task, 0);
+      return;
+    }
+    struct Erased {
+      const void* task;
+      void (*call)(const void*, std::int64_t);
+    } erased{task, call};
+    // As many batches as tasks: the pool hands them out as threads become free.
+    context_.ParallelFor(
+        [](void* data, std::size_t i) {
+          const auto* from = static_cast<const Erased*>(data);
+          from->call(from->task, static_cast<std::int64_t>(i));
+        },
+        static_cast<std::size_t>(count), static_cast<std::size_t>(count), &erased);
+  }
+
+  Ort::KernelContext& context_;
+};
+
+/// Sizes that follow from the shapes of `qkv` and `past_key`, after checking that they agree.
+struct Sizes {
+  std::int64_t batch;
+  std::int64_t seq_len;
+  std::int64_t head_dim;
+};
+
+Sizes check_shapes(const std::string& node, std::int64_t num_heads, const Shape& qkv,
+                   const Shape& past_key, const Shape& past_value) {
+  check(qkv.size() == 3, node, "qkv must be [batch, seq_len, 3 * num_heads * head_dim]");
+  check(past_key.size() == 4, node,
+        "past_key must be [batch, num_heads, past_len, head_dim] or a pool [blocks, num_heads, "
+        "block_len, head_dim]");
+  check(past_key == past_value, node, "past_key and past_value must have the same shape");
+  check(past_key[1] == num_heads, node, "past_key must have num_heads heads");
+  check(qkv[2] == 3 * num_heads * past_key[3], node,
+        "qkv's last axis must be 3 * num_heads * head_dim");
+  return {qkv[0], qkv[1], past_key[3]};
+}
+
+/// Checks what a wrong value of would turn into a read or write outside the pool.
+template <typename T>
+void check_tables(const std::string& node, const CachedAttentionArgs<T>& args,
+                  std::int64_t tokens, std::int64_t blocks) {
+  std::int64_t seen = 0;
+  for (std::int64_t row = 0; row < args.rows; ++row) {
+    const std::int64_t begin = args.row_begin(row);
+    const std::int64_t size = args.row_size(row);
+    check(begin == seen && size >= 0, node,
+          "row_offsets must start at 0, never fall and end at the number of tokens");
+    seen += size;
+    const std::int64_t total = args.past_lengths[row] + size;
+    check(args.past_lengths[row] >= 0 && total <= args.blocks_per_row * args.block_len, node,
+          "a row's past_length plus its new tokens must fit its blocks of block_table");
+    const std::int32_t* table = args.block_table + row * args.blocks_per_row;
+    for (std::int64_t b = 0; b * args.block_len < total; ++b) {
+      check(table[b] >= 0 && table[b] < blocks, node,
+            "block_table must name blocks of the pool for all positions in use");
+    }
+    if (args.tree_parents != nullptr) {
+      for (std::int64_t token = 0; token < size; ++token) {
+        const std::int32_t parent = args.tree_parents[begin + token];
+        check(parent >= -1 && parent < token, node,
+              "tree_parents must be -1 or an earlier token of the same row");
+      }
+    }
+  }
+  check(seen == tokens, node,
+        "row_offsets must start at 0, never fall and end at the number of tokens");
+}
+
+}  // namespace
+
+template <typename T>
+CachedAttentionKernel<T>::CachedAttentionKernel(const OrtKernelInfo* info, NodeCounters& counters)
+    : counters_(counters) {
+  const Ort::ConstKernelInfo kernel_info(info);
+  name_ = "CachedAttention " + kernel_info.GetNodeName();
+  num_heads_ = kernel_info.GetAttribute<std::int64_t>("num_heads");
+  scale_ = kernel_info.GetAttribute<float>("scale");
+}
+
+template <typename T>
+OrtStatusPtr CachedAttentionKernel<T>::ComputeV2(OrtKernelContext* raw_context) {
+  return status_of([&] {
+    Ort::KernelContext context(raw_context);
+    if (optional_data<std::int32_t>(context.GetInput(kBlockTable)) != nullptr) {
+      compute_in_place(context);
+    } else {
+      compute_growing(context);
+    }
+  });
+}
+
+template <typename T>
+void CachedAttentionKernel<T>::compute_in_place(Ort::KernelContext& context) {
+  const auto qkv = context.GetInput(kQkv);
+  const auto past_key = context.GetInput(kPastKey);
+  const auto past_value = context.GetInput(kPastValue);
+  const auto block_table = context.GetInput(kBlockTable);
+  const auto past_lengths = context.GetInput(kPastLengths);
+  const auto row_offsets = context.GetInput(kRowOffsets);
+  const auto tree_parents = context.GetInput(kTreeParents);
+  const Shape pool_shape = shape_of(past_key);
+  const Shape table_shape = shape_of(block_table);
+  const Sizes sizes =
+      check_shapes(name_, num_heads_, shape_of(qkv), pool_shape, shape_of(past_value));
+  const std::int64_t tokens = sizes.batch * sizes.seq_len;
+  check(table_shape.size() == 2, name_, "block_table must be [rows, blocks_per_row]");
+
+  CachedAttentionArgs<T> args;
+  args.qkv = qkv.template GetTensorData<T>();
+  args.block_table = block_table.template GetTensorData<std::int32_t>();
+  args.past_lengths = optional_data<std::int32_t>(past_lengths);
+  args.row_offsets = optional_data<std::int32_t>(row_offsets);
+  args.tree_parents = optional_data<std::int32_t>(tree_parents);
+  args.rows = table_shape[0];
+  args.tokens_per_row = sizes.seq_len;
+  args.blocks_per_row = table_shape[1];
+  args.num_heads = num_heads_;
+  args.head_dim = sizes.head_dim;
+  args.block_len = pool_shape[2];
+  args.scale = scale_;
+  check(shape_of(past_lengths) == Shape{args.rows}, name_,
+        "past_lengths must be [rows], as many as block_table has");
+  check(args.row_offsets != nullptr ? shape_of(row_offsets) == Shape{args.rows + 1}
+                                    : args.rows == sizes.batch,
+        name_, "row_offsets must be [rows + 1], or empty when the rows are the batch");
+  check(args.tree_parents == nullptr || shape_of(tree_parents) == Shape{tokens}, name_,
+        "tree_parents must have one entry per token, or be empty");
+  check_tables(name_, args, tokens, pool_shape[0]);
+
+  auto present_key = context.GetOutput(kPresentKey, pool_shape);
+  auto present_value = context.GetOutput(kPresentValue, pool_shape);
+  args.key_pool = present_key.template GetTensorMutableData<T>();
+  args.value_pool = present_value.template GetTensorMutableData<T>();
+  check(args.key_pool == past_key.template GetTensorData<T>() &&
+            args.value_pool == past_value.template GetTensorData<T>(),
+        name_,
+        "with block_table, present_key and present_value must be bound to the buffers of past_key "
+        "and past_value");
+  args.attention =
+      context.GetOutput(kAttention, Shape{sizes.batch, sizes.seq_len, num_heads_ * sizes.head_dim})
+          .template GetTensorMutableData<T>();
+  cached_attention_cpu(args, OrtParallelFor(context));
+  counters_.in_place_runs.fetch_add(1, std::memory_order_relaxed);
+}
+
+template <typename T>
+void CachedAttentionKernel<T>::compute_growing(Ort::KernelContext& context) {
+  const auto qkv = context.GetInput(kQkv);
+  const auto past_key = context.GetInput(kPastKey);
+  const auto past_value = context.GetInput(kPastValue);
+  const Shape past_shape = shape_of(past_key);
+  const Sizes sizes =
+      check_shapes(name_, num_heads_, shape_of(qkv), past_shape, shape_of(past_value));
+  const std::int64_t past_len = past_shape[2];
+  const std::int64_t total_len = past_len + sizes.seq_len;
+  check(past_shape[0] == sizes.batch, name_, "past_key and qkv must have the same batch");
+  check(sizes.batch <= std::numeric_limits<std::int32_t>::max(), name_, "batch is too large");
+
+  const Shape present_shape{sizes.batch, num_heads_, total_len, sizes.head_dim};
+  auto present_key = context.GetOutput(kPresentKey, present_shape);
+  auto present_value = context.GetOutput(kPresentValue, present_shape);
+  auto attention =
+      context.GetOutput(kAttention, Shape{sizes.batch, sizes.seq_len, num_heads_ * sizes.head_dim});
+
+  CachedAttentionArgs<T> args;
+  args.qkv = qkv.template GetTensorData<T>();
+  args.key_pool = present_key.template GetTensorMutableData<T>();
+  args.value_pool = present_value.template GetTensorMutableData<T>();
+  args.attention = attention.template GetTensorMutableData<T>();
+
+  const std::int64_t past_floats = past_len * sizes.head_dim;
+  const std::int64_t total_floats = total_len * sizes.head_dim;
+  const auto past_bytes = static_cast<std::size_t>(past_floats) * sizeof(T);
+  for (std::int64_t i = 0; past_bytes > 0 && i < sizes.batch * num_heads_; ++i) {
+    std::memcpy(args.key_pool + i * total_floats,
+                past_key.template GetTensorData<T>() + i * past_floats, past_bytes);
+    std::memcpy(args.value_pool + i * total_floats,
+                past_value.template GetTensorData<T>() + i * past_floats, past_bytes);
+  }
+  counters_.growing_runs.fetch_add(1, std::memory_order_relaxed);
+  counters_.past_bytes_copied.fetch_add(
+      2 * past_bytes * static_cast<std::size_t>(sizes.batch * num_heads_),
+      std::memory_order_relaxed);
+
+  // A batch entry of present is a pool block that holds the whole row: from here on, in place.
+  std::vector<std::int32_t> block_table(static_cast<std::size_t>(sizes.batch));
+  std::iota(block_table.begin(), block_table.end(), 0);
+  const std::vector<std::int32_t> past_lengths(block_table.size(),
+                                               static_cast<std::int32_t>(past_len));
+  args.block_table = block_table.data();
+  args.past_lengths = past_lengths.data();
+  args.rows = sizes.batch;
+  args.tokens_per_row = sizes.seq_len;
+  args.blocks_per_row = 1;
+  args.num_heads = num_heads_;
+  args.head_dim = sizes.head_dim;
+  args.block_len = total_len;
+  args.scale = scale_;
+  cached_attention_cpu(args, OrtParallelFor(context));
+}
+
+template class CachedAttentionKernel<float>;
+template class CachedAttentionKernel<Ort::Float16_t>;
+template class CachedAttentionKernel<Ort::BFloat16_t>;
+
+}  // namespace kvcache::ops

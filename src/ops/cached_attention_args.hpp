@@ -1,0 +1,55 @@
+// What one run of the attention node works on, for every device.
+#pragma once
+
+#include <cstdint>
+
+namespace kvcache::ops {
+
+/// The tensors and shapes of one run of `CachedAttention` over the cache pool of one layer. All
+/// pointers lie in the memory of the device that runs the kernel. See docs/MODEL_FILE.md for the
+/// meaning of each tensor.
+template <typename T>
+struct CachedAttentionArgs {
+  const T* qkv = nullptr;                       // [tokens, 3, num_heads, head_dim]
+  T* key_pool = nullptr;                        // [blocks, num_heads, block_len, head_dim]
+  T* value_pool = nullptr;                      // [blocks, num_heads, block_len, head_dim]
+  const std::int32_t* block_table = nullptr;    // [rows, blocks_per_row]
+  const std::int32_t* past_lengths = nullptr;   // [rows]
+  const std::int32_t* row_offsets = nullptr;    // [rows + 1], or null: tokens_per_row each
+  const std::int32_t* tree_parents = nullptr;   // [tokens], or null: every row is a chain
+  T* attention = nullptr;                       // [tokens, num_heads, head_dim]
+
+  std::int64_t rows = 0;
+  std::int64_t tokens_per_row = 0;  // used when row_offsets is null
+  std::int64_t blocks_per_row = 0;
+  std::int64_t num_heads = 0;
+  std::int64_t head_dim = 0;
+  std::int64_t block_len = 0;
+  float scale = 1.0F;
+
+  [[nodiscard]] std::int64_t row_begin(std::int64_t row) const {
+    return row_offsets != nullptr ? row_offsets[row] : row * tokens_per_row;
+  }
+  [[nodiscard]] std::int64_t row_size(std::int64_t row) const {
+    return row_begin(row + 1) - row_begin(row);
+  }
+};
+
+/// Runs `task(i)` for every i in [0, count), in any order, on the threads of whoever called.
+class ParallelFor {
+ public:
+  virtual ~ParallelFor() = default;
+
+  template <typename Task>
+  void operator()(std::int64_t count, const Task& task) const {
+    run(count, &task, [](const void* erased, std::int64_t i) {
+      (*static_cast<const Task*>(erased))(i);
+    });
+  }
+
+ private:
+  virtual void run(std::int64_t count, const void* task,
+                   void (*call)(const void* task, std::int64_t i)) const = 0;
+};
+
+}  // namespace kvcache::ops

@@ -1,0 +1,242 @@
+// Cuts one run of the attention node into tasks and hands each to the kernel that suits it.
+#include "ops/cpu/cached_attention_cpu.hpp"
+
+#include <onnxruntime_cxx_api.h>
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <vector>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/cpu/cached_attention_cpu.cpp"
+#include "hwy/foreach_target.h"
+// foreach_target.h must come before highway.h and everything that includes it.
+#include "hwy/aligned_allocator.h"
+#include "hwy/highway.h"
+#include "ops/cpu/kv_view-inl.hpp"
+#include "ops/cpu/query_tile-inl.hpp"
+#include "ops/cpu/single_query-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace kvcache::ops::HWY_NAMESPACE {
+
+// Below this many queries the lanes of a tile would stand empty, and one query at a time is faster.
+constexpr std::int64_t kFewQueries = 6;
+
+/// Scratch memory of the calling thread, kept from run to run so that decoding allocates nothing;
+/// aligned for whole vectors.
+inline float* thread_scratch(std::int64_t floats) {
+  thread_local hwy::AlignedFreeUniquePtr<float[]> memory;
+  thread_local std::int64_t capacity = 0;
+  if (capacity < floats) {
+    memory = hwy::AllocateAligned<float>(static_cast<std::size_t>(floats));
+    if (!memory) {
+      capacity = 0;
+      throw std::bad_alloc();
+    }
+    capacity = floats;
+  }
+  return memory.get();
+}
+
+/// One head of one row: everything a task needs to know to find its tensors.
+template <typename T>
+struct HeadOfRow {
+  const CachedAttentionArgs<T>& args;
+  std::int64_t row;
+  std::int64_t head;
+
+  [[nodiscard]] std::int64_t past_length() const { return args.past_lengths[row]; }
+  [[nodiscard]] KvView<T> view(const T* pool) const {
+    return {pool,           args.block_table + row * args.blocks_per_row,
+            head,           args.num_heads,
+            args.head_dim,  args.block_len};
+  }
+  /// part: 0 query, 1 key, 2 value of new token `token` of the row, [head_dim].
+  [[nodiscard]] const T* qkv(std::int64_t part, std::int64_t token) const {
+    const std::int64_t flat = args.row_begin(row) + token;
+    return args.qkv + ((flat * 3 + part) * args.num_heads + head) * args.head_dim;
+  }
+  [[nodiscard]] T* attention(std::int64_t token) const {
+    const std::int64_t flat = args.row_begin(row) + token;
+    return args.attention + (flat * args.num_heads + head) * args.head_dim;
+  }
+  [[nodiscard]] const std::int32_t* tree_parents() const {
+    return args.tree_parents == nullptr ? nullptr : args.tree_parents + args.row_begin(row);
+  }
+};
+
+template <typename T>
+void append(const HeadOfRow<T>& of) {
+  const auto bytes = static_cast<std::size_t>(of.args.head_dim) * sizeof(T);
+  const KvView<T> keys = of.view(of.args.key_pool);
+  const KvView<T> values = of.view(of.args.value_pool);
+  for (std::int64_t token = 0; token < of.args.row_size(of.row); ++token) {
+    const std::int64_t position = of.past_length() + token;
+    std::memcpy(const_cast<T*>(keys.at(position)), of.qkv(1, token), bytes);
+    std::memcpy(const_cast<T*>(values.at(position)), of.qkv(2, token), bytes);
+  }
+}
+
+template <typename T>
+void load_scaled_query(const HeadOfRow<T>& of, std::int64_t token, float* query) {
+  widen(of.qkv(0, token), of.args.head_dim, query);
+  std::transform(query, query + of.args.head_dim, query,
+                 [&](float value) { return value * of.args.scale; });
+}
+
+/// The positions token `token` may attend to, in order: one range for a chain; for a tree the prefix
+/// and then its ancestors and itself, one by one.
+template <typename T>
+void collect_visible(const HeadOfRow<T>& of, std::int64_t token,
+                     std::vector<PositionRange>& visible) {
+  visible.clear();
+  const std::int64_t past = of.past_length();
+  const std::int32_t* parents = of.tree_parents();
+  if (parents == nullptr) {
+    visible.push_back({0, past + token + 1});
+    return;
+  }
+  for (std::int64_t node = token; node >= 0; node = parents[node]) {
+    visible.push_back({past + node, past + node + 1});
+  }
+  if (past > 0) {
+    visible.push_back({0, past});
+  }
+  std::reverse(visible.begin(), visible.end());
+}
+
+template <typename T>
+void attend_one_by_one(const HeadOfRow<T>& of, std::int64_t first, std::int64_t count) {
+  const std::int64_t head_dim = of.args.head_dim;
+  const std::int64_t most_positions = of.past_length() + first + count;
+  float* query = thread_scratch(2 * head_dim + most_positions + of.args.block_len * head_dim);
+  float* out = query + head_dim;
+  float* scores = out + head_dim;
+  float* widened = scores + most_positions;
+  thread_local std::vector<PositionRange> visible;
+  for (std::int64_t token = first; token < first + count; ++token) {
+    load_scaled_query(of, token, query);
+    collect_visible(of, token, visible);
+    attend_single_query(query, of.view(of.args.key_pool), of.view(of.args.value_pool), visible,
+                        scores, widened, out);
+    narrow(out, head_dim, of.attention(token));
+  }
+}
+
+template <typename T>
+void attend_as_tile(const HeadOfRow<T>& of, std::int64_t first, std::int64_t count) {
+  const std::int64_t head_dim = of.args.head_dim;
+  const std::int64_t matrix = head_dim * kTileQueries;
+  float* memory = thread_scratch(2 * matrix + (2 * kTileKeys + 3) * kTileQueries +
+                                 kTileKeys * head_dim + head_dim);
+  TileScratch tile{};
+  const auto take = [&memory](std::int64_t floats) {
+    float* taken = memory;
+    memory += floats;
+    return taken;
+  };
+  tile.queries = take(matrix);
+  tile.out = take(matrix);
+  tile.scores = take(kTileKeys * kTileQueries);
+  tile.bias = take(kTileKeys * kTileQueries);
+  tile.max = take(kTileQueries);
+  tile.sum = take(kTileQueries);
+  tile.rescale = take(kTileQueries);
+  tile.widened = take(kTileKeys * head_dim);
+  float* column = take(head_dim);
+
+  std::fill_n(tile.queries, matrix, 0.0F);
+  for (std::int64_t q = 0; q < count; ++q) {
+    load_scaled_query(of, first + q, column);
+    for (std::int64_t i = 0; i < head_dim; ++i) {
+      tile.queries[i * kTileQueries + q] = column[i];
+    }
+  }
+  attend_query_tile(of.view(of.args.key_pool), of.view(of.args.value_pool),
+                    Visibility{of.past_length(), first, count, of.tree_parents()}, tile);
+  for (std::int64_t q = 0; q < count; ++q) {
+    for (std::int64_t i = 0; i < head_dim; ++i) {
+      column[i] = tile.out[i * kTileQueries + q] / tile.sum[q];
+    }
+    narrow(column, head_dim, of.attention(first + q));
+  }
+}
+
+template <typename T>
+void cached_attention(const CachedAttentionArgs<T>& args, const ParallelFor& parallel_for) {
+  std::int64_t most_tokens = 0;
+  for (std::int64_t row = 0; row < args.rows; ++row) {
+    most_tokens = std::max(most_tokens, args.row_size(row));
+  }
+  const auto append_task = [&](std::int64_t i) {
+    append(HeadOfRow<T>{args, i / args.num_heads, i % args.num_heads});
+  };
+  // All keys and values are in the pool before anyone attends: tiles read what others append.
+  const std::int64_t heads = args.rows * args.num_heads;
+  if (most_tokens <= kFewQueries) {
+    for (std::int64_t i = 0; i < heads; ++i) {
+      append_task(i);
+    }
+  } else {
+    parallel_for(heads, append_task);
+  }
+
+  // Late tiles of a causal row see more keys: starting with them keeps the threads' ends together.
+  const std::int64_t tiles = (most_tokens + kTileQueries - 1) / kTileQueries;
+  parallel_for(tiles * heads, [&](std::int64_t i) {
+    const std::int64_t tile = tiles - 1 - i / heads;
+    const HeadOfRow<T> of{args, i % heads / args.num_heads, i % args.num_heads};
+    const std::int64_t first = tile * kTileQueries;
+    const std::int64_t count = std::min(kTileQueries, args.row_size(of.row) - first);
+    if (count <= 0) {
+      return;
+    }
+    if (count < kFewQueries) {
+      attend_one_by_one(of, first, count);
+    } else {
+      attend_as_tile(of, first, count);
+    }
+  });
+}
+
+void cached_attention_f32(const CachedAttentionArgs<float>& args, const ParallelFor& parallel) {
+  cached_attention(args, parallel);
+}
+void cached_attention_f16(const CachedAttentionArgs<Ort::Float16_t>& args,
+                          const ParallelFor& parallel) {
+  cached_attention(args, parallel);
+}
+void cached_attention_bf16(const CachedAttentionArgs<Ort::BFloat16_t>& args,
+                           const ParallelFor& parallel) {
+  cached_attention(args, parallel);
+}
+
+}  // namespace kvcache::ops::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace kvcache::ops {
+
+HWY_EXPORT(cached_attention_f32);
+HWY_EXPORT(cached_attention_f16);
+HWY_EXPORT(cached_attention_bf16);
+
+template <>
+void cached_attention_cpu(const CachedAttentionArgs<float>& args, const ParallelFor& parallel) {
+  HWY_DYNAMIC_DISPATCH(cached_attention_f32)(args, parallel);
+}
+template <>
+void cached_attention_cpu(const CachedAttentionArgs<Ort::Float16_t>& args,
+                          const ParallelFor& parallel) {
+  HWY_DYNAMIC_DISPATCH(cached_attention_f16)(args, parallel);
+}
+template <>
+void cached_attention_cpu(const CachedAttentionArgs<Ort::BFloat16_t>& args,
+                          const ParallelFor& parallel) {
+  HWY_DYNAMIC_DISPATCH(cached_attention_bf16)(args, parallel);
+}
+
+}  // namespace kvcache::ops
+#endif

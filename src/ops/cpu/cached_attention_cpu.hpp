@@ -1,0 +1,15 @@
+// The attention node on the CPU.
+#pragma once
+
+#include "ops/cached_attention_args.hpp"
+
+namespace kvcache::ops {
+
+/// Writes the new keys and values into the pool and attends, all rows and heads in parallel.
+///
+/// T is float, Ort::Float16_t or Ort::BFloat16_t; arithmetic and softmax are float32 throughout.
+/// The result does not depend on the number of threads. The arguments must have been checked.
+template <typename T>
+void cached_attention_cpu(const CachedAttentionArgs<T>& args, const ParallelFor& parallel_for);
+
+}  // namespace kvcache::ops

@@ -1,0 +1,52 @@
+// Typed access to the tensors of a kernel call, and errors in ONNX Runtime's terms.
+#pragma once
+
+#include <fmt/format.h>
+#include <onnxruntime_cxx_api.h>
+
+#include <cstdint>
+#include <exception>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace kvcache::ops {
+
+using Shape = std::vector<std::int64_t>;
+
+/// An error that ONNX Runtime reports as the reason why Run failed.
+[[noreturn]] inline void fail(std::string message) {
+  throw Ort::Exception(std::move(message), ORT_INVALID_ARGUMENT);
+}
+
+inline void check(bool holds, const std::string& node, const char* rule) {
+  if (!holds) {
+    fail(fmt::format("{}: {}", node, rule));
+  }
+}
+
+/// Runs `work` and turns an exception into a status: none may cross ONNX Runtime's C interface.
+template <typename Work>
+OrtStatusPtr status_of(const Work& work) {
+  try {
+    work();
+    return nullptr;
+  } catch (const Ort::Exception& error) {
+    return Ort::Status(error.what(), error.GetOrtErrorCode()).release();
+  } catch (const std::exception& error) {
+    return Ort::Status(error.what(), ORT_RUNTIME_EXCEPTION).release();
+  }
+}
+
+inline Shape shape_of(const Ort::ConstValue& tensor) {
+  return tensor.GetTensorTypeAndShapeInfo().GetShape();
+}
+
+/// The data of an optional input, null when it was left empty.
+template <typename T>
+const T* optional_data(const Ort::ConstValue& tensor) {
+  return tensor.GetTensorTypeAndShapeInfo().GetElementCount() == 0 ? nullptr
+                                                                    : tensor.GetTensorData<T>();
+}
+
+}  // namespace kvcache::ops
