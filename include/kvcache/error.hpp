@@ -1,0 +1,44 @@
+// The one exception type of the library.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+namespace kvcache {
+
+/// What kind of mistake or failure an Error reports; docs/ERRORS.md has cause and remedy of each.
+enum class ErrorCode {
+  model_not_found,     ///< a file of the model directory does not exist or cannot be read
+  model_invalid,       ///< ONNX Runtime cannot load the graph
+  config_invalid,      ///< config.json is not JSON, or a field is missing or out of range
+  config_mismatch,     ///< config.json and the graph contradict each other
+  digest_mismatch,     ///< a model file is not the one that was exported
+  contract_violation,  ///< the graph's inputs or outputs are not those of docs/MODEL_FILE.md
+  device_unavailable,  ///< the required device cannot be used
+  invalid_argument,    ///< an argument breaks a rule that the message states
+  empty_input,         ///< no tokens were given
+  token_out_of_range,  ///< a token id lies outside the vocabulary
+  context_full,        ///< more tokens than the model has positions
+  cache_full,          ///< the cache's byte budget is used up
+  out_of_memory,       ///< the system refused memory
+  run_failed,          ///< ONNX Runtime reported an error while running the graph
+};
+
+/// The code's name as it is written above, such as "context_full".
+std::string_view error_code_name(ErrorCode code) noexcept;
+
+/// Thrown by every call that cannot do what it was asked; the objects involved are as before.
+///
+/// The message says what was asked, what is the case, which rule that breaks and what to do next.
+class Error : public std::runtime_error {
+ public:
+  Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
+
+  [[nodiscard]] ErrorCode code() const noexcept { return code_; }
+
+ private:
+  ErrorCode code_;
+};
+
+}  // namespace kvcache

@@ -1,0 +1,10 @@
+// Everything a program needs.
+#pragma once
+
+#include "kvcache/error.hpp"
+#include "kvcache/logits.hpp"
+#include "kvcache/model.hpp"
+#include "kvcache/options.hpp"
+#include "kvcache/sequence.hpp"
+#include "kvcache/stats.hpp"
+#include "kvcache/types.hpp"

@@ -1,0 +1,58 @@
+// A loaded model: where sequences come from.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "kvcache/options.hpp"
+#include "kvcache/sequence.hpp"
+#include "kvcache/stats.hpp"
+#include "kvcache/types.hpp"
+
+namespace kvcache {
+
+/// One ONNX Runtime session and one cache, immutable and shared: copies refer to the same model,
+/// and any thread may use it.
+class Model {
+ public:
+  /// Loads the model directory written by export_gpt2_kvcache.py (or its .onnx file).
+  ///
+  /// @throws Error model_not_found, model_invalid, config_invalid, config_mismatch,
+  ///         digest_mismatch, contract_violation, device_unavailable, invalid_argument,
+  ///         out_of_memory
+  static Model load(const std::filesystem::path& path, const ModelOptions& options = {});
+
+  [[nodiscard]] const ModelInfo& info() const noexcept;
+  [[nodiscard]] int num_threads() const noexcept;
+
+  /// An empty sequence. It takes memory when it is extended.
+  [[nodiscard]] Sequence new_sequence() const;
+
+  /// The same logits computed from nothing, as a program without a cache would: every token is
+  /// evaluated, nothing is kept. What caching is measured against.
+  ///
+  /// @throws Error empty_input, token_out_of_range, context_full, run_failed
+  [[nodiscard]] Logits forward_without_cache(std::span<const TokenId> tokens,
+                                             LogitsFor logits_for = LogitsFor::last) const;
+
+  [[nodiscard]] CacheStats cache_stats() const;
+
+  /// Takes the memory for `count` tokens now rather than when sequences grow.
+  /// @throws Error cache_full, out_of_memory
+  void reserve_cache(std::size_t count) const;
+
+  /// One line: which device the model runs on and why.
+  [[nodiscard]] std::string device_report() const;
+
+  /// Ends the profile that ModelOptions::profile_prefix began; returns its file.
+  /// @throws Error invalid_argument when no profile was asked for
+  std::filesystem::path end_profile() const;
+
+ private:
+  explicit Model(std::shared_ptr<inference::Engine> engine);
+  std::shared_ptr<inference::Engine> engine_;
+};
+
+}  // namespace kvcache

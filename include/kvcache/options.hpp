@@ -1,0 +1,45 @@
+// How a model is loaded.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string_view>
+
+#include "kvcache/types.hpp"
+
+namespace kvcache {
+
+/// Receives one message, without a newline, from any thread. The library itself never prints.
+using LogCallback = std::function<void(std::string_view message)>;
+
+struct ModelOptions {
+  /// Threads of one run; 0: as many as there are physical cores.
+  int num_threads = 0;
+
+  /// The device to run on. Unset: CUDA where this build, the ONNX Runtime in use and the machine
+  /// have it, else the CPU; Model::device_report() says which and why. Set: anything else is an
+  /// error (device_unavailable).
+  std::optional<Device> require_device;
+
+  /// Tokens per cache block; 0: the default of 32. A sequence owns whole blocks. max_seq_len, and
+  /// anything above, gives every sequence one contiguous [heads, max_seq_len, head_dim] buffer per
+  /// layer.
+  std::size_t block_len = 0;
+
+  /// The most memory that keys and values may take; 0: enough for 16 sequences of full length. Only
+  /// address space is reserved; memory is taken as sequences grow.
+  std::size_t cache_bytes = 0;
+
+  /// Checks the model files against the digests of config.json (about 0.1 s per GB).
+  bool verify_digests = true;
+
+  /// Writes ONNX Runtime's profile to a file that starts with this path; empty: no profile.
+  std::filesystem::path profile_prefix;
+
+  /// Messages of ONNX Runtime (warnings and above); unset: dropped.
+  LogCallback log;
+};
+
+}  // namespace kvcache

@@ -1,0 +1,43 @@
+// The small words that everything else is said with.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace kvcache {
+
+/// A token of the vocabulary, in [0, vocab_size).
+using TokenId = std::int64_t;
+
+/// Element type of weights, cache and logits.
+enum class DataType { float32, float16, bfloat16 };
+
+std::string_view data_type_name(DataType type) noexcept;  // "float32", …
+std::size_t data_type_size(DataType type) noexcept;       // in bytes
+
+/// Where a model runs.
+enum class Device { cpu, cuda };
+
+std::string_view device_name(Device device) noexcept;  // "cpu", "cuda"
+
+/// What config.json says about a model, checked against the graph at load.
+struct ModelInfo {
+  std::string model_type;  // "gpt2"
+  std::string source;      // where the weights came from
+  DataType dtype = DataType::float32;
+  std::size_t num_layers = 0;
+  std::size_t num_heads = 0;
+  std::size_t head_dim = 0;
+  std::size_t vocab_size = 0;
+  std::size_t max_seq_len = 0;
+  std::size_t model_bytes = 0;             // all model files together
+  std::size_t weight_bytes_per_token = 0;  // what decoding one token has to read
+  std::string digest;                      // XXH3-128 of the model files, joined
+
+  /// Bytes of keys and values of one token: 2 · layers · heads · head_dim · sizeof(element).
+  [[nodiscard]] std::size_t cache_bytes_per_token() const noexcept;
+};
+
+}  // namespace kvcache

@@ -1,0 +1,39 @@
+#include "kvcache/error.hpp"
+
+namespace kvcache {
+
+std::string_view error_code_name(ErrorCode code) noexcept {
+  switch (code) {
+    case ErrorCode::model_not_found:
+      return "model_not_found";
+    case ErrorCode::model_invalid:
+      return "model_invalid";
+    case ErrorCode::config_invalid:
+      return "config_invalid";
+    case ErrorCode::config_mismatch:
+      return "config_mismatch";
+    case ErrorCode::digest_mismatch:
+      return "digest_mismatch";
+    case ErrorCode::contract_violation:
+      return "contract_violation";
+    case ErrorCode::device_unavailable:
+      return "device_unavailable";
+    case ErrorCode::invalid_argument:
+      return "invalid_argument";
+    case ErrorCode::empty_input:
+      return "empty_input";
+    case ErrorCode::token_out_of_range:
+      return "token_out_of_range";
+    case ErrorCode::context_full:
+      return "context_full";
+    case ErrorCode::cache_full:
+      return "cache_full";
+    case ErrorCode::out_of_memory:
+      return "out_of_memory";
+    case ErrorCode::run_failed:
+      return "run_failed";
+  }
+  return "unknown";
+}
+
+}  // namespace kvcache

@@ -1,0 +1,114 @@
+#include "inference/engine.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "throw_error.hpp"
+
+namespace kvcache::inference {
+namespace {
+
+constexpr std::size_t kDefaultBlockLen = 32;
+constexpr std::size_t kDefaultSequences = 16;
+
+// A workspace that once returned many logits is not kept for later.
+constexpr std::size_t kMaxIdleLogitsBytes = std::size_t{16} << 20;
+constexpr std::size_t kMaxIdleWorkspaces = 64;
+
+cache::PoolShape pool_shape(const ModelInfo& info, const ModelOptions& options) {
+  cache::PoolShape shape{};
+  shape.num_layers = info.num_layers;
+  shape.num_heads = info.num_heads;
+  shape.head_dim = info.head_dim;
+  shape.element_bytes = data_type_size(info.dtype);
+  shape.block_len = options.block_len != 0 ? options.block_len : kDefaultBlockLen;
+  shape.block_len = std::min(shape.block_len, info.max_seq_len);
+  const std::size_t blocks_per_sequence =
+      (info.max_seq_len + shape.block_len - 1) / shape.block_len;
+  shape.max_blocks = options.cache_bytes == 0 ? kDefaultSequences * blocks_per_sequence
+                                              : options.cache_bytes / shape.block_bytes();
+  if (shape.max_blocks == 0) {
+    throw_error(ErrorCode::invalid_argument,
+                "cache_bytes is {}, less than one block of {} tokens ({} bytes); a full sequence "
+                "of {} tokens takes {} bytes",
+                options.cache_bytes, shape.block_len, shape.block_bytes(), info.max_seq_len,
+                blocks_per_sequence * shape.block_bytes());
+  }
+  return shape;
+}
+
+/// Memory is taken an eighth of a full sequence at a time.
+std::size_t growth_step(const ModelInfo& info, const cache::PoolShape& shape) {
+  return std::max<std::size_t>(1, info.max_seq_len / shape.block_len / 8);
+}
+
+}  // namespace
+
+WorkspaceLease::WorkspaceLease(std::shared_ptr<Engine> engine,
+                               std::unique_ptr<Workspace> workspace) noexcept
+    : engine_(std::move(engine)), workspace_(std::move(workspace)) {}
+
+WorkspaceLease::~WorkspaceLease() {
+  if (engine_) {
+    engine_->give_back(std::move(workspace_));
+  }
+}
+
+Engine::Engine(const model::Config& config, const ModelOptions& options)
+    : info_(config.info),
+      session_(config, options),
+      pool_(pool_shape(info_, options), growth_step(info_, pool_shape(info_, options))) {
+  idle_.reserve(kMaxIdleWorkspaces);  // give_back() must not allocate
+}
+
+WorkspaceLease Engine::lease(CacheUse cache_use) {
+  {
+    const std::scoped_lock lock(mutex_);
+    const auto found = std::find_if(idle_.rbegin(), idle_.rend(), [&](const auto& workspace) {
+      return workspace->cache_use() == cache_use;
+    });
+    if (found != idle_.rend()) {
+      std::unique_ptr<Workspace> workspace = std::move(*found);
+      idle_.erase(std::next(found).base());
+      return {shared_from_this(), std::move(workspace)};
+    }
+  }
+  return {shared_from_this(), std::make_unique<Workspace>(session_, info_, pool_, cache_use)};
+}
+
+void Engine::give_back(std::unique_ptr<Workspace> workspace) noexcept {
+  const std::scoped_lock lock(mutex_);
+  if (workspace->logits_capacity() <= kMaxIdleLogitsBytes && idle_.size() < kMaxIdleWorkspaces) {
+    idle_.push_back(std::move(workspace));
+  }
+}
+
+void Engine::check_tokens(std::span<const TokenId> tokens, std::size_t length) const {
+  if (tokens.empty()) {
+    throw_error(ErrorCode::empty_input, "no tokens were given; at least one is needed");
+  }
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] < 0 || tokens[i] >= static_cast<TokenId>(info_.vocab_size)) {
+      throw_error(ErrorCode::token_out_of_range,
+                  "token {} of the input is {}, must be in [0, {}), the model's vocabulary", i,
+                  tokens[i], info_.vocab_size);
+    }
+  }
+  if (tokens.size() > info_.max_seq_len - length) {
+    throw_error(ErrorCode::context_full,
+                "{} tokens do not fit: {} of the model's {} positions are used, {} are free; reset "
+                "the sequence or give fewer tokens",
+                tokens.size(), length, info_.max_seq_len, info_.max_seq_len - length);
+  }
+}
+
+CacheStats Engine::cache_stats() const {
+  CacheStats stats = pool_.stats();
+  const ops::NodeCounters& counters = session_.counters();
+  stats.in_place_runs = counters.in_place_runs;
+  stats.growing_runs = counters.growing_runs;
+  stats.bytes_copied = counters.past_bytes_copied;
+  return stats;
+}
+
+}  // namespace kvcache::inference

@@ -1,0 +1,66 @@
+// What all sequences of a model share.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "cache/block_pool.hpp"
+#include "inference/workspace.hpp"
+#include "kvcache/logits.hpp"
+#include "kvcache/options.hpp"
+#include "model/config.hpp"
+#include "model/session.hpp"
+
+namespace kvcache::inference {
+
+class Engine;
+
+/// A workspace on loan; goes back to its engine, which it keeps alive. Move-only.
+class WorkspaceLease {
+ public:
+  WorkspaceLease(std::shared_ptr<Engine> engine, std::unique_ptr<Workspace> workspace) noexcept;
+  WorkspaceLease(WorkspaceLease&&) noexcept = default;
+  WorkspaceLease& operator=(WorkspaceLease&&) = delete;
+  ~WorkspaceLease();
+
+  [[nodiscard]] Workspace& operator*() const noexcept { return *workspace_; }
+  [[nodiscard]] Workspace* operator->() const noexcept { return workspace_.get(); }
+
+ private:
+  std::shared_ptr<Engine> engine_;
+  std::unique_ptr<Workspace> workspace_;
+};
+
+/// Session, cache and workspaces of one loaded model. Thread-safe.
+class Engine : public std::enable_shared_from_this<Engine> {
+ public:
+  Engine(const model::Config& config, const ModelOptions& options);
+
+  [[nodiscard]] const ModelInfo& info() const noexcept { return info_; }
+  [[nodiscard]] model::Session& session() noexcept { return session_; }
+  [[nodiscard]] cache::BlockPool& pool() noexcept { return pool_; }
+
+  /// A workspace for the calling thread, used before where there is one.
+  WorkspaceLease lease(CacheUse cache_use);
+
+  /// Checks tokens that are to follow `length` earlier ones.
+  /// @throws Error empty_input, token_out_of_range, context_full
+  void check_tokens(std::span<const TokenId> tokens, std::size_t length) const;
+
+  [[nodiscard]] CacheStats cache_stats() const;
+
+ private:
+  friend class WorkspaceLease;
+  void give_back(std::unique_ptr<Workspace> workspace) noexcept;
+
+  ModelInfo info_;
+  model::Session session_;
+  cache::BlockPool pool_;
+
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Workspace>> idle_;
+};
+
+}  // namespace kvcache::inference

@@ -1,0 +1,41 @@
+#include "kvcache/model.hpp"
+
+#include <utility>
+
+#include "inference/engine.hpp"
+#include "model/config.hpp"
+
+namespace kvcache {
+
+Model::Model(std::shared_ptr<inference::Engine> engine) : engine_(std::move(engine)) {}
+
+Model Model::load(const std::filesystem::path& path, const ModelOptions& options) {
+  return Model(std::make_shared<inference::Engine>(model::read_config(path), options));
+}
+
+const ModelInfo& Model::info() const noexcept { return engine_->info(); }
+
+int Model::num_threads() const noexcept { return engine_->session().num_threads(); }
+
+Sequence Model::new_sequence() const { return Sequence(engine_); }
+
+Logits Model::forward_without_cache(std::span<const TokenId> tokens, LogitsFor logits_for) const {
+  engine_->check_tokens(tokens, 0);
+  inference::WorkspaceLease workspace = engine_->lease(inference::CacheUse::none);
+  workspace->prepare_row(tokens, 0, logits_for);
+  workspace->run();
+  return Logits(std::move(workspace));
+}
+
+CacheStats Model::cache_stats() const { return engine_->cache_stats(); }
+
+void Model::reserve_cache(std::size_t count) const {
+  const std::size_t block_len = engine_->pool().shape().block_len;
+  engine_->pool().reserve((count + block_len - 1) / block_len);
+}
+
+std::string Model::device_report() const { return engine_->session().device_report(); }
+
+std::filesystem::path Model::end_profile() const { return engine_->session().end_profile(); }
+
+}  // namespace kvcache

@@ -1,0 +1,40 @@
+// config.json: what is known about a model before its graph is opened.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "kvcache/types.hpp"
+
+namespace kvcache::model {
+
+/// A file of the model directory, as it was when exported.
+struct ModelFile {
+  std::string name;
+  std::uintmax_t bytes = 0;
+  std::string xxh3_128;
+};
+
+struct Config {
+  ModelInfo info;
+  std::filesystem::path directory;
+  std::string model_file;
+  std::vector<ModelFile> files;
+
+  [[nodiscard]] std::filesystem::path model_path() const { return directory / model_file; }
+};
+
+/// Reads config.json of the model directory `path`, or of the directory of the .onnx file `path`.
+///
+/// @throws Error model_not_found, config_invalid (naming the field)
+Config read_config(const std::filesystem::path& path);
+
+/// Compares the files' sizes, and their digests where asked, with those of config.json.
+///
+/// @throws Error model_not_found, digest_mismatch (naming the file)
+void check_file_sizes(const Config& config);
+void check_file_digests(const Config& config);
+
+}  // namespace kvcache::model

@@ -1,0 +1,25 @@
+// Whether a graph is the one that docs/MODEL_FILE.md describes.
+#pragma once
+
+#include <onnxruntime_cxx_api.h>
+
+#include "model/config.hpp"
+
+namespace kvcache::model {
+
+/// Checks names, order, element types and shapes of all inputs and outputs, and that config.json
+/// tells the same sizes.
+///
+/// @throws Error contract_violation (naming the input or output), config_mismatch (naming the field)
+void check_contract(const Ort::Session& session, const Config& config);
+
+/// The names of layer i's tensors.
+std::string past_key_name(std::size_t layer);
+std::string past_value_name(std::size_t layer);
+std::string present_key_name(std::size_t layer);
+std::string present_value_name(std::size_t layer);
+
+/// `type` in ONNX Runtime's terms.
+ONNXTensorElementDataType element_type(DataType type) noexcept;
+
+}  // namespace kvcache::model

@@ -1,0 +1,117 @@
+#include "model/session.hpp"
+
+#include <onnxruntime_session_options_config_keys.h>
+
+#include <future>
+
+#include "device/cpu_info.hpp"
+#include "model/contract.hpp"
+#include "throw_error.hpp"
+
+namespace kvcache::model {
+namespace {
+
+void ORT_API_CALL drop_message(void* /*param*/, OrtLoggingLevel /*severity*/,
+                               const char* /*category*/, const char* /*logid*/,
+                               const char* /*code_location*/, const char* /*message*/) {}
+
+void ORT_API_CALL forward_message(void* param, OrtLoggingLevel /*severity*/,
+                                  const char* /*category*/, const char* /*logid*/,
+                                  const char* /*code_location*/, const char* message) {
+  const auto& log = *static_cast<const LogCallback*>(param);
+  if (log) {
+    log(message);
+  }
+}
+
+/// ONNX Runtime's process-wide environment; silent, sessions have their own log.
+Ort::Env& environment() {
+  static Ort::Env env(ORT_LOGGING_LEVEL_WARNING, "kvcache", &drop_message, nullptr);
+  return env;
+}
+
+Ort::SessionOptions session_options(const ModelOptions& options, int num_threads,
+                                    LogCallback& log) {
+  Ort::SessionOptions result;
+  result.SetIntraOpNumThreads(num_threads);
+  result.SetInterOpNumThreads(1);
+  result.SetExecutionMode(ORT_SEQUENTIAL);
+  result.SetGraphOptimizationLevel(ORT_ENABLE_ALL);
+  result.SetLogSeverityLevel(ORT_LOGGING_LEVEL_WARNING);
+  // Weights go to plain allocations: the arena would round them up to powers of two.
+  result.AddConfigEntry(kOrtSessionOptionsUseDeviceAllocatorForInitializers, "1");
+  if (!options.profile_prefix.empty()) {
+    result.EnableProfiling(options.profile_prefix.c_str());
+  }
+  Ort::ThrowOnError(
+      Ort::GetApi().SetUserLoggingFunction(result, &forward_message, &log));
+  return result;
+}
+
+void check_options(const ModelOptions& options) {
+  if (options.num_threads < 0) {
+    throw_error(ErrorCode::invalid_argument,
+                "num_threads is {}, must be 0 (one per physical core) or more",
+                options.num_threads);
+  }
+  if (options.require_device == Device::cuda) {
+    throw_error(ErrorCode::device_unavailable,
+                "require_device is cuda, but this build of kvcache has no CUDA kernels; build with "
+                "-DUSE_CUDA=ON");
+  }
+}
+
+}  // namespace
+
+Session::Session(const Config& config, const ModelOptions& options)
+    : log_(options.log),
+      num_threads_(options.num_threads == 0 ? device::usable_physical_cores()
+                                            : options.num_threads),
+      profiling_(!options.profile_prefix.empty()) {
+  check_options(options);
+  check_file_sizes(config);
+  // Hashing the weights takes about as long as loading them: the two go side by side.
+  auto digests = std::async(std::launch::async, [&] {
+    if (options.verify_digests) {
+      check_file_digests(config);
+    }
+  });
+  Ort::SessionOptions ort_options = session_options(options, num_threads_, log_);
+  domain_.add_to(ort_options);
+  std::string refused;
+  try {
+    session_ = Ort::Session(environment(), config.model_path().c_str(), ort_options);
+  } catch (const Ort::Exception& error) {
+    refused = error.what();
+  }
+  digests.get();  // an altered file is the better explanation of a graph that does not load
+  if (!refused.empty()) {
+    throw_error(ErrorCode::model_invalid, "ONNX Runtime {} cannot load {}: {}",
+                Ort::GetVersionString(), config.model_path().string(), refused);
+  }
+  check_contract(session_, config);
+  device_report_ = fmt::format("cpu: {}, {} thread{}, ONNX Runtime {}; cuda: not in this build",
+                               device::cpu_name(), num_threads_, num_threads_ == 1 ? "" : "s",
+                               Ort::GetVersionString());
+}
+
+void Session::run(const Ort::RunOptions& options, Ort::IoBinding& binding) {
+  try {
+    session_.Run(options, binding);
+  } catch (const Ort::Exception& error) {
+    throw_error(ErrorCode::run_failed, "ONNX Runtime failed while running the model: {}",
+                error.what());
+  }
+}
+
+std::filesystem::path Session::end_profile() {
+  if (!profiling_) {
+    throw_error(ErrorCode::invalid_argument,
+                "no profile was recorded: set ModelOptions::profile_prefix before loading");
+  }
+  profiling_ = false;
+  const Ort::AllocatorWithDefaultOptions allocator;
+  return session_.EndProfilingAllocated(allocator).get();
+}
+
+}  // namespace kvcache::model

@@ -1,0 +1,48 @@
+// The ONNX Runtime session of one model.
+#pragma once
+
+#include <onnxruntime_cxx_api.h>
+
+#include <filesystem>
+#include <string>
+
+#include "kvcache/options.hpp"
+#include "model/config.hpp"
+#include "ops/node_counters.hpp"
+#include "ops/registration.hpp"
+
+namespace kvcache::model {
+
+/// Opens the graph with our nodes registered and checks it against the contract and config.json.
+/// Any thread may run it.
+class Session {
+ public:
+  /// @throws Error model_invalid, contract_violation, config_mismatch, digest_mismatch,
+  ///         model_not_found, device_unavailable
+  Session(const Config& config, const ModelOptions& options);
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  /// Runs what `binding` holds.
+  /// @throws Error run_failed
+  void run(const Ort::RunOptions& options, Ort::IoBinding& binding);
+
+  [[nodiscard]] Ort::Session& ort() noexcept { return session_; }
+  [[nodiscard]] const ops::NodeCounters& counters() const noexcept { return counters_; }
+  [[nodiscard]] int num_threads() const noexcept { return num_threads_; }
+  [[nodiscard]] const std::string& device_report() const noexcept { return device_report_; }
+
+  /// @throws Error invalid_argument when no profile was asked for
+  std::filesystem::path end_profile();
+
+ private:
+  ops::NodeCounters counters_;
+  ops::NodeDomain domain_{counters_};
+  LogCallback log_;
+  int num_threads_;
+  bool profiling_;
+  std::string device_report_;
+  Ort::Session session_{nullptr};
+};
+
+}  // namespace kvcache::model
