@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the commands in scripts/: finds a Python that is new enough to run the rest of them.
 
 # run_python MODULE [ARGUMENT...]: becomes scripts/lib/MODULE.py.

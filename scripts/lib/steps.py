@@ -14,11 +14,14 @@ SHOWN_OUTPUT_LINES = 80
 class StepError(Exception):
     """A step that failed: what happened, the end of the output that shows it, what to do."""
 
-    def __init__(self, problem: str, *, advice: str = "", output: str = "") -> None:
+    def __init__(
+        self, problem: str, *, advice: str = "", output: str = "", exit_code: int | None = None
+    ) -> None:
         super().__init__(problem)
         self.problem = problem
         self.advice = advice
         self.output = output
+        self.exit_code = exit_code
 
     def __str__(self) -> str:
         shown = self.output.rstrip().splitlines()[-SHOWN_OUTPUT_LINES:]
@@ -75,6 +78,7 @@ def run(
             f"`{' '.join(words)}` ended with {process.returncode}",
             advice=advice,
             output=process.stdout,
+            exit_code=process.returncode,
         )
     return process.stdout
 

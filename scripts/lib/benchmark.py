@@ -1,0 +1,100 @@
+"""scripts/benchmark: set up, export GPT-2, build, run the benchmark."""
+
+import argparse
+import subprocess
+from pathlib import Path
+
+import build
+from export import BAD_INPUT, Source, export, exported_source, is_exported, made_by_hand
+from paths import BUILD, MODELS, ROOT
+from setup import setup
+from steps import StepError, main, step
+
+DEFAULT = Source("--model", "gpt2")
+STAND_IN = Source("--random-init", "gpt2")
+ASKED_FOR_DEFAULT = "default"
+
+
+def _export_default() -> None:
+    """Export GPT-2's weights from the hub, or random ones where the hub is out of reach."""
+    with step("benchmark", "GPT-2 in models/") as outcome:
+        there = exported_source(MODELS, asked_for=ASKED_FOR_DEFAULT)
+        if there or is_exported(DEFAULT, MODELS):
+            outcome.text = f"in place ({there or DEFAULT})"
+            return
+        if made_by_hand(MODELS):
+            outcome.text = "in place (not exported by this script, left alone)"
+            return
+        try:
+            export(DEFAULT, MODELS, asked_for=ASKED_FOR_DEFAULT)
+            outcome.text = f"exported {DEFAULT}"
+            return
+        except StepError as error:
+            if error.exit_code != BAD_INPUT:
+                raise
+            reason = error.output.strip().splitlines()[-1]
+            outcome.text = f"going on with {STAND_IN} ({reason})"
+    with step("benchmark", f"export {STAND_IN} to models/"):
+        export(STAND_IN, MODELS, asked_for=ASKED_FOR_DEFAULT)
+
+
+def _export_chosen(source: Source) -> None:
+    with step("benchmark", f"{source} in models/") as outcome:
+        if is_exported(source, MODELS):
+            outcome.text = "in place"
+        else:
+            export(source, MODELS)
+
+
+def _build() -> None:
+    with step("benchmark", "build in build/"):
+        build.configure(BUILD, "Release")
+        build.build(BUILD, "test_kvcache_prototype", "kvcache_cli")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/benchmark",
+        description="Sets up what is missing, exports GPT-2 to models/ unless it is there, builds,"
+        " and runs build/test_kvcache_prototype. Without --model and --random-init it takes the"
+        " weights of gpt2 from the Hugging Face hub or, where that is out of reach, random ones:"
+        " speed, memory and exactness do not depend on them.",
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--model", metavar="DIR|ID", help="a checkpoint directory or a hub's id")
+    source.add_argument(
+        "--random-init",
+        metavar="CONFIG",
+        help="random weights: gpt2, gpt2-medium, gpt2-large, gpt2-xl, or a config.json",
+    )
+    parser.add_argument("--tokens", metavar="N", help="how many tokens the benchmark generates")
+    return parser.parse_args()
+
+
+def _chosen_source(arguments: argparse.Namespace) -> Source | None:
+    for option, value in (
+        ("--model", arguments.model),
+        ("--random-init", arguments.random_init),
+    ):
+        if value is not None:
+            path = Path(value)
+            return Source(option, str(path.resolve()) if path.exists() else value)
+    return None
+
+
+def _command() -> int:
+    arguments = _arguments()
+    source = _chosen_source(arguments)
+    setup()
+    if source:
+        _export_chosen(source)
+    else:
+        _export_default()
+    _build()
+    program = [BUILD / "test_kvcache_prototype", "--model", MODELS.name]
+    tokens = ["--tokens", arguments.tokens] if arguments.tokens else []
+    return subprocess.run([*program, *tokens], cwd=ROOT, check=False).returncode
+
+
+if __name__ == "__main__":
+    main(_command)

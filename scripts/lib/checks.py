@@ -1,0 +1,203 @@
+"""scripts/test: set up, build, run every check and count them."""
+
+import argparse
+import os
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import build
+from clang_tidy import ClangTidy
+from export import Source, export, is_exported
+from paths import BUILD, GOLDENS, PYTHON, ROOT, VENV
+from results import Results, read_junit
+from setup import setup
+from steps import StepError, main, run, step
+
+CLANG_TOOLS_VERSION = 14  # another one formats and warns differently
+CPP_FOLDERS = ["include", "src", "cli", "tests", "bench", "examples"]
+CPP_SUFFIXES = {".hpp", ".cpp", ".cuh", ".cu"}
+GOLDEN_MODELS = BUILD / "goldens"
+TEST_ENVIRONMENT = {
+    "KVCACHE_GOLDENS_DIR": str(GOLDENS),
+    "KVCACHE_MODELS_DIR": str(GOLDEN_MODELS),
+    "KVCACHE_BUILD_DIR": str(BUILD),
+}
+
+
+def run_checks(*, full: bool) -> Results:
+    """Run every check, whatever came of those before; `full` adds the slow ones."""
+    results = Results()
+    results.add(_command("ruff check", [VENV / "bin" / "ruff", "check", "."]))
+    results.add(_command("ruff format", [VENV / "bin" / "ruff", "format", "--check", "."]))
+    results.add(_clang_format())
+    results.add(_work("build", _build_release))
+    results.add(_work("models of tests/goldens", _export_goldens))
+    results.add(_gtest("C++ tests", BUILD))
+    results.add(_clang_tidy())
+    results.add(_sanitizer_tests("address,undefined", ROOT / "build-asan"))
+    if full:
+        results.add(_sanitizer_tests("thread", ROOT / "build-tsan"))
+    results.add(_pytest(full=full))
+    return results
+
+
+def _work(name: str, work: Callable[[], str | None]) -> Results:
+    """Do one piece of work as one check; what it returns is said of it."""
+    try:
+        with step("test", name) as outcome:
+            outcome.text = work() or "ok"
+    except StepError as error:
+        print(error, flush=True)
+        return Results(failed=[f"{name}: {error.problem}"])
+    return Results(passed=1)
+
+
+def _command(name: str, command: Sequence[str | Path]) -> Results:
+    def work() -> None:
+        run(command, cwd=ROOT)
+
+    return _work(name, work)
+
+
+def _clang_tool(name: str) -> str | None:
+    """The program of the version that the repository is formatted and checked with, if there."""
+    for program in filter(None, map(shutil.which, (f"{name}-{CLANG_TOOLS_VERSION}", name))):
+        if re.search(rf"version {CLANG_TOOLS_VERSION}\.", run([program, "--version"])):
+            return program
+    return None
+
+
+def _missing_tool(name: str) -> Results:
+    package = f"{name}-{CLANG_TOOLS_VERSION}"
+    return Results(skipped=[f"{name} (not installed: apt-get install {package})"])
+
+
+def _clang_format() -> Results:
+    program = _clang_tool("clang-format")
+    if program is None:
+        return _missing_tool("clang-format")
+    sources = [
+        *ROOT.glob("*.cpp"),
+        *(
+            path
+            for folder in CPP_FOLDERS
+            for path in (ROOT / folder).rglob("*")
+            if path.suffix in CPP_SUFFIXES
+        ),
+    ]
+    return _command("clang-format", [program, "--dry-run", "-Werror", *sorted(sources)])
+
+
+def _clang_tidy() -> Results:
+    program = _clang_tool("clang-tidy")
+    if program is None:
+        return _missing_tool("clang-tidy")
+
+    def work() -> str:
+        checked, findings = ClangTidy(program, BUILD).check()
+        if findings:
+            raise StepError(f"clang-tidy warns in {len(findings)} files", output="".join(findings))
+        return f"ok, {checked} files changed"
+
+    return _work("clang-tidy", work)
+
+
+def _build_release() -> None:
+    build.configure(BUILD, "Release", KVCACHE_WARNINGS_AS_ERRORS="ON")
+    build.build(BUILD)
+
+
+def _export_goldens() -> str:
+    waiting = [
+        (source, GOLDEN_MODELS / path.name)
+        for path in sorted(GOLDENS.iterdir())
+        if (source := Source("--model", str(path))) and path.is_dir()
+    ]
+    waiting = [(source, output) for source, output in waiting if not is_exported(source, output)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda job: export(*job), waiting))
+    return f"ok, {len(waiting)} exported"
+
+
+def _sanitizer_tests(sanitizers: str, directory: Path) -> Results:
+    """Build the C++ tests with sanitisers and run them."""
+
+    def work() -> None:
+        build.configure(
+            directory,
+            "None",
+            CMAKE_CXX_FLAGS="-O1 -g1",
+            KVCACHE_SANITIZE=sanitizers,
+            KVCACHE_BUILD_CLI="OFF",
+        )
+        build.build(directory, "kvcache_tests")
+
+    built = _work(f"build with sanitisers {sanitizers}", work)
+    if built.failed:
+        return built
+    built.add(_gtest(f"C++ tests with sanitisers {sanitizers}", directory))
+    return built
+
+
+def _gtest(name: str, directory: Path) -> Results:
+    program = directory / "kvcache_tests"
+    return _tests(name, directory, lambda report: [program, f"--gtest_output=xml:{report}"])
+
+
+def _pytest(*, full: bool) -> Results:
+    chosen = [] if full else ["-m", "not full"]
+    return _tests(
+        "Python tests",
+        BUILD,
+        lambda report: [PYTHON, "-m", "pytest", "--quiet", f"--junitxml={report}", *chosen],
+    )
+
+
+def _tests(
+    name: str, directory: Path, command: Callable[[Path], Sequence[str | Path]]
+) -> Results:
+    """Run a test program and count what its JUnit report holds."""
+    report = directory / f"{re.sub('[^a-z]+', '-', name.lower())}.xml"
+    report.unlink(missing_ok=True)
+    problem = None
+    with step("test", name) as outcome:
+        try:
+            run(command(report), cwd=ROOT, environment=TEST_ENVIRONMENT)
+        except StepError as error:
+            problem = error
+        results = read_junit(report, name) if report.exists() else Results()
+        if problem and not results.failed:  # it crashed, or a sanitiser spoke at its end
+            results.failed.append(f"{name}: {problem.problem}")
+        outcome.text = str(results)
+    if problem:
+        print(problem, flush=True)
+    return results
+
+
+def _command_line() -> int:
+    parser = argparse.ArgumentParser(
+        prog="scripts/test",
+        description="Sets up what is missing, builds, runs every check and every test, and ends"
+        " with one line of counts. The exit status is 0 when something ran and nothing failed.",
+    )
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="also the slow ones: the thread sanitiser, and the tests marked full",
+    )
+    arguments = parser.parse_args()
+    setup()
+    results = run_checks(full=arguments.full)
+    for text in results.skipped:
+        print(f"skipped: {text}")
+    for text in results.failed:
+        print(f"FAILED: {text}")
+    print(results)
+    return 0 if results.ran and not results.failed else 1
+
+
+if __name__ == "__main__":
+    main(_command_line)

@@ -1,0 +1,87 @@
+"""Exporting models, and remembering what was exported so that nothing is exported twice."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from paths import PYTHON, ROOT
+from steps import run
+
+EXPORTER = ROOT / "export_gpt2_kvcache.py"
+EXPORTER_PACKAGE = ROOT / "python" / "kvcache_export"
+STAMP = ".exported.json"
+
+BAD_INPUT = 2  # the exporter's exit code when the model cannot be had or is not a GPT-2
+
+
+@dataclass(frozen=True)
+class Source:
+    """What to export: the exporter's option (--model or --random-init) and its value."""
+
+    option: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.option} {self.value}"
+
+    def fingerprint(self) -> str:
+        """The source in words, with the state of its files where it is a file or directory."""
+        path = Path(self.value)
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        states = [
+            f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}"
+            for file in files
+            if file.is_file()
+        ]
+        return " ".join([str(self), *states])
+
+
+def export(source: Source, output: Path, *, asked_for: str = "") -> None:
+    """Export a model; `asked_for` is what the user asked for, where that is not the source."""
+    run([PYTHON, EXPORTER, source.option, source.value, "--output-dir", output], cwd=ROOT)
+    stamp = {"asked_for": asked_for, "source": source.fingerprint(), **_state(output)}
+    (output / STAMP).write_text(json.dumps(stamp, indent=2))
+
+
+def exported_source(output: Path, *, asked_for: str) -> str | None:
+    """What an up-to-date export holds, if it was made because `asked_for` was asked for."""
+    stamp = _current_stamp(output)
+    return stamp["source"] if stamp and stamp["asked_for"] == asked_for else None
+
+
+def is_exported(source: Source, output: Path) -> bool:
+    """Whether an up-to-date export of this very source is there."""
+    stamp = _current_stamp(output)
+    return stamp is not None and stamp["source"] == source.fingerprint()
+
+
+def made_by_hand(output: Path) -> bool:
+    """Whether a model is there that export() did not make."""
+    stamp = _stamp(output)
+    if stamp is None:
+        return (output / "config.json").exists()
+    return stamp["config"] != _state(output)["config"]
+
+
+def _current_stamp(output: Path) -> dict[str, str] | None:
+    """The stamp, if the model beside it and the exporter are those it was written for."""
+    stamp = _stamp(output)
+    return stamp if stamp and _state(output).items() <= stamp.items() else None
+
+
+def _stamp(output: Path) -> dict[str, str] | None:
+    path = output / STAMP
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _state(output: Path) -> dict[str, str]:
+    exporter = [EXPORTER, *sorted(EXPORTER_PACKAGE.rglob("*.py"))]
+    return {"exporter": _digest(exporter), "config": _digest([output / "config.json"])}
+
+
+def _digest(paths: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes() if path.exists() else b"")
+    return digest.hexdigest()
