@@ -1,0 +1,134 @@
+"""The two nodes of domain `kvcache`, written as ONNX model-local functions.
+
+Plain ONNX Runtime inlines these bodies; the kvcache library registers kernels under the same domain
+and name and ONNX Runtime then ignores the bodies. docs/MODEL_FILE.md defines what both must compute.
+
+Shapes may hold zeros (no batch, no new token, no past), so every Reshape has its target computed from
+`Shape` and sets `allowzero`: in a target shape, -1 and a plain 0 are ambiguous once a tensor is empty.
+"""
+
+from __future__ import annotations
+
+import math
+
+import onnx_ir as ir
+from onnxscript import OpBuilder, build_function
+
+DOMAIN = "kvcache"
+DOMAIN_VERSION = 1
+OPSET_VERSION = 21
+
+# ONNX Runtime quotes the failing node by name, so the name says what went wrong.
+GUARD_NAME = "in_place_inputs_need_the_kvcache_library"
+
+
+def cached_attention() -> ir.Function:
+    """`CachedAttention(qkv, past_key, past_value, block_table, past_lengths, row_offsets,
+    tree_parents) -> (attention, present_key, present_value)`, growing mode.
+
+    qkv [batch, seq_len, 3 * num_heads * head_dim] and past [batch, num_heads, past_len, head_dim] give
+    attention [batch, seq_len, num_heads * head_dim] and
+    present [batch, num_heads, past_len + seq_len, head_dim].
+    """
+    return build_function(
+        _cached_attention_body,
+        [
+            ir.Value(name="qkv"),
+            ir.Value(name="past_key"),
+            ir.Value(name="past_value"),
+            ir.Value(name="block_table"),
+            ir.Value(name="past_lengths"),
+            ir.Value(name="row_offsets"),
+            ir.Value(name="tree_parents"),
+        ],
+        domain=DOMAIN,
+        name="CachedAttention",
+        attributes=[
+            ir.Attr("num_heads", ir.AttributeType.INT, None),
+            ir.Attr("scale", ir.AttributeType.FLOAT, None),
+        ],
+        opset_imports={"": OPSET_VERSION},
+    )
+
+
+def _cached_attention_body(
+    op: OpBuilder,
+    qkv: ir.Value,
+    past_key: ir.Value,
+    past_value: ir.Value,
+    block_table: ir.Value,
+    past_lengths: ir.Value,
+    row_offsets: ir.Value,
+    tree_parents: ir.Value,
+) -> tuple[ir.Value, ir.Value, ir.Value]:
+    past_len = op.Shape(past_key, start=2, end=3)
+    past_len = _guarded(op, past_len, block_table, past_lengths, row_offsets, tree_parents)
+    seq_len = op.Shape(qkv, start=1, end=2)
+    total_len = op.Add(past_len, seq_len)
+
+    num_heads = op.Constant(value_int=ir.RefAttr("value_int", "num_heads", ir.AttributeType.INT))
+    head_dim = op.Shape(past_key, start=3, end=4)
+    batch_and_seq = op.Shape(qkv, start=0, end=2)
+    heads_apart = op.Concat(batch_and_seq, op.Reshape(num_heads, [1]), head_dim, axis=0)
+    query, key, value = (
+        op.Transpose(op.Reshape(part, heads_apart, allowzero=1), perm=[0, 2, 1, 3])
+        for part in op.Split(qkv, axis=-1, num_outputs=3, _outputs=3)
+    )
+    present_key = op.Concat(past_key, key, axis=2)
+    present_value = op.Concat(past_value, value, axis=2)
+
+    # Scaling q instead of the scores is cheaper, and keeps q·k in float16's range.
+    scale = op.CastLike(
+        op.Constant(value_float=ir.RefAttr("value_float", "scale", ir.AttributeType.FLOAT)), qkv
+    )
+    scores = op.MatMul(op.Mul(query, scale), op.Transpose(present_key, perm=[0, 1, 3, 2]))
+    visible = _causal_mask(op, past_len, total_len)
+    scores = op.Where(visible, scores, op.CastLike(op.Constant(value_float=-math.inf), qkv))
+    mixed = op.MatMul(op.Softmax(scores, axis=-1), present_value)
+
+    heads_joined = op.Concat(batch_and_seq, op.Mul(num_heads, head_dim), axis=0)
+    attention = op.Reshape(op.Transpose(mixed, perm=[0, 2, 1, 3]), heads_joined, allowzero=1)
+    return attention, present_key, present_value
+
+
+def _guarded(op: OpBuilder, past_len: ir.Value, block_table: ir.Value, *others: ir.Value) -> ir.Value:
+    """`past_len` [1] unchanged; an error at run time where an in-place input is not empty.
+
+    The body could not honour those inputs, and ignoring them would give wrong logits. They are reshaped
+    to [0], which only empty tensors survive, and joined to a value that the outputs depend on, so that
+    no optimizer may drop the check.
+    """
+    given = op.Concat(op.Reshape(block_table, [0], allowzero=1, _name=GUARD_NAME), *others, axis=0)
+    nothing = op.Reshape(given, [0], allowzero=1, _name=GUARD_NAME + "_rows")
+    return op.Concat(past_len, op.Cast(nothing, to=ir.DataType.INT64), axis=0)
+
+
+def _causal_mask(op: OpBuilder, past_len: ir.Value, total_len: ir.Value) -> ir.Value:
+    """bool [seq_len, total_len]: token j of the row sees the whole past and tokens 0…j of its row."""
+    past_scalar, total_scalar = op.Squeeze(past_len), op.Squeeze(total_len)
+    queries = op.Range(past_scalar, total_scalar, 1)
+    keys = op.Range(0, total_scalar, 1)
+    return op.LessOrEqual(keys, op.Unsqueeze(queries, [1]))
+
+
+def select_tokens() -> ir.Function:
+    """`SelectTokens(hidden, positions) -> selected`.
+
+    hidden [batch, seq_len, n] and positions [num_logits] give [batch, num_logits, n]; empty positions
+    give all of hidden.
+    """
+    return build_function(
+        _select_tokens_body,
+        [ir.Value(name="hidden"), ir.Value(name="positions")],
+        domain=DOMAIN,
+        name="SelectTokens",
+        opset_imports={"": OPSET_VERSION},
+    )
+
+
+def _select_tokens_body(op: OpBuilder, hidden: ir.Value, positions: ir.Value) -> ir.Value:
+    # Without an If: all positions times "none are given", followed by those given.
+    none_given = op.Cast(op.Equal(op.Size(positions), 0), to=ir.DataType.INT64)
+    seq_len = op.Squeeze(op.Shape(hidden, start=1, end=2))
+    everything = op.Range(0, op.Mul(seq_len, none_given), 1)
+    return op.Gather(hidden, op.Concat(everything, positions, axis=0), axis=1)

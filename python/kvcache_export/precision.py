@@ -1,0 +1,31 @@
+"""Weights from the checkpoint's element type to the model's, refusing what would not survive."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from .errors import ExportError
+
+DTYPES = {
+    "float32": ir.DataType.FLOAT,
+    "float16": ir.DataType.FLOAT16,
+    "bfloat16": ir.DataType.BFLOAT16,
+}
+
+
+def convert(weight: np.ndarray, dtype: str, name: str) -> np.ndarray:
+    """The weight rounded to nearest in `dtype`; ExportError where it holds NaN or Inf, or would."""
+    finite = np.isfinite(weight)
+    if not finite.all():
+        raise ExportError(
+            f"tensor {name!r} holds NaN or Inf ({weight.size - finite.sum()} of {weight.size} values)"
+        )
+    with np.errstate(over="ignore"):
+        converted = weight.astype(DTYPES[dtype].numpy(), copy=False)
+    if not np.isfinite(converted).all():
+        raise ExportError(
+            f"tensor {name!r} does not fit {dtype}: its largest value is {np.abs(weight).max():.4g};"
+            " use --dtype float32 or bfloat16"
+        )
+    return converted

@@ -1,0 +1,117 @@
+"""The model's files: written aside, digested, and put in place together.
+
+A failure at any point leaves the output directory as it was: the files are made in a directory
+beside their destination and renamed one by one once all are complete, config.json last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+import xxhash
+
+from .errors import ExportError
+
+MODEL_FILE = "gpt2_with_cache.onnx"
+DATA_FILE = MODEL_FILE + ".data"
+CONFIG_FILE = "config.json"
+
+# Each larger tensor starts on a page of its own, which ONNX Runtime can map; smaller ones stay in the graph.
+PAGE_BYTES = 4096
+INLINE_BYTES = 1024
+
+# protobuf serializes at most 2^31 - 1 bytes; the rest is left to the graph.
+SINGLE_FILE_WEIGHT_BYTES = 2**31 - 2**24
+
+Progress = Callable[[int, int], None]
+
+
+def weight_bytes(model: ir.Model) -> int:
+    return sum(value.const_value.nbytes for value in model.graph.initializers.values())
+
+
+def write_model(model: ir.Model, directory: Path, single_file: bool, progress: Progress) -> list[str]:
+    """Writes the graph and, unless `single_file`, its weights beside it; the names of the files.
+
+    External weights lie in the order in which the graph reads them. `progress(done, total)` counts
+    tensors.
+    """
+    if single_file:
+        ir.save(model, directory / MODEL_FILE)
+        return [MODEL_FILE]
+    ir.save(
+        model,
+        directory / MODEL_FILE,
+        external_data=DATA_FILE,
+        size_threshold_bytes=INLINE_BYTES,
+        alignment=PAGE_BYTES,
+        align_threshold=INLINE_BYTES,
+        callback=lambda _, info: progress(info.index + 1, info.total),
+    )
+    return [MODEL_FILE, DATA_FILE]
+
+
+def write_config(config: dict[str, Any], directory: Path) -> None:
+    (directory / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """A file's entry in config.json: name, size in bytes, XXH3-128 in canonical big-endian hex."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 22):
+            digest.update(chunk)
+    return {"name": path.name, "bytes": path.stat().st_size, "xxh3_128": digest.hexdigest()}
+
+
+@contextlib.contextmanager
+def staging(output: Path) -> Iterator[Path]:
+    """A temporary directory inside `output`, gone at the end; as is `output` if made here for nothing."""
+    made = [path for path in (output, *output.parents) if not path.exists()]
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=output))
+    except OSError as error:
+        _remove_empty(made)
+        raise ExportError(f"cannot write to {output}: {error.strerror}") from error
+    try:
+        yield temporary
+    except OSError as error:
+        raise ExportError(f"cannot write to {output}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        _remove_empty(made)
+
+
+def _remove_empty(directories: list[Path]) -> None:
+    for directory in directories:
+        with contextlib.suppress(OSError):
+            directory.rmdir()
+
+
+def publish(staged: Path, output: Path, model_files: list[str]) -> None:
+    """Moves the complete files into place, and removes the weights of an earlier export that has no use for them."""
+    names = [*reversed(model_files), CONFIG_FILE]
+    for name in names:
+        _flush(staged / name)
+    for name in names:
+        os.replace(staged / name, output / name)
+    if DATA_FILE not in model_files:
+        (output / DATA_FILE).unlink(missing_ok=True)
+    _flush(output)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

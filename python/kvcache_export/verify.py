@@ -1,0 +1,94 @@
+"""Proof, before anything is published, that the written file computes what it should.
+
+The file is run in plain ONNX Runtime on the CPU, the way any other program would run it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from .config import Gpt2Config
+from .errors import VerificationError
+
+BATCH = 2
+TOKENS = 12
+
+# Largest logit difference allowed between cached and uncached, as a share of the largest logit. Sums taken in
+# another order differ by a few units in the last place per layer; a wrong cache differs by the logits themselves.
+TOLERANCE = {"float32": 1e-4, "float16": 2e-2}
+
+
+@dataclass(frozen=True)
+class Agreement:
+    max_abs_diff: float
+    max_abs_logit: float
+
+
+def check_graph(model_file: Path) -> None:
+    """onnx's own checker, shape inference included."""
+    try:
+        onnx.checker.check_model(str(model_file), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise VerificationError(f"the written graph is not valid ONNX: {error}") from error
+
+
+def compare_cached(model_file: Path, config: Gpt2Config, dtype: str) -> Agreement:
+    """Runs the same tokens at once and in steps over the cache (past length 0, 1 and more; batch 1 and 2).
+
+    Raises VerificationError where the logits differ by more than TOLERANCE, or are not finite.
+    """
+    runner = Runner(model_file, config, dtype)
+    tokens = min(TOKENS, config.n_positions)
+    ids = np.random.default_rng(0).integers(config.vocab_size, size=(BATCH, tokens))
+    uncached = runner.logits(ids, [tokens])
+    if not np.isfinite(uncached).all():
+        raise VerificationError("the written model computes logits that are NaN or Inf")
+
+    splits = [[1, 1, tokens - 2], [tokens - 1, 1]] if tokens > 2 else [[1] * tokens]
+    difference = max(
+        float(np.abs(runner.logits(ids[:batch], split) - uncached[:batch]).max())
+        for split in splits
+        for batch in range(1, BATCH + 1)
+    )
+    largest = float(np.abs(uncached).max())
+    if not difference <= TOLERANCE[dtype] * largest:
+        raise VerificationError(
+            f"cached and uncached logits differ by {difference:.2g} (largest logit {largest:.3g},"
+            f" tolerance {TOLERANCE[dtype]:.0e} of it)"
+        )
+    return Agreement(difference, largest)
+
+
+class Runner:
+    """The model in ONNX Runtime, with a growing cache."""
+
+    def __init__(self, model_file: Path, config: Gpt2Config, dtype: str):
+        self.config = config
+        self.dtype = np.dtype(dtype)
+        self.session = ort.InferenceSession(model_file, providers=["CPUExecutionProvider"])
+        self.outputs = [output.name for output in self.session.get_outputs()]
+
+    def logits(self, ids: np.ndarray, split: list[int]) -> np.ndarray:
+        """Logits [batch, tokens, vocab] in float32 of ids [batch, tokens], fed in steps of the given sizes."""
+        batch = ids.shape[0]
+        empty = np.empty((batch, self.config.n_head, 0, self.config.head_dim), self.dtype)
+        past = {
+            f"past_{part}_{layer}": empty
+            for layer in range(self.config.n_layer)
+            for part in ("key", "value")
+        }
+        steps = []
+        start = 0
+        for size in split:
+            positions = np.broadcast_to(np.arange(start, start + size), (batch, size))
+            feeds = {"input_ids": ids[:, start : start + size], "position_ids": positions, **past}
+            logits, *presents = self.session.run(self.outputs, feeds)
+            past = dict(zip(past, presents))
+            steps.append(logits.astype(np.float32))
+            start += size
+        return np.concatenate(steps, axis=1)
