@@ -15,6 +15,7 @@
 #include "hwy/aligned_allocator.h"
 #include "hwy/highway.h"
 #include "ops/cpu/kv_view-inl.hpp"
+#include "ops/cpu/partial_vector-inl.hpp"
 #include "ops/cpu/query_tile-inl.hpp"
 #include "ops/cpu/single_query-inl.hpp"
 

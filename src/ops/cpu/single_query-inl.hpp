@@ -8,64 +8,54 @@
 #define KVCACHE_OPS_SINGLE_QUERY_INL_HPP_
 #endif
 
-#include <limits>
 #include <span>
 
 #include "hwy/contrib/math/math-inl.h"
 #include "ops/cpu/kv_view-inl.hpp"
+#include "ops/cpu/partial_vector-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::ops::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-/// scores[i] = query · rows[i] for `count` rows of `head_dim`; four rows at a time, so that four
-/// chains of additions hide each other's latency.
-HWY_INLINE void dot_rows(const float* HWY_RESTRICT query, const float* HWY_RESTRICT rows,
-                         std::int64_t count, std::int64_t head_dim, float* HWY_RESTRICT scores) {
+/// kCount dot products of one query with consecutive rows, kCount chains of additions side by side
+/// to hide each other's latency.
+template <int kCount>
+HWY_INLINE void dot_some_rows(const float* HWY_RESTRICT query, const float* HWY_RESTRICT rows,
+                              std::int64_t head_dim, float* HWY_RESTRICT scores) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const std::int64_t whole = head_dim - head_dim % lanes;
-  const auto tail = hn::FirstN(d, static_cast<std::size_t>(head_dim - whole));
+  hn::Vec<decltype(d)> sums[kCount];
+  for (int r = 0; r < kCount; ++r) {
+    sums[r] = hn::Zero(d);
+  }
+  std::int64_t i = 0;
+  for (; i + lanes <= head_dim; i += lanes) {
+    const auto q = hn::LoadU(d, query + i);
+    for (int r = 0; r < kCount; ++r) {
+      sums[r] = hn::MulAdd(q, hn::LoadU(d, rows + r * head_dim + i), sums[r]);
+    }
+  }
+  if (i < head_dim) {
+    const auto q = load_first(d, query + i, head_dim - i);
+    for (int r = 0; r < kCount; ++r) {
+      sums[r] = hn::MulAdd(q, load_first(d, rows + r * head_dim + i, head_dim - i), sums[r]);
+    }
+  }
+  for (int r = 0; r < kCount; ++r) {
+    scores[r] = hn::GetLane(hn::SumOfLanes(d, sums[r]));
+  }
+}
 
+/// scores[i] = query · rows[i] for `count` rows of `head_dim`.
+HWY_INLINE void dot_rows(const float* HWY_RESTRICT query, const float* HWY_RESTRICT rows,
+                         std::int64_t count, std::int64_t head_dim, float* HWY_RESTRICT scores) {
   std::int64_t row = 0;
   for (; row + 4 <= count; row += 4) {
-    const float* r0 = rows + row * head_dim;
-    const float* r1 = r0 + head_dim;
-    const float* r2 = r1 + head_dim;
-    const float* r3 = r2 + head_dim;
-    auto s0 = hn::Zero(d);
-    auto s1 = hn::Zero(d);
-    auto s2 = hn::Zero(d);
-    auto s3 = hn::Zero(d);
-    for (std::int64_t i = 0; i < whole; i += lanes) {
-      const auto q = hn::LoadU(d, query + i);
-      s0 = hn::MulAdd(q, hn::LoadU(d, r0 + i), s0);
-      s1 = hn::MulAdd(q, hn::LoadU(d, r1 + i), s1);
-      s2 = hn::MulAdd(q, hn::LoadU(d, r2 + i), s2);
-      s3 = hn::MulAdd(q, hn::LoadU(d, r3 + i), s3);
-    }
-    if (whole != head_dim) {
-      const auto q = hn::MaskedLoad(tail, d, query + whole);
-      s0 = hn::MulAdd(q, hn::MaskedLoad(tail, d, r0 + whole), s0);
-      s1 = hn::MulAdd(q, hn::MaskedLoad(tail, d, r1 + whole), s1);
-      s2 = hn::MulAdd(q, hn::MaskedLoad(tail, d, r2 + whole), s2);
-      s3 = hn::MulAdd(q, hn::MaskedLoad(tail, d, r3 + whole), s3);
-    }
-    scores[row] = hn::GetLane(hn::SumOfLanes(d, s0));
-    scores[row + 1] = hn::GetLane(hn::SumOfLanes(d, s1));
-    scores[row + 2] = hn::GetLane(hn::SumOfLanes(d, s2));
-    scores[row + 3] = hn::GetLane(hn::SumOfLanes(d, s3));
+    dot_some_rows<4>(query, rows + row * head_dim, head_dim, scores + row);
   }
   for (; row < count; ++row) {
-    const float* r = rows + row * head_dim;
-    auto s = hn::Zero(d);
-    for (std::int64_t i = 0; i < whole; i += lanes) {
-      s = hn::MulAdd(hn::LoadU(d, query + i), hn::LoadU(d, r + i), s);
-    }
-    if (whole != head_dim) {
-      s = hn::MulAdd(hn::MaskedLoad(tail, d, query + whole), hn::MaskedLoad(tail, d, r + whole), s);
-    }
-    scores[row] = hn::GetLane(hn::SumOfLanes(d, s));
+    dot_some_rows<1>(query, rows + row * head_dim, head_dim, scores + row);
   }
 }
 
@@ -74,16 +64,16 @@ HWY_INLINE float exponentiate(float* HWY_RESTRICT scores, std::int64_t count) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   const std::int64_t whole = count - count % lanes;
-  const auto lowest = hn::Set(d, -std::numeric_limits<float>::infinity());
-  const auto tail = hn::FirstN(d, static_cast<std::size_t>(count - whole));
+  const std::int64_t left = count - whole;
+  const auto valid = hn::FirstN(d, static_cast<std::size_t>(left));
 
-  auto maxima = lowest;
+  auto maxima = hn::Set(d, scores[0]);
   for (std::int64_t i = 0; i < whole; i += lanes) {
     maxima = hn::Max(maxima, hn::LoadU(d, scores + i));
   }
-  if (whole != count) {
-    const auto last = hn::MaskedLoad(tail, d, scores + whole);
-    maxima = hn::Max(maxima, hn::IfThenElse(tail, last, lowest));
+  if (left > 0) {
+    const auto last = load_first(d, scores + whole, left);
+    maxima = hn::Max(maxima, hn::IfThenElse(valid, last, maxima));
   }
   const auto max = hn::MaxOfLanes(d, maxima);
 
@@ -93,28 +83,30 @@ HWY_INLINE float exponentiate(float* HWY_RESTRICT scores, std::int64_t count) {
     hn::StoreU(p, d, scores + i);
     sums = hn::Add(sums, p);
   }
-  if (whole != count) {
-    const auto last = hn::MaskedLoad(tail, d, scores + whole);
-    const auto p = hn::IfThenElseZero(tail, hn::Exp(d, hn::Sub(last, max)));
-    hn::BlendedStore(p, tail, d, scores + whole);
-    sums = hn::Add(sums, p);
+  if (left > 0) {
+    const auto p = hn::Exp(d, hn::Sub(load_first(d, scores + whole, left), max));
+    store_first(p, d, scores + whole, left);
+    sums = hn::Add(sums, hn::IfThenElseZero(valid, p));
   }
   return hn::GetLane(hn::SumOfLanes(d, sums));
 }
 
-/// out[…] += Σ weights[i] · rows[i], for kVectors vectors of columns from `column` on.
-template <int kVectors, class D, class Mask>
-HWY_INLINE void add_weighted_columns(D d, Mask tail, const float* HWY_RESTRICT weights,
+/// out[…] += Σ weights[i] · rows[i] over kVectors vectors of columns; of the last vector only
+/// `last_lanes` lanes when kPartial.
+template <int kVectors, bool kPartial>
+HWY_INLINE void add_weighted_columns(const float* HWY_RESTRICT weights,
                                      const float* HWY_RESTRICT rows, std::int64_t count,
-                                     std::int64_t head_dim, float* HWY_RESTRICT out) {
+                                     std::int64_t head_dim, std::int64_t last_lanes,
+                                     float* HWY_RESTRICT out) {
+  const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  // Two sets of sums: even and odd rows, so that additions overlap.
-  hn::Vec<D> even[kVectors];
-  hn::Vec<D> odd[kVectors];
   const auto load = [&](const float* from, int v) {
-    return v + 1 == kVectors ? hn::MaskedLoad(tail, d, from + v * lanes)
-                             : hn::LoadU(d, from + v * lanes);
+    return kPartial && v + 1 == kVectors ? load_first(d, from + v * lanes, last_lanes)
+                                         : hn::LoadU(d, from + v * lanes);
   };
+  // Two sets of sums, of even and of odd rows, so that additions overlap.
+  hn::Vec<decltype(d)> even[kVectors];
+  hn::Vec<decltype(d)> odd[kVectors];
   for (int v = 0; v < kVectors; ++v) {
     even[v] = load(out, v);
     odd[v] = hn::Zero(d);
@@ -138,8 +130,8 @@ HWY_INLINE void add_weighted_columns(D d, Mask tail, const float* HWY_RESTRICT w
   }
   for (int v = 0; v < kVectors; ++v) {
     const auto sum = hn::Add(even[v], odd[v]);
-    if (v + 1 == kVectors) {
-      hn::BlendedStore(sum, tail, d, out + v * lanes);
+    if (kPartial && v + 1 == kVectors) {
+      store_first(sum, d, out + v * lanes, last_lanes);
     } else {
       hn::StoreU(sum, d, out + v * lanes);
     }
@@ -152,30 +144,15 @@ HWY_INLINE void add_weighted_rows(const float* HWY_RESTRICT weights,
                                   std::int64_t head_dim, float* HWY_RESTRICT out) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const auto all = hn::FirstN(d, static_cast<std::size_t>(lanes));
-  std::int64_t column = 0;
-  for (; column + 4 * lanes <= head_dim; column += 4 * lanes) {
-    add_weighted_columns<4>(d, all, weights, rows + column, count, head_dim, out + column);
+  std::int64_t i = 0;
+  for (; i + 4 * lanes <= head_dim; i += 4 * lanes) {
+    add_weighted_columns<4, false>(weights, rows + i, count, head_dim, 0, out + i);
   }
-  const std::int64_t left = head_dim - column;
-  if (left == 0) {
-    return;
+  for (; i + lanes <= head_dim; i += lanes) {
+    add_weighted_columns<1, false>(weights, rows + i, count, head_dim, 0, out + i);
   }
-  const std::int64_t vectors = (left + lanes - 1) / lanes;
-  const auto tail = hn::FirstN(d, static_cast<std::size_t>(left - (vectors - 1) * lanes));
-  switch (vectors) {
-    case 1:
-      return add_weighted_columns<1>(d, tail, weights, rows + column, count, head_dim,
-                                     out + column);
-    case 2:
-      return add_weighted_columns<2>(d, tail, weights, rows + column, count, head_dim,
-                                     out + column);
-    case 3:
-      return add_weighted_columns<3>(d, tail, weights, rows + column, count, head_dim,
-                                     out + column);
-    default:
-      return add_weighted_columns<4>(d, tail, weights, rows + column, count, head_dim,
-                                     out + column);
+  if (i < head_dim) {
+    add_weighted_columns<1, true>(weights, rows + i, count, head_dim, head_dim - i, out + i);
   }
 }
 
