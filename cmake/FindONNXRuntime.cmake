@@ -4,7 +4,8 @@
 #
 # Looks for a directory that holds both headers and library, in this order:
 #   1. the option or environment variable ONNXRUNTIME_ROOT_DIR, and then nowhere else;
-#   2. CMAKE_PREFIX_PATH and the system's directories (a distribution's package);
+#   2. CMAKE_PREFIX_PATH (option or environment variable) and the system's directories (a
+#      distribution's package);
 #   3. .deps/onnxruntime beside this directory (made by scripts/setup).
 # A root may be a release archive, an install tree (lib or lib64), or a distribution's prefix. One
 # whose version is too old is passed over like one that is empty.
@@ -86,7 +87,8 @@ elseif(DEFINED ENV{ONNXRUNTIME_ROOT_DIR})
   set(_ort_roots "$ENV{ONNXRUNTIME_ROOT_DIR}")
 else()
   cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH _ort_source_dir)
-  set(_ort_roots ${CMAKE_PREFIX_PATH} ${CMAKE_SYSTEM_PREFIX_PATH}
+  cmake_path(CONVERT "$ENV{CMAKE_PREFIX_PATH}" TO_CMAKE_PATH_LIST _ort_environment_roots)
+  set(_ort_roots ${CMAKE_PREFIX_PATH} ${_ort_environment_roots} ${CMAKE_SYSTEM_PREFIX_PATH}
                  "${_ort_source_dir}/.deps/onnxruntime")
   list(REMOVE_DUPLICATES _ort_roots)
 endif()

@@ -38,7 +38,9 @@ def source_line(suite: str) -> str:
     release = _os_release()
     if release.get("ID") != "debian":
         raise StepError(f"this machine has no mirror of Debian's {suite} in its apt sources")
-    targets = run(["apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)"])
+    form = "$(RELEASE) $(REPO_URI)"
+    # Without the release files' information it also answers where `apt-get update` never ran.
+    targets = run(["apt-get", "indextargets", "--no-release-info", "--format", form])
     mirrors = [
         mirror
         for name, mirror in (line.split(maxsplit=1) for line in targets.splitlines())
@@ -98,11 +100,12 @@ class PrivateApt:
 
 
 def complete_links(target: Path) -> None:
-    """Let links to libraries that were not fetched, being installed, find the installed ones.
+    """Give unpacked links to libraries that were not fetched, being installed, the installed ones.
 
-    A development package holds `libx.so -> libx.so.1`, the library itself is in another package.
+    A development package holds `libx.so -> libx.so.1`; the library itself is in another package.
     """
     for link in target.rglob("*.so"):
         if link.is_symlink() and not link.exists():
-            missing = link.parent / link.readlink()
-            missing.symlink_to("/" / missing.relative_to(target))
+            installed = "/" / link.parent.relative_to(target)
+            for library in installed.glob(f"{link.name}.*"):
+                (link.parent / library.name).symlink_to(library)

@@ -5,12 +5,12 @@
 run_python() {
   local library python
   library="$(dirname "${BASH_SOURCE[0]}")"
-  for python in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
-    if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+  for python in python3 python3.14 python3.13 python3.12 python3.11; do
+    if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       exec "$python" "$library/$1.py" "${@:2}"
     fi
   done
-  echo "Python 3.10 or newer is needed and was not found." \
+  echo "Python 3.11 or newer is needed and was not found." \
     "On Debian and Ubuntu: apt-get install python3 python3-venv" >&2
   exit 1
 }

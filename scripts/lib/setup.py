@@ -160,7 +160,8 @@ def _onnx_runtime() -> None:
 
 def _installed_onnx_runtime() -> Path | None:
     """The prefix of an installed ONNX Runtime that CMakeLists.txt finds new enough."""
-    wanted = re.search(r"find_package\(ONNXRuntime 1\.(\d+)", (ROOT / "CMakeLists.txt").read_text())
+    lists = (ROOT / "CMakeLists.txt").read_text()
+    wanted = re.search(r"KVCACHE_ONNXRUNTIME_VERSION 1\.(\d+)", lists)
     assert wanted, "CMakeLists.txt asks for a version of ONNX Runtime"
     for prefix in (Path("/usr/local"), Path("/usr")):
         for folder in ("include", "include/onnxruntime"):
