@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "python"))
 
-from kvcache_export.cli import main  # noqa: E402
+from kvcache_export.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,0 +1,7 @@
+"""Exports GPT-2 to ONNX for the kvcache library and plain ONNX Runtime.
+
+docs/MODEL_FILE.md is the contract between the three.
+
+Modules in the order the data flows: config (with activations), weights (with hub), precision,
+functions, gpt2, save, verify, manifest, export, cli.
+"""

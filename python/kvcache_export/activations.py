@@ -1,7 +1,7 @@
 """The activation functions a GPT-2 config may name, as Hugging Face's `ACT2FN` defines them.
 
-Each takes `(op, x)` and returns a value of x's shape. `prelu` and `xielu` carry weights of their own and
-are therefore not here.
+Each takes `(op, x)` and returns a value of x's shape. `prelu` and `xielu` carry weights of their
+own and are therefore not here.
 """
 
 from __future__ import annotations

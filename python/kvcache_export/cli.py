@@ -1,87 +1,136 @@
-"""The command line: arguments, and every failure as one line and an exit code.
-
-0 done; 1 the result failed verification; 2 bad input or surroundings; 130 interrupted.
-"""
+"""The command line: arguments, and every failure as one line and an exit code."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
+from typing import NoReturn
 
 from .errors import ExportError, VerificationError
 
+EXIT_UNVERIFIED = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
 DESCRIPTION = """\
-Exports GPT-2 to ONNX with a key/value cache, verifies the file in ONNX Runtime and only then puts it
-in place: OUTPUT_DIR/gpt2_with_cache.onnx, its weights in gpt2_with_cache.onnx.data, and config.json.
+Exports GPT-2 to ONNX with a key/value cache: OUTPUT_DIR/gpt2_with_cache.onnx, its weights in
+gpt2_with_cache.onnx.data, and config.json. The file is verified in ONNX Runtime before it is put
+in place; whatever fails, a model that was already in OUTPUT_DIR stays as it was.
 """
 
-EXAMPLES = """\
+EPILOG = """\
 examples:
-  python export_gpt2_kvcache.py                                  GPT-2 (124M) from the Hugging Face hub
-  python export_gpt2_kvcache.py --model ./my-gpt2 --dtype float16    a checkpoint directory
-  python export_gpt2_kvcache.py --random-init gpt2-medium --seed 7   no download, random weights
-  python export_gpt2_kvcache.py --random-init config.json            ... of any GPT-2 config
+  export_gpt2_kvcache.py                                    GPT-2 (124M) from the Hugging Face hub
+  export_gpt2_kvcache.py --model ./my-gpt2 --dtype float16  a checkpoint directory, in 16 bits
+  export_gpt2_kvcache.py --random-init gpt2-medium --seed 7 random weights, nothing downloaded
+  export_gpt2_kvcache.py --random-init my/config.json       ... for any GPT-2 config
 
-exit codes: 0 exported; 1 the exported model failed verification; 2 bad input; 130 interrupted.
-Whatever the failure, a model already in OUTPUT_DIR stays as it was.
+exit codes:
+  0 exported   1 the exported model failed verification   2 bad input   130 interrupted
 """
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong argument as every other error is: in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        sys.exit(_fail(f"{message} (see --help)", EXIT_BAD_INPUT))
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Runs one export; the process's exit code."""
     options = _parse(arguments)
     try:
         _run(options)
     except ExportError as error:
-        return _fail(str(error), 2)
+        return _fail(str(error), EXIT_BAD_INPUT)
     except VerificationError as error:
-        return _fail(str(error), 1)
+        return _fail(str(error), EXIT_UNVERIFIED)
     except ModuleNotFoundError as error:
         install = "python -m pip install -r requirements.txt"
-        return _fail(f"Python module {error.name!r} is missing; install it with: {install}", 2)
+        return _fail(f"Python module {error.name!r} is missing; run: {install}", EXIT_BAD_INPUT)
     except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+        return _fail("interrupted", EXIT_INTERRUPTED)
     return 0
 
 
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = Parser(
+        prog="export_gpt2_kvcache.py",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--model",
+        default="gpt2",
+        metavar="ID|DIR",
+        help="a model of the Hugging Face hub, or a directory with config.json and safetensors"
+        " (default: gpt2)",
+    )
+    source.add_argument(
+        "--random-init",
+        metavar="NAME|CONFIG.json",
+        help="random weights instead: gpt2, gpt2-medium, gpt2-large, gpt2-xl or a config file",
+    )
+    parser.add_argument("--seed", type=int, help="seed of the random weights (default: 0)")
+    parser.add_argument(
+        "--output-dir", default="./models", metavar="DIR", help="where to write (default: ./models)"
+    )
+    parser.add_argument(
+        "--dtype",
+        default="float32",
+        choices=["float32", "float16", "bfloat16"],
+        help="element type of weights, cache and logits (default: float32)",
+    )
+    parser.add_argument(
+        "--single-file",
+        action="store_true",
+        help="weights inside the .onnx file; as they can't be mapped, loading takes more memory",
+    )
+    options = parser.parse_args(arguments)
+    if options.seed is None:
+        options.seed = 0
+    elif not options.random_init:
+        parser.error("--seed has a meaning with --random-init only")
+    elif options.seed < 0:
+        parser.error(f"--seed must not be negative: {options.seed}")
+    return options
+
+
 def _run(options: argparse.Namespace) -> None:
-    title = options.random_init or options.model
-    print(f"Loading {os.path.basename(title.rstrip('/'))} model...", flush=True)
-    # Imported here, so that --help works and a missing module is reported in one line.
+    _say(f"Loading {options.random_init or options.model} model...")
+    # Imported here, so that --help works without third-party modules and a missing one is one line.
     from . import weights
     from .export import export
 
     if options.random_init:
-        source = weights.from_seed(options.random_init, options.seed or 0)
-        print(f"Random weights, not trained (seed {options.seed or 0})")
+        source = weights.from_seed(options.random_init, options.seed)
+        _say(f"Random weights, not trained (seed {options.seed})")
     else:
         source = weights.from_checkpoint(options.model)
-    say = lambda line: print(line, flush=True)
-    export(source, options.output_dir, options.dtype, options.single_file, say, _progress())
-
-
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="export_gpt2_kvcache.py",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    export(
+        source,
+        options.output_dir,
+        dtype=options.dtype,
+        single_file=options.single_file,
+        say=_say,
+        progress=_progress,
     )
-    parser.add_argument("--model", default=None)
-    parser.add_argument("--random-init")
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("--output-dir", default="./models")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "float16", "bfloat16"])
-    parser.add_argument("--single-file", action="store_true")
-    o = parser.parse_args(arguments)
-    o.model = o.model or "gpt2"
-    return o
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _progress(step: str) -> None:
+    """Shows the current step on a terminal, over the one before; an empty step clears the line."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{step}", end="", file=sys.stderr, flush=True)
 
 
 def _fail(message: str, code: int) -> int:
+    _progress("")
     print(f"error: {message}", file=sys.stderr)
     return code
-
-
-def _progress():
-    return lambda a, b: None

@@ -14,8 +14,8 @@ from typing import Any
 from .activations import ACTIVATIONS
 from .errors import ExportError
 
-# Written by other versions of transformers for the same thing. `n_ctx` was dropped without a successor;
-# the number of rows of the position embedding is what counts.
+# Other spellings of the same field. `n_ctx` comes last: where it differs from n_positions, it is
+# n_positions that counts the rows of the position embedding.
 ALIASES = {
     "n_embd": ("hidden_size",),
     "n_positions": ("max_position_embeddings", "n_ctx"),
@@ -88,7 +88,7 @@ def read_config(path: Path) -> Gpt2Config:
 
 
 def parse_config(fields: dict[str, Any]) -> Gpt2Config:
-    """Checks every field that bears on inference; raises ExportError naming the first it can't honour."""
+    """Checks every field that bears on inference; ExportError names the first it can't honour."""
     model_type = fields.get("model_type")
     if model_type != "gpt2":
         raise ExportError(f"not a GPT-2: model_type is {model_type!r}, expected 'gpt2'")
@@ -166,7 +166,7 @@ def _activation(fields: dict[str, Any]) -> str:
 def _token(fields: dict[str, Any], name: str, vocab_size: int) -> int | None:
     """A token id, or None where the config has none that its own vocabulary holds.
 
-    Small models often keep GPT-2's default of 50256 beyond their vocabulary: that is no usable token.
+    Small models often keep GPT-2's 50256, which lies beyond their vocabulary: no usable token.
     """
     value = fields.get(name, getattr(Gpt2Config, name))
     if value is None:

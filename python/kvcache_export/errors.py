@@ -1,10 +1,10 @@
-"""The exporter's one error type: its message is the line the user reads."""
+"""The two ways an export fails. Their messages are the line the user reads."""
 
 from __future__ import annotations
 
 
 class ExportError(Exception):
-    """Something the user can put right: bad input, an unreachable hub, a full disk (exit code 2)."""
+    """Something the user can put right: bad input, no connection, a full disk (exit code 2)."""
 
 
 class VerificationError(Exception):

@@ -1,14 +1,15 @@
 """The two nodes of domain `kvcache`, written as ONNX model-local functions.
 
-Plain ONNX Runtime inlines these bodies; the kvcache library registers kernels under the same domain
-and name and ONNX Runtime then ignores the bodies. docs/MODEL_FILE.md defines what both must compute.
+Plain ONNX Runtime inlines these bodies. The kvcache library registers kernels under the same domain
+and names, and ONNX Runtime then ignores the bodies. docs/MODEL_FILE.md says what both must compute.
 
-Shapes may hold zeros (no batch, no new token, no past), so every Reshape has its target computed from
-`Shape` and sets `allowzero`: in a target shape, -1 and a plain 0 are ambiguous once a tensor is empty.
+Shapes may hold zeros (no batch, no new token, no past), so every Reshape computes its target and
+sets `allowzero`: in a target, -1 and a plain 0 are ambiguous once a tensor is empty.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 
 import onnx_ir as ir
@@ -18,17 +19,17 @@ DOMAIN = "kvcache"
 DOMAIN_VERSION = 1
 OPSET_VERSION = 21
 
-# ONNX Runtime quotes the failing node by name, so the name says what went wrong.
+# ONNX Runtime's error message names the failing node, so the name says what is wrong.
 GUARD_NAME = "in_place_inputs_need_the_kvcache_library"
 
 
+@functools.cache
 def cached_attention() -> ir.Function:
-    """`CachedAttention(qkv, past_key, past_value, block_table, past_lengths, row_offsets,
-    tree_parents) -> (attention, present_key, present_value)`, growing mode.
+    """`CachedAttention`, growing mode.
 
-    qkv [batch, seq_len, 3 * num_heads * head_dim] and past [batch, num_heads, past_len, head_dim] give
-    attention [batch, seq_len, num_heads * head_dim] and
-    present [batch, num_heads, past_len + seq_len, head_dim].
+    qkv [batch, seq_len, 3 * num_heads * head_dim] and past_key, past_value
+    [batch, num_heads, past_len, head_dim] give attention [batch, seq_len, num_heads * head_dim] and
+    present_key, present_value [batch, num_heads, past_len + seq_len, head_dim].
     """
     return build_function(
         _cached_attention_body,
@@ -52,19 +53,10 @@ def cached_attention() -> ir.Function:
 
 
 def _cached_attention_body(
-    op: OpBuilder,
-    qkv: ir.Value,
-    past_key: ir.Value,
-    past_value: ir.Value,
-    block_table: ir.Value,
-    past_lengths: ir.Value,
-    row_offsets: ir.Value,
-    tree_parents: ir.Value,
+    op: OpBuilder, qkv: ir.Value, past_key: ir.Value, past_value: ir.Value, *in_place: ir.Value
 ) -> tuple[ir.Value, ir.Value, ir.Value]:
-    past_len = op.Shape(past_key, start=2, end=3)
-    past_len = _guarded(op, past_len, block_table, past_lengths, row_offsets, tree_parents)
-    seq_len = op.Shape(qkv, start=1, end=2)
-    total_len = op.Add(past_len, seq_len)
+    past_len = _guarded(op, op.Shape(past_key, start=2, end=3), *in_place)
+    total_len = op.Add(past_len, op.Shape(qkv, start=1, end=2))
 
     num_heads = op.Constant(value_int=ir.RefAttr("value_int", "num_heads", ir.AttributeType.INT))
     head_dim = op.Shape(past_key, start=3, end=4)
@@ -77,45 +69,46 @@ def _cached_attention_body(
     present_key = op.Concat(past_key, key, axis=2)
     present_value = op.Concat(past_value, value, axis=2)
 
-    # Scaling q instead of the scores is cheaper, and keeps q·k in float16's range.
-    scale = op.CastLike(
-        op.Constant(value_float=ir.RefAttr("value_float", "scale", ir.AttributeType.FLOAT)), qkv
-    )
-    scores = op.MatMul(op.Mul(query, scale), op.Transpose(present_key, perm=[0, 1, 3, 2]))
-    visible = _causal_mask(op, past_len, total_len)
-    scores = op.Where(visible, scores, op.CastLike(op.Constant(value_float=-math.inf), qkv))
+    # Scaling q instead of the scores is cheaper, and keeps q·k within float16's range.
+    scale = op.Constant(value_float=ir.RefAttr("value_float", "scale", ir.AttributeType.FLOAT))
+    query = op.Mul(query, op.CastLike(scale, qkv))
+    scores = op.MatMul(query, op.Transpose(present_key, perm=[0, 1, 3, 2]))
+    hidden = op.CastLike(op.Constant(value_float=-math.inf), qkv)
+    scores = op.Where(_causal_mask(op, past_len, total_len), scores, hidden)
     mixed = op.MatMul(op.Softmax(scores, axis=-1), present_value)
 
     heads_joined = op.Concat(batch_and_seq, op.Mul(num_heads, head_dim), axis=0)
     attention = op.Reshape(op.Transpose(mixed, perm=[0, 2, 1, 3]), heads_joined, allowzero=1)
-    return attention, present_key, present_value
+    return _named(attention=attention, present_key=present_key, present_value=present_value)
 
 
-def _guarded(op: OpBuilder, past_len: ir.Value, block_table: ir.Value, *others: ir.Value) -> ir.Value:
-    """`past_len` [1] unchanged; an error at run time where an in-place input is not empty.
+def _guarded(
+    op: OpBuilder, past_len: ir.Value, block_table: ir.Value, *others: ir.Value
+) -> ir.Value:
+    """`past_len` [1] as it is, but an error at run time where an in-place input is not empty.
 
-    The body could not honour those inputs, and ignoring them would give wrong logits. They are reshaped
-    to [0], which only empty tensors survive, and joined to a value that the outputs depend on, so that
-    no optimizer may drop the check.
+    The body could not honour those inputs, and ignoring them would give wrong logits. Only empty
+    tensors can be reshaped to [0]; the result is appended to a value that the outputs depend on, so
+    that no optimizer may drop the check.
     """
-    given = op.Concat(op.Reshape(block_table, [0], allowzero=1, _name=GUARD_NAME), *others, axis=0)
-    nothing = op.Reshape(given, [0], allowzero=1, _name=GUARD_NAME + "_rows")
+    table = op.Reshape(block_table, [0], allowzero=1, _name=GUARD_NAME)
+    rows = op.Concat(table, *others, axis=0)
+    nothing = op.Reshape(rows, [0], allowzero=1, _name=GUARD_NAME + "_too")
     return op.Concat(past_len, op.Cast(nothing, to=ir.DataType.INT64), axis=0)
 
 
 def _causal_mask(op: OpBuilder, past_len: ir.Value, total_len: ir.Value) -> ir.Value:
-    """bool [seq_len, total_len]: token j of the row sees the whole past and tokens 0…j of its row."""
-    past_scalar, total_scalar = op.Squeeze(past_len), op.Squeeze(total_len)
-    queries = op.Range(past_scalar, total_scalar, 1)
-    keys = op.Range(0, total_scalar, 1)
+    """bool [seq_len, total_len]: a row's token j sees the whole past and tokens 0…j of its row."""
+    first, end = op.Squeeze(past_len), op.Squeeze(total_len)
+    queries, keys = op.Range(first, end, 1), op.Range(0, end, 1)
     return op.LessOrEqual(keys, op.Unsqueeze(queries, [1]))
 
 
+@functools.cache
 def select_tokens() -> ir.Function:
-    """`SelectTokens(hidden, positions) -> selected`.
+    """`SelectTokens`: hidden [batch, seq_len, n] at positions [num_logits], all if that is empty.
 
-    hidden [batch, seq_len, n] and positions [num_logits] give [batch, num_logits, n]; empty positions
-    give all of hidden.
+    The result is [batch, num_logits, n].
     """
     return build_function(
         _select_tokens_body,
@@ -127,8 +120,16 @@ def select_tokens() -> ir.Function:
 
 
 def _select_tokens_body(op: OpBuilder, hidden: ir.Value, positions: ir.Value) -> ir.Value:
-    # Without an If: all positions times "none are given", followed by those given.
+    # Every position if none is given, else no position; followed by those given. This needs no If.
     none_given = op.Cast(op.Equal(op.Size(positions), 0), to=ir.DataType.INT64)
     seq_len = op.Squeeze(op.Shape(hidden, start=1, end=2))
     everything = op.Range(0, op.Mul(seq_len, none_given), 1)
-    return op.Gather(hidden, op.Concat(everything, positions, axis=0), axis=1)
+    selected = op.Gather(hidden, op.Concat(everything, positions, axis=0), axis=1)
+    return _named(selected=selected)[0]
+
+
+def _named(**outputs: ir.Value) -> tuple[ir.Value, ...]:
+    """The values, renamed to the keywords they are given as."""
+    for name, value in outputs.items():
+        value.name = name
+    return tuple(outputs.values())

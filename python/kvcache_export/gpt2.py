@@ -88,7 +88,7 @@ class Attention(Module):
             num_heads=self.num_heads,
             scale=self.scale,
         )
-        # A function has no types of its own; given the node's, the builder infers those that follow.
+        # A function's outputs have no type; given one, the builder infers those that follow.
         attention.type, attention.shape = x.type, x.shape
         return self.c_proj(op, attention), present_key, present_value
 
@@ -145,7 +145,7 @@ class Transformer(Module):
     ) -> tuple[ir.Value, list[ir.Value]]:
         x = op.Add(self.wte(op, input_ids), self.wpe(op, position_ids))
         presents = []
-        for block, cache in zip(self.h, caches):
+        for block, cache in zip(self.h, caches, strict=True):
             x, *present = block(op, x, cache)
             presents += present
         selected = op.call(self.select, x, logits_positions)
@@ -156,8 +156,8 @@ class Transformer(Module):
 class Head(Module):
     """[batch, num_logits, hidden] to [batch, num_logits, vocab_size].
 
-    The weight lies as [vocab_size, hidden], the embedding's layout, so that a tied head shares it. Only
-    Gemm multiplies by a transposed matrix without a second copy of it, and Gemm wants two axes.
+    The weight is [vocab_size, hidden], the embedding's layout, so that a tied head shares it. Only
+    Gemm multiplies by a transposed matrix without making a copy of it, and it wants two axes.
     """
 
     def __init__(self, config: Gpt2Config, dtype: ir.DataType):
@@ -198,7 +198,7 @@ class Gpt2(Module):
 
 
 def build_model(config: Gpt2Config, dtype: ir.DataType) -> ir.Model:
-    """The ONNX model of docs/MODEL_FILE.md, its parameters declared (name, shape, dtype) but without values."""
+    """The ONNX model of docs/MODEL_FILE.md; its parameters have names and shapes, but no values."""
     graph = ir.Graph(
         [],
         [],
@@ -233,7 +233,9 @@ def build_model(config: Gpt2Config, dtype: ir.DataType) -> ir.Model:
     _output(builder, logits, "logits", dtype, logits_shape)
     present_shape = ["batch", config.n_head, "total_len", config.head_dim]
     for i, present in enumerate(presents):
-        _output(builder, present, f"present_{('key', 'value')[i % 2]}_{i // 2}", dtype, present_shape)
+        _output(
+            builder, present, f"present_{('key', 'value')[i % 2]}_{i // 2}", dtype, present_shape
+        )
     for node in graph:
         node.metadata_props.clear()  # the builder's notes on which module made which node
     return ir.Model(

@@ -27,7 +27,7 @@ CONNECT_TIMEOUT_S = 5
 
 
 def download(model: str) -> Path:
-    """The local directory that holds the model's config.json and safetensors; ExportError otherwise."""
+    """The local directory with the model's config.json and safetensors, or ExportError."""
     cached_only = not _reachable()
     try:
         config = _fetch(model, "config.json", cached_only)
@@ -36,7 +36,7 @@ def download(model: str) -> Path:
         raise ExportError(f"no such directory or model id: {model!r}; {ADVICE}") from error
     except LocalEntryNotFoundError as error:
         raise ExportError(
-            f"cannot reach the Hugging Face hub for {model!r} and it is not in the local cache; {ADVICE}"
+            f"cannot reach the Hugging Face hub, and {model!r} is not in its local cache; {ADVICE}"
         ) from error
     except GatedRepoError as error:
         raise ExportError(f"access to {model!r} on the Hugging Face hub is restricted") from error

@@ -15,17 +15,16 @@ DTYPES = {
 
 
 def convert(weight: np.ndarray, dtype: str, name: str) -> np.ndarray:
-    """The weight rounded to nearest in `dtype`; ExportError where it holds NaN or Inf, or would."""
+    """The weight rounded to nearest in `dtype`; ExportError where that is NaN or Inf."""
     finite = np.isfinite(weight)
     if not finite.all():
-        raise ExportError(
-            f"tensor {name!r} holds NaN or Inf ({weight.size - finite.sum()} of {weight.size} values)"
-        )
+        bad = weight.size - np.count_nonzero(finite)
+        raise ExportError(f"tensor {name!r} holds NaN or Inf ({bad} of {weight.size} values)")
     with np.errstate(over="ignore"):
         converted = weight.astype(DTYPES[dtype].numpy(), copy=False)
-    if not np.isfinite(converted).all():
+    if converted is not weight and not np.isfinite(converted).all():
         raise ExportError(
-            f"tensor {name!r} does not fit {dtype}: its largest value is {np.abs(weight).max():.4g};"
-            " use --dtype float32 or bfloat16"
+            f"tensor {name!r} does not fit {dtype}: its largest value is"
+            f" {np.abs(weight).max():.4g}; use --dtype float32 or bfloat16"
         )
     return converted

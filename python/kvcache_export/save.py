@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
-import xxhash
 
 from .errors import ExportError
 
@@ -24,25 +23,26 @@ MODEL_FILE = "gpt2_with_cache.onnx"
 DATA_FILE = MODEL_FILE + ".data"
 CONFIG_FILE = "config.json"
 
-# Each larger tensor starts on a page of its own, which ONNX Runtime can map; smaller ones stay in the graph.
+# A larger tensor starts on a page of its own, to be mapped; smaller ones stay in the graph.
 PAGE_BYTES = 4096
 INLINE_BYTES = 1024
 
 # protobuf serializes at most 2^31 - 1 bytes; the rest is left to the graph.
 SINGLE_FILE_WEIGHT_BYTES = 2**31 - 2**24
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[str], None]
 
 
 def weight_bytes(model: ir.Model) -> int:
     return sum(value.const_value.nbytes for value in model.graph.initializers.values())
 
 
-def write_model(model: ir.Model, directory: Path, single_file: bool, progress: Progress) -> list[str]:
+def write_model(
+    model: ir.Model, directory: Path, single_file: bool, progress: Progress
+) -> list[str]:
     """Writes the graph and, unless `single_file`, its weights beside it; the names of the files.
 
-    External weights lie in the order in which the graph reads them. `progress(done, total)` counts
-    tensors.
+    External weights lie in the order in which the graph reads them.
     """
     if single_file:
         ir.save(model, directory / MODEL_FILE)
@@ -54,7 +54,7 @@ def write_model(model: ir.Model, directory: Path, single_file: bool, progress: P
         size_threshold_bytes=INLINE_BYTES,
         alignment=PAGE_BYTES,
         align_threshold=INLINE_BYTES,
-        callback=lambda _, info: progress(info.index + 1, info.total),
+        callback=lambda _, info: progress(f"writing weights, {info.index + 1} of {info.total}"),
     )
     return [MODEL_FILE, DATA_FILE]
 
@@ -63,18 +63,12 @@ def write_config(config: dict[str, Any], directory: Path) -> None:
     (directory / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def describe(path: Path) -> dict[str, Any]:
-    """A file's entry in config.json: name, size in bytes, XXH3-128 in canonical big-endian hex."""
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 22):
-            digest.update(chunk)
-    return {"name": path.name, "bytes": path.stat().st_size, "xxh3_128": digest.hexdigest()}
-
-
 @contextlib.contextmanager
 def staging(output: Path) -> Iterator[Path]:
-    """A temporary directory inside `output`, gone at the end; as is `output` if made here for nothing."""
+    """A temporary directory inside `output`; removed in the end, as is an `output` left empty.
+
+    An OSError in between, such as a full disk, becomes an ExportError.
+    """
     made = [path for path in (output, *output.parents) if not path.exists()]
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -98,12 +92,12 @@ def _remove_empty(directories: list[Path]) -> None:
 
 
 def publish(staged: Path, output: Path, model_files: list[str]) -> None:
-    """Moves the complete files into place, and removes the weights of an earlier export that has no use for them."""
+    """Moves the complete files into place, config.json last, and removes what they leave unused."""
     names = [*reversed(model_files), CONFIG_FILE]
     for name in names:
         _flush(staged / name)
     for name in names:
-        os.replace(staged / name, output / name)
+        (staged / name).replace(output / name)
     if DATA_FILE not in model_files:
         (output / DATA_FILE).unlink(missing_ok=True)
     _flush(output)

@@ -1,6 +1,6 @@
 """Where weights come from: a checkpoint directory, the Hugging Face hub, or a seed.
 
-A weight is read when it is written, one at a time, so that the exporter holds one tensor and not a model.
+Weights are read one at a time, as they are written: the exporter holds a tensor and never a model.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ Shape = tuple[int, ...]
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PREFIX = "transformer."
+STORED_DTYPES = ("F64", "F32", "F16", "BF16")
 
 # Buffers of older checkpoints: the causal mask and its fill value. They are not weights.
 MASK_BUFFERS = (".attn.bias", ".attn.masked_bias")
@@ -40,46 +41,43 @@ class Weights(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """A model to export: what it is called, where it came from, its config and its weights."""
+    """A model to export."""
 
-    title: str  # as shown to the user: gpt2
-    origin: str  # as recorded in config.json: gpt2, or random-init:gpt2:seed=0
+    origin: str  # as config.json records it: gpt2, a directory's name, or random-init:gpt2:seed=0
     config: Gpt2Config
     weights: Weights
 
 
 def from_checkpoint(model: str) -> Source:
     """A directory with config.json and safetensors, or a model id on the Hugging Face hub."""
-    directory = Path(model)
+    directory, origin = Path(model), Path(model).resolve().name
     if not directory.is_dir():
-        directory = hub.download(model)
-        title = origin = model
-    else:
-        title = origin = directory.resolve().name
-    return Source(title, origin, read_config(directory / "config.json"), CheckpointWeights(directory))
+        if directory.exists() or model.startswith((".", "/", "~")):
+            raise ExportError(f"no such directory: {model!r}")
+        directory, origin = hub.download(model), model
+    return Source(origin, read_config(directory / "config.json"), CheckpointWeights(directory))
 
 
 def from_seed(architecture: str, seed: int) -> Source:
     """Random weights for a preset ("gpt2-medium") or a config.json."""
     if architecture in PRESETS:
-        title, config = architecture, PRESETS[architecture]
+        name, config = architecture, PRESETS[architecture]
     elif Path(architecture).is_file():
-        path = Path(architecture)
-        title, config = path.stem, read_config(path)
+        name, config = Path(architecture).stem, read_config(Path(architecture))
     else:
         raise ExportError(
             f"no such architecture or file: {architecture!r} (give a config.json or one of"
             f" {', '.join(PRESETS)})"
         )
-    origin = f"random-init:{title}:seed={seed}"
-    return Source(title, origin, config, RandomWeights(config, seed))
+    return Source(f"random-init:{name}:seed={seed}", config, RandomWeights(config, seed))
 
 
 class RandomWeights:
-    """Hugging Face's GPT-2 initialization: normal weights of deviation `initializer_range`, those that
-    write to the residual stream scaled by 1/sqrt(2 * n_layer), biases 0, norms 1.
+    """Hugging Face's GPT-2 initialization.
 
-    Each tensor has a generator of its own, so its values depend on the seed and its name alone.
+    Weights are normal with deviation `initializer_range`, divided by sqrt(2 * n_layer) for those
+    that write to the residual stream; biases are 0 and norms 1. Each tensor has a generator of its
+    own, so its values depend on the seed and its name alone.
     """
 
     def __init__(self, config: Gpt2Config, seed: int):
@@ -103,30 +101,37 @@ class RandomWeights:
 
 
 class CheckpointWeights:
-    """The safetensors of a directory, one file or sharded, with or without the `transformer.` prefix."""
+    """The safetensors of a directory: one file or shards, names with `transformer.` or without."""
 
     def __init__(self, directory: Path):
         self.directory = directory
         self.files = {
             key: file
             for file in (_open(path) for path in _safetensors_paths(directory))
-            for key in file.keys()
+            for key in file.keys()  # noqa: SIM118 (a safetensors file is no dict)
         }
 
     def check(self, expected: Mapping[str, Shape]) -> None:
         for name, shape in expected.items():
             key = self._key(name)
-            found = tuple(self.files[key].get_slice(key).get_shape())
+            stored = self.files[key].get_slice(key)
+            if stored.get_dtype() not in STORED_DTYPES:
+                raise ExportError(
+                    f"tensor {key!r} has element type {stored.get_dtype()}, expected one of"
+                    f" {', '.join(STORED_DTYPES)} ({self.directory})"
+                )
+            found = tuple(stored.get_shape())
             if found != shape:
                 raise ExportError(
-                    f"tensor {key!r} has shape {list(found)}, expected {list(shape)} ({self.directory})"
+                    f"tensor {key!r} has shape {list(found)}, expected {list(shape)}"
+                    f" ({self.directory})"
                 )
         for key in self.files:
             name = PREFIX + key.removeprefix(PREFIX)
             part_of_transformer = name.split(".")[1] in ("wte", "wpe", "h", "ln_f")
             if part_of_transformer and name not in expected and not name.endswith(MASK_BUFFERS):
                 raise ExportError(
-                    f"unexpected tensor {key!r}: the config has no place for it ({self.directory})"
+                    f"unexpected tensor {key!r}: its config has no place for it ({self.directory})"
                 )
 
     def read(self, name: str, shape: Shape) -> np.ndarray:
@@ -153,10 +158,10 @@ def _safetensors_paths(directory: Path) -> list[Path]:
     index = directory / INDEX
     if index.is_file():
         try:
-            shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+            return [directory / shard for shard in sorted(set(weight_map.values()))]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ExportError(f"{index} is not a safetensors index: {error!r}") from error
-        return [directory / name for name in sorted(set(shards))]
     if (directory / "pytorch_model.bin").is_file():
         raise ExportError(
             f"{directory} has pytorch_model.bin only; convert it to safetensors with transformers:"

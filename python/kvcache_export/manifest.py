@@ -1,0 +1,72 @@
+"""config.json: what a program needs to know of the model before it opens the graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from .config import Gpt2Config
+from .precision import DTYPES
+from .save import MODEL_FILE
+from .verify import Agreement
+from .weights import Source
+
+FORMAT_VERSION = 1
+VARIANT = "cached_attention"
+
+CHUNK_BYTES = 1 << 22
+
+
+def contents(
+    source: Source, dtype: str, files: list[dict[str, Any]], agreement: Agreement
+) -> dict[str, Any]:
+    """The fields of docs/MODEL_FILE.md."""
+    config = source.config
+    return {
+        "format": "kvcache",
+        "format_version": FORMAT_VERSION,
+        "variant": VARIANT,
+        "model_type": "gpt2",
+        "source": source.origin,
+        "num_layers": config.n_layer,
+        "num_heads": config.n_head,
+        "head_dim": config.head_dim,
+        "hidden_size": config.n_embd,
+        "vocab_size": config.vocab_size,
+        "max_seq_len": config.n_positions,
+        "dtype": dtype,
+        "bos_token_id": config.bos_token_id,
+        "eos_token_id": config.eos_token_id,
+        "model_file": MODEL_FILE,
+        "files": files,
+        "weight_bytes_per_token": weights_per_token(config) * DTYPES[dtype].numpy().itemsize,
+        "verification": {
+            "cached_vs_uncached_max_abs_diff": agreement.max_abs_diff,
+            "max_abs_logit": agreement.max_abs_logit,
+        },
+    }
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """A file's name, size in bytes and XXH3-128 digest (canonical big-endian hex)."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return {"name": path.name, "bytes": path.stat().st_size, "xxh3_128": digest.hexdigest()}
+
+
+def weights_per_token(config: Gpt2Config) -> int:
+    """How many weights the decoding of one token has to read.
+
+    All of them once, but of the position embedding one row; the token embedding counts as the head,
+    which reads it whole, and one row more where the head has a weight of its own.
+    """
+    hidden, inner = config.n_embd, config.n_inner
+    linears = [(hidden, 3 * hidden), (hidden, hidden), (hidden, inner), (inner, hidden)]
+    layer = sum((inputs + 1) * outputs for inputs, outputs in linears) + 2 * 2 * hidden
+    head = config.vocab_size * hidden
+    rows = 1 if config.tie_word_embeddings else 2
+    return config.n_layer * layer + 2 * hidden + head + rows * hidden

@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""Makes the goldens anew: tiny GPT-2 variants with Hugging Face's logits and greedy tokens.
+
+Needs torch and transformers, which nothing else here does, and is therefore run by hand:
+    python tests/goldens/make_goldens.py
+Every variant gets a directory beside this file:
+    config.json, model.safetensors   as `save_pretrained` writes them
+    golden.json                      token ids, the greedy continuation, seed, versions
+    logits.npy                       float32 [tokens, vocab_size], of `ids`
+Logits are computed in float64, so that they are the mathematical result to float32's last place.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from transformers import GPT2Config, GPT2LMHeadModel
+
+SEED = 20240229
+TOKENS = 24
+PROMPT = 8  # leading ids that the greedy continuation starts from
+NEW_TOKENS = 32
+
+# With the usual deviation of 0.02 a random GPT-2 attends evenly to everything, and its logits are
+# all alike. A larger one lets every weight matter.
+DEVIATION = 0.3
+
+# A greedy token is only worth comparing if its logit leads by more than float32 can be wrong.
+MIN_LEAD = 1e-2
+
+VARIANTS = {
+    "plain": {"vocab_size": 97, "n_embd": 32, "n_layer": 2, "n_head": 4},
+    "head-dim-12-gelu-inverse-layer": {
+        "vocab_size": 131,
+        "n_embd": 24,
+        "n_layer": 3,
+        "n_head": 2,
+        "activation_function": "gelu",
+        "scale_attn_by_inverse_layer_idx": True,
+    },
+    "head-dim-20-relu-inner-56": {
+        "vocab_size": 150,
+        "n_embd": 40,
+        "n_layer": 2,
+        "n_head": 2,
+        "n_inner": 56,
+        "activation_function": "relu",
+    },
+    "untied-head": {
+        "vocab_size": 113,
+        "n_embd": 32,
+        "n_layer": 2,
+        "n_head": 2,
+        "activation_function": "gelu_pytorch_tanh",
+        "tie_word_embeddings": False,
+    },
+    "unscaled-upcast-silu": {
+        "vocab_size": 101,
+        "n_embd": 36,
+        "n_layer": 2,
+        "n_head": 3,
+        "activation_function": "silu",
+        "layer_norm_epsilon": 1e-3,
+        "scale_attn_weights": False,
+        "reorder_and_upcast_attn": True,
+    },
+    "one-head-of-27-quick-gelu": {
+        "vocab_size": 300,
+        "n_embd": 27,
+        "n_layer": 2,
+        "n_head": 1,
+        "activation_function": "quick_gelu",
+    },
+}
+
+
+def main() -> None:
+    for name, fields in VARIANTS.items():
+        make(Path(__file__).parent / name, fields)
+
+
+def make(directory: Path, fields: dict) -> None:
+    config = GPT2Config(
+        n_positions=64, initializer_range=DEVIATION, bos_token_id=0, eos_token_id=0, **fields
+    )
+    seed = SEED
+    while True:
+        model, ids = random_model(config, seed)
+        greedy, lead = greedy_continuation(model, ids[:PROMPT])
+        if lead > MIN_LEAD and len(set(greedy)) > NEW_TOKENS // 4:
+            break
+        seed += 1
+    with torch.no_grad():
+        logits = model.double()(torch.tensor([ids])).logits[0].numpy()
+
+    shutil.rmtree(directory, ignore_errors=True)
+    model.float().save_pretrained(directory)
+    (directory / "generation_config.json").unlink(missing_ok=True)
+    np.save(directory / "logits.npy", logits.astype(np.float32))
+    golden = {
+        "ids": ids,
+        "prompt": ids[:PROMPT],
+        "greedy": greedy,
+        "seed": seed,
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+    }
+    (directory / "golden.json").write_text(json.dumps(golden) + "\n")
+    print(
+        f"{directory.name}: seed {seed}, largest logit {np.abs(logits).max():.2f}, lead {lead:.3f}"
+    )
+
+
+def random_model(config: GPT2Config, seed: int) -> tuple[GPT2LMHeadModel, list[int]]:
+    """A model whose biases and norms, too, are random, and random token ids for it."""
+    torch.manual_seed(seed)
+    model = GPT2LMHeadModel(config).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(".bias") or ".ln_" in name:
+                parameter.add_(0.2 * torch.randn_like(parameter))
+    return model, torch.randint(config.vocab_size, (TOKENS,)).tolist()
+
+
+def greedy_continuation(model: GPT2LMHeadModel, prompt: list[int]) -> tuple[list[int], float]:
+    """Greedy tokens of Hugging Face's cached generation, and the least lead of a chosen logit."""
+    result = model.generate(
+        torch.tensor([prompt]),
+        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+        max_new_tokens=NEW_TOKENS,
+        do_sample=False,
+        use_cache=True,
+        eos_token_id=None,
+        pad_token_id=0,
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
+    best = torch.stack(result.logits)[:, 0].topk(2).values
+    return result.sequences[0, len(prompt) :].tolist(), float((best[:, 0] - best[:, 1]).min())
+
+
+if __name__ == "__main__":
+    main()
