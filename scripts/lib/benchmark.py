@@ -15,7 +15,7 @@ STAND_IN = Source("--random-init", "gpt2")
 ASKED_FOR_DEFAULT = "default"
 
 
-def _export_default() -> None:
+def export_default() -> None:
     """Export GPT-2's weights from the hub, or random ones where the hub is out of reach."""
     with step("benchmark", "GPT-2 in models/") as outcome:
         there = exported_source(MODELS, asked_for=ASKED_FOR_DEFAULT)
@@ -32,13 +32,15 @@ def _export_default() -> None:
         except StepError as error:
             if error.exit_code != BAD_INPUT:
                 raise
-            reason = error.output.strip().splitlines()[-1]
+            last_line = error.output.strip().splitlines()[-1]
+            reason = last_line.removeprefix("error: ").split(";")[0]
             outcome.text = f"going on with {STAND_IN} ({reason})"
     with step("benchmark", f"export {STAND_IN} to models/"):
         export(STAND_IN, MODELS, asked_for=ASKED_FOR_DEFAULT)
 
 
-def _export_chosen(source: Source) -> None:
+def export_chosen(source: Source) -> None:
+    """Export what the user chose."""
     with step("benchmark", f"{source} in models/") as outcome:
         if is_exported(source, MODELS):
             outcome.text = "in place"
@@ -87,9 +89,9 @@ def _command() -> int:
     source = _chosen_source(arguments)
     setup()
     if source:
-        _export_chosen(source)
+        export_chosen(source)
     else:
-        _export_default()
+        export_default()
     _build()
     program = [BUILD / "test_kvcache_prototype", "--model", MODELS.name]
     tokens = ["--tokens", arguments.tokens] if arguments.tokens else []

@@ -144,19 +144,22 @@ def _sanitizer_tests(sanitizers: str, directory: Path) -> Results:
 
 def _gtest(name: str, directory: Path) -> Results:
     program = directory / "kvcache_tests"
-    return _tests(name, directory, lambda report: [program, f"--gtest_output=xml:{report}"])
+    return run_tests(name, directory, lambda report: [program, f"--gtest_output=xml:{report}"])
 
 
 def _pytest(*, full: bool) -> Results:
     chosen = [] if full else ["-m", "not full"]
-    return _tests(
+    return run_tests(
         "Python tests",
         BUILD,
-        lambda report: [PYTHON, "-m", "pytest", "--quiet", f"--junitxml={report}", *chosen],
+        lambda report: [
+            *(PYTHON, "-m", "pytest", "--quiet", f"--junitxml={report}", *chosen),
+            *(ROOT / "tests" / "python", ROOT / "tests" / "setup"),
+        ],
     )
 
 
-def _tests(
+def run_tests(
     name: str, directory: Path, command: Callable[[Path], Sequence[str | Path]]
 ) -> Results:
     """Run a test program and count what its JUnit report holds."""
@@ -177,6 +180,18 @@ def _tests(
     return results
 
 
+def conclude(results: Results) -> int:
+    """Print what was skipped and failed and, last and alone, the counts; return the exit status."""
+    for text in results.skipped:
+        print(f"skipped: {text}")
+    for text in results.failed:
+        print(f"FAILED: {text}")
+    if not results.ran:
+        print("no test ran")
+    print(results)
+    return 0 if results.ran and not results.failed else 1
+
+
 def _command_line() -> int:
     parser = argparse.ArgumentParser(
         prog="scripts/test",
@@ -190,13 +205,7 @@ def _command_line() -> int:
     )
     arguments = parser.parse_args()
     setup()
-    results = run_checks(full=arguments.full)
-    for text in results.skipped:
-        print(f"skipped: {text}")
-    for text in results.failed:
-        print(f"FAILED: {text}")
-    print(results)
-    return 0 if results.ran and not results.failed else 1
+    return conclude(run_checks(full=arguments.full))
 
 
 if __name__ == "__main__":

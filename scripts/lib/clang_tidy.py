@@ -27,7 +27,7 @@ class ClangTidy:
         self._version = run([program, "--version"])
 
     def check(self) -> tuple[int, list[str]]:
-        """Check every source that changed: how many those were, and the findings of each bad one."""
+        """Check every source that changed: how many those were, and the findings, file by file."""
         database = json.loads((self._build / "compile_commands.json").read_text())
         keys = {Path(entry["file"]): self._key(entry) for entry in database}
         changed = [source for source, key in keys.items() if not (self._passed / key).exists()]

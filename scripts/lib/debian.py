@@ -77,7 +77,7 @@ class PrivateApt:
             source_list = directory / "sources.list"
             source_list.write_text(sources)
             options |= {"Dir::Etc::SourceList": source_list, "Dir::Etc::SourceParts": "/dev/null"}
-        self._options = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+        self._options = [f"-o{key}={value}" for key, value in options.items()]
 
     def _apt_get(self, *words: str) -> None:
         run(["apt-get", *self._options, *words], cwd=self._archives)
@@ -99,13 +99,13 @@ class PrivateApt:
             run(["dpkg", "-x", archive, target])
 
 
-def complete_links(target: Path) -> None:
+def complete_links(target: Path, installed_root: Path = Path("/")) -> None:
     """Give unpacked links to libraries that were not fetched, being installed, the installed ones.
 
     A development package holds `libx.so -> libx.so.1`; the library itself is in another package.
     """
     for link in target.rglob("*.so"):
         if link.is_symlink() and not link.exists():
-            installed = "/" / link.parent.relative_to(target)
+            installed = installed_root / link.parent.relative_to(target)
             for library in installed.glob(f"{link.name}.*"):
                 (link.parent / library.name).symlink_to(library)

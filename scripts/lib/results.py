@@ -1,8 +1,8 @@
 """Counting what passed, failed and was skipped."""
 
-import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 from pathlib import Path
+from xml.etree import ElementTree
 
 
 @dataclass

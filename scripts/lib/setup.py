@@ -41,8 +41,8 @@ def setup() -> None:
         outcome.text = toolchain.compiler()
     _python_environment()
     _build_tools()
-    _cpp_libraries()
-    _onnx_runtime()
+    install_libraries()
+    provide_onnx_runtime()
 
 
 def _python_environment() -> None:
@@ -99,7 +99,8 @@ def _make_venv() -> None:
     run([sys.executable, "-m", "venv", "--clear", VENV])
 
 
-def _cpp_libraries() -> None:
+def install_libraries() -> None:
+    """Install or unpack the C++ libraries that are missing."""
     with step("setup", "C++ libraries") as outcome:
         missing = missing_libraries()
         if not missing:
@@ -139,7 +140,8 @@ def unpack_libraries(packages: list[str]) -> None:
     debian.complete_links(DEBIAN_ROOT)
 
 
-def _onnx_runtime() -> None:
+def provide_onnx_runtime() -> None:
+    """Say which ONNX Runtime is used, and make .deps/onnxruntime where that is the one."""
     with step("setup", "ONNX Runtime") as outcome:
         chosen = os.environ.get("ONNXRUNTIME_ROOT_DIR")
         installed = _installed_onnx_runtime()

@@ -84,7 +84,7 @@ def run(
 
 
 def main(command: Callable[[], int]) -> None:
-    """Run a command of scripts/ and exit with its status; a failed step is a message, not a trace."""
+    """Run a command of scripts/ and exit with its status; a failed step ends in a message."""
     try:
         sys.exit(command())
     except StepError as error:
