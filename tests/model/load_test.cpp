@@ -1,0 +1,217 @@
+// Everything that Model::load refuses, and that it says so.
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "model/digest.hpp"
+#include "support/models.hpp"
+#include "support/temporary_directory.hpp"
+
+namespace kvcache {
+namespace {
+
+using test::expect_error;
+using test::fs::path;
+using nlohmann::json;
+
+constexpr const char* kGraph = "gpt2_with_cache.onnx";
+constexpr const char* kWeights = "gpt2_with_cache.onnx.data";
+
+std::string read_file(const path& file) {
+  std::ifstream in(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+void write_file(const path& file, const std::string& bytes) {
+  std::ofstream(file, std::ios::binary) << bytes;
+}
+
+/// A copy of a tiny model to spoil.
+class Load : public testing::Test {
+ protected:
+  void SetUp() override {
+    test::fs::copy(test::model_path(test::golden_names().front()), model(),
+                   test::fs::copy_options::recursive);
+  }
+
+  [[nodiscard]] path model() const { return directory_.path() / "model"; }
+
+  void change_config(const std::function<void(json&)>& change) const {
+    json config = json::parse(read_file(model() / "config.json"));
+    change(config);
+    write_file(model() / "config.json", config.dump());
+  }
+
+  /// Replaces text in the graph by text of the same length, everywhere, and updates its digest.
+  void rename_in_graph(const std::string& from, const std::string& to) const {
+    std::string bytes = read_file(model() / kGraph);
+    for (std::size_t at = bytes.find(from); at != std::string::npos; at = bytes.find(from, at)) {
+      bytes.replace(at, from.size(), to);
+    }
+    write_file(model() / kGraph, bytes);
+    change_config([&](json& config) {
+      config["files"][0]["xxh3_128"] = model::file_digest(model() / kGraph);
+    });
+  }
+
+  void expect_load_error(ErrorCode code, const std::string& part,
+                         const ModelOptions& options = {}) const {
+    expect_error(code, part, [&] { (void)Model::load(model(), options); });
+  }
+
+ private:
+  test::TemporaryDirectory directory_;
+};
+
+TEST_F(Load, TakesTheDirectoryOrTheGraph) {
+  EXPECT_EQ(Model::load(model()).info().digest, Model::load(model() / kGraph).info().digest);
+}
+
+TEST_F(Load, RefusesWhatIsNotThere) {
+  expect_error(ErrorCode::model_not_found, "does not exist; give a model directory",
+               [] { (void)Model::load("/no/such/model"); });
+  test::fs::remove(model() / "config.json");
+  expect_load_error(ErrorCode::model_not_found, "no config.json in");
+}
+
+TEST_F(Load, RefusesAMissingFileByName) {
+  test::fs::remove(model() / kWeights);
+  expect_load_error(ErrorCode::model_not_found, kWeights);
+}
+
+TEST_F(Load, RefusesAnotherGraphThanTheConfigs) {
+  test::fs::copy(model() / kGraph, model() / "other.onnx");
+  expect_error(ErrorCode::model_not_found, "config.json beside it describes gpt2_with_cache.onnx",
+               [&] { (void)Model::load(model() / "other.onnx"); });
+}
+
+TEST_F(Load, RefusesAConfigThatIsNotJson) {
+  write_file(model() / "config.json", "{\"format\": ");
+  expect_load_error(ErrorCode::config_invalid, "is not JSON");
+}
+
+TEST_F(Load, RefusesAConfigThatIsNoObject) {
+  write_file(model() / "config.json", "[1, 2]");
+  expect_load_error(ErrorCode::config_invalid, "is not a JSON object");
+}
+
+TEST_F(Load, NamesAMissingField) {
+  change_config([](json& config) { config.erase("num_heads"); });
+  expect_load_error(ErrorCode::config_invalid, "field \"num_heads\" is missing");
+}
+
+TEST_F(Load, NamesAFieldOfTheWrongType) {
+  change_config([](json& config) { config["head_dim"] = "many"; });
+  expect_load_error(ErrorCode::config_invalid, "field \"head_dim\" has the wrong type: \"many\"");
+}
+
+TEST_F(Load, NamesAFieldOutOfRange) {
+  change_config([](json& config) { config["max_seq_len"] = 0; });
+  expect_load_error(ErrorCode::config_invalid, "field \"max_seq_len\" is 0, must be at least 1");
+}
+
+TEST_F(Load, RefusesAFormatItDoesNotKnow) {
+  change_config([](json& config) { config["format_version"] = 2; });
+  expect_load_error(ErrorCode::config_invalid, "is 2, this library reads version 1");
+  change_config([](json& config) { config["format"] = "other"; });
+  expect_load_error(ErrorCode::config_invalid, "field \"format\" is not \"kvcache\"");
+}
+
+TEST_F(Load, RefusesAnUnknownDtypeAndVariant) {
+  change_config([](json& config) { config["dtype"] = "int3"; });
+  expect_load_error(ErrorCode::config_invalid, "is \"int3\", must be float32");
+  change_config([](json& config) { config["variant"] = "other"; });
+  expect_load_error(ErrorCode::config_invalid, "field \"variant\" is \"other\"");
+}
+
+TEST_F(Load, RefusesATruncatedFile) {
+  test::fs::resize_file(model() / kWeights, 100);
+  expect_load_error(ErrorCode::digest_mismatch, "its size is 100, must be");
+}
+
+TEST_F(Load, RefusesAnAlteredFile) {
+  std::string bytes = read_file(model() / kWeights);
+  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+  write_file(model() / kWeights, bytes);
+  expect_load_error(ErrorCode::digest_mismatch, "its XXH3-128 is");
+  ModelOptions trusting;
+  trusting.verify_digests = false;
+  EXPECT_NO_THROW((void)Model::load(model(), trusting));
+}
+
+TEST_F(Load, RefusesWhatIsNotOnnx) {
+  write_file(model() / kGraph, std::string(read_file(model() / kGraph).size(), 'x'));
+  ModelOptions trusting;
+  trusting.verify_digests = false;
+  expect_load_error(ErrorCode::model_invalid, "cannot load", trusting);
+}
+
+TEST_F(Load, NamesAWrongInput) {
+  rename_in_graph("position_ids", "position_idx");
+  expect_load_error(ErrorCode::contract_violation,
+                    "input number 1 is position_idx, must be position_ids");
+}
+
+TEST_F(Load, NamesAWrongOptionalInput) {
+  rename_in_graph("past_lengths", "past_lenghts");
+  expect_load_error(ErrorCode::contract_violation, "past_lenghts, must be past_lengths");
+}
+
+TEST_F(Load, NamesAWrongOutput) {
+  rename_in_graph("present_value_0", "present_walue_0");
+  expect_load_error(ErrorCode::contract_violation,
+                    "is present_walue_0, must be present_value_0");
+}
+
+TEST_F(Load, NamesWhatContradictsTheGraph) {
+  const auto expect_mismatch = [&](const char* field) {
+    const std::string original = read_file(model() / "config.json");
+    change_config([&](json& config) { config[field] = config[field].get<int>() + 1; });
+    expect_load_error(ErrorCode::config_mismatch, field);
+    write_file(model() / "config.json", original);
+  };
+  expect_mismatch("num_layers");
+  expect_mismatch("num_heads");
+  expect_mismatch("head_dim");
+  expect_mismatch("vocab_size");
+}
+
+TEST_F(Load, NamesADtypeThatContradictsTheGraph) {
+  change_config([](json& config) { config["dtype"] = "float16"; });
+  expect_load_error(ErrorCode::contract_violation,
+                    "input past_key_0 has type float32, must be float16");
+}
+
+TEST_F(Load, RefusesNegativeThreads) {
+  ModelOptions options;
+  options.num_threads = -1;
+  expect_load_error(ErrorCode::invalid_argument, "num_threads is -1", options);
+}
+
+TEST_F(Load, RefusesABudgetBelowOneBlock) {
+  ModelOptions options;
+  options.cache_bytes = 10;
+  expect_load_error(ErrorCode::invalid_argument, "cache_bytes is 10, less than one block", options);
+}
+
+TEST_F(Load, TurnsAMissingDeviceIntoAnError) {
+  ModelOptions options;
+  options.require_device = Device::cuda;
+  expect_load_error(ErrorCode::device_unavailable, "require_device is cuda", options);
+  options.require_device = Device::cpu;
+  EXPECT_NE(Model::load(model(), options).device_report().find("cpu: "), std::string::npos);
+}
+
+TEST_F(Load, TakesTheThreadsItIsGiven) {
+  ModelOptions options;
+  options.num_threads = 3;
+  EXPECT_EQ(Model::load(model(), options).num_threads(), 3);
+  options.num_threads = 0;
+  EXPECT_GE(Model::load(model(), options).num_threads(), 1);
+}
+
+}  // namespace
+}  // namespace kvcache

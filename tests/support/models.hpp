@@ -1,0 +1,122 @@
+// The tiny models the tests run on: exported from tests/goldens by scripts/test.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "kvcache/kvcache.hpp"
+#include "support/random_cases.hpp"
+
+namespace kvcache::test {
+
+namespace fs = std::filesystem;
+
+/// The directory that an environment variable names, else the one the build was configured with.
+inline fs::path directory_from(const char* variable, const char* configured) {
+  const char* value = std::getenv(variable);  // NOLINT(concurrency-mt-unsafe)
+  return value != nullptr ? value : configured;
+}
+
+inline fs::path goldens_directory() {
+  return directory_from("KVCACHE_GOLDENS_DIR", KVCACHE_TEST_GOLDENS_DIR);
+}
+
+/// The checkpoints with Hugging Face's logits, by name.
+inline std::vector<std::string> golden_names() {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(goldens_directory())) {
+    if (fs::exists(entry.path() / "golden.json")) {
+      names.push_back(entry.path().filename().string());
+    }
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+inline fs::path model_path(const std::string& golden) {
+  const fs::path path = directory_from("KVCACHE_MODELS_DIR", KVCACHE_TEST_MODELS_DIR) / golden;
+  if (!fs::exists(path)) {
+    throw std::runtime_error(path.string() + " does not exist: scripts/test exports it");
+  }
+  return path;
+}
+
+/// What Hugging Face computed for a golden.
+struct Golden {
+  std::vector<TokenId> ids;
+  std::vector<float> logits;  // [ids, vocab_size]
+};
+
+inline Golden read_golden(const std::string& name) {
+  const fs::path directory = goldens_directory() / name;
+  std::ifstream json(directory / "golden.json");
+  Golden golden;
+  golden.ids = nlohmann::json::parse(json).at("ids").get<std::vector<TokenId>>();
+  // A .npy version 1 file: magic, version, header length (little endian), header, data.
+  std::ifstream npy(directory / "logits.npy", std::ios::binary);
+  const std::string bytes{std::istreambuf_iterator<char>(npy), {}};
+  const auto header_size = static_cast<std::size_t>(static_cast<unsigned char>(bytes.at(8))) +
+                           256 * static_cast<unsigned char>(bytes.at(9));
+  const std::string header = bytes.substr(10, header_size);
+  if (header.find("'<f4'") == std::string::npos ||
+      header.find("'fortran_order': False") == std::string::npos) {
+    throw std::runtime_error("logits.npy must be float32 in C order");
+  }
+  golden.logits.resize((bytes.size() - 10 - header_size) / sizeof(float));
+  std::memcpy(golden.logits.data(), bytes.data() + 10 + header_size,
+              golden.logits.size() * sizeof(float));
+  return golden;
+}
+
+inline std::vector<TokenId> random_tokens(Random& random, const ModelInfo& info,
+                                          std::int64_t count) {
+  std::vector<TokenId> tokens(static_cast<std::size_t>(count));
+  std::generate(tokens.begin(), tokens.end(), [&] {
+    return random.integer(0, static_cast<std::int64_t>(info.vocab_size) - 1);
+  });
+  return tokens;
+}
+
+/// float32's tolerance of docs/EXACTNESS.md, relative to the largest logit.
+inline constexpr double kTolerance = 1e-4;
+
+/// Expects logits to agree within `tolerance`, relative to the largest expected one.
+inline void expect_close(std::span<const float> found, std::span<const float> expected,
+                         double tolerance = kTolerance) {
+  ASSERT_EQ(found.size(), expected.size());
+  double scale = 0;
+  double largest = 0;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    ASSERT_TRUE(std::isfinite(found[i])) << "at " << i;
+    scale = std::max(scale, std::abs(static_cast<double>(expected[i])));
+    largest = std::max(largest, std::abs(static_cast<double>(found[i]) - expected[i]));
+  }
+  EXPECT_LE(largest, tolerance * scale) << "largest difference " << largest << ", largest logit "
+                                        << scale;
+}
+
+/// Expects `call` to throw Error(code) with a message that contains `part`.
+template <typename Call>
+void expect_error(ErrorCode code, const std::string& part, const Call& call) {
+  try {
+    call();
+    ADD_FAILURE() << "no error, expected " << error_code_name(code);
+  } catch (const Error& error) {
+    EXPECT_EQ(error_code_name(error.code()), error_code_name(code)) << error.what();
+    EXPECT_NE(std::string(error.what()).find(part), std::string::npos)
+        << "message: " << error.what() << "\nlacks: " << part;
+  }
+}
+
+}  // namespace kvcache::test
