@@ -1,0 +1,36 @@
+"""The layout tells the story in the order data flows: a room includes only rooms before it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ROOMS = ["ops", "device", "model", "cache", "inference", "decoding", "report"]
+SOURCES = sorted(
+    path for path in (REPOSITORY / "src").rglob("*") if path.suffix in {".hpp", ".cpp", ".cu"}
+)
+
+
+def room_of(path: Path) -> str | None:
+    """The room of a source file; None for the few that all rooms share."""
+    relative = path.relative_to(REPOSITORY / "src")
+    return relative.parts[0] if len(relative.parts) > 1 else None
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_includes_only_rooms_before_it(path: Path) -> None:
+    room = room_of(path)
+    if room is None:
+        return
+    assert room in ROOMS, f"src/{room} is a new room: give it its place in docs/ARCHITECTURE.md"
+    for included in re.findall(r'#include "([a-z_]+)/', path.read_text(encoding="utf-8")):
+        if included in ROOMS:
+            assert ROOMS.index(included) <= ROOMS.index(room), f"{path} includes {included}/"
+
+
+def test_only_device_and_ops_name_cuda() -> None:
+    for path in SOURCES:
+        if room_of(path) in {"ops", "device"}:
+            continue
+        assert not re.search(r"cuda[A-Z_]|cudart|#include <cuda", path.read_text(encoding="utf-8"))
