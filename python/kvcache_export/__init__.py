@@ -2,6 +2,6 @@
 
 docs/MODEL_FILE.md is the contract between the three.
 
-Modules in the order the data flows: config (with activations), weights (with hub), precision,
+Modules in the order the data flows: activations, config, weights, hub, sources, precision,
 functions, gpt2, save, verify, manifest, export, cli.
 """

@@ -102,14 +102,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 def _run(options: argparse.Namespace) -> None:
     _say(f"Loading {options.random_init or options.model} model...")
     # Imported here, so that --help works without third-party modules and a missing one is one line.
-    from . import weights
+    from . import sources
     from .export import export
 
     if options.random_init:
-        source = weights.from_seed(options.random_init, options.seed)
+        source = sources.from_seed(options.random_init, options.seed)
         _say(f"Random weights, not trained (seed {options.seed})")
     else:
-        source = weights.from_checkpoint(options.model)
+        source = sources.from_checkpoint(options.model)
     export(
         source,
         options.output_dir,

@@ -93,7 +93,9 @@ def parse_config(fields: dict[str, Any]) -> Gpt2Config:
     if model_type != "gpt2":
         raise ExportError(f"not a GPT-2: model_type is {model_type!r}, expected 'gpt2'")
     architectures = fields.get("architectures")
-    if architectures and not any(name in LANGUAGE_MODELS for name in architectures):
+    if architectures and not (
+        isinstance(architectures, list) and any(name in LANGUAGE_MODELS for name in architectures)
+    ):
         raise ExportError(
             f"unsupported architectures {architectures!r}: not a language model"
             f" (supported: {', '.join(LANGUAGE_MODELS)})"
@@ -156,7 +158,7 @@ def _flag(fields: dict[str, Any], name: str) -> bool:
 
 def _activation(fields: dict[str, Any]) -> str:
     _, value = _field(fields, "activation_function")
-    if value not in ACTIVATIONS:
+    if not isinstance(value, str) or value not in ACTIVATIONS:
         raise ExportError(
             f"unsupported activation_function {value!r} (supported: {', '.join(ACTIVATIONS)})"
         )

@@ -13,8 +13,8 @@ from . import manifest, save, verify
 from .config import Gpt2Config
 from .gpt2 import build_model
 from .precision import DTYPES, convert
+from .sources import Source
 from .verify import Agreement
-from .weights import Source
 
 MEGABYTE = 10**6
 

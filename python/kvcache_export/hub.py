@@ -5,9 +5,9 @@ Files already in the hub's cache are used without a connection; HF_HUB_OFFLINE i
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+import httpx2
 from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -19,6 +19,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import get_session
 
 from .errors import ExportError
+from .weights import INDEX_FILE, SINGLE_FILE, shard_names
 
 ADVICE = "give a checkpoint directory (--model DIR) or random weights (--random-init gpt2)"
 
@@ -47,15 +48,17 @@ def download(model: str) -> Path:
             f"{model!r} on the Hugging Face hub lacks config.json or safetensors; convert it with"
             " transformers: from_pretrained(...) and save_pretrained(...)"
         ) from error
+    except (httpx2.HTTPError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ExportError(f"cannot download {model!r}: {reason}; {ADVICE}") from error
     return config.parent
 
 
 def _fetch_weights(model: str, cached_only: bool) -> None:
     try:
-        _fetch(model, "model.safetensors", cached_only)
+        _fetch(model, SINGLE_FILE, cached_only)
     except EntryNotFoundError:
-        index = _fetch(model, "model.safetensors.index.json", cached_only)
-        for shard in sorted(set(json.loads(index.read_text())["weight_map"].values())):
+        for shard in shard_names(_fetch(model, INDEX_FILE, cached_only)):
             _fetch(model, shard, cached_only)
 
 
@@ -68,6 +71,6 @@ def _reachable() -> bool:
         return False
     try:
         get_session().head(constants.ENDPOINT, timeout=CONNECT_TIMEOUT_S)
-    except Exception:  # whichever HTTP client the hub's library uses: no answer is no connection
+    except httpx2.HTTPError:
         return False
     return True

@@ -10,8 +10,8 @@ import xxhash
 from .config import Gpt2Config
 from .precision import DTYPES
 from .save import MODEL_FILE
+from .sources import Source
 from .verify import Agreement
-from .weights import Source
 
 FORMAT_VERSION = 1
 VARIANT = "cached_attention"

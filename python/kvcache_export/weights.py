@@ -1,4 +1,4 @@
-"""Where weights come from: a checkpoint directory, the Hugging Face hub, or a seed.
+"""Weights, by the names that Hugging Face's GPT-2 gives them: of a checkpoint or of a seed.
 
 Weights are read one at a time, as they are written: the exporter holds a tensor and never a model.
 """
@@ -9,21 +9,19 @@ import json
 import math
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from . import hub
-from .config import PRESETS, Gpt2Config, read_config
+from .config import Gpt2Config
 from .errors import ExportError
 
 Shape = tuple[int, ...]
 
-SINGLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
 PREFIX = "transformer."
 STORED_DTYPES = ("F64", "F32", "F16", "BF16")
 
@@ -37,39 +35,6 @@ class Weights(Protocol):
 
     def read(self, name: str, shape: Shape) -> np.ndarray:
         """One tensor, in the element type it is stored in."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A model to export."""
-
-    origin: str  # as config.json records it: gpt2, a directory's name, or random-init:gpt2:seed=0
-    config: Gpt2Config
-    weights: Weights
-
-
-def from_checkpoint(model: str) -> Source:
-    """A directory with config.json and safetensors, or a model id on the Hugging Face hub."""
-    directory, origin = Path(model), Path(model).resolve().name
-    if not directory.is_dir():
-        if directory.exists() or model.startswith((".", "/", "~")):
-            raise ExportError(f"no such directory: {model!r}")
-        directory, origin = hub.download(model), model
-    return Source(origin, read_config(directory / "config.json"), CheckpointWeights(directory))
-
-
-def from_seed(architecture: str, seed: int) -> Source:
-    """Random weights for a preset ("gpt2-medium") or a config.json."""
-    if architecture in PRESETS:
-        name, config = architecture, PRESETS[architecture]
-    elif Path(architecture).is_file():
-        name, config = Path(architecture).stem, read_config(Path(architecture))
-    else:
-        raise ExportError(
-            f"no such architecture or file: {architecture!r} (give a config.json or one of"
-            f" {', '.join(PRESETS)})"
-        )
-    return Source(f"random-init:{name}:seed={seed}", config, RandomWeights(config, seed))
 
 
 class RandomWeights:
@@ -153,18 +118,22 @@ def _open(path: Path) -> safe_open:
 
 
 def _safetensors_paths(directory: Path) -> list[Path]:
-    if (directory / SINGLE).is_file():
-        return [directory / SINGLE]
-    index = directory / INDEX
-    if index.is_file():
-        try:
-            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-            return [directory / shard for shard in sorted(set(weight_map.values()))]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ExportError(f"{index} is not a safetensors index: {error!r}") from error
+    if (directory / SINGLE_FILE).is_file():
+        return [directory / SINGLE_FILE]
+    if (directory / INDEX_FILE).is_file():
+        return [directory / shard for shard in shard_names(directory / INDEX_FILE)]
     if (directory / "pytorch_model.bin").is_file():
         raise ExportError(
             f"{directory} has pytorch_model.bin only; convert it to safetensors with transformers:"
             " from_pretrained(...) and save_pretrained(...)"
         )
-    raise ExportError(f"no {SINGLE} in {directory}")
+    raise ExportError(f"no {SINGLE_FILE} in {directory}")
+
+
+def shard_names(index: Path) -> list[str]:
+    """The files that an index of safetensors names."""
+    try:
+        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        return sorted(set(weight_map.values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ExportError(f"{index} is not a safetensors index: {error!r}") from error

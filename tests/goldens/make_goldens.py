@@ -33,6 +33,13 @@ DEVIATION = 0.3
 # A greedy token is only worth comparing if its logit leads by more than float32 can be wrong.
 MIN_LEAD = 1e-2
 
+# The element type of the checkpoint, where it isn't float32.
+STORED_AS = {
+    "untied-head": torch.bfloat16,
+    "unscaled-upcast-silu": torch.float16,
+    "one-head-of-27-quick-gelu": torch.float16,
+}
+
 VARIANTS = {
     "plain": {"vocab_size": 97, "n_embd": 32, "n_layer": 2, "n_head": 4},
     "head-dim-12-gelu-inverse-layer": {
@@ -91,6 +98,8 @@ def make(directory: Path, fields: dict) -> None:
     seed = SEED
     while True:
         model, ids = random_model(config, seed)
+        stored = STORED_AS.get(directory.name, torch.float32)
+        model = model.to(stored).float()
         greedy, lead = greedy_continuation(model, ids[:PROMPT])
         if lead > MIN_LEAD and len(set(greedy)) > NEW_TOKENS // 4:
             break
@@ -99,7 +108,7 @@ def make(directory: Path, fields: dict) -> None:
         logits = model.double()(torch.tensor([ids])).logits[0].numpy()
 
     shutil.rmtree(directory, ignore_errors=True)
-    model.float().save_pretrained(directory)
+    model.to(stored).save_pretrained(directory)
     (directory / "generation_config.json").unlink(missing_ok=True)
     np.save(directory / "logits.npy", logits.astype(np.float32))
     golden = {

@@ -1,0 +1,63 @@
+"""An exported model in plain ONNX Runtime, as a stranger would run it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+LOG_FATAL = 4
+
+
+class PlainModel:
+    def __init__(self, directory: Path):
+        self.config = json.loads((directory / "config.json").read_text())
+        options = ort.SessionOptions()
+        options.log_severity_level = LOG_FATAL
+        self.session = ort.InferenceSession(
+            directory / self.config["model_file"], options, providers=["CPUExecutionProvider"]
+        )
+        self.dtype = np.dtype(self.config["dtype"])
+
+    def past(self, batch: int, length: int = 0, seed: int = 0) -> list[np.ndarray]:
+        """A past of random keys and values: key of layer 0, value of layer 0, key of layer 1, …"""
+        shape = (batch, self.config["num_heads"], length, self.config["head_dim"])
+        generator = np.random.default_rng(seed)
+        return [
+            generator.standard_normal(shape).astype(self.dtype)
+            for _ in range(2 * self.config["num_layers"])
+        ]
+
+    def run(
+        self, ids: np.ndarray, past: list[np.ndarray] | None = None, **optional: np.ndarray
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Logits and presents of ids [batch, seq_len] after `past` (default: none)."""
+        batch, seq_len = np.shape(ids)
+        past = self.past(batch) if past is None else past
+        depth = past[0].shape[2]
+        names = [name.name for name in self.session.get_inputs()][2:]
+        feeds = {
+            "input_ids": np.asarray(ids, np.int64).reshape(batch, seq_len),
+            "position_ids": np.broadcast_to(np.arange(depth, depth + seq_len), (batch, seq_len)),
+            **dict(zip(names, past, strict=True)),
+            **optional,
+        }
+        logits, *presents = self.session.run(None, feeds)
+        return logits, presents
+
+    def greedy(self, prompt: list[int], count: int) -> list[int]:
+        """`count` greedy tokens after the prompt, one by one over the cache."""
+        ids, past, tokens = prompt, None, []
+        for _ in range(count):
+            logits, past = self.run(np.array([ids]), past)
+            ids = [int(logits[0, -1].argmax())]
+            tokens += ids
+        return tokens
+
+
+def relative_difference(found: np.ndarray, expected: np.ndarray) -> float:
+    """Largest absolute difference as a share of the largest expected absolute value."""
+    assert found.shape == expected.shape
+    return float(np.abs(found.astype(np.float64) - expected).max() / np.abs(expected).max())

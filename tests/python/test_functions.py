@@ -1,0 +1,37 @@
+"""The bodies of the kvcache nodes refuse what only the library's kernels can do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail
+
+from kvcache_export.functions import GUARD_NAME
+from plain_ort import PlainModel
+
+IN_PLACE = {
+    "block_table": np.zeros((1, 1), np.int32),
+    "past_lengths": np.zeros(1, np.int32),
+    "row_offsets": np.zeros(2, np.int32),
+    "tree_parents": np.zeros(3, np.int32),
+}
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_in_place_inputs_are_refused_by_an_error_that_says_so(small_model: PlainModel, name: str):
+    with pytest.raises(Fail, match=GUARD_NAME):
+        small_model.run(np.ones((1, 3)), **{name: IN_PLACE[name]})
+
+
+def test_empty_in_place_inputs_are_as_good_as_none(small_model: PlainModel):
+    ids = np.arange(6).reshape(2, 3)
+    empty = {name: value[..., :0] for name, value in IN_PLACE.items()}
+    for found, expected in zip(
+        small_model.run(ids, **empty)[1], small_model.run(ids)[1], strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_positions_outside_the_sequence_are_refused(small_model: PlainModel):
+    with pytest.raises(Fail, match="indices element out of data bounds"):
+        small_model.run(np.ones((1, 3)), logits_positions=np.array([3]))
