@@ -14,7 +14,7 @@ from onnxscript import OpBuilder
 Activation = Callable[[OpBuilder, ir.Value], ir.Value]
 
 
-def _gelu_tanh(op: OpBuilder, x: ir.Value) -> ir.Value:
+def gelu_tanh(op: OpBuilder, x: ir.Value) -> ir.Value:
     return op.Gelu(x, approximate="tanh")
 
 
@@ -47,11 +47,11 @@ def _laplace(op: OpBuilder, x: ir.Value) -> ir.Value:
 
 ACTIVATIONS: dict[str, Activation] = {
     # The names of the tanh approximation differ in how torch computes it, not in the function.
-    "gelu_new": _gelu_tanh,
-    "gelu_pytorch_tanh": _gelu_tanh,
-    "gelu_python_tanh": _gelu_tanh,
-    "gelu_fast": _gelu_tanh,
-    "gelu_accurate": _gelu_tanh,
+    "gelu_new": gelu_tanh,
+    "gelu_pytorch_tanh": gelu_tanh,
+    "gelu_python_tanh": gelu_tanh,
+    "gelu_fast": gelu_tanh,
+    "gelu_accurate": gelu_tanh,
     "gelu": _gelu_erf,
     "gelu_python": _gelu_erf,
     "gelu_10": _gelu_clipped,

@@ -1,4 +1,4 @@
-"""The two nodes of domain `kvcache`, written as ONNX model-local functions.
+"""The nodes of domain `kvcache`, written as ONNX model-local functions.
 
 Plain ONNX Runtime inlines these bodies. The kvcache library registers kernels under the same domain
 and names, and ONNX Runtime then ignores the bodies. docs/MODEL_FILE.md says what both must compute.
@@ -126,6 +126,22 @@ def _select_tokens_body(op: OpBuilder, hidden: ir.Value, positions: ir.Value) ->
     everything = op.Range(0, op.Mul(seq_len, none_given), 1)
     selected = op.Gather(hidden, op.Concat(everything, positions, axis=0), axis=1)
     return _named(selected=selected)[0]
+
+
+@functools.cache
+def fast_gelu() -> ir.Function:
+    """`FastGelu`: gelu(x + bias) with the tanh approximation; x [..., n] and bias [n] to [..., n]."""
+    return build_function(
+        _fast_gelu_body,
+        [ir.Value(name="x"), ir.Value(name="bias")],
+        domain=DOMAIN,
+        name="FastGelu",
+        opset_imports={"": OPSET_VERSION},
+    )
+
+
+def _fast_gelu_body(op: OpBuilder, x: ir.Value, bias: ir.Value) -> ir.Value:
+    return _named(activated=op.Gelu(op.Add(x, bias), approximate="tanh"))[0]
 
 
 def _named(**outputs: ir.Value) -> tuple[ir.Value, ...]:

@@ -15,7 +15,7 @@ from onnxscript import GraphBuilder, OpBuilder
 from onnxscript.nn import Module, ModuleList, Parameter
 
 from . import functions
-from .activations import ACTIVATIONS
+from .activations import ACTIVATIONS, gelu_tanh
 from .config import Gpt2Config
 
 # onnx 1.16's version, the first with opset 21; older readers need not know anything newer.
@@ -32,6 +32,16 @@ class Linear(Module):
 
     def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
         return op.Add(op.MatMul(x, self.weight), self.bias)
+
+
+class LinearFastGelu(Linear):
+    """`Linear` followed by the tanh approximation of gelu, bias and activation in one pass."""
+
+    def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
+        product = op.MatMul(x, self.weight)
+        activated = op.call(functions.fast_gelu(), product, self.bias)
+        activated.type, activated.shape = product.type, product.shape
+        return activated
 
 
 class LayerNorm(Module):
@@ -98,12 +108,14 @@ class Mlp(Module):
 
     def __init__(self, config: Gpt2Config, dtype: ir.DataType):
         super().__init__()
-        self.c_fc = Linear(config.n_embd, config.n_inner, dtype)
-        self.c_proj = Linear(config.n_inner, config.n_embd, dtype)
         self.activation = ACTIVATIONS[config.activation_function]
+        self.fused = self.activation is gelu_tanh
+        self.c_fc = (LinearFastGelu if self.fused else Linear)(config.n_embd, config.n_inner, dtype)
+        self.c_proj = Linear(config.n_inner, config.n_embd, dtype)
 
     def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
-        return self.c_proj(op, self.activation(op, self.c_fc(op, x)))
+        hidden = self.c_fc(op, x)
+        return self.c_proj(op, hidden if self.fused else self.activation(op, hidden))
 
 
 class Block(Module):

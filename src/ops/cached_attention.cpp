@@ -21,34 +21,6 @@ enum Input : std::size_t {
 };
 enum Output : std::size_t { kAttention, kPresentKey, kPresentValue };
 
-/// The session's own thread pool, as lent to a kernel.
-class OrtParallelFor final : public ParallelFor {
- public:
-  explicit OrtParallelFor(Ort::KernelContext& context) : context_(context) {}
-
- private:
-  void run(std::int64_t count, const void* task,
-           void (*call)(const void*, std::int64_t)) const override {
-    if (count == 1) {
-      call(task, 0);
-      return;
-    }
-    struct Erased {
-      const void* task;
-      void (*call)(const void*, std::int64_t);
-    } erased{task, call};
-    // As many batches as tasks: the pool hands them out as threads become free.
-    context_.ParallelFor(
-        [](void* data, std::size_t i) {
-          const auto* from = static_cast<const Erased*>(data);
-          from->call(from->task, static_cast<std::int64_t>(i));
-        },
-        static_cast<std::size_t>(count), static_cast<std::size_t>(count), &erased);
-  }
-
-  Ort::KernelContext& context_;
-};
-
 /// Sizes that follow from the shapes of `qkv` and `past_key`, after checking that they agree.
 struct Sizes {
   std::int64_t batch;

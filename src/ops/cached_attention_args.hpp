@@ -35,21 +35,4 @@ struct CachedAttentionArgs {
   }
 };
 
-/// Runs `task(i)` for every i in [0, count), in any order, on the threads of whoever called.
-class ParallelFor {
- public:
-  virtual ~ParallelFor() = default;
-
-  template <typename Task>
-  void operator()(std::int64_t count, const Task& task) const {
-    run(count, &task, [](const void* erased, std::int64_t i) {
-      (*static_cast<const Task*>(erased))(i);
-    });
-  }
-
- private:
-  virtual void run(std::int64_t count, const void* task,
-                   void (*call)(const void* task, std::int64_t i)) const = 0;
-};
-
 }  // namespace kvcache::ops

@@ -1,6 +1,7 @@
 #include "ops/registration.hpp"
 
 #include "ops/cached_attention.hpp"
+#include "ops/fast_gelu.hpp"
 #include "ops/select_tokens.hpp"
 
 namespace kvcache::ops {
@@ -12,6 +13,9 @@ struct NodeDomain::Operators {
   CachedAttentionOp<float> attention_f32;
   CachedAttentionOp<Ort::Float16_t> attention_f16;
   CachedAttentionOp<Ort::BFloat16_t> attention_bf16;
+  FastGeluOp<float> gelu_f32;
+  FastGeluOp<Ort::Float16_t> gelu_f16;
+  FastGeluOp<Ort::BFloat16_t> gelu_bf16;
   SelectTokensOp<float> select_f32;
   SelectTokensOp<Ort::Float16_t> select_f16;
   SelectTokensOp<Ort::BFloat16_t> select_bf16;
@@ -22,6 +26,9 @@ NodeDomain::NodeDomain(NodeCounters& counters)
   domain_.Add(&operators_->attention_f32);
   domain_.Add(&operators_->attention_f16);
   domain_.Add(&operators_->attention_bf16);
+  domain_.Add(&operators_->gelu_f32);
+  domain_.Add(&operators_->gelu_f16);
+  domain_.Add(&operators_->gelu_bf16);
   domain_.Add(&operators_->select_f32);
   domain_.Add(&operators_->select_f16);
   domain_.Add(&operators_->select_bf16);

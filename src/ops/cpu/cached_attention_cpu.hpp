@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ops/cached_attention_args.hpp"
+#include "ops/parallel_for.hpp"
 
 namespace kvcache::ops {
 
