@@ -12,6 +12,8 @@ EXIT_UNVERIFIED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
+DEFAULT_MODEL = "gpt2"
+
 DESCRIPTION = """\
 Exports GPT-2 to ONNX with a key/value cache: OUTPUT_DIR/gpt2_with_cache.onnx, its weights in
 gpt2_with_cache.onnx.data, and config.json. The file is verified in ONNX Runtime before it is put
@@ -20,10 +22,10 @@ in place; whatever fails, a model that was already in OUTPUT_DIR stays as it was
 
 EPILOG = """\
 examples:
-  export_gpt2_kvcache.py                                    GPT-2 (124M) from the Hugging Face hub
-  export_gpt2_kvcache.py --model ./my-gpt2 --dtype float16  a checkpoint directory, in 16 bits
-  export_gpt2_kvcache.py --random-init gpt2-medium --seed 7 random weights, nothing downloaded
-  export_gpt2_kvcache.py --random-init my/config.json       ... for any GPT-2 config
+  export_gpt2_kvcache.py                                     GPT-2 (124M) from the Hugging Face hub
+  export_gpt2_kvcache.py --model ./my-gpt2 --dtype float16   a checkpoint directory, in 16 bits
+  export_gpt2_kvcache.py --random-init gpt2-medium --seed 7  random weights, nothing downloaded
+  export_gpt2_kvcache.py --random-init my/config.json        ... for any GPT-2 config
 
 exit codes:
   0 exported   1 the exported model failed verification   2 bad input   130 interrupted
@@ -64,7 +66,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--model",
-        default="gpt2",
         metavar="ID|DIR",
         help="a model of the Hugging Face hub, or a directory with config.json and safetensors"
         " (default: gpt2)",
@@ -90,6 +91,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="weights inside the .onnx file; as they can't be mapped, loading takes more memory",
     )
     options = parser.parse_args(arguments)
+    options.model = options.model or DEFAULT_MODEL  # argparse overlooks a conflict with a default
     if options.seed is None:
         options.seed = 0
     elif not options.random_init:
@@ -132,5 +134,5 @@ def _progress(step: str) -> None:
 
 def _fail(message: str, code: int) -> int:
     _progress("")
-    print(f"error: {message}", file=sys.stderr)
+    print("error:", " ".join(message.splitlines()), file=sys.stderr)
     return code

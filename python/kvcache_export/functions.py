@@ -130,7 +130,7 @@ def _select_tokens_body(op: OpBuilder, hidden: ir.Value, positions: ir.Value) ->
 
 @functools.cache
 def fast_gelu() -> ir.Function:
-    """`FastGelu`: gelu(x + bias) with the tanh approximation; x [..., n] and bias [n] to [..., n]."""
+    """`FastGelu`: gelu(x + bias), tanh approximation; x [..., n] and bias [n] give [..., n]."""
     return build_function(
         _fast_gelu_body,
         [ir.Value(name="x"), ir.Value(name="bias")],

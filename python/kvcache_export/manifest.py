@@ -61,8 +61,8 @@ def describe(path: Path) -> dict[str, Any]:
 def weights_per_token(config: Gpt2Config) -> int:
     """How many weights the decoding of one token has to read.
 
-    All of them once, but of the position embedding one row; the token embedding counts as the head,
-    which reads it whole, and one row more where the head has a weight of its own.
+    All of them once, but one row only of the position embedding, and of the token embedding where
+    the head has a weight of its own (a tied head reads it whole).
     """
     hidden, inner = config.n_embd, config.n_inner
     linears = [(hidden, 3 * hidden), (hidden, hidden), (hidden, inner), (inner, hidden)]

@@ -79,7 +79,9 @@ def staging(output: Path) -> Iterator[Path]:
     try:
         yield temporary
     except OSError as error:
-        raise ExportError(f"cannot write to {output}: {error.strerror or error}") from error
+        # numpy reports a write that the system cut short without saying why.
+        reason = error.strerror or f"{error}; is the disk full?"
+        raise ExportError(f"cannot write to {output}: {reason}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         _remove_empty(made)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from .config import Gpt2Config
 from .errors import VerificationError
@@ -18,6 +19,15 @@ from .errors import VerificationError
 BATCH = 2
 TOKENS = 12
 LOG_FATAL = 4
+
+# onnxruntime's exceptions have no base class of their own.
+RUNTIME_ERRORS = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
 
 # Largest difference allowed between cached and uncached logits, as a share of the largest logit.
 # Sums in another order differ in the last places; a wrong cache gives other logits altogether.
@@ -42,9 +52,15 @@ def compare_cached(model_file: Path, config: Gpt2Config, dtype: str) -> Agreemen
     """Runs the same tokens at once and in steps over the cache.
 
     The steps meet past lengths of 0, 1 and more, and batches of 1 and 2. Raises VerificationError
-    where the logits differ by more than TOLERANCE, or are not finite.
+    where the logits differ by more than TOLERANCE, are not finite, or can't be had.
     """
-    runner = Runner(model_file, config, dtype)
+    try:
+        return _compare_cached(Runner(model_file, config, dtype), config, TOLERANCE[dtype])
+    except RUNTIME_ERRORS as error:
+        raise VerificationError(f"ONNX Runtime fails on the written model: {error}") from error
+
+
+def _compare_cached(runner: Runner, config: Gpt2Config, tolerance: float) -> Agreement:
     tokens = min(TOKENS, config.n_positions)
     ids = np.random.default_rng(0).integers(config.vocab_size, size=(BATCH, tokens))
     uncached = runner.logits(ids, [tokens])
@@ -52,16 +68,16 @@ def compare_cached(model_file: Path, config: Gpt2Config, dtype: str) -> Agreemen
         raise VerificationError("the written model computes logits that are NaN or Inf")
 
     splits = [[1, 1, tokens - 2], [tokens - 1, 1]] if tokens > 2 else [[1] * tokens]
-    difference = max(
-        float(np.abs(runner.logits(ids[:batch], split) - uncached[:batch]).max())
+    differences = [
+        np.abs(runner.logits(ids[:batch], split) - uncached[:batch]).max()
         for split in splits
         for batch in range(1, BATCH + 1)
-    )
-    largest = float(np.abs(uncached).max())
-    if not difference <= TOLERANCE[dtype] * largest:
+    ]
+    difference, largest = float(np.max(differences)), float(np.abs(uncached).max())
+    if not difference <= tolerance * largest:  # also where it is NaN
         raise VerificationError(
             f"cached and uncached logits differ by {difference:.2g} (largest logit {largest:.3g},"
-            f" tolerance {TOLERANCE[dtype]:.0e} of it)"
+            f" tolerance {tolerance:.0e} of it)"
         )
     return Agreement(difference, largest)
 

@@ -75,11 +75,23 @@ def test_one_attention_node_a_layer_with_its_attributes(proto: onnx.ModelProto):
         assert attributes == {"num_heads": HEADS, "scale": pytest.approx(HEAD_DIM**-0.5)}
 
 
-def test_functions_and_opsets(proto: onnx.ModelProto):
-    functions = {(function.domain, function.name) for function in proto.functions}
-    assert functions == {("kvcache", "CachedAttention"), ("kvcache", "SelectTokens")}
+def test_opsets(proto: onnx.ModelProto):
     opsets = {opset.domain: opset.version for opset in proto.opset_import}
     assert opsets == {"": 21, "kvcache": 1}
+
+
+@pytest.mark.parametrize(
+    ("activation", "functions"),
+    [
+        ("gelu_new", ["CachedAttention", "FastGelu", "SelectTokens"]),
+        ("relu", ["CachedAttention", "SelectTokens"]),
+    ],
+)
+def test_functions(tmp_path: Path, export, activation: str, functions: list[str]):
+    directory = checkpoints.write_random(tmp_path, activation_function=activation)
+    proto = onnx.load(export("--model", directory) / "gpt2_with_cache.onnx")
+    assert sorted(f.name for f in proto.functions if f.domain == "kvcache") == functions
+    assert len(proto.functions) == len(functions)
 
 
 def test_tokens_are_selected_before_the_final_norm(proto: onnx.ModelProto):

@@ -1,0 +1,83 @@
+"""config.json says what docs/MODEL_FILE.md promises."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import xxhash
+
+import checkpoints
+from kvcache_export.config import PRESETS
+from kvcache_export.manifest import weights_per_token
+
+
+def config_of(model_dir: Path) -> dict:
+    return json.loads((model_dir / "config.json").read_text())
+
+
+def test_fields(small_model_dir: Path, small_checkpoint: Path):
+    config = config_of(small_model_dir)
+    assert config.pop("files")
+    assert config.pop("weight_bytes_per_token")
+    assert config.pop("verification").keys() == {"cached_vs_uncached_max_abs_diff", "max_abs_logit"}
+    assert config == {
+        "format": "kvcache",
+        "format_version": 1,
+        "variant": "cached_attention",
+        "model_type": "gpt2",
+        "source": small_checkpoint.name,
+        "num_layers": 2,
+        "num_heads": 2,
+        "head_dim": 12,
+        "hidden_size": 24,
+        "vocab_size": 61,
+        "max_seq_len": 32,
+        "dtype": "float32",
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "model_file": "gpt2_with_cache.onnx",
+    }
+
+
+def test_token_ids_of_the_vocabulary(export, tmp_path: Path):
+    config = config_of(
+        export("--model", checkpoints.write_random(tmp_path, bos_token_id=3, eos_token_id=4))
+    )
+    assert (config["bos_token_id"], config["eos_token_id"]) == (3, 4)
+
+
+@pytest.mark.parametrize("option", [[], ["--single-file"]])
+def test_every_file_has_its_size_and_digest(export, small_checkpoint: Path, option: list[str]):
+    model = export("--model", small_checkpoint, *option)
+    files = config_of(model)["files"]
+    assert {file["name"] for file in files} == {
+        path.name for path in model.iterdir() if path.name != "config.json"
+    }
+    for file in files:
+        content = (model / file["name"]).read_bytes()
+        assert file["bytes"] == len(content)
+        assert file["xxh3_128"] == xxhash.xxh3_128_hexdigest(content)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_weight_bytes_per_token(export, tmp_path: Path, dtype: str, tied: bool):
+    directory = checkpoints.write_random(tmp_path, n_inner=50, tie_word_embeddings=tied)
+    config = {**checkpoints.SMALL, "n_inner": 50, "tie_word_embeddings": tied}
+    weights = checkpoints.weights(config)
+    row = config["n_embd"]
+    expected = sum(weight.size for weight in weights.values())
+    expected += row - weights["transformer.wpe.weight"].size
+    if not tied:
+        expected += row - weights["transformer.wte.weight"].size
+
+    found = config_of(export("--model", directory, "--dtype", dtype))["weight_bytes_per_token"]
+
+    assert found == expected * (4 if dtype == "float32" else 2)
+
+
+def test_weights_per_token_of_gpt2():
+    parameters = 124_439_808
+    assert weights_per_token(PRESETS["gpt2"]) == parameters - 1023 * 768

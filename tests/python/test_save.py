@@ -1,0 +1,138 @@
+"""The model's files: how they lie, and that they replace others completely or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import checkpoints
+from kvcache_export import save
+from kvcache_export.errors import ExportError
+from plain_ort import PlainModel
+
+EXTERNAL = ["config.json", "gpt2_with_cache.onnx", "gpt2_with_cache.onnx.data"]
+SINGLE = EXTERNAL[:2]
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def placement(model_dir: Path) -> dict[str, dict[str, int]]:
+    """Offset and length of each external tensor, in the order of the graph."""
+    proto = onnx.load(model_dir / "gpt2_with_cache.onnx", load_external_data=False)
+    fields = {t.name: {e.key: e.value for e in t.external_data} for t in proto.graph.initializer}
+    return {
+        name: {"offset": int(field["offset"]), "length": int(field["length"])}
+        for name, field in fields.items()
+        if field
+    }
+
+
+def test_large_tensors_are_external_and_each_on_its_page(small_model_dir: Path):
+    assert names(small_model_dir) == EXTERNAL
+    placed = placement(small_model_dir)
+    assert "transformer.wte.weight" in placed
+    assert all(tensor["offset"] % 4096 == 0 for tensor in placed.values())
+    assert all(tensor["length"] > 1024 for tensor in placed.values())
+
+
+def test_weights_lie_in_the_order_they_are_read(small_model_dir: Path):
+    placed = placement(small_model_dir)
+    assert list(placed)[:3] == [
+        "transformer.wte.weight",
+        "transformer.wpe.weight",
+        "transformer.h.0.attn.c_attn.weight",
+    ]
+    offsets = [tensor["offset"] for tensor in placed.values()]
+    assert offsets == sorted(offsets)
+
+
+def test_single_file_computes_the_same(small_model: PlainModel, small_checkpoint: Path, export):
+    single = export("--model", small_checkpoint, "--single-file")
+    assert names(single) == SINGLE
+    ids = np.arange(10)[None]
+    np.testing.assert_array_equal(PlainModel(single).run(ids)[0], small_model.run(ids)[0])
+
+
+def test_over_two_gigabytes_a_single_file_is_refused(
+    small_checkpoint: Path, export, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    monkeypatch.setattr(save, "SINGLE_FILE_WEIGHT_BYTES", 10_000)
+    assert names(export("--model", small_checkpoint, "--single-file")) == EXTERNAL
+    assert "Note: over protobuf's 2 GB" in capsys.readouterr().out
+
+
+def test_the_same_input_gives_the_same_bytes(small_model_dir: Path, small_checkpoint: Path, export):
+    again = export("--model", small_checkpoint)
+    for name in EXTERNAL[1:]:
+        assert (again / name).read_bytes() == (small_model_dir / name).read_bytes()
+
+
+def test_single_file_replaces_an_export_with_external_weights(
+    small_checkpoint: Path, export, tmp_path: Path
+):
+    from kvcache_export.cli import main
+
+    arguments = ["--model", str(small_checkpoint), "--output-dir", str(tmp_path)]
+    assert main(arguments) == 0
+    (tmp_path / "notes.txt").write_text("mine")
+    assert main([*arguments, "--single-file"]) == 0
+    assert names(tmp_path) == sorted([*SINGLE, "notes.txt"])
+
+
+class TestStaging:
+    def test_nothing_is_left_of_a_failure(self, tmp_path: Path):
+        output = tmp_path / "new" / "deep"
+        with pytest.raises(ZeroDivisionError), save.staging(output) as staged:
+            (staged / "half").write_text("written")
+            raise ZeroDivisionError
+        assert names(tmp_path) == []
+
+    def test_what_was_there_stays(self, tmp_path: Path):
+        (tmp_path / "config.json").write_text("old")
+        with pytest.raises(KeyboardInterrupt), save.staging(tmp_path) as staged:
+            (staged / "config.json").write_text("new")
+            raise KeyboardInterrupt
+        assert names(tmp_path) == ["config.json"]
+        assert (tmp_path / "config.json").read_text() == "old"
+
+    def test_a_system_error_becomes_one_line(self, tmp_path: Path):
+        with (
+            pytest.raises(ExportError, match=f"cannot write to {tmp_path}: No space left"),
+            save.staging(tmp_path),
+        ):
+            raise OSError(28, "No space left on device")
+
+    def test_output_that_is_a_file(self, tmp_path: Path):
+        (tmp_path / "file").write_text("")
+        for output in (tmp_path / "file", tmp_path / "file" / "below"):
+            with (
+                pytest.raises(ExportError, match=f"cannot write to {output}"),
+                save.staging(output),
+            ):
+                pass
+
+
+def test_config_json_is_replaced_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    staged, output = tmp_path / "staged", tmp_path / "output"
+    for directory in (staged, output):
+        directory.mkdir()
+    for name in EXTERNAL:
+        (staged / name).write_text("new")
+    order = []
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda a, b: order.append(b.name) or replace(a, b))
+
+    save.publish(staged, output, [save.MODEL_FILE, save.DATA_FILE])
+
+    assert order == [save.DATA_FILE, save.MODEL_FILE, save.CONFIG_FILE]
+
+
+def test_page_alignment_wastes_little(export, tmp_path: Path):
+    model = export("--model", checkpoints.write_random(tmp_path, vocab_size=20_000))
+    used = sum(tensor["length"] for tensor in placement(model).values())
+    assert (model / "gpt2_with_cache.onnx.data").stat().st_size < used + 4096 * 20

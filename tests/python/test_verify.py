@@ -1,0 +1,79 @@
+"""The verification notices a wrong model and measures a right one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from kvcache_export import verify
+from kvcache_export.config import Gpt2Config, read_config
+from kvcache_export.errors import VerificationError
+
+
+@pytest.fixture
+def config(small_checkpoint: Path) -> Gpt2Config:
+    return read_config(small_checkpoint / "config.json")
+
+
+def changed(model_dir: Path, directory: Path, change) -> Path:
+    """A copy of the model with its graph changed."""
+    proto = onnx.load(model_dir / "gpt2_with_cache.onnx")
+    change(proto)
+    onnx.save(proto, directory / "changed.onnx")
+    return directory / "changed.onnx"
+
+
+def test_a_right_model_agrees(small_model_dir: Path, config: Gpt2Config):
+    file = small_model_dir / "gpt2_with_cache.onnx"
+    verify.check_graph(file)
+    agreement = verify.compare_cached(file, config, "float32")
+    assert 0 < agreement.max_abs_diff < 1e-4
+    assert 1 < agreement.max_abs_logit < 100
+
+
+@pytest.mark.parametrize("positions", [1, 2, 3])
+def test_models_shorter_than_the_usual_run(export, tmp_path: Path, positions: int):
+    import checkpoints
+
+    export("--model", checkpoints.write_random(tmp_path, n_positions=positions))
+
+
+def test_a_cache_that_forgets_is_noticed(small_model_dir: Path, config: Gpt2Config, tmp_path: Path):
+    def swap_keys_and_values(proto: onnx.ModelProto) -> None:
+        node = next(node for node in proto.graph.node if node.op_type == "CachedAttention")
+        node.input[1], node.input[2] = node.input[2], node.input[1]
+
+    file = changed(small_model_dir, tmp_path, swap_keys_and_values)
+    with pytest.raises(VerificationError, match="cached and uncached logits differ by"):
+        verify.compare_cached(file, config, "float32")
+
+
+def test_logits_that_are_nan_are_noticed(small_model_dir: Path, config: Gpt2Config, tmp_path: Path):
+    def poison(proto: onnx.ModelProto) -> None:
+        bias = next(t for t in proto.graph.initializer if t.name == "transformer.ln_f.bias")
+        bias.CopyFrom(onnx.numpy_helper.from_array(np.full(24, np.nan, np.float32), bias.name))
+
+    file = changed(small_model_dir, tmp_path, poison)
+    with pytest.raises(VerificationError, match="logits that are NaN or Inf"):
+        verify.compare_cached(file, config, "float32")
+
+
+def test_an_invalid_graph_is_noticed(small_model_dir: Path, tmp_path: Path):
+    file = changed(small_model_dir, tmp_path, lambda proto: proto.graph.node.pop(0))
+    with pytest.raises(VerificationError, match="not valid ONNX"):
+        verify.check_graph(file)
+
+
+def test_a_model_that_does_not_run_is_noticed(
+    small_model_dir: Path, config: Gpt2Config, tmp_path: Path
+):
+    def shrink(proto: onnx.ModelProto) -> None:
+        bias = next(t for t in proto.graph.initializer if t.name == "transformer.ln_f.bias")
+        bias.CopyFrom(onnx.numpy_helper.from_array(np.ones(23, np.float32), bias.name))
+
+    file = changed(small_model_dir, tmp_path, shrink)
+    with pytest.raises(VerificationError, match="ONNX Runtime fails on the written model"):
+        verify.compare_cached(file, config, "float32")
