@@ -9,7 +9,7 @@ import xxhash
 
 from .config import Gpt2Config
 from .precision import DTYPES
-from .save import MODEL_FILE
+from .save import FORMAT, MODEL_FILE
 from .sources import Source
 from .verify import Agreement
 
@@ -25,7 +25,7 @@ def contents(
     """The fields of docs/MODEL_FILE.md."""
     config = source.config
     return {
-        "format": "kvcache",
+        "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "variant": VARIANT,
         "model_type": "gpt2",

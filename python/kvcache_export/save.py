@@ -23,6 +23,9 @@ MODEL_FILE = "gpt2_with_cache.onnx"
 DATA_FILE = MODEL_FILE + ".data"
 CONFIG_FILE = "config.json"
 
+# The value of config.json's field "format", by which our own are known.
+FORMAT = "kvcache"
+
 # A larger tensor starts on a page of its own, to be mapped; smaller ones stay in the graph.
 PAGE_BYTES = 4096
 INLINE_BYTES = 1024
@@ -69,6 +72,7 @@ def staging(output: Path) -> Iterator[Path]:
 
     An OSError in between, such as a full disk, becomes an ExportError.
     """
+    _refuse_foreign(output)
     made = [path for path in (output, *output.parents) if not path.exists()]
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -85,6 +89,19 @@ def staging(output: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         _remove_empty(made)
+
+
+def _refuse_foreign(output: Path) -> None:
+    """Keeps an export from overwriting the config.json of something else, such as a checkpoint."""
+    config = output / CONFIG_FILE
+    try:
+        ours = json.loads(config.read_text(encoding="utf-8")).get("format") == FORMAT
+    except OSError:  # none there, or no directory at all: the caller will notice
+        return
+    except (ValueError, AttributeError):
+        ours = False
+    if not ours:
+        raise ExportError(f"{config} belongs to something else; choose another --output-dir")
 
 
 def _remove_empty(directories: list[Path]) -> None:

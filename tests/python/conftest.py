@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 import checkpoints
-from kvcache_export.cli import main
+import pytest
 from plain_ort import PlainModel
+
+from kvcache_export.cli import main
 
 
 @pytest.fixture(scope="session")

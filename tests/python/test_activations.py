@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import checkpoints
 import numpy as np
 import pytest
+import reference_gpt2
+from plain_ort import PlainModel, relative_difference
 from safetensors.numpy import load_file
 
-import checkpoints
-import reference_gpt2
 from kvcache_export.activations import ACTIVATIONS
-from plain_ort import PlainModel, relative_difference
 
 
 def test_all_are_covered():

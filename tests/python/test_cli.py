@@ -12,10 +12,10 @@ import sys
 import time
 from pathlib import Path
 
+import checkpoints
 import numpy as np
 import pytest
 
-import checkpoints
 from kvcache_export import cli, verify
 from kvcache_export.cli import main
 
@@ -152,6 +152,13 @@ def test_weights_that_are_not_numbers(tmp_path: Path, capsys: pytest.CaptureFixt
         "tensor 'transformer.h.1.mlp.c_fc.weight' holds NaN or Inf",
     )
     assert not output.parent.exists()
+
+
+def test_a_checkpoint_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture):
+    checkpoints.write_random(tmp_path)
+    before = snapshot(tmp_path)
+    refuse(["--model", tmp_path, "--output-dir", tmp_path], capsys, "choose another --output-dir")
+    assert snapshot(tmp_path) == before
 
 
 def test_output_that_can_not_be_written(

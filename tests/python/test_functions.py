@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument
+from plain_ort import PlainModel
 
 from kvcache_export.functions import GUARD_NAME
-from plain_ort import PlainModel
 
 IN_PLACE = {
     "block_table": np.zeros((1, 1), np.int32),

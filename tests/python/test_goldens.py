@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import reference_gpt2
+from plain_ort import PlainModel, relative_difference
 from safetensors.numpy import load_file
 
-import reference_gpt2
 from kvcache_export import save, sources
 from kvcache_export.export import model_with_weights
 from kvcache_export.verify import Runner
-from plain_ort import PlainModel, relative_difference
 
 GOLDENS = sorted(
     path.parent for path in (Path(__file__).parents[1] / "goldens").glob("*/golden.json")

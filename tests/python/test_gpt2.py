@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import checkpoints
 import numpy as np
 import onnx
 import pytest
-from safetensors.numpy import load_file
-
-import checkpoints
 import reference_gpt2
 from plain_ort import PlainModel, relative_difference
+from safetensors.numpy import load_file
 
 LAYERS, HEADS, HEAD_DIM, VOCAB = 2, 2, 12, 61
 

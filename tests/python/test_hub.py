@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import checkpoints
 import httpx2
 import pytest
 from huggingface_hub import errors
 
-import checkpoints
 from kvcache_export import hub
 from kvcache_export.errors import ExportError
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import checkpoints
 import pytest
 import xxhash
 
-import checkpoints
 from kvcache_export.config import PRESETS
 from kvcache_export.manifest import weights_per_token
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import checkpoints
 import numpy as np
 import onnx
 import pytest
+from plain_ort import PlainModel
 
-import checkpoints
 from kvcache_export import save
 from kvcache_export.errors import ExportError
-from plain_ort import PlainModel
 
 EXTERNAL = ["config.json", "gpt2_with_cache.onnx", "gpt2_with_cache.onnx.data"]
 SINGLE = EXTERNAL[:2]
@@ -93,12 +93,22 @@ class TestStaging:
         assert names(tmp_path) == []
 
     def test_what_was_there_stays(self, tmp_path: Path):
-        (tmp_path / "config.json").write_text("old")
+        (tmp_path / "model").write_text("old")
         with pytest.raises(KeyboardInterrupt), save.staging(tmp_path) as staged:
-            (staged / "config.json").write_text("new")
+            (staged / "model").write_text("new")
             raise KeyboardInterrupt
+        assert names(tmp_path) == ["model"]
+        assert (tmp_path / "model").read_text() == "old"
+
+    @pytest.mark.parametrize("foreign", ['{"model_type": "gpt2"}', "[]", "# not JSON"])
+    def test_the_config_of_something_else_stays(self, tmp_path: Path, foreign: str):
+        (tmp_path / "config.json").write_text(foreign)
+        with (
+            pytest.raises(ExportError, match=r"config\.json belongs to something else"),
+            save.staging(tmp_path),
+        ):
+            pass
         assert names(tmp_path) == ["config.json"]
-        assert (tmp_path / "config.json").read_text() == "old"
 
     def test_a_system_error_becomes_one_line(self, tmp_path: Path):
         with (

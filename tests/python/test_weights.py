@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import checkpoints
 import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-import checkpoints
 from kvcache_export import sources
 from kvcache_export.config import PRESETS
 from kvcache_export.errors import ExportError
