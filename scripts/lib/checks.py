@@ -51,7 +51,7 @@ def _work(name: str, work: Callable[[], str | None]) -> Results:
             outcome.text = work() or "ok"
     except StepError as error:
         print(error, flush=True)
-        return Results(failed=[f"{name}: {error.problem}"])
+        return Results(failed=[name])
     return Results(passed=1)
 
 
@@ -144,7 +144,11 @@ def _sanitizer_tests(sanitizers: str, directory: Path) -> Results:
 
 def _gtest(name: str, directory: Path) -> Results:
     program = directory / "kvcache_tests"
-    return run_tests(name, directory, lambda report: [program, f"--gtest_output=xml:{report}"])
+    return run_tests(
+        name,
+        directory,
+        lambda report: [program, "--gtest_brief=1", f"--gtest_output=xml:{report}"],
+    )
 
 
 def _pytest(*, full: bool) -> Results:

@@ -51,9 +51,8 @@ class ClangTidy:
         """A digest of all that the findings of one source depend on, within this repository."""
         digest = hashlib.sha256()
         digest.update(self._version.encode())
-        digest.update(CONFIGURATION.read_bytes())
         digest.update(entry["command"].encode())
-        for path in sorted(_with_includes(Path(entry["file"]))):
+        for path in (CONFIGURATION, *sorted(_with_includes(Path(entry["file"])))):
             digest.update(path.read_bytes())
         return digest.hexdigest()
 

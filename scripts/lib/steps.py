@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 SHOWN_OUTPUT_LINES = 80
+SHOWN_COMMAND_WIDTH = 200
 
 
 class StepError(Exception):
@@ -74,8 +76,9 @@ def run(
     except OSError as error:
         raise StepError(f"{words[0]} cannot be run: {error.strerror}", advice=advice) from error
     if process.returncode != 0:
+        shown = textwrap.shorten(" ".join(words), SHOWN_COMMAND_WIDTH)
         raise StepError(
-            f"`{' '.join(words)}` ended with {process.returncode}",
+            f"`{shown}` ended with {process.returncode}",
             advice=advice,
             output=process.stdout,
             exit_code=process.returncode,
