@@ -1,0 +1,26 @@
+// Generation: from logits to the next token, again and again.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "kvcache/sequence.hpp"
+#include "kvcache/types.hpp"
+
+namespace kvcache::decoding {
+
+/// Told of each new token as soon as it is known; false ends the generation.
+using TokenCallback = std::function<bool(TokenId)>;
+
+/// Appends `prompt` to the sequence, then up to `max_new_tokens` times the token with the largest
+/// logit. Returns the new tokens. The last of them is not in the sequence: nothing was asked after.
+///
+/// @throws Error context_full when prompt and new tokens do not fit, before anything is computed;
+///         otherwise as Sequence::extend
+std::vector<TokenId> generate_greedy(Sequence& sequence, std::span<const TokenId> prompt,
+                                     std::size_t max_new_tokens,
+                                     const TokenCallback& on_token = {});
+
+}  // namespace kvcache::decoding

@@ -1,0 +1,82 @@
+#include "report/agreement.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace kvcache::report {
+namespace {
+
+float largest_magnitude(std::span<const float> values) {
+  float largest = 0;
+  for (const float value : values) {
+    largest = std::max(largest, std::abs(value));
+  }
+  return largest;
+}
+
+}  // namespace
+
+double logit_tolerance(DataType type) noexcept {
+  switch (type) {
+    case DataType::float32:
+      return 1e-4;
+    case DataType::float16:
+      return 1e-2;
+    case DataType::bfloat16:
+      return 5e-2;
+  }
+  return 0;
+}
+
+void Agreement::compare_token(TokenId token, std::span<const float> reference) {
+  const auto largest = std::max_element(reference.begin(), reference.end());
+  if (largest - reference.begin() == token) {
+    ++equal;
+    return;
+  }
+  const double behind = *largest - reference[static_cast<std::size_t>(token)];
+  if (behind <= tolerance * largest_magnitude(reference)) {
+    ++ties;
+  } else {
+    ++different;
+  }
+}
+
+void Agreement::compare_logits(std::span<const float> logits, std::span<const float> reference) {
+  ++logits_compared;
+  double largest = 0;
+  for (std::size_t i = 0; i < reference.size(); ++i) {
+    const double difference = std::abs(double{logits[i]} - double{reference[i]});
+    if (!(difference <= largest)) {  // also when it is NaN
+      largest = std::isnan(difference) ? std::numeric_limits<double>::infinity() : difference;
+    }
+  }
+  if (largest > 0) {
+    largest_logit_difference =
+        std::max(largest_logit_difference, largest / largest_magnitude(reference));
+  }
+}
+
+bool Agreement::holds() const noexcept {
+  return different == 0 && tokens_compared() > 0 && largest_logit_difference <= tolerance;
+}
+
+std::string Agreement::describe() const {
+  std::string text = fmt::format("{} of {} tokens equal", equal, tokens_compared());
+  if (ties > 0) {
+    text += fmt::format(", {} tie{} by rounding", ties, ties == 1 ? "" : "s");
+  }
+  if (different > 0) {
+    text += fmt::format(", {} DIFFERENT", different);
+  }
+  if (logits_compared > 0) {
+    text += fmt::format("; largest logit difference {:.1e} of the largest logit (limit {:.0e})",
+                        largest_logit_difference, tolerance);
+  }
+  return text;
+}
+
+}  // namespace kvcache::report

@@ -1,0 +1,103 @@
+#include "report/environment.hpp"
+
+#include <fmt/format.h>
+#include <onnxruntime_cxx_api.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <ctime>
+#include <fstream>
+#include <thread>
+
+#include "device/cpu_info.hpp"
+
+#ifndef KVCACHE_VERSION
+#define KVCACHE_VERSION "unknown"
+#endif
+
+namespace kvcache::report {
+namespace {
+
+std::string operating_system() {
+  utsname names{};
+  return ::uname(&names) == 0 ? fmt::format("{} {} {}", names.sysname, names.release, names.machine)
+                              : "unknown";
+}
+
+std::string compiler() {
+#if defined(__clang__)
+  return "Clang " __clang_version__;
+#elif defined(__GNUC__)
+  return "GCC " __VERSION__;
+#else
+  return "unknown";
+#endif
+}
+
+std::size_t positive_or_zero(long value) { return static_cast<std::size_t>(std::max(0L, value)); }
+
+/// The word in brackets: "always [madvise] never".
+std::string transparent_huge_pages() {
+  std::ifstream file("/sys/kernel/mm/transparent_hugepage/enabled");
+  std::string line;
+  std::getline(file, line);
+  const std::size_t begin = line.find('[');
+  const std::size_t end = line.find(']');
+  return begin < end && end != std::string::npos ? line.substr(begin + 1, end - begin - 1)
+                                                 : "unknown";
+}
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  ::gmtime_r(&now, &parts);
+  std::array<char, 32> text{};
+  const std::size_t length = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return {text.data(), length};
+}
+
+}  // namespace
+
+Environment read_environment() {
+  return {.kvcache_version = KVCACHE_VERSION,
+          .onnxruntime_version = Ort::GetVersionString(),
+          .compiler = compiler(),
+          .operating_system = operating_system(),
+          .processor = device::cpu_name(),
+          .physical_cores = device::usable_physical_cores(),
+          .logical_cpus = static_cast<int>(std::thread::hardware_concurrency()),
+          .memory_bytes = positive_or_zero(::sysconf(_SC_PHYS_PAGES)) *
+                          positive_or_zero(::sysconf(_SC_PAGESIZE)),
+          .last_level_cache_bytes = last_level_cache_bytes(),
+          .transparent_huge_pages = transparent_huge_pages(),
+          .date = utc_now()};
+}
+
+std::size_t last_level_cache_bytes() {
+#ifdef _SC_LEVEL3_CACHE_SIZE
+  for (const int level : {_SC_LEVEL4_CACHE_SIZE, _SC_LEVEL3_CACHE_SIZE, _SC_LEVEL2_CACHE_SIZE}) {
+    if (const long bytes = ::sysconf(level); bytes > 0) {
+      return static_cast<std::size_t>(bytes);
+    }
+  }
+#endif
+  return 0;
+}
+
+std::size_t peak_resident_bytes() {
+  // Not getrusage(): its figure includes what ran in this process before exec(), such as the
+  // script that started the program.
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    if (word == "VmHWM:") {
+      std::size_t kibibytes = 0;
+      status >> kibibytes;
+      return kibibytes * 1024;
+    }
+  }
+  return 0;
+}
+
+}  // namespace kvcache::report
