@@ -1,0 +1,40 @@
+// Arguments that several subcommands share.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kvcache/kvcache.hpp"
+
+namespace kvcache::cli {
+
+/// MODEL_DIR and how it is loaded.
+struct ModelArguments {
+  std::filesystem::path path;
+  int threads = 0;
+  std::string device;
+  bool verbose = false;
+
+  void add_to(CLI::App& command);
+
+  /// Loads the model; with --verbose, ONNX Runtime's messages go to standard error.
+  /// @throws Error as Model::load
+  [[nodiscard]] Model load() const;
+};
+
+/// --ids
+struct IdsArgument {
+  std::string text;
+
+  void add_to(CLI::App& command);
+  [[nodiscard]] std::vector<TokenId> parse() const;
+};
+
+/// Token ids separated by commas, spaces or both.
+/// @throws UsageError naming what is not an id
+std::vector<TokenId> parse_ids(std::string_view text);
+
+}  // namespace kvcache::cli

@@ -1,0 +1,23 @@
+// The subcommands of kvcache.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+
+namespace kvcache::cli {
+
+/// A subcommand: its options are in the parser, and run() does its work and returns the exit
+/// status.
+struct Command {
+  CLI::App* parser = nullptr;
+  std::function<int()> run;
+};
+
+// Each adds its subcommand to the program's parser.
+Command add_info(CLI::App& program);
+Command add_logits(CLI::App& program);
+Command add_generate(CLI::App& program);
+Command add_bench(CLI::App& program);
+
+}  // namespace kvcache::cli

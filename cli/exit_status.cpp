@@ -1,0 +1,27 @@
+#include "exit_status.hpp"
+
+namespace kvcache::cli {
+
+ExitStatus exit_status(ErrorCode code) noexcept {
+  switch (code) {
+    case ErrorCode::model_not_found:
+    case ErrorCode::model_invalid:
+    case ErrorCode::config_invalid:
+    case ErrorCode::config_mismatch:
+    case ErrorCode::digest_mismatch:
+    case ErrorCode::contract_violation:
+    case ErrorCode::device_unavailable:
+    case ErrorCode::invalid_argument:
+    case ErrorCode::empty_input:
+    case ErrorCode::token_out_of_range:
+    case ErrorCode::context_full:
+      return kBadInput;
+    case ErrorCode::cache_full:
+    case ErrorCode::out_of_memory:
+    case ErrorCode::run_failed:
+      return kFailed;
+  }
+  return kFailed;
+}
+
+}  // namespace kvcache::cli

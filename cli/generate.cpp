@@ -1,0 +1,76 @@
+// kvcache generate: what comes after given tokens.
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <memory>
+#include <vector>
+
+#include "arguments.hpp"
+#include "commands.hpp"
+#include "decoding/greedy.hpp"
+#include "exit_status.hpp"
+#include "interrupt.hpp"
+
+namespace kvcache::cli {
+namespace {
+
+struct GenerateArguments {
+  ModelArguments model;
+  IdsArgument ids;
+  std::size_t max_new_tokens = 0;
+};
+
+/// Prints tokens as they come, separated by spaces; the line ends with the object.
+class TokenPrinter {
+ public:
+  TokenPrinter() = default;
+  TokenPrinter(const TokenPrinter&) = delete;
+  TokenPrinter& operator=(const TokenPrinter&) = delete;
+  ~TokenPrinter() {
+    if (!first_) {
+      std::fputc('\n', stdout);
+    }
+  }
+
+  void print(TokenId token) {
+    fmt::print("{}{}", first_ ? "" : " ", token);
+    std::fflush(stdout);
+    first_ = false;
+  }
+
+ private:
+  bool first_ = true;
+};
+
+int run_generate(const GenerateArguments& arguments) {
+  const std::vector<TokenId> prompt = arguments.ids.parse();
+  const Model model = arguments.model.load();
+  Sequence sequence = model.new_sequence();
+  TokenPrinter printer;
+  decoding::generate_greedy(sequence, prompt, arguments.max_new_tokens, [&](TokenId token) {
+    printer.print(token);
+    return !interrupted();
+  });
+  throw_if_interrupted();
+  return kOk;
+}
+
+}  // namespace
+
+Command add_generate(CLI::App& program) {
+  auto arguments = std::make_shared<GenerateArguments>();
+  CLI::App* parser = program.add_subcommand(
+      "generate",
+      "Prints the tokens that follow the given ones, each the one with the largest "
+      "logit; refuses more tokens than the model has positions for");
+  arguments->model.add_to(*parser);
+  arguments->ids.add_to(*parser);
+  parser->add_option("--max-new-tokens", arguments->max_new_tokens, "how many tokens to generate")
+      ->required()
+      ->check(CLI::PositiveNumber);
+  parser->footer(kExitStatusHelp);
+  return {parser, [arguments] { return run_generate(*arguments); }};
+}
+
+}  // namespace kvcache::cli
