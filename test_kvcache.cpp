@@ -1,0 +1,423 @@
+// The specification's benchmark: does the cache work, what does it gain, what does it take?
+//
+// Test 1 runs a few tokens. Test 2 generates the same tokens twice, with the cache (scenario A) and
+// by recomputing the whole sequence for each token (scenario B), and compares time and tokens.
+// Test 3 looks at the cache's memory. The exit status says whether everything held.
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kvcache_inferencer.hpp"
+#include "report/agreement.hpp"
+#include "report/format.hpp"
+#include "report/statistics.hpp"
+#include "report/table.hpp"
+
+namespace {
+
+using kvcache::TokenId;
+using kvcache::report::Agreement;
+using Milliseconds = std::vector<double>;
+
+constexpr int kHeld = 0;
+constexpr int kDidNotHold = 1;
+constexpr int kBadInput = 2;
+
+constexpr std::size_t kBasicTokens = 10;
+constexpr std::size_t kDefaultTokens = 256;
+constexpr std::size_t kFirstCurvePoint = 16;
+constexpr double kTargetSpeedup = 10;
+constexpr double kRecomputationBudgetMs = 30'000;  // beyond it, scenario B is sampled
+
+/// GPT-2's vocabulary ends with the token that begins a text, 50256.
+TokenId begin_of_text(const KVCacheInferencer& inferencer) {
+  return static_cast<TokenId>(inferencer.model().info().vocab_size) - 1;
+}
+
+/// What a call takes, in milliseconds.
+template <typename Call>
+double time_of(const Call& call) {
+  const auto begin = std::chrono::steady_clock::now();
+  call();
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
+      .count();
+}
+
+double sum(std::span<const double> values) {
+  double total = 0;
+  for (const double value : values) {
+    total += value;
+  }
+  return total;
+}
+
+void print_heading(const char* heading) { fmt::print("\n=== {} ===\n\n", heading); }
+
+bool print_check(bool holds, const std::string& what) {
+  fmt::print("  {} {}\n", holds ? "✓" : "✗", what);
+  return holds;
+}
+
+// ---- Test 1 -------------------------------------------------------------------------------------
+
+void test_basic_inference(KVCacheInferencer& inferencer) {
+  inferencer.reset();
+  TokenId input = begin_of_text(inferencer);
+  const std::size_t count = std::min(kBasicTokens, inferencer.model().info().max_seq_len);
+  for (std::size_t i = 1; i <= count; ++i) {
+    TokenId top_pred = 0;
+    const double latency = time_of([&] { top_pred = inferencer.forward({&input, 1}).argmax(); });
+    fmt::print("Token {:2}: input={} | latency={:7.2f}ms | top_pred={}\n", i, input, latency,
+               top_pred);
+    input = top_pred;
+  }
+}
+
+// ---- Test 2, scenario A -------------------------------------------------------------------------
+
+/// Tokens generated with the cache: step i (from 1) took latencies[i - 1] and gave sequence[i].
+struct CachedGeneration {
+  std::vector<TokenId> sequence;  // the prompt of one token, then the new ones
+  Milliseconds latencies;
+  std::map<std::size_t, std::vector<float>> logits;  // of some steps, to compare
+  KVCacheInferencer::Metrics after_first;            // of all tokens but the first
+};
+
+/// Lengths at which the speedup is reported: 16, 32, 64, … and the last one.
+std::vector<std::size_t> curve_points(std::size_t tokens) {
+  std::vector<std::size_t> points;
+  for (std::size_t n = kFirstCurvePoint; n < tokens; n *= 2) {
+    points.push_back(n);
+  }
+  points.push_back(tokens);
+  return points;
+}
+
+CachedGeneration generate_with_cache(KVCacheInferencer& inferencer, std::size_t tokens) {
+  const std::vector<std::size_t> compared = curve_points(tokens);
+  CachedGeneration result;
+  result.sequence.push_back(begin_of_text(inferencer));
+  inferencer.reset();
+  for (std::size_t step = 1; step <= tokens; ++step) {
+    if (step == 2) {
+      inferencer.reset_metrics();
+    }
+    std::optional<kvcache::Logits> logits;
+    TokenId next = 0;
+    result.latencies.push_back(time_of([&] {
+      logits = inferencer.forward({&result.sequence.back(), 1});
+      next = logits->argmax();
+    }));
+    result.sequence.push_back(next);
+    if (std::ranges::binary_search(compared, step)) {
+      const std::span<const float> row = logits->last();
+      result.logits[step].assign(row.begin(), row.end());
+    }
+  }
+  result.after_first = inferencer.metrics();
+  return result;
+}
+
+void print_scenario_a(const CachedGeneration& cached) {
+  const double first = cached.latencies.front();
+  const double total = sum(cached.latencies);
+  const auto count = static_cast<double>(cached.latencies.size());
+  const double subsequent = (total - first) / (count - 1);
+  fmt::print("[Scenario A] Sequential generation WITH KV cache\n");
+  fmt::print("  Total:              {:.2f} ms\n", total);
+  fmt::print("  Average per token:  {:.2f} ms\n", total / count);
+  fmt::print("  First token:        {:.2f} ms\n", first);
+  fmt::print("  Subsequent average: {:.2f} ms\n", subsequent);
+  fmt::print("  Speedup:            {:.2f}x (subsequent tokens over the first)\n\n",
+             first / subsequent);
+}
+
+// ---- Test 2, scenario B -------------------------------------------------------------------------
+
+/// The same generation without a cache: step i recomputes a sequence of i tokens.
+struct Recomputation {
+  Milliseconds latencies;    // of every step; between the measured lengths, interpolated
+  std::size_t measured = 0;  // lengths that were measured
+  Agreement agreement;       // of the measured steps with scenario A
+
+  [[nodiscard]] bool sampled() const { return measured < latencies.size(); }
+};
+
+class Recomputer {
+ public:
+  Recomputer(const KVCacheInferencer& inferencer, const CachedGeneration& cached)
+      : inferencer_(inferencer), cached_(cached) {
+    agreement_.tolerance = kvcache::report::logit_tolerance(inferencer.model().info().dtype);
+  }
+
+  /// Recomputes the first `length` tokens and compares what follows them with scenario A.
+  ///
+  /// The tokens are those of scenario A. As long as every comparison finds them equal, they are
+  /// also those that scenario B generates; after a tie by rounding, B goes on with A's choice.
+  double measure(std::size_t length) {
+    std::optional<kvcache::Logits> logits;
+    const double latency = time_of([&] {
+      logits = inferencer_.forward_without_cache(std::span(cached_.sequence).first(length));
+      static_cast<void>(logits->argmax());  // belongs to the work of a step
+    });
+    agreement_.compare_token(cached_.sequence[length], logits->last());
+    const auto reference = cached_.logits.find(length);
+    if (reference != cached_.logits.end()) {
+      agreement_.compare_logits(reference->second, logits->last());
+    }
+    return latency;
+  }
+
+  [[nodiscard]] const Agreement& agreement() const { return agreement_; }
+  void forget_agreement() { agreement_ = {.tolerance = agreement_.tolerance}; }
+
+ private:
+  const KVCacheInferencer& inferencer_;
+  const CachedGeneration& cached_;
+  Agreement agreement_;
+};
+
+/// About what all lengths together take, by Simpson's rule over the first, middle and last one.
+double projected_ms(Recomputer& recomputer, std::size_t tokens) {
+  const auto warm = [&](std::size_t length) {
+    recomputer.measure(length);  // the first run of a length also takes its memory
+    return recomputer.measure(length);
+  };
+  return static_cast<double>(tokens) / 6 * (warm(tokens) + 4 * warm((tokens + 1) / 2) + warm(1));
+}
+
+/// Every length, or so many evenly spaced ones that measuring each twice stays in the budget.
+std::vector<std::size_t> lengths_to_measure(std::size_t tokens, double projected) {
+  std::size_t step = 1;
+  if (projected > kRecomputationBudgetMs) {
+    step = static_cast<std::size_t>(2 * projected / kRecomputationBudgetMs) + 1;
+  }
+  std::vector<std::size_t> lengths = curve_points(tokens);
+  for (std::size_t length = 1; length <= tokens; length += step) {
+    lengths.push_back(length);
+  }
+  std::ranges::sort(lengths);
+  const auto repeated = std::ranges::unique(lengths);
+  lengths.erase(repeated.begin(), repeated.end());
+  return lengths;
+}
+
+/// Latencies of all lengths 1 … tokens from those measured, straight lines in between.
+Milliseconds interpolated(const std::map<std::size_t, double>& measured, std::size_t tokens) {
+  Milliseconds latencies;
+  for (std::size_t length = 1; length <= tokens; ++length) {
+    const auto above = measured.lower_bound(length);
+    if (above->first == length) {
+      latencies.push_back(above->second);
+      continue;
+    }
+    const auto below = std::prev(above);
+    const double share = static_cast<double>(length - below->first) /
+                         static_cast<double>(above->first - below->first);
+    latencies.push_back(below->second + share * (above->second - below->second));
+  }
+  return latencies;
+}
+
+Recomputation generate_without_cache(const KVCacheInferencer& inferencer,
+                                     const CachedGeneration& cached) {
+  const std::size_t tokens = cached.latencies.size();
+  Recomputer recomputer(inferencer, cached);
+  const double projected = projected_ms(recomputer, tokens);
+  recomputer.forget_agreement();  // its lengths come again
+
+  const std::vector<std::size_t> lengths = lengths_to_measure(tokens, projected);
+  const bool sampled = lengths.size() < tokens;
+  std::map<std::size_t, double> measured;
+  for (const std::size_t length : lengths) {
+    double latency = recomputer.measure(length);
+    if (sampled) {  // a jump in length costs memory that a growing sequence has already
+      Recomputer again(inferencer, cached);
+      latency = std::min(latency, again.measure(length));
+    }
+    measured[length] = latency;
+  }
+  return {interpolated(measured, tokens), lengths.size(), recomputer.agreement()};
+}
+
+void print_scenario_b(const Recomputation& recomputed) {
+  const double total = sum(recomputed.latencies);
+  const std::size_t count = recomputed.latencies.size();
+  fmt::print("[Scenario B] Recomputing full sequence WITHOUT KV cache\n");
+  fmt::print("  Total:              {:.2f} ms{}\n", total,
+             recomputed.sampled() ? " (interpolated)" : "");
+  fmt::print("  Average per token:  {:.2f} ms\n", total / static_cast<double>(count));
+  fmt::print(
+      "  Measured:           {}\n\n",
+      recomputed.sampled()
+          ? fmt::format("{} of {} lengths, because all of them would take more than {:.0f} s",
+                        recomputed.measured, count, kRecomputationBudgetMs / 1000)
+          : fmt::format("all {} lengths", count));
+}
+
+// ---- Test 2, both -------------------------------------------------------------------------------
+
+/// How much faster scenario A had produced its first `n` tokens.
+double speedup_at(std::size_t n, const CachedGeneration& cached, const Recomputation& recomputed) {
+  return sum(std::span(recomputed.latencies).first(n)) / sum(std::span(cached.latencies).first(n));
+}
+
+void print_curve(const CachedGeneration& cached, const Recomputation& recomputed) {
+  const std::size_t tokens = cached.latencies.size();
+  kvcache::report::Table table({"New tokens", "With cache (ms)", "Without (ms)", "Speedup"});
+  for (const std::size_t n : curve_points(tokens)) {
+    table.add_row({fmt::format("{}", n),
+                   fmt::format("{:.1f}", sum(std::span(cached.latencies).first(n))),
+                   fmt::format("{:.1f}", sum(std::span(recomputed.latencies).first(n))),
+                   fmt::format("{:.2f}x", speedup_at(n, cached, recomputed))});
+  }
+  fmt::print("\n{}\n", table.to_string());
+
+  for (std::size_t n = 1; n <= tokens; ++n) {
+    if (speedup_at(n, cached, recomputed) >= kTargetSpeedup) {
+      fmt::print("Target of {:.0f}x: reached at {} new tokens\n", kTargetSpeedup, n);
+      return;
+    }
+  }
+  fmt::print(
+      "Target of {:.0f}x: not reached within {} new tokens; the speedup grows with their "
+      "number (--tokens)\n",
+      kTargetSpeedup, tokens);
+}
+
+void print_summary(const CachedGeneration& cached, const Recomputation& recomputed) {
+  const double with_cache = sum(cached.latencies);
+  const double without = sum(recomputed.latencies);
+  const std::size_t tokens = cached.latencies.size();
+  const std::size_t evaluated = tokens * (tokens + 1) / 2;
+  fmt::print("[Performance Summary]\n");
+  fmt::print("  Overall speedup: {:.2f}x\n", without / with_cache);
+  fmt::print("  Time saved:      {:.2f} ms ({:.1f}%)\n", without - with_cache,
+             100 * (1 - with_cache / without));
+  fmt::print("  Efficiency:      {:.1f}% of the token evaluations avoided ({} instead of {})\n",
+             100 * (1 - static_cast<double>(tokens) / static_cast<double>(evaluated)), tokens,
+             evaluated);
+}
+
+bool compare_scenarios(const CachedGeneration& cached, const Recomputation& recomputed) {
+  print_scenario_a(cached);
+  print_scenario_b(recomputed);
+  print_summary(cached, recomputed);
+  print_curve(cached, recomputed);
+  fmt::print("\n");
+  return print_check(recomputed.agreement.holds(),
+                     "Both scenarios produced the same tokens: " + recomputed.agreement.describe());
+}
+
+// ---- Test 3 -------------------------------------------------------------------------------------
+
+bool test_memory(const KVCacheInferencer& inferencer,
+                 const KVCacheInferencer::Metrics& after_first) {
+  const kvcache::ModelInfo& info = inferencer.model().info();
+  const std::size_t allocated = inferencer.cache_bytes_allocated();
+  const std::size_t theoretical = inferencer.cache_bytes_theoretical();
+  using kvcache::report::format_bytes;
+  fmt::print("  Allocated:   {} ({} bytes)\n", format_bytes(allocated), allocated);
+  fmt::print(
+      "  Theoretical: {} ({} bytes = 2 x {} layers x 1 x {} heads x {} positions x {} x {} "
+      "bytes)\n\n",
+      format_bytes(theoretical), theoretical, info.num_layers, info.num_heads, info.max_seq_len,
+      info.head_dim, kvcache::data_type_size(info.dtype));
+  bool held = print_check(allocated == theoretical, "Allocated equals theoretical");
+  held &= print_check(after_first.cache_bytes_copied == 0,
+                      fmt::format("Bytes of cache copied after the first token: {}",
+                                  after_first.cache_bytes_copied));
+  held &= print_check(
+      after_first.cache_allocations == 0,
+      fmt::format("Cache allocations after the first token: {}", after_first.cache_allocations));
+  return held;
+}
+
+// ---- The program --------------------------------------------------------------------------------
+
+struct Options {
+  std::filesystem::path model;
+  std::optional<std::size_t> tokens;
+};
+
+std::filesystem::path default_model() {
+  return std::filesystem::exists("models") ? "models" : "../models";
+}
+
+/// @throws kvcache::Error invalid_argument
+std::size_t number_of_tokens(const Options& options, const kvcache::ModelInfo& info) {
+  if (!options.tokens) {
+    return std::min(kDefaultTokens, info.max_seq_len);
+  }
+  if (*options.tokens < 2 || *options.tokens > info.max_seq_len) {
+    throw kvcache::Error(kvcache::ErrorCode::invalid_argument,
+                         fmt::format("--tokens is {}, must be between 2 and {}, the positions of "
+                                     "the model",
+                                     *options.tokens, info.max_seq_len));
+  }
+  return *options.tokens;
+}
+
+int run(const Options& options) {
+  print_heading("Test 1: basic inference");
+  KVCacheInferencer inferencer(options.model);
+  const std::size_t tokens = number_of_tokens(options, inferencer.model().info());
+  fmt::print("✓ Model loaded successfully\n");
+  fmt::print("  {}\n\n", inferencer.model().device_report());
+  test_basic_inference(inferencer);
+
+  print_heading(fmt::format("Test 2: {} tokens with and without the cache", tokens).c_str());
+  std::fflush(stdout);  // this takes a while
+  const CachedGeneration cached = generate_with_cache(inferencer, tokens);
+  const Recomputation recomputed = generate_without_cache(inferencer, cached);
+  bool held = compare_scenarios(cached, recomputed);
+
+  print_heading("Test 3: memory of the cache");
+  held &= test_memory(inferencer, cached.after_first);
+
+  fmt::print("\n{}\n", held ? "All tests passed" : "FAILED: see the lines marked with ✗");
+  return held ? kHeld : kDidNotHold;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    Options options{.model = default_model(), .tokens = {}};
+    CLI::App app("Runs GPT-2 with and without the KV cache and compares time, tokens and memory.");
+    app.add_option("--model", options.model, "model directory, or its .onnx file")
+        ->capture_default_str();
+    app.add_option("--tokens", options.tokens,
+                   fmt::format("new tokens of test 2 (default: {})", kDefaultTokens));
+    app.footer(
+        "Exit status: 0 everything held, 1 something did not, 2 bad usage or bad input.\n"
+        "TRIGO_FORCE_CPU=1 in the environment keeps a CUDA build on the CPU.");
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+      return app.exit(error) == 0 ? kHeld : kBadInput;
+    }
+    return run(options);
+  } catch (const kvcache::Error& error) {
+    fmt::print(stderr, "error: {}\n", error.what());
+    return error.code() == kvcache::ErrorCode::run_failed ||
+                   error.code() == kvcache::ErrorCode::out_of_memory
+               ? kDidNotHold
+               : kBadInput;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "error: {}\n", error.what());
+    return kDidNotHold;
+  }
+}
