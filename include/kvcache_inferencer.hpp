@@ -10,8 +10,8 @@
 #include "kvcache/kvcache.hpp"
 
 /// Runs one sequence through a model, token by token, on a cache that is allocated once at
-/// construction ([1, num_heads, max_seq_len, head_dim] for keys and values of every layer), stays on
-/// the device and is written in place.
+/// construction ([1, num_heads, max_seq_len, head_dim] for keys and values of every layer), stays
+/// on the device and is written in place.
 ///
 /// For several sequences on one model use kvcache::Model and kvcache::Sequence.
 class KVCacheInferencer {

@@ -12,8 +12,7 @@ using kvcache::TokenId;
 
 class Facade : public testing::Test {
  protected:
-  KVCacheInferencer inferencer_{
-      kvcache::test::model_path(kvcache::test::golden_names().front())};
+  KVCacheInferencer inferencer_{kvcache::test::model_path(kvcache::test::golden_names().front())};
 };
 
 TEST_F(Facade, AllocatesTheSpecifiedCacheAtOnce) {

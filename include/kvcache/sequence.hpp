@@ -15,7 +15,8 @@ class Engine;
 struct SequenceState;
 }  // namespace inference
 
-/// Tokens whose keys and values are cached on the device. Extending it computes the new tokens only.
+/// Tokens whose keys and values are cached on the device. Extending it computes the new tokens
+/// only.
 ///
 /// Move-only. Different sequences of one model may be used from different threads at the same time,
 /// one sequence from one thread at a time. A sequence keeps its model alive.

@@ -12,6 +12,7 @@ from onnxscript.nn import Parameter
 from . import manifest, save, verify
 from .config import Gpt2Config
 from .gpt2 import build_model
+from .packing import PackedParameter, pack
 from .precision import DTYPES, convert
 from .sources import Source
 from .verify import Agreement
@@ -67,7 +68,7 @@ def model_with_weights(source: Source, dtype: str, *, rounded_to: str) -> ir.Mod
     model = build_model(source.config, DTYPES[dtype])
     initializers = model.graph.initializers.values()
     parameters = [value for value in initializers if isinstance(value, Parameter)]
-    source.weights.check({value.name: _shape(value) for value in parameters})
+    source.weights.check({value.name: _checkpoint_shape(value) for value in parameters})
     for value in parameters:
         value.const_value = _lazy_weight(source, value, dtype, rounded_to)
     return model
@@ -75,14 +76,18 @@ def model_with_weights(source: Source, dtype: str, *, rounded_to: str) -> ir.Mod
 
 def _lazy_weight(source: Source, value: Parameter, dtype: str, rounded_to: str) -> ir.LazyTensor:
     def read() -> ir.Tensor:
-        weight = source.weights.read(value.name, _shape(value))
+        weight = source.weights.read(value.name, _checkpoint_shape(value))
         weight = convert(weight, rounded_to, value.name)
+        if isinstance(value, PackedParameter):
+            weight = pack(weight)
         return ir.Tensor(weight.astype(DTYPES[dtype].numpy(), copy=False), name=value.name)
 
     return ir.LazyTensor(read, DTYPES[dtype], value.shape, name=value.name)
 
 
-def _shape(value: Parameter) -> tuple[int, ...]:
+def _checkpoint_shape(value: Parameter) -> tuple[int, ...]:
+    if isinstance(value, PackedParameter):
+        return value.checkpoint_shape
     return tuple(value.shape.numpy())
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 
 import onnx_ir as ir
 from onnxscript import OpBuilder, build_function
@@ -129,19 +130,66 @@ def _select_tokens_body(op: OpBuilder, hidden: ir.Value, positions: ir.Value) ->
 
 
 @functools.cache
-def fast_gelu() -> ir.Function:
-    """`FastGelu`: gelu(x + bias), tanh approximation; x [..., n] and bias [n] give [..., n]."""
+def linear() -> ir.Function:
+    """`Linear`: x [batch, seq_len, inputs], packed weight and bias [outputs] to [..., outputs]."""
+    return _linear_function("Linear", _linear_body)
+
+
+@functools.cache
+def linear_gelu() -> ir.Function:
+    """`LinearGelu`: the tanh approximation of gelu over `Linear`."""
+    return _linear_function("LinearGelu", _linear_gelu_body)
+
+
+def _linear_function(name: str, body: Callable[..., ir.Value]) -> ir.Function:
     return build_function(
-        _fast_gelu_body,
-        [ir.Value(name="x"), ir.Value(name="bias")],
+        body,
+        [ir.Value(name="x"), ir.Value(name="weight"), ir.Value(name="bias")],
         domain=DOMAIN,
-        name="FastGelu",
+        name=name,
         opset_imports={"": OPSET_VERSION},
     )
 
 
-def _fast_gelu_body(op: OpBuilder, x: ir.Value, bias: ir.Value) -> ir.Value:
-    return _named(activated=op.Gelu(op.Add(x, bias), approximate="tanh"))[0]
+def _linear_body(op: OpBuilder, x: ir.Value, weight: ir.Value, bias: ir.Value) -> ir.Value:
+    return _named(y=_unpacked_product(op, x, weight, bias))[0]
+
+
+def _linear_gelu_body(op: OpBuilder, x: ir.Value, weight: ir.Value, bias: ir.Value) -> ir.Value:
+    return _named(y=op.Gelu(_unpacked_product(op, x, weight, bias), approximate="tanh"))[0]
+
+
+def _unpacked_product(op: OpBuilder, x: ir.Value, weight: ir.Value, bias: ir.Value) -> ir.Value:
+    """x · unpacked weight + bias; ONNX Runtime unpacks a constant weight once, at load."""
+    inputs = op.Shape(weight, start=1, end=2)
+    side_by_side = op.Reshape(op.Transpose(weight, perm=[1, 0, 2]), op.Concat(inputs, [-1], axis=0))
+    unpacked = op.Slice(side_by_side, [0], op.Shape(bias), [1])
+    return op.Add(op.MatMul(x, unpacked), bias)
+
+
+@functools.cache
+def head() -> ir.Function:
+    """`Head`: x [batch, num_logits, inputs], weight [outputs, inputs] to [..., outputs].
+
+    The weight has the embedding's layout, so that a tied head shares it.
+    """
+    return build_function(
+        _head_body,
+        [ir.Value(name="x"), ir.Value(name="weight")],
+        domain=DOMAIN,
+        name="Head",
+        opset_imports={"": OPSET_VERSION},
+    )
+
+
+def _head_body(op: OpBuilder, x: ir.Value, weight: ir.Value) -> ir.Value:
+    # Only Gemm multiplies by a transposed matrix without a copy of it, and it wants two axes.
+    batch_and_count = op.Shape(x, start=0, end=2)
+    rows = op.ReduceProd(batch_and_count, keepdims=1)
+    flat = op.Reshape(x, op.Concat(rows, op.Shape(weight, start=1, end=2), axis=0), allowzero=1)
+    logits = op.Gemm(flat, weight, transB=1)
+    shape = op.Concat(batch_and_count, op.Shape(weight, start=0, end=1), axis=0)
+    return _named(logits=op.Reshape(logits, shape, allowzero=1))[0]
 
 
 def _named(**outputs: ir.Value) -> tuple[ir.Value, ...]:

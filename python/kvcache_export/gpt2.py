@@ -17,31 +17,34 @@ from onnxscript.nn import Module, ModuleList, Parameter
 from . import functions
 from .activations import ACTIVATIONS, gelu_tanh
 from .config import Gpt2Config
+from .packing import PackedParameter
 
 # onnx 1.16's version, the first with opset 21; older readers need not know anything newer.
 IR_VERSION = 10
 
 
 class Linear(Module):
-    """[..., inputs] to [..., outputs]."""
+    """[batch, seq_len, inputs] to [batch, seq_len, outputs]; the weight is packed into panels."""
+
+    function = staticmethod(functions.linear)
 
     def __init__(self, inputs: int, outputs: int, dtype: ir.DataType):
         super().__init__()
-        self.weight = Parameter([inputs, outputs], dtype)
+        self.outputs = outputs
+        self.weight = PackedParameter([inputs, outputs], dtype)
         self.bias = Parameter([outputs], dtype)
 
     def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
-        return op.Add(op.MatMul(x, self.weight), self.bias)
+        y = op.call(self.function(), x, self.weight, self.bias)
+        # A function's outputs have no type; given one, the builder infers those that follow.
+        y.type, y.shape = x.type, ir.Shape([*x.shape[:-1], self.outputs])
+        return y
 
 
-class LinearFastGelu(Linear):
-    """`Linear` followed by the tanh approximation of gelu, bias and activation in one pass."""
+class LinearGelu(Linear):
+    """`Linear` and the tanh approximation of gelu in one node."""
 
-    def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
-        product = op.MatMul(x, self.weight)
-        activated = op.call(functions.fast_gelu(), product, self.bias)
-        activated.type, activated.shape = product.type, product.shape
-        return activated
+    function = staticmethod(functions.linear_gelu)
 
 
 class LayerNorm(Module):
@@ -98,7 +101,6 @@ class Attention(Module):
             num_heads=self.num_heads,
             scale=self.scale,
         )
-        # A function's outputs have no type; given one, the builder infers those that follow.
         attention.type, attention.shape = x.type, x.shape
         return self.c_proj(op, attention), present_key, present_value
 
@@ -110,7 +112,7 @@ class Mlp(Module):
         super().__init__()
         self.activation = ACTIVATIONS[config.activation_function]
         self.fused = self.activation is gelu_tanh
-        self.c_fc = (LinearFastGelu if self.fused else Linear)(config.n_embd, config.n_inner, dtype)
+        self.c_fc = (LinearGelu if self.fused else Linear)(config.n_embd, config.n_inner, dtype)
         self.c_proj = Linear(config.n_inner, config.n_embd, dtype)
 
     def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
@@ -168,25 +170,16 @@ class Transformer(Module):
 class Head(Module):
     """[batch, num_logits, hidden] to [batch, num_logits, vocab_size].
 
-    The weight is [vocab_size, hidden], the embedding's layout, so that a tied head shares it. Only
-    Gemm multiplies by a transposed matrix without making a copy of it, and it wants two axes.
+    The weight is [vocab_size, hidden], the embedding's layout, so that a tied head shares it.
     """
 
     def __init__(self, config: Gpt2Config, dtype: ir.DataType):
         super().__init__()
-        self.vocab_size = config.vocab_size
-        self.hidden = config.n_embd
         if not config.tie_word_embeddings:
             self.weight = Parameter([config.vocab_size, config.n_embd], dtype)
 
     def forward(self, op: OpBuilder, x: ir.Value, tied: Parameter) -> ir.Value:
-        weight = self._parameters.get("weight", tied)
-        batch_and_count = op.Shape(x, start=0, end=2)
-        rows = op.ReduceProd(batch_and_count, keepdims=1)
-        flat = op.Reshape(x, op.Concat(rows, [self.hidden], axis=0), allowzero=1)
-        logits = op.Gemm(flat, weight, transB=1)
-        shape = op.Concat(batch_and_count, [self.vocab_size], axis=0)
-        return op.Reshape(logits, shape, allowzero=1)
+        return op.call(functions.head(), x, self._parameters.get("weight", tied))
 
 
 class Gpt2(Module):

@@ -18,8 +18,7 @@ std::size_t round_up(std::size_t value, std::size_t multiple) {
 
 }  // namespace
 
-Block::Block(Block&& other) noexcept
-    : pool_(std::exchange(other.pool_, nullptr)), id_(other.id_) {}
+Block::Block(Block&& other) noexcept : pool_(std::exchange(other.pool_, nullptr)), id_(other.id_) {}
 
 Block& Block::operator=(Block&& other) noexcept {
   std::swap(pool_, other.pool_);

@@ -1,5 +1,6 @@
 #include "device/cpu_info.hpp"
 
+#include <fmt/format.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -8,8 +9,6 @@
 #include <set>
 #include <string>
 #include <thread>
-
-#include <fmt/format.h>
 
 namespace kvcache::device {
 namespace {

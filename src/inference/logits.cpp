@@ -42,8 +42,9 @@ std::vector<TokenScore> Logits::top_k(std::size_t k, std::size_t row) const {
     return logit(a) != logit(b) ? logit(a) > logit(b) : a < b;
   });
   std::vector<TokenScore> best;
-  std::transform(order.begin(), end, std::back_inserter(best),
-                 [&](TokenId token) { return TokenScore{token, logit(token)}; });
+  std::transform(order.begin(), end, std::back_inserter(best), [&](TokenId token) {
+    return TokenScore{token, logit(token)};
+  });
   return best;
 }
 

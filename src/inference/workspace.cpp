@@ -18,8 +18,7 @@ std::int64_t as_axis(std::size_t size) { return static_cast<std::int64_t>(size);
 template <typename T>
 Ort::Value tensor_over(const Ort::MemoryInfo& memory, std::vector<T>& data,
                        std::initializer_list<std::int64_t> shape) {
-  return Ort::Value::CreateTensor<T>(memory, data.data(), data.size(), shape.begin(),
-                                     shape.size());
+  return Ort::Value::CreateTensor<T>(memory, data.data(), data.size(), shape.begin(), shape.size());
 }
 
 }  // namespace
@@ -46,12 +45,10 @@ void Workspace::bind_cache() {
   const auto& shape = cached ? in_place : empty;
   const std::size_t bytes = cached ? pool.max_blocks * pool.layer_block_bytes() : 0;
   for (std::size_t layer = 0; layer < info_.num_layers; ++layer) {
-    const Ort::Value key =
-        Ort::Value::CreateTensor(memory_, pool_.pool_data(2 * layer), bytes, shape.data(),
-                                 shape.size(), type);
-    const Ort::Value value =
-        Ort::Value::CreateTensor(memory_, pool_.pool_data(2 * layer + 1), bytes, shape.data(),
-                                 shape.size(), type);
+    const Ort::Value key = Ort::Value::CreateTensor(memory_, pool_.pool_data(2 * layer), bytes,
+                                                    shape.data(), shape.size(), type);
+    const Ort::Value value = Ort::Value::CreateTensor(memory_, pool_.pool_data(2 * layer + 1),
+                                                      bytes, shape.data(), shape.size(), type);
     binding_.BindInput(model::past_key_name(layer).c_str(), key);
     binding_.BindInput(model::past_value_name(layer).c_str(), value);
     if (cached) {

@@ -83,9 +83,9 @@ class Workspace {
   std::vector<std::int64_t> position_ids_;
   std::vector<std::int64_t> logits_positions_;
   std::vector<std::int32_t> past_lengths_;
-  std::vector<std::int32_t> block_table_;  // [rows, blocks_per_row]
-  std::vector<std::byte> logits_;             // [logits_rows, vocab_size] of the model's type
-  std::vector<std::vector<float>> widened_;   // [logits_rows][vocab_size], empty until asked for
+  std::vector<std::int32_t> block_table_;    // [rows, blocks_per_row]
+  std::vector<std::byte> logits_;            // [logits_rows, vocab_size] of the model's type
+  std::vector<std::vector<float>> widened_;  // [logits_rows][vocab_size], empty until asked for
 };
 
 }  // namespace kvcache::inference

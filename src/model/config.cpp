@@ -118,8 +118,8 @@ Config read_config(const fs::path& path) {
     fields.invalid("format", "is not \"kvcache\"");
   }
   if (const int version = fields.get<int>("format_version"); version != kFormatVersion) {
-    fields.invalid("format_version", fmt::format("is {}, this library reads version {}", version,
-                                                 kFormatVersion));
+    fields.invalid("format_version",
+                   fmt::format("is {}, this library reads version {}", version, kFormatVersion));
   }
   if (const auto variant = fields.get<std::string>("variant"); variant != "cached_attention") {
     fields.invalid("variant",

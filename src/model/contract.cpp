@@ -78,10 +78,11 @@ void check_one(const char* kind, const Expected& expected, const Found& found,
                     kind, expected.name, found.shape[i]);
       }
     } else if (found.shape[i] != static_cast<std::int64_t>(axis.size)) {
-      throw_error(ErrorCode::config_mismatch,
-                  "config.json of {} says {} {}, but axis {} of {} {} is {}; export the model again",
-                  config.directory.string(), axis.config_field, axis.size, i, kind, expected.name,
-                  found.shape[i]);
+      throw_error(
+          ErrorCode::config_mismatch,
+          "config.json of {} says {} {}, but axis {} of {} {} is {}; export the model again",
+          config.directory.string(), axis.config_field, axis.size, i, kind, expected.name,
+          found.shape[i]);
     }
   }
 }
@@ -162,8 +163,8 @@ void check_contract(const Ort::Session& session, const Config& config) {
   }
   std::vector<Found> outputs;
   for (std::size_t i = 0; i < session.GetOutputCount(); ++i) {
-    outputs.push_back(describe(session.GetOutputNameAllocated(i, allocator).get(),
-                               session.GetOutputTypeInfo(i)));
+    outputs.push_back(
+        describe(session.GetOutputNameAllocated(i, allocator).get(), session.GetOutputTypeInfo(i)));
   }
 
   const auto layers = static_cast<std::size_t>(std::ranges::count_if(

@@ -10,7 +10,8 @@ namespace kvcache::model {
 /// Checks names, order, element types and shapes of all inputs and outputs, and that config.json
 /// tells the same sizes.
 ///
-/// @throws Error contract_violation (naming the input or output), config_mismatch (naming the field)
+/// @throws Error contract_violation (naming the input or output), config_mismatch (naming the
+/// field)
 void check_contract(const Ort::Session& session, const Config& config);
 
 /// The names of layer i's tensors.

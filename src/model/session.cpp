@@ -38,13 +38,12 @@ Ort::SessionOptions session_options(const ModelOptions& options, int num_threads
   result.SetExecutionMode(ORT_SEQUENTIAL);
   result.SetGraphOptimizationLevel(ORT_ENABLE_ALL);
   result.SetLogSeverityLevel(ORT_LOGGING_LEVEL_WARNING);
-  // Weights go to plain allocations: the arena would round them up to powers of two.
-  result.AddConfigEntry(kOrtSessionOptionsUseDeviceAllocatorForInitializers, "1");
+  // Our nodes read the weights where the system mapped them; packed copies would only take memory.
+  result.AddConfigEntry(kOrtSessionOptionsConfigDisablePrepacking, "1");
   if (!options.profile_prefix.empty()) {
     result.EnableProfiling(options.profile_prefix.c_str());
   }
-  Ort::ThrowOnError(
-      Ort::GetApi().SetUserLoggingFunction(result, &forward_message, &log));
+  Ort::ThrowOnError(Ort::GetApi().SetUserLoggingFunction(result, &forward_message, &log));
   return result;
 }
 
@@ -64,7 +63,8 @@ void check_options(const ModelOptions& options) {
 }  // namespace
 
 Session::Session(const Config& config, const ModelOptions& options)
-    : log_(options.log),
+    : domain_(config.info.dtype == DataType::float32, counters_),
+      log_(options.log),
       num_threads_(options.num_threads == 0 ? device::usable_physical_cores()
                                             : options.num_threads),
       profiling_(!options.profile_prefix.empty()) {

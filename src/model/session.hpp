@@ -37,7 +37,7 @@ class Session {
 
  private:
   ops::NodeCounters counters_;
-  ops::NodeDomain domain_{counters_};
+  ops::NodeDomain domain_;
   LogCallback log_;
   int num_threads_;
   bool profiling_;

@@ -43,8 +43,8 @@ Sizes check_shapes(const std::string& node, std::int64_t num_heads, const Shape&
 
 /// Checks what a wrong value of would turn into a read or write outside the pool.
 template <typename T>
-void check_tables(const std::string& node, const CachedAttentionArgs<T>& args,
-                  std::int64_t tokens, std::int64_t blocks) {
+void check_tables(const std::string& node, const CachedAttentionArgs<T>& args, std::int64_t tokens,
+                  std::int64_t blocks) {
   std::int64_t seen = 0;
   for (std::int64_t row = 0; row < args.rows; ++row) {
     const std::int64_t begin = args.row_begin(row);
@@ -76,12 +76,10 @@ void check_tables(const std::string& node, const CachedAttentionArgs<T>& args,
 
 template <typename T>
 CachedAttentionKernel<T>::CachedAttentionKernel(const OrtKernelInfo* info, NodeCounters& counters)
-    : counters_(counters) {
-  const Ort::ConstKernelInfo kernel_info(info);
-  name_ = "CachedAttention " + kernel_info.GetNodeName();
-  num_heads_ = kernel_info.GetAttribute<std::int64_t>("num_heads");
-  scale_ = kernel_info.GetAttribute<float>("scale");
-}
+    : name_(node_name("CachedAttention", info)),
+      num_heads_(Ort::ConstKernelInfo(info).GetAttribute<std::int64_t>("num_heads")),
+      scale_(Ort::ConstKernelInfo(info).GetAttribute<float>("scale")),
+      counters_(counters) {}
 
 template <typename T>
 OrtStatusPtr CachedAttentionKernel<T>::ComputeV2(OrtKernelContext* raw_context) {

@@ -10,14 +10,14 @@ namespace kvcache::ops {
 /// meaning of each tensor.
 template <typename T>
 struct CachedAttentionArgs {
-  const T* qkv = nullptr;                       // [tokens, 3, num_heads, head_dim]
-  T* key_pool = nullptr;                        // [blocks, num_heads, block_len, head_dim]
-  T* value_pool = nullptr;                      // [blocks, num_heads, block_len, head_dim]
-  const std::int32_t* block_table = nullptr;    // [rows, blocks_per_row]
-  const std::int32_t* past_lengths = nullptr;   // [rows]
-  const std::int32_t* row_offsets = nullptr;    // [rows + 1], or null: tokens_per_row each
-  const std::int32_t* tree_parents = nullptr;   // [tokens], or null: every row is a chain
-  T* attention = nullptr;                       // [tokens, num_heads, head_dim]
+  const T* qkv = nullptr;                      // [tokens, 3, num_heads, head_dim]
+  T* key_pool = nullptr;                       // [blocks, num_heads, block_len, head_dim]
+  T* value_pool = nullptr;                     // [blocks, num_heads, block_len, head_dim]
+  const std::int32_t* block_table = nullptr;   // [rows, blocks_per_row]
+  const std::int32_t* past_lengths = nullptr;  // [rows]
+  const std::int32_t* row_offsets = nullptr;   // [rows + 1], or null: tokens_per_row each
+  const std::int32_t* tree_parents = nullptr;  // [tokens], or null: every row is a chain
+  T* attention = nullptr;                      // [tokens, num_heads, head_dim]
 
   std::int64_t rows = 0;
   std::int64_t tokens_per_row = 0;  // used when row_offsets is null

@@ -8,8 +8,8 @@ namespace kvcache::ops {
 
 /// Counted by every run of every CachedAttention node of a model, from any thread.
 struct NodeCounters {
-  std::atomic<std::uint64_t> in_place_runs{0};   // present was written inside past's buffer
-  std::atomic<std::uint64_t> growing_runs{0};    // present was a new tensor
+  std::atomic<std::uint64_t> in_place_runs{0};      // present was written inside past's buffer
+  std::atomic<std::uint64_t> growing_runs{0};       // present was a new tensor
   std::atomic<std::uint64_t> past_bytes_copied{0};  // bytes of old tokens rewritten by growing runs
 };
 

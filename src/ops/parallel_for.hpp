@@ -14,9 +14,8 @@ class ParallelFor {
 
   template <typename Task>
   void operator()(std::int64_t count, const Task& task) const {
-    run(count, &task, [](const void* erased, std::int64_t i) {
-      (*static_cast<const Task*>(erased))(i);
-    });
+    run(count, &task,
+        [](const void* erased, std::int64_t i) { (*static_cast<const Task*>(erased))(i); });
   }
 
  private:

@@ -1,37 +1,35 @@
 #include "ops/registration.hpp"
 
+#include <utility>
+
 #include "ops/cached_attention.hpp"
-#include "ops/fast_gelu.hpp"
+#include "ops/linear.hpp"
 #include "ops/select_tokens.hpp"
 
 namespace kvcache::ops {
 
-struct NodeDomain::Operators {
-  explicit Operators(NodeCounters& counters)
-      : attention_f32(counters), attention_f16(counters), attention_bf16(counters) {}
+template <typename Op, typename... Args>
+void NodeDomain::add(Args&&... args) {
+  auto op = std::make_shared<Op>(std::forward<Args>(args)...);
+  domain_.Add(op.get());
+  operators_.push_back(std::move(op));
+}
 
-  CachedAttentionOp<float> attention_f32;
-  CachedAttentionOp<Ort::Float16_t> attention_f16;
-  CachedAttentionOp<Ort::BFloat16_t> attention_bf16;
-  FastGeluOp<float> gelu_f32;
-  FastGeluOp<Ort::Float16_t> gelu_f16;
-  FastGeluOp<Ort::BFloat16_t> gelu_bf16;
-  SelectTokensOp<float> select_f32;
-  SelectTokensOp<Ort::Float16_t> select_f16;
-  SelectTokensOp<Ort::BFloat16_t> select_bf16;
-};
+template <typename T>
+void NodeDomain::add_for_type(NodeCounters& counters) {
+  add<CachedAttentionOp<T>>(counters);
+  add<SelectTokensOp<T>>();
+}
 
-NodeDomain::NodeDomain(NodeCounters& counters)
-    : operators_(std::make_unique<Operators>(counters)), domain_("kvcache") {
-  domain_.Add(&operators_->attention_f32);
-  domain_.Add(&operators_->attention_f16);
-  domain_.Add(&operators_->attention_bf16);
-  domain_.Add(&operators_->gelu_f32);
-  domain_.Add(&operators_->gelu_f16);
-  domain_.Add(&operators_->gelu_bf16);
-  domain_.Add(&operators_->select_f32);
-  domain_.Add(&operators_->select_f16);
-  domain_.Add(&operators_->select_bf16);
+NodeDomain::NodeDomain(bool float32_weights, NodeCounters& counters) : domain_("kvcache") {
+  add_for_type<float>(counters);
+  add_for_type<Ort::Float16_t>(counters);
+  add_for_type<Ort::BFloat16_t>(counters);
+  if (float32_weights) {
+    add<FloatOp<LinearKernel<Activation::none>>>();
+    add<FloatOp<LinearKernel<Activation::gelu>>>();
+    add<FloatOp<HeadKernel>>();
+  }
 }
 
 NodeDomain::~NodeDomain() = default;

@@ -4,27 +4,34 @@
 #include <onnxruntime_cxx_api.h>
 
 #include <memory>
+#include <vector>
 
 #include "ops/node_counters.hpp"
 
 namespace kvcache::ops {
 
-/// The operator domain of one model. Must outlive the sessions it was added to.
+/// The operators of one model. Must outlive the sessions it was added to.
 class NodeDomain {
  public:
+  /// `float32_weights`: whether the products with weights are ours too. They are float32 only, and
+  /// ONNX Runtime takes no body for an operator that is registered for another type.
   /// `counters` must outlive the sessions too.
-  explicit NodeDomain(NodeCounters& counters);
+  NodeDomain(bool float32_weights, NodeCounters& counters);
   ~NodeDomain();
   NodeDomain(const NodeDomain&) = delete;
   NodeDomain& operator=(const NodeDomain&) = delete;
 
   /// From here on, ONNX Runtime calls our kernels in sessions made with `options` instead of the
-  /// function bodies in the model file.
+  /// function bodies in the model file. Functions that we have no kernel for keep their body.
   void add_to(Ort::SessionOptions& options) const;
 
  private:
-  struct Operators;
-  std::unique_ptr<Operators> operators_;
+  template <typename Op, typename... Args>
+  void add(Args&&... args);
+  template <typename T>
+  void add_for_type(NodeCounters& counters);
+
+  std::vector<std::shared_ptr<OrtCustomOp>> operators_;
   Ort::CustomOpDomain domain_;
 };
 

@@ -6,7 +6,7 @@ namespace kvcache::ops {
 
 template <typename T>
 SelectTokensKernel<T>::SelectTokensKernel(const OrtKernelInfo* info)
-    : name_("SelectTokens " + Ort::ConstKernelInfo(info).GetNodeName()) {}
+    : name_(node_name("SelectTokens", info)) {}
 
 template <typename T>
 OrtStatusPtr SelectTokensKernel<T>::ComputeV2(OrtKernelContext* raw_context) {

@@ -38,6 +38,11 @@ OrtStatusPtr status_of(const Work& work) {
   }
 }
 
+/// How error messages call a node: its operator and its name in the graph.
+inline std::string node_name(const char* op, const OrtKernelInfo* info) {
+  return fmt::format("{} {}", op, Ort::ConstKernelInfo(info).GetNodeName());
+}
+
 inline Shape shape_of(const Ort::ConstValue& tensor) {
   return tensor.GetTensorTypeAndShapeInfo().GetShape();
 }
@@ -46,7 +51,7 @@ inline Shape shape_of(const Ort::ConstValue& tensor) {
 template <typename T>
 const T* optional_data(const Ort::ConstValue& tensor) {
   return tensor.GetTensorTypeAndShapeInfo().GetElementCount() == 0 ? nullptr
-                                                                    : tensor.GetTensorData<T>();
+                                                                   : tensor.GetTensorData<T>();
 }
 
 }  // namespace kvcache::ops

@@ -16,9 +16,7 @@ constexpr PoolShape kShape{.num_layers = 2,
                            .element_bytes = 4,
                            .max_blocks = 10};
 
-TEST(BlockPool, CountsBytesOfAllLayers) {
-  EXPECT_EQ(kShape.block_bytes(), 2U * 2 * 3 * 5 * 4 * 4);
-}
+TEST(BlockPool, CountsBytesOfAllLayers) { EXPECT_EQ(kShape.block_bytes(), 2U * 2 * 3 * 5 * 4 * 4); }
 
 TEST(BlockPool, HandsOutEachBlockOnce) {
   BlockPool pool(kShape, 1);

@@ -42,9 +42,8 @@ std::vector<float> plain_logits(const test::fs::path& graph, const ModelInfo& in
   std::ranges::transform(names, std::back_inserter(input_names),
                          [](const std::string& name) { return name.c_str(); });
   const char* output_name = "logits";
-  const std::vector<Ort::Value> outputs =
-      session.Run(Ort::RunOptions(), input_names.data(), values.data(), values.size(),
-                  &output_name, 1);
+  const std::vector<Ort::Value> outputs = session.Run(
+      Ort::RunOptions(), input_names.data(), values.data(), values.size(), &output_name, 1);
   const auto* logits = outputs[0].GetTensorData<float>();
   return {logits, logits + outputs[0].GetTensorTypeAndShapeInfo().GetElementCount()};
 }
@@ -55,13 +54,13 @@ TEST(PlainRuntime, RunsTheSameFileToTheSameLogits) {
     const Model model = Model::load(test::model_path(name));
     test::for_random_cases(3, [&](test::Random& random) {
       const std::vector<TokenId> tokens = test::random_tokens(random, model.info(), 30);
-      const std::vector<float> expected = plain_logits(
-          test::model_path(name) / "gpt2_with_cache.onnx", model.info(), tokens);
+      const std::vector<float> expected =
+          plain_logits(test::model_path(name) / "gpt2_with_cache.onnx", model.info(), tokens);
       Sequence sequence = model.new_sequence();
       const Logits logits = sequence.extend(tokens, LogitsFor::all);
       for (std::size_t i = 0; i < tokens.size(); ++i) {
-        test::expect_close(logits.row(i), std::span(expected).subspan(
-                                              i * logits.vocab_size(), logits.vocab_size()));
+        test::expect_close(logits.row(i), std::span(expected).subspan(i * logits.vocab_size(),
+                                                                      logits.vocab_size()));
       }
     });
   }

@@ -46,8 +46,8 @@ TEST_P(CachedSequence, GivesHuggingFacesLogits) {
   const Logits logits = sequence.extend(golden.ids, LogitsFor::all);
   ASSERT_EQ(logits.rows(), golden.ids.size());
   for (std::size_t i = 0; i < logits.rows(); ++i) {
-    expect_close(logits.row(i), std::span(golden.logits)
-                                    .subspan(i * logits.vocab_size(), logits.vocab_size()));
+    expect_close(logits.row(i),
+                 std::span(golden.logits).subspan(i * logits.vocab_size(), logits.vocab_size()));
   }
 }
 
@@ -64,8 +64,7 @@ TEST_P(CachedSequence, AnySplitOfAPromptGivesTheSameLogits) {
       const auto count = static_cast<std::size_t>(
           random.chance(0.5) ? random.integer(1, std::min<std::int64_t>(3, left))
                              : random.integer(1, left));
-      const Logits logits =
-          sequence.extend(std::span(tokens).subspan(done, count), LogitsFor::all);
+      const Logits logits = sequence.extend(std::span(tokens).subspan(done, count), LogitsFor::all);
       ASSERT_EQ(logits.rows(), count);
       for (std::size_t i = 0; i < count; ++i) {
         expect_close(logits.row(i), expected.row(done + i));
@@ -131,9 +130,8 @@ TEST_P(CachedSequence, InterleavedSequencesDoNotTouchEachOther) {
       for (std::size_t i = 0; i < sequences.size(); ++i) {
         if (step < tokens[i].size()) {
           const Logits logits = sequences[i].extend({&tokens[i][step], 1});
-          expect_close(
-              logits.last(),
-              model.forward_without_cache(std::span(tokens[i]).first(step + 1)).last());
+          expect_close(logits.last(),
+                       model.forward_without_cache(std::span(tokens[i]).first(step + 1)).last());
         }
       }
     }

@@ -13,9 +13,9 @@
 namespace kvcache {
 namespace {
 
+using nlohmann::json;
 using test::expect_error;
 using test::fs::path;
-using nlohmann::json;
 
 constexpr const char* kGraph = "gpt2_with_cache.onnx";
 constexpr const char* kWeights = "gpt2_with_cache.onnx.data";
@@ -162,8 +162,7 @@ TEST_F(Load, NamesAWrongOptionalInput) {
 
 TEST_F(Load, NamesAWrongOutput) {
   rename_in_graph("present_value_0", "present_walue_0");
-  expect_load_error(ErrorCode::contract_violation,
-                    "is present_walue_0, must be present_value_0");
+  expect_load_error(ErrorCode::contract_violation, "is present_walue_0, must be present_value_0");
 }
 
 TEST_F(Load, NamesWhatContradictsTheGraph) {

@@ -8,44 +8,19 @@
 #include <cstring>
 #include <limits>
 #include <numeric>
-
 #include <set>
 #include <span>
-#include <thread>
 #include <vector>
 
-#include "hwy/highway.h"
-#include "hwy/targets.h"
 #include "ops/cpu/cached_attention_cpu.hpp"
+#include "support/instruction_sets.hpp"
+#include "support/parallel_for.hpp"
 #include "support/random_cases.hpp"
 
 namespace kvcache::ops {
 namespace {
 
 using test::Random;
-
-class Serial final : public ParallelFor {
-  void run(std::int64_t count, const void* task,
-           void (*call)(const void*, std::int64_t)) const override {
-    for (std::int64_t i = 0; i < count; ++i) {
-      call(task, i);
-    }
-  }
-};
-
-class ThreeThreads final : public ParallelFor {
-  void run(std::int64_t count, const void* task,
-           void (*call)(const void*, std::int64_t)) const override {
-    std::vector<std::jthread> threads;
-    for (std::int64_t first = 0; first < 3; ++first) {
-      threads.emplace_back([=] {
-        for (std::int64_t i = first; i < count; i += 3) {
-          call(task, i);
-        }
-      });
-    }
-  }
-};
 
 float as_float(float value) { return value; }
 template <typename T>
@@ -79,8 +54,8 @@ struct Case {
     if (random.chance(0.5)) {
       for (std::int64_t row = 0; row < args.rows; ++row) {
         for (std::int64_t i = 0; i < row_offsets[row + 1] - row_offsets[row]; ++i) {
-          tree_parents.push_back(static_cast<std::int32_t>(
-              random.integer(std::max<std::int64_t>(-1, i - 8), i - 1)));
+          tree_parents.push_back(
+              static_cast<std::int32_t>(random.integer(std::max<std::int64_t>(-1, i - 8), i - 1)));
         }
       }
     }
@@ -120,8 +95,7 @@ struct Case {
 
   [[nodiscard]] std::size_t pool_index(std::int64_t row, std::int64_t position,
                                        std::int64_t head) const {
-    const std::int64_t block =
-        block_table[row * args.blocks_per_row + position / args.block_len];
+    const std::int64_t block = block_table[row * args.blocks_per_row + position / args.block_len];
     return static_cast<std::size_t>(
         ((block * args.num_heads + head) * args.block_len + position % args.block_len) *
         args.head_dim);
@@ -167,8 +141,8 @@ struct Case {
 
   [[nodiscard]] double error_of(std::int64_t row, std::int64_t token, std::int64_t head) const {
     const std::int64_t flat = row_offsets[row] + token;
-    const T* query = &qkv[static_cast<std::size_t>((flat * 3 * args.num_heads + head) *
-                                                   args.head_dim)];
+    const T* query =
+        &qkv[static_cast<std::size_t>((flat * 3 * args.num_heads + head) * args.head_dim)];
     const std::vector<std::int64_t> positions = visible(row, token);
     std::vector<double> weights;
     for (const std::int64_t position : positions) {
@@ -189,13 +163,13 @@ struct Case {
     for (std::int64_t i = 0; i < args.head_dim; ++i) {
       double expected = 0;
       for (std::size_t k = 0; k < positions.size(); ++k) {
-        expected += weights[k] / sum *
-                    static_cast<double>(as_float(
-                        value_pool[pool_index(row, positions[k], head) +
-                                   static_cast<std::size_t>(i)]));
+        expected +=
+            weights[k] / sum *
+            static_cast<double>(as_float(
+                value_pool[pool_index(row, positions[k], head) + static_cast<std::size_t>(i)]));
       }
-      const float found = as_float(attention[static_cast<std::size_t>(
-          (flat * args.num_heads + head) * args.head_dim + i)]);
+      const float found = as_float(
+          attention[static_cast<std::size_t>((flat * args.num_heads + head) * args.head_dim + i)]);
       // A NaN must not hide in a comparison.
       largest = std::isnan(found) ? std::numeric_limits<double>::infinity()
                                   : std::max(largest, std::abs(expected - found));
@@ -210,23 +184,12 @@ struct Case {
   std::vector<std::int32_t> block_table, past_lengths, row_offsets, tree_parents;
 };
 
-/// Runs the test's body once for each instruction set this machine has.
-class CachedAttention : public testing::TestWithParam<std::int64_t> {
- protected:
-  void SetUp() override { select(GetParam()); }
-  void TearDown() override { select(0); }
-
- private:
-  static void select(std::int64_t targets) {
-    hwy::SetSupportedTargetsForTest(targets);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-  }
-};
+class CachedAttention : public test::OnInstructionSet {};
 
 TEST_P(CachedAttention, AgreesWithDoublePrecisionOnShortRows) {
   test::for_random_cases(150, [](Random& random) {
     Case<float> attention(random);
-    attention.run(Serial());
+    attention.run(test::Serial());
     EXPECT_LE(attention.largest_error(), 2e-6);
   });
 }
@@ -234,7 +197,7 @@ TEST_P(CachedAttention, AgreesWithDoublePrecisionOnShortRows) {
 TEST_P(CachedAttention, AgreesWithDoublePrecisionOnLongRows) {
   test::for_random_cases(8, [](Random& random) {
     Case<float> attention(random, true);
-    attention.run(Serial());
+    attention.run(test::Serial());
     EXPECT_LE(attention.largest_error(), 2e-6);
   });
 }
@@ -242,7 +205,7 @@ TEST_P(CachedAttention, AgreesWithDoublePrecisionOnLongRows) {
 TEST_P(CachedAttention, RoundsOnlyTheResultOfFloat16) {
   test::for_random_cases(40, [](Random& random) {
     Case<Ort::Float16_t> attention(random);
-    attention.run(Serial());
+    attention.run(test::Serial());
     EXPECT_LE(attention.largest_error(), 5.0 * std::ldexp(1.0, -11));  // |value| < 5 or so
   });
 }
@@ -250,7 +213,7 @@ TEST_P(CachedAttention, RoundsOnlyTheResultOfFloat16) {
 TEST_P(CachedAttention, RoundsOnlyTheResultOfBFloat16) {
   test::for_random_cases(40, [](Random& random) {
     Case<Ort::BFloat16_t> attention(random);
-    attention.run(Serial());
+    attention.run(test::Serial());
     EXPECT_LE(attention.largest_error(), 5.0 * std::ldexp(1.0, -8));
   });
 }
@@ -260,8 +223,8 @@ TEST_P(CachedAttention, ResultDoesNotDependOnThreads) {
     Random same = random;
     Case<float> serial(random, true);
     Case<float> threaded(same, true);
-    serial.run(Serial());
-    threaded.run(ThreeThreads());
+    serial.run(test::Serial());
+    threaded.run(test::ThreeThreads());
     EXPECT_EQ(serial.attention, threaded.attention);
   });
 }
@@ -270,15 +233,14 @@ TEST_P(CachedAttention, WritesNothingButTheNewTokens) {
   test::for_random_cases(40, [](Random& random) {
     Case<float> attention(random);
     const std::vector<float> before = attention.key_pool;
-    attention.run(Serial());
+    attention.run(test::Serial());
     std::vector<bool> is_new(before.size(), false);
     for (std::int64_t row = 0; row < attention.args.rows; ++row) {
       const std::int64_t past = attention.past_lengths[row];
       const std::int64_t size = attention.row_offsets[row + 1] - attention.row_offsets[row];
       for (std::int64_t position = past; position < past + size; ++position) {
         for (std::int64_t head = 0; head < attention.args.num_heads; ++head) {
-          const auto first = static_cast<std::ptrdiff_t>(
-              attention.pool_index(row, position, head));
+          const auto first = static_cast<std::ptrdiff_t>(attention.pool_index(row, position, head));
           std::fill_n(is_new.begin() + first, attention.args.head_dim, true);
         }
       }
@@ -290,12 +252,8 @@ TEST_P(CachedAttention, WritesNothingButTheNewTokens) {
   });
 }
 
-std::string target_name(const testing::TestParamInfo<std::int64_t>& info) {
-  return hwy::TargetName(info.param);
-}
-
-INSTANTIATE_TEST_SUITE_P(Targets, CachedAttention,
-                         testing::ValuesIn(hwy::SupportedAndGeneratedTargets()), target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, CachedAttention, test::all_instruction_sets(),
+                         test::instruction_set_name);
 
 }  // namespace
 }  // namespace kvcache::ops

@@ -82,9 +82,8 @@ inline Golden read_golden(const std::string& name) {
 inline std::vector<TokenId> random_tokens(Random& random, const ModelInfo& info,
                                           std::int64_t count) {
   std::vector<TokenId> tokens(static_cast<std::size_t>(count));
-  std::generate(tokens.begin(), tokens.end(), [&] {
-    return random.integer(0, static_cast<std::int64_t>(info.vocab_size) - 1);
-  });
+  std::generate(tokens.begin(), tokens.end(),
+                [&] { return random.integer(0, static_cast<std::int64_t>(info.vocab_size) - 1); });
   return tokens;
 }
 
@@ -102,8 +101,8 @@ inline void expect_close(std::span<const float> found, std::span<const float> ex
     scale = std::max(scale, std::abs(static_cast<double>(expected[i])));
     largest = std::max(largest, std::abs(static_cast<double>(found[i]) - expected[i]));
   }
-  EXPECT_LE(largest, tolerance * scale) << "largest difference " << largest << ", largest logit "
-                                        << scale;
+  EXPECT_LE(largest, tolerance * scale)
+      << "largest difference " << largest << ", largest logit " << scale;
 }
 
 /// Expects `call` to throw Error(code) with a message that contains `part`.

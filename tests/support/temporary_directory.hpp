@@ -1,11 +1,11 @@
 // A directory that goes with the test.
 #pragma once
 
+#include <stdlib.h>  // mkdtemp
+
 #include <filesystem>
 #include <stdexcept>
 #include <string>
-
-#include <stdlib.h>  // mkdtemp
 
 namespace kvcache::test {
 

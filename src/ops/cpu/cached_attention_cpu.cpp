@@ -5,16 +5,17 @@
 
 #include <algorithm>
 #include <cstring>
-#include <new>
 #include <vector>
+
+#include "ops/cpu/thread_scratch.hpp"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/cpu/cached_attention_cpu.cpp"
 #include "hwy/foreach_target.h"
 // foreach_target.h must come before highway.h and everything that includes it.
-#include "hwy/aligned_allocator.h"
 #include "hwy/highway.h"
 #include "ops/cpu/kv_view-inl.hpp"
+#include "ops/cpu/matrix_tile-inl.hpp"
 #include "ops/cpu/partial_vector-inl.hpp"
 #include "ops/cpu/query_tile-inl.hpp"
 #include "ops/cpu/single_query-inl.hpp"
@@ -25,22 +26,6 @@ namespace kvcache::ops::HWY_NAMESPACE {
 // Below this many queries the lanes of a tile would stand empty, and one query at a time is faster.
 constexpr std::int64_t kFewQueries = 6;
 
-/// Scratch memory of the calling thread, kept from run to run so that decoding allocates nothing;
-/// aligned for whole vectors.
-inline float* thread_scratch(std::int64_t floats) {
-  thread_local hwy::AlignedFreeUniquePtr<float[]> memory;
-  thread_local std::int64_t capacity = 0;
-  if (capacity < floats) {
-    memory = hwy::AllocateAligned<float>(static_cast<std::size_t>(floats));
-    if (!memory) {
-      capacity = 0;
-      throw std::bad_alloc();
-    }
-    capacity = floats;
-  }
-  return memory.get();
-}
-
 /// One head of one row: everything a task needs to know to find its tensors.
 template <typename T>
 struct HeadOfRow {
@@ -50,9 +35,9 @@ struct HeadOfRow {
 
   [[nodiscard]] std::int64_t past_length() const { return args.past_lengths[row]; }
   [[nodiscard]] KvView<T> view(const T* pool) const {
-    return {pool,           args.block_table + row * args.blocks_per_row,
-            head,           args.num_heads,
-            args.head_dim,  args.block_len};
+    return {pool,          args.block_table + row * args.blocks_per_row,
+            head,          args.num_heads,
+            args.head_dim, args.block_len};
   }
   /// part: 0 query, 1 key, 2 value of new token `token` of the row, [head_dim].
   [[nodiscard]] const T* qkv(std::int64_t part, std::int64_t token) const {
@@ -87,8 +72,8 @@ void load_scaled_query(const HeadOfRow<T>& of, std::int64_t token, float* query)
                  [&](float value) { return value * of.args.scale; });
 }
 
-/// The positions token `token` may attend to, in order: one range for a chain; for a tree the prefix
-/// and then its ancestors and itself, one by one.
+/// The positions token `token` may attend to, in order: one range for a chain; for a tree the
+/// prefix and then its ancestors and itself, one by one.
 template <typename T>
 void collect_visible(const HeadOfRow<T>& of, std::int64_t token,
                      std::vector<PositionRange>& visible) {

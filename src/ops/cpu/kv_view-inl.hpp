@@ -8,11 +8,11 @@
 #define KVCACHE_OPS_KV_VIEW_INL_HPP_
 #endif
 
+#include <onnxruntime_cxx_api.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <type_traits>
-
-#include <onnxruntime_cxx_api.h>
 
 #include "hwy/highway.h"
 
@@ -80,8 +80,7 @@ struct KvView {
   HWY_INLINE void for_each_run(PositionRange range, float* HWY_RESTRICT scratch,
                                const Visit& visit) const {
     for (std::int64_t position = range.begin; position < range.end;) {
-      const std::int64_t count =
-          std::min(range.end - position, block_len - position % block_len);
+      const std::int64_t count = std::min(range.end - position, block_len - position % block_len);
       visit(as_float(at(position), count * head_dim, scratch), count, position - range.begin);
       position += count;
     }

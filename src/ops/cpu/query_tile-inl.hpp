@@ -15,102 +15,38 @@
 
 #include "hwy/contrib/math/math-inl.h"
 #include "ops/cpu/kv_view-inl.hpp"
+#include "ops/cpu/matrix_tile-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::ops::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-inline constexpr std::int64_t kTileQueries = 64;  // columns of every matrix below
+inline constexpr std::int64_t kTileQueries = kTileColumns;
 inline constexpr std::int64_t kTileKeys = 64;
 
 // A finite "minus infinity": a query that has seen only masked keys so far then carries weights of
-// exp(0), which the first permitted key wipes out (its rescaling factor is exp(kMasked − score) = 0).
-// A true −inf would make NaN of −inf − −inf.
+// exp(0), which the first permitted key wipes out (its rescaling factor is exp(kMasked − score) =
+// 0). A true −inf would make NaN of −inf − −inf.
 inline constexpr float kMasked = -1e30F;
-
-// Register tile: kRows × kVectors sums stay in registers (32 of them on AVX-512 and NEON, else 16).
-#if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
-inline constexpr int kRows = 6;
-inline constexpr int kVectors = 4;
-#else
-inline constexpr int kRows = 4;
-inline constexpr int kVectors = 2;
-#endif
-
-/// out[r][q] = carry[q]·out[r][q] + Σ_k left[r, k]·right[k][q] for kRows rows r and all queries q.
-/// A null carry means 0: out is overwritten. left[r, k] is at r·row_stride + k·depth_stride.
-template <int kRows>
-HWY_INLINE void multiply_rows(const float* HWY_RESTRICT left, std::int64_t row_stride,
-                              std::int64_t depth_stride, std::int64_t depth,
-                              const float* HWY_RESTRICT right, const float* carry,
-                              float* HWY_RESTRICT out) {
-  const hn::ScalableTag<float> d;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const std::int64_t group = std::min(kVectors * lanes, kTileQueries);
-  for (std::int64_t column = 0; column < kTileQueries; column += group) {
-    hn::Vec<decltype(d)> sums[kRows][kVectors];
-    for (int r = 0; r < kRows; ++r) {
-      for (int v = 0; v < kVectors; ++v) {
-        const std::int64_t at = column + v * lanes;
-        sums[r][v] = carry == nullptr ? hn::Zero(d)
-                                      : hn::Mul(hn::LoadU(d, carry + at),
-                                                hn::LoadU(d, out + r * kTileQueries + at));
-      }
-    }
-    for (std::int64_t k = 0; k < depth; ++k) {
-      const float* right_row = right + k * kTileQueries + column;
-      hn::Vec<decltype(d)> columns[kVectors];
-      for (int v = 0; v < kVectors; ++v) {
-        columns[v] = hn::LoadU(d, right_row + v * lanes);
-      }
-      for (int r = 0; r < kRows; ++r) {
-        const auto scalar = hn::Set(d, left[r * row_stride + k * depth_stride]);
-        for (int v = 0; v < kVectors; ++v) {
-          sums[r][v] = hn::MulAdd(scalar, columns[v], sums[r][v]);
-        }
-      }
-    }
-    for (int r = 0; r < kRows; ++r) {
-      for (int v = 0; v < kVectors; ++v) {
-        hn::StoreU(sums[r][v], d, out + r * kTileQueries + column + v * lanes);
-      }
-    }
-  }
-}
-
-/// multiply_rows for any number of rows: whole register tiles, then what is left.
-template <int kLeft = kRows - 1>
-HWY_INLINE void multiply(std::int64_t rows, const float* left, std::int64_t row_stride,
-                         std::int64_t depth_stride, std::int64_t depth, const float* right,
-                         const float* carry, float* out) {
-  for (; rows >= kLeft + 1; rows -= kLeft + 1) {
-    multiply_rows<kLeft + 1>(left, row_stride, depth_stride, depth, right, carry, out);
-    left += (kLeft + 1) * row_stride;
-    out += (kLeft + 1) * kTileQueries;
-  }
-  if constexpr (kLeft > 0) {
-    multiply<kLeft - 1>(rows, left, row_stride, depth_stride, depth, right, carry, out);
-  }
-}
 
 /// The scratch of one tile; every matrix has kTileQueries columns, one per query.
 struct TileScratch {
-  float* queries;        // [head_dim][queries], scaled
-  float* scores;         // [kTileKeys][queries]
-  float* bias;           // [kTileKeys][queries], 0 or kMasked
-  float* out;            // [head_dim][queries], not yet divided by `sum`
-  float* max;            // [queries]
-  float* sum;            // [queries]
-  float* rescale;        // [queries]
-  float* widened;        // [kTileKeys, head_dim], one run of a 16-bit cache
+  float* queries;  // [head_dim][queries], scaled
+  float* scores;   // [kTileKeys][queries]
+  float* bias;     // [kTileKeys][queries], 0 or kMasked
+  float* out;      // [head_dim][queries], not yet divided by `sum`
+  float* max;      // [queries]
+  float* sum;      // [queries]
+  float* rescale;  // [queries]
+  float* widened;  // [kTileKeys, head_dim], one run of a 16-bit cache
 };
 
 /// The new tokens of a row as the mask sees them.
 struct Visibility {
-  std::int64_t past_length;           // positions below are seen by all queries
-  std::int64_t first_query;           // index within the row of the tile's first query
+  std::int64_t past_length;  // positions below are seen by all queries
+  std::int64_t first_query;  // index within the row of the tile's first query
   std::int64_t num_queries;
-  const std::int32_t* tree_parents;   // [row's new tokens], or null: a chain
+  const std::int32_t* tree_parents;  // [row's new tokens], or null: a chain
 
   [[nodiscard]] bool all_see(PositionRange keys) const {
     const std::int64_t seen = past_length + (tree_parents == nullptr ? first_query + 1 : 0);
@@ -147,10 +83,11 @@ struct Visibility {
 
 /// Scores of the tile's keys to probabilities relative to the largest score so far; keeps max and
 /// sum, and leaves in `rescale` what earlier sums must be multiplied by.
-HWY_INLINE void update_softmax(std::int64_t keys, bool masked, const TileScratch& tile) {
+HWY_INLINE void update_softmax(std::int64_t keys, std::int64_t queries, bool masked,
+                               const TileScratch& tile) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  for (std::int64_t q = 0; q < kTileQueries; q += lanes) {
+  for (std::int64_t q = 0; q < queries; q += lanes) {
     const auto old_max = hn::LoadU(d, tile.max + q);
     auto max = old_max;
     for (std::int64_t k = 0; k < keys; ++k) {
@@ -184,6 +121,7 @@ template <typename T>
 HWY_INLINE void attend_query_tile(const KvView<T>& keys, const KvView<T>& values,
                                   const Visibility& visible, const TileScratch& tile) {
   const std::int64_t head_dim = keys.head_dim;
+  const std::int64_t queries = whole_vectors(visible.num_queries);
   std::fill_n(tile.out, head_dim * kTileQueries, 0.0F);
   std::fill_n(tile.sum, kTileQueries, 0.0F);
   std::fill_n(tile.max, kTileQueries, kMasked);
@@ -195,19 +133,19 @@ HWY_INLINE void attend_query_tile(const KvView<T>& keys, const KvView<T>& values
     const PositionRange range{begin, std::min(begin + kTileKeys, end)};
     keys.for_each_run(range, tile.widened,
                       [&](const float* rows, std::int64_t count, std::int64_t first) {
-                        multiply(count, rows, head_dim, 1, head_dim, tile.queries, nullptr,
-                                 tile.scores + first * kTileQueries);
+                        multiply(LeftMatrix{rows, head_dim, 1}, count, head_dim, tile.queries,
+                                 nullptr, tile.scores + first * kTileQueries, queries);
                       });
     const bool masked = !visible.all_see(range);
     if (masked) {
       visible.fill_bias(range, tile.bias);
     }
-    update_softmax(range.end - range.begin, masked, tile);
+    update_softmax(range.end - range.begin, queries, masked, tile);
     values.for_each_run(range, tile.widened,
                         [&](const float* rows, std::int64_t count, std::int64_t first) {
-                          multiply(head_dim, rows, 1, head_dim, count,
+                          multiply(LeftMatrix{rows, 1, head_dim}, head_dim, count,
                                    tile.scores + first * kTileQueries,
-                                   first == 0 ? tile.rescale : ones, tile.out);
+                                   first == 0 ? tile.rescale : ones, tile.out, queries);
                         });
   }
 }

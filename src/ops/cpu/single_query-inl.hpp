@@ -1,4 +1,5 @@
-// Attention of one query: what decoding spends its attention time in, bound by reading K and V once.
+// Attention of one query: what decoding spends its attention time in, bound by reading K and V
+// once.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
 #if defined(KVCACHE_OPS_SINGLE_QUERY_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
@@ -11,53 +12,13 @@
 #include <span>
 
 #include "hwy/contrib/math/math-inl.h"
+#include "ops/cpu/dot_rows-inl.hpp"
 #include "ops/cpu/kv_view-inl.hpp"
 #include "ops/cpu/partial_vector-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::ops::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-/// kCount dot products of one query with consecutive rows, kCount chains of additions side by side
-/// to hide each other's latency.
-template <int kCount>
-HWY_INLINE void dot_some_rows(const float* HWY_RESTRICT query, const float* HWY_RESTRICT rows,
-                              std::int64_t head_dim, float* HWY_RESTRICT scores) {
-  const hn::ScalableTag<float> d;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  hn::Vec<decltype(d)> sums[kCount];
-  for (int r = 0; r < kCount; ++r) {
-    sums[r] = hn::Zero(d);
-  }
-  std::int64_t i = 0;
-  for (; i + lanes <= head_dim; i += lanes) {
-    const auto q = hn::LoadU(d, query + i);
-    for (int r = 0; r < kCount; ++r) {
-      sums[r] = hn::MulAdd(q, hn::LoadU(d, rows + r * head_dim + i), sums[r]);
-    }
-  }
-  if (i < head_dim) {
-    const auto q = load_first(d, query + i, head_dim - i);
-    for (int r = 0; r < kCount; ++r) {
-      sums[r] = hn::MulAdd(q, load_first(d, rows + r * head_dim + i, head_dim - i), sums[r]);
-    }
-  }
-  for (int r = 0; r < kCount; ++r) {
-    scores[r] = hn::GetLane(hn::SumOfLanes(d, sums[r]));
-  }
-}
-
-/// scores[i] = query · rows[i] for `count` rows of `head_dim`.
-HWY_INLINE void dot_rows(const float* HWY_RESTRICT query, const float* HWY_RESTRICT rows,
-                         std::int64_t count, std::int64_t head_dim, float* HWY_RESTRICT scores) {
-  std::int64_t row = 0;
-  for (; row + 4 <= count; row += 4) {
-    dot_some_rows<4>(query, rows + row * head_dim, head_dim, scores + row);
-  }
-  for (; row < count; ++row) {
-    dot_some_rows<1>(query, rows + row * head_dim, head_dim, scores + row);
-  }
-}
 
 /// Turns scores into unnormalised probabilities exp(score − max) in place; returns their sum.
 HWY_INLINE float exponentiate(float* HWY_RESTRICT scores, std::int64_t count) {
@@ -139,9 +100,9 @@ HWY_INLINE void add_weighted_columns(const float* HWY_RESTRICT weights,
 }
 
 /// out += Σ weights[i] · rows[i] for `count` rows of `head_dim`.
-HWY_INLINE void add_weighted_rows(const float* HWY_RESTRICT weights,
-                                  const float* HWY_RESTRICT rows, std::int64_t count,
-                                  std::int64_t head_dim, float* HWY_RESTRICT out) {
+HWY_INLINE void add_weighted_rows(const float* HWY_RESTRICT weights, const float* HWY_RESTRICT rows,
+                                  std::int64_t count, std::int64_t head_dim,
+                                  float* HWY_RESTRICT out) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   std::int64_t i = 0;
@@ -162,9 +123,8 @@ HWY_INLINE void add_weighted_rows(const float* HWY_RESTRICT weights,
 /// scores: scratch, one float per visible position. widened: scratch [block_len, head_dim].
 template <typename T>
 HWY_INLINE void attend_single_query(const float* query, const KvView<T>& keys,
-                                    const KvView<T>& values,
-                                    std::span<const PositionRange> visible, float* scores,
-                                    float* widened, float* out) {
+                                    const KvView<T>& values, std::span<const PositionRange> visible,
+                                    float* scores, float* widened, float* out) {
   std::int64_t total = 0;
   for (const PositionRange range : visible) {
     keys.for_each_run(range, widened,

@@ -1,0 +1,63 @@
+// Dot products of one vector with consecutive rows: scores of a query, logits of a token.
+//
+// Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
+#if defined(KVCACHE_OPS_DOT_ROWS_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_OPS_DOT_ROWS_INL_HPP_
+#undef KVCACHE_OPS_DOT_ROWS_INL_HPP_
+#else
+#define KVCACHE_OPS_DOT_ROWS_INL_HPP_
+#endif
+
+#include <cstdint>
+
+#include "hwy/highway.h"
+#include "ops/cpu/partial_vector-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace kvcache::ops::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+/// Dot products of one vector with kCount consecutive rows, kCount chains of additions side by side
+/// to hide each other's latency.
+template <int kCount>
+HWY_INLINE void dot_some_rows(const float* HWY_RESTRICT vector, const float* HWY_RESTRICT rows,
+                              std::int64_t size, float* HWY_RESTRICT products) {
+  const hn::ScalableTag<float> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  hn::Vec<decltype(d)> sums[kCount];
+  for (int r = 0; r < kCount; ++r) {
+    sums[r] = hn::Zero(d);
+  }
+  std::int64_t i = 0;
+  for (; i + lanes <= size; i += lanes) {
+    const auto q = hn::LoadU(d, vector + i);
+    for (int r = 0; r < kCount; ++r) {
+      sums[r] = hn::MulAdd(q, hn::LoadU(d, rows + r * size + i), sums[r]);
+    }
+  }
+  if (i < size) {
+    const auto q = load_first(d, vector + i, size - i);
+    for (int r = 0; r < kCount; ++r) {
+      sums[r] = hn::MulAdd(q, load_first(d, rows + r * size + i, size - i), sums[r]);
+    }
+  }
+  for (int r = 0; r < kCount; ++r) {
+    products[r] = hn::GetLane(hn::SumOfLanes(d, sums[r]));
+  }
+}
+
+/// products[i] = vector · rows[i] for `count` rows of `size`.
+HWY_INLINE void dot_rows(const float* HWY_RESTRICT vector, const float* HWY_RESTRICT rows,
+                         std::int64_t count, std::int64_t size, float* HWY_RESTRICT products) {
+  std::int64_t row = 0;
+  for (; row + 4 <= count; row += 4) {
+    dot_some_rows<4>(vector, rows + row * size, size, products + row);
+  }
+  for (; row < count; ++row) {
+    dot_some_rows<1>(vector, rows + row * size, size, products + row);
+  }
+}
+
+}  // namespace kvcache::ops::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif

@@ -1,0 +1,168 @@
+#include "ops/cpu/linear_cpu.hpp"
+
+#include <algorithm>
+
+#include "ops/cpu/thread_scratch.hpp"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/cpu/linear_cpu.cpp"
+#include "hwy/foreach_target.h"
+// foreach_target.h must come before highway.h and everything that includes it.
+#include "hwy/aligned_allocator.h"
+#include "hwy/highway.h"
+#include "ops/cpu/dot_rows-inl.hpp"
+#include "ops/cpu/gelu-inl.hpp"
+#include "ops/cpu/matrix_tile-inl.hpp"
+#include "ops/cpu/partial_vector-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace kvcache::ops::HWY_NAMESPACE {
+
+static_assert(kTileColumns == kPanelColumns);
+
+// Tokens of one task, and how much of a panel is used on all of them before the next part: a part
+// (192 KiB) stays in the second-level cache meanwhile.
+constexpr std::int64_t kTaskTokens = 128;
+constexpr std::int64_t kPartInputs = 768;
+
+/// out[i] = activation(sums[i] + bias[i]) for i in [0, count).
+template <Activation kActivation>
+HWY_INLINE void finish_row(const float* HWY_RESTRICT sums, const float* HWY_RESTRICT bias,
+                           std::int64_t count, float* HWY_RESTRICT out) {
+  const hn::ScalableTag<float> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const auto activate = [&](hn::Vec<decltype(d)> x) {
+    if constexpr (kActivation == Activation::gelu) {
+      return gelu(d, x);
+    } else {
+      return x;
+    }
+  };
+  std::int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const auto x = hn::Add(hn::LoadU(d, sums + i), hn::LoadU(d, bias + i));
+    hn::StoreU(activate(x), d, out + i);
+  }
+  if (const std::int64_t left = count - i; left > 0) {
+    const auto x = hn::Add(load_first(d, sums + i, left), load_first(d, bias + i, left));
+    store_first(activate(x), d, out + i, left);
+  }
+}
+
+/// Columns of one panel for `tokens` tokens from `first` on.
+template <Activation kActivation>
+void linear_task(const LinearArgs& args, std::int64_t panel, std::int64_t first,
+                 std::int64_t tokens) {
+  float* memory = thread_scratch((tokens + 1) * kPanelColumns);
+  float* ones = memory;
+  float* sums = memory + kPanelColumns;  // [tokens, kPanelColumns]
+  std::fill_n(ones, kPanelColumns, 1.0F);
+  const float* weight = args.weight + panel * args.inputs * kPanelColumns;
+  for (std::int64_t input = 0; input < args.inputs; input += kPartInputs) {
+    const LeftMatrix x{args.x + first * args.inputs + input, args.inputs, 1};
+    multiply(x, tokens, std::min(kPartInputs, args.inputs - input), weight + input * kPanelColumns,
+             input == 0 ? nullptr : ones, sums, kPanelColumns);
+  }
+  const std::int64_t column = panel * kPanelColumns;
+  const std::int64_t count = std::min(kPanelColumns, args.outputs - column);
+  for (std::int64_t token = 0; token < tokens; ++token) {
+    finish_row<kActivation>(sums + token * kPanelColumns, args.bias + column, count,
+                            args.out + (first + token) * args.outputs + column);
+  }
+}
+
+void linear(const LinearArgs& args, const ParallelFor& parallel_for) {
+  const std::int64_t panels = (args.outputs + kPanelColumns - 1) / kPanelColumns;
+  const std::int64_t chunks = (args.tokens + kTaskTokens - 1) / kTaskTokens;
+  // Tasks of one panel are neighbours: threads share what they read of the weights.
+  parallel_for(panels * chunks, [&](std::int64_t task) {
+    const std::int64_t first = task % chunks * kTaskTokens;
+    const std::int64_t tokens = std::min(kTaskTokens, args.tokens - first);
+    if (args.activation == Activation::gelu) {
+      linear_task<Activation::gelu>(args, task / chunks, first, tokens);
+    } else {
+      linear_task<Activation::none>(args, task / chunks, first, tokens);
+    }
+  });
+}
+
+constexpr std::int64_t kHeadTaskOutputs = 96;
+
+// Below this many tokens, dot products with one after the other beat a tile of mostly empty lanes.
+constexpr std::int64_t kFewTokens = 6;
+
+void head_of_few_tokens(const HeadArgs& args, const ParallelFor& parallel_for) {
+  const std::int64_t tasks = (args.outputs + kHeadTaskOutputs - 1) / kHeadTaskOutputs;
+  parallel_for(tasks, [&](std::int64_t task) {
+    const std::int64_t end = std::min((task + 1) * kHeadTaskOutputs, args.outputs);
+    constexpr std::int64_t kRowsAtOnce = 4;  // stay in the first-level cache for all tokens
+    for (std::int64_t row = task * kHeadTaskOutputs; row < end; row += kRowsAtOnce) {
+      for (std::int64_t token = 0; token < args.tokens; ++token) {
+        dot_rows(args.x + token * args.inputs, args.weight + row * args.inputs,
+                 std::min(kRowsAtOnce, end - row), args.inputs,
+                 args.out + token * args.outputs + row);
+      }
+    }
+  });
+}
+
+/// Up to kTileColumns tokens, along the lanes: rows of the weight enter as broadcast scalars, so no
+/// part of it is transposed.
+void head_of_token_tile(const HeadArgs& args, std::int64_t first, std::int64_t tokens,
+                        float* HWY_RESTRICT transposed, const ParallelFor& parallel_for) {
+  std::fill_n(transposed, args.inputs * kTileColumns, 0.0F);
+  for (std::int64_t token = 0; token < tokens; ++token) {
+    const float* x = args.x + (first + token) * args.inputs;
+    for (std::int64_t i = 0; i < args.inputs; ++i) {
+      transposed[i * kTileColumns + token] = x[i];
+    }
+  }
+  const std::int64_t tasks = (args.outputs + kHeadTaskOutputs - 1) / kHeadTaskOutputs;
+  parallel_for(tasks, [&](std::int64_t task) {
+    HWY_ALIGN float sums[kHeadTaskOutputs * kTileColumns];  // [outputs, tokens]
+    const std::int64_t row = task * kHeadTaskOutputs;
+    const std::int64_t rows = std::min(kHeadTaskOutputs, args.outputs - row);
+    multiply(LeftMatrix{args.weight + row * args.inputs, args.inputs, 1}, rows, args.inputs,
+             transposed, nullptr, sums, whole_vectors(tokens));
+    for (std::int64_t token = 0; token < tokens; ++token) {
+      float* out = args.out + (first + token) * args.outputs + row;
+      for (std::int64_t r = 0; r < rows; ++r) {
+        out[r] = sums[r * kTileColumns + token];
+      }
+    }
+  });
+}
+
+void head(const HeadArgs& args, const ParallelFor& parallel_for) {
+  if (args.tokens < kFewTokens) {
+    head_of_few_tokens(args, parallel_for);
+    return;
+  }
+  // Allocated here and not on the thread's scratch, which the tasks of this very thread may use.
+  const auto transposed =
+      hwy::AllocateAligned<float>(static_cast<std::size_t>(args.inputs * kTileColumns));
+  for (std::int64_t first = 0; first < args.tokens; first += kTileColumns) {
+    head_of_token_tile(args, first, std::min(kTileColumns, args.tokens - first), transposed.get(),
+                       parallel_for);
+  }
+}
+
+}  // namespace kvcache::ops::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace kvcache::ops {
+
+HWY_EXPORT(linear);
+HWY_EXPORT(head);
+
+void linear_cpu(const LinearArgs& args, const ParallelFor& parallel_for) {
+  HWY_DYNAMIC_DISPATCH(linear)(args, parallel_for);
+}
+
+void head_cpu(const HeadArgs& args, const ParallelFor& parallel_for) {
+  HWY_DYNAMIC_DISPATCH(head)(args, parallel_for);
+}
+
+}  // namespace kvcache::ops
+#endif
