@@ -1,0 +1,69 @@
+"""Running programs, and knowing whether others disturbed them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+QUIET_SHARE = 0.08  # of one core, taken by other processes
+TRIES = 3
+EXPECTED_STATUSES = (0, 1)  # 1: something did not hold, and was reported
+
+
+class ProcessError(Exception):
+    """A program could not do its work."""
+
+
+@dataclass
+class Run:
+    """A process that ended: what it printed, and how quiet the machine was meanwhile."""
+
+    output: str
+    status: int
+    others: float  # CPU time of other processes, as a share of one core
+
+    @property
+    def quiet(self) -> bool:
+        return self.others <= QUIET_SHARE
+
+
+def busy_seconds() -> float:
+    """CPU time of all processes since the machine started."""
+    with Path("/proc/stat").open() as file:
+        user, nice, system, _idle, _iowait, irq, softirq, *_ = map(int, file.readline().split()[1:])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+def run_once(command: list[str | Path]) -> Run:
+    busy, begin = busy_seconds(), time.monotonic()
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, stdout=output, stderr=errors)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        errors.seek(0)
+        if process.returncode not in EXPECTED_STATUSES:
+            raise ProcessError(f"{command[0]} failed: {errors.read().strip()}")
+        own = usage.ru_utime + usage.ru_stime
+        others = max(0.0, busy_seconds() - busy - own) / (time.monotonic() - begin)
+        return Run(output.read(), process.returncode, others)
+
+
+def run_quietly(command: list[str | Path]) -> Run:
+    """Run a process, again where others disturbed it; the least disturbed run counts."""
+    runs = []
+    for _ in range(TRIES):
+        runs.append(run_once(command))
+        if runs[-1].quiet:
+            break
+        say(f"others took {runs[-1].others:.0%} of a core meanwhile")
+    return min(runs, key=lambda run: run.others)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
