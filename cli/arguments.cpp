@@ -57,7 +57,7 @@ void ModelArguments::add_to(CLI::App& command) {
                   ".onnx file")
       ->required();
   command.add_option("--threads", threads, "threads of one run (default: one per physical core)")
-      ->check(CLI::Range(1, 1024));
+      ->check(at_least_one());
   command.add_option("--device", device, "fail unless the model runs there")
       ->check(CLI::IsMember({"cpu", "cuda"}));
   command.add_flag("--verbose", verbose, "what is being done, and ONNX Runtime's messages");
@@ -80,6 +80,18 @@ void IdsArgument::add_to(CLI::App& command) {
 }
 
 std::vector<TokenId> IdsArgument::parse() const { return parse_ids(text); }
+
+CLI::Validator at_least_one() {
+  return {[](const std::string& text) {
+            std::size_t number = 0;
+            const char* end = text.data() + text.size();
+            const auto [stopped, error] = std::from_chars(text.data(), end, number);
+            return error == std::errc() && stopped == end && number > 0
+                       ? std::string()
+                       : fmt::format("\"{}\" is not a whole number of at least 1", text);
+          },
+          ""};
+}
 
 std::vector<TokenId> parse_ids(std::string_view text) {
   std::vector<TokenId> ids;

@@ -33,6 +33,9 @@ struct IdsArgument {
   [[nodiscard]] std::vector<TokenId> parse() const;
 };
 
+/// Accepts whole numbers from 1 on.
+CLI::Validator at_least_one();
+
 /// Token ids separated by commas, spaces or both.
 /// @throws UsageError naming what is not an id
 std::vector<TokenId> parse_ids(std::string_view text);

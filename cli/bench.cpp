@@ -261,11 +261,11 @@ Command add_bench(CLI::App& program) {
   parser
       ->add_option("--prompt", arguments->prompt,
                    fmt::format("tokens of the prefill (default: {})", kDefaultPrompt))
-      ->check(CLI::PositiveNumber);
+      ->check(at_least_one());
   parser
       ->add_option("--tokens", arguments->tokens,
                    fmt::format("tokens decoded in each round (default: {})", kDefaultTokens))
-      ->check(CLI::PositiveNumber);
+      ->check(at_least_one());
   parser
       ->add_option("--depth", arguments->depths,
                    fmt::format("tokens cached before decoding begins, one or more separated by "
@@ -273,15 +273,15 @@ Command add_bench(CLI::App& program) {
                                kDefaultDepth, kDefaultDeep))
       ->delimiter(',')
       ->allow_extra_args(false)
-      ->check(CLI::PositiveNumber);
+      ->check(at_least_one());
   parser->add_option("--repeat", arguments->repeat, "rounds, after one to warm up")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(at_least_one());
   parser
       ->add_option("--bandwidth-mib", arguments->bandwidth_mib,
                    "MiB of the arrays that bandwidth is measured with, held twice (default: eight "
                    "times the last-level cache, at least 256)")
-      ->check(CLI::PositiveNumber);
+      ->check(at_least_one());
   parser->add_option("--json", arguments->json,
                      "writes everything measured, raw samples included, to this file; - for "
                      "standard output, without the table");

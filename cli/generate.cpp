@@ -68,7 +68,7 @@ Command add_generate(CLI::App& program) {
   arguments->ids.add_to(*parser);
   parser->add_option("--max-new-tokens", arguments->max_new_tokens, "how many tokens to generate")
       ->required()
-      ->check(CLI::PositiveNumber);
+      ->check(at_least_one());
   parser->footer(kExitStatusHelp);
   return {parser, [arguments] { return run_generate(*arguments); }};
 }

@@ -11,6 +11,7 @@
 #include "arguments.hpp"
 #include "commands.hpp"
 #include "exit_status.hpp"
+#include "interrupt.hpp"
 #include "npy.hpp"
 #include "report/atomic_file.hpp"
 
@@ -44,6 +45,7 @@ int run_logits(const LogitsArguments& arguments) {
   const Model model = arguments.model.load();
   Sequence sequence = model.new_sequence();
   const Logits logits = sequence.extend(ids, file ? LogitsFor::all : LogitsFor::last);
+  throw_if_interrupted();
   if (file) {
     write_npy(logits, *file);
   }

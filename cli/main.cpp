@@ -32,8 +32,17 @@ int report_parse_result(const CLI::App& program, const CLI::ParseError& error) {
     return program.exit(error);
   }
   const auto chosen = program.get_subcommands();
-  const std::string command = chosen.empty() ? "" : " " + chosen.front()->get_name();
-  return report_error(fmt::format("{}; see kvcache{} --help", error.what(), command), kBadInput);
+  if (!chosen.empty()) {
+    return report_error(
+        fmt::format("{}; see kvcache {} --help", error.what(), chosen.front()->get_name()),
+        kBadInput);
+  }
+  const auto unknown = program.remaining();
+  return report_error(
+      fmt::format("{}; see kvcache --help", unknown.empty()
+                                                ? error.what()
+                                                : fmt::format("{} is no command", unknown.front())),
+      kBadInput);
 }
 
 /// What was printed but did not arrive (such as on a full disk) is a failure.
