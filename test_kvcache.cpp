@@ -155,45 +155,42 @@ struct Recomputation {
   [[nodiscard]] bool sampled() const { return measured < latencies.size(); }
 };
 
-class Recomputer {
- public:
-  Recomputer(const KVCacheInferencer& inferencer, const CachedGeneration& cached)
-      : inferencer_(inferencer), cached_(cached) {
-    agreement_.tolerance = kvcache::report::logit_tolerance(inferencer.model().info().dtype);
-  }
-
-  /// Recomputes the first `length` tokens and compares what follows them with scenario A.
-  ///
-  /// The tokens are those of scenario A. As long as every comparison finds them equal, they are
-  /// also those that scenario B generates; after a tie by rounding, B goes on with A's choice.
-  double measure(std::size_t length) {
-    std::optional<kvcache::Logits> logits;
-    const double latency = time_of([&] {
-      logits = inferencer_.forward_without_cache(std::span(cached_.sequence).first(length));
-      static_cast<void>(logits->argmax());  // belongs to the work of a step
-    });
-    agreement_.compare_token(cached_.sequence[length], logits->last());
-    const auto reference = cached_.logits.find(length);
-    if (reference != cached_.logits.end()) {
-      agreement_.compare_logits(reference->second, logits->last());
-    }
-    return latency;
-  }
-
-  [[nodiscard]] const Agreement& agreement() const { return agreement_; }
-  void forget_agreement() { agreement_ = {.tolerance = agreement_.tolerance}; }
-
- private:
-  const KVCacheInferencer& inferencer_;
-  const CachedGeneration& cached_;
-  Agreement agreement_;
+/// One step without the cache: what it took, and what came out.
+struct RecomputedStep {
+  double latency;
+  kvcache::Logits logits;
 };
 
+/// Recomputes the first `length` tokens of scenario A's sequence.
+///
+/// As long as both scenarios agree on every token, that is also scenario B's own sequence; after a
+/// tie by rounding, B goes on with A's choice.
+RecomputedStep recompute(const KVCacheInferencer& inferencer, const CachedGeneration& cached,
+                         std::size_t length) {
+  std::optional<kvcache::Logits> logits;
+  const double latency = time_of([&] {
+    logits = inferencer.forward_without_cache(std::span(cached.sequence).first(length));
+    static_cast<void>(logits->argmax());  // belongs to the work of a step
+  });
+  return {latency, std::move(*logits)};
+}
+
+/// Compares the token that scenario A chose after `length` tokens and, where kept, its logits.
+void compare(const CachedGeneration& cached, std::size_t length, const kvcache::Logits& recomputed,
+             Agreement& agreement) {
+  agreement.compare_token(cached.sequence[length], recomputed.last());
+  const auto kept = cached.logits.find(length);
+  if (kept != cached.logits.end()) {
+    agreement.compare_logits(kept->second, recomputed.last());
+  }
+}
+
 /// About what all lengths together take, by Simpson's rule over the first, middle and last one.
-double projected_ms(Recomputer& recomputer, std::size_t tokens) {
+double projected_ms(const KVCacheInferencer& inferencer, const CachedGeneration& cached) {
+  const std::size_t tokens = cached.latencies.size();
   const auto warm = [&](std::size_t length) {
-    recomputer.measure(length);  // the first run of a length also takes its memory
-    return recomputer.measure(length);
+    recompute(inferencer, cached, length);  // the first run of a length also takes its memory
+    return recompute(inferencer, cached, length).latency;
   };
   return static_cast<double>(tokens) / 6 * (warm(tokens) + 4 * warm((tokens + 1) / 2) + warm(1));
 }
@@ -234,22 +231,23 @@ Milliseconds interpolated(const std::map<std::size_t, double>& measured, std::si
 Recomputation generate_without_cache(const KVCacheInferencer& inferencer,
                                      const CachedGeneration& cached) {
   const std::size_t tokens = cached.latencies.size();
-  Recomputer recomputer(inferencer, cached);
-  const double projected = projected_ms(recomputer, tokens);
-  recomputer.forget_agreement();  // its lengths come again
-
-  const std::vector<std::size_t> lengths = lengths_to_measure(tokens, projected);
+  const std::vector<std::size_t> lengths =
+      lengths_to_measure(tokens, projected_ms(inferencer, cached));
   const bool sampled = lengths.size() < tokens;
+
+  Agreement agreement{.tolerance =
+                          kvcache::report::logit_tolerance(inferencer.model().info().dtype)};
   std::map<std::size_t, double> measured;
   for (const std::size_t length : lengths) {
-    double latency = recomputer.measure(length);
+    const RecomputedStep step = recompute(inferencer, cached, length);
+    compare(cached, length, step.logits, agreement);
+    measured[length] = step.latency;
     if (sampled) {  // a jump in length costs memory that a growing sequence has already
-      Recomputer again(inferencer, cached);
-      latency = std::min(latency, again.measure(length));
+      const double again = recompute(inferencer, cached, length).latency;
+      measured[length] = std::min(step.latency, again);
     }
-    measured[length] = latency;
   }
-  return {interpolated(measured, tokens), lengths.size(), recomputer.agreement()};
+  return {interpolated(measured, tokens), lengths.size(), agreement};
 }
 
 void print_scenario_b(const Recomputation& recomputed) {
@@ -406,8 +404,11 @@ int main(int argc, char** argv) {
         "TRIGO_FORCE_CPU=1 in the environment keeps a CUDA build on the CPU.");
     try {
       app.parse(argc, argv);
+    } catch (const CLI::CallForHelp& help) {
+      return app.exit(help);
     } catch (const CLI::ParseError& error) {
-      return app.exit(error) == 0 ? kHeld : kBadInput;
+      fmt::print(stderr, "error: {}; see --help\n", error.what());
+      return kBadInput;
     }
     return run(options);
   } catch (const kvcache::Error& error) {
