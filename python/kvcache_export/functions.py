@@ -40,6 +40,7 @@ def cached_attention() -> ir.Function:
             ir.Value(name="past_value"),
             ir.Value(name="block_table"),
             ir.Value(name="past_lengths"),
+            ir.Value(name="append_positions"),
             ir.Value(name="row_offsets"),
             ir.Value(name="tree_parents"),
         ],

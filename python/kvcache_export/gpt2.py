@@ -223,6 +223,7 @@ def build_model(config: Gpt2Config, dtype: ir.DataType) -> ir.Model:
     placement = (
         _optional_input(builder, "block_table", ir.DataType.INT32, ["rows", "blocks_per_row"]),
         _optional_input(builder, "past_lengths", ir.DataType.INT32, ["rows"]),
+        _optional_input(builder, "append_positions", ir.DataType.INT32, ["rows"]),
         _optional_input(builder, "row_offsets", ir.DataType.INT32, ["rows_plus_1"]),
         _optional_input(builder, "tree_parents", ir.DataType.INT32, ["tree_tokens"]),
     )

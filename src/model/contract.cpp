@@ -183,6 +183,7 @@ void check_contract(const Ort::Session& session, const Config& config) {
   std::vector<Expected> expected_optional{
       {"block_table", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, {{}, {}}},
       {"past_lengths", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, {{}}},
+      {"append_positions", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, {{}}},
       {"row_offsets", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, {{}}},
       {"tree_parents", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, {{}}},
       {"logits_positions", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, {{}}}};

@@ -16,6 +16,7 @@ enum Input : std::size_t {
   kPastValue,
   kBlockTable,
   kPastLengths,
+  kAppendPositions,
   kRowOffsets,
   kTreeParents
 };
@@ -52,12 +53,15 @@ void check_tables(const std::string& node, const CachedAttentionArgs<T>& args, s
     check(begin == seen && size >= 0, node,
           "row_offsets must start at 0, never fall and end at the number of tokens");
     seen += size;
-    const std::int64_t total = args.past_lengths[row] + size;
-    check(args.past_lengths[row] >= 0 && total <= args.blocks_per_row * args.block_len, node,
-          "a row's past_length plus its new tokens must fit its blocks of block_table");
+    const std::int64_t past = args.past_lengths[row];
+    const std::int64_t append_position = args.append_position(row);
+    const std::int64_t end = append_position + size;
+    check(past >= 0 && append_position >= past && end <= args.blocks_per_row * args.block_len, node,
+          "a row's new tokens must follow its past and fit its blocks of block_table");
     const std::int32_t* table = args.block_table + row * args.blocks_per_row;
-    for (std::int64_t b = 0; b * args.block_len < total; ++b) {
-      check(table[b] >= 0 && table[b] < blocks, node,
+    for (std::int64_t position = 0; position < end; position += args.block_len) {
+      const std::int32_t block = table[position / args.block_len];
+      check(block >= 0 && block < blocks, node,
             "block_table must name blocks of the pool for all positions in use");
     }
     if (args.tree_parents != nullptr) {
@@ -100,6 +104,7 @@ void CachedAttentionKernel<T>::compute_in_place(Ort::KernelContext& context) {
   const auto past_value = context.GetInput(kPastValue);
   const auto block_table = context.GetInput(kBlockTable);
   const auto past_lengths = context.GetInput(kPastLengths);
+  const auto append_positions = context.GetInput(kAppendPositions);
   const auto row_offsets = context.GetInput(kRowOffsets);
   const auto tree_parents = context.GetInput(kTreeParents);
   const Shape pool_shape = shape_of(past_key);
@@ -113,6 +118,7 @@ void CachedAttentionKernel<T>::compute_in_place(Ort::KernelContext& context) {
   args.qkv = qkv.template GetTensorData<T>();
   args.block_table = block_table.template GetTensorData<std::int32_t>();
   args.past_lengths = optional_data<std::int32_t>(past_lengths);
+  args.append_positions = optional_data<std::int32_t>(append_positions);
   args.row_offsets = optional_data<std::int32_t>(row_offsets);
   args.tree_parents = optional_data<std::int32_t>(tree_parents);
   args.rows = table_shape[0];
@@ -124,6 +130,8 @@ void CachedAttentionKernel<T>::compute_in_place(Ort::KernelContext& context) {
   args.scale = scale_;
   check(shape_of(past_lengths) == Shape{args.rows}, name_,
         "past_lengths must be [rows], as many as block_table has");
+  check(args.append_positions == nullptr || shape_of(append_positions) == Shape{args.rows}, name_,
+        "append_positions must be [rows], or empty");
   check(args.row_offsets != nullptr ? shape_of(row_offsets) == Shape{args.rows + 1}
                                     : args.rows == sizes.batch,
         name_, "row_offsets must be [rows + 1], or empty when the rows are the batch");

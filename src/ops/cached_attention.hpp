@@ -40,7 +40,7 @@ class CachedAttentionOp
   }
   static const char* GetName() { return "CachedAttention"; }
   static const char* GetExecutionProviderType() { return "CPUExecutionProvider"; }
-  static std::size_t GetInputTypeCount() { return 7; }
+  static std::size_t GetInputTypeCount() { return 8; }
   static ONNXTensorElementDataType GetInputType(std::size_t index) {
     return index < 3 ? Ort::TypeToTensorType<T>::type : ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
   }

@@ -10,14 +10,15 @@ namespace kvcache::ops {
 /// meaning of each tensor.
 template <typename T>
 struct CachedAttentionArgs {
-  const T* qkv = nullptr;                      // [tokens, 3, num_heads, head_dim]
-  T* key_pool = nullptr;                       // [blocks, num_heads, block_len, head_dim]
-  T* value_pool = nullptr;                     // [blocks, num_heads, block_len, head_dim]
-  const std::int32_t* block_table = nullptr;   // [rows, blocks_per_row]
-  const std::int32_t* past_lengths = nullptr;  // [rows]
-  const std::int32_t* row_offsets = nullptr;   // [rows + 1], or null: tokens_per_row each
-  const std::int32_t* tree_parents = nullptr;  // [tokens], or null: every row is a chain
-  T* attention = nullptr;                      // [tokens, num_heads, head_dim]
+  const T* qkv = nullptr;                          // [tokens, 3, num_heads, head_dim]
+  T* key_pool = nullptr;                           // [blocks, num_heads, block_len, head_dim]
+  T* value_pool = nullptr;                         // [blocks, num_heads, block_len, head_dim]
+  const std::int32_t* block_table = nullptr;       // [rows, blocks_per_row]
+  const std::int32_t* past_lengths = nullptr;      // [rows]
+  const std::int32_t* append_positions = nullptr;  // [rows], or null: past_lengths
+  const std::int32_t* row_offsets = nullptr;       // [rows + 1], or null: tokens_per_row each
+  const std::int32_t* tree_parents = nullptr;      // [tokens], or null: every row is a chain
+  T* attention = nullptr;                          // [tokens, num_heads, head_dim]
 
   std::int64_t rows = 0;
   std::int64_t tokens_per_row = 0;  // used when row_offsets is null
@@ -27,6 +28,10 @@ struct CachedAttentionArgs {
   std::int64_t block_len = 0;
   float scale = 1.0F;
 
+  /// Position of the row's first new token.
+  [[nodiscard]] std::int64_t append_position(std::int64_t row) const {
+    return append_positions != nullptr ? append_positions[row] : past_lengths[row];
+  }
   [[nodiscard]] std::int64_t row_begin(std::int64_t row) const {
     return row_offsets != nullptr ? row_offsets[row] : row * tokens_per_row;
   }

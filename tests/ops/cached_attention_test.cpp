@@ -43,12 +43,15 @@ struct Case {
 
     row_offsets.push_back(0);
     std::int64_t longest = 0;
+    const bool gap = random.chance(0.5);
     for (std::int64_t row = 0; row < args.rows; ++row) {
       past_lengths.push_back(static_cast<std::int32_t>(
           random.chance(0.3) ? 0 : random.integer(0, long_rows ? 150 : 40)));
       const std::int64_t size = random.integer(random.chance(0.1) ? 0 : 1, most);
       row_offsets.push_back(row_offsets.back() + static_cast<std::int32_t>(size));
-      longest = std::max(longest, past_lengths.back() + size);
+      append_positions.push_back(past_lengths.back() +
+                                 static_cast<std::int32_t>(gap ? random.integer(0, 20) : 0));
+      longest = std::max(longest, append_positions.back() + size);
     }
     tokens = row_offsets.back();
     if (random.chance(0.5)) {
@@ -107,6 +110,7 @@ struct Case {
     args.value_pool = value_pool.data();
     args.block_table = block_table.data();
     args.past_lengths = past_lengths.data();
+    args.append_positions = append_positions == past_lengths ? nullptr : append_positions.data();
     args.row_offsets = row_offsets.data();
     args.tree_parents = tree_parents.empty() ? nullptr : tree_parents.data();
     args.attention = attention.data();
@@ -120,7 +124,7 @@ struct Case {
       positions.insert(i);
     }
     while (token >= 0) {
-      positions.insert(past_lengths[row] + token);
+      positions.insert(append_positions[row] + token);
       token = tree_parents.empty() ? token - 1 : tree_parents[row_offsets[row] + token];
     }
     return {positions.begin(), positions.end()};
@@ -181,7 +185,7 @@ struct Case {
   std::int64_t blocks = 0;
   std::int64_t tokens = 0;
   std::vector<T> qkv, key_pool, value_pool, attention;
-  std::vector<std::int32_t> block_table, past_lengths, row_offsets, tree_parents;
+  std::vector<std::int32_t> block_table, past_lengths, append_positions, row_offsets, tree_parents;
 };
 
 class CachedAttention : public test::OnInstructionSet {};
@@ -236,9 +240,9 @@ TEST_P(CachedAttention, WritesNothingButTheNewTokens) {
     attention.run(test::Serial());
     std::vector<bool> is_new(before.size(), false);
     for (std::int64_t row = 0; row < attention.args.rows; ++row) {
-      const std::int64_t past = attention.past_lengths[row];
+      const std::int64_t begin = attention.append_positions[row];
       const std::int64_t size = attention.row_offsets[row + 1] - attention.row_offsets[row];
-      for (std::int64_t position = past; position < past + size; ++position) {
+      for (std::int64_t position = begin; position < begin + size; ++position) {
         for (std::int64_t head = 0; head < attention.args.num_heads; ++head) {
           const auto first = static_cast<std::ptrdiff_t>(attention.pool_index(row, position, head));
           std::fill_n(is_new.begin() + first, attention.args.head_dim, true);

@@ -12,6 +12,7 @@ from kvcache_export.functions import GUARD_NAME
 IN_PLACE = {
     "block_table": np.zeros((1, 1), np.int32),
     "past_lengths": np.zeros(1, np.int32),
+    "append_positions": np.zeros(1, np.int32),
     "row_offsets": np.zeros(2, np.int32),
     "tree_parents": np.zeros(3, np.int32),
 }

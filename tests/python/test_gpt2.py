@@ -17,6 +17,7 @@ LAYERS, HEADS, HEAD_DIM, VOCAB = 2, 2, 12, 61
 OPTIONAL_INPUTS = {
     "block_table": ("tensor(int32)", ["rows", "blocks_per_row"]),
     "past_lengths": ("tensor(int32)", ["rows"]),
+    "append_positions": ("tensor(int32)", ["rows"]),
     "row_offsets": ("tensor(int32)", ["rows_plus_1"]),
     "tree_parents": ("tensor(int32)", ["tree_tokens"]),
     "logits_positions": ("tensor(int64)", ["num_logits"]),
@@ -67,7 +68,7 @@ def test_one_attention_node_a_layer_with_its_attributes(proto: onnx.ModelProto):
         assert node.input[1:] == [
             f"past_key_{layer}",
             f"past_value_{layer}",
-            *list(OPTIONAL_INPUTS)[:4],
+            *list(OPTIONAL_INPUTS)[:5],
         ]
         assert node.output[1:] == [f"present_key_{layer}", f"present_value_{layer}"]
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}

@@ -34,6 +34,10 @@ struct HeadOfRow {
   std::int64_t head;
 
   [[nodiscard]] std::int64_t past_length() const { return args.past_lengths[row]; }
+  /// Where the row's new token `token` is written and read.
+  [[nodiscard]] std::int64_t position(std::int64_t token) const {
+    return args.append_position(row) + token;
+  }
   [[nodiscard]] KvView<T> view(const T* pool) const {
     return {pool,          args.block_table + row * args.blocks_per_row,
             head,          args.num_heads,
@@ -59,9 +63,8 @@ void append(const HeadOfRow<T>& of) {
   const KvView<T> keys = of.view(of.args.key_pool);
   const KvView<T> values = of.view(of.args.value_pool);
   for (std::int64_t token = 0; token < of.args.row_size(of.row); ++token) {
-    const std::int64_t position = of.past_length() + token;
-    std::memcpy(const_cast<T*>(keys.at(position)), of.qkv(1, token), bytes);
-    std::memcpy(const_cast<T*>(values.at(position)), of.qkv(2, token), bytes);
+    std::memcpy(const_cast<T*>(keys.at(of.position(token))), of.qkv(1, token), bytes);
+    std::memcpy(const_cast<T*>(values.at(of.position(token))), of.qkv(2, token), bytes);
   }
 }
 
@@ -72,23 +75,22 @@ void load_scaled_query(const HeadOfRow<T>& of, std::int64_t token, float* query)
                  [&](float value) { return value * of.args.scale; });
 }
 
-/// The positions token `token` may attend to, in order: one range for a chain; for a tree the
-/// prefix and then its ancestors and itself, one by one.
+/// The positions token `token` may attend to, in order: the past, then the earlier new tokens of a
+/// chain, or the ancestors in a tree one by one, and itself.
 template <typename T>
 void collect_visible(const HeadOfRow<T>& of, std::int64_t token,
                      std::vector<PositionRange>& visible) {
   visible.clear();
-  const std::int64_t past = of.past_length();
   const std::int32_t* parents = of.tree_parents();
   if (parents == nullptr) {
-    visible.push_back({0, past + token + 1});
-    return;
+    visible.push_back({of.position(0), of.position(token) + 1});
+  } else {
+    for (std::int64_t node = token; node >= 0; node = parents[node]) {
+      visible.push_back({of.position(node), of.position(node) + 1});
+    }
   }
-  for (std::int64_t node = token; node >= 0; node = parents[node]) {
-    visible.push_back({past + node, past + node + 1});
-  }
-  if (past > 0) {
-    visible.push_back({0, past});
+  if (of.past_length() > 0) {
+    visible.push_back({0, of.past_length()});
   }
   std::reverse(visible.begin(), visible.end());
 }
@@ -140,8 +142,8 @@ void attend_as_tile(const HeadOfRow<T>& of, std::int64_t first, std::int64_t cou
       tile.queries[i * kTileQueries + q] = column[i];
     }
   }
-  attend_query_tile(of.view(of.args.key_pool), of.view(of.args.value_pool),
-                    Visibility{of.past_length(), first, count, of.tree_parents()}, tile);
+  attend_query_tile(of.view(of.args.key_pool), of.view(of.args.value_pool), of.past_length(),
+                    NewTokens{of.position(0), first, count, of.tree_parents()}, tile);
   for (std::int64_t q = 0; q < count; ++q) {
     for (std::int64_t i = 0; i < head_dim; ++i) {
       column[i] = tile.out[i * kTileQueries + q] / tile.sum[q];

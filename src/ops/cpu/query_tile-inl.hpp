@@ -41,40 +41,38 @@ struct TileScratch {
   float* widened;  // [kTileKeys, head_dim], one run of a 16-bit cache
 };
 
-/// The new tokens of a row as the mask sees them.
-struct Visibility {
-  std::int64_t past_length;  // positions below are seen by all queries
-  std::int64_t first_query;  // index within the row of the tile's first query
+/// The tile's queries among the new tokens of their row, and which of those they see.
+struct NewTokens {
+  std::int64_t begin;        // position of the row's first new token
+  std::int64_t first_query;  // index among the new tokens of the tile's first query
   std::int64_t num_queries;
   const std::int32_t* tree_parents;  // [row's new tokens], or null: a chain
 
+  /// Positions of all new tokens that any query of the tile may see.
+  [[nodiscard]] PositionRange range() const { return {begin, begin + first_query + num_queries}; }
+
   [[nodiscard]] bool all_see(PositionRange keys) const {
-    const std::int64_t seen = past_length + (tree_parents == nullptr ? first_query + 1 : 0);
-    return keys.end <= seen;
+    return tree_parents == nullptr && keys.end <= begin + first_query + 1;
   }
 
-  /// bias[key][query] = 0 where the query may attend to the key, else kMasked.
+  /// bias[key][query] = 0 where the query may attend to the new token at the key's position, else
+  /// kMasked.
   void fill_bias(PositionRange keys, float* bias) const {
-    const auto row_of = [&](std::int64_t position) {
-      return bias + (position - keys.begin) * kTileQueries;
-    };
-    for (std::int64_t position = keys.begin; position < keys.end; ++position) {
-      // In a chain, the queries from the key's own token on; in a tree all of them see the prefix.
-      const bool by_order = tree_parents == nullptr || position < past_length;
-      const std::int64_t first_seeing =
-          by_order ? std::clamp<std::int64_t>(position - past_length - first_query, 0, kTileQueries)
-                   : kTileQueries;
-      std::fill_n(row_of(position), first_seeing, kMasked);
-      std::fill_n(row_of(position) + first_seeing, kTileQueries - first_seeing, 0.0F);
-    }
+    const std::int64_t first_key = keys.begin - begin;
+    const std::int64_t end_key = keys.end - begin;
+    std::fill_n(bias, (end_key - first_key) * kTileQueries, kMasked);
     if (tree_parents == nullptr) {
+      for (std::int64_t key = first_key; key < end_key; ++key) {
+        const std::int64_t seeing = std::clamp<std::int64_t>(key - first_query, 0, kTileQueries);
+        float* row = bias + (key - first_key) * kTileQueries;
+        std::fill(row + seeing, row + kTileQueries, 0.0F);
+      }
       return;
     }
     for (std::int64_t q = 0; q < num_queries; ++q) {
-      for (std::int64_t node = first_query + q; node >= 0; node = tree_parents[node]) {
-        const std::int64_t position = past_length + node;
-        if (position >= keys.begin && position < keys.end) {
-          row_of(position)[q] = 0.0F;
+      for (std::int64_t node = first_query + q; node >= first_key; node = tree_parents[node]) {
+        if (node < end_key) {
+          bias[(node - first_key) * kTileQueries + q] = 0.0F;
         }
       }
     }
@@ -113,33 +111,29 @@ HWY_INLINE void update_softmax(std::int64_t keys, std::int64_t queries, bool mas
   }
 }
 
-/// Softmax attention of the tile's queries over positions [0, last query's own position].
+/// Softmax attention of the tile's queries over the past, positions [0, past_length), and over the
+/// new tokens they may see.
 ///
 /// tile.queries holds the scaled queries, columns past num_queries zero. The result is in tile.out,
 /// still to be divided by tile.sum.
 template <typename T>
 HWY_INLINE void attend_query_tile(const KvView<T>& keys, const KvView<T>& values,
-                                  const Visibility& visible, const TileScratch& tile) {
+                                  std::int64_t past_length, const NewTokens& new_tokens,
+                                  const TileScratch& tile) {
   const std::int64_t head_dim = keys.head_dim;
-  const std::int64_t queries = whole_vectors(visible.num_queries);
+  const std::int64_t queries = whole_vectors(new_tokens.num_queries);
   std::fill_n(tile.out, head_dim * kTileQueries, 0.0F);
   std::fill_n(tile.sum, kTileQueries, 0.0F);
   std::fill_n(tile.max, kTileQueries, kMasked);
   float ones[kTileQueries];
   std::fill_n(ones, kTileQueries, 1.0F);
 
-  const std::int64_t end = visible.past_length + visible.first_query + visible.num_queries;
-  for (std::int64_t begin = 0; begin < end; begin += kTileKeys) {
-    const PositionRange range{begin, std::min(begin + kTileKeys, end)};
+  const auto attend = [&](PositionRange range, bool masked) {
     keys.for_each_run(range, tile.widened,
                       [&](const float* rows, std::int64_t count, std::int64_t first) {
                         multiply(LeftMatrix{rows, head_dim, 1}, count, head_dim, tile.queries,
                                  nullptr, tile.scores + first * kTileQueries, queries);
                       });
-    const bool masked = !visible.all_see(range);
-    if (masked) {
-      visible.fill_bias(range, tile.bias);
-    }
     update_softmax(range.end - range.begin, queries, masked, tile);
     values.for_each_run(range, tile.widened,
                         [&](const float* rows, std::int64_t count, std::int64_t first) {
@@ -147,6 +141,18 @@ HWY_INLINE void attend_query_tile(const KvView<T>& keys, const KvView<T>& values
                                    tile.scores + first * kTileQueries,
                                    first == 0 ? tile.rescale : ones, tile.out, queries);
                         });
+  };
+  for (std::int64_t begin = 0; begin < past_length; begin += kTileKeys) {
+    attend({begin, std::min(begin + kTileKeys, past_length)}, false);
+  }
+  const PositionRange visible = new_tokens.range();
+  for (std::int64_t begin = visible.begin; begin < visible.end; begin += kTileKeys) {
+    const PositionRange range{begin, std::min(begin + kTileKeys, visible.end)};
+    const bool masked = !new_tokens.all_see(range);
+    if (masked) {
+      new_tokens.fill_bias(range, tile.bias);
+    }
+    attend(range, masked);
   }
 }
 
