@@ -1,10 +1,12 @@
 // Everything a program needs.
 #pragma once
 
+#include "kvcache/batch.hpp"
 #include "kvcache/error.hpp"
 #include "kvcache/logits.hpp"
 #include "kvcache/model.hpp"
 #include "kvcache/options.hpp"
 #include "kvcache/sequence.hpp"
 #include "kvcache/stats.hpp"
+#include "kvcache/tree.hpp"
 #include "kvcache/types.hpp"

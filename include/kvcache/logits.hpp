@@ -25,15 +25,12 @@ struct TokenScore {
 
 /// Logits of one or more tokens, [rows, vocab_size], left where the run wrote them: nothing is
 /// copied until asked for. They stay valid as long as this object lives, whatever happens to the
-/// sequence. Move-only; not for concurrent use.
+/// sequence. Not for concurrent use, nor together with other results of the same batch.
 class Logits {
  public:
-  explicit Logits(inference::WorkspaceLease&& lease);
-  Logits(Logits&&) noexcept;
-  Logits& operator=(Logits&&) noexcept;
-  ~Logits();
+  Logits(std::shared_ptr<inference::WorkspaceLease> lease, std::size_t first, std::size_t rows);
 
-  [[nodiscard]] std::size_t rows() const noexcept;
+  [[nodiscard]] std::size_t rows() const noexcept { return rows_; }
   [[nodiscard]] std::size_t vocab_size() const noexcept;
 
   /// The logits of one row as float32, [vocab_size]. No copy for a float32 model on the CPU,
@@ -51,7 +48,9 @@ class Logits {
   [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, std::size_t row) const;
 
  private:
-  std::unique_ptr<inference::WorkspaceLease> lease_;
+  std::shared_ptr<inference::WorkspaceLease> lease_;  // shared by the results of one batch
+  std::size_t first_;                                 // row of the run's logits
+  std::size_t rows_;
 };
 
 }  // namespace kvcache

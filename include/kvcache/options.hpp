@@ -32,6 +32,10 @@ struct ModelOptions {
   /// address space is reserved; memory is taken as sequences grow.
   std::size_t cache_bytes = 0;
 
+  /// Fills freed cache blocks with NaN, so that a read of what nobody wrote shows in the logits.
+  /// For tests: it costs time.
+  bool poison_freed_blocks = false;
+
   /// Checks the model files against the digests of config.json (about 0.1 s per GB).
   bool verify_digests = true;
 

@@ -5,7 +5,9 @@
 #include <memory>
 #include <span>
 
+#include "kvcache/batch.hpp"
 #include "kvcache/logits.hpp"
+#include "kvcache/tree.hpp"
 #include "kvcache/types.hpp"
 
 namespace kvcache {
@@ -18,8 +20,9 @@ struct SequenceState;
 /// Tokens whose keys and values are cached on the device. Extending it computes the new tokens
 /// only.
 ///
-/// Move-only. Different sequences of one model may be used from different threads at the same time,
-/// one sequence from one thread at a time. A sequence keeps its model alive.
+/// Move-only: copying is spelled fork(). Different sequences of one model may be used from
+/// different threads at the same time, also when they share blocks; one sequence from one thread at
+/// a time, but for const calls. A sequence keeps its model alive.
 class Sequence {
  public:
   explicit Sequence(std::shared_ptr<inference::Engine> engine);
@@ -33,8 +36,32 @@ class Sequence {
   ///         run_failed. The sequence is then as it was.
   Logits extend(std::span<const TokenId> tokens, LogitsFor logits_for = LogitsFor::last);
 
+  /// The same tokens again, on the same blocks: O(blocks) bookkeeping, no tensor is copied. The two
+  /// are independent from here on; whichever first writes into a last block that both hold and that
+  /// is partly filled copies that one block. Forks outlive their parent.
+  [[nodiscard]] Sequence fork() const;
+
+  /// Forgets the tokens from `length` on and gives blocks back.
+  /// @throws Error invalid_argument when `length` is above length()
+  void rewind(std::size_t length);
+  [[nodiscard]] bool can_rewind_to(std::size_t length) const noexcept;
+
   /// Forgets all tokens and gives their blocks back.
   void reset() noexcept;
+
+  /// Evaluates a tree of continuations in one run; the sequence stays as it is. Node i has position
+  /// length() + its depth in the tree and sees the sequence, its ancestors and itself.
+  ///
+  /// @throws Error empty_input, token_out_of_range, invalid_argument (a parent that is no earlier
+  ///         node), context_full, cache_full, out_of_memory, run_failed
+  [[nodiscard]] TreeEvaluation evaluate(const TokenTree& tree) const;
+
+  /// Appends the path from the root to `node` of a tree that was evaluated on this sequence (or on
+  /// one with the same tokens), by copying its keys and values: nothing is computed.
+  ///
+  /// @throws Error invalid_argument when there is no such node, or the tree was evaluated after
+  ///         other tokens or on another model; cache_full, out_of_memory
+  void commit(const TreeEvaluation& evaluation, std::size_t node);
 
   /// Number of cached tokens (the depth of the next one).
   [[nodiscard]] std::size_t length() const noexcept;
@@ -46,6 +73,10 @@ class Sequence {
   [[nodiscard]] bool fits(std::size_t count) const noexcept;
 
  private:
+  friend std::vector<Logits> extend(std::span<const Extension> batch);
+  friend std::vector<TreeEvaluation> evaluate(std::span<const TreeOfPrefix> batch);
+  explicit Sequence(std::unique_ptr<inference::SequenceState> state);
+
   std::unique_ptr<inference::SequenceState> state_;
 };
 

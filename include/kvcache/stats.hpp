@@ -11,6 +11,7 @@ struct CacheStats {
   std::size_t block_len = 0;        // tokens per block
   std::size_t block_bytes = 0;      // of one block, all layers
   std::size_t blocks_in_use = 0;    // held by sequences
+  std::size_t blocks_shared = 0;    // of those, held by more than one
   std::size_t blocks_free = 0;      // allocated, held by nobody
   std::size_t blocks_limit = 0;     // the most that the byte budget permits
   std::size_t bytes_allocated = 0;  // of memory taken from the system now

@@ -1,8 +1,14 @@
 #include "cache/block_pool.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cstring>
+#include <functional>
+#include <stdexcept>
 #include <utility>
 
+#include "device/copy.hpp"
 #include "throw_error.hpp"
 
 namespace kvcache::cache {
@@ -28,16 +34,29 @@ Block& Block::operator=(Block&& other) noexcept {
 
 Block::~Block() {
   if (pool_ != nullptr) {
-    pool_->release(id_);
+    pool_->drop_reference(id_);
   }
 }
 
-BlockPool::BlockPool(const PoolShape& shape, std::size_t step)
+Block Block::share() const noexcept {
+  pool_->add_reference(id_);
+  return {*pool_, id_};
+}
+
+bool Block::exclusive() const noexcept { return pool_->has_one_reference(id_); }
+
+BlockPool::BlockPool(const PoolShape& shape, std::size_t step, bool poison)
     : shape_(shape),
       step_(step),
+      poison_(poison),
       pool_stride_(round_up(shape.max_blocks * shape.layer_block_bytes(), kPoolAlignment)),
-      memory_(pool_stride_ * shape.num_pools() + kPoolAlignment) {
-  free_.reserve(shape.max_blocks);  // release() must not allocate
+      memory_(pool_stride_ * shape.num_pools() + kPoolAlignment),
+      references_(std::make_unique<std::atomic<std::uint32_t>[]>(shape.max_blocks)) {
+  free_.reserve(shape.max_blocks);  // dropping a reference must not allocate
+  unbacked_.resize(shape.max_blocks);
+  for (std::size_t i = 0; i < shape.max_blocks; ++i) {
+    unbacked_[i] = static_cast<BlockId>(shape.max_blocks - 1 - i);
+  }
 }
 
 std::vector<Block> BlockPool::allocate(std::size_t count) {
@@ -45,48 +64,114 @@ std::vector<Block> BlockPool::allocate(std::size_t count) {
   blocks.reserve(count);
   const std::scoped_lock lock(mutex_);
   if (free_.size() < count) {
-    grow_to(committed_blocks_ + count - free_.size());
+    commit_blocks(count - free_.size());
   }
   for (std::size_t i = 0; i < count; ++i) {
-    blocks.emplace_back(*this, free_.back());
+    const BlockId id = free_.back();
     free_.pop_back();
+    references_[static_cast<std::size_t>(id)].store(1, std::memory_order_relaxed);
+    blocks.emplace_back(*this, id);
   }
   return blocks;
 }
 
 void BlockPool::reserve(std::size_t count) {
   const std::scoped_lock lock(mutex_);
-  if (count > committed_blocks_) {
-    grow_to(count);
+  const std::size_t backed = shape_.max_blocks - unbacked_.size();
+  if (count > backed) {
+    commit_blocks(count - backed);
   }
 }
 
-void BlockPool::release(BlockId id) noexcept {
-  const std::scoped_lock lock(mutex_);
-  free_.push_back(id);
-}
-
-void BlockPool::grow_to(std::size_t blocks) {
-  if (blocks > shape_.max_blocks) {
-    const std::size_t used = committed_blocks_ - free_.size();
+void BlockPool::commit_blocks(std::size_t count) {
+  if (count > unbacked_.size()) {
+    const std::size_t used = blocks_in_use();
     throw_error(ErrorCode::cache_full,
                 "the cache's budget of {} blocks ({} bytes) is used up: {} in use, {} free, {} "
                 "more needed; drop or reset sequences, or load the model with more cache_bytes",
                 shape_.max_blocks, shape_.max_blocks * shape_.block_bytes(), used,
-                shape_.max_blocks - used, blocks - used);
+                shape_.max_blocks - used, count + free_.size());
   }
-  const std::size_t target = std::min(shape_.max_blocks, round_up(blocks, step_));
+  const std::size_t taken = std::min(unbacked_.size(), round_up(count, step_));
+  // Highest first from the stack's end: runs of consecutive blocks are backed in one go.
+  const auto first = unbacked_.end() - static_cast<std::ptrdiff_t>(taken);
+  const std::size_t bytes = shape_.layer_block_bytes();
+  for (auto run = first; run != unbacked_.end();) {
+    auto next = run + 1;
+    while (next != unbacked_.end() && *next + 1 == *(next - 1)) {
+      ++next;
+    }
+    const auto low = static_cast<std::size_t>(*(next - 1));
+    const auto high = static_cast<std::size_t>(*run) + 1;
+    for (std::size_t pool = 0; pool < shape_.num_pools(); ++pool) {
+      const std::size_t begin = pool * pool_stride_;
+      memory_.commit(begin + low * bytes, begin + high * bytes);
+    }
+    run = next;
+  }
+  free_.insert(free_.end(), first, unbacked_.end());
+  unbacked_.erase(first, unbacked_.end());
+  peak_blocks_ = std::max(peak_blocks_, shape_.max_blocks - unbacked_.size());
+  ++allocations_;
+}
+
+void BlockPool::trim() noexcept {
+  const std::scoped_lock lock(mutex_);
+  const std::size_t bytes = shape_.layer_block_bytes();
+  for (const BlockId id : free_) {
+    for (std::size_t pool = 0; pool < shape_.num_pools(); ++pool) {
+      const std::size_t begin = pool * pool_stride_ + static_cast<std::size_t>(id) * bytes;
+      memory_.decommit(begin, begin + bytes);
+    }
+  }
+  unbacked_.insert(unbacked_.end(), free_.begin(), free_.end());  // has room: it held them once
+  free_.clear();
+  std::ranges::sort(unbacked_, std::greater<>());
+}
+
+void BlockPool::add_reference(BlockId id) noexcept {
+  references_[static_cast<std::size_t>(id)].fetch_add(1, std::memory_order_relaxed);
+}
+
+void BlockPool::drop_reference(BlockId id) noexcept {
+  // Acquire and release: who frees or overwrites the block sees all that earlier holders did.
+  if (references_[static_cast<std::size_t>(id)].fetch_sub(1, std::memory_order_acq_rel) > 1) {
+    return;
+  }
+  if (poison_) {
+    fill_with_nan(id);
+  }
+  const std::scoped_lock lock(mutex_);
+  free_.push_back(id);
+}
+
+bool BlockPool::has_one_reference(BlockId id) const noexcept {
+  return references_[static_cast<std::size_t>(id)].load(std::memory_order_acquire) == 1;
+}
+
+void BlockPool::fill_with_nan(BlockId id) noexcept {
+  // All bits set is a NaN in every element type.
   const std::size_t bytes = shape_.layer_block_bytes();
   for (std::size_t pool = 0; pool < shape_.num_pools(); ++pool) {
-    const std::size_t begin = pool * pool_stride_;
-    memory_.commit(begin + committed_blocks_ * bytes, begin + target * bytes);
+    std::memset(pool_data(pool) + static_cast<std::size_t>(id) * bytes, 0xFF, bytes);
   }
-  // Lowest block on top of the stack.
-  for (std::size_t id = target; id-- > committed_blocks_;) {
-    free_.push_back(static_cast<BlockId>(id));
+}
+
+void BlockPool::copy_tokens(const Block& from, std::size_t from_offset, const Block& to,
+                            std::size_t to_offset, std::size_t count) noexcept {
+  const std::size_t bytes = shape_.layer_block_bytes();
+  for (std::size_t pool = 0; pool < shape_.num_pools(); ++pool) {
+    device::copy_strided(pool_data(pool) + static_cast<std::size_t>(to.id()) * bytes +
+                             to_offset * shape_.row_bytes(),
+                         pool_data(pool) + static_cast<std::size_t>(from.id()) * bytes +
+                             from_offset * shape_.row_bytes(),
+                         count * shape_.row_bytes(), shape_.head_bytes(), shape_.num_heads);
   }
-  committed_blocks_ = target;
-  ++allocations_;
+  bytes_copied_.fetch_add(count * shape_.token_bytes(), std::memory_order_relaxed);
+}
+
+std::size_t BlockPool::blocks_in_use() const noexcept {
+  return shape_.max_blocks - unbacked_.size() - free_.size();
 }
 
 CacheStats BlockPool::stats() const {
@@ -94,13 +179,36 @@ CacheStats BlockPool::stats() const {
   CacheStats stats;
   stats.block_len = shape_.block_len;
   stats.block_bytes = shape_.block_bytes();
-  stats.blocks_in_use = committed_blocks_ - free_.size();
+  stats.blocks_in_use = blocks_in_use();
+  stats.blocks_shared = static_cast<std::size_t>(
+      std::count_if(references_.get(), references_.get() + shape_.max_blocks,
+                    [](const auto& references) { return references.load() > 1; }));
   stats.blocks_free = free_.size();
   stats.blocks_limit = shape_.max_blocks;
-  stats.bytes_allocated = committed_blocks_ * shape_.block_bytes();
-  stats.bytes_peak = stats.bytes_allocated;  // memory is not given back before the pool goes
+  stats.bytes_allocated = (shape_.max_blocks - unbacked_.size()) * shape_.block_bytes();
+  stats.bytes_peak = peak_blocks_ * shape_.block_bytes();
   stats.allocations = allocations_;
+  stats.bytes_copied = bytes_copied_;
   return stats;
+}
+
+void BlockPool::check_invariants() const {
+  const std::scoped_lock lock(mutex_);
+  std::vector<int> seen(shape_.max_blocks, 0);
+  for (const auto* list : {&free_, &unbacked_}) {
+    for (const BlockId id : *list) {
+      ++seen[static_cast<std::size_t>(id)];
+    }
+  }
+  for (std::size_t id = 0; id < shape_.max_blocks; ++id) {
+    const std::uint32_t references = references_[id].load();
+    if (seen[id] + (references > 0 ? 1 : 0) != 1) {
+      throw std::logic_error(
+          fmt::format("block {} has {} references and is listed {} times as free "
+                      "or without memory",
+                      id, references, seen[id]));
+    }
+  }
 }
 
 }  // namespace kvcache::cache

@@ -1,8 +1,10 @@
 // The cache: pools of blocks, one for keys and one for values of each layer.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -22,26 +24,38 @@ struct PoolShape {
   std::size_t element_bytes;
   std::size_t max_blocks;
 
+  /// Of one token of one head in one pool: [head_dim].
+  [[nodiscard]] std::size_t row_bytes() const noexcept { return head_dim * element_bytes; }
+  /// Of one block of one head in one pool: [block_len, head_dim].
+  [[nodiscard]] std::size_t head_bytes() const noexcept { return block_len * row_bytes(); }
   /// Of one block in one pool: [num_heads, block_len, head_dim].
-  [[nodiscard]] std::size_t layer_block_bytes() const noexcept {
-    return num_heads * block_len * head_dim * element_bytes;
-  }
+  [[nodiscard]] std::size_t layer_block_bytes() const noexcept { return num_heads * head_bytes(); }
   [[nodiscard]] std::size_t num_pools() const noexcept { return 2 * num_layers; }
-  /// Of one block in all pools.
-  [[nodiscard]] std::size_t block_bytes() const noexcept {
-    return num_pools() * layer_block_bytes();
+  /// Of one token in all pools.
+  [[nodiscard]] std::size_t token_bytes() const noexcept {
+    return num_pools() * num_heads * row_bytes();
   }
+  /// Of one block in all pools.
+  [[nodiscard]] std::size_t block_bytes() const noexcept { return block_len * token_bytes(); }
 };
 
 class BlockPool;
 
-/// A block held by a sequence; gives it back when it goes. Move-only.
+/// One holder's reference to a block; the block is free when its last reference goes. Move-only:
+/// sharing is spelled out.
 class Block {
  public:
   Block(BlockPool& pool, BlockId id) noexcept : pool_(&pool), id_(id) {}
   Block(Block&& other) noexcept;
   Block& operator=(Block&& other) noexcept;
   ~Block();
+
+  /// Another reference to the same block.
+  [[nodiscard]] Block share() const noexcept;
+
+  /// Whether nobody else refers to the block, so that it may be written to. A false answer can
+  /// become true at any time, a true one only by share() on this very object.
+  [[nodiscard]] bool exclusive() const noexcept;
 
   [[nodiscard]] BlockId id() const noexcept { return id_; }
 
@@ -50,13 +64,15 @@ class Block {
   BlockId id_;
 };
 
-/// Hands out blocks. Pool p is a tensor [max_blocks, num_heads, block_len, head_dim] whose address
-/// never changes; its memory is taken from the system block by block, in steps. Thread-safe.
+/// Hands out blocks and counts references to them. Pool p is a tensor
+/// [max_blocks, num_heads, block_len, head_dim] whose address never changes; its memory is taken
+/// from the system in steps, and given back by trim(). Thread-safe.
 class BlockPool {
  public:
-  /// `step`: blocks to take from the system at a time.
+  /// `step`: blocks to take from the system at a time. `poison`: fill freed blocks with NaN, so
+  /// that a read of what nobody wrote shows in the logits (for tests).
   /// @throws Error out_of_memory
-  BlockPool(const PoolShape& shape, std::size_t step);
+  BlockPool(const PoolShape& shape, std::size_t step, bool poison);
 
   /// `count` blocks, or none.
   /// @throws Error cache_full, out_of_memory
@@ -66,6 +82,14 @@ class BlockPool {
   /// @throws Error cache_full, out_of_memory
   void reserve(std::size_t count);
 
+  /// Gives the memory of all free blocks back to the system.
+  void trim() noexcept;
+
+  /// Copies keys and values of `count` consecutive tokens of a block to another one; offsets count
+  /// tokens. The bytes are counted in the statistics.
+  void copy_tokens(const Block& from, std::size_t from_offset, const Block& to,
+                   std::size_t to_offset, std::size_t count) noexcept;
+
   [[nodiscard]] const PoolShape& shape() const noexcept { return shape_; }
 
   /// Pool 2·layer holds the layer's keys, pool 2·layer + 1 its values.
@@ -73,22 +97,34 @@ class BlockPool {
     return memory_.data() + pool * pool_stride_;
   }
 
-  /// Blocks and bytes; the nodes' counters are left at zero.
+  /// Blocks, bytes and copies; the nodes' counters are left at zero.
   [[nodiscard]] CacheStats stats() const;
+
+  /// Checks that every block is free, in use or without memory, and only one of these.
+  /// @throws std::logic_error naming the first block that is not (a bug of this library)
+  void check_invariants() const;
 
  private:
   friend class Block;
-  void release(BlockId id) noexcept;
-  void grow_to(std::size_t blocks);  // with mutex_ held
+  void add_reference(BlockId id) noexcept;
+  void drop_reference(BlockId id) noexcept;
+  [[nodiscard]] bool has_one_reference(BlockId id) const noexcept;
+  void commit_blocks(std::size_t count);  // with mutex_ held
+  void fill_with_nan(BlockId id) noexcept;
+  [[nodiscard]] std::size_t blocks_in_use() const noexcept;  // with mutex_ held
 
   PoolShape shape_;
   std::size_t step_;
+  bool poison_;
   std::size_t pool_stride_;  // bytes from one pool to the next, whole pages
   device::ReservedMemory memory_;
+  std::unique_ptr<std::atomic<std::uint32_t>[]> references_;  // [max_blocks]
+  std::atomic<std::uint64_t> bytes_copied_{0};
 
   mutable std::mutex mutex_;
-  std::vector<BlockId> free_;  // a stack: the block used last is used next, while it is in caches
-  std::size_t committed_blocks_ = 0;
+  std::vector<BlockId> free_;      // a stack: the block used last, still in caches, is used next
+  std::vector<BlockId> unbacked_;  // without memory, highest first: low blocks are used first
+  std::size_t peak_blocks_ = 0;    // most that had memory
   std::uint64_t allocations_ = 0;
 };
 

@@ -20,8 +20,8 @@ std::size_t page_size() {
 }  // namespace
 
 ReservedMemory::ReservedMemory(std::size_t bytes) : bytes_(bytes) {
-  void* address =
-      ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* address = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (address == MAP_FAILED) {
     throw_error(ErrorCode::out_of_memory,
                 "cannot reserve {} bytes of address space for the cache ({}); give a smaller "
@@ -51,23 +51,24 @@ ReservedMemory::~ReservedMemory() {
 }
 
 void ReservedMemory::commit(std::size_t begin, std::size_t end) {
-  const std::size_t first = begin / page_size() * page_size();
-  const std::size_t length = end - first;
-  if (::mprotect(data_ + first, length, PROT_READ | PROT_WRITE) != 0) {
-    throw_error(ErrorCode::out_of_memory,
-                "the system refused {} bytes for the cache ({}); free memory or give a smaller "
-                "cache_bytes",
-                end - begin, std::strerror(errno));
-  }
 #ifdef MADV_POPULATE_WRITE
-  // Older kernels do not know it: pages then arrive at first use, which is slower but right.
-  if (::madvise(data_ + first, length, MADV_POPULATE_WRITE) != 0 && errno == ENOMEM) {
+  const std::size_t first = begin / page_size() * page_size();
+  // Kernels before 5.14 do not know it: pages then arrive at first use, which is slower but right.
+  if (::madvise(data_ + first, end - first, MADV_POPULATE_WRITE) != 0 && errno == ENOMEM) {
     throw_error(ErrorCode::out_of_memory,
                 "the system has no memory for {} more bytes of cache; free memory or give a "
                 "smaller cache_bytes",
                 end - begin);
   }
 #endif
+}
+
+void ReservedMemory::decommit(std::size_t begin, std::size_t end) noexcept {
+  const std::size_t first = (begin + page_size() - 1) / page_size() * page_size();
+  const std::size_t last = end / page_size() * page_size();
+  if (first < last) {
+    ::madvise(data_ + first, last - first, MADV_DONTNEED);
+  }
 }
 
 }  // namespace kvcache::device

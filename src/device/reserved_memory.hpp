@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <span>
 
 namespace kvcache::device {
 
@@ -24,6 +23,9 @@ class ReservedMemory {
   /// rounded outwards to whole pages; what is backed already stays as it is.
   /// @throws Error out_of_memory
   void commit(std::size_t begin, std::size_t end);
+
+  /// Gives the whole pages within [begin, end) back to the system; their contents are lost.
+  void decommit(std::size_t begin, std::size_t end) noexcept;
 
   [[nodiscard]] std::byte* data() const noexcept { return data_; }
   [[nodiscard]] std::size_t size() const noexcept { return bytes_; }

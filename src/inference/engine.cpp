@@ -57,7 +57,8 @@ WorkspaceLease::~WorkspaceLease() {
 Engine::Engine(const model::Config& config, const ModelOptions& options)
     : info_(config.info),
       session_(config, options),
-      pool_(pool_shape(info_, options), growth_step(info_, pool_shape(info_, options))) {
+      pool_(pool_shape(info_, options), growth_step(info_, pool_shape(info_, options)),
+            options.poison_freed_blocks) {
   idle_.reserve(kMaxIdleWorkspaces);  // give_back() must not allocate
 }
 
@@ -84,6 +85,11 @@ void Engine::give_back(std::unique_ptr<Workspace> workspace) noexcept {
 }
 
 void Engine::check_tokens(std::span<const TokenId> tokens, std::size_t length) const {
+  check_token_ids(tokens);
+  check_room(tokens.size(), length);
+}
+
+void Engine::check_token_ids(std::span<const TokenId> tokens) const {
   if (tokens.empty()) {
     throw_error(ErrorCode::empty_input, "no tokens were given; at least one is needed");
   }
@@ -94,11 +100,14 @@ void Engine::check_tokens(std::span<const TokenId> tokens, std::size_t length) c
                   tokens[i], info_.vocab_size);
     }
   }
-  if (tokens.size() > info_.max_seq_len - length) {
+}
+
+void Engine::check_room(std::size_t count, std::size_t length) const {
+  if (count > info_.max_seq_len - length) {
     throw_error(ErrorCode::context_full,
                 "{} tokens do not fit: {} of the model's {} positions are used, {} are free; reset "
                 "the sequence or give fewer tokens",
-                tokens.size(), length, info_.max_seq_len, info_.max_seq_len - length);
+                count, length, info_.max_seq_len, info_.max_seq_len - length);
   }
 }
 
@@ -107,7 +116,7 @@ CacheStats Engine::cache_stats() const {
   const ops::NodeCounters& counters = session_.counters();
   stats.in_place_runs = counters.in_place_runs;
   stats.growing_runs = counters.growing_runs;
-  stats.bytes_copied = counters.past_bytes_copied;
+  stats.bytes_copied += counters.past_bytes_copied;
   return stats;
 }
 

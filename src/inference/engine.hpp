@@ -41,6 +41,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   [[nodiscard]] const ModelInfo& info() const noexcept { return info_; }
   [[nodiscard]] model::Session& session() noexcept { return session_; }
   [[nodiscard]] cache::BlockPool& pool() noexcept { return pool_; }
+  [[nodiscard]] const cache::BlockPool& pool() const noexcept { return pool_; }
 
   /// A workspace for the calling thread, used before where there is one.
   WorkspaceLease lease(CacheUse cache_use);
@@ -48,6 +49,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   /// Checks tokens that are to follow `length` earlier ones.
   /// @throws Error empty_input, token_out_of_range, context_full
   void check_tokens(std::span<const TokenId> tokens, std::size_t length) const;
+  void check_token_ids(std::span<const TokenId> tokens) const;
+  void check_room(std::size_t count, std::size_t length) const;
 
   [[nodiscard]] CacheStats cache_stats() const;
 

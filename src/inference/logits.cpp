@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "inference/engine.hpp"
 #include "ops/cpu/argmax_cpu.hpp"
@@ -9,13 +10,9 @@
 
 namespace kvcache {
 
-Logits::Logits(inference::WorkspaceLease&& lease)
-    : lease_(std::make_unique<inference::WorkspaceLease>(std::move(lease))) {}
-Logits::Logits(Logits&&) noexcept = default;
-Logits& Logits::operator=(Logits&&) noexcept = default;
-Logits::~Logits() = default;
-
-std::size_t Logits::rows() const noexcept { return (*lease_)->logits_rows(); }
+Logits::Logits(std::shared_ptr<inference::WorkspaceLease> lease, std::size_t first,
+               std::size_t rows)
+    : lease_(std::move(lease)), first_(first), rows_(rows) {}
 
 std::size_t Logits::vocab_size() const noexcept { return (*lease_)->info().vocab_size; }
 
@@ -24,7 +21,7 @@ std::span<const float> Logits::row(std::size_t row) const {
     throw_error(ErrorCode::invalid_argument, "logits row {} was asked for, there are {}", row,
                 rows());
   }
-  return (*lease_)->logits_row(row);
+  return (*lease_)->logits_row(first_ + row);
 }
 
 TokenId Logits::argmax(std::size_t row) const {

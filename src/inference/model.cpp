@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "inference/engine.hpp"
+#include "inference/run.hpp"
 #include "model/config.hpp"
 
 namespace kvcache {
@@ -21,18 +22,20 @@ Sequence Model::new_sequence() const { return Sequence(engine_); }
 
 Logits Model::forward_without_cache(std::span<const TokenId> tokens, LogitsFor logits_for) const {
   engine_->check_tokens(tokens, 0);
-  inference::WorkspaceLease workspace = engine_->lease(inference::CacheUse::none);
-  workspace->prepare_row(tokens, 0, logits_for);
-  workspace->run();
-  return Logits(std::move(workspace));
+  return {inference::run_without_cache(*engine_, tokens, logits_for), 0,
+          logits_for == LogitsFor::last ? 1 : tokens.size()};
 }
 
 CacheStats Model::cache_stats() const { return engine_->cache_stats(); }
+
+void Model::check_cache_invariants() const { engine_->pool().check_invariants(); }
 
 void Model::reserve_cache(std::size_t count) const {
   const std::size_t block_len = engine_->pool().shape().block_len;
   engine_->pool().reserve((count + block_len - 1) / block_len);
 }
+
+void Model::trim_cache() const noexcept { engine_->pool().trim(); }
 
 std::string Model::device_report() const { return engine_->session().device_report(); }
 

@@ -1,69 +1,98 @@
 #include "kvcache/sequence.hpp"
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 #include <utility>
 
-#include "inference/engine.hpp"
+#include "inference/run.hpp"
 #include "inference/sequence_state.hpp"
+#include "throw_error.hpp"
 
 namespace kvcache {
-namespace {
 
+using inference::EvaluatedTree;
 using inference::SequenceState;
 
-/// Blocks for positions up to `length` that the sequence does not hold yet.
-std::vector<cache::Block> allocate_missing(const SequenceState& state, std::size_t length) {
-  cache::BlockPool& pool = state.engine->pool();
-  const std::size_t block_len = pool.shape().block_len;
-  return pool.allocate((length + block_len - 1) / block_len - state.blocks.size());
-}
-
-void fill_block_table(const SequenceState& state, std::span<const cache::Block> added,
-                      std::span<std::int32_t> table) {
-  auto next = std::transform(state.blocks.begin(), state.blocks.end(), table.begin(),
-                             [](const cache::Block& block) { return block.id(); });
-  next = std::transform(added.begin(), added.end(), next,
-                        [](const cache::Block& block) { return block.id(); });
-  std::fill(next, table.end(), -1);
-}
-
-}  // namespace
-
 Sequence::Sequence(std::shared_ptr<inference::Engine> engine)
-    : state_(std::make_unique<SequenceState>()) {
-  const std::size_t max_seq_len = engine->info().max_seq_len;
-  state_->tokens.reserve(max_seq_len);  // so that decoding allocates nothing
-  const std::size_t block_len = engine->pool().shape().block_len;
-  state_->blocks.reserve((max_seq_len + block_len - 1) / block_len);
-  state_->engine = std::move(engine);
-}
+    : state_(std::make_unique<SequenceState>(std::move(engine))) {}
 
+Sequence::Sequence(std::unique_ptr<SequenceState> state) : state_(std::move(state)) {}
 Sequence::Sequence(Sequence&&) noexcept = default;
 Sequence& Sequence::operator=(Sequence&&) noexcept = default;
 Sequence::~Sequence() = default;
 
 Logits Sequence::extend(std::span<const TokenId> tokens, LogitsFor logits_for) {
-  SequenceState& state = *state_;
-  const std::size_t depth = length();
-  state.engine->check_tokens(tokens, depth);
+  const std::array<Extension, 1> batch{Extension{this, tokens, logits_for}};
+  return std::move(kvcache::extend(batch).front());
+}
 
-  // Everything that can fail comes before the sequence is touched.
-  std::vector<cache::Block> added = allocate_missing(state, depth + tokens.size());
-  inference::WorkspaceLease workspace = state.engine->lease(inference::CacheUse::in_place);
-  workspace->prepare_row(tokens, depth, logits_for);
-  workspace->past_lengths()[0] = static_cast<std::int32_t>(depth);
-  fill_block_table(state, added, workspace->block_table(0));
-  workspace->run();
+Sequence Sequence::fork() const {
+  auto state = std::make_unique<SequenceState>(state_->engine);
+  state->table = state_->table.share();
+  state->tokens.assign(state_->tokens.begin(), state_->tokens.end());
+  return Sequence(std::move(state));
+}
 
-  std::ranges::move(added, std::back_inserter(state.blocks));
-  std::ranges::copy(tokens, std::back_inserter(state.tokens));
-  return Logits(std::move(workspace));
+bool Sequence::can_rewind_to(std::size_t length) const noexcept { return length <= this->length(); }
+
+void Sequence::rewind(std::size_t length) {
+  if (!can_rewind_to(length)) {
+    throw_error(ErrorCode::invalid_argument,
+                "cannot rewind to {} tokens, the sequence has {}; ask can_rewind_to first", length,
+                this->length());
+  }
+  state_->table.shrink_to(length);
+  state_->tokens.resize(length);
 }
 
 void Sequence::reset() noexcept {
-  state_->blocks.clear();
+  state_->table.shrink_to(0);
   state_->tokens.clear();
+}
+
+TreeEvaluation Sequence::evaluate(const TokenTree& tree) const {
+  const std::array<TreeOfPrefix, 1> batch{TreeOfPrefix{this, &tree}};
+  return std::move(kvcache::evaluate(batch).front());
+}
+
+namespace {
+
+/// The nodes from the root to `node`.
+std::vector<std::size_t> path_to(const TokenTree& tree, std::size_t node) {
+  std::vector<std::size_t> path;
+  for (auto at = static_cast<std::int32_t>(node); at >= 0;
+       at = tree.parents[static_cast<std::size_t>(at)]) {
+    path.push_back(static_cast<std::size_t>(at));
+  }
+  std::ranges::reverse(path);
+  return path;
+}
+
+}  // namespace
+
+void Sequence::commit(const TreeEvaluation& evaluation, std::size_t node) {
+  const EvaluatedTree& evaluated = *evaluation.tree_;
+  SequenceState& state = *state_;
+  if (node >= evaluated.tree.tokens.size()) {
+    throw_error(ErrorCode::invalid_argument, "cannot commit node {}: the tree has {} nodes", node,
+                evaluated.tree.tokens.size());
+  }
+  if (evaluated.engine != state.engine || evaluated.prefix != state.tokens) {
+    throw_error(ErrorCode::invalid_argument,
+                "cannot commit: the tree was evaluated after {} other tokens than the sequence's "
+                "{}; evaluate it again, or commit before the sequence changes",
+                evaluated.prefix.size(), state.tokens.size());
+  }
+  const std::vector<std::size_t> path = path_to(evaluated.tree, node);
+  const std::size_t depth = length();
+  state.table.apply(state.table.plan_growth(depth, path.size()));
+  for (std::size_t i = 0; i < path.size(); ++i) {
+    state.engine->pool().copy_tokens(
+        evaluated.table.block_of(path[i]), evaluated.table.offset_of(path[i]),
+        state.table.block_of(depth + i), state.table.offset_of(depth + i), 1);
+    state.tokens.push_back(evaluated.tree.tokens[path[i]]);
+  }
 }
 
 std::size_t Sequence::length() const noexcept { return state_->tokens.size(); }

@@ -1,20 +1,38 @@
-// What a Sequence is made of.
+// What a Sequence and a TreeEvaluation are made of.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
-#include "cache/block_pool.hpp"
+#include "cache/block_table.hpp"
 #include "inference/engine.hpp"
+#include "kvcache/tree.hpp"
 #include "kvcache/types.hpp"
 
 namespace kvcache::inference {
 
-/// Tokens and the blocks that hold their keys and values: token i is in blocks[i / block_len].
+/// Tokens, and the blocks that hold their keys and values.
 struct SequenceState {
+  explicit SequenceState(std::shared_ptr<Engine> shared_engine)
+      : engine(std::move(shared_engine)), table(engine->pool()) {
+    // Decoding allocates nothing, and nothing can fail after a run.
+    table.reserve(engine->info().max_seq_len);
+    tokens.reserve(engine->info().max_seq_len);
+  }
+
   std::shared_ptr<Engine> engine;  // first: blocks go back to its pool
-  std::vector<cache::Block> blocks;
+  cache::BlockTable table;
   std::vector<TokenId> tokens;
+};
+
+/// A tree after its evaluation: node i's keys and values are token i of `table`.
+struct EvaluatedTree {
+  std::shared_ptr<Engine> engine;  // first: blocks go back to its pool
+  cache::BlockTable table;
+  std::vector<TokenId> prefix;
+  TokenTree tree;
 };
 
 }  // namespace kvcache::inference

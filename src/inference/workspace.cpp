@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <new>
-#include <numeric>
 #include <string>
 
 #include "model/contract.hpp"
@@ -29,7 +28,6 @@ Workspace::Workspace(model::Session& session, const ModelInfo& info, const cache
       info_(info),
       pool_(pool),
       cache_use_(cache_use),
-      blocks_per_row_((info.max_seq_len + pool.shape().block_len - 1) / pool.shape().block_len),
       memory_(Ort::MemoryInfo::CreateCpu(OrtDeviceAllocator, OrtMemTypeDefault)),
       binding_(session.ort()) {
   bind_cache();
@@ -58,21 +56,22 @@ void Workspace::bind_cache() {
   }
 }
 
-void Workspace::prepare(const RunShape& shape) {
+Workspace::Inputs& Workspace::prepare(const RunShape& shape) {
   if (shape == shape_) {
-    return;
+    return inputs_;
   }
-  const std::size_t tokens = shape.rows * shape.tokens_per_row;
-  const std::size_t logits_rows = shape.num_logits == 0 ? tokens : shape.rows * shape.num_logits;
-  shape_ = {0, 0, 0};  // until everything below has succeeded
+  shape_ = {0, 0, 0, 0, false};  // until everything below has succeeded
+  const std::size_t logits_rows = shape.num_logits == 0 ? shape.tokens : shape.num_logits;
+  const bool cached = cache_use_ == CacheUse::in_place;
   try {
-    input_ids_.resize(tokens);
-    position_ids_.resize(tokens);
-    logits_positions_.resize(shape.num_logits);
-    if (cache_use_ == CacheUse::in_place) {
-      past_lengths_.resize(shape.rows);
-      block_table_.resize(shape.rows * blocks_per_row_);
-    }
+    inputs_.input_ids.resize(shape.tokens);
+    inputs_.position_ids.resize(shape.tokens);
+    inputs_.logits_positions.resize(shape.num_logits);
+    inputs_.block_table.resize(cached ? shape.rows * shape.blocks_per_row : 0);
+    inputs_.past_lengths.resize(cached ? shape.rows : 0);
+    inputs_.append_positions.resize(shape.trees ? shape.rows : 0);
+    inputs_.row_offsets.resize(shape.rows > 1 ? shape.rows + 1 : 0);
+    inputs_.tree_parents.resize(shape.trees ? shape.tokens : 0);
     logits_.resize(logits_rows * info_.vocab_size * data_type_size(info_.dtype));
   } catch (const std::bad_alloc&) {
     throw_error(ErrorCode::out_of_memory,
@@ -81,49 +80,37 @@ void Workspace::prepare(const RunShape& shape) {
   }
   shape_ = shape;
   bind_inputs_and_logits();
+  return inputs_;
 }
 
 void Workspace::bind_inputs_and_logits() {
-  const std::int64_t rows = as_axis(shape_.rows);
-  const std::int64_t tokens = as_axis(shape_.tokens_per_row);
-  const std::int64_t num_logits = as_axis(shape_.num_logits);
-  binding_.BindInput("input_ids", tensor_over(memory_, input_ids_, {rows, tokens}));
-  binding_.BindInput("position_ids", tensor_over(memory_, position_ids_, {rows, tokens}));
-  binding_.BindInput("logits_positions", tensor_over(memory_, logits_positions_, {num_logits}));
+  const std::int64_t tokens = as_axis(shape_.tokens);
+  const auto bind = [&](const char* name, auto& data, std::initializer_list<std::int64_t> shape) {
+    binding_.BindInput(name, tensor_over(memory_, data, shape));
+  };
+  const auto bind_list = [&](const char* name, auto& data) {
+    bind(name, data, {as_axis(data.size())});
+  };
+  bind("input_ids", inputs_.input_ids, {1, tokens});
+  bind("position_ids", inputs_.position_ids, {1, tokens});
+  bind_list("logits_positions", inputs_.logits_positions);
   if (cache_use_ == CacheUse::in_place) {
-    binding_.BindInput("past_lengths", tensor_over(memory_, past_lengths_, {rows}));
-    binding_.BindInput("block_table",
-                       tensor_over(memory_, block_table_, {rows, as_axis(blocks_per_row_)}));
+    bind("block_table", inputs_.block_table,
+         {as_axis(shape_.rows), as_axis(shape_.blocks_per_row)});
+    bind_list("past_lengths", inputs_.past_lengths);
+    bind_list("append_positions", inputs_.append_positions);
+    bind_list("row_offsets", inputs_.row_offsets);
+    bind_list("tree_parents", inputs_.tree_parents);
   }
-  const std::array<std::int64_t, 3> logits_shape{rows, num_logits == 0 ? tokens : num_logits,
+  const std::array<std::int64_t, 3> logits_shape{1, as_axis(logits_rows()),
                                                  as_axis(info_.vocab_size)};
   binding_.BindOutput("logits", Ort::Value::CreateTensor(memory_, logits_.data(), logits_.size(),
                                                          logits_shape.data(), logits_shape.size(),
                                                          model::element_type(info_.dtype)));
 }
 
-void Workspace::prepare_row(std::span<const TokenId> tokens, std::size_t depth,
-                            LogitsFor logits_for) {
-  const bool last_only = logits_for == LogitsFor::last && tokens.size() > 1;
-  prepare({.rows = 1, .tokens_per_row = tokens.size(), .num_logits = last_only ? 1U : 0U});
-  std::ranges::copy(tokens, input_ids_.begin());
-  std::iota(position_ids_.begin(), position_ids_.end(), static_cast<std::int64_t>(depth));
-  if (last_only) {
-    logits_positions_[0] = static_cast<std::int64_t>(tokens.size()) - 1;
-  }
-}
-
-std::span<std::int64_t> Workspace::input_ids() noexcept { return input_ids_; }
-std::span<std::int64_t> Workspace::position_ids() noexcept { return position_ids_; }
-std::span<std::int64_t> Workspace::logits_positions() noexcept { return logits_positions_; }
-std::span<std::int32_t> Workspace::past_lengths() noexcept { return past_lengths_; }
-
-std::span<std::int32_t> Workspace::block_table(std::size_t row) noexcept {
-  return std::span(block_table_).subspan(row * blocks_per_row_, blocks_per_row_);
-}
-
 std::size_t Workspace::logits_rows() const noexcept {
-  return shape_.rows * (shape_.num_logits == 0 ? shape_.tokens_per_row : shape_.num_logits);
+  return shape_.num_logits == 0 ? shape_.tokens : shape_.num_logits;
 }
 
 void Workspace::run() {

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "cache/block_pool.hpp"
-#include "kvcache/logits.hpp"
 #include "kvcache/types.hpp"
 #include "model/session.hpp"
 
@@ -18,11 +17,13 @@ namespace kvcache::inference {
 /// Whether a run works on the cache's pools or computes everything from nothing.
 enum class CacheUse { in_place, none };
 
-/// The sizes of a run; equal sizes need no new binding.
+/// The sizes of a run; a run of the same sizes as the one before needs no new binding.
 struct RunShape {
+  std::size_t tokens = 1;  // of all rows together
   std::size_t rows = 1;
-  std::size_t tokens_per_row = 1;
-  std::size_t num_logits = 0;  // positions asked for; 0: all of them
+  std::size_t blocks_per_row = 0;  // columns of the block table; without a cache 0
+  std::size_t num_logits = 0;      // positions asked for; 0: all tokens
+  bool trees = false;              // tree_parents and append_positions are given
 
   bool operator==(const RunShape&) const = default;
 };
@@ -37,28 +38,33 @@ class Workspace {
   Workspace(model::Session& session, const ModelInfo& info, const cache::BlockPool& pool,
             CacheUse cache_use);
 
+  /// The inputs of a run, to be filled between prepare() and run(); see docs/MODEL_FILE.md. The
+  /// rows' tokens lie one after the other.
+  struct Inputs {
+    std::vector<std::int64_t> input_ids;         // [tokens]
+    std::vector<std::int64_t> position_ids;      // [tokens]
+    std::vector<std::int64_t> logits_positions;  // [num_logits]
+    std::vector<std::int32_t> block_table;       // [rows, blocks_per_row]
+    std::vector<std::int32_t> past_lengths;      // [rows]
+    std::vector<std::int32_t> append_positions;  // [rows] with trees, else empty
+    std::vector<std::int32_t> row_offsets;       // [rows + 1], empty for a single row
+    std::vector<std::int32_t> tree_parents;      // [tokens] with trees, else empty
+  };
+
   /// Makes room for a run of this shape. Contents of the inputs are undefined afterwards.
   /// @throws Error out_of_memory
-  void prepare(const RunShape& shape);
-
-  /// prepare() for one row, and fills in its tokens, their positions from `depth` on, and which
-  /// logits to return.
-  void prepare_row(std::span<const TokenId> tokens, std::size_t depth, LogitsFor logits_for);
-
-  // Inputs, to be filled between prepare() and run(); see docs/MODEL_FILE.md.
-  [[nodiscard]] std::span<std::int64_t> input_ids() noexcept;         // [rows · tokens_per_row]
-  [[nodiscard]] std::span<std::int64_t> position_ids() noexcept;      // [rows · tokens_per_row]
-  [[nodiscard]] std::span<std::int64_t> logits_positions() noexcept;  // [num_logits]
-  [[nodiscard]] std::span<std::int32_t> past_lengths() noexcept;      // [rows]
-  [[nodiscard]] std::span<std::int32_t> block_table(std::size_t row) noexcept;  // [blocks_per_row]
+  Inputs& prepare(const RunShape& shape);
 
   /// @throws Error run_failed
   void run();
 
+  /// Rows of logits of the last run.
+  [[nodiscard]] std::size_t logits_rows() const noexcept;
+
   /// One row of the last run's logits, [vocab_size]; a float32 model's where the run wrote them,
   /// others widened on first use.
   [[nodiscard]] std::span<const float> logits_row(std::size_t row);
-  [[nodiscard]] std::size_t logits_rows() const noexcept;
+
   [[nodiscard]] const ModelInfo& info() const noexcept { return info_; }
   [[nodiscard]] CacheUse cache_use() const noexcept { return cache_use_; }
 
@@ -73,17 +79,12 @@ class Workspace {
   const ModelInfo& info_;
   const cache::BlockPool& pool_;
   CacheUse cache_use_;
-  std::size_t blocks_per_row_;
   Ort::MemoryInfo memory_;
   Ort::IoBinding binding_;
   Ort::RunOptions run_options_;
-  RunShape shape_{0, 0, 0};
+  RunShape shape_{0, 0, 0, 0, false};
 
-  std::vector<std::int64_t> input_ids_;
-  std::vector<std::int64_t> position_ids_;
-  std::vector<std::int64_t> logits_positions_;
-  std::vector<std::int32_t> past_lengths_;
-  std::vector<std::int32_t> block_table_;    // [rows, blocks_per_row]
+  Inputs inputs_;
   std::vector<std::byte> logits_;            // [logits_rows, vocab_size] of the model's type
   std::vector<std::vector<float>> widened_;  // [logits_rows][vocab_size], empty until asked for
 };

@@ -9,6 +9,7 @@
 #include <barrier>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <new>
 #include <span>
 #include <thread>
@@ -56,8 +57,9 @@ class Pages {
     if (mapping_ == MAP_FAILED) {
       throw std::bad_alloc();
     }
-    const auto address = reinterpret_cast<std::uintptr_t>(mapping_);
-    data_ = reinterpret_cast<std::uint64_t*>((address + kHugePage - 1) & ~(kHugePage - 1));
+    void* aligned = mapping_;
+    std::size_t space = bytes_ + kHugePage;
+    data_ = static_cast<std::uint64_t*>(std::align(kHugePage, bytes_, aligned, space));
 #ifdef MADV_HUGEPAGE
     ::madvise(data_, bytes_, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);  // a hint
 #endif

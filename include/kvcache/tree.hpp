@@ -1,0 +1,58 @@
+// Many continuations of one prefix, evaluated together.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kvcache/logits.hpp"
+#include "kvcache/types.hpp"
+
+namespace kvcache {
+
+class Sequence;
+
+namespace inference {
+struct EvaluatedTree;
+}
+
+/// Tokens that continue a prefix in several ways. Node i is tokens[i] after node parents[i], or
+/// after the prefix itself where parents[i] is −1. Parents come before their children.
+struct TokenTree {
+  std::vector<TokenId> tokens;
+  std::vector<std::int32_t> parents;
+};
+
+/// The logits of a tree's nodes, and their keys and values, which Sequence::commit() can keep. They
+/// take cache blocks as long as this object lives. Move-only.
+class TreeEvaluation {
+ public:
+  TreeEvaluation(Logits logits, std::unique_ptr<inference::EvaluatedTree> tree);
+  TreeEvaluation(TreeEvaluation&&) noexcept;
+  TreeEvaluation& operator=(TreeEvaluation&&) noexcept;
+  ~TreeEvaluation();
+
+  /// Row i holds the logits that follow node i, [nodes, vocab_size].
+  [[nodiscard]] const Logits& logits() const noexcept { return logits_; }
+
+ private:
+  friend class Sequence;
+  Logits logits_;
+  std::unique_ptr<inference::EvaluatedTree> tree_;
+};
+
+/// A tree to evaluate after a prefix, in a batch.
+struct TreeOfPrefix {
+  const Sequence* prefix;
+  const TokenTree* tree;
+};
+
+/// Evaluates all trees in one run. Prefixes may be the same sequence or share blocks, and stay as
+/// they are.
+///
+/// @throws Error as Sequence::evaluate; invalid_argument when the prefixes are of different models
+std::vector<TreeEvaluation> evaluate(std::span<const TreeOfPrefix> batch);
+
+}  // namespace kvcache

@@ -1,0 +1,57 @@
+#include "cache/block_table.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+namespace kvcache::cache {
+
+void BlockTable::reserve(std::size_t length) {
+  blocks_.reserve((length + block_len() - 1) / block_len());
+}
+
+Growth BlockTable::plan_growth(std::size_t length, std::size_t count) const {
+  const std::size_t needed = (length + count + block_len() - 1) / block_len();
+  const std::size_t partly_filled = length % block_len();
+  const bool copy_last = count > 0 && partly_filled > 0 && !blocks_.back().exclusive();
+  Growth growth;
+  growth.added = pool_->allocate(needed - blocks_.size() + (copy_last ? 1 : 0));
+  if (copy_last) {
+    growth.writable_last = std::move(growth.added.back());
+    growth.added.pop_back();
+    pool_->copy_tokens(blocks_.back(), 0, *growth.writable_last, 0, partly_filled);
+  }
+  return growth;
+}
+
+void BlockTable::apply(Growth&& growth) {
+  if (growth.writable_last) {
+    blocks_.back() = std::move(*growth.writable_last);
+  }
+  std::ranges::move(growth.added, std::back_inserter(blocks_));
+}
+
+BlockTable BlockTable::share() const {
+  BlockTable table(*pool_);
+  table.blocks_.reserve(blocks_.capacity());
+  std::ranges::transform(blocks_, std::back_inserter(table.blocks_),
+                         [](const Block& block) { return block.share(); });
+  return table;
+}
+
+void BlockTable::shrink_to(std::size_t length) noexcept {
+  const std::size_t kept = (length + block_len() - 1) / block_len();
+  blocks_.erase(blocks_.begin() + static_cast<std::ptrdiff_t>(kept), blocks_.end());
+}
+
+void BlockTable::write_ids(const Growth& growth, std::span<BlockId> row) const {
+  const auto id_of = [](const Block& block) { return block.id(); };
+  auto next = std::ranges::transform(blocks_, row.begin(), id_of).out;
+  if (growth.writable_last) {
+    *std::prev(next) = growth.writable_last->id();
+  }
+  next = std::ranges::transform(growth.added, next, id_of).out;
+  std::fill(next, row.end(), -1);
+}
+
+}  // namespace kvcache::cache

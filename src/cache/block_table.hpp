@@ -1,0 +1,62 @@
+// The blocks of one sequence, in the order of its tokens.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "cache/block_pool.hpp"
+
+namespace kvcache::cache {
+
+/// What a table needs in order to take more tokens: made before a run, applied after it succeeded,
+/// dropped when it failed. Until then the table is as it was.
+struct Growth {
+  std::optional<Block> writable_last;  // takes the place of a last block that others hold too
+  std::vector<Block> added;
+};
+
+/// Token i of the sequence is in block i / block_len. Blocks may be shared with other tables; only
+/// a block that nobody else holds is written to.
+class BlockTable {
+ public:
+  explicit BlockTable(BlockPool& pool) noexcept : pool_(&pool) {}
+
+  /// Makes room for the blocks of `length` tokens, so that apply() does not allocate.
+  void reserve(std::size_t length);
+
+  /// Blocks for `count` more tokens after the first `length`. Copies the tokens of a last block
+  /// that is partly filled and shared (copy on write), at most one.
+  /// @throws Error cache_full, out_of_memory
+  [[nodiscard]] Growth plan_growth(std::size_t length, std::size_t count) const;
+
+  void apply(Growth&& growth);
+
+  /// The same blocks, shared: no tensor is copied.
+  [[nodiscard]] BlockTable share() const;
+
+  /// Gives back the blocks that the first `length` tokens do not need.
+  void shrink_to(std::size_t length) noexcept;
+
+  /// Writes block ids into a row of the graph's block_table, as if `growth` were applied, and −1
+  /// behind them.
+  void write_ids(const Growth& growth, std::span<BlockId> row) const;
+
+  [[nodiscard]] std::span<const Block> blocks() const noexcept { return blocks_; }
+
+  /// The block of token `token`, and where in it.
+  [[nodiscard]] const Block& block_of(std::size_t token) const {
+    return blocks_[token / block_len()];
+  }
+  [[nodiscard]] std::size_t offset_of(std::size_t token) const { return token % block_len(); }
+  [[nodiscard]] std::size_t block_len() const noexcept { return pool_->shape().block_len; }
+  [[nodiscard]] BlockPool& pool() const noexcept { return *pool_; }
+
+ private:
+  BlockPool* pool_;
+  std::vector<Block> blocks_;
+};
+
+}  // namespace kvcache::cache

@@ -1,0 +1,109 @@
+#include "inference/run.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+namespace kvcache::inference {
+namespace {
+
+RunShape shape_of(const Engine& engine, std::span<const Row> rows) {
+  const std::size_t block_len = engine.pool().shape().block_len;
+  const auto blocks_for = [&](std::size_t tokens) { return (tokens + block_len - 1) / block_len; };
+  RunShape shape{.tokens = 0, .rows = rows.size(), .blocks_per_row = 0};
+  // As wide as a full sequence needs, so that a growing one keeps its shape.
+  shape.blocks_per_row = blocks_for(engine.info().max_seq_len);
+  for (const Row& row : rows) {
+    shape.tokens += row.tokens.size();
+    shape.blocks_per_row =
+        std::max(shape.blocks_per_row, blocks_for(row.append_position + row.tokens.size()));
+    shape.num_logits += row.logits_for == LogitsFor::last ? 1 : row.tokens.size();
+    shape.trees |= !row.parents.empty();
+  }
+  if (shape.num_logits == shape.tokens) {
+    shape.num_logits = 0;  // all of them
+  }
+  return shape;
+}
+
+/// Position in its text of each token: one further than its parent's.
+void fill_positions(const Row& row, std::span<std::int64_t> positions) {
+  const auto past = static_cast<std::int64_t>(row.past_length);
+  if (row.parents.empty()) {
+    std::iota(positions.begin(), positions.end(), past);
+    return;
+  }
+  for (std::size_t i = 0; i < positions.size(); ++i) {
+    const std::int32_t parent = row.parents[i];
+    positions[i] = parent < 0 ? past : positions[static_cast<std::size_t>(parent)] + 1;
+  }
+}
+
+/// A chain among trees: each token's parent is the one before it.
+void fill_parents(const Row& row, std::span<std::int32_t> parents) {
+  if (row.parents.empty()) {
+    std::iota(parents.begin(), parents.end(), -1);
+  } else {
+    std::ranges::copy(row.parents, parents.begin());
+  }
+}
+
+void fill_logits_positions(const Row& row, std::size_t first_token, auto& next) {
+  const std::size_t count = row.tokens.size();
+  for (std::size_t i = row.logits_for == LogitsFor::last ? count - 1 : 0; i < count; ++i) {
+    *next++ = static_cast<std::int64_t>(first_token + i);
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<WorkspaceLease> run_rows(Engine& engine, std::span<const Row> rows) {
+  const RunShape shape = shape_of(engine, rows);
+  auto workspace = std::make_shared<WorkspaceLease>(engine.lease(CacheUse::in_place));
+  Workspace::Inputs& inputs = (*workspace)->prepare(shape);
+  std::size_t first = 0;
+  auto next_logits = inputs.logits_positions.begin();
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    const Row& row = rows[r];
+    const std::size_t count = row.tokens.size();
+    std::ranges::copy(row.tokens, inputs.input_ids.begin() + static_cast<std::ptrdiff_t>(first));
+    fill_positions(row, std::span(inputs.position_ids).subspan(first, count));
+    row.table.write_ids(
+        row.growth,
+        std::span(inputs.block_table).subspan(r * shape.blocks_per_row, shape.blocks_per_row));
+    inputs.past_lengths[r] = static_cast<std::int32_t>(row.past_length);
+    if (shape.trees) {
+      inputs.append_positions[r] = static_cast<std::int32_t>(row.append_position);
+      fill_parents(row, std::span(inputs.tree_parents).subspan(first, count));
+    }
+    if (shape.num_logits > 0) {
+      fill_logits_positions(row, first, next_logits);
+    }
+    first += count;
+    if (rows.size() > 1) {
+      inputs.row_offsets[r + 1] = static_cast<std::int32_t>(first);
+    }
+  }
+  if (rows.size() > 1) {
+    inputs.row_offsets[0] = 0;
+  }
+  (*workspace)->run();
+  return workspace;
+}
+
+std::shared_ptr<WorkspaceLease> run_without_cache(Engine& engine, std::span<const TokenId> tokens,
+                                                  LogitsFor logits_for) {
+  const bool last_only = logits_for == LogitsFor::last && tokens.size() > 1;
+  auto workspace = std::make_shared<WorkspaceLease>(engine.lease(CacheUse::none));
+  Workspace::Inputs& inputs =
+      (*workspace)->prepare({.tokens = tokens.size(), .num_logits = last_only ? 1U : 0U});
+  std::ranges::copy(tokens, inputs.input_ids.begin());
+  std::iota(inputs.position_ids.begin(), inputs.position_ids.end(), std::int64_t{0});
+  if (last_only) {
+    inputs.logits_positions[0] = static_cast<std::int64_t>(tokens.size()) - 1;
+  }
+  (*workspace)->run();
+  return workspace;
+}
+
+}  // namespace kvcache::inference

@@ -1,0 +1,107 @@
+// Trees of continuations, as one run.
+#include "kvcache/tree.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "inference/run.hpp"
+#include "inference/sequence_state.hpp"
+#include "kvcache/sequence.hpp"
+#include "throw_error.hpp"
+
+namespace kvcache {
+namespace {
+
+using inference::EvaluatedTree;
+using inference::SequenceState;
+
+/// Tokens on the longest path, after checking that parents come before their children.
+std::size_t check_parents(const TokenTree& tree) {
+  if (tree.parents.size() != tree.tokens.size()) {
+    throw_error(ErrorCode::invalid_argument, "the tree has {} tokens and {} parents; one each",
+                tree.tokens.size(), tree.parents.size());
+  }
+  std::vector<std::size_t> depths;
+  std::size_t deepest = 0;
+  for (std::size_t i = 0; i < tree.parents.size(); ++i) {
+    const std::int32_t parent = tree.parents[i];
+    if (parent < -1 || parent >= static_cast<std::int32_t>(i)) {
+      throw_error(ErrorCode::invalid_argument,
+                  "node {} of the tree has parent {}, must be an earlier node, or -1 for the "
+                  "prefix",
+                  i, parent);
+    }
+    depths.push_back(parent < 0 ? 1 : depths[static_cast<std::size_t>(parent)] + 1);
+    deepest = std::max(deepest, depths.back());
+  }
+  return deepest;
+}
+
+void check_tree(const SequenceState& prefix, const TokenTree& tree) {
+  const std::size_t deepest = check_parents(tree);
+  prefix.engine->check_token_ids(tree.tokens);
+  prefix.engine->check_room(deepest, prefix.tokens.size());
+}
+
+std::size_t round_up(std::size_t value, std::size_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+}  // namespace
+
+TreeEvaluation::TreeEvaluation(Logits logits, std::unique_ptr<EvaluatedTree> tree)
+    : logits_(std::move(logits)), tree_(std::move(tree)) {}
+TreeEvaluation::TreeEvaluation(TreeEvaluation&&) noexcept = default;
+TreeEvaluation& TreeEvaluation::operator=(TreeEvaluation&&) noexcept = default;
+TreeEvaluation::~TreeEvaluation() = default;
+
+std::vector<TreeEvaluation> evaluate(std::span<const TreeOfPrefix> batch) {
+  if (batch.empty()) {
+    throw_error(ErrorCode::empty_input, "the batch is empty; at least one tree is needed");
+  }
+  const std::shared_ptr<inference::Engine> engine = batch.front().prefix->state_->engine;
+  const std::size_t block_len = engine->pool().shape().block_len;
+  std::vector<cache::Growth> growths;  // blocks of the trees' own, behind the prefix's
+  growths.reserve(batch.size());
+  std::vector<inference::Row> rows;
+  rows.reserve(batch.size());
+  for (const TreeOfPrefix& element : batch) {
+    const SequenceState& prefix = *element.prefix->state_;
+    const TokenTree& tree = *element.tree;
+    if (prefix.engine != engine) {
+      throw_error(ErrorCode::invalid_argument,
+                  "element {} of the batch has a prefix of another model than element 0",
+                  rows.size());
+    }
+    check_tree(prefix, tree);
+    growths.push_back(
+        {.writable_last = std::nullopt,
+         .added = engine->pool().allocate(round_up(tree.tokens.size(), block_len) / block_len)});
+    rows.push_back({.tokens = tree.tokens,
+                    .parents = tree.parents,
+                    .past_length = prefix.tokens.size(),
+                    .append_position = round_up(prefix.tokens.size(), block_len),
+                    .table = prefix.table,
+                    .growth = growths.back(),
+                    .logits_for = LogitsFor::all});
+  }
+  const auto lease = inference::run_rows(*engine, rows);
+
+  std::vector<TreeEvaluation> results;
+  results.reserve(batch.size());
+  std::size_t first = 0;
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    const std::size_t nodes = batch[i].tree->tokens.size();
+    auto evaluated =
+        std::make_unique<EvaluatedTree>(EvaluatedTree{.engine = engine,
+                                                      .table = cache::BlockTable(engine->pool()),
+                                                      .prefix = batch[i].prefix->state_->tokens,
+                                                      .tree = *batch[i].tree});
+    evaluated->table.apply(std::move(growths[i]));
+    results.emplace_back(Logits(lease, first, nodes), std::move(evaluated));
+    first += nodes;
+  }
+  return results;
+}
+
+}  // namespace kvcache
