@@ -23,7 +23,7 @@ GOLDEN_MODELS = BUILD / "goldens"
 TEST_ENVIRONMENT = {
     "KVCACHE_GOLDENS_DIR": str(GOLDENS),
     "KVCACHE_MODELS_DIR": str(GOLDEN_MODELS),
-    "KVCACHE_BUILD_DIR": str(BUILD),
+    "TSAN_OPTIONS": f"suppressions={ROOT / 'tests' / 'thread_sanitizer.supp'}",
 }
 
 
