@@ -15,6 +15,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -196,18 +197,16 @@ double projected_ms(const KVCacheInferencer& inferencer, const CachedGeneration&
 }
 
 /// Every length, or so many evenly spaced ones that measuring each twice stays in the budget.
-std::vector<std::size_t> lengths_to_measure(std::size_t tokens, double projected) {
+std::set<std::size_t> lengths_to_measure(std::size_t tokens, double projected) {
   std::size_t step = 1;
   if (projected > kRecomputationBudgetMs) {
     step = static_cast<std::size_t>(2 * projected / kRecomputationBudgetMs) + 1;
   }
-  std::vector<std::size_t> lengths = curve_points(tokens);
+  const std::vector<std::size_t> points = curve_points(tokens);
+  std::set<std::size_t> lengths(points.begin(), points.end());
   for (std::size_t length = 1; length <= tokens; length += step) {
-    lengths.push_back(length);
+    lengths.insert(length);
   }
-  std::ranges::sort(lengths);
-  const auto repeated = std::ranges::unique(lengths);
-  lengths.erase(repeated.begin(), repeated.end());
   return lengths;
 }
 
@@ -231,7 +230,7 @@ Milliseconds interpolated(const std::map<std::size_t, double>& measured, std::si
 Recomputation generate_without_cache(const KVCacheInferencer& inferencer,
                                      const CachedGeneration& cached) {
   const std::size_t tokens = cached.latencies.size();
-  const std::vector<std::size_t> lengths =
+  const std::set<std::size_t> lengths =
       lengths_to_measure(tokens, projected_ms(inferencer, cached));
   const bool sampled = lengths.size() < tokens;
 
@@ -369,9 +368,10 @@ std::size_t number_of_tokens(const Options& options, const kvcache::ModelInfo& i
 }
 
 int run(const Options& options) {
-  print_heading("Test 1: basic inference");
   KVCacheInferencer inferencer(options.model);
   const std::size_t tokens = number_of_tokens(options, inferencer.model().info());
+
+  print_heading("Test 1: basic inference");
   fmt::print("✓ Model loaded successfully\n");
   fmt::print("  {}\n\n", inferencer.model().device_report());
   test_basic_inference(inferencer);

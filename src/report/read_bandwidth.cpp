@@ -123,6 +123,7 @@ std::uint64_t read_as(const Shape& shape, std::span<const std::uint64_t> words) 
 template <typename Work>
 void on_threads(int count, const Work& work) {
   std::vector<std::jthread> threads;
+  threads.reserve(static_cast<std::size_t>(count));
   for (int thread = 0; thread < count; ++thread) {
     threads.emplace_back([&work, thread] { work(static_cast<std::size_t>(thread)); });
   }

@@ -1,0 +1,292 @@
+"""The program kvcache: what it prints, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from programs import Program, assert_error
+
+COMMANDS = ["info", "logits", "generate", "bench"]
+
+
+def ids_text(ids: list[int]) -> str:
+    return ",".join(map(str, ids))
+
+
+# ---- Help ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_help_documents_the_exit_status(kvcache: Program, command: list[str]) -> None:
+    finished = kvcache(*command, "--help")
+    assert finished.returncode == 0
+    for text in ("Exit status: 0 ok", "1 the work failed", "2 bad usage", "130 interrupted"):
+        assert text in finished.stdout
+
+
+def test_help_lists_every_command(kvcache: Program) -> None:
+    listed = kvcache("--help").stdout
+    assert all(f"\n  {name} " in listed for name in COMMANDS)
+
+
+def test_version(kvcache: Program) -> None:
+    assert kvcache("--version").stdout.strip().count(".") == 2
+
+
+# ---- info ----------------------------------------------------------------------------------------
+
+
+def test_info_shows_sizes_and_device(kvcache: Program, model: Path, config: dict) -> None:
+    finished = kvcache("info", model)
+    assert finished.returncode == 0
+    facts = dict(line.split("  ", 1) for line in finished.stdout.splitlines())
+    assert facts["Layers"].strip() == str(config["num_layers"])
+    per_token = 2 * 4 * config["num_layers"] * config["num_heads"] * config["head_dim"]
+    assert f"({per_token} bytes)" in facts["Cache per token"]
+    assert f"({per_token * config['max_seq_len']} bytes)" in facts["Cache per sequence"]
+    assert facts["Device"].strip().startswith("cpu: ")
+
+
+def test_info_as_json(kvcache: Program, model: Path, config: dict) -> None:
+    info = json.loads(kvcache("info", model, "--json", "--threads", 1).stdout)
+    for name in ("num_layers", "num_heads", "head_dim", "vocab_size", "max_seq_len", "dtype"):
+        assert info[name] == config[name]
+    assert info["model_bytes"] == sum(file["bytes"] for file in config["files"])
+    assert info["threads"] == 1
+
+
+def test_a_required_device_that_is_not_there(kvcache: Program, model: Path) -> None:
+    finished = kvcache("info", model, "--device", "cuda")
+    if finished.returncode == 0:
+        pytest.skip("this machine and build have CUDA")
+    assert_error(finished, 2, "require_device is cuda")
+
+
+# ---- logits --------------------------------------------------------------------------------------
+
+
+def test_logits_are_those_of_hugging_face(
+    kvcache: Program, golden: tuple[Path, Path], tmp_path: Path
+) -> None:
+    model, reference = golden
+    ids = json.loads((reference / "golden.json").read_text())["ids"]
+    npy = tmp_path / "logits.npy"
+
+    finished = kvcache("logits", model, "--ids", ids_text(ids), "--npy", npy)
+
+    assert finished.returncode == 0, finished.stderr
+    expected = np.load(reference / "logits.npy")
+    found = np.load(npy)
+    assert found.dtype == np.float32
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+    top = [line.split() for line in finished.stdout.splitlines()]
+    assert [int(token) for token, _ in top] == list(np.argsort(-found[-1], kind="stable")[:5])
+    assert np.allclose([float(logit) for _, logit in top], np.sort(found[-1])[:-6:-1], atol=1e-5)
+
+
+def test_top_5_without_a_file_is_the_same(kvcache: Program, model: Path, tmp_path: Path) -> None:
+    with_file = kvcache("logits", model, "--ids", "1,2,3", "--npy", tmp_path / "x.npy")
+    without = kvcache("logits", model, "--ids", "1,2,3")
+    assert [line.split()[0] for line in with_file.stdout.splitlines()] == [
+        line.split()[0] for line in without.stdout.splitlines()
+    ]
+
+
+@pytest.mark.parametrize("ids", ["1,2,3", "1 2 3", " 1, 2,3 ", "1,2 3", "1\t2\n3"])
+def test_ids_may_be_separated_by_commas_and_spaces(kvcache: Program, model: Path, ids: str) -> None:
+    expected = kvcache("logits", model, "--ids", "1,2,3").stdout
+    assert kvcache("logits", model, "--ids", ids).stdout == expected
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ("", "no token ids were given"),
+        (" ", "no token ids were given"),
+        ("1,,2", "an id is missing before, between or after commas"),
+        ("1,2,", "an id is missing"),
+        ("1,x", '"x" is not a token id'),
+        ("1.5", '"1.5" is not a token id'),
+        ("0x10", '"0x10" is not a token id'),
+        ("99999999999999999999", "is too large for a token id"),
+        ("-1", "token 0 of the input is -1"),
+        ("1,1000000", "token 1 of the input is 1000000"),
+    ],
+)
+def test_bad_ids(kvcache: Program, model: Path, ids: str, message: str) -> None:
+    assert_error(kvcache("logits", model, "--ids", ids), 2, message)
+
+
+def test_a_prompt_longer_than_the_context(kvcache: Program, model: Path, config: dict) -> None:
+    ids = ids_text([1] * (config["max_seq_len"] + 1))
+    assert_error(kvcache("logits", model, "--ids", ids), 2, "do not fit", "reset the sequence")
+
+
+def test_a_file_that_cannot_be_written(kvcache: Program, model: Path, tmp_path: Path) -> None:
+    npy = tmp_path / "missing" / "x.npy"
+    finished = kvcache("logits", model, "--ids", "1", "--npy", npy)
+    assert_error(finished, 1, f"cannot write {npy}", "No such file or directory")
+
+
+def test_a_failed_run_leaves_no_file(kvcache: Program, model: Path, tmp_path: Path) -> None:
+    assert kvcache("logits", model, "--ids", "-1", "--npy", tmp_path / "x.npy").returncode == 2
+    assert not list(tmp_path.iterdir())
+
+
+# ---- generate ------------------------------------------------------------------------------------
+
+
+def test_generates_the_tokens_of_hugging_face(kvcache: Program, golden: tuple[Path, Path]) -> None:
+    model, reference = golden
+    expected = json.loads((reference / "golden.json").read_text())
+    arguments = ["--ids", ids_text(expected["prompt"])]
+    finished = kvcache("generate", model, *arguments, "--max-new-tokens", len(expected["greedy"]))
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout == " ".join(map(str, expected["greedy"])) + "\n"
+
+
+def test_generates_up_to_the_context_limit(kvcache: Program, model: Path, config: dict) -> None:
+    most = config["max_seq_len"] - 2 + 1  # the last token is not fed
+    finished = kvcache("generate", model, "--ids", "1,2", "--max-new-tokens", most)
+    assert len(finished.stdout.split()) == most
+    refused = kvcache("generate", model, "--ids", "1,2", "--max-new-tokens", most + 1)
+    assert_error(refused, 2, "do not fit", f"ask for at most {most} new tokens")
+
+
+def test_tokens_arrive_as_they_come(kvcache_path: Path, model: Path) -> None:
+    command = [kvcache_path, "generate", model, "--ids", "1", "--max-new-tokens", "3"]
+    whole = subprocess.run(command, text=True, capture_output=True, check=True).stdout
+    with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0) as process:
+        pieces = []
+        while piece := process.stdout.read(1):
+            pieces.append(piece)
+    assert b"".join(pieces).decode() == whole
+
+
+def test_output_that_cannot_be_written(kvcache: Program, model: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        finished = kvcache("generate", model, "--ids", "1", "--max-new-tokens", 2, stdout=full)
+    assert finished.returncode == 1
+    assert finished.stderr.startswith("error: cannot write to standard output")
+
+
+# ---- bench ---------------------------------------------------------------------------------------
+
+QUICK = ["--prompt", 8, "--tokens", 4, "--depth", "2,6", "--repeat", 2, "--bandwidth-mib", 8]
+
+
+def test_bench_as_json_only(kvcache: Program, model: Path) -> None:
+    finished = kvcache("bench", model, *QUICK, "--json", "-")
+    assert finished.returncode == 0, finished.stderr
+    bench = json.loads(finished.stdout)
+    assert bench["agreement"]["holds"]
+    assert bench["agreement"]["repeatable"]
+    assert bench["agreement"]["tokens_compared"] == 6
+    assert bench["agreement"]["largest_logit_difference"] <= 1e-4
+    assert bench["prefill"]["tokens"] == 8
+    assert len(bench["prefill"]["samples_ms"]) == 2
+    assert [entry["depth"] for entry in bench["decode"]] == [2, 6]
+    for entry in bench["decode"]:
+        assert len(entry["samples_ms"]) == 8
+        assert entry["min_ms"] <= entry["median_ms"] <= entry["p90_ms"] <= entry["max_ms"]
+        assert entry["bandwidth_share"] > 0
+    samples = next(iter(bench["read_bandwidth"]["shapes"].values()))["samples"]
+    assert len(samples) == 1 + 2 * 2  # before, and after each decode measurement
+    for name in ("processor", "onnxruntime_version", "kvcache_version", "date"):
+        assert bench["environment"][name]
+
+
+def test_bench_counts_the_bytes_that_a_token_reads(
+    kvcache: Program, model: Path, config: dict
+) -> None:
+    bench = json.loads(kvcache("bench", model, *QUICK, "--json", "-").stdout)
+    weights = config["weight_bytes_per_token"]
+    assert bench["decode"][0]["bytes_per_token"] == pytest.approx(
+        weights + (2 + 1.5) * bench["model"]["cache_bytes_per_token"]
+    )
+    entry = bench["decode"][0]
+    floor_ms = weights / bench["read_bandwidth"]["bytes_per_second"] * 1e3
+    assert entry["weights_ratio"] == pytest.approx(entry["median_ms"] / floor_ms)
+
+
+def test_bench_prints_a_table_and_writes_a_file(
+    kvcache: Program, model: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "bench.json"
+    finished = kvcache("bench", model, *QUICK, "--json", file, "--verbose")
+    assert finished.returncode == 0, finished.stderr
+    for text in ("prefill of 8", "decode at depth 2", "decode at depth 6", "6 of 6 tokens equal"):
+        assert text in finished.stdout
+    assert "round 2 of 2" in finished.stderr
+    assert json.loads(file.read_text())["format"] == "kvcache-bench"
+
+
+def test_bench_chooses_what_fits_a_small_model(kvcache: Program, model: Path) -> None:
+    finished = kvcache("bench", model, "--repeat", 1, "--bandwidth-mib", 8)
+    assert finished.returncode == 0, finished.stderr
+    assert "decode at depth 8" in finished.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--prompt", 100_000], "--prompt 100000: the model has"),
+        (["--depth", "8,100000"], "--depth 100000 and"),
+        (["--tokens", 100_000], "--tokens 100000: the model has"),
+        (["--tokens", 0], '"0" is not a whole number of at least 1'),
+        (["--depth", "8,x"], '"x" is not a whole number of at least 1'),
+        (["--depth", "-1"], "--depth"),
+        (["--json", "/missing/x.json"], "cannot write /missing/x.json"),
+    ],
+)
+def test_bench_refuses(kvcache: Program, model: Path, options: list[object], message: str) -> None:
+    assert_error(kvcache("bench", model, *options), 1 if "/missing" in message else 2, message)
+
+
+def test_interrupting_a_bench_leaves_no_file(kvcache_path: Path, model: Path, tmp_path: Path):
+    command = [kvcache_path, "bench", model, "--repeat", "1000000", "--verbose"]
+    options = ["--bandwidth-mib", "8", "--json", tmp_path / "bench.json"]
+    with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as process:
+        while not process.stderr.readline().startswith("round 2 "):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        errors = process.communicate(timeout=60)[1].splitlines()
+    assert process.returncode == 130
+    assert errors[-1] == "error: interrupted"
+    assert not list(tmp_path.iterdir())
+
+
+# ---- Usage ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "see kvcache --help"),
+        (["fly"], "fly is no command; see kvcache --help"),
+        (["info"], "MODEL_DIR is required; see kvcache info --help"),
+        (["logits", "x"], "--ids is required; see kvcache logits --help"),
+        (["generate", "x", "--ids", "1"], "--max-new-tokens is required"),
+        (["generate", "x", "--ids", "1", "--max-new-tokens", "0"], '"0" is not a whole number'),
+        (["info", "x", "--threads", "0"], '"0" is not a whole number of at least 1'),
+        (["info", "x", "--device", "tpu"], "--device: tpu not in {cpu,cuda}"),
+        (["info", "x", "--fast"], "--fast"),
+        (["info", "/missing"], "/missing does not exist"),
+    ],
+)
+def test_bad_usage(kvcache: Program, arguments: list[str], message: str) -> None:
+    assert_error(kvcache(*arguments), 2, message)
+
+
+def test_a_damaged_model(kvcache: Program, model: Path, config: dict, tmp_path: Path) -> None:
+    for file in model.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    damaged = tmp_path / config["files"][0]["name"]
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    assert_error(kvcache("info", tmp_path), 2, damaged.name, "export")

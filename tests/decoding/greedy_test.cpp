@@ -1,0 +1,109 @@
+#include "decoding/greedy.hpp"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "support/models.hpp"
+
+namespace kvcache::decoding {
+namespace {
+
+using test::expect_error;
+
+class GreedyOnAGolden : public testing::TestWithParam<std::string> {};
+
+INSTANTIATE_TEST_SUITE_P(Goldens, GreedyOnAGolden, testing::ValuesIn(test::golden_names()),
+                         [](const testing::TestParamInfo<std::string>& golden) {
+                           std::string label = golden.param;
+                           std::replace(label.begin(), label.end(), '-', '_');
+                           return label;
+                         });
+
+TEST_P(GreedyOnAGolden, GivesTheTokensOfHuggingFace) {
+  std::ifstream file(test::goldens_directory() / GetParam() / "golden.json");
+  const auto golden = nlohmann::json::parse(file);
+  const auto prompt = golden.at("prompt").get<std::vector<TokenId>>();
+  const auto expected = golden.at("greedy").get<std::vector<TokenId>>();
+  const Model model = Model::load(test::model_path(GetParam()));
+  Sequence sequence = model.new_sequence();
+
+  EXPECT_EQ(generate_greedy(sequence, prompt, expected.size()), expected);
+}
+
+class Greedy : public testing::Test {
+ protected:
+  /// A prompt that leaves `count` positions free.
+  [[nodiscard]] std::vector<TokenId> prompt_leaving(std::size_t count) const {
+    return std::vector<TokenId>(model_.info().max_seq_len - count, TokenId{1});
+  }
+
+  Model model_ = Model::load(test::model_path(test::golden_names().front()));
+  Sequence sequence_ = model_.new_sequence();
+  std::vector<TokenId> prompt_{3, 1, 2};
+};
+
+TEST_F(Greedy, TellsOfEachTokenInOrder) {
+  std::vector<TokenId> told;
+  const auto tokens = generate_greedy(sequence_, prompt_, 5, [&](TokenId token) {
+    told.push_back(token);
+    return true;
+  });
+  EXPECT_EQ(told, tokens);
+  EXPECT_EQ(tokens.size(), 5U);
+}
+
+TEST_F(Greedy, StopsWhenTheCallbackSaysSo) {
+  std::size_t told = 0;
+  const auto tokens = generate_greedy(sequence_, prompt_, 5, [&](TokenId) { return ++told < 2; });
+  EXPECT_EQ(tokens.size(), 2U);
+  EXPECT_EQ(sequence_.length(), prompt_.size() + 1);
+}
+
+TEST_F(Greedy, ContinuesFromTheLastTokenAsIfNeverStopped) {
+  const std::vector<TokenId> all = generate_greedy(sequence_, prompt_, 6);
+  Sequence other = model_.new_sequence();
+  std::vector<TokenId> parts = generate_greedy(other, prompt_, 2);
+  const auto rest = generate_greedy(other, std::vector<TokenId>{parts.back()}, 4);
+  parts.insert(parts.end(), rest.begin(), rest.end());
+  EXPECT_EQ(parts, all);
+}
+
+TEST_F(Greedy, FillsTheContextToTheLastPosition) {
+  const auto tokens = generate_greedy(sequence_, prompt_leaving(2), 3);
+  EXPECT_EQ(tokens.size(), 3U);  // the last one is not fed and needs no position
+  EXPECT_FALSE(sequence_.fits(1));
+}
+
+TEST_F(Greedy, RefusesMoreThanFitsBeforeComputingAnything) {
+  expect_error(ErrorCode::context_full, "2 are free; ask for at most 0 new tokens", [&] {
+    static_cast<void>(sequence_.extend(prompt_leaving(2)));
+    generate_greedy(sequence_, prompt_, 1);
+  });
+  sequence_.reset();
+  expect_error(ErrorCode::context_full, "ask for at most 3 new tokens",
+               [&] { generate_greedy(sequence_, prompt_leaving(2), 4); });
+  EXPECT_EQ(sequence_.length(), 0U);
+}
+
+TEST_F(Greedy, RefusesANumberOfTokensThatWrapsAround) {
+  expect_error(ErrorCode::context_full, "do not fit", [&] {
+    generate_greedy(sequence_, prompt_, std::numeric_limits<std::size_t>::max());
+  });
+}
+
+TEST_F(Greedy, GivesNothingWhenNothingIsAskedFor) {
+  EXPECT_TRUE(generate_greedy(sequence_, prompt_, 0).empty());
+  EXPECT_EQ(sequence_.length(), 0U);
+}
+
+TEST_F(Greedy, RefusesAnEmptyPrompt) {
+  expect_error(ErrorCode::empty_input, "at least one is needed",
+               [&] { generate_greedy(sequence_, {}, 1); });
+}
+
+}  // namespace
+}  // namespace kvcache::decoding
