@@ -152,14 +152,10 @@ def _gtest(name: str, directory: Path) -> Results:
 
 
 def _pytest(*, full: bool) -> Results:
-    chosen = [] if full else ["-m", "not full"]
+    command = [PYTHON, "-m", "pytest", "--quiet", *([] if full else ["-m", "not full"])]
+    tests = ROOT / "tests"
     return run_tests(
-        "Python tests",
-        BUILD,
-        lambda report: [
-            *(PYTHON, "-m", "pytest", "--quiet", f"--junitxml={report}", *chosen),
-            *(ROOT / "tests" / "python", ROOT / "tests" / "setup"),
-        ],
+        "Python tests", BUILD, lambda report: [*command, f"--junitxml={report}", tests]
     )
 
 

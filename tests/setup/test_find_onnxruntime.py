@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import toolchain
-from conftest import ROOT
+from paths import ROOT
 
 PROJECT = f"""\
 cmake_minimum_required(VERSION 3.21)

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 import toolchain
-from conftest import ROOT
-from paths import BUILD, DEBIAN_ROOT
+from paths import BUILD, DEBIAN_ROOT, ROOT
 
 CONSUMER = ROOT / "tests" / "install"
 

@@ -8,7 +8,7 @@ import debian
 import pytest
 import setup
 import toolchain
-from conftest import ROOT
+from paths import ROOT
 from steps import StepError
 
 
