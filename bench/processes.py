@@ -12,6 +12,7 @@ from pathlib import Path
 
 QUIET_SHARE = 0.08  # of one core, taken by other processes
 TRIES = 3
+PATIENCE_S = 120  # for others to finish
 EXPECTED_STATUSES = (0, 1)  # 1: something did not hold, and was reported
 
 
@@ -54,10 +55,21 @@ def run_once(command: list[str | Path]) -> Run:
         return Run(output.read(), process.returncode, others)
 
 
+def wait_until_quiet() -> None:
+    """Wait until no process works, but not for ever."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        busy, begin = busy_seconds(), time.monotonic()
+        time.sleep(1)
+        if busy_seconds() - busy <= QUIET_SHARE * (time.monotonic() - begin):
+            return
+
+
 def run_quietly(command: list[str | Path]) -> Run:
     """Run a process, again where others disturbed it; the least disturbed run counts."""
     runs = []
     for _ in range(TRIES):
+        wait_until_quiet()
         runs.append(run_once(command))
         if runs[-1].quiet:
             break
