@@ -17,7 +17,7 @@
 #include "bench_sequence.hpp"
 #include "commands.hpp"
 #include "exit_status.hpp"
-#include "report/atomic_file.hpp"
+#include "atomic_file.hpp"
 #include "report/environment.hpp"
 #include "report/format.hpp"
 #include "report/json.hpp"
@@ -227,7 +227,7 @@ void print_human(const BenchReport& report, bool verbose) {
 }
 
 int run_bench(const BenchArguments& arguments) {
-  std::optional<report::AtomicFile> file;
+  std::optional<AtomicFile> file;
   if (!arguments.json.empty() && !arguments.json_to_stdout()) {
     file.emplace(arguments.json);  // before the work that it would lose
   }

@@ -13,7 +13,7 @@
 #include "exit_status.hpp"
 #include "interrupt.hpp"
 #include "npy.hpp"
-#include "report/atomic_file.hpp"
+#include "atomic_file.hpp"
 
 namespace kvcache::cli {
 namespace {
@@ -26,7 +26,7 @@ struct LogitsArguments {
   std::filesystem::path npy;
 };
 
-void write_npy(const Logits& logits, report::AtomicFile& file) {
+void write_npy(const Logits& logits, AtomicFile& file) {
   file.stream() << npy_header(logits.rows(), logits.vocab_size());
   for (std::size_t row = 0; row < logits.rows(); ++row) {
     const auto bytes = std::as_bytes(logits.row(row));
@@ -38,7 +38,7 @@ void write_npy(const Logits& logits, report::AtomicFile& file) {
 
 int run_logits(const LogitsArguments& arguments) {
   const std::vector<TokenId> ids = arguments.ids.parse();
-  std::optional<report::AtomicFile> file;
+  std::optional<AtomicFile> file;
   if (!arguments.npy.empty()) {
     file.emplace(arguments.npy);  // before the work that it would lose
   }

@@ -30,6 +30,12 @@ std::string_view error_code_name(ErrorCode code) noexcept {
       return "cache_full";
     case ErrorCode::out_of_memory:
       return "out_of_memory";
+    case ErrorCode::state_not_saved:
+      return "state_not_saved";
+    case ErrorCode::state_invalid:
+      return "state_invalid";
+    case ErrorCode::state_mismatch:
+      return "state_mismatch";
     case ErrorCode::run_failed:
       return "run_failed";
   }

@@ -30,6 +30,10 @@ class Model {
   /// An empty sequence. It takes memory when it is extended.
   [[nodiscard]] Sequence new_sequence() const;
 
+  /// A sequence that Sequence::save() wrote, ready to be extended.
+  /// @throws Error state_invalid, state_mismatch, cache_full, out_of_memory
+  [[nodiscard]] Sequence load_sequence(const std::filesystem::path& path) const;
+
   /// The same logits computed from nothing, as a program without a cache would: every token is
   /// evaluated, nothing is kept. What caching is measured against.
   ///

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
 #include <memory>
 #include <span>
 
@@ -41,6 +42,11 @@ class Sequence {
   /// is partly filled copies that one block. Forks outlive their parent.
   [[nodiscard]] Sequence fork() const;
 
+  /// Writes tokens, keys and values to a file, only the used length, with the model's digest and a
+  /// checksum. The file is whole or not there. Model::load_sequence() reads it.
+  /// @throws Error state_not_saved
+  void save(const std::filesystem::path& path) const;
+
   /// Forgets the tokens from `length` on and gives blocks back.
   /// @throws Error invalid_argument when `length` is above length()
   void rewind(std::size_t length);
@@ -73,6 +79,7 @@ class Sequence {
   [[nodiscard]] bool fits(std::size_t count) const noexcept;
 
  private:
+  friend class Model;
   friend std::vector<Logits> extend(std::span<const Extension> batch);
   friend std::vector<TreeEvaluation> evaluate(std::span<const TreeOfPrefix> batch);
   explicit Sequence(std::unique_ptr<inference::SequenceState> state);

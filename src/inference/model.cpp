@@ -2,8 +2,10 @@
 
 #include <utility>
 
+#include "cache/saved_state.hpp"
 #include "inference/engine.hpp"
 #include "inference/run.hpp"
+#include "inference/sequence_state.hpp"
 #include "model/config.hpp"
 
 namespace kvcache {
@@ -19,6 +21,12 @@ const ModelInfo& Model::info() const noexcept { return engine_->info(); }
 int Model::num_threads() const noexcept { return engine_->session().num_threads(); }
 
 Sequence Model::new_sequence() const { return Sequence(engine_); }
+
+Sequence Model::load_sequence(const std::filesystem::path& path) const {
+  auto state = std::make_unique<inference::SequenceState>(engine_);
+  state->tokens = cache::load_state(path, engine_->info().digest, state->table);
+  return Sequence(std::move(state));
+}
 
 Logits Model::forward_without_cache(std::span<const TokenId> tokens, LogitsFor logits_for) const {
   engine_->check_tokens(tokens, 0);

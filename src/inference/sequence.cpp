@@ -5,6 +5,7 @@
 #include <iterator>
 #include <utility>
 
+#include "cache/saved_state.hpp"
 #include "inference/run.hpp"
 #include "inference/sequence_state.hpp"
 #include "throw_error.hpp"
@@ -32,6 +33,10 @@ Sequence Sequence::fork() const {
   state->table = state_->table.share();
   state->tokens.assign(state_->tokens.begin(), state_->tokens.end());
   return Sequence(std::move(state));
+}
+
+void Sequence::save(const std::filesystem::path& path) const {
+  cache::save_state(path, state_->engine->info().digest, state_->tokens, state_->table);
 }
 
 bool Sequence::can_rewind_to(std::size_t length) const noexcept { return length <= this->length(); }

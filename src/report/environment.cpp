@@ -76,13 +76,14 @@ Environment read_environment() {
 }
 
 std::size_t last_level_cache_bytes() {
-#ifdef _SC_LEVEL3_CACHE_SIZE
-  for (const int level : {_SC_LEVEL4_CACHE_SIZE, _SC_LEVEL3_CACHE_SIZE, _SC_LEVEL2_CACHE_SIZE}) {
-    if (const long bytes = ::sysconf(level); bytes > 0) {
-      return static_cast<std::size_t>(bytes);
+  // Not sysconf(): on some processors it adds up the caches of all core complexes.
+  for (const int index : {4, 3, 2}) {
+    std::ifstream file(fmt::format("/sys/devices/system/cpu/cpu0/cache/index{}/size", index));
+    std::size_t kibibytes = 0;
+    if (file >> kibibytes) {
+      return kibibytes * 1024;
     }
   }
-#endif
   return 0;
 }
 

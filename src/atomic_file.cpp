@@ -1,5 +1,6 @@
-#include "report/atomic_file.hpp"
+#include "atomic_file.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -7,12 +8,23 @@
 #include <system_error>
 #include <utility>
 
-namespace kvcache::report {
+namespace kvcache {
 namespace {
 
 [[noreturn]] void throw_cannot_write(const std::filesystem::path& path) {
   throw std::system_error(errno, std::generic_category(),
                           fmt::format("cannot write {}", path.string()));
+}
+
+/// A name must not outlive a crash that the content did not.
+bool flush_to_disk(const std::filesystem::path& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) {
+    return false;
+  }
+  const bool flushed = ::fsync(descriptor) == 0;
+  ::close(descriptor);
+  return flushed;
 }
 
 }  // namespace
@@ -37,7 +49,7 @@ AtomicFile::~AtomicFile() {
 
 void AtomicFile::commit() {
   stream_.close();
-  if (!stream_) {
+  if (!stream_ || !flush_to_disk(temporary_)) {
     throw_cannot_write(path_);
   }
   std::error_code error;
@@ -47,4 +59,4 @@ void AtomicFile::commit() {
   }
 }
 
-}  // namespace kvcache::report
+}  // namespace kvcache

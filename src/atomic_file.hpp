@@ -5,7 +5,7 @@
 #include <fstream>
 #include <ostream>
 
-namespace kvcache::report {
+namespace kvcache {
 
 /// A file that appears under its name only when commit() is called; before that it is written
 /// beside it, under a temporary name, and removed when given up. Not copyable.
@@ -30,4 +30,4 @@ class AtomicFile {
   std::ofstream stream_;
 };
 
-}  // namespace kvcache::report
+}  // namespace kvcache

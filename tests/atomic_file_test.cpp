@@ -1,4 +1,4 @@
-#include "report/atomic_file.hpp"
+#include "atomic_file.hpp"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 
 #include "support/temporary_directory.hpp"
 
-namespace kvcache::report {
+namespace kvcache {
 namespace {
 
 namespace fs = std::filesystem;
@@ -71,4 +71,4 @@ TEST_F(AtomicFileTest, FailsWhenTheContentDidNotArrive) {
 }
 
 }  // namespace
-}  // namespace kvcache::report
+}  // namespace kvcache
