@@ -51,11 +51,12 @@ class MatrixProducts:
                 file.write(bytes(-file.tell() % 4096))
                 tensor = TensorProto(name=name, dims=shape, data_type=TensorProto.FLOAT)
                 tensor.data_location = TensorProto.EXTERNAL
-                values = generator.standard_normal(shape, dtype=np.float32) / np.sqrt(shape[0])
+                values = generator.standard_normal(shape, dtype=np.float32)
+                values *= shape[0] ** -0.5  # results of the same magnitude as the input
                 entries = {"location": data.name, "offset": file.tell(), "length": values.nbytes}
                 for key, value in entries.items():
                     tensor.external_data.add(key=key, value=str(value))
-                file.write(values.astype(np.float32).tobytes())
+                file.write(values.tobytes())
                 tensors.append(tensor)
         onnx.save(self._model(tensors), path)
 

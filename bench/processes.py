@@ -13,7 +13,6 @@ from pathlib import Path
 QUIET_SHARE = 0.08  # of one core, taken by other processes
 TRIES = 3
 PATIENCE_S = 120  # for others to finish
-EXPECTED_STATUSES = (0, 1)  # 1: something did not hold, and was reported
 
 
 class ProcessError(Exception):
@@ -40,7 +39,8 @@ def busy_seconds() -> float:
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
-def run_once(command: list[str | Path]) -> Run:
+def run_once(command: list[str | Path], *, statuses: tuple[int, ...] = (0,)) -> Run:
+    """Run a program that must end with one of `statuses`."""
     busy, begin = busy_seconds(), time.monotonic()
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdout=output, stderr=errors)
@@ -48,8 +48,9 @@ def run_once(command: list[str | Path]) -> Run:
         process.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
         errors.seek(0)
-        if process.returncode not in EXPECTED_STATUSES:
-            raise ProcessError(f"{command[0]} failed: {errors.read().strip()}")
+        if process.returncode not in statuses:
+            problem = errors.read().strip().rpartition("\n")[2].removeprefix("error: ")
+            raise ProcessError(f"{command[0]} ended with status {process.returncode}: {problem}")
         own = usage.ru_utime + usage.ru_stime
         others = max(0.0, busy_seconds() - busy - own) / (time.monotonic() - begin)
         return Run(output.read(), process.returncode, others)
@@ -65,12 +66,12 @@ def wait_until_quiet() -> None:
             return
 
 
-def run_quietly(command: list[str | Path]) -> Run:
+def run_quietly(command: list[str | Path], *, statuses: tuple[int, ...] = (0,)) -> Run:
     """Run a process, again where others disturbed it; the least disturbed run counts."""
     runs = []
     for _ in range(TRIES):
         wait_until_quiet()
-        runs.append(run_once(command))
+        runs.append(run_once(command, statuses=statuses))
         if runs[-1].quiet:
             break
         say(f"others took {runs[-1].others:.0%} of a core meanwhile")
