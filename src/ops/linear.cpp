@@ -2,6 +2,16 @@
 
 namespace kvcache::ops {
 
+const float* kept_weight(const OrtKernelInfo* info, WeightStore& weights) {
+  int is_constant = 0;
+  const Ort::ConstValue weight = Ort::ConstKernelInfo(info).GetTensorConstantInput(1, &is_constant);
+  if (is_constant == 0) {
+    return nullptr;
+  }
+  return weights.keep(weight.GetTensorData<float>(),
+                      weight.GetTensorTypeAndShapeInfo().GetElementCount());
+}
+
 template <Activation kActivation>
 OrtStatusPtr LinearKernel<kActivation>::ComputeV2(OrtKernelContext* raw_context) {
   return status_of([&] {
@@ -22,7 +32,7 @@ OrtStatusPtr LinearKernel<kActivation>::ComputeV2(OrtKernelContext* raw_context)
     check(shape_of(weight) == Shape{panels, args.inputs, kPanelColumns}, name_,
           "weight must be packed: [ceil(outputs / 64), inputs, 64]");
     args.x = x.GetTensorData<float>();
-    args.weight = weight.GetTensorData<float>();
+    args.weight = weight_ != nullptr ? weight_ : weight.GetTensorData<float>();
     args.bias = bias.GetTensorData<float>();
     args.out = context.GetOutput(0, Shape{x_shape[0], x_shape[1], args.outputs})
                    .template GetTensorMutableData<float>();
@@ -47,7 +57,7 @@ OrtStatusPtr HeadKernel::ComputeV2(OrtKernelContext* raw_context) {
     args.inputs = weight_shape[1];
     args.outputs = weight_shape[0];
     args.x = x.GetTensorData<float>();
-    args.weight = weight.GetTensorData<float>();
+    args.weight = weight_ != nullptr ? weight_ : weight.GetTensorData<float>();
     args.out = context.GetOutput(0, Shape{x_shape[0], x_shape[1], args.outputs})
                    .GetTensorMutableData<float>();
     head_cpu(args, OrtParallelFor(context));

@@ -8,8 +8,12 @@
 
 #include "ops/cpu/linear_cpu.hpp"
 #include "ops/tensor_access.hpp"
+#include "ops/weight_store.hpp"
 
 namespace kvcache::ops {
+
+/// The store's copy of a node's weight, its input 1; null when that is no constant.
+const float* kept_weight(const OrtKernelInfo* info, WeightStore& weights);
 
 /// activation(x · weight + bias): [batch, seq_len, inputs] to [batch, seq_len, outputs].
 template <Activation kActivation>
@@ -18,11 +22,13 @@ class LinearKernel {
   static constexpr const char* kName = kActivation == Activation::none ? "Linear" : "LinearGelu";
   static constexpr std::size_t kInputs = 3;  // x, weight, bias
 
-  explicit LinearKernel(const OrtKernelInfo* info) : name_(node_name(kName, info)) {}
+  LinearKernel(const OrtKernelInfo* info, WeightStore& weights)
+      : name_(node_name(kName, info)), weight_(kept_weight(info, weights)) {}
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
 
  private:
   std::string name_;
+  const float* weight_;
 };
 
 /// x · weightᵀ: [batch, num_logits, inputs] to [batch, num_logits, outputs].
@@ -31,20 +37,24 @@ class HeadKernel {
   static constexpr const char* kName = "Head";
   static constexpr std::size_t kInputs = 2;  // x, weight
 
-  explicit HeadKernel(const OrtKernelInfo* info) : name_(node_name(kName, info)) {}
+  HeadKernel(const OrtKernelInfo* info, WeightStore& weights)
+      : name_(node_name(kName, info)), weight_(kept_weight(info, weights)) {}
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
 
  private:
   std::string name_;
+  const float* weight_;
 };
 
-/// The signature of a node on the CPU with float32 inputs and one float32 output.
+/// The signature of a node on the CPU with a weight, float32 inputs and one float32 output.
 template <typename Kernel>
-class FloatOp : public Ort::CustomOpBase<FloatOp<Kernel>, Kernel, true> {
+class WeightOp : public Ort::CustomOpBase<WeightOp<Kernel>, Kernel, true> {
  public:
-  static OrtStatusPtr CreateKernelV2(const OrtApi& /*api*/, const OrtKernelInfo* info,
-                                     void** kernel) {
-    return status_of([&] { *kernel = new Kernel(info); });
+  explicit WeightOp(WeightStore& weights) : weights_(weights) {}
+
+  OrtStatusPtr CreateKernelV2(const OrtApi& /*api*/, const OrtKernelInfo* info,
+                              void** kernel) const {
+    return status_of([&] { *kernel = new Kernel(info, weights_); });
   }
   static const char* GetName() { return Kernel::kName; }
   static const char* GetExecutionProviderType() { return "CPUExecutionProvider"; }
@@ -56,6 +66,9 @@ class FloatOp : public Ort::CustomOpBase<FloatOp<Kernel>, Kernel, true> {
   static ONNXTensorElementDataType GetOutputType(std::size_t /*index*/) {
     return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
   }
+
+ private:
+  WeightStore& weights_;
 };
 
 }  // namespace kvcache::ops

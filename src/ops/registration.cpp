@@ -26,9 +26,9 @@ NodeDomain::NodeDomain(bool float32_weights, NodeCounters& counters) : domain_("
   add_for_type<Ort::Float16_t>(counters);
   add_for_type<Ort::BFloat16_t>(counters);
   if (float32_weights) {
-    add<FloatOp<LinearKernel<Activation::none>>>();
-    add<FloatOp<LinearKernel<Activation::gelu>>>();
-    add<FloatOp<HeadKernel>>();
+    add<WeightOp<LinearKernel<Activation::none>>>(weights_);
+    add<WeightOp<LinearKernel<Activation::gelu>>>(weights_);
+    add<WeightOp<HeadKernel>>(weights_);
   }
 }
 

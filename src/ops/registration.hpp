@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ops/node_counters.hpp"
+#include "ops/weight_store.hpp"
 
 namespace kvcache::ops {
 
@@ -31,6 +32,7 @@ class NodeDomain {
   template <typename T>
   void add_for_type(NodeCounters& counters);
 
+  WeightStore weights_;
   std::vector<std::shared_ptr<OrtCustomOp>> operators_;
   Ort::CustomOpDomain domain_;
 };

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <onnxruntime_cxx_api.h>
+#include <sched.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -9,7 +10,9 @@
 #include <array>
 #include <ctime>
 #include <fstream>
+#include <map>
 #include <thread>
+#include <utility>
 
 #include "device/cpu_info.hpp"
 
@@ -49,6 +52,23 @@ std::string transparent_huge_pages() {
                                                  : "unknown";
 }
 
+/// The processors that share the last cache of `cpu`, and its size; 0 where the system does not
+/// tell.
+std::pair<std::string, std::size_t> last_level_cache_of(int cpu) {
+  for (const int index : {4, 3, 2}) {
+    const auto cache = fmt::format("/sys/devices/system/cpu/cpu{}/cache/index{}/", cpu, index);
+    std::ifstream size_file(cache + "size");
+    std::size_t kibibytes = 0;
+    if (size_file >> kibibytes) {
+      std::ifstream sharers_file(cache + "shared_cpu_list");
+      std::string sharers;
+      std::getline(sharers_file, sharers);
+      return {sharers, kibibytes * 1024};
+    }
+  }
+  return {};
+}
+
 std::string utc_now() {
   const std::time_t now = std::time(nullptr);
   std::tm parts{};
@@ -76,15 +96,21 @@ Environment read_environment() {
 }
 
 std::size_t last_level_cache_bytes() {
-  // Not sysconf(): on some processors it adds up the caches of all core complexes.
-  for (const int index : {4, 3, 2}) {
-    std::ifstream file(fmt::format("/sys/devices/system/cpu/cpu0/cache/index{}/size", index));
-    std::size_t kibibytes = 0;
-    if (file >> kibibytes) {
-      return kibibytes * 1024;
+  // Not sysconf(): on some processors it multiplies by the number of cores.
+  std::map<std::string, std::size_t> caches;  // by the processors that share them
+  cpu_set_t allowed;
+  if (::sched_getaffinity(0, sizeof(allowed), &allowed) == 0) {
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+      if (CPU_ISSET(cpu, &allowed)) {
+        caches.insert(last_level_cache_of(cpu));
+      }
     }
   }
-  return 0;
+  std::size_t bytes = 0;
+  for (const auto& [sharers, size] : caches) {
+    bytes += size;
+  }
+  return bytes;
 }
 
 std::size_t peak_resident_bytes() {

@@ -23,7 +23,8 @@ struct Environment {
 
 Environment read_environment();
 
-/// Bytes of the last level of the processor's cache; 0 where the system does not tell.
+/// Bytes of the last-level caches that this process may use, all of them together; 0 where the
+/// system does not tell.
 std::size_t last_level_cache_bytes();
 
 /// The most memory this process ever had resident, mapped files included.

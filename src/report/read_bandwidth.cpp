@@ -174,7 +174,6 @@ void ReadBandwidth::sample(int passes) {
     Clock::time_point begin;
     Clock::time_point end;
   };
-  std::array<double, kShapes.size()> best{};
   std::vector<Span> spans(static_cast<std::size_t>(threads_));
   std::atomic<std::uint64_t> sink{0};  // so that the reads cannot be left out
   std::barrier together(threads_);
@@ -193,14 +192,11 @@ void ReadBandwidth::sample(int passes) {
           const auto end = std::ranges::max(spans, {}, &Span::end).end;
           const std::chrono::duration<double> elapsed = end - begin;
           const double bytes = static_cast<double>(thread_bytes_) * threads_;
-          best[shape] = std::max(best[shape], bytes / elapsed.count());
+          shapes_[shape].samples.push_back(bytes / elapsed.count());
         }
       }
     }
   });
-  for (std::size_t shape = 0; shape < kShapes.size(); ++shape) {
-    shapes_[shape].samples.push_back(best[shape]);
-  }
 }
 
 BandwidthResult ReadBandwidth::result() const {

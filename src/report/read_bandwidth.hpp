@@ -37,7 +37,7 @@ class ReadBandwidth {
   ReadBandwidth& operator=(const ReadBandwidth&) = delete;
   ~ReadBandwidth();
 
-  /// One sample of every shape: the best of `passes` passes over its array.
+  /// Reads its array in every shape `passes` times; each pass is a sample.
   void sample(int passes = 2);
 
   /// Needs at least one sample.

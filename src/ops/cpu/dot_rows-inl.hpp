@@ -8,6 +8,7 @@
 #define KVCACHE_OPS_DOT_ROWS_INL_HPP_
 #endif
 
+#include <algorithm>
 #include <cstdint>
 
 #include "hwy/highway.h"
@@ -56,6 +57,32 @@ HWY_INLINE void dot_rows(const float* HWY_RESTRICT vector, const float* HWY_REST
   for (; row < count; ++row) {
     dot_some_rows<1>(vector, rows + row * size, size, products + row);
   }
+}
+
+/// vector · row, for rows long enough that several sums within one row hide the latency of
+/// addition: memory is then read as a single stream, which the processor fetches ahead best.
+HWY_INLINE float dot_long_row(const float* HWY_RESTRICT vector, const float* HWY_RESTRICT row,
+                              std::int64_t size) {
+  const hn::ScalableTag<float> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  constexpr int kSums = 4;
+  hn::Vec<decltype(d)> sums[kSums];
+  for (int s = 0; s < kSums; ++s) {
+    sums[s] = hn::Zero(d);
+  }
+  std::int64_t i = 0;
+  for (; i + kSums * lanes <= size; i += kSums * lanes) {
+    for (int s = 0; s < kSums; ++s) {
+      const std::int64_t at = i + s * lanes;
+      sums[s] = hn::MulAdd(hn::LoadU(d, vector + at), hn::LoadU(d, row + at), sums[s]);
+    }
+  }
+  for (; i < size; i += lanes) {
+    const std::int64_t count = std::min(lanes, size - i);
+    sums[0] = hn::MulAdd(load_first(d, vector + i, count), load_first(d, row + i, count), sums[0]);
+  }
+  const auto sum = hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]));
+  return hn::GetLane(hn::SumOfLanes(d, sum));
 }
 
 }  // namespace kvcache::ops::HWY_NAMESPACE

@@ -95,12 +95,10 @@ void head_of_few_tokens(const HeadArgs& args, const ParallelFor& parallel_for) {
   const std::int64_t tasks = (args.outputs + kHeadTaskOutputs - 1) / kHeadTaskOutputs;
   parallel_for(tasks, [&](std::int64_t task) {
     const std::int64_t end = std::min((task + 1) * kHeadTaskOutputs, args.outputs);
-    constexpr std::int64_t kRowsAtOnce = 4;  // stay in the first-level cache for all tokens
-    for (std::int64_t row = task * kHeadTaskOutputs; row < end; row += kRowsAtOnce) {
+    for (std::int64_t row = task * kHeadTaskOutputs; row < end; ++row) {
       for (std::int64_t token = 0; token < args.tokens; ++token) {
-        dot_rows(args.x + token * args.inputs, args.weight + row * args.inputs,
-                 std::min(kRowsAtOnce, end - row), args.inputs,
-                 args.out + token * args.outputs + row);
+        args.out[token * args.outputs + row] = dot_long_row(
+            args.x + token * args.inputs, args.weight + row * args.inputs, args.inputs);
       }
     }
   });
