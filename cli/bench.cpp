@@ -14,10 +14,10 @@
 #include <vector>
 
 #include "arguments.hpp"
+#include "atomic_file.hpp"
 #include "bench_sequence.hpp"
 #include "commands.hpp"
 #include "exit_status.hpp"
-#include "atomic_file.hpp"
 #include "report/environment.hpp"
 #include "report/format.hpp"
 #include "report/json.hpp"

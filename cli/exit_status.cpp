@@ -15,9 +15,12 @@ ExitStatus exit_status(ErrorCode code) noexcept {
     case ErrorCode::empty_input:
     case ErrorCode::token_out_of_range:
     case ErrorCode::context_full:
+    case ErrorCode::state_invalid:
+    case ErrorCode::state_mismatch:
       return kBadInput;
     case ErrorCode::cache_full:
     case ErrorCode::out_of_memory:
+    case ErrorCode::state_not_saved:
     case ErrorCode::run_failed:
       return kFailed;
   }

@@ -9,11 +9,11 @@
 #include <vector>
 
 #include "arguments.hpp"
+#include "atomic_file.hpp"
 #include "commands.hpp"
 #include "exit_status.hpp"
 #include "interrupt.hpp"
 #include "npy.hpp"
-#include "atomic_file.hpp"
 
 namespace kvcache::cli {
 namespace {

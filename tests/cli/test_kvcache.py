@@ -197,7 +197,7 @@ def test_bench_as_json_only(kvcache: Program, model: Path) -> None:
         assert entry["min_ms"] <= entry["median_ms"] <= entry["p90_ms"] <= entry["max_ms"]
         assert entry["bandwidth_share"] > 0
     samples = next(iter(bench["read_bandwidth"]["shapes"].values()))["samples"]
-    assert len(samples) == 1 + 2 * 2  # before, and after each decode measurement
+    assert len(samples) == 2 * (1 + 2 * 2)  # before, and after each decode measurement
     for name in ("processor", "onnxruntime_version", "kvcache_version", "date"):
         assert bench["environment"][name]
 

@@ -13,15 +13,15 @@ constexpr std::size_t kSmall = std::size_t{8} << 20;
 
 TEST(ReadBandwidth, SamplesEveryShapeAndReportsTheBest) {
   ReadBandwidth bandwidth(2, kSmall);
-  bandwidth.sample();
-  bandwidth.sample();
+  bandwidth.sample(3);
+  bandwidth.sample(1);
   const BandwidthResult result = bandwidth.result();
 
   EXPECT_EQ(result.threads, 2);
   EXPECT_EQ(result.array_bytes, kSmall);
   EXPECT_EQ(result.shapes.size(), 8U);
   for (const ShapeBandwidth& shape : result.shapes) {
-    EXPECT_EQ(shape.samples.size(), 2U) << shape.shape;
+    EXPECT_EQ(shape.samples.size(), 4U) << shape.shape;
     EXPECT_GT(median(shape.samples), 1e6) << shape.shape;
     EXPECT_LE(median(shape.samples), result.bytes_per_second) << shape.shape;
   }
