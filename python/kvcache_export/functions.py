@@ -169,6 +169,22 @@ def _unpacked_product(op: OpBuilder, x: ir.Value, weight: ir.Value, bias: ir.Val
 
 
 @functools.cache
+def embedding() -> ir.Function:
+    """`Embedding`: ids [batch, seq_len], weight [count, size] to [batch, seq_len, size]."""
+    return build_function(
+        _embedding_body,
+        [ir.Value(name="ids"), ir.Value(name="weight")],
+        domain=DOMAIN,
+        name="Embedding",
+        opset_imports={"": OPSET_VERSION},
+    )
+
+
+def _embedding_body(op: OpBuilder, ids: ir.Value, weight: ir.Value) -> ir.Value:
+    return _named(rows=op.Gather(weight, ids, axis=0))[0]
+
+
+@functools.cache
 def head() -> ir.Function:
     """`Head`: x [batch, num_logits, inputs], weight [outputs, inputs] to [..., outputs].
 

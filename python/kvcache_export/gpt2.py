@@ -65,10 +65,13 @@ class Embedding(Module):
 
     def __init__(self, count: int, size: int, dtype: ir.DataType):
         super().__init__()
+        self.size = size
         self.weight = Parameter([count, size], dtype)
 
     def forward(self, op: OpBuilder, ids: ir.Value) -> ir.Value:
-        return op.Gather(self.weight, ids, axis=0)
+        rows = op.call(functions.embedding(), ids, self.weight)
+        rows.type, rows.shape = self.weight.type, ir.Shape([*ids.shape, self.size])
+        return rows
 
 
 class LayerCache(NamedTuple):

@@ -2,16 +2,6 @@
 
 namespace kvcache::ops {
 
-const float* kept_weight(const OrtKernelInfo* info, WeightStore& weights) {
-  int is_constant = 0;
-  const Ort::ConstValue weight = Ort::ConstKernelInfo(info).GetTensorConstantInput(1, &is_constant);
-  if (is_constant == 0) {
-    return nullptr;
-  }
-  return weights.keep(weight.GetTensorData<float>(),
-                      weight.GetTensorTypeAndShapeInfo().GetElementCount());
-}
-
 template <Activation kActivation>
 OrtStatusPtr LinearKernel<kActivation>::ComputeV2(OrtKernelContext* raw_context) {
   return status_of([&] {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "ops/cached_attention.hpp"
+#include "ops/embedding.hpp"
 #include "ops/linear.hpp"
 #include "ops/select_tokens.hpp"
 
@@ -29,6 +30,7 @@ NodeDomain::NodeDomain(bool float32_weights, NodeCounters& counters) : domain_("
     add<WeightOp<LinearKernel<Activation::none>>>(weights_);
     add<WeightOp<LinearKernel<Activation::gelu>>>(weights_);
     add<WeightOp<HeadKernel>>(weights_);
+    add<WeightOp<EmbeddingKernel>>(weights_);
   }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -20,7 +21,8 @@ class WeightStore {
   WeightStore& operator=(const WeightStore&) = delete;
   ~WeightStore();
 
-  /// A copy of `count` floats that lives as long as this object.
+  /// A copy of `count` floats that lives as long as this object; the same one for the same weights,
+  /// such as an embedding that is the head too.
   /// @throws std::bad_alloc
   const float* keep(const float* weights, std::size_t count);
 
@@ -28,6 +30,7 @@ class WeightStore {
   struct Region;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Region>> regions_;
+  std::map<const float*, const float*> copies_;  // of weights that were kept before
 };
 
 }  // namespace kvcache::ops
