@@ -67,7 +67,7 @@ inline Golden read_golden(const std::string& name) {
   std::ifstream npy(directory / "logits.npy", std::ios::binary);
   const std::string bytes{std::istreambuf_iterator<char>(npy), {}};
   const auto header_size = static_cast<std::size_t>(static_cast<unsigned char>(bytes.at(8))) +
-                           256U * static_cast<unsigned char>(bytes.at(9));
+                           std::size_t{256} * static_cast<unsigned char>(bytes.at(9));
   const std::string header = bytes.substr(10, header_size);
   if (header.find("'<f4'") == std::string::npos ||
       header.find("'fortran_order': False") == std::string::npos) {
