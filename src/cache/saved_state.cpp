@@ -2,6 +2,7 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstring>
@@ -175,7 +176,7 @@ std::vector<TokenId> load_state(const std::filesystem::path& path, const std::st
   }
   std::vector<TokenId> tokens(count);
   const auto token_bytes = reader.take(count * sizeof(TokenId));
-  std::memcpy(tokens.data(), token_bytes.data(), token_bytes.size());
+  std::ranges::copy(token_bytes, std::as_writable_bytes(std::span(tokens)).begin());
 
   table.apply(table.plan_growth(0, count));
   for_each_piece(table, count, [&](std::byte* bytes, std::size_t size) {
