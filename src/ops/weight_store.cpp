@@ -48,10 +48,11 @@ bool is_mapped_file(std::uintptr_t begin, std::uintptr_t end) {
 /// Takes the pages of a mapped file out of this process; they stay in the system's cache.
 void let_go_of_file_pages(const float* data, std::size_t bytes) {
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = reinterpret_cast<std::uintptr_t>(data) / page * page;
-  const auto end = reinterpret_cast<std::uintptr_t>(data) + bytes;
-  if (is_mapped_file(begin, end)) {
-    ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  const std::uintptr_t into_page = reinterpret_cast<std::uintptr_t>(data) % page;
+  const std::uintptr_t begin = reinterpret_cast<std::uintptr_t>(data) - into_page;
+  if (is_mapped_file(begin, begin + into_page + bytes)) {
+    std::byte* first = reinterpret_cast<std::byte*>(const_cast<float*>(data)) - into_page;
+    ::madvise(first, into_page + bytes, MADV_DONTNEED);
   }
 }
 

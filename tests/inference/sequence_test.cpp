@@ -262,7 +262,7 @@ TEST_P(CachedSequence, AFailedCallLeavesTheSequenceAsItWas) {
 TEST_P(CachedSequence, AFullCacheSaysSoAndChangesNothing) {
   ModelOptions options;
   options.block_len = 4;
-  options.cache_bytes = std::size_t{3 * 4} * load().info().cache_bytes_per_token();
+  options.cache_bytes = std::size_t{12} * load().info().cache_bytes_per_token();
   const Model model = load(options);
   Sequence first = model.new_sequence();
   Sequence second = model.new_sequence();

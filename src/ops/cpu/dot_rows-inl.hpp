@@ -67,8 +67,8 @@ HWY_INLINE float dot_long_row(const float* HWY_RESTRICT vector, const float* HWY
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   constexpr int kSums = 4;
   hn::Vec<decltype(d)> sums[kSums];
-  for (int s = 0; s < kSums; ++s) {
-    sums[s] = hn::Zero(d);
+  for (auto& sum : sums) {
+    sum = hn::Zero(d);
   }
   std::int64_t i = 0;
   for (; i + kSums * lanes <= size; i += kSums * lanes) {
@@ -81,8 +81,8 @@ HWY_INLINE float dot_long_row(const float* HWY_RESTRICT vector, const float* HWY
     const std::int64_t count = std::min(lanes, size - i);
     sums[0] = hn::MulAdd(load_first(d, vector + i, count), load_first(d, row + i, count), sums[0]);
   }
-  const auto sum = hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]));
-  return hn::GetLane(hn::SumOfLanes(d, sum));
+  const auto total = hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]));
+  return hn::GetLane(hn::SumOfLanes(d, total));
 }
 
 }  // namespace kvcache::ops::HWY_NAMESPACE
