@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "ops/thread_sanitizer.hpp"
+
 namespace kvcache::ops {
 
 /// Runs `task(i)` for every i in [0, count), in any order, on the threads of whoever called.
@@ -41,13 +43,17 @@ class OrtParallelFor final : public ParallelFor {
       const void* task;
       void (*call)(const void*, std::int64_t);
     } erased{task, call};
+    publish_work(&erased);
     // As many batches as tasks: the pool hands them out as threads become free.
     context_.ParallelFor(
         [](void* data, std::size_t i) {
+          receive_work(data);
           const auto* from = static_cast<const Erased*>(data);
           from->call(from->task, static_cast<std::int64_t>(i));
+          publish_work(data);
         },
         static_cast<std::size_t>(count), static_cast<std::size_t>(count), &erased);
+    receive_work(&erased);
   }
 
   Ort::KernelContext& context_;
