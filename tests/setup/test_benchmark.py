@@ -12,7 +12,7 @@ from paths import ROOT
 NO_NETWORK = dict.fromkeys(
     ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9"
 )
-MADE = (".git", ".venv", ".deps", "build*", "models", "__pycache__")
+MADE = (".git", ".venv", ".deps", "build", "build-*", "models", "__pycache__")
 
 
 @pytest.fixture
