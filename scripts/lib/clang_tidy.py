@@ -28,7 +28,10 @@ class ClangTidy:
 
     def check(self) -> tuple[int, list[str]]:
         """Check every source that changed: how many those were, and the findings, file by file."""
-        database = json.loads((self._build / "compile_commands.json").read_text())
+        commands = self._build / "compile_commands.json"
+        if not commands.exists():
+            raise StepError(f"{commands} does not exist: the build was not configured")
+        database = json.loads(commands.read_text())
         keys = {Path(entry["file"]): self._key(entry) for entry in database}
         changed = [source for source, key in keys.items() if not (self._passed / key).exists()]
         findings = []
