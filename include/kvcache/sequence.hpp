@@ -56,11 +56,15 @@ class Sequence {
   void reset() noexcept;
 
   /// Evaluates a tree of continuations in one run; the sequence stays as it is. Node i has position
-  /// length() + its depth in the tree and sees the sequence, its ancestors and itself.
+  /// length() + its depth in the tree and sees the sequence, its ancestors and itself. `nodes` are
+  /// those whose logits are returned, in this order; empty: all. The fewer, the cheaper: each is a
+  /// product with the whole vocabulary.
   ///
   /// @throws Error empty_input, token_out_of_range, invalid_argument (a parent that is no earlier
-  ///         node), context_full, cache_full, out_of_memory, run_failed
-  [[nodiscard]] TreeEvaluation evaluate(const TokenTree& tree) const;
+  ///         node, a chosen node that does not exist), context_full, cache_full, out_of_memory,
+  ///         run_failed
+  [[nodiscard]] TreeEvaluation evaluate(const TokenTree& tree,
+                                        std::span<const std::size_t> nodes = {}) const;
 
   /// Appends the path from the root to `node` of a tree that was evaluated on this sequence (or on
   /// one with the same tokens), by copying its keys and values: nothing is computed.

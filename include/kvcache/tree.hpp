@@ -34,7 +34,8 @@ class TreeEvaluation {
   TreeEvaluation& operator=(TreeEvaluation&&) noexcept;
   ~TreeEvaluation();
 
-  /// Row i holds the logits that follow node i, [nodes, vocab_size].
+  /// Row i holds the logits that follow node i, or the i-th of the nodes that were chosen,
+  /// [rows, vocab_size].
   [[nodiscard]] const Logits& logits() const noexcept { return logits_; }
 
  private:
@@ -47,6 +48,7 @@ class TreeEvaluation {
 struct TreeOfPrefix {
   const Sequence* prefix;
   const TokenTree* tree;
+  std::span<const std::size_t> nodes = {};  // whose logits are wanted; empty: of all
 };
 
 /// Evaluates all trees in one run. Prefixes may be the same sequence or share blocks, and stay as

@@ -66,7 +66,7 @@ std::vector<Logits> extend(std::span<const Extension> batch) {
   results.reserve(batch.size());
   std::size_t first = 0;
   for (std::size_t i = 0; i < batch.size(); ++i) {
-    const std::size_t count = batch[i].logits_for == LogitsFor::last ? 1 : batch[i].tokens.size();
+    const std::size_t count = rows[i].num_logits();
     results.emplace_back(lease, first, count);
     first += count;
     states[i]->table.apply(std::move(growths[i]));

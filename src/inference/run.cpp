@@ -13,14 +13,16 @@ RunShape shape_of(const Engine& engine, std::span<const Row> rows) {
   RunShape shape{.tokens = 0, .rows = rows.size(), .blocks_per_row = 0};
   // As wide as a full sequence needs, so that a growing one keeps its shape.
   shape.blocks_per_row = blocks_for(engine.info().max_seq_len);
+  bool nodes_chosen = false;
   for (const Row& row : rows) {
     shape.tokens += row.tokens.size();
     shape.blocks_per_row =
         std::max(shape.blocks_per_row, blocks_for(row.append_position + row.tokens.size()));
-    shape.num_logits += row.logits_for == LogitsFor::last ? 1 : row.tokens.size();
+    shape.num_logits += row.num_logits();
     shape.trees |= !row.parents.empty();
+    nodes_chosen |= !row.logits_nodes.empty();
   }
-  if (shape.num_logits == shape.tokens) {
+  if (shape.num_logits == shape.tokens && !nodes_chosen) {
     shape.num_logits = 0;  // all of them
   }
   return shape;
@@ -49,6 +51,12 @@ void fill_parents(const Row& row, std::span<std::int32_t> parents) {
 }
 
 void fill_logits_positions(const Row& row, std::size_t first_token, auto& next) {
+  for (const std::size_t node : row.logits_nodes) {
+    *next++ = static_cast<std::int64_t>(first_token + node);
+  }
+  if (!row.logits_nodes.empty()) {
+    return;
+  }
   const std::size_t count = row.tokens.size();
   for (std::size_t i = row.logits_for == LogitsFor::last ? count - 1 : 0; i < count; ++i) {
     *next++ = static_cast<std::int64_t>(first_token + i);
@@ -56,6 +64,13 @@ void fill_logits_positions(const Row& row, std::size_t first_token, auto& next) 
 }
 
 }  // namespace
+
+std::size_t Row::num_logits() const noexcept {
+  if (!logits_nodes.empty()) {
+    return logits_nodes.size();
+  }
+  return logits_for == LogitsFor::last ? 1 : tokens.size();
+}
 
 std::shared_ptr<WorkspaceLease> run_rows(Engine& engine, std::span<const Row> rows) {
   const RunShape shape = shape_of(engine, rows);

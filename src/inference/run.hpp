@@ -22,6 +22,9 @@ struct Row {
   const cache::BlockTable& table;
   const cache::Growth& growth;
   LogitsFor logits_for;
+  std::span<const std::size_t> logits_nodes = {};  // of these tokens instead, unless empty
+
+  [[nodiscard]] std::size_t num_logits() const noexcept;
 };
 
 /// Logits of the rows, one after the other.

@@ -56,8 +56,8 @@ void Sequence::reset() noexcept {
   state_->tokens.clear();
 }
 
-TreeEvaluation Sequence::evaluate(const TokenTree& tree) const {
-  const std::array<TreeOfPrefix, 1> batch{TreeOfPrefix{this, &tree}};
+TreeEvaluation Sequence::evaluate(const TokenTree& tree, std::span<const std::size_t> nodes) const {
+  const std::array<TreeOfPrefix, 1> batch{TreeOfPrefix{this, &tree, nodes}};
   return std::move(kvcache::evaluate(batch).front());
 }
 

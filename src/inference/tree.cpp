@@ -37,8 +37,16 @@ std::size_t check_parents(const TokenTree& tree) {
   return deepest;
 }
 
-void check_tree(const SequenceState& prefix, const TokenTree& tree) {
+void check_tree(const SequenceState& prefix, const TokenTree& tree,
+                std::span<const std::size_t> chosen) {
   const std::size_t deepest = check_parents(tree);
+  for (const std::size_t node : chosen) {
+    if (node >= tree.tokens.size()) {
+      throw_error(ErrorCode::invalid_argument,
+                  "logits of node {} were asked for, the tree has {} nodes", node,
+                  tree.tokens.size());
+    }
+  }
   prefix.engine->check_token_ids(tree.tokens);
   prefix.engine->check_room(deepest, prefix.tokens.size());
 }
@@ -73,7 +81,7 @@ std::vector<TreeEvaluation> evaluate(std::span<const TreeOfPrefix> batch) {
                   "element {} of the batch has a prefix of another model than element 0",
                   rows.size());
     }
-    check_tree(prefix, tree);
+    check_tree(prefix, tree, element.nodes);
     growths.push_back(
         {.writable_last = std::nullopt,
          .added = engine->pool().allocate(round_up(tree.tokens.size(), block_len) / block_len)});
@@ -83,7 +91,8 @@ std::vector<TreeEvaluation> evaluate(std::span<const TreeOfPrefix> batch) {
                     .append_position = round_up(prefix.tokens.size(), block_len),
                     .table = prefix.table,
                     .growth = growths.back(),
-                    .logits_for = LogitsFor::all});
+                    .logits_for = LogitsFor::all,
+                    .logits_nodes = element.nodes});
   }
   const auto lease = inference::run_rows(*engine, rows);
 
@@ -91,15 +100,15 @@ std::vector<TreeEvaluation> evaluate(std::span<const TreeOfPrefix> batch) {
   results.reserve(batch.size());
   std::size_t first = 0;
   for (std::size_t i = 0; i < batch.size(); ++i) {
-    const std::size_t nodes = batch[i].tree->tokens.size();
+    const std::size_t num_logits = rows[i].num_logits();
     auto evaluated =
         std::make_unique<EvaluatedTree>(EvaluatedTree{.engine = engine,
                                                       .table = cache::BlockTable(engine->pool()),
                                                       .prefix = batch[i].prefix->state_->tokens,
                                                       .tree = *batch[i].tree});
     evaluated->table.apply(std::move(growths[i]));
-    results.emplace_back(Logits(lease, first, nodes), std::move(evaluated));
-    first += nodes;
+    results.emplace_back(Logits(lease, first, num_logits), std::move(evaluated));
+    first += num_logits;
   }
   return results;
 }

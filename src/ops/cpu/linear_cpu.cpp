@@ -20,10 +20,11 @@ namespace kvcache::ops::HWY_NAMESPACE {
 
 static_assert(kTileColumns == kPanelColumns);
 
-// Tokens of one task, and how much of a panel is used on all of them before the next part: a part
-// (192 KiB) stays in the second-level cache meanwhile.
 constexpr std::int64_t kTaskTokens = 128;
-constexpr std::int64_t kPartInputs = 768;
+
+// How much of a panel is used on all tokens before the next part: a part (16 KiB) stays in the
+// first-level cache meanwhile, and the next one is fetched.
+constexpr std::int64_t kPartInputs = 64;
 
 /// out[i] = activation(sums[i] + bias[i]) for i in [0, count).
 template <Activation kActivation>
@@ -49,20 +50,33 @@ HWY_INLINE void finish_row(const float* HWY_RESTRICT sums, const float* HWY_REST
   }
 }
 
+/// sums = x · panel for the `tokens` rows of x, of which each has `inputs` elements.
+void multiply_panel(const float* x, std::int64_t tokens, std::int64_t inputs, const float* panel,
+                    float* sums) {
+  const LeftMatrix left{x, inputs, 1};
+  if (tokens <= kMaxRows) {  // every weight is used once: one stream of memory
+    multiply(left, tokens, inputs, panel, nullptr, sums, kPanelColumns);
+    return;
+  }
+  HWY_ALIGN float ones[kPanelColumns];
+  std::fill_n(ones, kPanelColumns, 1.0F);
+  const std::int64_t tiles = (tokens + kMaxRows - 1) / kMaxRows;
+  for (std::int64_t input = 0; input < inputs; input += kPartInputs) {
+    const std::int64_t depth = std::min(kPartInputs, inputs - input);
+    const float* part = panel + input * kPanelColumns;
+    const Ahead next_part{part + depth * kPanelColumns, (kPanelColumns + tiles - 1) / tiles};
+    multiply(left.from_depth(input), tokens, depth, part, input == 0 ? nullptr : ones, sums,
+             kPanelColumns, next_part);
+  }
+}
+
 /// Columns of one panel for `tokens` tokens from `first` on.
 template <Activation kActivation>
 void linear_task(const LinearArgs& args, std::int64_t panel, std::int64_t first,
                  std::int64_t tokens) {
-  float* memory = thread_scratch((tokens + 1) * kPanelColumns);
-  float* ones = memory;
-  float* sums = memory + kPanelColumns;  // [tokens, kPanelColumns]
-  std::fill_n(ones, kPanelColumns, 1.0F);
-  const float* weight = args.weight + panel * args.inputs * kPanelColumns;
-  for (std::int64_t input = 0; input < args.inputs; input += kPartInputs) {
-    const LeftMatrix x{args.x + first * args.inputs + input, args.inputs, 1};
-    multiply(x, tokens, std::min(kPartInputs, args.inputs - input), weight + input * kPanelColumns,
-             input == 0 ? nullptr : ones, sums, kPanelColumns);
-  }
+  float* sums = thread_scratch(tokens * kPanelColumns);  // [tokens, kPanelColumns]
+  multiply_panel(args.x + first * args.inputs, tokens, args.inputs,
+                 args.weight + panel * args.inputs * kPanelColumns, sums);
   const std::int64_t column = panel * kPanelColumns;
   const std::int64_t count = std::min(kPanelColumns, args.outputs - column);
   for (std::int64_t token = 0; token < tokens; ++token) {
@@ -120,8 +134,12 @@ void head_of_token_tile(const HeadArgs& args, std::int64_t first, std::int64_t t
     HWY_ALIGN float sums[kHeadTaskOutputs * kTileColumns];  // [outputs, tokens]
     const std::int64_t row = task * kHeadTaskOutputs;
     const std::int64_t rows = std::min(kHeadTaskOutputs, args.outputs - row);
-    multiply(LeftMatrix{args.weight + row * args.inputs, args.inputs, 1}, rows, args.inputs,
-             transposed, nullptr, sums, whole_vectors(tokens));
+    const LeftMatrix weight{args.weight + row * args.inputs, args.inputs, 1};
+    if (whole_vectors(tokens) == whole_vectors(1)) {
+      multiply_one_vector(weight, rows, args.inputs, transposed, sums);
+    } else {
+      multiply(weight, rows, args.inputs, transposed, nullptr, sums, whole_vectors(tokens));
+    }
     for (std::int64_t token = 0; token < tokens; ++token) {
       float* out = args.out + (first + token) * args.outputs + row;
       for (std::int64_t r = 0; r < rows; ++r) {

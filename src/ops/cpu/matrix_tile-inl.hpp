@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -39,13 +40,37 @@ struct LeftMatrix {
   [[nodiscard]] LeftMatrix from_row(std::int64_t row) const {
     return {data + row * row_stride, row_stride, depth_stride};
   }
+  [[nodiscard]] LeftMatrix from_depth(std::int64_t k) const {
+    return {data + k * depth_stride, row_stride, depth_stride};
+  }
+};
+
+/// Brings nothing ahead: the processor's own prefetching keeps up.
+struct NothingAhead {
+  HWY_INLINE void fetch(std::int64_t /*k*/) const {}
+  [[nodiscard]] NothingAhead after(std::int64_t /*depth*/) const { return {}; }
+};
+
+/// Brings what a later product reads from memory into the caches, `step` floats with each step of
+/// this one: arithmetic and memory are then busy at the same time, not in turns.
+struct Ahead {
+  const float* data;
+  std::int64_t step;
+
+  HWY_INLINE void fetch(std::int64_t k) const {
+    constexpr std::int64_t kLine = 64 / sizeof(float);
+    for (std::int64_t i = 0; i < step; i += kLine) {
+      hwy::Prefetch(data + k * step + i);
+    }
+  }
+  [[nodiscard]] Ahead after(std::int64_t depth) const { return {data + depth * step, step}; }
 };
 
 /// One register tile: kRows rows and kVectors vectors of columns of `multiply`.
-template <int kRows, int kVectors>
+template <int kRows, int kVectors, class What>
 HWY_INLINE void multiply_registers(const LeftMatrix& left, std::int64_t depth,
                                    const float* HWY_RESTRICT right, const float* carry,
-                                   float* HWY_RESTRICT out) {
+                                   float* HWY_RESTRICT out, const What& ahead) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   hn::Vec<decltype(d)> sums[kRows][kVectors];
@@ -61,6 +86,7 @@ HWY_INLINE void multiply_registers(const LeftMatrix& left, std::int64_t depth,
     for (int v = 0; v < kVectors; ++v) {
       columns[v] = hn::LoadU(d, right + k * kTileColumns + v * lanes);
     }
+    ahead.fetch(k);
     for (int r = 0; r < kRows; ++r) {
       const auto scalar = hn::Set(d, left.data[r * left.row_stride + k * left.depth_stride]);
       for (int v = 0; v < kVectors; ++v) {
@@ -76,18 +102,19 @@ HWY_INLINE void multiply_registers(const LeftMatrix& left, std::int64_t depth,
 }
 
 /// kRows rows of `multiply`: column groups of kVectors vectors, then of fewer.
-template <int kRows, int kVectors>
+template <int kRows, int kVectors, class What>
 HWY_INLINE void multiply_rows(const LeftMatrix& left, std::int64_t depth, const float* right,
-                              const float* carry, float* out, std::int64_t columns) {
+                              const float* carry, float* out, std::int64_t columns,
+                              const What& ahead) {
   const auto group = kVectors * static_cast<std::int64_t>(hn::Lanes(hn::ScalableTag<float>()));
   for (; columns >= group; columns -= group) {
-    multiply_registers<kRows, kVectors>(left, depth, right, carry, out);
+    multiply_registers<kRows, kVectors>(left, depth, right, carry, out, ahead);
     right += group;
     out += group;
     carry = carry == nullptr ? nullptr : carry + group;
   }
   if constexpr (kVectors > 1) {
-    multiply_rows<kRows, kVectors - 1>(left, depth, right, carry, out, columns);
+    multiply_rows<kRows, kVectors - 1>(left, depth, right, carry, out, columns, ahead);
   }
 }
 
@@ -96,18 +123,34 @@ HWY_INLINE void multiply_rows(const LeftMatrix& left, std::int64_t depth, const 
 ///
 /// right and out have kTileColumns columns, of which the first `columns` are computed: a multiple
 /// of the vector's lanes. carry: [columns].
-template <int kRows = kMaxRows>
+template <int kRows = kMaxRows, class What = NothingAhead>
 HWY_INLINE void multiply(LeftMatrix left, std::int64_t rows, std::int64_t depth, const float* right,
-                         const float* carry, float* out, std::int64_t columns) {
+                         const float* carry, float* out, std::int64_t columns, What ahead = {}) {
   constexpr int kVectors = kRows == 1 ? kMaxVectorsOfOneRow : kMaxVectors;
   for (; rows >= kRows; rows -= kRows) {
-    multiply_rows<kRows, kVectors>(left, depth, right, carry, out, columns);
+    multiply_rows<kRows, kVectors>(left, depth, right, carry, out, columns, ahead);
+    left = left.from_row(kRows);
+    out += kRows * kTileColumns;
+    ahead = ahead.after(depth);
+  }
+  if constexpr (kRows > 1) {
+    multiply<kRows - 1>(left, rows, depth, right, carry, out, columns, ahead);
+  }
+}
+
+/// `multiply` without carry for a single vector of columns: as many sums as a wide tile has need
+/// as many rows.
+HWY_INLINE void multiply_one_vector(LeftMatrix left, std::int64_t rows, std::int64_t depth,
+                                    const float* right, float* out) {
+  constexpr int kRows = 8 * kMaxVectors / 2;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(hn::ScalableTag<float>()));
+  for (; rows >= kRows; rows -= kRows) {
+    const Ahead next_rows{left.from_row(kRows).data, kRows};
+    multiply_registers<kRows, 1>(left, depth, right, nullptr, out, next_rows);
     left = left.from_row(kRows);
     out += kRows * kTileColumns;
   }
-  if constexpr (kRows > 1) {
-    multiply<kRows - 1>(left, rows, depth, right, carry, out, columns);
-  }
+  multiply(left, rows, depth, right, nullptr, out, lanes);
 }
 
 /// `count` columns rounded up to whole vectors.
