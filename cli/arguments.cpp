@@ -81,6 +81,22 @@ void IdsArgument::add_to(CLI::App& command) {
 
 std::vector<TokenId> IdsArgument::parse() const { return parse_ids(text); }
 
+void WindowArguments::add_to(CLI::App& command) {
+  command
+      .add_option("--window", options.size,
+                  "tokens that stay when a text outgrows the model's positions and the window "
+                  "slides (default: half of the positions)")
+      ->check(at_least_one());
+  command
+      .add_option("--stride", options.stride,
+                  "tokens between two slides (default: the positions that the window leaves)")
+      ->check(at_least_one());
+  command
+      .add_option("--sinks", options.sinks,
+                  "first tokens of the text that stay whenever it slides (default: 0)")
+      ->check(CLI::NonNegativeNumber);
+}
+
 CLI::Validator at_least_one() {
   return {[](const std::string& text) {
             std::size_t number = 0;

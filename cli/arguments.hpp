@@ -33,6 +33,13 @@ struct IdsArgument {
   [[nodiscard]] std::vector<TokenId> parse() const;
 };
 
+/// --window, --stride, --sinks
+struct WindowArguments {
+  WindowOptions options;
+
+  void add_to(CLI::App& command);
+};
+
 /// Accepts whole numbers from 1 on.
 CLI::Validator at_least_one();
 

@@ -18,6 +18,8 @@ namespace {
 struct GenerateArguments {
   ModelArguments model;
   IdsArgument ids;
+  WindowArguments window;
+  bool windowed = false;
   std::size_t max_new_tokens = 0;
 };
 
@@ -46,12 +48,18 @@ class TokenPrinter {
 int run_generate(const GenerateArguments& arguments) {
   const std::vector<TokenId> prompt = arguments.ids.parse();
   const Model model = arguments.model.load();
-  Sequence sequence = model.new_sequence();
   TokenPrinter printer;
-  decoding::generate_greedy(sequence, prompt, arguments.max_new_tokens, [&](TokenId token) {
-    printer.print(token);
-    return !interrupted();
-  });
+  const auto generate = [&](auto sequence) {
+    decoding::generate_greedy(sequence, prompt, arguments.max_new_tokens, [&](TokenId token) {
+      printer.print(token);
+      return !interrupted();
+    });
+  };
+  if (arguments.windowed) {
+    generate(WindowedSequence(model, arguments.window.options));
+  } else {
+    generate(model.new_sequence());
+  }
   throw_if_interrupted();
   return kOk;
 }
@@ -63,14 +71,20 @@ Command add_generate(CLI::App& program) {
   CLI::App* parser = program.add_subcommand(
       "generate",
       "Prints the tokens that follow the given ones, each the one with the largest "
-      "logit; refuses more tokens than the model has positions for");
+      "logit; refuses more tokens than the model has positions for, unless a window is given");
   arguments->model.add_to(*parser);
   arguments->ids.add_to(*parser);
   parser->add_option("--max-new-tokens", arguments->max_new_tokens, "how many tokens to generate")
       ->required()
       ->check(at_least_one());
+  arguments->window.add_to(*parser);
   parser->footer(kExitStatusHelp);
-  return {parser, [arguments] { return run_generate(*arguments); }};
+  return {parser, [parser, arguments] {
+            arguments->windowed =
+                parser->count("--window") + parser->count("--stride") + parser->count("--sinks") >
+                0;
+            return run_generate(*arguments);
+          }};
 }
 
 }  // namespace kvcache::cli

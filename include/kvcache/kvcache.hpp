@@ -10,3 +10,4 @@
 #include "kvcache/stats.hpp"
 #include "kvcache/tree.hpp"
 #include "kvcache/types.hpp"
+#include "kvcache/windowed_sequence.hpp"

@@ -44,6 +44,11 @@ void BlockTable::shrink_to(std::size_t length) noexcept {
   blocks_.erase(blocks_.begin() + static_cast<std::ptrdiff_t>(kept), blocks_.end());
 }
 
+void BlockTable::evict(std::size_t first, std::size_t count) noexcept {
+  const auto begin = blocks_.begin() + static_cast<std::ptrdiff_t>(first);
+  blocks_.erase(begin, begin + static_cast<std::ptrdiff_t>(count));
+}
+
 void BlockTable::write_ids(const Growth& growth, std::span<BlockId> row) const {
   const auto id_of = [](const Block& block) { return block.id(); };
   auto next = std::ranges::transform(blocks_, row.begin(), id_of).out;

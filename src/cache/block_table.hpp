@@ -40,6 +40,11 @@ class BlockTable {
   /// Gives back the blocks that the first `length` tokens do not need.
   void shrink_to(std::size_t length) noexcept;
 
+  /// Gives back `count` blocks from the `first`-th on; those behind move up. For windows of models
+  /// whose positions are relative: whole blocks leave, the sinks before them stay, and what stays
+  /// is valid as it is. (GPT-2's positions are absolute: WindowedSequence encodes anew.)
+  void evict(std::size_t first, std::size_t count) noexcept;
+
   /// Writes block ids into a row of the graph's block_table, as if `growth` were applied, and −1
   /// behind them.
   void write_ids(const Growth& growth, std::span<BlockId> row) const;

@@ -28,15 +28,11 @@ void check_fits(const Sequence& sequence, std::size_t prompt, std::size_t new_to
               free < prompt ? 0 : free - prompt + 1);
 }
 
-}  // namespace
-
-std::vector<TokenId> generate_greedy(Sequence& sequence, std::span<const TokenId> prompt,
-                                     std::size_t max_new_tokens, const TokenCallback& on_token) {
+/// `AnySequence` is a Sequence or a WindowedSequence; `max_new_tokens` is above 0.
+template <typename AnySequence>
+std::vector<TokenId> generate(AnySequence& sequence, std::span<const TokenId> prompt,
+                              std::size_t max_new_tokens, const TokenCallback& on_token) {
   std::vector<TokenId> tokens;
-  if (max_new_tokens == 0) {
-    return tokens;
-  }
-  check_fits(sequence, prompt.size(), max_new_tokens);
   tokens.reserve(max_new_tokens);
   Logits logits = sequence.extend(prompt);
   while (true) {
@@ -47,6 +43,25 @@ std::vector<TokenId> generate_greedy(Sequence& sequence, std::span<const TokenId
     }
     logits = sequence.extend({&tokens.back(), 1});
   }
+}
+
+}  // namespace
+
+std::vector<TokenId> generate_greedy(Sequence& sequence, std::span<const TokenId> prompt,
+                                     std::size_t max_new_tokens, const TokenCallback& on_token) {
+  if (max_new_tokens == 0) {
+    return {};
+  }
+  check_fits(sequence, prompt.size(), max_new_tokens);
+  return generate(sequence, prompt, max_new_tokens, on_token);
+}
+
+std::vector<TokenId> generate_greedy(WindowedSequence& sequence, std::span<const TokenId> prompt,
+                                     std::size_t max_new_tokens, const TokenCallback& on_token) {
+  if (max_new_tokens == 0) {
+    return {};
+  }
+  return generate(sequence, prompt, max_new_tokens, on_token);
 }
 
 }  // namespace kvcache::decoding

@@ -8,6 +8,7 @@
 
 #include "kvcache/sequence.hpp"
 #include "kvcache/types.hpp"
+#include "kvcache/windowed_sequence.hpp"
 
 namespace kvcache::decoding {
 
@@ -20,6 +21,12 @@ using TokenCallback = std::function<bool(TokenId)>;
 /// @throws Error context_full when prompt and new tokens do not fit, before anything is computed;
 ///         otherwise as Sequence::extend
 std::vector<TokenId> generate_greedy(Sequence& sequence, std::span<const TokenId> prompt,
+                                     std::size_t max_new_tokens,
+                                     const TokenCallback& on_token = {});
+
+/// The same on a text that may outgrow the model's positions.
+/// @throws Error as WindowedSequence::extend
+std::vector<TokenId> generate_greedy(WindowedSequence& sequence, std::span<const TokenId> prompt,
                                      std::size_t max_new_tokens,
                                      const TokenCallback& on_token = {});
 

@@ -178,6 +178,18 @@ def test_output_that_cannot_be_written(kvcache: Program, model: Path) -> None:
 
 # ---- bench ---------------------------------------------------------------------------------------
 
+
+def test_generate_within_a_window(kvcache: Program, model: Path, config: dict) -> None:
+    tokens = 2 * config["max_seq_len"]
+    command = ["generate", model, "--ids", "1,2,3", "--max-new-tokens", tokens]
+    assert_error(kvcache(*command), 2, "tokens do not fit")
+    finished = kvcache(*command, "--window", 8, "--sinks", 2)
+    assert finished.returncode == 0, finished.stderr
+    assert len(finished.stdout.split()) == tokens
+    assert_error(kvcache(*command, "--window", 8, "--sinks", 8), 2, "8 sinks leave no room")
+    assert_error(kvcache(*command, "--stride", 100_000), 2, "does not fit")
+
+
 QUICK = ["--prompt", 8, "--tokens", 4, "--depth", "2,6", "--repeat", 2, "--bandwidth-mib", 8]
 
 

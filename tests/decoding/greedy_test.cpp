@@ -100,6 +100,17 @@ TEST_F(Greedy, GivesNothingWhenNothingIsAskedFor) {
   EXPECT_EQ(sequence_.length(), 0U);
 }
 
+TEST_F(Greedy, AWindowedTextGoesOnWhereTheModelsPositionsEnd) {
+  const std::size_t positions = model_.info().max_seq_len;
+  WindowedSequence windowed(model_, {.size = positions / 2, .stride = positions / 4});
+  const std::vector<TokenId> tokens = generate_greedy(windowed, prompt_, 3 * positions);
+  EXPECT_EQ(tokens.size(), 3 * positions);
+  EXPECT_GT(windowed.slides(), 0U);
+  const std::size_t whole = windowed.options().size + windowed.options().stride;
+  const std::vector<TokenId> unwindowed = generate_greedy(sequence_, prompt_, whole - 2);
+  EXPECT_TRUE(std::equal(unwindowed.begin(), unwindowed.end(), tokens.begin()));
+}
+
 TEST_F(Greedy, RefusesAnEmptyPrompt) {
   expect_error(ErrorCode::empty_input, "at least one is needed",
                [&] { generate_greedy(sequence_, {}, 1); });
