@@ -155,7 +155,7 @@ class Measurement:
         self.bars.memory.values.append(bench["memory_ratio"])
         self.bars.load.values.append(bench["load_ms"] / 1e3)
         difference = bench["agreement"]["largest_logit_difference"]
-        agrees = bench["agreement"]["holds"] and bench["agreement"]["repeatable"]
+        agrees = bench["agreement"]["holds"] and not bench["broken"]
         self.bars.cached.values.append(difference if agrees else float("inf"))
         return bench
 
