@@ -1,6 +1,7 @@
 #include "ops/cpu/linear_cpu.hpp"
 
 #include <algorithm>
+#include <thread>
 
 #include "ops/cpu/thread_scratch.hpp"
 
@@ -10,6 +11,7 @@
 // foreach_target.h must come before highway.h and everything that includes it.
 #include "hwy/aligned_allocator.h"
 #include "hwy/highway.h"
+#include "ops/cpu/ahead-inl.hpp"
 #include "ops/cpu/dot_rows-inl.hpp"
 #include "ops/cpu/gelu-inl.hpp"
 #include "ops/cpu/matrix_tile-inl.hpp"
@@ -85,17 +87,30 @@ void linear_task(const LinearArgs& args, std::int64_t panel, std::int64_t first,
   }
 }
 
+/// Panels of one task: a few, because each is fetched ahead only within its task, but enough tasks
+/// for every core to have two.
+std::int64_t panels_per_task(std::int64_t panels) {
+  constexpr std::int64_t kMost = 3;
+  static const auto cores = static_cast<std::int64_t>(std::thread::hardware_concurrency());
+  return std::clamp<std::int64_t>(panels / (2 * std::max<std::int64_t>(cores, 1)), 1, kMost);
+}
+
 void linear(const LinearArgs& args, const ParallelFor& parallel_for) {
   const std::int64_t panels = (args.outputs + kPanelColumns - 1) / kPanelColumns;
+  const std::int64_t group = panels_per_task(panels);
+  const std::int64_t groups = (panels + group - 1) / group;
   const std::int64_t chunks = (args.tokens + kTaskTokens - 1) / kTaskTokens;
-  // Tasks of one panel are neighbours: threads share what they read of the weights.
-  parallel_for(panels * chunks, [&](std::int64_t task) {
+  // Tasks of the same panels are neighbours: threads share what they read of the weights.
+  parallel_for(groups * chunks, [&](std::int64_t task) {
     const std::int64_t first = task % chunks * kTaskTokens;
     const std::int64_t tokens = std::min(kTaskTokens, args.tokens - first);
-    if (args.activation == Activation::gelu) {
-      linear_task<Activation::gelu>(args, task / chunks, first, tokens);
-    } else {
-      linear_task<Activation::none>(args, task / chunks, first, tokens);
+    const std::int64_t end = std::min((task / chunks + 1) * group, panels);
+    for (std::int64_t panel = task / chunks * group; panel < end; ++panel) {
+      if (args.activation == Activation::gelu) {
+        linear_task<Activation::gelu>(args, panel, first, tokens);
+      } else {
+        linear_task<Activation::none>(args, panel, first, tokens);
+      }
     }
   });
 }
@@ -138,7 +153,8 @@ void head_of_token_tile(const HeadArgs& args, std::int64_t first, std::int64_t t
     if (whole_vectors(tokens) == whole_vectors(1)) {
       multiply_one_vector(weight, rows, args.inputs, transposed, sums);
     } else {
-      multiply(weight, rows, args.inputs, transposed, nullptr, sums, whole_vectors(tokens));
+      multiply(weight, rows, args.inputs, transposed, nullptr, sums, whole_vectors(tokens),
+               Ahead{weight.from_row(kMaxRows).data, kMaxRows});
     }
     for (std::int64_t token = 0; token < tokens; ++token) {
       float* out = args.out + (first + token) * args.outputs + row;

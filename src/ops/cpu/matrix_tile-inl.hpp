@@ -11,8 +11,8 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "hwy/cache_control.h"
 #include "hwy/highway.h"
+#include "ops/cpu/ahead-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::ops::HWY_NAMESPACE {
@@ -43,27 +43,6 @@ struct LeftMatrix {
   [[nodiscard]] LeftMatrix from_depth(std::int64_t k) const {
     return {data + k * depth_stride, row_stride, depth_stride};
   }
-};
-
-/// Brings nothing ahead: the processor's own prefetching keeps up.
-struct NothingAhead {
-  HWY_INLINE void fetch(std::int64_t /*k*/) const {}
-  [[nodiscard]] NothingAhead after(std::int64_t /*depth*/) const { return {}; }
-};
-
-/// Brings what a later product reads from memory into the caches, `step` floats with each step of
-/// this one: arithmetic and memory are then busy at the same time, not in turns.
-struct Ahead {
-  const float* data;
-  std::int64_t step;
-
-  HWY_INLINE void fetch(std::int64_t k) const {
-    constexpr std::int64_t kLine = 64 / sizeof(float);
-    for (std::int64_t i = 0; i < step; i += kLine) {
-      hwy::Prefetch(data + k * step + i);
-    }
-  }
-  [[nodiscard]] Ahead after(std::int64_t depth) const { return {data + depth * step, step}; }
 };
 
 /// One register tile: kRows rows and kVectors vectors of columns of `multiply`.
@@ -138,18 +117,18 @@ HWY_INLINE void multiply(LeftMatrix left, std::int64_t rows, std::int64_t depth,
   }
 }
 
-/// `multiply` without carry for a single vector of columns: as many sums as a wide tile has need
-/// as many rows.
+/// `multiply` without carry for a single vector of columns, a few more rows at a time: as many sums
+/// as hide the latency of addition.
 HWY_INLINE void multiply_one_vector(LeftMatrix left, std::int64_t rows, std::int64_t depth,
                                     const float* right, float* out) {
-  constexpr int kRows = 8 * kMaxVectors / 2;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(hn::ScalableTag<float>()));
+  constexpr int kRows = 8;
   for (; rows >= kRows; rows -= kRows) {
     const Ahead next_rows{left.from_row(kRows).data, kRows};
     multiply_registers<kRows, 1>(left, depth, right, nullptr, out, next_rows);
     left = left.from_row(kRows);
     out += kRows * kTileColumns;
   }
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(hn::ScalableTag<float>()));
   multiply(left, rows, depth, right, nullptr, out, lanes);
 }
 

@@ -1,0 +1,42 @@
+// Fetching what is needed next into the caches while computing, so that arithmetic and memory are
+// busy at the same time, not in turns.
+//
+// Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
+#if defined(KVCACHE_OPS_AHEAD_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_OPS_AHEAD_INL_HPP_
+#undef KVCACHE_OPS_AHEAD_INL_HPP_
+#else
+#define KVCACHE_OPS_AHEAD_INL_HPP_
+#endif
+
+#include <cstdint>
+
+#include "hwy/cache_control.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace kvcache::ops::HWY_NAMESPACE {
+
+/// Nothing: the processor's own prefetching keeps up.
+struct NothingAhead {
+  HWY_INLINE void fetch(std::int64_t /*step*/) const {}
+  [[nodiscard]] NothingAhead after(std::int64_t /*steps*/) const { return {}; }
+};
+
+/// A run of memory that is read later, `floats` of it with each step of a loop.
+struct Ahead {
+  const float* data;
+  std::int64_t floats;
+
+  HWY_INLINE void fetch(std::int64_t step) const {
+    constexpr std::int64_t kLine = 64 / sizeof(float);
+    for (std::int64_t i = 0; i < floats; i += kLine) {
+      hwy::Prefetch(data + step * floats + i);
+    }
+  }
+  [[nodiscard]] Ahead after(std::int64_t steps) const { return {data + steps * floats, floats}; }
+};
+
+}  // namespace kvcache::ops::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif
