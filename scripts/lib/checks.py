@@ -4,7 +4,7 @@ import argparse
 import os
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +20,8 @@ CLANG_TOOLS_VERSION = 14  # another one formats and warns differently
 CPP_FOLDERS = ["include", "src", "cli", "tests", "bench", "examples"]
 CPP_SUFFIXES = {".hpp", ".cpp", ".cuh", ".cu"}
 GOLDEN_MODELS = BUILD / "goldens"
+MANY_CASES = {"KVCACHE_TEST_SCALE": "50"}  # 1,000 random trees, batches and histories
+LONG_HISTORIES = {"KVCACHE_TEST_SECONDS": "600"}  # of two threads side by side
 TEST_ENVIRONMENT = {
     "KVCACHE_GOLDENS_DIR": str(GOLDENS),
     "KVCACHE_MODELS_DIR": str(GOLDEN_MODELS),
@@ -39,7 +41,8 @@ def run_checks(*, full: bool) -> Results:
     results.add(_clang_tidy())
     results.add(_sanitizer_tests("address,undefined", ROOT / "build-asan"))
     if full:
-        results.add(_sanitizer_tests("thread", ROOT / "build-tsan"))
+        results.add(_gtest("C++ tests with fifty times the random cases", BUILD, MANY_CASES))
+        results.add(_sanitizer_tests("thread", ROOT / "build-tsan", LONG_HISTORIES))
     results.add(_pytest(full=full))
     return results
 
@@ -122,7 +125,9 @@ def _export_goldens() -> str:
     return f"ok, {len(waiting)} exported"
 
 
-def _sanitizer_tests(sanitizers: str, directory: Path) -> Results:
+def _sanitizer_tests(
+    sanitizers: str, directory: Path, environment: Mapping[str, str] | None = None
+) -> Results:
     """Build the C++ tests with sanitisers and run them."""
 
     def work() -> None:
@@ -138,16 +143,17 @@ def _sanitizer_tests(sanitizers: str, directory: Path) -> Results:
     built = _work(f"build with sanitisers {sanitizers}", work)
     if built.failed:
         return built
-    built.add(_gtest(f"C++ tests with sanitisers {sanitizers}", directory))
+    built.add(_gtest(f"C++ tests with sanitisers {sanitizers}", directory, environment))
     return built
 
 
-def _gtest(name: str, directory: Path) -> Results:
+def _gtest(name: str, directory: Path, environment: Mapping[str, str] | None = None) -> Results:
     program = directory / "kvcache_tests"
     return run_tests(
         name,
         directory,
         lambda report: [program, "--gtest_brief=1", f"--gtest_output=xml:{report}"],
+        environment,
     )
 
 
@@ -160,7 +166,10 @@ def _pytest(*, full: bool) -> Results:
 
 
 def run_tests(
-    name: str, directory: Path, command: Callable[[Path], Sequence[str | Path]]
+    name: str,
+    directory: Path,
+    command: Callable[[Path], Sequence[str | Path]],
+    environment: Mapping[str, str] | None = None,
 ) -> Results:
     """Run a test program and count what its JUnit report holds."""
     report = directory / f"{re.sub('[^a-z]+', '-', name.lower())}.xml"
@@ -168,7 +177,7 @@ def run_tests(
     problem = None
     with step("test", name) as outcome:
         try:
-            run(command(report), cwd=ROOT, environment=TEST_ENVIRONMENT)
+            run(command(report), cwd=ROOT, environment={**TEST_ENVIRONMENT, **(environment or {})})
         except StepError as error:
             problem = error
         results = read_junit(report, name) if report.exists() else Results()
@@ -201,7 +210,8 @@ def _command_line() -> int:
     parser.add_argument(
         "--full",
         action="store_true",
-        help="also the slow ones: the thread sanitiser, and the tests marked full",
+        help="also the slow ones: the thread sanitiser, fifty times the random cases, and the"
+        " tests marked full",
     )
     arguments = parser.parse_args()
     setup()

@@ -105,6 +105,28 @@ inline void expect_close(std::span<const float> found, std::span<const float> ex
       << "largest difference " << largest << ", largest logit " << scale;
 }
 
+/// A model with short blocks, so that tiny texts cross many, and with NaN in every freed block.
+inline Model load_poisoned(Random& random) {
+  constexpr std::size_t kBlockLens[] = {1, 3, 4, 8, 16};
+  ModelOptions options;
+  options.block_len = random.pick(std::span(kBlockLens));
+  options.poison_freed_blocks = true;
+  return Model::load(model_path(random.pick(golden_names())), options);
+}
+
+/// Expects the logits of a forward over `text` that knows no cache, and the same greedy choice (or
+/// a tie within the tolerance).
+inline void expect_as_uncached(const Model& model, std::span<const float> found,
+                               std::span<const TokenId> text) {
+  const Logits logits = model.forward_without_cache(text);
+  const std::span<const float> expected = logits.last();
+  expect_close(found, expected);
+  const auto best = std::ranges::max_element(found) - found.begin();
+  const float highest = std::ranges::max(expected);
+  EXPECT_GE(expected[static_cast<std::size_t>(best)],
+            highest - 2 * static_cast<float>(kTolerance) * std::abs(highest));
+}
+
 /// Expects `call` to throw Error(code) with a message that contains `part`.
 template <typename Call>
 void expect_error(ErrorCode code, const std::string& part, const Call& call) {

@@ -1,0 +1,125 @@
+// One model, many threads.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+#include "support/history.hpp"
+
+namespace kvcache {
+namespace {
+
+using test::Random;
+
+/// How long random histories run side by side; scripts/test --full asks for ten minutes.
+std::chrono::seconds history_seconds() {
+  return std::chrono::seconds(test::environment_or("KVCACHE_TEST_SECONDS", 2));
+}
+
+TEST(Threads, HistoriesSideBySideEqualPlainForwards) {
+  const auto end = std::chrono::steady_clock::now() + history_seconds();
+  std::uint64_t seed = test::environment_or("KVCACHE_TEST_SEED", 1);
+  while (std::chrono::steady_clock::now() < end && !testing::Test::HasFailure()) {
+    SCOPED_TRACE("repeat with KVCACHE_TEST_SEED=" + std::to_string(seed));
+    Random random(seed++);
+    const Model model = test::load_poisoned(random);
+    std::vector<std::jthread> threads;
+    for (const std::int64_t own_seed : {random.integer(0, 1 << 30), random.integer(0, 1 << 30)}) {
+      threads.emplace_back([&model, own_seed, end] {
+        Random own(static_cast<std::uint64_t>(own_seed));
+        test::History history(own, model, false);
+        for (int i = 0; i < 100 && std::chrono::steady_clock::now() < end; ++i) {
+          history.step();
+          history.check();
+        }
+      });
+    }
+    threads.clear();
+    EXPECT_EQ(model.cache_stats().blocks_in_use, 0U);
+    model.check_cache_invariants();
+  }
+}
+
+/// Forks cross threads, and so do the last references to blocks.
+TEST(Threads, ForksOutliveTheirParentInOtherThreads) {
+  Random random(3);
+  const Model model = test::load_poisoned(random);
+  for (int round = 0; round < 20; ++round) {
+    Sequence parent = model.new_sequence();
+    parent.extend(test::random_tokens(random, model.info(), 19));
+    std::vector<std::jthread> threads;
+    for (TokenId next = 0; next < 3; ++next) {
+      threads.emplace_back([&model, next, fork = parent.fork()]() mutable {
+        const Logits logits = fork.extend({&next, 1});
+        test::expect_as_uncached(model, logits.last(), fork.tokens());
+      });
+    }
+    parent.reset();
+  }
+  EXPECT_EQ(model.cache_stats().blocks_in_use, 0U);
+  model.check_cache_invariants();
+}
+
+TEST(Threads, ASmallBudgetRefusesSomeAndLosesNothing) {
+  ModelOptions options;
+  options.block_len = 4;
+  options.poison_freed_blocks = true;
+  options.cache_bytes =
+      std::size_t{10} * 4 * Model::load(test::model_path("plain")).info().cache_bytes_per_token();
+  const Model model = Model::load(test::model_path("plain"), options);
+  std::atomic<int> refused{0};
+  std::vector<std::jthread> threads;
+  for (std::uint64_t seed = 0; seed < 4; ++seed) {
+    threads.emplace_back([&, seed] {
+      Random random(seed);
+      Sequence sequence = model.new_sequence();
+      for (int step = 0; step < 60; ++step) {
+        const auto tokens = test::random_tokens(random, model.info(), random.integer(1, 6));
+        const std::size_t length = sequence.length();
+        try {
+          const Logits logits = sequence.extend(tokens);
+          test::expect_as_uncached(model, logits.last(), sequence.tokens());
+        } catch (const Error& error) {
+          EXPECT_TRUE(error.code() == ErrorCode::cache_full ||
+                      error.code() == ErrorCode::context_full)
+              << error.what();
+          EXPECT_EQ(sequence.length(), length);
+          sequence.reset();
+          ++refused;
+        }
+      }
+    });
+  }
+  threads.clear();
+  EXPECT_GT(refused, 0);
+  EXPECT_EQ(model.cache_stats().blocks_in_use, 0U);
+  model.check_cache_invariants();
+}
+
+TEST(Threads, NoneIsLeftBehind) {
+  const Model model = Model::load(test::model_path("plain"));
+  constexpr int kThreads = 4;
+  std::vector<std::atomic<std::int64_t>> tokens(kThreads);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+  std::vector<std::jthread> threads;
+  for (auto& count : tokens) {
+    threads.emplace_back([&model, &count, end] {
+      Sequence sequence = model.new_sequence();
+      for (TokenId next = 1; std::chrono::steady_clock::now() < end; ++count) {
+        if (!sequence.fits(1)) {
+          sequence.reset();
+        }
+        next = sequence.extend({&next, 1}).argmax();
+      }
+    });
+  }
+  threads.clear();
+  std::vector<std::int64_t> counts(tokens.begin(), tokens.end());
+  EXPECT_GE(4 * std::ranges::min(counts), std::ranges::max(counts));
+}
+
+}  // namespace
+}  // namespace kvcache
