@@ -26,16 +26,6 @@ struct LogitsArguments {
   std::filesystem::path npy;
 };
 
-void write_npy(const Logits& logits, AtomicFile& file) {
-  file.stream() << npy_header(logits.rows(), logits.vocab_size());
-  for (std::size_t row = 0; row < logits.rows(); ++row) {
-    const auto bytes = std::as_bytes(logits.row(row));
-    file.stream().write(reinterpret_cast<const char*>(bytes.data()),
-                        static_cast<std::streamsize>(bytes.size()));
-  }
-  file.commit();
-}
-
 int run_logits(const LogitsArguments& arguments) {
   const std::vector<TokenId> ids = arguments.ids.parse();
   std::optional<AtomicFile> file;

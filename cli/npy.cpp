@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 
 #include <bit>
+#include <string>
 
 namespace kvcache::cli {
+namespace {
 
+/// What comes before the values.
 std::string npy_header(std::size_t rows, std::size_t columns) {
   constexpr std::size_t kPreamble = 10;  // magic, version, length of the description
   constexpr std::size_t kAlignment = 64;
@@ -21,6 +24,18 @@ std::string npy_header(std::size_t rows, std::size_t columns) {
   header += static_cast<char>(description.size() % 256);  // little-endian in any case
   header += static_cast<char>(description.size() / 256);
   return header + description;
+}
+
+}  // namespace
+
+void write_npy(const Logits& logits, AtomicFile& file) {
+  file.stream() << npy_header(logits.rows(), logits.vocab_size());
+  for (std::size_t row = 0; row < logits.rows(); ++row) {
+    const auto bytes = std::as_bytes(logits.row(row));
+    file.stream().write(reinterpret_cast<const char*>(bytes.data()),
+                        static_cast<std::streamsize>(bytes.size()));
+  }
+  file.commit();
 }
 
 }  // namespace kvcache::cli

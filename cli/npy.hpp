@@ -1,13 +1,12 @@
-// NumPy's file format, as far as it takes to write a matrix.
+// NumPy's file format, as far as it takes to write logits.
 #pragma once
 
-#include <cstddef>
-#include <string>
+#include "atomic_file.hpp"
+#include "kvcache/logits.hpp"
 
 namespace kvcache::cli {
 
-/// What comes before the values in a .npy file (format version 1.0) of a float32 matrix
-/// [rows, columns] in C order.
-std::string npy_header(std::size_t rows, std::size_t columns);
+/// Writes a .npy file (format version 1.0): float32 [rows, vocab_size] in C order.
+void write_npy(const Logits& logits, AtomicFile& file);
 
 }  // namespace kvcache::cli

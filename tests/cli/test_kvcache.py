@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from programs import Program, assert_error
 
-COMMANDS = ["info", "logits", "generate", "bench"]
+COMMANDS = ["info", "logits", "generate", "eval-tree", "bench"]
 
 
 def ids_text(ids: list[int]) -> str:
@@ -187,6 +187,68 @@ def test_output_that_cannot_be_written(kvcache: Program, model: Path) -> None:
     assert finished.stderr.startswith("error: cannot write to standard output")
 
 
+# ---- eval-tree -----------------------------------------------------------------------------------
+
+
+def write_tree(path: Path, tokens: object, parents: object) -> Path:
+    path.write_text(json.dumps({"tokens": tokens, "parents": parents}))
+    return path
+
+
+def test_eval_tree_gives_the_logits_of_each_path(
+    kvcache: Program, golden: tuple[Path, Path], tmp_path: Path
+) -> None:
+    model, reference = golden
+    ids = json.loads((reference / "golden.json").read_text())["ids"]
+    expected = np.load(reference / "logits.npy")
+    # The golden's own text as one path, and a sibling at each node.
+    prefix, path = ids[:3], ids[3:9]
+    tokens = [token for node in path for token in (node, 1)]
+    parents = [parent for depth in range(len(path)) for parent in [2 * depth - 2] * 2]
+    parents[:2] = [-1, -1]
+    tree, npy = tmp_path / "tree.json", tmp_path / "tree.npy"
+    write_tree(tree, tokens, parents)
+    finished = kvcache("eval-tree", model, "--ids", ids_text(prefix), "--tree", tree, "--npy", npy)
+    assert finished.returncode == 0, finished.stderr
+    found = np.load(npy)
+    assert found.shape == (len(tokens), expected.shape[1])
+    scale = np.abs(expected).max()
+    assert np.abs(found[::2] - expected[3:9]).max() <= 1e-4 * scale
+    *lines, last = finished.stdout.splitlines()
+    assert f"{len(tokens)} of {len(tokens)} tokens equal" in last
+    for node, line in enumerate(lines):
+        assert line.startswith(f"{node} {parents[node]} {found[node].argmax()} ")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "does not hold"),
+        ('{"tokens": [1]}', "key 'parents' not found"),
+        ('{"tokens": [1.5], "parents": [-1]}', "does not hold"),
+        ('{"tokens": "1", "parents": [-1]}', "does not hold"),
+        ('{"tokens": [1, 2], "parents": [-1]}', "2 tokens and 1 parents"),
+        ('{"tokens": [1, 2], "parents": [1, -1]}', "node 0 of the tree has parent 1"),
+        ('{"tokens": [], "parents": []}', "no tokens"),
+        ('{"tokens": [100000000], "parents": [-1]}', "must be in [0, "),
+    ],
+)
+def test_eval_tree_refuses(
+    kvcache: Program, model: Path, tmp_path: Path, text: str, message: str
+) -> None:
+    tree = tmp_path / "tree.json"
+    tree.write_text(text)
+    npy = tmp_path / "tree.npy"
+    finished = kvcache("eval-tree", model, "--ids", "1,2", "--tree", tree, "--npy", npy)
+    assert_error(finished, 2, message)
+    assert not npy.exists()
+
+
+def test_eval_tree_without_its_file(kvcache: Program, model: Path) -> None:
+    finished = kvcache("eval-tree", model, "--ids", "1", "--tree", "/missing.json")
+    assert_error(finished, 2, "--tree: /missing.json cannot be read")
+
+
 # ---- bench ---------------------------------------------------------------------------------------
 
 
@@ -239,6 +301,46 @@ def test_bench_prints_a_table_and_writes_a_file(
     assert json.loads(file.read_text())["format"] == "kvcache-bench"
 
 
+@pytest.mark.parametrize(
+    ("mode", "options", "figure"),
+    [
+        ("fork", ["--prompt", 21], "copied by forks"),
+        ("tree", ["--prompt", 9, "--siblings", 5], "5 continuations of 9 tokens"),
+        ("batch", ["--rows", 3, "--tokens", 4, "--depth", 6], "3 ragged rows"),
+        ("window", ["--window", 8, "--stride", 4, "--sinks", 2, "--tokens", 21], "amortised"),
+        ("save", ["--prompt", 20], "Loading is faster by"),
+    ],
+)
+def test_bench_modes_agree_and_report(
+    kvcache: Program, model: Path, mode: str, options: list[object], figure: str
+) -> None:
+    command = ["bench", model, "--mode", mode, *options, "--repeat", 2]
+    finished = kvcache(*command)
+    assert finished.returncode == 0, finished.stderr
+    assert figure in finished.stdout
+    bench = json.loads(kvcache(*command, "--json", "-").stdout)
+    assert bench["mode"] == mode
+    assert bench["agreement"]["holds"]
+    assert bench["agreement"]["tokens_compared"] > 0
+    assert bench["broken"] == []
+
+
+def test_bench_of_forks_counts_what_is_copied(kvcache: Program, model: Path) -> None:
+    bench = kvcache("bench", model, "--mode", "fork", "--prompt", 21, "--repeat", 1, "--json", "-")
+    figures = json.loads(bench.stdout)
+    assert figures["bytes_copied_by_forks"] == 0
+    assert figures["bytes_allocated_by_forks"] == 0
+    assert 0 < figures["bytes_copied_by_first_write"] <= figures["block_bytes"]
+
+
+@pytest.mark.full
+def test_bench_draws_the_break_even_curve(kvcache: Program, model: Path) -> None:
+    bench = kvcache("bench", model, "--mode", "tree", "--curve", "--repeat", 1, "--json", "-")
+    curve = json.loads(bench.stdout)["curve"]
+    assert {point["siblings"] for point in curve} == {1, 2, 4, 8, 16, 32, 64}
+    assert all(point["over_forks"]["median"] > 0 for point in curve)
+
+
 def test_bench_chooses_what_fits_a_small_model(kvcache: Program, model: Path) -> None:
     finished = kvcache("bench", model, "--repeat", 1, "--bandwidth-mib", 8)
     assert finished.returncode == 0, finished.stderr
@@ -254,6 +356,15 @@ def test_bench_chooses_what_fits_a_small_model(kvcache: Program, model: Path) ->
         (["--tokens", 0], '"0" is not a whole number of at least 1'),
         (["--depth", "8,x"], '"x" is not a whole number of at least 1'),
         (["--depth", "-1"], "--depth"),
+        (["--mode", "fly"], "--mode: fly not in {sequence,fork,tree,batch,window,save}"),
+        (["--siblings", 3], "--siblings is not for --mode sequence; it has --prompt --tokens"),
+        (["--mode", "tree", "--rows", 3], "--rows is not for --mode tree"),
+        (["--mode", "tree", "--prompt", 100_000], "the tokens of --prompt 100000 and one more"),
+        (["--mode", "fork", "--prompt", 64], "the tokens of --prompt 64 and one more do not fit"),
+        (["--mode", "save", "--prompt", 64], "the tokens of --prompt 64 and one more do not fit"),
+        (["--mode", "batch", "--depth", "3,4"], "--depth: one value is needed"),
+        (["--mode", "batch", "--depth", 100], "do not fit: the model has"),
+        (["--mode", "window", "--window", 100_000], "does not fit: size + stride"),
         (["--json", "/missing/x.json"], "cannot write /missing/x.json"),
     ],
 )
