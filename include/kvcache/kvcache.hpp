@@ -6,6 +6,7 @@
 #include "kvcache/logits.hpp"
 #include "kvcache/model.hpp"
 #include "kvcache/options.hpp"
+#include "kvcache/prefix_cache.hpp"
 #include "kvcache/sequence.hpp"
 #include "kvcache/stats.hpp"
 #include "kvcache/tree.hpp"

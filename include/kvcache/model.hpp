@@ -63,6 +63,7 @@ class Model {
   std::filesystem::path end_profile() const;
 
  private:
+  friend class PrefixCache;
   explicit Model(std::shared_ptr<inference::Engine> engine);
   std::shared_ptr<inference::Engine> engine_;
 };

@@ -84,6 +84,7 @@ class Sequence {
 
  private:
   friend class Model;
+  friend class PrefixCache;
   friend std::vector<Logits> extend(std::span<const Extension> batch);
   friend std::vector<TreeEvaluation> evaluate(std::span<const TreeOfPrefix> batch);
   explicit Sequence(std::unique_ptr<inference::SequenceState> state);

@@ -62,7 +62,12 @@ BlockPool::BlockPool(const PoolShape& shape, std::size_t step, bool poison)
 std::vector<Block> BlockPool::allocate(std::size_t count) {
   std::vector<Block> blocks;
   blocks.reserve(count);
-  const std::scoped_lock lock(mutex_);
+  std::unique_lock lock(mutex_);
+  if (const std::size_t left = free_.size() + unbacked_.size(); left < count) {
+    lock.unlock();
+    reclaim(count - left);
+    lock.lock();
+  }
   if (free_.size() < count) {
     commit_blocks(count - free_.size());
   }
@@ -73,6 +78,27 @@ std::vector<Block> BlockPool::allocate(std::size_t count) {
     blocks.emplace_back(*this, id);
   }
   return blocks;
+}
+
+void BlockPool::add_reclaimer(const std::shared_ptr<Reclaimer>& reclaimer) {
+  const std::scoped_lock lock(reclaimers_mutex_);
+  std::erase_if(reclaimers_, [](const auto& known) { return known.expired(); });
+  reclaimers_.push_back(reclaimer);
+}
+
+void BlockPool::reclaim(std::size_t count) {
+  std::vector<std::shared_ptr<Reclaimer>> living;
+  {
+    const std::scoped_lock lock(reclaimers_mutex_);
+    for (const auto& reclaimer : reclaimers_) {
+      if (auto alive = reclaimer.lock()) {
+        living.push_back(std::move(alive));
+      }
+    }
+  }
+  for (const auto& reclaimer : living) {
+    count -= std::min(count, reclaimer->reclaim(count));
+  }
 }
 
 void BlockPool::reserve(std::size_t count) {

@@ -64,6 +64,16 @@ class Block {
   BlockId id_;
 };
 
+/// Holds blocks that it can do without.
+class Reclaimer {
+ public:
+  virtual ~Reclaimer() = default;
+
+  /// Gives back up to `count` blocks that nobody else holds; returns how many that were. Called
+  /// from any thread, without a lock of the pool.
+  virtual std::size_t reclaim(std::size_t count) noexcept = 0;
+};
+
 /// Hands out blocks and counts references to them. Pool p is a tensor
 /// [max_blocks, num_heads, block_len, head_dim] whose address never changes; its memory is taken
 /// from the system in steps, and given back by trim(). Thread-safe.
@@ -74,13 +84,16 @@ class BlockPool {
   /// @throws Error out_of_memory
   BlockPool(const PoolShape& shape, std::size_t step, bool poison);
 
-  /// `count` blocks, or none.
+  /// `count` blocks, or none. Where the budget is used up, reclaimers are asked first.
   /// @throws Error cache_full, out_of_memory
   std::vector<Block> allocate(std::size_t count);
 
   /// Takes memory from the system until `count` blocks are free or in use.
   /// @throws Error cache_full, out_of_memory
   void reserve(std::size_t count);
+
+  /// Asks `reclaimer` for blocks when the budget is used up, as long as it lives.
+  void add_reclaimer(const std::shared_ptr<Reclaimer>& reclaimer);
 
   /// Gives the memory of all free blocks back to the system.
   void trim() noexcept;
@@ -110,6 +123,7 @@ class BlockPool {
   void drop_reference(BlockId id) noexcept;
   [[nodiscard]] bool has_one_reference(BlockId id) const noexcept;
   void commit_blocks(std::size_t count);  // with mutex_ held
+  void reclaim(std::size_t count);        // without: what reclaimers drop comes back under it
   void fill_with_nan(BlockId id) noexcept;
   [[nodiscard]] std::size_t blocks_in_use() const noexcept;  // with mutex_ held
 
@@ -120,6 +134,9 @@ class BlockPool {
   device::ReservedMemory memory_;
   std::unique_ptr<std::atomic<std::uint32_t>[]> references_;  // [max_blocks]
   std::atomic<std::uint64_t> bytes_copied_{0};
+
+  std::mutex reclaimers_mutex_;  // never held together with mutex_
+  std::vector<std::weak_ptr<Reclaimer>> reclaimers_;
 
   mutable std::mutex mutex_;
   std::vector<BlockId> free_;      // a stack: the block used last, still in caches, is used next
