@@ -18,25 +18,44 @@ def cmake(*words: str | Path) -> None:
     assert process.returncode == 0, process.stdout + process.stderr
 
 
-def build_and_run(build: Path, *options: str) -> None:
+def build(source: Path, build: Path, *options: str) -> None:
     ninja = f"-DCMAKE_MAKE_PROGRAM={toolchain.ninja()}"
-    cmake("-S", CONSUMER, "-B", build, "-G", "Ninja", ninja, "-DCMAKE_BUILD_TYPE=Release", *options)
+    cmake("-S", source, "-B", build, "-G", "Ninja", ninja, "-DCMAKE_BUILD_TYPE=Release", *options)
     cmake("--build", build, "--parallel", str(os.cpu_count()))
+
+
+def run(*command: str | Path) -> str:
     environment = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"}
-    output = subprocess.run(
-        [build / "consumer"], capture_output=True, text=True, check=True, env=environment
-    )
-    assert output.stdout == "cache_full\n"
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, env=environment
+    ).stdout
 
 
-@pytest.mark.skipif(not (BUILD / "libkvcache.a").exists(), reason="build/ holds no library yet")
-def test_installed(tmp_path: Path) -> None:
-    cmake("--install", BUILD, "--prefix", tmp_path / "prefix")
-    build_and_run(
-        tmp_path / "build", f"-DCMAKE_PREFIX_PATH={tmp_path / 'prefix'};{DEBIAN_ROOT / 'usr'}"
-    )
+@pytest.fixture(scope="module")
+def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where build/ is installed."""
+    if not (BUILD / "libkvcache.a").exists():
+        pytest.skip("build/ holds no library yet")
+    prefix = tmp_path_factory.mktemp("installed")
+    cmake("--install", BUILD, "--prefix", prefix)
+    return prefix
+
+
+def test_installed(prefix: Path, tmp_path: Path) -> None:
+    build(CONSUMER, tmp_path, f"-DCMAKE_PREFIX_PATH={prefix};{DEBIAN_ROOT / 'usr'}")
+    assert run(tmp_path / "consumer") == "cache_full\n"
+
+
+@pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").iterdir()))
+def test_examples_build_against_what_is_installed(
+    prefix: Path, tmp_path: Path, example: str
+) -> None:
+    source = ROOT / "examples" / example
+    build(source, tmp_path, f"-DCMAKE_PREFIX_PATH={prefix};{DEBIAN_ROOT / 'usr'}")
+    run(tmp_path / f"example_{example}", BUILD / "goldens" / "plain")
 
 
 @pytest.mark.full
 def test_subdirectory(tmp_path: Path) -> None:
-    build_and_run(tmp_path / "build", f"-DKVCACHE_SOURCE_DIR={ROOT}")
+    build(CONSUMER, tmp_path, f"-DKVCACHE_SOURCE_DIR={ROOT}")
+    assert run(tmp_path / "consumer") == "cache_full\n"
