@@ -1,0 +1,75 @@
+"""GPT-2 as a GGUF file for llama.cpp, with the weights that our exporter gives it.
+
+    python gguf_model.py OUTPUT.gguf [--random-init gpt2] [--seed 0]
+
+Tensor names and metadata are those that llama.cpp's loader of the architecture asks for; there is
+no vocabulary, as token ids go in and logits come out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "python"))
+
+from kvcache_export.sources import Source, from_seed  # noqa: E402 (after the path)
+
+
+def write(source: Source, path: Path) -> None:
+    config = source.config
+    hidden, inner = config.n_embd, config.n_inner
+    writer = gguf.GGUFWriter(path, "gpt2")
+    writer.add_context_length(config.n_positions)
+    writer.add_embedding_length(hidden)
+    writer.add_feed_forward_length(inner)
+    writer.add_block_count(config.n_layer)
+    writer.add_head_count(config.n_head)
+    writer.add_layer_norm_eps(config.layer_norm_epsilon)
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_tokenizer_model("none")
+
+    def add(name: str, key: str, *shape: int) -> None:
+        tensor = source.weights.read(f"transformer.{key}", shape).astype(np.float32)
+        convolution = len(shape) == 2 and key.startswith("h.")  # [inputs, outputs] in a checkpoint
+        writer.add_tensor(name, np.ascontiguousarray(tensor.T if convolution else tensor))
+
+    add("token_embd.weight", "wte.weight", config.vocab_size, hidden)
+    add("position_embd.weight", "wpe.weight", config.n_positions, hidden)
+    for layer in range(config.n_layer):
+        ours, theirs = f"h.{layer}", f"blk.{layer}"
+        for norm, its in (("ln_1", "attn_norm"), ("ln_2", "ffn_norm")):
+            add(f"{theirs}.{its}.weight", f"{ours}.{norm}.weight", hidden)
+            add(f"{theirs}.{its}.bias", f"{ours}.{norm}.bias", hidden)
+        for product, its, inputs, outputs in (
+            ("attn.c_attn", "attn_qkv", hidden, 3 * hidden),
+            ("attn.c_proj", "attn_output", hidden, hidden),
+            ("mlp.c_fc", "ffn_up", hidden, inner),
+            ("mlp.c_proj", "ffn_down", inner, hidden),
+        ):
+            add(f"{theirs}.{its}.weight", f"{ours}.{product}.weight", inputs, outputs)
+            add(f"{theirs}.{its}.bias", f"{ours}.{product}.bias", outputs)
+    add("output_norm.weight", "ln_f.weight", hidden)
+    add("output_norm.bias", "ln_f.bias", hidden)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Writes GPT-2 with random weights as GGUF.")
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--random-init", default="gpt2")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    write(from_seed(arguments.random_init, arguments.seed), arguments.output)
+
+
+if __name__ == "__main__":
+    main()
