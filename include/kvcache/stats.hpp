@@ -18,6 +18,10 @@ struct CacheStats {
   std::size_t bytes_peak = 0;       // the most it ever was
   std::uint64_t allocations = 0;    // times memory was taken from the system
 
+  [[nodiscard]] std::size_t bytes_in_use() const noexcept { return blocks_in_use * block_bytes; }
+  [[nodiscard]] std::size_t bytes_shared() const noexcept { return blocks_shared * block_bytes; }
+  [[nodiscard]] std::size_t bytes_free() const noexcept { return blocks_free * block_bytes; }
+
   // Counted by the attention nodes themselves.
   std::uint64_t in_place_runs = 0;  // node runs that wrote new tokens into the cache
   std::uint64_t growing_runs = 0;   // node runs without the cache (forward_without_cache)

@@ -37,6 +37,8 @@ TEST(BlockTable, CopiesASharedLastBlockOnlyWhereItIsWritten) {
   table.apply(table.plan_growth(0, 6));
   BlockTable shared = table.share();
   EXPECT_EQ(pool.stats().blocks_shared, 2U);
+  EXPECT_EQ(pool.stats().bytes_shared(), 2 * kShape.block_bytes());
+  EXPECT_EQ(pool.stats().bytes_in_use() + pool.stats().bytes_free(), pool.stats().bytes_allocated);
   EXPECT_EQ(pool.stats().bytes_copied, 0U);
 
   EXPECT_FALSE(shared.plan_growth(4, 1).writable_last);  // a whole block is not written to
