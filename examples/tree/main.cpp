@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <kvcache/kvcache.hpp>
+#include <limits>
 #include <vector>
 
 namespace {
@@ -59,7 +60,7 @@ int run(const char* directory) {
     const kvcache::TreeEvaluation evaluation = game.evaluate(tree);  // one run; game is unchanged
 
     std::size_t best = 0;
-    double best_score = -INFINITY;
+    double best_score = -std::numeric_limits<double>::infinity();
     for (std::size_t node = kCandidates; node < tree.tokens.size(); ++node) {
       const auto parent = static_cast<std::size_t>(tree.parents[node]);
       const double score = log_probability(root, tree.tokens[parent]) +

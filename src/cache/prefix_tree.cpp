@@ -100,19 +100,25 @@ PrefixTree::Children& PrefixTree::children_of(Node* node) noexcept {
 
 PrefixTree::Node* PrefixTree::add(Node* parent, std::span<const TokenId> chunk,
                                   const Block& block) {
-  Children& siblings = children_of(parent);
-  const auto position = siblings.emplace(std::vector(chunk.begin(), chunk.end()), nullptr).first;
-  position->second = std::make_unique<Node>(Node{.parent = parent,
-                                                 .position = position,
-                                                 .depth = parent == nullptr ? 0 : parent->depth + 1,
-                                                 .block = block.share(),
-                                                 .used = time_,
-                                                 .children = {}});
-  Node* node = position->second.get();
+  auto owned = std::make_unique<Node>(Node{.parent = parent,
+                                           .position = {},
+                                           .depth = parent == nullptr ? 0 : parent->depth + 1,
+                                           .block = block.share(),
+                                           .used = time_,
+                                           .children = {}});
+  Node* node = owned.get();
+  leaves_.insert(node);
+  try {
+    node->position = children_of(parent)
+                         .emplace(std::vector(chunk.begin(), chunk.end()), std::move(owned))
+                         .first;
+  } catch (...) {  // out of memory
+    leaves_.erase(node);
+    throw;
+  }
   if (parent != nullptr) {
     leaves_.erase(parent);
   }
-  leaves_.insert(node);
   ++size_;
   return node;
 }

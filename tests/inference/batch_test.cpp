@@ -91,7 +91,7 @@ TEST_F(BadBatch, ChangesNoSequence) {
 TEST_F(BadBatch, OutOfCacheGivesBackWhatOtherRowsTook) {
   ModelOptions options;
   options.block_len = 4;
-  options.cache_bytes = 4 * 4 * model_.info().cache_bytes_per_token();
+  options.cache_bytes = std::size_t{4} * 4 * model_.info().cache_bytes_per_token();
   const Model small = Model::load(test::model_path("plain"), options);
   Sequence a = small.new_sequence();
   Sequence b = small.new_sequence();

@@ -105,6 +105,7 @@ TEST(Threads, NoneIsLeftBehind) {
   std::vector<std::atomic<std::int64_t>> tokens(kThreads);
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(1);
   std::vector<std::jthread> threads;
+  threads.reserve(kThreads);
   for (auto& count : tokens) {
     threads.emplace_back([&model, &count, end] {
       Sequence sequence = model.new_sequence();

@@ -114,7 +114,8 @@ TEST(WindowedSequence, AFailedCallLeavesTheTextAsItWas) {
   options.block_len = 4;
   const std::size_t token_bytes =
       Model::load(test::model_path("plain")).info().cache_bytes_per_token();
-  options.cache_bytes = 5 * 4 * token_bytes;  // no room for the old and the new context
+  options.cache_bytes =
+      std::size_t{5} * 4 * token_bytes;  // no room for the old and the new context
   const Model model = Model::load(test::model_path("plain"), options);
   WindowedSequence sequence(model, {.size = 12, .stride = 4});
   const std::vector<TokenId> text(16, TokenId{2});
