@@ -4,12 +4,12 @@
 function(kvcache_compile_options target)
   set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF POSITION_INDEPENDENT_CODE ON)
   # Clang counts changes of sign among the conversions, GCC does not.
-  target_compile_options(
-    ${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
-                      -Wnon-virtual-dtor -Woverloaded-virtual)
+  set(warnings -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
+               -Wnon-virtual-dtor -Woverloaded-virtual)
   if(KVCACHE_WARNINGS_AS_ERRORS)
-    target_compile_options(${target} PRIVATE -Werror)
+    list(APPEND warnings -Werror)
   endif()
+  target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${warnings}>")
   if(KVCACHE_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${KVCACHE_SANITIZE}
                                              -fno-sanitize-recover=all -fno-omit-frame-pointer)

@@ -44,6 +44,7 @@ def run_checks(*, full: bool) -> Results:
         results.add(_gtest("C++ tests with fifty times the random cases", BUILD, MANY_CASES))
         results.add(_sanitizer_tests("thread", ROOT / "build-tsan", LONG_HISTORIES))
     results.add(_pytest(full=full))
+    results.add(_without_gpu())
     return results
 
 
@@ -76,6 +77,18 @@ def _clang_tool(name: str) -> str | None:
 def _missing_tool(name: str) -> Results:
     package = f"{name}-{CLANG_TOOLS_VERSION}"
     return Results(skipped=[f"{name} (not installed: apt-get install {package})"])
+
+
+def _without_gpu() -> Results:
+    """What this build leaves out, counted: the tests of the CUDA kernels."""
+    sources = (ROOT / "tests").glob("*/cuda/*_test.cpp")
+    names = [
+        name
+        for source in sources
+        for name in re.findall(r"^TEST\w*\((.*)\)", source.read_text(), re.M)
+    ]
+    reason = "built without USE_CUDA; README.md says how to run it on a GPU"
+    return Results(skipped=[f"{name.replace(', ', '.')} ({reason})" for name in names])
 
 
 def _clang_format() -> Results:

@@ -1,4 +1,4 @@
-// The attention kernel against a double-precision reference that knows nothing of blocks or tiles.
+// The attention kernel against double precision.
 #include <gtest/gtest.h>
 #include <onnxruntime_cxx_api.h>
 
@@ -6,218 +6,54 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <limits>
-#include <numeric>
-#include <set>
-#include <span>
 #include <vector>
 
 #include "ops/cpu/cached_attention_cpu.hpp"
+#include "support/attention_cases.hpp"
 #include "support/instruction_sets.hpp"
 #include "support/parallel_for.hpp"
-#include "support/random_cases.hpp"
 
 namespace kvcache::ops {
 namespace {
 
+using test::AttentionCase;
 using test::Random;
 
-float as_float(float value) { return value; }
 template <typename T>
-float as_float(T value) {
-  return value.ToFloat();
+void run(AttentionCase<T>& attention, const ParallelFor& parallel_for) {
+  cached_attention_cpu(attention.host_args(), parallel_for);
 }
-
-/// A random run of the node, with everything the kernel must not read filled with NaN.
-template <typename T>
-struct Case {
-  explicit Case(Random& random, bool long_rows = false) {
-    constexpr std::int64_t kHeadDims[] = {1, 5, 8, 12, 16, 20, 31, 64, 80};
-    constexpr std::int64_t kBlockLens[] = {1, 3, 16, 32, 100, 256};
-    args.num_heads = random.integer(1, 3);
-    args.head_dim = random.pick(std::span(kHeadDims));
-    args.block_len = random.pick(std::span(kBlockLens));
-    args.rows = random.integer(1, 3);
-    args.scale = 1.0F / std::sqrt(static_cast<float>(args.head_dim));
-    const std::int64_t most = long_rows ? 200 : 12;
-
-    row_offsets.push_back(0);
-    std::int64_t longest = 0;
-    const bool gap = random.chance(0.5);
-    for (std::int64_t row = 0; row < args.rows; ++row) {
-      past_lengths.push_back(static_cast<std::int32_t>(
-          random.chance(0.3) ? 0 : random.integer(0, long_rows ? 150 : 40)));
-      const std::int64_t size = random.integer(random.chance(0.1) ? 0 : 1, most);
-      row_offsets.push_back(row_offsets.back() + static_cast<std::int32_t>(size));
-      append_positions.push_back(past_lengths.back() +
-                                 static_cast<std::int32_t>(gap ? random.integer(0, 20) : 0));
-      longest = std::max(longest, append_positions.back() + size);
-    }
-    tokens = row_offsets.back();
-    if (random.chance(0.5)) {
-      for (std::int64_t row = 0; row < args.rows; ++row) {
-        for (std::int64_t i = 0; i < row_offsets[row + 1] - row_offsets[row]; ++i) {
-          tree_parents.push_back(
-              static_cast<std::int32_t>(random.integer(std::max<std::int64_t>(-1, i - 8), i - 1)));
-        }
-      }
-    }
-
-    // Every row has blocks of its own, scattered over the pool.
-    args.blocks_per_row = (longest + args.block_len - 1) / args.block_len + random.integer(0, 2);
-    blocks = args.rows * args.blocks_per_row + random.integer(0, 3);
-    std::vector<std::int32_t> ids(static_cast<std::size_t>(blocks));
-    std::iota(ids.begin(), ids.end(), 0);
-    for (std::size_t i = ids.size(); i > 1; --i) {
-      std::swap(ids[i - 1],
-                ids[static_cast<std::size_t>(random.integer(0, static_cast<std::int64_t>(i) - 1))]);
-    }
-    ids.resize(static_cast<std::size_t>(args.rows * args.blocks_per_row));
-    block_table = ids;
-
-    const auto normal = [&] { return T(random.normal()); };
-    qkv.resize(static_cast<std::size_t>(tokens * 3 * width()));
-    std::generate(qkv.begin(), qkv.end(), normal);
-    const auto pool_size =
-        static_cast<std::size_t>(blocks * args.num_heads * args.block_len * args.head_dim);
-    key_pool.assign(pool_size, T(std::numeric_limits<float>::quiet_NaN()));
-    value_pool = key_pool;
-    for (std::int64_t row = 0; row < args.rows; ++row) {
-      for (std::int64_t position = 0; position < past_lengths[row]; ++position) {
-        for (std::int64_t head = 0; head < args.num_heads; ++head) {
-          std::generate_n(&key_pool[pool_index(row, position, head)], args.head_dim, normal);
-          std::generate_n(&value_pool[pool_index(row, position, head)], args.head_dim, normal);
-        }
-      }
-    }
-    attention.assign(static_cast<std::size_t>(tokens * width()),
-                     T(std::numeric_limits<float>::quiet_NaN()));
-  }
-
-  [[nodiscard]] std::int64_t width() const { return args.num_heads * args.head_dim; }
-
-  [[nodiscard]] std::size_t pool_index(std::int64_t row, std::int64_t position,
-                                       std::int64_t head) const {
-    const std::int64_t block = block_table[row * args.blocks_per_row + position / args.block_len];
-    return static_cast<std::size_t>(
-        ((block * args.num_heads + head) * args.block_len + position % args.block_len) *
-        args.head_dim);
-  }
-
-  void run(const ParallelFor& parallel_for) {
-    args.qkv = qkv.data();
-    args.key_pool = key_pool.data();
-    args.value_pool = value_pool.data();
-    args.block_table = block_table.data();
-    args.past_lengths = past_lengths.data();
-    args.append_positions = append_positions == past_lengths ? nullptr : append_positions.data();
-    args.row_offsets = row_offsets.data();
-    args.tree_parents = tree_parents.empty() ? nullptr : tree_parents.data();
-    args.attention = attention.data();
-    cached_attention_cpu(args, parallel_for);
-  }
-
-  /// What a token may attend to: the prefix, then its ancestors and itself.
-  [[nodiscard]] std::vector<std::int64_t> visible(std::int64_t row, std::int64_t token) const {
-    std::set<std::int64_t> positions;
-    for (std::int64_t i = 0; i < past_lengths[row]; ++i) {
-      positions.insert(i);
-    }
-    while (token >= 0) {
-      positions.insert(append_positions[row] + token);
-      token = tree_parents.empty() ? token - 1 : tree_parents[row_offsets[row] + token];
-    }
-    return {positions.begin(), positions.end()};
-  }
-
-  /// The largest difference from softmax(scale · q kᵀ) v in double precision.
-  [[nodiscard]] double largest_error() const {
-    double largest = 0;
-    for (std::int64_t row = 0; row < args.rows; ++row) {
-      for (std::int64_t token = 0; token < row_offsets[row + 1] - row_offsets[row]; ++token) {
-        for (std::int64_t head = 0; head < args.num_heads; ++head) {
-          largest = std::max(largest, error_of(row, token, head));
-        }
-      }
-    }
-    return largest;
-  }
-
-  [[nodiscard]] double error_of(std::int64_t row, std::int64_t token, std::int64_t head) const {
-    const std::int64_t flat = row_offsets[row] + token;
-    const T* query =
-        &qkv[static_cast<std::size_t>((flat * 3 * args.num_heads + head) * args.head_dim)];
-    const std::vector<std::int64_t> positions = visible(row, token);
-    std::vector<double> weights;
-    for (const std::int64_t position : positions) {
-      const T* key = &key_pool[pool_index(row, position, head)];
-      double dot = 0;
-      for (std::int64_t i = 0; i < args.head_dim; ++i) {
-        dot += static_cast<double>(as_float(query[i])) * static_cast<double>(as_float(key[i]));
-      }
-      weights.push_back(dot * static_cast<double>(args.scale));
-    }
-    const double max = *std::max_element(weights.begin(), weights.end());
-    double sum = 0;
-    for (double& weight : weights) {
-      weight = std::exp(weight - max);
-      sum += weight;
-    }
-    double largest = 0;
-    for (std::int64_t i = 0; i < args.head_dim; ++i) {
-      double expected = 0;
-      for (std::size_t k = 0; k < positions.size(); ++k) {
-        expected +=
-            weights[k] / sum *
-            static_cast<double>(as_float(
-                value_pool[pool_index(row, positions[k], head) + static_cast<std::size_t>(i)]));
-      }
-      const float found = as_float(
-          attention[static_cast<std::size_t>((flat * args.num_heads + head) * args.head_dim + i)]);
-      // A NaN must not hide in a comparison.
-      largest = std::isnan(found) ? std::numeric_limits<double>::infinity()
-                                  : std::max(largest, std::abs(expected - found));
-    }
-    return largest;
-  }
-
-  CachedAttentionArgs<T> args;
-  std::int64_t blocks = 0;
-  std::int64_t tokens = 0;
-  std::vector<T> qkv, key_pool, value_pool, attention;
-  std::vector<std::int32_t> block_table, past_lengths, append_positions, row_offsets, tree_parents;
-};
 
 class CachedAttention : public test::OnInstructionSet {};
 
 TEST_P(CachedAttention, AgreesWithDoublePrecisionOnShortRows) {
   test::for_random_cases(150, [](Random& random) {
-    Case<float> attention(random);
-    attention.run(test::Serial());
+    AttentionCase<float> attention(random);
+    run(attention, test::Serial());
     EXPECT_LE(attention.largest_error(), 2e-6);
   });
 }
 
 TEST_P(CachedAttention, AgreesWithDoublePrecisionOnLongRows) {
   test::for_random_cases(8, [](Random& random) {
-    Case<float> attention(random, true);
-    attention.run(test::Serial());
+    AttentionCase<float> attention(random, true);
+    run(attention, test::Serial());
     EXPECT_LE(attention.largest_error(), 2e-6);
   });
 }
 
 TEST_P(CachedAttention, RoundsOnlyTheResultOfFloat16) {
   test::for_random_cases(40, [](Random& random) {
-    Case<Ort::Float16_t> attention(random);
-    attention.run(test::Serial());
+    AttentionCase<Ort::Float16_t> attention(random);
+    run(attention, test::Serial());
     EXPECT_LE(attention.largest_error(), 5.0 * std::ldexp(1.0, -11));  // |value| < 5 or so
   });
 }
 
 TEST_P(CachedAttention, RoundsOnlyTheResultOfBFloat16) {
   test::for_random_cases(40, [](Random& random) {
-    Case<Ort::BFloat16_t> attention(random);
-    attention.run(test::Serial());
+    AttentionCase<Ort::BFloat16_t> attention(random);
+    run(attention, test::Serial());
     EXPECT_LE(attention.largest_error(), 5.0 * std::ldexp(1.0, -8));
   });
 }
@@ -225,19 +61,19 @@ TEST_P(CachedAttention, RoundsOnlyTheResultOfBFloat16) {
 TEST_P(CachedAttention, ResultDoesNotDependOnThreads) {
   test::for_random_cases(10, [](Random& random) {
     Random same = random;
-    Case<float> serial(random, true);
-    Case<float> threaded(same, true);
-    serial.run(test::Serial());
-    threaded.run(test::ThreeThreads());
+    AttentionCase<float> serial(random, true);
+    AttentionCase<float> threaded(same, true);
+    run(serial, test::Serial());
+    run(threaded, test::ThreeThreads());
     EXPECT_EQ(serial.attention, threaded.attention);
   });
 }
 
 TEST_P(CachedAttention, WritesNothingButTheNewTokens) {
   test::for_random_cases(40, [](Random& random) {
-    Case<float> attention(random);
+    AttentionCase<float> attention(random);
     const std::vector<float> before = attention.key_pool;
-    attention.run(test::Serial());
+    run(attention, test::Serial());
     std::vector<bool> is_new(before.size(), false);
     for (std::int64_t row = 0; row < attention.args.rows; ++row) {
       const std::int64_t begin = attention.append_positions[row];
