@@ -48,6 +48,18 @@ void parse_field(std::string_view field, std::vector<TokenId>& ids) {
   }
 }
 
+CLI::Validator at_least(std::size_t least) {
+  return {[least](const std::string& text) {
+            std::size_t number = 0;
+            const char* end = text.data() + text.size();
+            const auto [stopped, error] = std::from_chars(text.data(), end, number);
+            return error == std::errc() && stopped == end && number >= least
+                       ? std::string()
+                       : fmt::format("\"{}\" is not a whole number of at least {}", text, least);
+          },
+          ""};
+}
+
 }  // namespace
 
 void ModelArguments::add_to(CLI::App& command) {
@@ -60,12 +72,18 @@ void ModelArguments::add_to(CLI::App& command) {
       ->check(at_least_one());
   command.add_option("--device", device, "fail unless the model runs there")
       ->check(CLI::IsMember({"cpu", "cuda"}));
+  command
+      .add_option("--cache-mib", cache_mib,
+                  "the most MiB that keys and values may take (default: enough for 16 sequences "
+                  "of full length)")
+      ->check(at_least_one());
   command.add_flag("--verbose", verbose, "what is being done, and ONNX Runtime's messages");
 }
 
 Model ModelArguments::load() const {
   ModelOptions options;
   options.num_threads = threads;
+  options.cache_bytes = cache_mib << 20U;
   if (!device.empty()) {
     options.require_device = device == "cuda" ? Device::cuda : Device::cpu;
   }
@@ -94,20 +112,11 @@ void WindowArguments::add_to(CLI::App& command) {
   command
       .add_option("--sinks", options.sinks,
                   "first tokens of the text that stay whenever it slides (default: 0)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(at_least_zero());
 }
 
-CLI::Validator at_least_one() {
-  return {[](const std::string& text) {
-            std::size_t number = 0;
-            const char* end = text.data() + text.size();
-            const auto [stopped, error] = std::from_chars(text.data(), end, number);
-            return error == std::errc() && stopped == end && number > 0
-                       ? std::string()
-                       : fmt::format("\"{}\" is not a whole number of at least 1", text);
-          },
-          ""};
-}
+CLI::Validator at_least_zero() { return at_least(0); }
+CLI::Validator at_least_one() { return at_least(1); }
 
 std::vector<TokenId> parse_ids(std::string_view text) {
   std::vector<TokenId> ids;

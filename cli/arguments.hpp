@@ -16,6 +16,7 @@ struct ModelArguments {
   std::filesystem::path path;
   int threads = 0;
   std::string device;
+  std::size_t cache_mib = 0;
   bool verbose = false;
 
   void add_to(CLI::App& command);
@@ -40,7 +41,8 @@ struct WindowArguments {
   void add_to(CLI::App& command);
 };
 
-/// Accepts whole numbers from 1 on.
+/// Accept whole numbers from 0 or 1 on.
+CLI::Validator at_least_zero();
 CLI::Validator at_least_one();
 
 /// Token ids separated by commas, spaces or both.

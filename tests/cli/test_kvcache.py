@@ -333,6 +333,12 @@ def test_bench_of_forks_counts_what_is_copied(kvcache: Program, model: Path) -> 
     assert 0 < figures["bytes_copied_by_first_write"] <= figures["block_bytes"]
 
 
+def test_bench_of_more_rows_than_the_cache_holds(kvcache: Program, model: Path) -> None:
+    command = ["bench", model, "--mode", "batch", "--rows", 300, "--tokens", 2, "--repeat", 1]
+    assert_error(kvcache(*command), 1, "the cache's budget of 32 blocks", "is used up")
+    assert kvcache(*command, "--cache-mib", 64).returncode == 0
+
+
 @pytest.mark.full
 def test_bench_draws_the_break_even_curve(kvcache: Program, model: Path) -> None:
     bench = kvcache("bench", model, "--mode", "tree", "--curve", "--repeat", 1, "--json", "-")
@@ -398,6 +404,11 @@ def test_interrupting_a_bench_leaves_no_file(kvcache_path: Path, model: Path, tm
         (["generate", "x", "--ids", "1"], "--max-new-tokens is required"),
         (["generate", "x", "--ids", "1", "--max-new-tokens", "0"], '"0" is not a whole number'),
         (["info", "x", "--threads", "0"], '"0" is not a whole number of at least 1'),
+        (["info", "x", "--cache-mib", "0"], '"0" is not a whole number of at least 1'),
+        (
+            ["generate", "x", "--ids", "1", "--max-new-tokens", "1", "--sinks", "-1"],
+            '"-1" is not a whole number of at least 0',
+        ),
         (["info", "x", "--device", "tpu"], "--device: tpu not in {cpu,cuda}"),
         (["info", "x", "--fast"], "--fast"),
         (["info", "/missing"], "/missing does not exist"),
