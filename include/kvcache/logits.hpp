@@ -48,6 +48,8 @@ class Logits {
   [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, std::size_t row) const;
 
  private:
+  [[nodiscard]] std::size_t row_of_run(std::size_t row) const;
+
   std::shared_ptr<inference::WorkspaceLease> lease_;  // shared by the results of one batch
   std::size_t first_;                                 // row of the run's logits
   std::size_t rows_;

@@ -3,6 +3,12 @@
 Plain ONNX Runtime inlines these bodies. The kvcache library registers kernels under the same domain
 and names, and ONNX Runtime then ignores the bodies. docs/MODEL_FILE.md says what both must compute.
 
+There are two levels. The graph is made of the few nodes that a GPU wants as one kernel each
+(`TokenEmbedding`, `NormLinear`, `CachedAttention`, `LinearResidual`, `NormLinearGelu`,
+`SelectNormHead`); their bodies are made of the nodes that a CPU wants (`Embedding`, `Linear`,
+`LinearGelu`, `SelectTokens`, `Head`), whose bodies are standard operators. ONNX Runtime opens a
+function until it finds a kernel.
+
 Shapes may hold zeros (no batch, no new token, no past), so every Reshape computes its target and
 sets `allowzero`: in a target, -1 and a plain 0 are ambiguous once a tensor is empty.
 """
@@ -11,7 +17,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import onnx_ir as ir
 from onnxscript import OpBuilder, build_function
@@ -207,6 +213,140 @@ def _head_body(op: OpBuilder, x: ir.Value, weight: ir.Value) -> ir.Value:
     logits = op.Gemm(flat, weight, transB=1)
     shape = op.Concat(batch_and_count, op.Shape(weight, start=0, end=1), axis=0)
     return _named(logits=op.Reshape(logits, shape, allowzero=1))[0]
+
+
+@functools.cache
+def token_embedding() -> ir.Function:
+    """`TokenEmbedding`: token_weight[input_ids] + position_weight[position_ids]."""
+    return build_function(
+        _token_embedding_body,
+        [
+            ir.Value(name="input_ids"),
+            ir.Value(name="position_ids"),
+            ir.Value(name="token_weight"),
+            ir.Value(name="position_weight"),
+        ],
+        domain=DOMAIN,
+        name="TokenEmbedding",
+        opset_imports={"": OPSET_VERSION, DOMAIN: DOMAIN_VERSION},
+    )
+
+
+def _token_embedding_body(
+    op: OpBuilder,
+    input_ids: ir.Value,
+    position_ids: ir.Value,
+    token_weight: ir.Value,
+    position_weight: ir.Value,
+) -> ir.Value:
+    tokens = op.call(embedding(), input_ids, token_weight)
+    positions = op.call(embedding(), position_ids, position_weight)
+    return _named(x=op.Add(tokens, positions))[0]
+
+
+@functools.cache
+def norm_linear() -> ir.Function:
+    """`NormLinear`: `Linear` of the layer norm of x."""
+    return _norm_linear_function("NormLinear", linear)
+
+
+@functools.cache
+def norm_linear_gelu() -> ir.Function:
+    """`NormLinearGelu`: `LinearGelu` of the layer norm of x."""
+    return _norm_linear_function("NormLinearGelu", linear_gelu)
+
+
+def _norm_linear_function(name: str, product: Callable[[], ir.Function]) -> ir.Function:
+    def body(op: OpBuilder, x: ir.Value, *parameters: ir.Value) -> ir.Value:
+        norm_weight, norm_bias, weight, bias = parameters
+        normalized = _layer_norm(op, x, norm_weight, norm_bias)
+        return _named(y=op.call(product(), normalized, weight, bias))[0]
+
+    return build_function(
+        body,
+        [
+            ir.Value(name="x"),
+            ir.Value(name="norm_weight"),
+            ir.Value(name="norm_bias"),
+            ir.Value(name="weight"),
+            ir.Value(name="bias"),
+        ],
+        domain=DOMAIN,
+        name=name,
+        attributes=[ir.Attr("epsilon", ir.AttributeType.FLOAT, None)],
+        opset_imports={"": OPSET_VERSION, DOMAIN: DOMAIN_VERSION},
+    )
+
+
+def _layer_norm(op: OpBuilder, x: ir.Value, weight: ir.Value, bias: ir.Value) -> ir.Value:
+    """Of the last axis; mean and variance are computed in float32 whatever the type."""
+    epsilon = ir.RefAttr("epsilon", "epsilon", ir.AttributeType.FLOAT)
+    return op.LayerNormalization(x, weight, bias, axis=-1, epsilon=epsilon)
+
+
+@functools.cache
+def linear_residual() -> ir.Function:
+    """`LinearResidual`: residual + `Linear`."""
+    return build_function(
+        _linear_residual_body,
+        [
+            ir.Value(name="x"),
+            ir.Value(name="weight"),
+            ir.Value(name="bias"),
+            ir.Value(name="residual"),
+        ],
+        domain=DOMAIN,
+        name="LinearResidual",
+        opset_imports={"": OPSET_VERSION, DOMAIN: DOMAIN_VERSION},
+    )
+
+
+def _linear_residual_body(
+    op: OpBuilder, x: ir.Value, weight: ir.Value, bias: ir.Value, residual: ir.Value
+) -> ir.Value:
+    return _named(y=op.Add(residual, op.call(linear(), x, weight, bias)))[0]
+
+
+@functools.cache
+def select_norm_head() -> ir.Function:
+    """`SelectNormHead`: `Head` of the layer norm of the tokens that `SelectTokens` selects."""
+    return build_function(
+        _select_norm_head_body,
+        [
+            ir.Value(name="x"),
+            ir.Value(name="positions"),
+            ir.Value(name="norm_weight"),
+            ir.Value(name="norm_bias"),
+            ir.Value(name="weight"),
+        ],
+        domain=DOMAIN,
+        name="SelectNormHead",
+        attributes=[ir.Attr("epsilon", ir.AttributeType.FLOAT, None)],
+        opset_imports={"": OPSET_VERSION, DOMAIN: DOMAIN_VERSION},
+    )
+
+
+def _select_norm_head_body(
+    op: OpBuilder, x: ir.Value, positions: ir.Value, *parameters: ir.Value
+) -> ir.Value:
+    norm_weight, norm_bias, weight = parameters
+    selected = op.call(select_tokens(), x, positions)
+    normalized = _layer_norm(op, selected, norm_weight, norm_bias)
+    return _named(logits=op.call(head(), normalized, weight))[0]
+
+
+def with_callees(used: Iterable[ir.Function]) -> list[ir.Function]:
+    """`used`, and what their bodies call."""
+    known = {
+        function.name: function
+        for function in (embedding(), linear(), linear_gelu(), select_tokens(), head())
+    }
+    found = {function.name: function for function in used}
+    for function in list(found.values()):
+        for node in function:
+            if node.domain == DOMAIN:
+                found[node.op_type] = known[node.op_type]
+    return list(found.values())
 
 
 def _named(**outputs: ir.Value) -> tuple[ir.Value, ...]:

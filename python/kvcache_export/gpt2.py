@@ -24,9 +24,7 @@ IR_VERSION = 10
 
 
 class Linear(Module):
-    """[batch, seq_len, inputs] to [batch, seq_len, outputs]; the weight is packed into panels."""
-
-    function = staticmethod(functions.linear)
+    """The parameters of a product [..., inputs] to [..., outputs]; the weight in panels."""
 
     def __init__(self, inputs: int, outputs: int, dtype: ir.DataType):
         super().__init__()
@@ -34,21 +32,38 @@ class Linear(Module):
         self.weight = PackedParameter([inputs, outputs], dtype)
         self.bias = Parameter([outputs], dtype)
 
-    def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
-        y = op.call(self.function(), x, self.weight, self.bias)
+
+class NormLinear(Linear):
+    """The product with the layer norm of x, in one node."""
+
+    def forward(self, op: OpBuilder, x: ir.Value, norm: Norm, function: ir.Function) -> ir.Value:
+        y = op.call(
+            function, x, norm.weight, norm.bias, self.weight, self.bias, epsilon=norm.epsilon
+        )
         # A function's outputs have no type; given one, the builder infers those that follow.
         y.type, y.shape = x.type, ir.Shape([*x.shape[:-1], self.outputs])
         return y
 
 
-class LinearGelu(Linear):
-    """`Linear` and the tanh approximation of gelu in one node."""
+class LinearResidual(Linear):
+    """The residual + the product with x, in one node."""
 
-    function = staticmethod(functions.linear_gelu)
+    def forward(self, op: OpBuilder, x: ir.Value, residual: ir.Value) -> ir.Value:
+        y = op.call(functions.linear_residual(), x, self.weight, self.bias, residual)
+        y.type, y.shape = residual.type, residual.shape
+        return y
+
+
+class Norm(NamedTuple):
+    """A layer norm as the nodes that begin with one are given it."""
+
+    weight: ir.Value  # [size]
+    bias: ir.Value  # [size]
+    epsilon: float
 
 
 class LayerNorm(Module):
-    """Normalizes the last axis; mean and variance are computed in float32 whatever the dtype."""
+    """The parameters of a layer norm of the last axis."""
 
     def __init__(self, size: int, epsilon: float, dtype: ir.DataType):
         super().__init__()
@@ -56,22 +71,19 @@ class LayerNorm(Module):
         self.bias = Parameter([size], dtype)
         self.epsilon = epsilon
 
-    def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
-        return op.LayerNormalization(x, self.weight, self.bias, axis=-1, epsilon=self.epsilon)
+    def forward(self, op: OpBuilder) -> Norm:
+        return Norm(self.weight, self.bias, self.epsilon)
 
 
 class Embedding(Module):
-    """ids [batch, seq_len] to [batch, seq_len, size]."""
+    """A table [count, size]."""
 
     def __init__(self, count: int, size: int, dtype: ir.DataType):
         super().__init__()
-        self.size = size
         self.weight = Parameter([count, size], dtype)
 
-    def forward(self, op: OpBuilder, ids: ir.Value) -> ir.Value:
-        rows = op.call(functions.embedding(), ids, self.weight)
-        rows.type, rows.shape = self.weight.type, ir.Shape([*ids.shape, self.size])
-        return rows
+    def forward(self, op: OpBuilder) -> ir.Value:
+        return self.weight
 
 
 class LayerCache(NamedTuple):
@@ -83,20 +95,21 @@ class LayerCache(NamedTuple):
 
 
 class Attention(Module):
-    """[batch, seq_len, hidden] to the same, and the layer's present key and value."""
+    """x [batch, seq_len, hidden] to x + attention, and the layer's present key and value."""
 
     def __init__(self, config: Gpt2Config, layer: int, dtype: ir.DataType):
         super().__init__()
-        self.c_attn = Linear(config.n_embd, 3 * config.n_embd, dtype)
-        self.c_proj = Linear(config.n_embd, config.n_embd, dtype)
+        self.c_attn = NormLinear(config.n_embd, 3 * config.n_embd, dtype)
+        self.c_proj = LinearResidual(config.n_embd, config.n_embd, dtype)
         self.num_heads = config.n_head
         self.scale = config.attention_scale(layer)
-        self.function = functions.cached_attention()
 
-    def forward(self, op: OpBuilder, x: ir.Value, cache: LayerCache) -> tuple[ir.Value, ...]:
-        qkv = self.c_attn(op, x)
+    def forward(
+        self, op: OpBuilder, x: ir.Value, norm: Norm, cache: LayerCache
+    ) -> tuple[ir.Value, ...]:
+        qkv = self.c_attn(op, x, norm, functions.norm_linear())
         attention, present_key, present_value = op.call(
-            self.function,
+            functions.cached_attention(),
             qkv,
             cache.past_key,
             cache.past_value,
@@ -105,22 +118,25 @@ class Attention(Module):
             scale=self.scale,
         )
         attention.type, attention.shape = x.type, x.shape
-        return self.c_proj(op, attention), present_key, present_value
+        return self.c_proj(op, attention, x), present_key, present_value
 
 
 class Mlp(Module):
-    """[batch, seq_len, hidden] to the same, through n_inner."""
+    """x [batch, seq_len, hidden] to x + its way through n_inner."""
 
     def __init__(self, config: Gpt2Config, dtype: ir.DataType):
         super().__init__()
         self.activation = ACTIVATIONS[config.activation_function]
-        self.fused = self.activation is gelu_tanh
-        self.c_fc = (LinearGelu if self.fused else Linear)(config.n_embd, config.n_inner, dtype)
-        self.c_proj = Linear(config.n_inner, config.n_embd, dtype)
+        self.c_fc = NormLinear(config.n_embd, config.n_inner, dtype)
+        self.c_proj = LinearResidual(config.n_inner, config.n_embd, dtype)
 
-    def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
-        hidden = self.c_fc(op, x)
-        return self.c_proj(op, hidden if self.fused else self.activation(op, hidden))
+    def forward(self, op: OpBuilder, x: ir.Value, norm: Norm) -> ir.Value:
+        if self.activation is gelu_tanh:
+            hidden = self.c_fc(op, x, norm, functions.norm_linear_gelu())
+        else:
+            hidden = self.c_fc(op, x, norm, functions.norm_linear())
+            hidden = self.activation(op, hidden)
+        return self.c_proj(op, hidden, x)
 
 
 class Block(Module):
@@ -134,14 +150,12 @@ class Block(Module):
         self.mlp = Mlp(config, dtype)
 
     def forward(self, op: OpBuilder, x: ir.Value, cache: LayerCache) -> tuple[ir.Value, ...]:
-        attention, present_key, present_value = self.attn(op, self.ln_1(op, x), cache)
-        x = op.Add(x, attention)
-        x = op.Add(x, self.mlp(op, self.ln_2(op, x)))
-        return x, present_key, present_value
+        x, present_key, present_value = self.attn(op, x, self.ln_1(op), cache)
+        return self.mlp(op, x, self.ln_2(op)), present_key, present_value
 
 
 class Transformer(Module):
-    """Ids to the normalized hidden states [batch, num_logits, hidden] of the selected positions."""
+    """Ids to hidden states [batch, seq_len, hidden], and the norm that is still to come."""
 
     def __init__(self, config: Gpt2Config, dtype: ir.DataType):
         super().__init__()
@@ -150,7 +164,6 @@ class Transformer(Module):
         self.wpe = Embedding(config.n_positions, config.n_embd, dtype)
         self.h = ModuleList([Block(config, layer, dtype) for layer in range(config.n_layer)])
         self.ln_f = LayerNorm(config.n_embd, config.layer_norm_epsilon, dtype)
-        self.select = functions.select_tokens()
 
     def forward(
         self,
@@ -158,20 +171,25 @@ class Transformer(Module):
         input_ids: ir.Value,
         position_ids: ir.Value,
         caches: list[LayerCache],
-        logits_positions: ir.Value,
-    ) -> tuple[ir.Value, list[ir.Value]]:
-        x = op.Add(self.wte(op, input_ids), self.wpe(op, position_ids))
+    ) -> tuple[ir.Value, Norm, list[ir.Value]]:
+        token_weight = self.wte(op)
+        x = op.call(
+            functions.token_embedding(),
+            input_ids,
+            position_ids,
+            token_weight,
+            self.wpe(op),
+        )
+        x.type, x.shape = token_weight.type, ir.Shape([*input_ids.shape, self.hidden])
         presents = []
         for block, cache in zip(self.h, caches, strict=True):
             x, *present = block(op, x, cache)
             presents += present
-        selected = op.call(self.select, x, logits_positions)
-        selected.type, selected.shape = x.type, ir.Shape(["batch", "num_logits", self.hidden])
-        return self.ln_f(op, selected), presents
+        return x, self.ln_f(op), presents
 
 
 class Head(Module):
-    """[batch, num_logits, hidden] to [batch, num_logits, vocab_size].
+    """Hidden states [batch, seq_len, hidden] to logits [batch, num_logits, vocab_size].
 
     The weight is [vocab_size, hidden], the embedding's layout, so that a tied head shares it.
     """
@@ -181,8 +199,18 @@ class Head(Module):
         if not config.tie_word_embeddings:
             self.weight = Parameter([config.vocab_size, config.n_embd], dtype)
 
-    def forward(self, op: OpBuilder, x: ir.Value, tied: Parameter) -> ir.Value:
-        return op.call(functions.head(), x, self._parameters.get("weight", tied))
+    def forward(
+        self, op: OpBuilder, x: ir.Value, positions: ir.Value, norm: Norm, tied: Parameter
+    ) -> ir.Value:
+        return op.call(
+            functions.select_norm_head(),
+            x,
+            positions,
+            norm.weight,
+            norm.bias,
+            self._parameters.get("weight", tied),
+            epsilon=norm.epsilon,
+        )
 
 
 class Gpt2(Module):
@@ -201,8 +229,9 @@ class Gpt2(Module):
         caches: list[LayerCache],
         logits_positions: ir.Value,
     ) -> tuple[ir.Value, list[ir.Value]]:
-        x, presents = self.transformer(op, input_ids, position_ids, caches, logits_positions)
-        return self.lm_head(op, x, self.transformer.wte.weight), presents
+        x, norm, presents = self.transformer(op, input_ids, position_ids, caches)
+        tied = self.transformer.wte.weight
+        return self.lm_head(op, x, logits_positions, norm, tied), presents
 
 
 def build_model(config: Gpt2Config, dtype: ir.DataType) -> ir.Model:
@@ -251,7 +280,7 @@ def build_model(config: Gpt2Config, dtype: ir.DataType) -> ir.Model:
         graph,
         ir_version=IR_VERSION,
         producer_name="kvcache_export",
-        functions=builder.functions.values(),
+        functions=functions.with_callees(builder.functions.values()),
     )
 
 

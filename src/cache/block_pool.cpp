@@ -3,20 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 #include <functional>
 #include <stdexcept>
 #include <utility>
 
-#include "device/copy.hpp"
 #include "throw_error.hpp"
 
 namespace kvcache::cache {
 namespace {
-
-// Pools start on pages of their own, so that each can be backed on its own; huge pages where the
-// system has them.
-constexpr std::size_t kPoolAlignment = std::size_t{2} << 20;
 
 std::size_t round_up(std::size_t value, std::size_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
@@ -45,12 +39,14 @@ Block Block::share() const noexcept {
 
 bool Block::exclusive() const noexcept { return pool_->has_one_reference(id_); }
 
-BlockPool::BlockPool(const PoolShape& shape, std::size_t step, bool poison)
+BlockPool::BlockPool(const PoolShape& shape, std::size_t step, bool poison,
+                     device::Backend& backend)
     : shape_(shape),
       step_(step),
       poison_(poison),
-      pool_stride_(round_up(shape.max_blocks * shape.layer_block_bytes(), kPoolAlignment)),
-      memory_(pool_stride_ * shape.num_pools() + kPoolAlignment),
+      pool_stride_(
+          round_up(shape.max_blocks * shape.layer_block_bytes(), backend.pool_alignment())),
+      memory_(backend.reserve(pool_stride_ * shape.num_pools())),
       references_(std::make_unique<std::atomic<std::uint32_t>[]>(shape.max_blocks)) {
   free_.reserve(shape.max_blocks);  // dropping a reference must not allocate
   unbacked_.resize(shape.max_blocks);
@@ -131,7 +127,7 @@ void BlockPool::commit_blocks(std::size_t count) {
     const auto high = static_cast<std::size_t>(*run) + 1;
     for (std::size_t pool = 0; pool < shape_.num_pools(); ++pool) {
       const std::size_t begin = pool * pool_stride_;
-      memory_.commit(begin + low * bytes, begin + high * bytes);
+      memory_->commit(begin + low * bytes, begin + high * bytes);
     }
     run = next;
   }
@@ -144,11 +140,17 @@ void BlockPool::commit_blocks(std::size_t count) {
 void BlockPool::trim() noexcept {
   const std::scoped_lock lock(mutex_);
   const std::size_t bytes = shape_.layer_block_bytes();
-  for (const BlockId id : free_) {
-    for (std::size_t pool = 0; pool < shape_.num_pools(); ++pool) {
-      const std::size_t begin = pool * pool_stride_ + static_cast<std::size_t>(id) * bytes;
-      memory_.decommit(begin, begin + bytes);
+  std::ranges::sort(free_);
+  for (auto run = free_.begin(); run != free_.end();) {  // of consecutive blocks
+    auto next = run + 1;
+    while (next != free_.end() && *next == *(next - 1) + 1) {
+      ++next;
     }
+    for (std::size_t pool = 0; pool < shape_.num_pools(); ++pool) {
+      const std::size_t begin = pool * pool_stride_ + static_cast<std::size_t>(*run) * bytes;
+      memory_->decommit(begin, begin + static_cast<std::size_t>(next - run) * bytes);
+    }
+    run = next;
   }
   unbacked_.insert(unbacked_.end(), free_.begin(), free_.end());  // has room: it held them once
   free_.clear();
@@ -176,24 +178,39 @@ bool BlockPool::has_one_reference(BlockId id) const noexcept {
 }
 
 void BlockPool::fill_with_nan(BlockId id) noexcept {
-  // All bits set is a NaN in every element type.
   const std::size_t bytes = shape_.layer_block_bytes();
-  for (std::size_t pool = 0; pool < shape_.num_pools(); ++pool) {
-    std::memset(pool_data(pool) + static_cast<std::size_t>(id) * bytes, 0xFF, bytes);
-  }
+  memory_->fill_with_nan(static_cast<std::size_t>(id) * bytes, {.bytes = bytes,
+                                                                .stride = bytes,
+                                                                .count = 1,
+                                                                .pool_stride = pool_stride_,
+                                                                .pools = shape_.num_pools()});
 }
 
 void BlockPool::copy_tokens(const Block& from, std::size_t from_offset, const Block& to,
                             std::size_t to_offset, std::size_t count) noexcept {
-  const std::size_t bytes = shape_.layer_block_bytes();
-  for (std::size_t pool = 0; pool < shape_.num_pools(); ++pool) {
-    device::copy_strided(pool_data(pool) + static_cast<std::size_t>(to.id()) * bytes +
-                             to_offset * shape_.row_bytes(),
-                         pool_data(pool) + static_cast<std::size_t>(from.id()) * bytes +
-                             from_offset * shape_.row_bytes(),
-                         count * shape_.row_bytes(), shape_.head_bytes(), shape_.num_heads);
-  }
+  const auto offset_of = [&](const Block& block, std::size_t token) {
+    return static_cast<std::size_t>(block.id()) * shape_.layer_block_bytes() +
+           token * shape_.row_bytes();
+  };
+  memory_->copy(offset_of(to, to_offset), offset_of(from, from_offset),
+                {.bytes = count * shape_.row_bytes(),
+                 .stride = shape_.head_bytes(),
+                 .count = shape_.num_heads,
+                 .pool_stride = pool_stride_,
+                 .pools = shape_.num_pools()});
   bytes_copied_.fetch_add(count * shape_.token_bytes(), std::memory_order_relaxed);
+}
+
+void BlockPool::read_block(std::size_t pool, const Block& block, std::byte* to) {
+  memory_->read(offset(pool, block), to, shape_.layer_block_bytes());
+}
+
+void BlockPool::write_block(std::size_t pool, const Block& block, const std::byte* from) {
+  memory_->write(offset(pool, block), from, shape_.layer_block_bytes());
+}
+
+std::size_t BlockPool::offset(std::size_t pool, const Block& block) const noexcept {
+  return pool * pool_stride_ + static_cast<std::size_t>(block.id()) * shape_.layer_block_bytes();
 }
 
 std::size_t BlockPool::blocks_in_use() const noexcept {

@@ -8,7 +8,7 @@
 #include <mutex>
 #include <vector>
 
-#include "device/reserved_memory.hpp"
+#include "device/backend.hpp"
 #include "kvcache/stats.hpp"
 
 namespace kvcache::cache {
@@ -80,9 +80,9 @@ class Reclaimer {
 class BlockPool {
  public:
   /// `step`: blocks to take from the system at a time. `poison`: fill freed blocks with NaN, so
-  /// that a read of what nobody wrote shows in the logits (for tests).
+  /// that a read of what nobody wrote shows in the logits (for tests). The memory is `backend`'s.
   /// @throws Error out_of_memory
-  BlockPool(const PoolShape& shape, std::size_t step, bool poison);
+  BlockPool(const PoolShape& shape, std::size_t step, bool poison, device::Backend& backend);
 
   /// `count` blocks, or none. Where the budget is used up, reclaimers are asked first.
   /// @throws Error cache_full, out_of_memory
@@ -103,12 +103,21 @@ class BlockPool {
   void copy_tokens(const Block& from, std::size_t from_offset, const Block& to,
                    std::size_t to_offset, std::size_t count) noexcept;
 
+  /// One block of a pool to and from memory of the host, [layer_block_bytes]; waits for the runs
+  /// before.
+  /// @throws Error run_failed
+  void read_block(std::size_t pool, const Block& block, std::byte* to);
+  void write_block(std::size_t pool, const Block& block, const std::byte* from);
+
   [[nodiscard]] const PoolShape& shape() const noexcept { return shape_; }
 
-  /// Pool 2·layer holds the layer's keys, pool 2·layer + 1 its values.
+  /// Pool 2·layer holds the layer's keys, pool 2·layer + 1 its values. In the device's memory.
   [[nodiscard]] std::byte* pool_data(std::size_t pool) const noexcept {
-    return memory_.data() + pool * pool_stride_;
+    return memory_->data() + pool * pool_stride_;
   }
+
+  /// Whether the host can read and write the pools.
+  [[nodiscard]] bool on_host() const noexcept { return memory_->on_host(); }
 
   /// Blocks, bytes and copies; the nodes' counters are left at zero.
   [[nodiscard]] CacheStats stats() const;
@@ -125,13 +134,14 @@ class BlockPool {
   void commit_blocks(std::size_t count);  // with mutex_ held
   void reclaim(std::size_t count);        // without: what reclaimers drop comes back under it
   void fill_with_nan(BlockId id) noexcept;
+  [[nodiscard]] std::size_t offset(std::size_t pool, const Block& block) const noexcept;
   [[nodiscard]] std::size_t blocks_in_use() const noexcept;  // with mutex_ held
 
   PoolShape shape_;
   std::size_t step_;
   bool poison_;
   std::size_t pool_stride_;  // bytes from one pool to the next, whole pages
-  device::ReservedMemory memory_;
+  std::unique_ptr<device::PoolMemory> memory_;
   std::unique_ptr<std::atomic<std::uint32_t>[]> references_;  // [max_blocks]
   std::atomic<std::uint64_t> bytes_copied_{0};
 

@@ -31,18 +31,38 @@ nlohmann::json header_of(const std::string& model_digest, const PoolShape& shape
           {"element_bytes", shape.element_bytes}, {"tokens", tokens}};
 }
 
+/// Whether the pieces below are to be read or written.
+enum class Direction { read, write };
+
 /// Calls `visit(bytes, size)` for each piece of the used part of all pools, in the file's order.
+/// Blocks that the host cannot reach are brought to it before, or written back afterwards.
 template <typename Visit>
-void for_each_piece(const BlockTable& table, std::size_t tokens, const Visit& visit) {
-  const PoolShape& shape = table.pool().shape();
-  for (std::size_t pool = 0; pool < shape.num_pools(); ++pool) {
+void for_each_piece(const BlockTable& table, std::size_t tokens, Direction direction,
+                    const Visit& visit) {
+  BlockPool& pool = table.pool();
+  const PoolShape& shape = pool.shape();
+  const std::size_t blocks = (tokens + shape.block_len - 1) / shape.block_len;
+  const auto block = [&](std::size_t i) -> const Block& {
+    return table.block_of(i * shape.block_len);
+  };
+  const std::size_t bytes = shape.layer_block_bytes();
+  std::vector<std::byte> staging(pool.on_host() ? 0 : blocks * bytes);
+  for (std::size_t p = 0; p < shape.num_pools(); ++p) {
+    const auto block_bytes = [&](std::size_t i) {
+      return staging.empty() ? pool.pool_data(p) + static_cast<std::size_t>(block(i).id()) * bytes
+                             : staging.data() + i * bytes;
+    };
+    for (std::size_t i = 0; !staging.empty() && i < blocks; ++i) {
+      pool.read_block(p, block(i), block_bytes(i));  // when writing, for what is not overwritten
+    }
     for (std::size_t head = 0; head < shape.num_heads; ++head) {
-      for (std::size_t token = 0; token < tokens; token += shape.block_len) {
-        const auto block = static_cast<std::size_t>(table.block_of(token).id());
-        visit(table.pool().pool_data(pool) + block * shape.layer_block_bytes() +
-                  head * shape.head_bytes(),
-              std::min(shape.block_len, tokens - token) * shape.row_bytes());
+      for (std::size_t i = 0; i < blocks; ++i) {
+        const std::size_t count = std::min(shape.block_len, tokens - i * shape.block_len);
+        visit(block_bytes(i) + head * shape.head_bytes(), count * shape.row_bytes());
       }
+    }
+    for (std::size_t i = 0; direction == Direction::write && !staging.empty() && i < blocks; ++i) {
+      pool.write_block(p, block(i), block_bytes(i));
     }
   }
 }
@@ -148,7 +168,7 @@ void save_state(const std::filesystem::path& path, const std::string& model_dige
     writer.write(&header_size, sizeof(header_size));
     writer.write(header.data(), header.size());
     writer.write(tokens.data(), tokens.size_bytes());
-    for_each_piece(table, tokens.size(),
+    for_each_piece(table, tokens.size(), Direction::read,
                    [&](const std::byte* bytes, std::size_t size) { writer.write(bytes, size); });
     writer.write_checksum();
     file.commit();
@@ -179,7 +199,7 @@ std::vector<TokenId> load_state(const std::filesystem::path& path, const std::st
   std::ranges::copy(token_bytes, std::as_writable_bytes(std::span(tokens)).begin());
 
   table.apply(table.plan_growth(0, count));
-  for_each_piece(table, count, [&](std::byte* bytes, std::size_t size) {
+  for_each_piece(table, count, Direction::write, [&](std::byte* bytes, std::size_t size) {
     std::memcpy(bytes, reader.take(size).data(), size);
   });
   return tokens;

@@ -15,6 +15,10 @@ constexpr std::size_t kDefaultSequences = 16;
 constexpr std::size_t kMaxIdleLogitsBytes = std::size_t{16} << 20;
 constexpr std::size_t kMaxIdleWorkspaces = 64;
 
+// Below so many idle workspaces, a run of a new shape gets one of its own: those of other shapes
+// keep what they have bound and recorded.
+constexpr std::size_t kShapesKept = 8;
+
 cache::PoolShape pool_shape(const ModelInfo& info, const ModelOptions& options) {
   cache::PoolShape shape{};
   shape.num_layers = info.num_layers;
@@ -58,16 +62,22 @@ Engine::Engine(const model::Config& config, const ModelOptions& options)
     : info_(config.info),
       session_(config, options),
       pool_(pool_shape(info_, options), growth_step(info_, pool_shape(info_, options)),
-            options.poison_freed_blocks) {
+            options.poison_freed_blocks, session_.backend()) {
   idle_.reserve(kMaxIdleWorkspaces);  // give_back() must not allocate
 }
 
-WorkspaceLease Engine::lease(CacheUse cache_use) {
+WorkspaceLease Engine::lease(CacheUse cache_use, const RunShape& shape) {
   {
     const std::scoped_lock lock(mutex_);
-    const auto found = std::find_if(idle_.rbegin(), idle_.rend(), [&](const auto& workspace) {
-      return workspace->cache_use() == cache_use;
-    });
+    const auto last = [&](const auto& suits) {
+      return std::find_if(idle_.rbegin(), idle_.rend(), [&](const auto& workspace) {
+        return workspace->cache_use() == cache_use && suits(*workspace);
+      });
+    };
+    auto found = last([&](const Workspace& workspace) { return workspace.shape() == shape; });
+    if (found == idle_.rend() && idle_.size() >= kShapesKept) {
+      found = last([](const Workspace&) { return true; });
+    }
     if (found != idle_.rend()) {
       std::unique_ptr<Workspace> workspace = std::move(*found);
       idle_.erase(std::next(found).base());

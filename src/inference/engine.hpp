@@ -43,8 +43,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   [[nodiscard]] cache::BlockPool& pool() noexcept { return pool_; }
   [[nodiscard]] const cache::BlockPool& pool() const noexcept { return pool_; }
 
-  /// A workspace for the calling thread, used before where there is one.
-  WorkspaceLease lease(CacheUse cache_use);
+  /// A workspace for the calling thread, used before where there is one; best for the same shape.
+  WorkspaceLease lease(CacheUse cache_use, const RunShape& shape);
 
   /// Checks tokens that are to follow `length` earlier ones.
   /// @throws Error empty_input, token_out_of_range, context_full

@@ -74,7 +74,7 @@ std::size_t Row::num_logits() const noexcept {
 
 std::shared_ptr<WorkspaceLease> run_rows(Engine& engine, std::span<const Row> rows) {
   const RunShape shape = shape_of(engine, rows);
-  auto workspace = std::make_shared<WorkspaceLease>(engine.lease(CacheUse::in_place));
+  auto workspace = std::make_shared<WorkspaceLease>(engine.lease(CacheUse::in_place, shape));
   Workspace::Inputs& inputs = (*workspace)->prepare(shape);
   std::size_t first = 0;
   auto next_logits = inputs.logits_positions.begin();
@@ -82,14 +82,13 @@ std::shared_ptr<WorkspaceLease> run_rows(Engine& engine, std::span<const Row> ro
     const Row& row = rows[r];
     const std::size_t count = row.tokens.size();
     std::ranges::copy(row.tokens, inputs.input_ids.begin() + static_cast<std::ptrdiff_t>(first));
-    fill_positions(row, std::span(inputs.position_ids).subspan(first, count));
-    row.table.write_ids(
-        row.growth,
-        std::span(inputs.block_table).subspan(r * shape.blocks_per_row, shape.blocks_per_row));
+    fill_positions(row, inputs.position_ids.subspan(first, count));
+    row.table.write_ids(row.growth,
+                        inputs.block_table.subspan(r * shape.blocks_per_row, shape.blocks_per_row));
     inputs.past_lengths[r] = static_cast<std::int32_t>(row.past_length);
     if (shape.trees) {
       inputs.append_positions[r] = static_cast<std::int32_t>(row.append_position);
-      fill_parents(row, std::span(inputs.tree_parents).subspan(first, count));
+      fill_parents(row, inputs.tree_parents.subspan(first, count));
     }
     if (shape.num_logits > 0) {
       fill_logits_positions(row, first, next_logits);
@@ -109,9 +108,9 @@ std::shared_ptr<WorkspaceLease> run_rows(Engine& engine, std::span<const Row> ro
 std::shared_ptr<WorkspaceLease> run_without_cache(Engine& engine, std::span<const TokenId> tokens,
                                                   LogitsFor logits_for) {
   const bool last_only = logits_for == LogitsFor::last && tokens.size() > 1;
-  auto workspace = std::make_shared<WorkspaceLease>(engine.lease(CacheUse::none));
-  Workspace::Inputs& inputs =
-      (*workspace)->prepare({.tokens = tokens.size(), .num_logits = last_only ? 1U : 0U});
+  const RunShape shape{.tokens = tokens.size(), .num_logits = last_only ? 1U : 0U};
+  auto workspace = std::make_shared<WorkspaceLease>(engine.lease(CacheUse::none, shape));
+  Workspace::Inputs& inputs = (*workspace)->prepare(shape);
   std::ranges::copy(tokens, inputs.input_ids.begin());
   std::iota(inputs.position_ids.begin(), inputs.position_ids.end(), std::int64_t{0});
   if (last_only) {

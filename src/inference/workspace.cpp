@@ -1,23 +1,49 @@
 #include "inference/workspace.hpp"
 
-#include <algorithm>
 #include <array>
-#include <new>
-#include <string>
+#include <initializer_list>
 
 #include "model/contract.hpp"
-#include "throw_error.hpp"
 
 namespace kvcache::inference {
 namespace {
 
 std::int64_t as_axis(std::size_t size) { return static_cast<std::int64_t>(size); }
 
-/// A tensor over memory that somebody else owns.
-template <typename T>
-Ort::Value tensor_over(const Ort::MemoryInfo& memory, std::vector<T>& data,
-                       std::initializer_list<std::int64_t> shape) {
-  return Ort::Value::CreateTensor<T>(memory, data.data(), data.size(), shape.begin(), shape.size());
+/// Gives out parts of one piece of memory, each on 16 bytes.
+class Layout {
+ public:
+  /// Null: only to find out how much is used.
+  explicit Layout(std::byte* memory) : next_(reinterpret_cast<std::uintptr_t>(memory)), used_(0) {}
+
+  template <typename T>
+  std::span<T> take(std::size_t count) {
+    auto* const begin = reinterpret_cast<T*>(next_);
+    const std::size_t bytes = (count * sizeof(T) + 15) / 16 * 16;
+    next_ += bytes;
+    used_ += bytes;
+    return {begin, count};
+  }
+
+  [[nodiscard]] std::size_t used() const noexcept { return used_; }
+
+ private:
+  std::uintptr_t next_;
+  std::size_t used_;
+};
+
+/// The inputs of a run of this shape in `layout`'s memory.
+Workspace::Inputs lay_out(Layout& layout, const RunShape& shape, bool cached) {
+  Workspace::Inputs inputs;
+  inputs.input_ids = layout.take<std::int64_t>(shape.tokens);
+  inputs.position_ids = layout.take<std::int64_t>(shape.tokens);
+  inputs.logits_positions = layout.take<std::int64_t>(shape.num_logits);
+  inputs.block_table = layout.take<std::int32_t>(cached ? shape.rows * shape.blocks_per_row : 0);
+  inputs.past_lengths = layout.take<std::int32_t>(cached ? shape.rows : 0);
+  inputs.append_positions = layout.take<std::int32_t>(shape.trees ? shape.rows : 0);
+  inputs.row_offsets = layout.take<std::int32_t>(shape.rows > 1 ? shape.rows + 1 : 0);
+  inputs.tree_parents = layout.take<std::int32_t>(shape.trees ? shape.tokens : 0);
+  return inputs;
 }
 
 }  // namespace
@@ -28,8 +54,10 @@ Workspace::Workspace(model::Session& session, const ModelInfo& info, const cache
       info_(info),
       pool_(pool),
       cache_use_(cache_use),
-      memory_(Ort::MemoryInfo::CreateCpu(OrtDeviceAllocator, OrtMemTypeDefault)),
-      binding_(session.ort()) {
+      memory_(session.backend().memory_info()),
+      step_(session.backend().new_step(info.dtype, info.vocab_size)),
+      binding_(session.ort()),
+      run_options_(session.run_options()) {
   bind_cache();
 }
 
@@ -61,52 +89,43 @@ Workspace::Inputs& Workspace::prepare(const RunShape& shape) {
     return inputs_;
   }
   shape_ = {0, 0, 0, 0, false};  // until everything below has succeeded
-  const std::size_t logits_rows = shape.num_logits == 0 ? shape.tokens : shape.num_logits;
   const bool cached = cache_use_ == CacheUse::in_place;
-  try {
-    inputs_.input_ids.resize(shape.tokens);
-    inputs_.position_ids.resize(shape.tokens);
-    inputs_.logits_positions.resize(shape.num_logits);
-    inputs_.block_table.resize(cached ? shape.rows * shape.blocks_per_row : 0);
-    inputs_.past_lengths.resize(cached ? shape.rows : 0);
-    inputs_.append_positions.resize(shape.trees ? shape.rows : 0);
-    inputs_.row_offsets.resize(shape.rows > 1 ? shape.rows + 1 : 0);
-    inputs_.tree_parents.resize(shape.trees ? shape.tokens : 0);
-    logits_.resize(logits_rows * info_.vocab_size * data_type_size(info_.dtype));
-  } catch (const std::bad_alloc&) {
-    throw_error(ErrorCode::out_of_memory,
-                "no memory for the logits of {} tokens ({} bytes each); ask for the last ones only",
-                logits_rows, info_.vocab_size * data_type_size(info_.dtype));
-  }
+  Layout sizes(nullptr);
+  lay_out(sizes, shape, cached);
+  step_->resize({.input_bytes = sizes.used(),
+                 .logits_rows = shape.num_logits == 0 ? shape.tokens : shape.num_logits});
+  Layout on_host(step_->host_inputs());
+  inputs_ = lay_out(on_host, shape, cached);
   shape_ = shape;
-  bind_inputs_and_logits();
+  Layout on_device(step_->device_inputs());
+  bind_inputs_and_logits(lay_out(on_device, shape, cached));
   return inputs_;
 }
 
-void Workspace::bind_inputs_and_logits() {
-  const std::int64_t tokens = as_axis(shape_.tokens);
-  const auto bind = [&](const char* name, auto& data, std::initializer_list<std::int64_t> shape) {
-    binding_.BindInput(name, tensor_over(memory_, data, shape));
+void Workspace::bind_inputs_and_logits(const Inputs& inputs) {
+  const auto bind = [&]<typename T>(const char* name, std::span<T> data,
+                                    std::initializer_list<std::int64_t> shape) {
+    binding_.BindInput(name, Ort::Value::CreateTensor<T>(memory_, data.data(), data.size(),
+                                                         shape.begin(), shape.size()));
   };
-  const auto bind_list = [&](const char* name, auto& data) {
+  const auto bind_list = [&](const char* name, auto data) {
     bind(name, data, {as_axis(data.size())});
   };
-  bind("input_ids", inputs_.input_ids, {1, tokens});
-  bind("position_ids", inputs_.position_ids, {1, tokens});
-  bind_list("logits_positions", inputs_.logits_positions);
+  bind("input_ids", inputs.input_ids, {1, as_axis(shape_.tokens)});
+  bind("position_ids", inputs.position_ids, {1, as_axis(shape_.tokens)});
+  bind_list("logits_positions", inputs.logits_positions);
   if (cache_use_ == CacheUse::in_place) {
-    bind("block_table", inputs_.block_table,
-         {as_axis(shape_.rows), as_axis(shape_.blocks_per_row)});
-    bind_list("past_lengths", inputs_.past_lengths);
-    bind_list("append_positions", inputs_.append_positions);
-    bind_list("row_offsets", inputs_.row_offsets);
-    bind_list("tree_parents", inputs_.tree_parents);
+    bind("block_table", inputs.block_table, {as_axis(shape_.rows), as_axis(shape_.blocks_per_row)});
+    bind_list("past_lengths", inputs.past_lengths);
+    bind_list("append_positions", inputs.append_positions);
+    bind_list("row_offsets", inputs.row_offsets);
+    bind_list("tree_parents", inputs.tree_parents);
   }
-  const std::array<std::int64_t, 3> logits_shape{1, as_axis(logits_rows()),
-                                                 as_axis(info_.vocab_size)};
-  binding_.BindOutput("logits", Ort::Value::CreateTensor(memory_, logits_.data(), logits_.size(),
-                                                         logits_shape.data(), logits_shape.size(),
-                                                         model::element_type(info_.dtype)));
+  const std::array<std::int64_t, 3> shape{1, as_axis(logits_rows()), as_axis(info_.vocab_size)};
+  const std::size_t bytes = logits_rows() * info_.vocab_size * data_type_size(info_.dtype);
+  binding_.BindOutput("logits",
+                      Ort::Value::CreateTensor(memory_, step_->device_logits(), bytes, shape.data(),
+                                               shape.size(), model::element_type(info_.dtype)));
 }
 
 std::size_t Workspace::logits_rows() const noexcept {
@@ -114,31 +133,7 @@ std::size_t Workspace::logits_rows() const noexcept {
 }
 
 void Workspace::run() {
-  widened_.clear();
-  session_.run(run_options_, binding_);
-}
-
-std::span<const float> Workspace::logits_row(std::size_t row) {
-  const std::size_t vocab_size = info_.vocab_size;
-  const std::byte* logits = logits_.data() + row * vocab_size * data_type_size(info_.dtype);
-  if (info_.dtype == DataType::float32) {
-    return {reinterpret_cast<const float*>(logits), vocab_size};
-  }
-  widened_.resize(logits_rows());
-  std::vector<float>& widened = widened_[row];
-  if (widened.empty()) {
-    widened.resize(vocab_size);
-    const auto widen = [&]<typename T>(const T* values) {
-      std::transform(values, values + vocab_size, widened.begin(),
-                     [](T value) { return value.ToFloat(); });
-    };
-    if (info_.dtype == DataType::float16) {
-      widen(reinterpret_cast<const Ort::Float16_t*>(logits));
-    } else {
-      widen(reinterpret_cast<const Ort::BFloat16_t*>(logits));
-    }
-  }
-  return widened;
+  step_->run([this] { session_.run(run_options_, binding_); });
 }
 
 }  // namespace kvcache::inference

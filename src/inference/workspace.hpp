@@ -5,10 +5,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
-#include <vector>
 
 #include "cache/block_pool.hpp"
+#include "device/step.hpp"
 #include "kvcache/types.hpp"
 #include "model/session.hpp"
 
@@ -41,14 +42,14 @@ class Workspace {
   /// The inputs of a run, to be filled between prepare() and run(); see docs/MODEL_FILE.md. The
   /// rows' tokens lie one after the other.
   struct Inputs {
-    std::vector<std::int64_t> input_ids;         // [tokens]
-    std::vector<std::int64_t> position_ids;      // [tokens]
-    std::vector<std::int64_t> logits_positions;  // [num_logits]
-    std::vector<std::int32_t> block_table;       // [rows, blocks_per_row]
-    std::vector<std::int32_t> past_lengths;      // [rows]
-    std::vector<std::int32_t> append_positions;  // [rows] with trees, else empty
-    std::vector<std::int32_t> row_offsets;       // [rows + 1], empty for a single row
-    std::vector<std::int32_t> tree_parents;      // [tokens] with trees, else empty
+    std::span<std::int64_t> input_ids;         // [tokens]
+    std::span<std::int64_t> position_ids;      // [tokens]
+    std::span<std::int64_t> logits_positions;  // [num_logits]
+    std::span<std::int32_t> block_table;       // [rows, blocks_per_row]
+    std::span<std::int32_t> past_lengths;      // [rows]
+    std::span<std::int32_t> append_positions;  // [rows] with trees, else empty
+    std::span<std::int32_t> row_offsets;       // [rows + 1], empty for a single row
+    std::span<std::int32_t> tree_parents;      // [tokens] with trees, else empty
   };
 
   /// Makes room for a run of this shape. Contents of the inputs are undefined afterwards.
@@ -61,32 +62,30 @@ class Workspace {
   /// Rows of logits of the last run.
   [[nodiscard]] std::size_t logits_rows() const noexcept;
 
-  /// One row of the last run's logits, [vocab_size]; a float32 model's where the run wrote them,
-  /// others widened on first use.
-  [[nodiscard]] std::span<const float> logits_row(std::size_t row);
+  /// The last run's logits, [logits_rows, vocab_size].
+  [[nodiscard]] device::Step& logits() noexcept { return *step_; }
 
+  [[nodiscard]] const RunShape& shape() const noexcept { return shape_; }
   [[nodiscard]] const ModelInfo& info() const noexcept { return info_; }
   [[nodiscard]] CacheUse cache_use() const noexcept { return cache_use_; }
 
   /// Bytes of the logits' buffer, by far the largest one.
-  [[nodiscard]] std::size_t logits_capacity() const noexcept { return logits_.capacity(); }
+  [[nodiscard]] std::size_t logits_capacity() const noexcept { return step_->logits_capacity(); }
 
  private:
   void bind_cache();
-  void bind_inputs_and_logits();
+  void bind_inputs_and_logits(const Inputs& inputs);
 
   model::Session& session_;
   const ModelInfo& info_;
   const cache::BlockPool& pool_;
   CacheUse cache_use_;
   Ort::MemoryInfo memory_;
+  std::unique_ptr<device::Step> step_;
   Ort::IoBinding binding_;
   Ort::RunOptions run_options_;
   RunShape shape_{0, 0, 0, 0, false};
-
   Inputs inputs_;
-  std::vector<std::byte> logits_;            // [logits_rows, vocab_size] of the model's type
-  std::vector<std::vector<float>> widened_;  // [logits_rows][vocab_size], empty until asked for
 };
 
 }  // namespace kvcache::inference

@@ -1,10 +1,11 @@
 #include "model/session.hpp"
 
+#include <onnxruntime_run_options_config_keys.h>
 #include <onnxruntime_session_options_config_keys.h>
 
 #include <future>
 
-#include "device/cpu_info.hpp"
+#include "device/cpu/cpu_info.hpp"
 #include "model/contract.hpp"
 #include "throw_error.hpp"
 
@@ -47,28 +48,24 @@ Ort::SessionOptions session_options(const ModelOptions& options, int num_threads
   return result;
 }
 
-void check_options(const ModelOptions& options) {
+/// Threads of a run.
+int check_threads(const ModelOptions& options) {
   if (options.num_threads < 0) {
     throw_error(ErrorCode::invalid_argument,
                 "num_threads is {}, must be 0 (one per physical core) or more",
                 options.num_threads);
   }
-  if (options.require_device == Device::cuda) {
-    throw_error(ErrorCode::device_unavailable,
-                "require_device is cuda, but this build of kvcache has no CUDA kernels; build with "
-                "-DUSE_CUDA=ON");
-  }
+  return options.num_threads == 0 ? device::usable_physical_cores() : options.num_threads;
 }
 
 }  // namespace
 
 Session::Session(const Config& config, const ModelOptions& options)
-    : domain_(config.info.dtype == DataType::float32, counters_),
+    : num_threads_(check_threads(options)),
+      choice_(device::choose_backend(options.require_device, num_threads_, options.log)),
+      domain_(choice_.backend->device(), config.info.dtype, counters_),
       log_(options.log),
-      num_threads_(options.num_threads == 0 ? device::usable_physical_cores()
-                                            : options.num_threads),
       profiling_(!options.profile_prefix.empty()) {
-  check_options(options);
   check_file_sizes(config);
   // Hashing the weights takes about as long as loading them: the two go side by side.
   auto digests = std::async(std::launch::async, [&] {
@@ -77,6 +74,7 @@ Session::Session(const Config& config, const ModelOptions& options)
     }
   });
   Ort::SessionOptions ort_options = session_options(options, num_threads_, log_);
+  choice_.backend->add_to(ort_options);
   domain_.add_to(ort_options);
   std::string refused;
   try {
@@ -90,9 +88,21 @@ Session::Session(const Config& config, const ModelOptions& options)
                 Ort::GetVersionString(), config.model_path().string(), refused);
   }
   check_contract(session_, config);
-  device_report_ = fmt::format("cpu: {}, {} thread{}, ONNX Runtime {}; cuda: not in this build",
-                               device::cpu_name(), num_threads_, num_threads_ == 1 ? "" : "s",
-                               Ort::GetVersionString());
+}
+
+std::string Session::device_report() const {
+  const std::string ort = fmt::format("ONNX Runtime {}", Ort::GetVersionString());
+  const std::string where = choice_.backend->description();
+  return choice_.why_not_cuda.empty()
+             ? fmt::format("{}, {}", where, ort)
+             : fmt::format("{}, {}; cuda: {}", where, ort, choice_.why_not_cuda);
+}
+
+Ort::RunOptions Session::run_options() const {
+  Ort::RunOptions options;
+  // Who runs the model waits for it, once all work is in order: see device::Step.
+  options.AddConfigEntry(kOrtRunOptionsConfigDisableSynchronizeExecutionProviders, "1");
+  return options;
 }
 
 void Session::run(const Ort::RunOptions& options, Ort::IoBinding& binding) {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <string>
 
+#include "device/backend.hpp"
 #include "kvcache/options.hpp"
 #include "model/config.hpp"
 #include "ops/node_counters.hpp"
@@ -30,18 +31,24 @@ class Session {
   [[nodiscard]] Ort::Session& ort() noexcept { return session_; }
   [[nodiscard]] const ops::NodeCounters& counters() const noexcept { return counters_; }
   [[nodiscard]] int num_threads() const noexcept { return num_threads_; }
-  [[nodiscard]] const std::string& device_report() const noexcept { return device_report_; }
+  [[nodiscard]] device::Backend& backend() noexcept { return *choice_.backend; }
+
+  /// One line: which device the model runs on and why.
+  [[nodiscard]] std::string device_report() const;
+
+  /// What runs are to be made with.
+  [[nodiscard]] Ort::RunOptions run_options() const;
 
   /// @throws Error invalid_argument when no profile was asked for
   std::filesystem::path end_profile();
 
  private:
+  int num_threads_;
+  device::BackendChoice choice_;
   ops::NodeCounters counters_;
   ops::NodeDomain domain_;
   LogCallback log_;
-  int num_threads_;
   bool profiling_;
-  std::string device_report_;
   Ort::Session session_{nullptr};
 };
 

@@ -6,32 +6,44 @@
 #include "ops/embedding.hpp"
 #include "ops/linear.hpp"
 #include "ops/select_tokens.hpp"
+#ifdef KVCACHE_USE_CUDA
+#include "ops/cuda/nodes_cuda.hpp"
+#endif
 
 namespace kvcache::ops {
 
-template <typename Op, typename... Args>
-void NodeDomain::add(Args&&... args) {
-  auto op = std::make_shared<Op>(std::forward<Args>(args)...);
+NodeDomain::NodeDomain(Device device, DataType type, NodeCounters& counters) : domain_("kvcache") {
+#ifdef KVCACHE_USE_CUDA
+  if (device == Device::cuda) {
+    for (auto& op : cuda_nodes(counters)) {
+      add(std::move(op));
+    }
+    return;
+  }
+#endif
+  static_cast<void>(device);
+  add_cpu_nodes(type, counters);
+}
+
+void NodeDomain::add_cpu_nodes(DataType type, NodeCounters& counters) {
+  const auto add_for_type = [&]<typename T>(T /*element*/) {
+    add(std::make_shared<CachedAttentionOp<T>>(counters));
+    add(std::make_shared<SelectTokensOp<T>>());
+  };
+  add_for_type(float{});
+  add_for_type(Ort::Float16_t{});
+  add_for_type(Ort::BFloat16_t{});
+  if (type == DataType::float32) {
+    add(std::make_shared<WeightOp<LinearKernel<Activation::none>>>(weights_));
+    add(std::make_shared<WeightOp<LinearKernel<Activation::gelu>>>(weights_));
+    add(std::make_shared<WeightOp<HeadKernel>>(weights_));
+    add(std::make_shared<WeightOp<EmbeddingKernel>>(weights_));
+  }
+}
+
+void NodeDomain::add(std::shared_ptr<OrtCustomOp> op) {
   domain_.Add(op.get());
   operators_.push_back(std::move(op));
-}
-
-template <typename T>
-void NodeDomain::add_for_type(NodeCounters& counters) {
-  add<CachedAttentionOp<T>>(counters);
-  add<SelectTokensOp<T>>();
-}
-
-NodeDomain::NodeDomain(bool float32_weights, NodeCounters& counters) : domain_("kvcache") {
-  add_for_type<float>(counters);
-  add_for_type<Ort::Float16_t>(counters);
-  add_for_type<Ort::BFloat16_t>(counters);
-  if (float32_weights) {
-    add<WeightOp<LinearKernel<Activation::none>>>(weights_);
-    add<WeightOp<LinearKernel<Activation::gelu>>>(weights_);
-    add<WeightOp<HeadKernel>>(weights_);
-    add<WeightOp<EmbeddingKernel>>(weights_);
-  }
 }
 
 NodeDomain::~NodeDomain() = default;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "kvcache/types.hpp"
 #include "ops/node_counters.hpp"
 #include "ops/weight_store.hpp"
 
@@ -14,10 +15,10 @@ namespace kvcache::ops {
 /// The operators of one model. Must outlive the sessions it was added to.
 class NodeDomain {
  public:
-  /// `float32_weights`: whether the products with weights are ours too. They are float32 only, and
-  /// ONNX Runtime takes no body for an operator that is registered for another type.
-  /// `counters` must outlive the sessions too.
-  NodeDomain(bool float32_weights, NodeCounters& counters);
+  /// Kernels for models of `type` on `device`. On the CPU, the products with weights are ours for
+  /// float32 only, and ONNX Runtime takes no body for an operator that is registered for another
+  /// type. `counters` must outlive the sessions too.
+  NodeDomain(Device device, DataType type, NodeCounters& counters);
   ~NodeDomain();
   NodeDomain(const NodeDomain&) = delete;
   NodeDomain& operator=(const NodeDomain&) = delete;
@@ -27,10 +28,8 @@ class NodeDomain {
   void add_to(Ort::SessionOptions& options) const;
 
  private:
-  template <typename Op, typename... Args>
-  void add(Args&&... args);
-  template <typename T>
-  void add_for_type(NodeCounters& counters);
+  void add_cpu_nodes(DataType type, NodeCounters& counters);
+  void add(std::shared_ptr<OrtCustomOp> op);
 
   WeightStore weights_;
   std::vector<std::shared_ptr<OrtCustomOp>> operators_;

@@ -14,7 +14,7 @@
 #include <thread>
 #include <utility>
 
-#include "device/cpu_info.hpp"
+#include "device/cpu/cpu_info.hpp"
 
 #ifndef KVCACHE_VERSION
 #define KVCACHE_VERSION "unknown"

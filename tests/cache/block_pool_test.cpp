@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "device/cpu/cpu_backend.hpp"
 #include "support/models.hpp"
 
 namespace kvcache::cache {
@@ -19,7 +20,8 @@ constexpr PoolShape kShape{.num_layers = 2,
 TEST(BlockPool, CountsBytesOfAllLayers) { EXPECT_EQ(kShape.block_bytes(), 2U * 2 * 3 * 5 * 4 * 4); }
 
 TEST(BlockPool, HandsOutEachBlockOnce) {
-  BlockPool pool(kShape, 1, false);
+  device::CpuBackend cpu;
+  BlockPool pool(kShape, 1, false, cpu);
   std::set<BlockId> ids;
   std::vector<Block> blocks = pool.allocate(10);
   for (const Block& block : blocks) {
@@ -31,7 +33,8 @@ TEST(BlockPool, HandsOutEachBlockOnce) {
 }
 
 TEST(BlockPool, TakesMemoryInStepsAndReusesIt) {
-  BlockPool pool(kShape, 4, false);
+  device::CpuBackend cpu;
+  BlockPool pool(kShape, 4, false, cpu);
   EXPECT_EQ(pool.stats().bytes_allocated, 0U);
   {
     const std::vector<Block> blocks = pool.allocate(5);
@@ -46,7 +49,8 @@ TEST(BlockPool, TakesMemoryInStepsAndReusesIt) {
 }
 
 TEST(BlockPool, GivesAllOrNothing) {
-  BlockPool pool(kShape, 1, false);
+  device::CpuBackend cpu;
+  BlockPool pool(kShape, 1, false, cpu);
   const std::vector<Block> blocks = pool.allocate(7);
   test::expect_error(ErrorCode::cache_full, "7 in use, 3 free, 4 more needed",
                      [&] { (void)pool.allocate(4); });
@@ -55,7 +59,8 @@ TEST(BlockPool, GivesAllOrNothing) {
 }
 
 TEST(BlockPool, NeverMovesItsMemory) {
-  BlockPool pool(kShape, 1, false);
+  device::CpuBackend cpu;
+  BlockPool pool(kShape, 1, false, cpu);
   std::vector<std::byte*> before;
   for (std::size_t i = 0; i < kShape.num_pools(); ++i) {
     before.push_back(pool.pool_data(i));

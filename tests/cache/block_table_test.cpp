@@ -4,6 +4,8 @@
 
 #include <vector>
 
+#include "device/cpu/cpu_backend.hpp"
+
 namespace kvcache::cache {
 namespace {
 
@@ -21,7 +23,8 @@ std::vector<BlockId> ids_of(const BlockTable& table, const Growth& growth, std::
 }
 
 TEST(BlockTable, WritesIdsAsIfTheGrowthWereApplied) {
-  BlockPool pool(kShape, 1, false);
+  device::CpuBackend cpu;
+  BlockPool pool(kShape, 1, false, cpu);
   BlockTable table(pool);
   Growth growth = table.plan_growth(0, 5);
   const std::vector<BlockId> planned = ids_of(table, growth, 3);
@@ -32,7 +35,8 @@ TEST(BlockTable, WritesIdsAsIfTheGrowthWereApplied) {
 }
 
 TEST(BlockTable, CopiesASharedLastBlockOnlyWhereItIsWritten) {
-  BlockPool pool(kShape, 1, false);
+  device::CpuBackend cpu;
+  BlockPool pool(kShape, 1, false, cpu);
   BlockTable table(pool);
   table.apply(table.plan_growth(0, 6));
   BlockTable shared = table.share();
@@ -53,7 +57,8 @@ TEST(BlockTable, CopiesASharedLastBlockOnlyWhereItIsWritten) {
 }
 
 TEST(BlockTable, WholeBlocksLeaveAndTheSinksStay) {
-  BlockPool pool(kShape, 1, true);
+  device::CpuBackend cpu;
+  BlockPool pool(kShape, 1, true, cpu);
   BlockTable table(pool);
   table.apply(table.plan_growth(0, 5 * kShape.block_len));
   const std::vector<BlockId> before = ids_of(table, {}, 5);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cache/block_table.hpp"
+#include "device/cpu/cpu_backend.hpp"
 #include "support/random_cases.hpp"
 
 namespace kvcache::cache {
@@ -43,7 +44,8 @@ Tokens random_text(test::Random& random) {
 TEST(PrefixTree, FindsTheLongestKnownPrefix) {
   test::for_random_cases(30, [](test::Random& random) {
     const auto block_len = static_cast<std::size_t>(random.integer(1, 4));
-    BlockPool pool(shape_of(block_len, 400), 8, false);
+    device::CpuBackend cpu;
+    BlockPool pool(shape_of(block_len, 400), 8, false, cpu);
     PrefixTree tree(block_len, 400);
     std::vector<Tokens> known;
     for (int step = 0; step < 40; ++step) {
@@ -71,7 +73,8 @@ TEST(PrefixTree, FindsTheLongestKnownPrefix) {
 }
 
 TEST(PrefixTree, SharesTheBlocksThatWereInsertedFirst) {
-  BlockPool pool(shape_of(2, 16), 1, false);
+  device::CpuBackend cpu;
+  BlockPool pool(shape_of(2, 16), 1, false, cpu);
   PrefixTree tree(2, 16);
   const BlockTable first = table_of(pool, 5);
   const BlockTable second = table_of(pool, 5);
@@ -85,7 +88,8 @@ TEST(PrefixTree, SharesTheBlocksThatWereInsertedFirst) {
 }
 
 TEST(PrefixTree, ForgetsTheLeastRecentlyUsedLeavesFirst) {
-  BlockPool pool(shape_of(1, 16), 1, false);
+  device::CpuBackend cpu;
+  BlockPool pool(shape_of(1, 16), 1, false, cpu);
   PrefixTree tree(1, 4);
   const auto insert = [&](const Tokens& text) {
     const BlockTable table = table_of(pool, text.size());
@@ -109,7 +113,8 @@ TEST(PrefixTree, ForgetsTheLeastRecentlyUsedLeavesFirst) {
 }
 
 TEST(PrefixTree, KeepsAsMuchOfOneLongPrefixAsItMay) {
-  BlockPool pool(shape_of(1, 16), 1, false);
+  device::CpuBackend cpu;
+  BlockPool pool(shape_of(1, 16), 1, false, cpu);
   PrefixTree tree(1, 3);
   const Tokens text{1, 2, 3, 4, 5};
   const BlockTable table = table_of(pool, text.size());
@@ -120,7 +125,8 @@ TEST(PrefixTree, KeepsAsMuchOfOneLongPrefixAsItMay) {
 
 TEST(PrefixTree, GivesBackOnlyWhatNobodyElseHolds) {
   test::for_random_cases(30, [](test::Random& random) {
-    BlockPool pool(shape_of(1, 400), 8, false);
+    device::CpuBackend cpu;
+    BlockPool pool(shape_of(1, 400), 8, false, cpu);
     PrefixTree tree(1, 400);
     std::deque<std::vector<Block>> held;
     for (int step = 0; step < 30; ++step) {

@@ -1,11 +1,10 @@
-#include "device/reserved_memory.hpp"
+#include "device/cpu/reserved_memory.hpp"
 
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
-#include <utility>
 
 #include "throw_error.hpp"
 
@@ -35,20 +34,7 @@ ReservedMemory::ReservedMemory(std::size_t bytes) : bytes_(bytes) {
 #endif
 }
 
-ReservedMemory::ReservedMemory(ReservedMemory&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
-
-ReservedMemory& ReservedMemory::operator=(ReservedMemory&& other) noexcept {
-  std::swap(data_, other.data_);
-  std::swap(bytes_, other.bytes_);
-  return *this;
-}
-
-ReservedMemory::~ReservedMemory() {
-  if (data_ != nullptr) {
-    ::munmap(data_, bytes_);
-  }
-}
+ReservedMemory::~ReservedMemory() { ::munmap(data_, bytes_); }
 
 void ReservedMemory::commit(std::size_t begin, std::size_t end) {
 #ifdef MADV_POPULATE_WRITE
@@ -69,6 +55,31 @@ void ReservedMemory::decommit(std::size_t begin, std::size_t end) noexcept {
   if (first < last) {
     ::madvise(data_ + first, last - first, MADV_DONTNEED);
   }
+}
+
+void ReservedMemory::copy(std::size_t to, std::size_t from, const Pieces& pieces) noexcept {
+  for (std::size_t pool = 0; pool < pieces.pools; ++pool) {
+    for (std::size_t i = 0; i < pieces.count; ++i) {
+      const std::size_t at = pool * pieces.pool_stride + i * pieces.stride;
+      std::memcpy(data_ + to + at, data_ + from + at, pieces.bytes);
+    }
+  }
+}
+
+void ReservedMemory::fill_with_nan(std::size_t at, const Pieces& pieces) noexcept {
+  for (std::size_t pool = 0; pool < pieces.pools; ++pool) {
+    for (std::size_t i = 0; i < pieces.count; ++i) {
+      std::memset(data_ + at + pool * pieces.pool_stride + i * pieces.stride, 0xFF, pieces.bytes);
+    }
+  }
+}
+
+void ReservedMemory::read(std::size_t from, std::byte* to, std::size_t bytes) {
+  std::memcpy(to, data_ + from, bytes);
+}
+
+void ReservedMemory::write(std::size_t to, const std::byte* from, std::size_t bytes) {
+  std::memcpy(data_ + to, from, bytes);
 }
 
 }  // namespace kvcache::device

@@ -1,4 +1,4 @@
-#include "device/cpu_info.hpp"
+#include "device/cpu/cpu_info.hpp"
 
 #include <fmt/format.h>
 #include <sched.h>

@@ -1,0 +1,59 @@
+// Where a model runs.
+#pragma once
+
+#include <onnxruntime_cxx_api.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "device/pool_memory.hpp"
+#include "device/step.hpp"
+#include "kvcache/options.hpp"
+#include "kvcache/types.hpp"
+
+namespace kvcache::device {
+
+/// A device as the rest of the library sees it: its execution provider, its memory, its runs.
+/// Thread-safe.
+class Backend {
+ public:
+  Backend() = default;
+  Backend(const Backend&) = delete;
+  Backend& operator=(const Backend&) = delete;
+  virtual ~Backend() = default;
+
+  [[nodiscard]] virtual Device device() const noexcept = 0;
+
+  /// What it is, for people: its name, and the versions that matter.
+  [[nodiscard]] virtual std::string description() const = 0;
+
+  /// Makes sessions run here.
+  /// @throws Ort::Exception when ONNX Runtime cannot
+  virtual void add_to(Ort::SessionOptions& options) const = 0;
+
+  /// Of tensors in the device's memory.
+  [[nodiscard]] virtual Ort::MemoryInfo memory_info() const = 0;
+
+  /// Bytes that the pools of a cache should begin at multiples of.
+  [[nodiscard]] virtual std::size_t pool_alignment() const noexcept = 0;
+
+  /// @throws Error out_of_memory
+  [[nodiscard]] virtual std::unique_ptr<PoolMemory> reserve(std::size_t bytes) = 0;
+
+  /// For runs of a model with logits of this type and vocabulary.
+  [[nodiscard]] virtual std::unique_ptr<Step> new_step(DataType type, std::size_t vocab_size) = 0;
+};
+
+struct BackendChoice {
+  std::shared_ptr<Backend> backend;
+  std::string why_not_cuda;  // empty where the backend is CUDA's
+};
+
+/// CUDA where this build, ONNX Runtime and the machine have it and TRIGO_FORCE_CPU is not set to 1,
+/// else the CPU; or what `required` says.
+/// @throws Error device_unavailable saying what is missing
+BackendChoice choose_backend(std::optional<Device> required, int num_threads,
+                             const LogCallback& log);
+
+}  // namespace kvcache::device

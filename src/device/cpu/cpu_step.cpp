@@ -1,0 +1,68 @@
+#include "device/cpu/cpu_step.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <new>
+#include <numeric>
+
+#include "device/widen.hpp"
+#include "ops/cpu/argmax_cpu.hpp"
+#include "throw_error.hpp"
+
+namespace kvcache::device {
+
+void CpuStep::resize(const StepShape& shape) {
+  const std::size_t row_bytes = vocab_size_ * data_type_size(type_);
+  try {
+    inputs_.resize(shape.input_bytes);
+    logits_.resize(shape.logits_rows * row_bytes);
+    widened_.clear();
+    widened_.resize(type_ == DataType::float32 ? 0 : shape.logits_rows);
+  } catch (const std::bad_alloc&) {
+    throw_error(ErrorCode::out_of_memory,
+                "no memory for the logits of {} tokens ({} bytes each); ask for the last ones only",
+                shape.logits_rows, row_bytes);
+  }
+}
+
+void CpuStep::run(const std::function<void()>& enqueue) {
+  for (std::vector<float>& row : widened_) {
+    row.clear();
+  }
+  enqueue();
+}
+
+std::span<const float> CpuStep::row(std::size_t row) {
+  const std::byte* logits = logits_.data() + row * vocab_size_ * data_type_size(type_);
+  if (type_ == DataType::float32) {
+    return {reinterpret_cast<const float*>(logits), vocab_size_};
+  }
+  if (widened_[row].empty()) {
+    widened_[row] = widen(type_, logits, vocab_size_);
+  }
+  return widened_[row];
+}
+
+TokenId CpuStep::argmax(std::size_t row) {
+  const std::span<const float> logits = this->row(row);
+  return ops::argmax_cpu(logits.data(), static_cast<std::int64_t>(logits.size()));
+}
+
+std::vector<TokenScore> CpuStep::top_k(std::size_t k, std::size_t row) {
+  const std::span<const float> logits = this->row(row);
+  std::vector<TokenId> order(logits.size());
+  std::iota(order.begin(), order.end(), TokenId{0});
+  const auto logit = [&](TokenId token) { return logits[static_cast<std::size_t>(token)]; };
+  const auto end = order.begin() + static_cast<std::ptrdiff_t>(k);
+  std::partial_sort(order.begin(), end, order.end(), [&](TokenId a, TokenId b) {
+    return logit(a) != logit(b) ? logit(a) > logit(b) : a < b;
+  });
+  std::vector<TokenScore> best;
+  best.reserve(k);
+  std::transform(order.begin(), end, std::back_inserter(best), [&](TokenId token) {
+    return TokenScore{token, logit(token)};
+  });
+  return best;
+}
+
+}  // namespace kvcache::device

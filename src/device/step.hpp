@@ -1,0 +1,57 @@
+// What one run of the model reads and writes beside the cache, and the running of it.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "kvcache/logits.hpp"
+#include "kvcache/types.hpp"
+
+namespace kvcache::device {
+
+/// Sizes of a run's tensors.
+struct StepShape {
+  std::size_t input_bytes = 0;  // of all inputs together
+  std::size_t logits_rows = 0;
+};
+
+/// Memory of a run's inputs and logits on the device, the inputs' twin on the host, and the run
+/// itself. Used by one thread at a time.
+class Step {
+ public:
+  Step() = default;
+  Step(const Step&) = delete;
+  Step& operator=(const Step&) = delete;
+  virtual ~Step() = default;
+
+  /// Makes room for runs of this shape; what is bound to the addresses below is to be bound anew.
+  /// @throws Error out_of_memory
+  virtual void resize(const StepShape& shape) = 0;
+
+  /// Where the inputs are written before a run, and where the run reads them.
+  [[nodiscard]] virtual std::byte* host_inputs() noexcept = 0;
+  [[nodiscard]] virtual std::byte* device_inputs() noexcept = 0;
+
+  /// [logits_rows, vocab_size] of the model's type.
+  [[nodiscard]] virtual std::byte* device_logits() noexcept = 0;
+  [[nodiscard]] virtual std::size_t logits_capacity() const noexcept = 0;  // in bytes
+
+  /// Brings the inputs to the device, calls `enqueue`, which runs the model on them, and waits for
+  /// the logits. Runs of one shape must enqueue the same work: it may be recorded and replayed.
+  /// @throws Error run_failed, and what `enqueue` throws
+  virtual void run(const std::function<void()>& enqueue) = 0;
+
+  /// One row of the last run's logits as float32, [vocab_size]; where they are if the host can read
+  /// them so, otherwise brought and converted on first use.
+  [[nodiscard]] virtual std::span<const float> row(std::size_t row) = 0;
+
+  /// The token with the largest logit of a row, the smallest id when several are equal.
+  [[nodiscard]] virtual TokenId argmax(std::size_t row) = 0;
+
+  /// The k ≤ vocab_size tokens with the largest logits of a row, largest first.
+  [[nodiscard]] virtual std::vector<TokenScore> top_k(std::size_t k, std::size_t row) = 0;
+};
+
+}  // namespace kvcache::device

@@ -1,0 +1,37 @@
+// Logits of any type as float32.
+#pragma once
+
+#include <onnxruntime_cxx_api.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "kvcache/types.hpp"
+
+namespace kvcache::device {
+
+/// `count` values of `type` as floats.
+inline std::vector<float> widen(DataType type, const std::byte* values, std::size_t count) {
+  std::vector<float> widened(count);
+  const auto convert = [&]<typename T>(const T* from) {
+    std::transform(from, from + count, widened.begin(), [](T value) { return value.ToFloat(); });
+  };
+  switch (type) {
+    case DataType::float32: {
+      const auto* floats = reinterpret_cast<const float*>(values);
+      widened.assign(floats, floats + count);
+      break;
+    }
+    case DataType::float16:
+      convert(reinterpret_cast<const Ort::Float16_t*>(values));
+      break;
+    case DataType::bfloat16:
+      convert(reinterpret_cast<const Ort::BFloat16_t*>(values));
+      break;
+  }
+  return widened;
+}
+
+}  // namespace kvcache::device

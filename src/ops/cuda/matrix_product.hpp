@@ -1,0 +1,52 @@
+// Products of many rows with weights: cuBLASLt's.
+#pragma once
+
+#include <cublasLt.h>
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <tuple>
+
+namespace kvcache::ops {
+
+/// Matrix products on the device, [rows, inputs] times a weight, with float32 sums.
+///
+/// cuBLASLt is loaded when first needed: a program built with CUDA must start without it. It comes
+/// with ONNX Runtime's CUDA provider, which needs it too. Plans are kept per shape. Used by one
+/// thread at a time.
+class MatrixProduct {
+ public:
+  MatrixProduct();
+  MatrixProduct(const MatrixProduct&) = delete;
+  MatrixProduct& operator=(const MatrixProduct&) = delete;
+  ~MatrixProduct();
+
+  /// out = x · weight, the weight packed in panels [ceil(outputs / 64), inputs, 64].
+  /// @throws std::runtime_error naming the call of cuBLASLt that failed and its status
+  void with_panels(cudaDataType type, const void* x, const void* weight, void* out,
+                   std::int64_t rows, std::int64_t inputs, std::int64_t outputs,
+                   cudaStream_t stream);
+
+  /// out = x · weightᵀ, the weight [outputs, inputs].
+  /// @throws std::runtime_error
+  void with_rows(cudaDataType type, const void* x, const void* weight, void* out, std::int64_t rows,
+                 std::int64_t inputs, std::int64_t outputs, cudaStream_t stream);
+
+ private:
+  struct Library;
+  struct Plan;
+  using Key = std::tuple<bool, cudaDataType, std::int64_t, std::int64_t, std::int64_t>;
+
+  Plan& plan(bool panels, cudaDataType type, std::int64_t rows, std::int64_t inputs,
+             std::int64_t outputs);
+  void run(const Plan& plan, const void* x, const void* weight, void* out, cudaStream_t stream);
+
+  std::unique_ptr<Library> library_;
+  std::map<Key, std::unique_ptr<Plan>> plans_;
+  void* workspace_ = nullptr;
+};
+
+}  // namespace kvcache::ops
