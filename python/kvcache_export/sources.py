@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import hub
 from .config import PRESETS, Gpt2Config, read_config
 from .errors import ExportError
 from .weights import CheckpointWeights, RandomWeights, Weights
@@ -26,6 +25,8 @@ def from_checkpoint(model: str) -> Source:
     if not directory.is_dir():
         if directory.exists() or model.startswith((".", "/", "~")):
             raise ExportError(f"no such directory: {model!r}")
+        from . import hub
+
         directory, origin = hub.download(model), model
     return Source(origin, read_config(directory / "config.json"), CheckpointWeights(directory))
 

@@ -45,15 +45,22 @@ class Backend {
   [[nodiscard]] virtual std::unique_ptr<Step> new_step(DataType type, std::size_t vocab_size) = 0;
 };
 
+/// What choosing a backend depends on.
+struct BackendOptions {
+  std::optional<Device> required;
+  int num_threads = 1;       // of a run on the CPU
+  bool records_runs = true;  // on a GPU; a profile shows only runs that are not recorded
+  LogCallback log;
+};
+
 struct BackendChoice {
   std::shared_ptr<Backend> backend;
   std::string why_not_cuda;  // empty where the backend is CUDA's
 };
 
 /// CUDA where this build, ONNX Runtime and the machine have it and TRIGO_FORCE_CPU is not set to 1,
-/// else the CPU; or what `required` says.
+/// else the CPU; or what is required.
 /// @throws Error device_unavailable saying what is missing
-BackendChoice choose_backend(std::optional<Device> required, int num_threads,
-                             const LogCallback& log);
+BackendChoice choose_backend(const BackendOptions& options);
 
 }  // namespace kvcache::device

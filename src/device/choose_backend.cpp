@@ -19,13 +19,14 @@ bool cpu_is_forced() {
 }
 
 /// CUDA's backend, or null and the reason.
-std::shared_ptr<Backend> find_cuda([[maybe_unused]] const LogCallback& log, std::string& why_not) {
+std::shared_ptr<Backend> find_cuda([[maybe_unused]] const BackendOptions& options,
+                                   std::string& why_not) {
   if (cpu_is_forced()) {
     why_not = "TRIGO_FORCE_CPU=1 forbids it; unset it";
     return nullptr;
   }
 #ifdef KVCACHE_USE_CUDA
-  return find_cuda_backend(log, why_not);
+  return find_cuda_backend(options, why_not);
 #else
   why_not = "not in this build; build with -DUSE_CUDA=ON";
   return nullptr;
@@ -34,20 +35,19 @@ std::shared_ptr<Backend> find_cuda([[maybe_unused]] const LogCallback& log, std:
 
 }  // namespace
 
-BackendChoice choose_backend(std::optional<Device> required, int num_threads,
-                             const LogCallback& log) {
+BackendChoice choose_backend(const BackendOptions& options) {
   BackendChoice choice;
-  if (required == Device::cpu) {
+  if (options.required == Device::cpu) {
     choice.why_not_cuda = "require_device is cpu";
   } else {
-    choice.backend = find_cuda(log, choice.why_not_cuda);
+    choice.backend = find_cuda(options, choice.why_not_cuda);
   }
   if (!choice.backend) {
-    if (required == Device::cuda) {
+    if (options.required == Device::cuda) {
       throw_error(ErrorCode::device_unavailable, "require_device is cuda, which cannot be used: {}",
                   choice.why_not_cuda);
     }
-    choice.backend = std::make_shared<CpuBackend>(num_threads);
+    choice.backend = std::make_shared<CpuBackend>(options.num_threads);
   }
   return choice;
 }

@@ -40,8 +40,9 @@ class Step {
 
   /// Brings the inputs to the device, calls `enqueue`, which runs the model on them, and waits for
   /// the logits. Runs of one shape must enqueue the same work: it may be recorded and replayed.
+  /// Returns whether it was replayed, without calling `enqueue`.
   /// @throws Error run_failed, and what `enqueue` throws
-  virtual void run(const std::function<void()>& enqueue) = 0;
+  virtual bool run(const std::function<void()>& enqueue) = 0;
 
   /// One row of the last run's logits as float32, [vocab_size]; where they are if the host can read
   /// them so, otherwise brought and converted on first use.

@@ -133,7 +133,9 @@ std::size_t Workspace::logits_rows() const noexcept {
 }
 
 void Workspace::run() {
-  step_->run([this] { session_.run(run_options_, binding_); });
+  if (step_->run([this] { session_.run(run_options_, binding_); })) {
+    session_.count_replay(cache_use_ == CacheUse::in_place, info_.num_layers);
+  }
 }
 
 }  // namespace kvcache::inference

@@ -62,7 +62,11 @@ int check_threads(const ModelOptions& options) {
 
 Session::Session(const Config& config, const ModelOptions& options)
     : num_threads_(check_threads(options)),
-      choice_(device::choose_backend(options.require_device, num_threads_, options.log)),
+      env_(environment()),
+      choice_(device::choose_backend({.required = options.require_device,
+                                      .num_threads = num_threads_,
+                                      .records_runs = options.profile_prefix.empty(),
+                                      .log = options.log})),
       domain_(choice_.backend->device(), config.info.dtype, counters_),
       log_(options.log),
       profiling_(!options.profile_prefix.empty()) {
@@ -78,7 +82,7 @@ Session::Session(const Config& config, const ModelOptions& options)
   domain_.add_to(ort_options);
   std::string refused;
   try {
-    session_ = Ort::Session(environment(), config.model_path().c_str(), ort_options);
+    session_ = Ort::Session(env_, config.model_path().c_str(), ort_options);
   } catch (const Ort::Exception& error) {
     refused = error.what();
   }
@@ -112,6 +116,11 @@ void Session::run(const Ort::RunOptions& options, Ort::IoBinding& binding) {
     throw_error(ErrorCode::run_failed, "ONNX Runtime failed while running the model: {}",
                 error.what());
   }
+}
+
+void Session::count_replay(bool in_place, std::size_t attention_nodes) noexcept {
+  (in_place ? counters_.in_place_runs : counters_.growing_runs)
+      .fetch_add(attention_nodes, std::memory_order_relaxed);
 }
 
 std::filesystem::path Session::end_profile() {

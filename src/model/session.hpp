@@ -29,6 +29,9 @@ class Session {
   void run(const Ort::RunOptions& options, Ort::IoBinding& binding);
 
   [[nodiscard]] Ort::Session& ort() noexcept { return session_; }
+  /// Counts the attention nodes of a run that was replayed: they ran, but nobody called them.
+  void count_replay(bool in_place, std::size_t attention_nodes) noexcept;
+
   [[nodiscard]] const ops::NodeCounters& counters() const noexcept { return counters_; }
   [[nodiscard]] int num_threads() const noexcept { return num_threads_; }
   [[nodiscard]] device::Backend& backend() noexcept { return *choice_.backend; }
@@ -44,6 +47,7 @@ class Session {
 
  private:
   int num_threads_;
+  Ort::Env& env_;  // ONNX Runtime wants it before anything else
   device::BackendChoice choice_;
   ops::NodeCounters counters_;
   ops::NodeDomain domain_;

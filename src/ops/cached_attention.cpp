@@ -5,42 +5,11 @@
 #include <numeric>
 #include <vector>
 
+#include "ops/attention_tensors.hpp"
 #include "ops/cpu/cached_attention_cpu.hpp"
 
 namespace kvcache::ops {
 namespace {
-
-enum Input : std::size_t {
-  kQkv,
-  kPastKey,
-  kPastValue,
-  kBlockTable,
-  kPastLengths,
-  kAppendPositions,
-  kRowOffsets,
-  kTreeParents
-};
-enum Output : std::size_t { kAttention, kPresentKey, kPresentValue };
-
-/// Sizes that follow from the shapes of `qkv` and `past_key`, after checking that they agree.
-struct Sizes {
-  std::int64_t batch;
-  std::int64_t seq_len;
-  std::int64_t head_dim;
-};
-
-Sizes check_shapes(const std::string& node, std::int64_t num_heads, const Shape& qkv,
-                   const Shape& past_key, const Shape& past_value) {
-  check(qkv.size() == 3, node, "qkv must be [batch, seq_len, 3 * num_heads * head_dim]");
-  check(past_key.size() == 4, node,
-        "past_key must be [batch, num_heads, past_len, head_dim] or a pool [blocks, num_heads, "
-        "block_len, head_dim]");
-  check(past_key == past_value, node, "past_key and past_value must have the same shape");
-  check(past_key[1] == num_heads, node, "past_key must have num_heads heads");
-  check(qkv[2] == 3 * num_heads * past_key[3], node,
-        "qkv's last axis must be 3 * num_heads * head_dim");
-  return {qkv[0], qkv[1], past_key[3]};
-}
 
 /// Checks what a wrong value of would turn into a read or write outside the pool.
 template <typename T>
@@ -99,59 +68,10 @@ OrtStatusPtr CachedAttentionKernel<T>::ComputeV2(OrtKernelContext* raw_context) 
 
 template <typename T>
 void CachedAttentionKernel<T>::compute_in_place(Ort::KernelContext& context) {
-  const auto qkv = context.GetInput(kQkv);
-  const auto past_key = context.GetInput(kPastKey);
-  const auto past_value = context.GetInput(kPastValue);
-  const auto block_table = context.GetInput(kBlockTable);
-  const auto past_lengths = context.GetInput(kPastLengths);
-  const auto append_positions = context.GetInput(kAppendPositions);
-  const auto row_offsets = context.GetInput(kRowOffsets);
-  const auto tree_parents = context.GetInput(kTreeParents);
-  const Shape pool_shape = shape_of(past_key);
-  const Shape table_shape = shape_of(block_table);
-  const Sizes sizes =
-      check_shapes(name_, num_heads_, shape_of(qkv), pool_shape, shape_of(past_value));
-  const std::int64_t tokens = sizes.batch * sizes.seq_len;
-  check(table_shape.size() == 2, name_, "block_table must be [rows, blocks_per_row]");
-
-  CachedAttentionArgs<T> args;
-  args.qkv = qkv.template GetTensorData<T>();
-  args.block_table = block_table.template GetTensorData<std::int32_t>();
-  args.past_lengths = optional_data<std::int32_t>(past_lengths);
-  args.append_positions = optional_data<std::int32_t>(append_positions);
-  args.row_offsets = optional_data<std::int32_t>(row_offsets);
-  args.tree_parents = optional_data<std::int32_t>(tree_parents);
-  args.rows = table_shape[0];
-  args.tokens_per_row = sizes.seq_len;
-  args.blocks_per_row = table_shape[1];
-  args.num_heads = num_heads_;
-  args.head_dim = sizes.head_dim;
-  args.block_len = pool_shape[2];
-  args.scale = scale_;
-  check(shape_of(past_lengths) == Shape{args.rows}, name_,
-        "past_lengths must be [rows], as many as block_table has");
-  check(args.append_positions == nullptr || shape_of(append_positions) == Shape{args.rows}, name_,
-        "append_positions must be [rows], or empty");
-  check(args.row_offsets != nullptr ? shape_of(row_offsets) == Shape{args.rows + 1}
-                                    : args.rows == sizes.batch,
-        name_, "row_offsets must be [rows + 1], or empty when the rows are the batch");
-  check(args.tree_parents == nullptr || shape_of(tree_parents) == Shape{tokens}, name_,
-        "tree_parents must have one entry per token, or be empty");
-  check_tables(name_, args, tokens, pool_shape[0]);
-
-  auto present_key = context.GetOutput(kPresentKey, pool_shape);
-  auto present_value = context.GetOutput(kPresentValue, pool_shape);
-  args.key_pool = present_key.template GetTensorMutableData<T>();
-  args.value_pool = present_value.template GetTensorMutableData<T>();
-  check(args.key_pool == past_key.template GetTensorData<T>() &&
-            args.value_pool == past_value.template GetTensorData<T>(),
-        name_,
-        "with block_table, present_key and present_value must be bound to the buffers of past_key "
-        "and past_value");
-  args.attention =
-      context.GetOutput(kAttention, Shape{sizes.batch, sizes.seq_len, num_heads_ * sizes.head_dim})
-          .template GetTensorMutableData<T>();
-  cached_attention_cpu(args, OrtParallelFor(context));
+  InPlaceRun<T> run = in_place_run<T>(context, name_, num_heads_, scale_);
+  check_tables(name_, run.args, run.tokens, run.blocks);
+  bind_in_place(context, name_, run);
+  cached_attention_cpu(run.args, OrtParallelFor(context));
   counters_.in_place_runs.fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -161,8 +81,8 @@ void CachedAttentionKernel<T>::compute_growing(Ort::KernelContext& context) {
   const auto past_key = context.GetInput(kPastKey);
   const auto past_value = context.GetInput(kPastValue);
   const Shape past_shape = shape_of(past_key);
-  const Sizes sizes =
-      check_shapes(name_, num_heads_, shape_of(qkv), past_shape, shape_of(past_value));
+  const AttentionSizes sizes =
+      check_attention_shapes(name_, num_heads_, shape_of(qkv), past_shape, shape_of(past_value));
   const std::int64_t past_len = past_shape[2];
   const std::int64_t total_len = past_len + sizes.seq_len;
   check(past_shape[0] == sizes.batch, name_, "past_key and qkv must have the same batch");

@@ -54,4 +54,17 @@ const T* optional_data(const Ort::ConstValue& tensor) {
                                                                    : tensor.GetTensorData<T>();
 }
 
+/// The data of a tensor as T, which has the bits of the tensor's type.
+template <typename T>
+const T* raw_data(const Ort::ConstValue& tensor) {
+  return static_cast<const T*>(tensor.GetTensorRawData());
+}
+
+/// A tensor of the outputs, of this shape.
+template <typename T>
+T* raw_output(Ort::KernelContext& context, std::size_t index, const Shape& shape) {
+  return static_cast<T*>(
+      context.GetOutput(index, shape.data(), shape.size()).GetTensorMutableRawData());
+}
+
 }  // namespace kvcache::ops

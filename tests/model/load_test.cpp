@@ -179,9 +179,11 @@ TEST_F(Load, NamesWhatContradictsTheGraph) {
 }
 
 TEST_F(Load, NamesADtypeThatContradictsTheGraph) {
-  change_config([](json& config) { config["dtype"] = "float16"; });
+  const std::string is = test::models_dtype();
+  const std::string said = is == "float16" ? "float32" : "float16";
+  change_config([&](json& config) { config["dtype"] = said; });
   expect_load_error(ErrorCode::contract_violation,
-                    "input past_key_0 has type float32, must be float16");
+                    "input past_key_0 has type " + is + ", must be " + said);
 }
 
 TEST_F(Load, RefusesNegativeThreads) {
@@ -199,7 +201,21 @@ TEST_F(Load, RefusesABudgetBelowOneBlock) {
 TEST_F(Load, TurnsAMissingDeviceIntoAnError) {
   ModelOptions options;
   options.require_device = Device::cuda;
-  expect_load_error(ErrorCode::device_unavailable, "require_device is cuda", options);
+  {
+    const test::ForcedCpu forced;
+    expect_load_error(ErrorCode::device_unavailable,
+                      "require_device is cuda, which cannot be used: TRIGO_FORCE_CPU=1 forbids it",
+                      options);
+  }
+#ifndef KVCACHE_USE_CUDA
+  expect_load_error(ErrorCode::device_unavailable,
+                    "require_device is cuda, which cannot be used: not in this build; build with "
+                    "-DUSE_CUDA=ON",
+                    options);
+#endif
+  if (test::models_dtype() == "bfloat16") {
+    GTEST_SKIP() << "ONNX Runtime runs no bfloat16 model on the CPU";
+  }
   options.require_device = Device::cpu;
   EXPECT_NE(Model::load(model(), options).device_report().find("cpu: "), std::string::npos);
 }

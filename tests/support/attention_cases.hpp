@@ -26,14 +26,16 @@ float as_float(T value) {
   return value.ToFloat();
 }
 
+inline constexpr std::int64_t kHeadDims[] = {1, 5, 8, 12, 16, 20, 31, 64, 80};
+
 /// A random run of the node, with everything the kernel must not read filled with NaN.
 template <typename T>
 struct AttentionCase {
-  explicit AttentionCase(Random& random, bool long_rows = false) {
-    constexpr std::int64_t kHeadDims[] = {1, 5, 8, 12, 16, 20, 31, 64, 80};
+  explicit AttentionCase(Random& random, bool long_rows = false,
+                         std::span<const std::int64_t> head_dims = kHeadDims) {
     constexpr std::int64_t kBlockLens[] = {1, 3, 16, 32, 100, 256};
     args.num_heads = random.integer(1, 3);
-    args.head_dim = random.pick(std::span(kHeadDims));
+    args.head_dim = random.pick(head_dims);
     args.block_len = random.pick(std::span(kBlockLens));
     args.rows = random.integer(1, 3);
     args.scale = 1.0F / std::sqrt(static_cast<float>(args.head_dim));

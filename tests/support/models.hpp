@@ -87,12 +87,30 @@ inline std::vector<TokenId> random_tokens(Random& random, const ModelInfo& info,
   return tokens;
 }
 
-/// float32's tolerance of docs/EXACTNESS.md, relative to the largest logit.
-inline constexpr double kTolerance = 1e-4;
+/// The element type of the models under test: KVCACHE_MODELS_DIR may hold any.
+inline const std::string& models_dtype() {
+  static const std::string dtype = [] {
+    std::ifstream config(model_path("plain") / "config.json");
+    return nlohmann::json::parse(config).at("dtype").get<std::string>();
+  }();
+  return dtype;
+}
 
-/// Expects logits to agree within `tolerance`, relative to the largest expected one.
+/// As long as it lives, models run on the CPU unless they must not.
+struct ForcedCpu {
+  ForcedCpu() { ::setenv("TRIGO_FORCE_CPU", "1", 1); }  // NOLINT(concurrency-mt-unsafe)
+  ~ForcedCpu() { ::unsetenv("TRIGO_FORCE_CPU"); }       // NOLINT(concurrency-mt-unsafe)
+  ForcedCpu(const ForcedCpu&) = delete;
+  ForcedCpu& operator=(const ForcedCpu&) = delete;
+};
+
+/// The tolerance of docs/EXACTNESS.md for the type of the models under test, relative to the
+/// largest logit.
+inline double tolerance() { return models_dtype() == "float32" ? 1e-4 : 2e-2; }
+
+/// Expects logits to agree `within` this, relative to the largest expected one.
 inline void expect_close(std::span<const float> found, std::span<const float> expected,
-                         double tolerance = kTolerance) {
+                         double within = tolerance()) {
   ASSERT_EQ(found.size(), expected.size());
   double scale = 0;
   double largest = 0;
@@ -101,7 +119,7 @@ inline void expect_close(std::span<const float> found, std::span<const float> ex
     scale = std::max(scale, std::abs(static_cast<double>(expected[i])));
     largest = std::max(largest, std::abs(static_cast<double>(found[i]) - expected[i]));
   }
-  EXPECT_LE(largest, tolerance * scale)
+  EXPECT_LE(largest, within * scale)
       << "largest difference " << largest << ", largest logit " << scale;
 }
 
@@ -124,7 +142,7 @@ inline void expect_as_uncached(const Model& model, std::span<const float> found,
   const auto best = std::ranges::max_element(found) - found.begin();
   const float highest = std::ranges::max(expected);
   EXPECT_GE(expected[static_cast<std::size_t>(best)],
-            highest - 2 * static_cast<float>(kTolerance) * std::abs(highest));
+            highest - 2 * static_cast<float>(tolerance()) * std::abs(highest));
 }
 
 /// Expects `call` to throw Error(code) with a message that contains `part`.

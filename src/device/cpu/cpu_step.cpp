@@ -25,11 +25,12 @@ void CpuStep::resize(const StepShape& shape) {
   }
 }
 
-void CpuStep::run(const std::function<void()>& enqueue) {
+bool CpuStep::run(const std::function<void()>& enqueue) {
   for (std::vector<float>& row : widened_) {
     row.clear();
   }
   enqueue();
+  return false;
 }
 
 std::span<const float> CpuStep::row(std::size_t row) {

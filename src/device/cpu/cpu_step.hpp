@@ -14,7 +14,7 @@ class CpuStep : public Step {
   [[nodiscard]] std::byte* device_inputs() noexcept override { return inputs_.data(); }
   [[nodiscard]] std::byte* device_logits() noexcept override { return logits_.data(); }
   [[nodiscard]] std::size_t logits_capacity() const noexcept override { return logits_.capacity(); }
-  void run(const std::function<void()>& enqueue) override;
+  bool run(const std::function<void()>& enqueue) override;
   [[nodiscard]] std::span<const float> row(std::size_t row) override;
   [[nodiscard]] TokenId argmax(std::size_t row) override;
   [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, std::size_t row) override;

@@ -73,9 +73,8 @@ struct CudaPoolMemory::Driver {
 CudaPoolMemory::CudaPoolMemory(std::size_t bytes, std::shared_ptr<CudaStream> stream)
     : stream_(std::move(stream)), driver_(Driver::get()) {
   const CUmemAllocationProp properties = page_properties();
-  check_driver(
-      driver_.granularity(&page_bytes_, &properties, CU_MEM_ALLOC_GRANULARITY_RECOMMENDED),
-      "asking for the size of its pages");
+  check_driver(driver_.granularity(&page_bytes_, &properties, CU_MEM_ALLOC_GRANULARITY_RECOMMENDED),
+               "asking for the size of its pages");
   pages_.resize((bytes + page_bytes_ - 1) / page_bytes_);
   bytes_ = pages_.size() * page_bytes_;
   check_driver(driver_.reserve(&address_, bytes_, 0, 0, 0), "reserving addresses for the cache");

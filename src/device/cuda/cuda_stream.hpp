@@ -3,9 +3,31 @@
 
 #include <cuda_runtime_api.h>
 
+#include <atomic>
 #include <mutex>
 
 namespace kvcache::device {
+
+/// A mutex that threads get in the order in which they asked: those that decode side by side
+/// advance side by side.
+class FairMutex {
+ public:
+  void lock() noexcept {
+    const unsigned ticket = next_.fetch_add(1, std::memory_order_relaxed);
+    for (unsigned now = serving_.load(std::memory_order_acquire); now != ticket;
+         now = serving_.load(std::memory_order_acquire)) {
+      serving_.wait(now, std::memory_order_acquire);
+    }
+  }
+  void unlock() noexcept {
+    serving_.fetch_add(1, std::memory_order_release);
+    serving_.notify_all();
+  }
+
+ private:
+  std::atomic<unsigned> next_{0};
+  std::atomic<unsigned> serving_{0};
+};
 
 /// The one stream of a model: runs, copies within the cache and ONNX Runtime's own work happen in
 /// the order in which they were put in. Whoever puts something in holds the lock meanwhile, because
@@ -18,7 +40,7 @@ class CudaStream {
   CudaStream& operator=(const CudaStream&) = delete;
   ~CudaStream();
 
-  [[nodiscard]] std::unique_lock<std::mutex> lock() { return std::unique_lock(mutex_); }
+  [[nodiscard]] std::unique_lock<FairMutex> lock() { return std::unique_lock(mutex_); }
   [[nodiscard]] cudaStream_t get() const noexcept { return stream_; }
 
   /// Waits for all that was put in.
@@ -26,7 +48,7 @@ class CudaStream {
   void wait() const;
 
  private:
-  std::mutex mutex_;
+  FairMutex mutex_;
   cudaStream_t stream_ = nullptr;
 };
 

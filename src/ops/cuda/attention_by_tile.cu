@@ -1,8 +1,8 @@
 // A thread block per 64 tokens of a row, head and split of the keys, on tensor cores: a warp has 16
 // of the tokens and goes through tiles of 64 keys with a softmax kept in registers (the order of
 // work is FlashAttention-2's, Dao 2023, arXiv:2307.08691). Keys are numbered past first, then the
-// row's new tokens; those of a tree see the ones whose bits are set. The splits' results meet in the
-// shared memory of the first.
+// row's new tokens; those of a tree see the ones whose bits are set. The splits' results meet in
+// the shared memory of the first.
 #include <cfloat>
 
 #include "ops/cuda/attention_rows.cuh"
@@ -13,9 +13,9 @@ namespace {
 
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * 32;
-constexpr int kTile = 64;         // queries of a block, keys of a step
+constexpr int kTile = 64;  // queries of a block, keys of a step
 constexpr int kQueriesOfWarp = 16;
-constexpr int kPad = 8;           // elements behind a row in shared memory: no bank conflicts
+constexpr int kPad = 8;  // elements behind a row in shared memory: no bank conflicts
 constexpr std::int64_t kMaxTreeTokens = 4096;  // rows of bits must fit shared memory
 
 /// Elements of the matrix instruction m16n8k16 held by a lane: lane = 4·g + t holds rows g and
@@ -216,8 +216,8 @@ __global__ void __launch_bounds__(kThreads) attention_by_tile_kernel(CachedAtten
     const int column = i % kVectors * kVector;
     const Chunk chunk =
         query < tile.count
-            ? Chunk::load(args.qkv +
-                          qkv_offset(args, tile.begin + tile.first + query, 0, head) + column)
+            ? Chunk::load(args.qkv + qkv_offset(args, tile.begin + tile.first + query, 0, head) +
+                          column)
             : Chunk::zero();
     chunk.store(&keys[query][column]);
   }
@@ -287,8 +287,7 @@ __global__ void __launch_bounds__(kThreads) attention_by_tile_kernel(CachedAtten
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         // A row that has seen nothing yet has the least maximum, and hidden keys weigh nothing.
-        const float weight =
-            scores[n][i] == -FLT_MAX ? 0.0F : exp2f(scores[n][i] - max[i / 2]);
+        const float weight = scores[n][i] == -FLT_MAX ? 0.0F : exp2f(scores[n][i] - max[i / 2]);
         scores[n][i] = weight;
         sum[i / 2] += weight;
       }
@@ -379,7 +378,7 @@ unsigned choose_splits(std::int64_t tiles, std::int64_t num_heads, int multiproc
 
 template <typename T, int kHeadDim>
 cudaError_t launch_tiles(const CachedAttentionArgs<T>& args, std::int64_t tokens,
-                         int multiprocessors, cudaStream_t stream) {
+                         int multiprocessors, LaunchOrder order) {
   constexpr std::size_t kMaxShared = std::size_t{160} << 10;
   const auto kernel = attention_by_tile_kernel<T, kHeadDim>;
   static const cudaError_t more_shared = cudaFuncSetAttribute(
@@ -393,9 +392,9 @@ cudaError_t launch_tiles(const CachedAttentionArgs<T>& args, std::int64_t tokens
   const std::size_t bits = static_cast<std::size_t>(kTile * words) * sizeof(unsigned);
   const unsigned splits = choose_splits(tiles, args.num_heads, multiprocessors);
   const std::size_t shared = (splits - 1) * sizeof(SplitResults<kHeadDim>) + bits;
-  return launch(
-      kernel, dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(args.num_heads), splits),
-      kThreads, shared, stream, args);
+  return launch(kernel,
+                dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(args.num_heads), splits),
+                kThreads, shared, order, args);
 }
 
 }  // namespace
@@ -408,29 +407,29 @@ bool attention_tiles_fit(std::int64_t head_dim, std::int64_t tokens) {
 
 template <typename T>
 cudaError_t cached_attention_by_tile(const CachedAttentionArgs<T>& args, std::int64_t tokens,
-                                     int multiprocessors, cudaStream_t stream) {
+                                     int multiprocessors, LaunchOrder order) {
   if (tokens == 0) {
     return cudaSuccess;
   }
   switch (args.head_dim) {
     case 16:
-      return launch_tiles<T, 16>(args, tokens, multiprocessors, stream);
+      return launch_tiles<T, 16>(args, tokens, multiprocessors, order);
     case 32:
-      return launch_tiles<T, 32>(args, tokens, multiprocessors, stream);
+      return launch_tiles<T, 32>(args, tokens, multiprocessors, order);
     case 64:
-      return launch_tiles<T, 64>(args, tokens, multiprocessors, stream);
+      return launch_tiles<T, 64>(args, tokens, multiprocessors, order);
     case 80:
-      return launch_tiles<T, 80>(args, tokens, multiprocessors, stream);
+      return launch_tiles<T, 80>(args, tokens, multiprocessors, order);
     case 128:
-      return launch_tiles<T, 128>(args, tokens, multiprocessors, stream);
+      return launch_tiles<T, 128>(args, tokens, multiprocessors, order);
     default:
       return cudaErrorInvalidValue;
   }
 }
 
 template cudaError_t cached_attention_by_tile(const CachedAttentionArgs<__half>&, std::int64_t, int,
-                                              cudaStream_t);
+                                              LaunchOrder);
 template cudaError_t cached_attention_by_tile(const CachedAttentionArgs<__nv_bfloat16>&,
-                                              std::int64_t, int, cudaStream_t);
+                                              std::int64_t, int, LaunchOrder);
 
 }  // namespace kvcache::ops

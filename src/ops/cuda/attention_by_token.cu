@@ -1,8 +1,9 @@
 // A thread block per token, head and split of the past. Within a block, groups of eight lanes take
 // a position each: the group's lanes share its head_dim, and each group keeps a softmax of its own
 // (online, after Milakov and Gimelshein, arXiv:1805.02867). The groups' are merged at the end; the
-// splits' (they are FlashDecoding's, Dao et al. 2023) in the shared memory of the first. Keys and values of new tokens are read where the product wrote them, so that nobody waits
-// for their way into the pool.
+// splits' (they are FlashDecoding's, Dao et al. 2023) in the shared memory of the first. Keys and
+// values of new tokens are read where the product wrote them, so that nobody waits for their way
+// into the pool.
 #include <algorithm>
 #include <cfloat>
 
@@ -331,11 +332,11 @@ __global__ void __launch_bounds__(kThreads) attention_by_token_kernel(CachedAtte
 
 template <typename T, int kVector, int kChunks>
 cudaError_t launch_layout(const CachedAttentionArgs<T>& args, std::int64_t tokens,
-                          AttentionSplits splits, cudaStream_t stream) {
+                          AttentionSplits splits, LaunchOrder order) {
   const dim3 grid(static_cast<unsigned>(tokens), static_cast<unsigned>(args.num_heads),
                   static_cast<unsigned>(splits.count));
   return launch(attention_by_token_kernel<T, HeadLayout<T, kVector, kChunks>>, grid, kThreads, 0,
-                stream, args);
+                order, args);
 }
 
 }  // namespace
@@ -354,14 +355,14 @@ AttentionSplits AttentionSplits::choose(std::int64_t tokens, std::int64_t num_he
 
 template <typename T>
 cudaError_t cached_attention_by_token(const CachedAttentionArgs<T>& args, std::int64_t tokens,
-                                      AttentionSplits splits, cudaStream_t stream) {
+                                      AttentionSplits splits, LaunchOrder order) {
   if (tokens == 0) {
     return cudaSuccess;
   }
   constexpr int kVector = 16 / sizeof(T);
   constexpr int kOf64 = 64 / (kGroupLanes * kVector);
   const auto start = [&](auto vector, auto chunks) {
-    return launch_layout<T, vector.value, chunks.value>(args, tokens, splits, stream);
+    return launch_layout<T, vector.value, chunks.value>(args, tokens, splits, order);
   };
   const std::integral_constant<int, 1> one;
   const std::integral_constant<int, kVector> vector;
@@ -381,10 +382,10 @@ cudaError_t cached_attention_by_token(const CachedAttentionArgs<T>& args, std::i
 }
 
 template cudaError_t cached_attention_by_token(const CachedAttentionArgs<float>&, std::int64_t,
-                                               AttentionSplits, cudaStream_t);
+                                               AttentionSplits, LaunchOrder);
 template cudaError_t cached_attention_by_token(const CachedAttentionArgs<__half>&, std::int64_t,
-                                               AttentionSplits, cudaStream_t);
+                                               AttentionSplits, LaunchOrder);
 template cudaError_t cached_attention_by_token(const CachedAttentionArgs<__nv_bfloat16>&,
-                                               std::int64_t, AttentionSplits, cudaStream_t);
+                                               std::int64_t, AttentionSplits, LaunchOrder);
 
 }  // namespace kvcache::ops

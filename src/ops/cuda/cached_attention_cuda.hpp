@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "ops/cached_attention_args.hpp"
+#include "ops/cuda/launch_order.hpp"
 
 namespace kvcache::ops {
 
@@ -19,7 +20,7 @@ struct AttentionSplits {
   static AttentionSplits choose(std::int64_t tokens, std::int64_t num_heads, int multiprocessors);
 };
 
-/// Appends the new tokens' keys and values to the pool and attends, on `stream`: one kernel, a
+/// Appends the new tokens' keys and values to the pool and attends, one kernel, a
 /// thread block per token, head and split. T is float, __half or __nv_bfloat16; arithmetic is
 /// float32. All pointers of `args` are of the device, which reads lengths, tables and parents
 /// itself: a captured graph serves every depth. `tokens` are those of all rows; head_dim is at most
@@ -28,7 +29,7 @@ struct AttentionSplits {
 /// Returns cudaErrorInvalidValue where head_dim is too large, otherwise what launching returned.
 template <typename T>
 cudaError_t cached_attention_by_token(const CachedAttentionArgs<T>& args, std::int64_t tokens,
-                                      AttentionSplits splits, cudaStream_t stream);
+                                      AttentionSplits splits, LaunchOrder order);
 
 /// Whether cached_attention_by_tile() takes this size of head and this many tokens.
 bool attention_tiles_fit(std::int64_t head_dim, std::int64_t tokens);
@@ -37,6 +38,6 @@ bool attention_tiles_fit(std::int64_t head_dim, std::int64_t tokens);
 /// tokens. T is __half or __nv_bfloat16; sums are float32, weights of the softmax are rounded to T.
 template <typename T>
 cudaError_t cached_attention_by_tile(const CachedAttentionArgs<T>& args, std::int64_t tokens,
-                                     int multiprocessors, cudaStream_t stream);
+                                     int multiprocessors, LaunchOrder order);
 
 }  // namespace kvcache::ops

@@ -1,6 +1,6 @@
-#include "ops/cuda/copy_pieces.hpp"
-
 #include <cstdint>
+
+#include "ops/cuda/copy_pieces.hpp"
 
 namespace kvcache::ops {
 namespace {

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "ops/cuda/launch_order.hpp"
+
 namespace kvcache::ops {
 
 constexpr unsigned kAllLanes = 0xFFFFFFFFU;
@@ -137,13 +139,13 @@ inline bool device_has_clusters() {
 }
 
 /// Launches a kernel that calls wait_for_previous_kernel(), overlapping it with the one before
-/// where the device can. The blocks along z form a cluster.
+/// where the device can, or else `in_order`. The blocks along z form a cluster.
 template <typename... Parameters, typename... Arguments>
 cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, int threads, std::size_t shared_bytes,
-                   cudaStream_t stream, const Arguments&... arguments) {
+                   LaunchOrder order, const Arguments&... arguments) {
   cudaLaunchAttribute attributes[2] = {};
   attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[0].val.programmaticStreamSerializationAllowed = order.overlaps ? 1 : 0;
   attributes[1].id = cudaLaunchAttributeClusterDimension;
   attributes[1].val.clusterDim.x = 1;
   attributes[1].val.clusterDim.y = 1;
@@ -152,7 +154,7 @@ cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, int threads, std::s
   config.gridDim = grid;
   config.blockDim = dim3(static_cast<unsigned>(threads));
   config.dynamicSmemBytes = shared_bytes;
-  config.stream = stream;
+  config.stream = order.stream;
   config.attrs = attributes;
   config.numAttrs = grid.z > 1 ? 2 : 1;
   return cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);

@@ -159,10 +159,9 @@ cudaError_t launch_vectors(const HeadCudaArgs<T>& args, int multiprocessors, cud
   constexpr int kBlocksPerMultiprocessor = 4;
   const std::int64_t needed =
       (args.outputs + kWarps * kOutputsAtOnce - 1) / (kWarps * kOutputsAtOnce);
-  const std::int64_t blocks =
-      needed < multiprocessors * kBlocksPerMultiprocessor ? needed
-                                                          : multiprocessors *
-                                                                kBlocksPerMultiprocessor;
+  const std::int64_t blocks = needed < multiprocessors * kBlocksPerMultiprocessor
+                                  ? needed
+                                  : multiprocessors * kBlocksPerMultiprocessor;
   const dim3 grid(static_cast<unsigned>(blocks),
                   static_cast<unsigned>((args.tokens + kRows - 1) / kRows));
   return launch(kernel, grid, kThreads, shared, stream, args);
@@ -171,8 +170,9 @@ cudaError_t launch_vectors(const HeadCudaArgs<T>& args, int multiprocessors, cud
 template <typename T, int kRows>
 cudaError_t launch_rows(const HeadCudaArgs<T>& args, int multiprocessors, cudaStream_t stream) {
   constexpr int kVector = 16 / sizeof(T);
-  return args.inputs % kVector == 0 ? launch_vectors<T, kRows, kVector>(args, multiprocessors, stream)
-                                    : launch_vectors<T, kRows, 1>(args, multiprocessors, stream);
+  return args.inputs % kVector == 0
+             ? launch_vectors<T, kRows, kVector>(args, multiprocessors, stream)
+             : launch_vectors<T, kRows, 1>(args, multiprocessors, stream);
 }
 
 /// Grid: tokens.

@@ -45,7 +45,7 @@ struct HeadCudaArgs {
 
 /// Whether the kernels below take this many tokens: each reads the weights once for up to eight
 /// tokens, and holds the tokens in shared memory.
-bool few_rows_fit(std::int64_t tokens, std::int64_t inputs, std::size_t element_bytes);
+bool few_rows_fit(std::int64_t tokens, std::int64_t inputs);
 
 /// T is float, __half or __nv_bfloat16; sums are float32.
 template <typename T>

@@ -111,8 +111,8 @@ __global__ void __launch_bounds__(kThreads) linear_one_row_kernel(LinearCudaArgs
   for (int i = 0; i < kSteps; ++i) {
     const int input = first_input + i * kStep;
     const bool exists = input < inputs;
-    weights[i] = exists ? Weights::load_once(weight + std::int64_t{input} * kPanelColumns)
-                        : Weights::zero();
+    weights[i] =
+        exists ? Weights::load_once(weight + std::int64_t{input} * kPanelColumns) : Weights::zero();
     if constexpr (kNorm) {
       norm_weight[i] = exists ? args.norm.weight[input] : from_float<T>(0.0F);
       norm_bias[i] = exists ? args.norm.bias[input] : from_float<T>(0.0F);
@@ -174,11 +174,10 @@ cudaError_t launch_one_row(const LinearCudaArgs<T>& args, cudaStream_t stream) {
   constexpr int kColumns = kSectorBytes / sizeof(T);
   const dim3 grid(static_cast<unsigned>((args.outputs + kColumns - 1) / kColumns));
   const std::size_t shared = static_cast<std::size_t>(args.inputs) * sizeof(float);
-  return args.norm.weight != nullptr
-             ? launch(linear_one_row_kernel<T, kThreads, kSteps, true>, grid, kThreads, shared,
-                      stream, args)
-             : launch(linear_one_row_kernel<T, kThreads, kSteps, false>, grid, kThreads, shared,
-                      stream, args);
+  return args.norm.weight != nullptr ? launch(linear_one_row_kernel<T, kThreads, kSteps, true>,
+                                              grid, kThreads, shared, stream, args)
+                                     : launch(linear_one_row_kernel<T, kThreads, kSteps, false>,
+                                              grid, kThreads, shared, stream, args);
 }
 
 constexpr std::int64_t kMaxInputsOfOneRow = 4096;
@@ -314,15 +313,14 @@ __global__ void finish_linear_kernel(LinearCudaArgs<T> args) {
   const std::int64_t column = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (column < args.outputs) {
     const float value = to_float(args.out[row + column]) + to_float(args.bias[column]);
-    const float residual =
-        args.residual != nullptr ? to_float(args.residual[row + column]) : 0.0F;
+    const float residual = args.residual != nullptr ? to_float(args.residual[row + column]) : 0.0F;
     args.out[row + column] = from_float<T>(residual + (args.gelu ? gelu_tanh(value) : value));
   }
 }
 
 }  // namespace
 
-bool few_rows_fit(std::int64_t tokens, std::int64_t inputs, std::size_t /*element_bytes*/) {
+bool few_rows_fit(std::int64_t tokens, std::int64_t inputs) {
   const std::int64_t rows = tokens < kMaxRowsAtOnce ? tokens : kMaxRowsAtOnce;
   return static_cast<std::size_t>(rows * inputs) * sizeof(float) <= kMaxSharedBytes;
 }

@@ -55,8 +55,8 @@ __device__ void stage_rows(const T* x, const NormArgs<T>& norm, int existing, in
       float* values = to + row * inputs;
       const float2 moments = mean_and_scale(values, inputs, norm.epsilon);
       for (int i = thread % 32; i < inputs; i += 32) {
-        values[i] = (values[i] - moments.x) * moments.y * to_float(norm.weight[i]) +
-                    to_float(norm.bias[i]);
+        values[i] =
+            (values[i] - moments.x) * moments.y * to_float(norm.weight[i]) + to_float(norm.bias[i]);
       }
     }
   }

@@ -43,8 +43,8 @@ __device__ TopLogit best_after(const T* logits, std::int64_t vocab_size, const T
   };
   constexpr int kVector = 16 / sizeof(T);
   // Rows of an odd vocabulary do not begin on 16 bytes.
-  const auto misplaced = static_cast<std::int64_t>(
-      reinterpret_cast<std::uintptr_t>(logits) % 16 / sizeof(T));
+  const auto misplaced =
+      static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(logits) % 16 / sizeof(T));
   const std::int64_t head = min(misplaced == 0 ? 0 : kVector - misplaced, vocab_size);
   const std::int64_t vectors = (vocab_size - head) / kVector;
 #pragma unroll 8

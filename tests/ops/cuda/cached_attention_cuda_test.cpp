@@ -37,9 +37,9 @@ struct DeviceType<Ort::BFloat16_t> {
   using type = __nv_bfloat16;
 };
 
-/// Runs the case on the device and brings back what it wrote.
-template <typename T>
-void run_on_device(AttentionCase<T>& attention, AttentionSplits splits) {
+/// Runs the case on the device, with `kernel(args, tokens)`, and brings back what it wrote.
+template <typename T, typename Kernel>
+void run_on_device(AttentionCase<T>& attention, const Kernel& kernel) {
   using Element = typename DeviceType<T>::type;
   const CachedAttentionArgs<T> host = attention.host_args();
   DeviceArray<T> qkv(attention.qkv);
@@ -69,15 +69,29 @@ void run_on_device(AttentionCase<T>& attention, AttentionSplits splits) {
   args.block_len = host.block_len;
   args.scale = host.scale;
 
-  const std::vector<std::byte> no_scratch(
-      splits.scratch_bytes(attention.tokens, args.num_heads, args.head_dim));
-  const DeviceArray<std::byte> scratch(no_scratch);
-  ASSERT_EQ(cached_attention_cuda(args, attention.tokens, splits, scratch.data(), nullptr),
-            cudaSuccess);
+  ASSERT_EQ(kernel(args, attention.tokens), cudaSuccess);
   ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
   attention.key_pool = keys.to_host();
   attention.value_pool = values.to_host();
   attention.attention = out.to_host();
+}
+
+constexpr std::int64_t kTileHeadDims[] = {16, 32, 64, 80, 128};
+
+/// The kernel with a thread block per token, with 1, 2, 4 or 8 splits.
+auto by_token(Random& random) {
+  const AttentionSplits splits{std::int64_t{1} << random.integer(0, 3)};
+  return [splits](const auto& args, std::int64_t tokens) {
+    return cached_attention_by_token(args, tokens, splits, LaunchOrder(nullptr));
+  };
+}
+
+/// The kernel on tensor cores; few multiprocessors make few splits.
+auto by_tile(Random& random) {
+  const int multiprocessors = static_cast<int>(random.integer(1, 200));
+  return [multiprocessors](const auto& args, std::int64_t tokens) {
+    return cached_attention_by_tile(args, tokens, multiprocessors, LaunchOrder(nullptr));
+  };
 }
 
 class CachedAttentionOnCuda : public test::OnGpu {};
@@ -85,7 +99,7 @@ class CachedAttentionOnCuda : public test::OnGpu {};
 TEST_F(CachedAttentionOnCuda, AgreesWithDoublePrecision) {
   test::for_random_cases(100, [](Random& random) {
     AttentionCase<float> attention(random, random.chance(0.2));
-    run_on_device(attention, {random.integer(1, 5)});
+    run_on_device(attention, by_token(random));
     EXPECT_LE(attention.largest_error(), 4e-6);
   });
 }
@@ -93,7 +107,7 @@ TEST_F(CachedAttentionOnCuda, AgreesWithDoublePrecision) {
 TEST_F(CachedAttentionOnCuda, RoundsOnlyTheResultOfFloat16) {
   test::for_random_cases(50, [](Random& random) {
     AttentionCase<Ort::Float16_t> attention(random, random.chance(0.2));
-    run_on_device(attention, {random.integer(1, 5)});
+    run_on_device(attention, by_token(random));
     EXPECT_LE(attention.largest_error(), 5.0 * std::ldexp(1.0, -11));
   });
 }
@@ -101,8 +115,42 @@ TEST_F(CachedAttentionOnCuda, RoundsOnlyTheResultOfFloat16) {
 TEST_F(CachedAttentionOnCuda, RoundsOnlyTheResultOfBFloat16) {
   test::for_random_cases(50, [](Random& random) {
     AttentionCase<Ort::BFloat16_t> attention(random, random.chance(0.2));
-    run_on_device(attention, {random.integer(1, 5)});
+    run_on_device(attention, by_token(random));
     EXPECT_LE(attention.largest_error(), 5.0 * std::ldexp(1.0, -8));
+  });
+}
+
+// The weights of the softmax are rounded too: an error of one unit of the last place each, of which
+// many cancel.
+TEST_F(CachedAttentionOnCuda, TilesRoundWeightsAndResultOfFloat16) {
+  test::for_random_cases(100, [](Random& random) {
+    AttentionCase<Ort::Float16_t> attention(random, random.chance(0.6), kTileHeadDims);
+    run_on_device(attention, by_tile(random));
+    EXPECT_LE(attention.largest_error(), 8.0 * std::ldexp(1.0, -11));
+  });
+}
+
+TEST_F(CachedAttentionOnCuda, TilesRoundWeightsAndResultOfBFloat16) {
+  test::for_random_cases(50, [](Random& random) {
+    AttentionCase<Ort::BFloat16_t> attention(random, random.chance(0.6), kTileHeadDims);
+    run_on_device(attention, by_tile(random));
+    EXPECT_LE(attention.largest_error(), 8.0 * std::ldexp(1.0, -8));
+  });
+}
+
+TEST_F(CachedAttentionOnCuda, TilesWriteThePoolAsTheOtherKernelDoes) {
+  test::for_random_cases(50, [](Random& random) {
+    const bool long_rows = random.chance(0.5);
+    Random same = random;
+    AttentionCase<Ort::Float16_t> tiles(random, long_rows, kTileHeadDims);
+    AttentionCase<Ort::Float16_t> tokens(same, long_rows, kTileHeadDims);
+    run_on_device(tiles, by_tile(random));
+    run_on_device(tokens, by_token(random));
+    const auto same_bytes = [](const auto& a, const auto& b) {
+      return std::memcmp(a.data(), b.data(), a.size() * sizeof(a[0])) == 0;
+    };
+    EXPECT_TRUE(same_bytes(tiles.key_pool, tokens.key_pool));
+    EXPECT_TRUE(same_bytes(tiles.value_pool, tokens.value_pool));
   });
 }
 
@@ -111,7 +159,7 @@ TEST_F(CachedAttentionOnCuda, WritesThePoolAsTheCpuDoes) {
     Random same = random;
     AttentionCase<float> on_device(random);
     AttentionCase<float> on_cpu(same);
-    run_on_device(on_device, {1});
+    run_on_device(on_device, by_token(random));
     cached_attention_cpu(on_cpu.host_args(), test::Serial());
     const auto same_bytes = [](std::span<const float> a, std::span<const float> b) {
       return std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;  // NaN is equal to itself here
@@ -121,10 +169,10 @@ TEST_F(CachedAttentionOnCuda, WritesThePoolAsTheCpuDoes) {
   });
 }
 
-TEST(AttentionSplits, FillTheDeviceForFewTokensOnly) {
-  EXPECT_EQ(AttentionSplits::choose(1, 12, 1024, 132).count, 16);
-  EXPECT_EQ(AttentionSplits::choose(1, 12, 64, 132).count, 1);
-  EXPECT_EQ(AttentionSplits::choose(64, 12, 1024, 132).count, 1);
+TEST_F(CachedAttentionOnCuda, SplitsFillTheDeviceForFewTokensOnly) {
+  EXPECT_EQ(AttentionSplits::choose(1, 12, 132).count, 8);
+  EXPECT_EQ(AttentionSplits::choose(4, 12, 132).count, 4);
+  EXPECT_EQ(AttentionSplits::choose(64, 12, 132).count, 1);
 }
 
 }  // namespace

@@ -1,0 +1,167 @@
+#include "device/cuda/cuda_step.hpp"
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <exception>
+
+#include "device/widen.hpp"
+
+namespace kvcache::device {
+namespace {
+
+constexpr int kRunsBeforeRecording = 2;
+
+/// Calls `work` with a null pointer to the type that the device has for `type`.
+template <typename Work>
+cudaError_t with_type(DataType type, const Work& work) {
+  switch (type) {
+    case DataType::float32:
+      return work(static_cast<const float*>(nullptr));
+    case DataType::float16:
+      return work(static_cast<const __half*>(nullptr));
+    case DataType::bfloat16:
+      return work(static_cast<const __nv_bfloat16*>(nullptr));
+  }
+  return cudaErrorInvalidValue;
+}
+
+}  // namespace
+
+CudaStep::~CudaStep() { forget_recording(); }
+
+void CudaStep::forget_recording() noexcept {
+  if (graph_ != nullptr) {
+    cudaGraphExecDestroy(graph_);
+    graph_ = nullptr;
+  }
+  runs_ = 0;
+}
+
+void CudaStep::resize(const StepShape& shape) {
+  forget_recording();
+  const auto grow = [](auto& buffer, std::size_t bytes, const char* purpose) {
+    if (buffer.size() < bytes) {
+      buffer = {};  // the old memory first
+      buffer = {bytes, purpose};
+    }
+  };
+  shape_ = {};
+  grow(host_inputs_, shape.input_bytes, "the inputs of a run");
+  grow(device_inputs_, shape.input_bytes, "the inputs of a run");
+  grow(logits_, shape.logits_rows * row_bytes(), "logits; ask for those of fewer tokens");
+  grow(best_, shape.logits_rows * sizeof(ops::TopLogit), "the best tokens");
+  widened_.clear();
+  widened_.resize(shape.logits_rows);
+  shape_ = shape;
+}
+
+bool CudaStep::run(const std::function<void()>& enqueue) {
+  for (std::vector<float>& row : widened_) {
+    row.clear();
+  }
+  const auto lock = stream_->lock();
+  const bool known = graph_ != nullptr;
+  if (records_runs_ && !known && runs_ == kRunsBeforeRecording) {
+    record(enqueue);
+  }
+  if (graph_ != nullptr) {
+    check_cuda(cudaGraphLaunch(graph_, stream_->get()), "starting a recorded run");
+  } else {
+    enqueue_all(enqueue);
+  }
+  ++runs_;
+  stream_->wait();
+  return known;
+}
+
+void CudaStep::enqueue_all(const std::function<void()>& enqueue) {
+  check_cuda(cudaMemcpyAsync(device_inputs_.data(), host_inputs_.data(), shape_.input_bytes,
+                             cudaMemcpyHostToDevice, stream_->get()),
+             "copying the inputs");
+  enqueue();
+  check_cuda(with_type(type_,
+                       [&](const auto* type) {
+                         return ops::argmax_cuda(reinterpret_cast<decltype(type)>(logits_.data()),
+                                                 static_cast<std::int64_t>(shape_.logits_rows),
+                                                 static_cast<std::int64_t>(vocab_size_), best(),
+                                                 stream_->get());
+                       }),
+             "finding the best tokens");
+}
+
+void CudaStep::record(const std::function<void()>& enqueue) {
+  std::string failure;
+  const auto keep = [&](cudaError_t error) {
+    if (error != cudaSuccess && failure.empty()) {
+      failure = cudaGetErrorString(error);
+    }
+    return error == cudaSuccess;
+  };
+  if (keep(cudaStreamBeginCapture(stream_->get(), cudaStreamCaptureModeThreadLocal))) {
+    try {
+      enqueue_all(enqueue);
+    } catch (const std::exception& error) {
+      failure = error.what();
+    }
+    cudaGraph_t recording = nullptr;
+    keep(cudaStreamEndCapture(stream_->get(), &recording));
+    if (recording != nullptr) {
+      if (failure.empty()) {
+        keep(cudaGraphInstantiate(&graph_, recording, 0));
+      }
+      cudaGraphDestroy(recording);
+    }
+  }
+  if (!failure.empty()) {
+    graph_ = nullptr;
+    cudaGetLastError();  // seen to
+    if (log_) {
+      log_(
+          fmt::format("a run could not be recorded as a CUDA graph and goes on kernel by kernel: "
+                      "{}",
+                      failure));
+    }
+  }
+}
+
+std::span<const float> CudaStep::row(std::size_t row) {
+  std::vector<float>& widened = widened_[row];
+  if (widened.empty()) {
+    std::vector<std::byte> bytes(row_bytes());
+    const auto lock = stream_->lock();
+    check_cuda(cudaMemcpyAsync(bytes.data(), logits_.data() + row * row_bytes(), bytes.size(),
+                               cudaMemcpyDeviceToHost, stream_->get()),
+               "copying logits to the host");
+    stream_->wait();
+    widened = widen(type_, bytes.data(), vocab_size_);
+  }
+  return widened;
+}
+
+TokenId CudaStep::argmax(std::size_t row) { return best()[row].token; }
+
+std::vector<TokenScore> CudaStep::top_k(std::size_t k, std::size_t row) {
+  const CudaBuffer<BufferPlace::host> top(std::max<std::size_t>(k, 1) * sizeof(ops::TopLogit),
+                                          "the best tokens");
+  auto* const found = reinterpret_cast<ops::TopLogit*>(top.data());
+  const auto lock = stream_->lock();
+  check_cuda(with_type(type_,
+                       [&](const auto* type) {
+                         return ops::top_k_cuda(
+                             reinterpret_cast<decltype(type)>(logits_.data() + row * row_bytes()),
+                             static_cast<std::int64_t>(vocab_size_), static_cast<std::int64_t>(k),
+                             found, stream_->get());
+                       }),
+             "finding the best tokens");
+  stream_->wait();
+  std::vector<TokenScore> best(k);
+  std::transform(found, found + k, best.begin(), [](const ops::TopLogit& one) {
+    return TokenScore{one.token, one.logit};
+  });
+  return best;
+}
+
+}  // namespace kvcache::device

@@ -1,0 +1,69 @@
+// A run on the GPU: kernel by kernel at first, then as a recorded graph.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "device/cuda/cuda_buffer.hpp"
+#include "device/cuda/cuda_stream.hpp"
+#include "device/step.hpp"
+#include "kvcache/options.hpp"
+#include "ops/cuda/top_logits_cuda.hpp"
+
+namespace kvcache::device {
+
+/// What crosses the bus in a run are its inputs in one copy and each row's best token; logits only
+/// when asked for.
+///
+/// The third run of a shape is recorded as a CUDA graph, which serves the ones after it: the block
+/// table and the lengths are read on the device, so one recording serves every depth. (The second
+/// still runs alone: ONNX Runtime's arena has then seen the shape twice.) Where a recording fails,
+/// the log says why and runs go on kernel by kernel.
+class CudaStep : public Step {
+ public:
+  CudaStep(DataType type, std::size_t vocab_size, std::shared_ptr<CudaStream> stream,
+           bool records_runs, LogCallback log)
+      : type_(type),
+        vocab_size_(vocab_size),
+        stream_(std::move(stream)),
+        records_runs_(records_runs),
+        log_(std::move(log)) {}
+  ~CudaStep() override;
+
+  void resize(const StepShape& shape) override;
+  [[nodiscard]] std::byte* host_inputs() noexcept override { return host_inputs_.data(); }
+  [[nodiscard]] std::byte* device_inputs() noexcept override { return device_inputs_.data(); }
+  [[nodiscard]] std::byte* device_logits() noexcept override { return logits_.data(); }
+  [[nodiscard]] std::size_t logits_capacity() const noexcept override { return logits_.size(); }
+  bool run(const std::function<void()>& enqueue) override;
+  [[nodiscard]] std::span<const float> row(std::size_t row) override;
+  [[nodiscard]] TokenId argmax(std::size_t row) override;
+  [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, std::size_t row) override;
+
+ private:
+  void enqueue_all(const std::function<void()>& enqueue);
+  void record(const std::function<void()>& enqueue);
+  void forget_recording() noexcept;
+  [[nodiscard]] std::size_t row_bytes() const noexcept {
+    return vocab_size_ * data_type_size(type_);
+  }
+  [[nodiscard]] ops::TopLogit* best() const noexcept {
+    return reinterpret_cast<ops::TopLogit*>(best_.data());
+  }
+
+  DataType type_;
+  std::size_t vocab_size_;
+  std::shared_ptr<CudaStream> stream_;
+  bool records_runs_;
+  LogCallback log_;
+  StepShape shape_;
+  CudaBuffer<BufferPlace::host> host_inputs_;
+  CudaBuffer<BufferPlace::gpu> device_inputs_;
+  CudaBuffer<BufferPlace::gpu> logits_;      // [logits_rows, vocab_size]
+  CudaBuffer<BufferPlace::host> best_;       // [logits_rows]
+  std::vector<std::vector<float>> widened_;  // [logits_rows][vocab_size], empty until asked for
+  int runs_ = 0;                             // of this shape
+  cudaGraphExec_t graph_ = nullptr;
+};
+
+}  // namespace kvcache::device
