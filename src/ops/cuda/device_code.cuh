@@ -64,6 +64,16 @@ __device__ Vector<T, kSize> Vector<T, kSize>::load_once(const T* from) {
   }
 }
 
+/// 16 bytes from device to shared memory, without a register on the way.
+template <typename T>
+__device__ void copy_to_shared(T* to, const T* from) {
+  const auto address = static_cast<unsigned>(__cvta_generic_to_shared(to));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(from) : "memory");
+}
+
+/// Waits for the thread's own copies; the others' are there after a barrier.
+__device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
 /// Sum over `kLanes` neighbouring lanes, in all of them.
 template <int kLanes = 32>
 __device__ float sum_of_lanes(float value) {
@@ -91,16 +101,9 @@ __device__ inline void let_next_kernel_start() {
 #endif
 }
 
-/// Blocks that share their work lie in a cluster, and the first of them gathers the results in its
-/// shared memory. Devices before sm_90 have no clusters: there, a block is alone.
-__device__ inline unsigned rank_in_cluster() {
-  unsigned rank = 0;
-#if __CUDA_ARCH__ >= 900
-  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-#endif
-  return rank;
-}
-
+/// Blocks that share their work lie in a cluster and write to each other's shared memory. Devices
+/// before sm_90 have no clusters: there, a block is alone.
+///
 /// What all blocks of a cluster did before arriving is visible to those that have waited.
 __device__ inline void arrive_at_cluster() {
 #if __CUDA_ARCH__ >= 900
@@ -113,14 +116,18 @@ __device__ inline void wait_for_cluster() {
 #endif
 }
 
-/// Where the cluster's first block has what this block calls `own`, a variable in shared memory.
+/// Where another block of the cluster has what this block calls `own`, a variable in shared memory.
 template <typename T>
-__device__ T* in_first_block(T* own) {
+__device__ T* in_block(T* own, [[maybe_unused]] unsigned rank) {
 #if __CUDA_ARCH__ >= 900
-  return static_cast<T*>(__cluster_map_shared_rank(own, 0));
+  return static_cast<T*>(__cluster_map_shared_rank(own, rank));
 #else
   return own;
 #endif
+}
+template <typename T>
+__device__ T* in_first_block(T* own) {
+  return in_block(own, 0);
 }
 
 constexpr int kMaxCluster = 8;  // blocks that every device with clusters grants

@@ -51,6 +51,14 @@ bool few_rows_fit(std::int64_t tokens, std::int64_t inputs);
 template <typename T>
 cudaError_t linear_few_rows(const LinearCudaArgs<T>& args, cudaStream_t stream);
 
+/// Whether linear_some_rows() takes a product of this shape on the current device.
+bool some_rows_fit(std::int64_t tokens, std::int64_t inputs, std::int64_t outputs);
+
+/// The same for up to 16 tokens on tensor cores; T is __half or __nv_bfloat16. The normalized
+/// inputs are rounded to T, sums are float32.
+template <typename T>
+cudaError_t linear_some_rows(const LinearCudaArgs<T>& args, cudaStream_t stream);
+
 template <typename T>
 cudaError_t head_few_rows(const HeadCudaArgs<T>& args, int multiprocessors, cudaStream_t stream);
 

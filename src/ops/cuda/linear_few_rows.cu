@@ -18,11 +18,6 @@ constexpr std::size_t kMaxSharedBytes = std::size_t{200} << 10;
 template <int kThreads>
 constexpr int kLoadsAhead = kThreads == 256 ? 8 : 12;
 
-__device__ float gelu_tanh(float x) {
-  const float cubic = 0.044715F * x * x * x;
-  return 0.5F * x * (1.0F + tanhf(0.7978845608F * (x + cubic)));
-}
-
 /// Sums over lanes that have the same half (even or odd lanes): lane 2·(2·i + j)… ends up with some
 /// of the columns' sums. Halves the values with each step, so that eight columns take eight
 /// exchanges. Returns the first column whose sum this lane holds, and how many follow it in `sum`.

@@ -80,6 +80,12 @@ void ProductNode<T>::run(LinearCudaArgs<T>& args, cudaStream_t stream) {
   if (args.tokens == 0) {
     return;
   }
+  if constexpr (sizeof(T) == 2) {
+    if (args.tokens > 1 && some_rows_fit(args.tokens, args.inputs, args.outputs)) {
+      check_launch(linear_some_rows(args, stream), name_);
+      return;
+    }
+  }
   if (is_few(args.tokens, args.inputs)) {
     check_launch(linear_few_rows(args, stream), name_);
     return;
@@ -92,9 +98,11 @@ void ProductNode<T>::run(LinearCudaArgs<T>& args, cudaStream_t stream) {
                  name_);
     x = normalized;
   }
-  room_->products().with_panels(CudaType<T>::kProduct, x, args.weight, args.out, args.tokens,
-                                args.inputs, args.outputs, stream);
-  check_launch(finish_linear(args, stream), name_);
+  const ProductEnd end{args.bias, args.residual, args.gelu};
+  if (!room_->products().with_panels(CudaType<T>::kProduct, x, args.weight, end, args.out,
+                                     args.tokens, args.inputs, args.outputs, stream)) {
+    check_launch(finish_linear(args, stream), name_);
+  }
 }
 
 template <typename T, bool kGelu>

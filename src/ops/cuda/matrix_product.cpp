@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <stdexcept>
 #include <vector>
 
@@ -81,7 +82,8 @@ struct MatrixProduct::Library {
   decltype(&cublasLtMatmulPreferenceDestroy) preference_destroy = nullptr;
 };
 
-/// One product of a shape, or two: full panels as a batch, and what is left of the last one.
+/// One product of a shape, or two: full panels as a batch, and what is left of the last one; with
+/// the end (bias, activation, residual) where cuBLASLt knows an algorithm that does it too.
 ///
 /// cuBLAS counts matrices by columns, so it is told of outᵀ = weightᵀ · xᵀ.
 struct MatrixProduct::Plan {
@@ -93,6 +95,7 @@ struct MatrixProduct::Plan {
     cublasLtMatmulAlgo_t algo{};
     std::int64_t weight_offset = 0;  // bytes
     std::int64_t out_offset = 0;
+    std::int64_t bias_offset = 0;
   };
 
   explicit Plan(Library& from) : library(from) {}
@@ -137,10 +140,31 @@ struct MatrixProduct::Plan {
            kPanelColumns * inputs);
     layout(part.x, inputs, rows, inputs, 0);
     layout(part.out, columns, rows, outputs, columns);
-    choose_algorithm(part);
   }
 
-  void choose_algorithm(Part& part) {
+  /// Makes the parts add the bias too, and `gelu`.
+  void set_end(cudaDataType type, bool gelu) {
+    for (Part& part : parts) {
+      const cublasLtEpilogue_t epilogue =
+          gelu ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_BIAS;
+      const std::int64_t stride = kPanelColumns;  // from one batch's bias to the next
+      check(library.desc_set(part.desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof(epilogue)),
+            "cublasLtMatmulDescSetAttribute");
+      check(library.desc_set(part.desc, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &type, sizeof(type)),
+            "cublasLtMatmulDescSetAttribute");
+      check(library.desc_set(part.desc, CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE, &stride,
+                             sizeof(stride)),
+            "cublasLtMatmulDescSetAttribute");
+    }
+  }
+
+  /// Whether there is one for all parts.
+  [[nodiscard]] bool choose_algorithms() {
+    return std::all_of(parts.begin(), parts.end(),
+                       [this](Part& part) { return choose_algorithm(part); });
+  }
+
+  [[nodiscard]] bool choose_algorithm(Part& part) const {
     cublasLtMatmulPreference_t preference = nullptr;
     check(library.preference_create(&preference), "cublasLtMatmulPreferenceCreate");
     const auto set = [&](cublasLtMatmulPreferenceAttributes_t attribute, auto value) {
@@ -159,15 +183,13 @@ struct MatrixProduct::Plan {
         library.heuristic(library.lt, part.desc, part.weight, part.x, part.out, part.out,
                           preference, 1, &best, &found);
     library.preference_destroy(preference);
-    check(status, "cublasLtMatmulAlgoGetHeuristic");
-    if (found == 0) {
-      throw std::runtime_error("cuBLASLt knows no algorithm for a product of this shape");
-    }
     part.algo = best.algo;
+    return status == CUBLAS_STATUS_SUCCESS && found > 0;
   }
 
   Library& library;
   std::vector<Part> parts;
+  bool does_end = false;
 };
 
 MatrixProduct::MatrixProduct() = default;
@@ -177,9 +199,9 @@ MatrixProduct::~MatrixProduct() {
   cudaFree(workspace_);
 }
 
-MatrixProduct::Plan& MatrixProduct::plan(bool panels, cudaDataType type, std::int64_t rows,
+MatrixProduct::Plan& MatrixProduct::plan(Kind kind, cudaDataType type, std::int64_t rows,
                                          std::int64_t inputs, std::int64_t outputs) {
-  std::unique_ptr<Plan>& known = plans_[{panels, type, rows, inputs, outputs}];
+  std::unique_ptr<Plan>& known = plans_[{kind, type, rows, inputs, outputs}];
   if (known) {
     return *known;
   }
@@ -189,8 +211,12 @@ MatrixProduct::Plan& MatrixProduct::plan(bool panels, cudaDataType type, std::in
       throw std::runtime_error("no device memory for cuBLASLt's workspace of 32 MiB");
     }
   }
-  auto made = std::make_unique<Plan>(*library_);
-  if (panels) {
+  const auto make = [&] {
+    auto made = std::make_unique<Plan>(*library_);
+    if (kind == Kind::rows) {
+      made->add(type, true, rows, inputs, outputs, outputs, inputs, 1);
+      return made;
+    }
     const std::int64_t full = outputs / kPanelColumns;
     const std::int64_t left = outputs % kPanelColumns;
     const std::int64_t element = type == CUDA_R_32F ? 4 : 2;
@@ -201,37 +227,65 @@ MatrixProduct::Plan& MatrixProduct::plan(bool panels, cudaDataType type, std::in
       made->add(type, false, rows, inputs, outputs, left, kPanelColumns, 1);
       made->parts.back().weight_offset = full * kPanelColumns * inputs * element;
       made->parts.back().out_offset = full * kPanelColumns * element;
+      made->parts.back().bias_offset = full * kPanelColumns * element;
     }
-  } else {
-    made->add(type, true, rows, inputs, outputs, outputs, inputs, 1);
+    return made;
+  };
+  auto made = make();
+  if (kind != Kind::rows && kind != Kind::plain_panels) {
+    made->set_end(type, kind == Kind::panels_with_gelu);
+    made->does_end = made->choose_algorithms();
+  }
+  if (!made->does_end) {
+    made = make();
+    if (!made->choose_algorithms()) {
+      throw std::runtime_error("cuBLASLt knows no algorithm for a product of this shape");
+    }
   }
   known = std::move(made);
   return *known;
 }
 
-void MatrixProduct::run(const Plan& plan, const void* x, const void* weight, void* out,
-                        cudaStream_t stream) {
+void MatrixProduct::run(const Plan& plan, const void* x, const void* weight, const ProductEnd& end,
+                        void* out, cudaStream_t stream) {
   const float one = 1;
   const float zero = 0;
+  const auto at = [](const void* data, std::int64_t offset) {
+    return static_cast<const std::byte*>(data) + offset;
+  };
+  const bool adds = plan.does_end && end.residual != nullptr;
   for (const Plan::Part& part : plan.parts) {
-    const auto* from = static_cast<const std::byte*>(weight) + part.weight_offset;
     auto* to = static_cast<std::byte*>(out) + part.out_offset;
-    check(library_->matmul(library_->lt, part.desc, &one, from, part.weight, x, part.x, &zero, to,
-                           part.out, to, part.out, &part.algo, workspace_, kWorkspaceBytes, stream),
+    if (plan.does_end) {
+      const void* bias = at(end.bias, part.bias_offset);
+      check(library_->desc_set(part.desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof(bias)),
+            "cublasLtMatmulDescSetAttribute");
+    }
+    check(library_->matmul(library_->lt, part.desc, &one, at(weight, part.weight_offset),
+                           part.weight, x, part.x, adds ? &one : &zero,
+                           adds ? at(end.residual, part.out_offset) : to, part.out, to, part.out,
+                           &part.algo, workspace_, kWorkspaceBytes, stream),
           "cublasLtMatmul");
   }
 }
 
-void MatrixProduct::with_panels(cudaDataType type, const void* x, const void* weight, void* out,
-                                std::int64_t rows, std::int64_t inputs, std::int64_t outputs,
-                                cudaStream_t stream) {
-  run(plan(true, type, rows, inputs, outputs), x, weight, out, stream);
+bool MatrixProduct::with_panels(cudaDataType type, const void* x, const void* weight,
+                                const ProductEnd& end, void* out, std::int64_t rows,
+                                std::int64_t inputs, std::int64_t outputs, cudaStream_t stream) {
+  const Kind kind = end.gelu                  ? Kind::panels_with_gelu
+                    : end.residual != nullptr ? Kind::panels_with_residual
+                                              : Kind::panels;
+  // cuBLASLt adds a residual before the activation.
+  const bool together = !(end.gelu && end.residual != nullptr);
+  const Plan& made = plan(together ? kind : Kind::plain_panels, type, rows, inputs, outputs);
+  run(made, x, weight, end, out, stream);
+  return made.does_end;
 }
 
 void MatrixProduct::with_rows(cudaDataType type, const void* x, const void* weight, void* out,
                               std::int64_t rows, std::int64_t inputs, std::int64_t outputs,
                               cudaStream_t stream) {
-  run(plan(false, type, rows, inputs, outputs), x, weight, out, stream);
+  run(plan(Kind::rows, type, rows, inputs, outputs), x, weight, {}, out, stream);
 }
 
 }  // namespace kvcache::ops

@@ -12,6 +12,13 @@
 
 namespace kvcache::ops {
 
+/// What is done with a product x: residual + activation(x + bias).
+struct ProductEnd {
+  const void* bias = nullptr;      // [outputs]
+  const void* residual = nullptr;  // like the product, or null
+  bool gelu = false;
+};
+
 /// Matrix products on the device, [rows, inputs] times a weight, with float32 sums.
 ///
 /// cuBLASLt is loaded when first needed: a program built with CUDA must start without it. It comes
@@ -24,10 +31,11 @@ class MatrixProduct {
   MatrixProduct& operator=(const MatrixProduct&) = delete;
   ~MatrixProduct();
 
-  /// out = x · weight, the weight packed in panels [ceil(outputs / 64), inputs, 64].
+  /// out = end(x · weight), the weight packed in panels [ceil(outputs / 64), inputs, 64]. Returns
+  /// false where cuBLASLt cannot do the end too; out is then x · weight.
   /// @throws std::runtime_error naming the call of cuBLASLt that failed and its status
-  void with_panels(cudaDataType type, const void* x, const void* weight, void* out,
-                   std::int64_t rows, std::int64_t inputs, std::int64_t outputs,
+  bool with_panels(cudaDataType type, const void* x, const void* weight, const ProductEnd& end,
+                   void* out, std::int64_t rows, std::int64_t inputs, std::int64_t outputs,
                    cudaStream_t stream);
 
   /// out = x · weightᵀ, the weight [outputs, inputs].
@@ -38,11 +46,13 @@ class MatrixProduct {
  private:
   struct Library;
   struct Plan;
-  using Key = std::tuple<bool, cudaDataType, std::int64_t, std::int64_t, std::int64_t>;
+  enum class Kind { rows, plain_panels, panels, panels_with_residual, panels_with_gelu };
+  using Key = std::tuple<Kind, cudaDataType, std::int64_t, std::int64_t, std::int64_t>;
 
-  Plan& plan(bool panels, cudaDataType type, std::int64_t rows, std::int64_t inputs,
+  Plan& plan(Kind kind, cudaDataType type, std::int64_t rows, std::int64_t inputs,
              std::int64_t outputs);
-  void run(const Plan& plan, const void* x, const void* weight, void* out, cudaStream_t stream);
+  void run(const Plan& plan, const void* x, const void* weight, const ProductEnd& end, void* out,
+           cudaStream_t stream);
 
   std::unique_ptr<Library> library_;
   std::map<Key, std::unique_ptr<Plan>> plans_;

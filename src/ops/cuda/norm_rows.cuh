@@ -6,6 +6,12 @@
 
 namespace kvcache::ops {
 
+/// The tanh approximation of gelu (Hendrycks and Gimpel, arXiv:1606.08415).
+__device__ inline float gelu_tanh(float x) {
+  const float cubic = 0.044715F * x * x * x;
+  return 0.5F * x * (1.0F + tanhf(0.7978845608F * (x + cubic)));
+}
+
 /// Mean and 1 / standard deviation of a row in shared memory, by one warp, in float32 and two
 /// passes.
 __device__ inline float2 mean_and_scale(const float* row, int inputs, float epsilon) {

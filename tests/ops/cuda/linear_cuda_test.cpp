@@ -73,14 +73,16 @@ std::vector<double> normalized(const std::vector<T>& x, const std::vector<T>& we
   return result;
 }
 
+constexpr std::int64_t kAnyInputs[] = {1, 7, 16, 40, 64, 768, 1000, 1280, 3072, 4100};
+
 /// A product with everything around it, and what it must give.
 template <typename T>
 struct LinearCase {
-  explicit LinearCase(Random& random) {
-    constexpr std::int64_t kInputs[] = {1, 7, 16, 40, 64, 768, 1000, 1280, 3072, 4100};
-    inputs = random.pick(std::span(kInputs));
+  explicit LinearCase(Random& random, std::span<const std::int64_t> sizes = kAnyInputs,
+                      std::int64_t most_tokens = 20) {
+    inputs = random.pick(sizes);
     outputs = random.integer(1, 200);
-    tokens = random.integer(1, 20);
+    tokens = random.integer(1, most_tokens);
     norm = random.chance(0.5);
     gelu = random.chance(0.5);
     with_residual = random.chance(0.5);
@@ -204,11 +206,32 @@ TYPED_TEST(LinearOnCuda, ManyRowsAgreeWithDoublePrecision) {
             cudaSuccess);
         x = staged.data();
       }
-      product.with_panels(kProductType<T>, x, args.weight, args.out, args.tokens, args.inputs,
-                          args.outputs, nullptr);
-      ASSERT_EQ(finish_linear(args, nullptr), cudaSuccess);
+      if (!product.with_panels(kProductType<T>, x, args.weight,
+                               {args.bias, args.residual, args.gelu}, args.out, args.tokens,
+                               args.inputs, args.outputs, nullptr)) {
+        ASSERT_EQ(finish_linear(args, nullptr), cudaSuccess);
+      }
     });
     EXPECT_LE(linear.largest_error(), 3 * kError<T>) << linear.tokens << " x " << linear.inputs;
+  });
+}
+
+template <typename T>
+class LinearOnTensorCores : public test::OnGpu {};
+using ShortTypes = testing::Types<__half, __nv_bfloat16>;
+TYPED_TEST_SUITE(LinearOnTensorCores, ShortTypes);
+
+// The normalized input is rounded: two roundings.
+TYPED_TEST(LinearOnTensorCores, SomeRowsAgreeWithDoublePrecision) {
+  using T = TypeParam;
+  test::for_random_cases(80, [](Random& random) {
+    constexpr std::int64_t kInputs[] = {16, 32, 48, 64, 256, 768, 1280, 3072};
+    LinearCase<T> linear(random, kInputs, 16);
+    linear.run([](const LinearCudaArgs<T>& args) {
+      ASSERT_TRUE(some_rows_fit(args.tokens, args.inputs, args.outputs));
+      ASSERT_EQ(linear_some_rows(args, nullptr), cudaSuccess);
+    });
+    EXPECT_LE(linear.largest_error(), 2 * kError<T>) << linear.tokens << " x " << linear.inputs;
   });
 }
 

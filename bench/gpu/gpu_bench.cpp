@@ -1,0 +1,413 @@
+// Measures one model on a GPU: everything that docs/KVCACHE_BENCHMARK.md says of it, as JSON.
+//
+// bench/gpu_bars.py runs it for each element type and puts the results together.
+#include <cuda_runtime_api.h>
+#include <cxxabi.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "gpu/device_activity.hpp"
+#include "kvcache/kvcache.hpp"
+
+namespace kvcache::bench {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t kDecoded = 200;  // tokens of a measurement
+constexpr std::size_t kWarmUp = 8;
+
+class Clock {
+ public:
+  [[nodiscard]] double ms() const {
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start_)
+        .count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+json statistics(std::vector<double> samples) {
+  std::ranges::sort(samples);
+  const auto at = [&](double share) {
+    return samples[static_cast<std::size_t>(share * static_cast<double>(samples.size() - 1))];
+  };
+  return {{"median", at(0.5)}, {"p10", at(0.1)}, {"p90", at(0.9)}, {"samples", samples.size()}};
+}
+
+class Bench {
+ public:
+  Bench(std::string path, Clock started) : path_(std::move(path)), load_(started) {
+    ModelOptions options;
+    options.require_device = Device::cuda;
+    options.cache_bytes = std::size_t{8} << 30;
+    model_ = std::make_unique<Model>(Model::load(path_, options));
+    load_ms_ = load_.ms();
+    const Clock cold;
+    Sequence sequence = model_->new_sequence();
+    first_ = sequence.extend(std::vector<TokenId>{1}).argmax();
+    cold_ms_ = cold.ms();
+  }
+
+  json run() {
+    json result;
+    const auto progress = [](const char* part) { std::cerr << part << "\n"; };
+    result["floor"] = {{"read_gb_per_s", copy_rate()}};
+    result["first_token"] = json::array({first_token()});
+    for (const std::size_t depth : {8, 128, 512, 1000}) {
+      progress("decode");
+      result["decode"].push_back(decode(depth));
+    }
+    for (const std::size_t tokens : {128, 512, 1024}) {
+      progress("prefill");
+      result["prefill"].push_back(prefill(tokens));
+    }
+    for (const std::size_t rows : {1, 4, 8, 16, 64}) {
+      progress("batch");
+      result["batch"].push_back(batch(rows, 128));
+    }
+    for (const std::size_t nodes : {16, 64, 256}) {
+      progress("tree");
+      result["tree"].push_back(tree(nodes, 512));
+    }
+    progress("speedup");
+    for (const std::size_t tokens : {16, 32, 64, 128, 256, 512, 1000}) {
+      result["speedup"].push_back(speedup(tokens));
+    }
+    progress("memory, copies, profile");
+    result["memory"] = memory();
+    count_activity(result);
+    progress("10,000 tokens");
+    result["steady"] = steady(10000);
+    return result;
+  }
+
+ private:
+  [[nodiscard]] std::string dtype() const {
+    return std::string(data_type_name(model_->info().dtype));
+  }
+
+  std::vector<TokenId> random_tokens(std::size_t count) {
+    std::uniform_int_distribution<TokenId> any(0,
+                                               static_cast<TokenId>(model_->info().vocab_size) - 1);
+    std::vector<TokenId> tokens(count);
+    std::ranges::generate(tokens, [&] { return any(random_); });
+    return tokens;
+  }
+
+  Sequence sequence_of(std::size_t depth) {
+    Sequence sequence = model_->new_sequence();
+    if (depth > 0) {
+      (void)sequence.extend(random_tokens(depth));
+    }
+    return sequence;
+  }
+
+  /// Bytes per second that a large copy within the device moves, read and written.
+  static double copy_rate() {
+    constexpr std::size_t kBytes = std::size_t{2} << 30;
+    void* from = nullptr;
+    void* to = nullptr;
+    std::vector<double> rates;
+    if (cudaMalloc(&from, kBytes) != cudaSuccess || cudaMalloc(&to, kBytes) != cudaSuccess) {
+      throw std::runtime_error("no memory to measure the bandwidth with");
+    }
+    for (int i = 0; i < 10; ++i) {
+      const Clock clock;
+      cudaMemcpy(to, from, kBytes, cudaMemcpyDeviceToDevice);
+      cudaDeviceSynchronize();
+      rates.push_back(2.0 * kBytes / clock.ms() / 1e6);
+    }
+    cudaFree(from);
+    cudaFree(to);
+    std::ranges::sort(rates);
+    return rates[rates.size() / 2];
+  }
+
+  json first_token() {
+    std::vector<double> warm;
+    for (int i = 0; i < 50; ++i) {
+      Sequence sequence = model_->new_sequence();
+      const Clock clock;
+      (void)sequence.extend(std::vector<TokenId>{first_}).argmax();
+      warm.push_back(clock.ms());
+    }
+    return {{"dtype", dtype()},
+            {"load_ms", load_ms_},
+            {"cold_ms", cold_ms_},
+            {"warm_ms", statistics(warm)}};
+  }
+
+  /// Tokens one after the other, back to `depth` after every eight.
+  json decode(std::size_t depth) {
+    Sequence sequence = sequence_of(depth);
+    const std::vector<TokenId> prompt(sequence.tokens().begin(), sequence.tokens().end());
+    TokenId next = 1;
+    std::vector<double> samples;
+    for (std::size_t i = 0; i < kDecoded + kWarmUp; ++i) {
+      if (sequence.length() >= depth + 8) {
+        sequence.rewind(depth);
+      }
+      const Clock clock;
+      next = sequence.extend(std::span(&next, 1)).argmax();
+      if (i >= kWarmUp) {
+        samples.push_back(clock.ms());
+      }
+    }
+    return {{"dtype", dtype()},
+            {"depth", depth},
+            {"ms", statistics(samples)},
+            {"agreement", agreement(prompt)},
+            {"weight_bytes", model_->info().weight_bytes_per_token}};
+  }
+
+  /// Greedy tokens after a prompt, against forwards that know no cache.
+  json agreement(std::span<const TokenId> prompt) {
+    Sequence sequence = model_->new_sequence();
+    std::vector<TokenId> text(prompt.begin(), prompt.end());
+    if (text.empty()) {
+      text.push_back(1);
+    }
+    const std::size_t count = std::min<std::size_t>(24, model_->info().max_seq_len - text.size());
+    std::size_t equal = 0;
+    double difference = 0;
+    Logits cached = sequence.extend(text);
+    for (std::size_t i = 0; i < count; ++i) {
+      const Logits plain = model_->forward_without_cache(text);
+      double largest = 0;
+      double scale = 0;
+      for (std::size_t v = 0; v < plain.vocab_size(); ++v) {
+        largest = std::max(largest, std::abs(double{cached.last()[v]} - plain.last()[v]));
+        scale = std::max(scale, std::abs(double{plain.last()[v]}));
+      }
+      difference = std::max(difference, largest / scale);
+      const TokenId token = cached.argmax();
+      equal += token == plain.argmax() ? 1 : 0;
+      text.push_back(token);
+      if (i + 1 < count) {
+        cached = sequence.extend(std::span(&text.back(), 1));
+      }
+    }
+    return {{"tokens_equal", equal}, {"tokens", count}, {"max_logit_difference", difference}};
+  }
+
+  json prefill(std::size_t tokens) {
+    const std::vector<TokenId> prompt = random_tokens(tokens);
+    std::vector<double> samples;
+    for (std::size_t i = 0; i < 40 + kWarmUp; ++i) {
+      Sequence sequence = model_->new_sequence();
+      const Clock clock;
+      (void)sequence.extend(prompt).argmax();
+      if (i >= kWarmUp) {
+        samples.push_back(clock.ms());
+      }
+    }
+    return {{"dtype", dtype()}, {"tokens", tokens}, {"ms", statistics(samples)}};
+  }
+
+  json batch(std::size_t rows, std::size_t depth) {
+    std::vector<Sequence> sequences;
+    std::vector<TokenId> next(rows, 1);
+    for (std::size_t row = 0; row < rows; ++row) {
+      sequences.push_back(sequence_of(depth));
+    }
+    std::vector<double> samples;
+    for (std::size_t i = 0; i < kDecoded + kWarmUp; ++i) {
+      std::vector<Extension> extensions;
+      for (std::size_t row = 0; row < rows; ++row) {
+        if (sequences[row].length() >= depth + 8) {
+          sequences[row].rewind(depth);
+        }
+        extensions.push_back({&sequences[row], std::span(&next[row], 1)});
+      }
+      const Clock clock;
+      const std::vector<Logits> logits = extend(extensions);
+      for (std::size_t row = 0; row < rows; ++row) {
+        next[row] = logits[row].argmax();
+      }
+      if (i >= kWarmUp) {
+        samples.push_back(clock.ms());
+      }
+    }
+    const json ms = statistics(samples);
+    return {{"dtype", dtype()},
+            {"rows", rows},
+            {"depth", depth},
+            {"ms", ms},
+            {"tokens_per_s", 1000.0 * static_cast<double>(rows) / ms["median"].get<double>()}};
+  }
+
+  json tree(std::size_t nodes, std::size_t prefix) {
+    const Sequence sequence = sequence_of(prefix);
+    TokenTree tree{random_tokens(nodes), {}};
+    for (std::size_t i = 0; i < nodes; ++i) {
+      tree.parents.push_back(i == 0 ? -1 : static_cast<std::int32_t>((i - 1) / 4));
+    }
+    std::vector<double> samples;
+    for (std::size_t i = 0; i < 50 + kWarmUp; ++i) {
+      const Clock clock;
+      const TreeEvaluation evaluation = sequence.evaluate(tree);
+      (void)evaluation.logits().argmax(nodes - 1);
+      if (i >= kWarmUp) {
+        samples.push_back(clock.ms());
+      }
+    }
+    return {{"dtype", dtype()}, {"nodes", nodes}, {"prefix", prefix}, {"ms", statistics(samples)}};
+  }
+
+  /// Greedy tokens with the cache and by recomputing everything, each the second time: plans for
+  /// the lengths are then made.
+  json speedup(std::size_t count) {
+    std::vector<TokenId> cached;
+    std::vector<TokenId> plain;
+    double cached_ms = 0;
+    double plain_ms = 0;
+    for (int round = 0; round < 2; ++round) {
+      cached.assign(1, 1);
+      const Clock clock;
+      Sequence sequence = model_->new_sequence();
+      for (std::size_t i = 0; i < count; ++i) {
+        cached.push_back(sequence.extend(std::span(&cached.back(), 1)).argmax());
+      }
+      cached_ms = clock.ms();
+      plain.assign(1, 1);
+      const Clock plain_clock;
+      for (std::size_t i = 0; i < count; ++i) {
+        plain.push_back(model_->forward_without_cache(plain).argmax());
+      }
+      plain_ms = plain_clock.ms();
+    }
+    return {{"dtype", dtype()},
+            {"new_tokens", count},
+            {"cached_ms", cached_ms},
+            {"uncached_ms", plain_ms},
+            {"tokens_equal", cached == plain}};
+  }
+
+  [[nodiscard]] static std::size_t driver_bytes() {
+    std::size_t free = 0;
+    std::size_t total = 0;
+    cudaMemGetInfo(&free, &total);
+    return total - free;
+  }
+
+  /// One sequence's cache, as the specification has it.
+  json memory() {
+    Sequence sequence = model_->new_sequence();  // the model stays warm
+    const ModelInfo& info = model_->info();
+    ModelOptions options;
+    options.require_device = Device::cuda;
+    options.block_len = info.max_seq_len;
+    options.cache_bytes = info.cache_bytes_per_token() * info.max_seq_len;
+    const Model one = Model::load(path_, options);
+    const std::size_t before = driver_bytes();
+    one.reserve_cache(info.max_seq_len);
+    return {{"dtype", dtype()},
+            {"allocated_bytes", one.cache_stats().bytes_allocated},
+            {"formula_bytes", options.cache_bytes},
+            {"driver_bytes_before", before},
+            {"driver_bytes_after", driver_bytes()}};
+  }
+
+  void count_activity(json& result) {
+    Sequence sequence = sequence_of(512);
+    TokenId next = 1;
+    for (std::size_t i = 0; i < kWarmUp; ++i) {
+      next = sequence.extend(std::span(&next, 1)).argmax();
+    }
+    model_->reserve_cache(2048);
+    DeviceActivity activity;
+    for (std::size_t i = 0; i < kDecoded; ++i) {
+      next = sequence.extend(std::span(&next, 1)).argmax();
+    }
+    activity.finish();
+    result["copies"] = {{"dtype", dtype()},
+                        {"tokens", kDecoded},
+                        {"host_to_device", activity.host_to_device},
+                        {"device_to_host", activity.device_to_host},
+                        {"device_to_device", activity.device_to_device},
+                        {"kernels", activity.kernels},
+                        {"allocations", activity.allocations}};
+    json kernels = json::array();
+    for (const auto& [name, kernel] : activity.by_kernel) {
+      kernels.push_back({{"name", short_name(name)},
+                         {"count", static_cast<double>(kernel.count) / kDecoded},
+                         {"us", kernel.microseconds / kDecoded}});
+    }
+    result["profile"] = {{"dtype", dtype()}, {"depth", 512}, {"kernels", kernels}};
+  }
+
+  /// "linear_one_row_kernel<__half, 256, 6, true>" of a mangled name.
+  static std::string short_name(const std::string& mangled) {
+    int status = 0;
+    const std::unique_ptr<char, void (*)(void*)> readable(
+        abi::__cxa_demangle(mangled.c_str(), nullptr, nullptr, &status), &std::free);
+    std::string name = status == 0 ? readable.get() : mangled;
+    name = name.substr(0, name.rfind('('));
+    for (const std::string part : {"void ", "kvcache::ops::", "(anonymous namespace)::"}) {
+      for (auto at = name.find(part); at != std::string::npos; at = name.find(part)) {
+        name.erase(at, part.size());
+      }
+    }
+    return name;
+  }
+
+  json steady(std::size_t tokens) {
+    Sequence sequence = model_->new_sequence();
+    TokenId next = 1;
+    std::size_t first = 0;
+    const Clock clock;
+    for (std::size_t i = 0; i < tokens; ++i) {
+      if (!sequence.fits(1)) {
+        sequence.reset();
+      }
+      next = sequence.extend(std::span(&next, 1)).argmax();
+      if (i == 2000) {
+        first = driver_bytes();
+      }
+    }
+    return {{"dtype", dtype()},
+            {"tokens", tokens},
+            {"driver_bytes_first", first},
+            {"driver_bytes_last", driver_bytes()},
+            {"ms_per_token", clock.ms() / static_cast<double>(tokens)}};
+  }
+
+  std::string path_;
+  Clock load_;
+  std::unique_ptr<Model> model_;
+  std::mt19937_64 random_{7};
+  TokenId first_ = 0;
+  double load_ms_ = 0;
+  double cold_ms_ = 0;
+};
+
+}  // namespace
+}  // namespace kvcache::bench
+
+int main(int argc, char** argv) {
+  if (argc != 3) {
+    std::cerr << "usage: gpu_bench MODEL_DIR OUTPUT.json\n";
+    return 2;
+  }
+  try {
+    const nlohmann::json result = kvcache::bench::Bench(argv[1], {}).run();
+    std::ofstream(argv[2]) << result.dump(1) << "\n";
+    return 0;
+  } catch (const std::exception& error) {
+    std::cerr << "error: " << error.what() << "\n";
+    return 1;
+  }
+}

@@ -1,0 +1,227 @@
+#!/usr/bin/env python3
+"""Times decoding of GPT-2 (124M, random weights, float16, batch 1) by others on the same GPU.
+
+Stock ONNX Runtime (GroupQueryAttention, CUDA graph), onnxruntime-genai (CUDA graph) and Hugging
+Face (static cache, torch.compile). Each runs in a process of its own; one that is missing or fails
+is reported with its reason. Writes a JSON list of measurements.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+TOKENS = 200
+WARM_UP = 8
+DEPTHS = (8, 512)
+GENAI_CONFIG = {
+    "model": {
+        "bos_token_id": 50256,
+        "eos_token_id": 50256,
+        "pad_token_id": 50256,
+        "context_length": 1024,
+        "type": "llama",  # its type "gpt2" expects another form of cache
+        "vocab_size": 50257,
+        "decoder": {
+            "filename": "model.onnx",
+            "head_size": 64,
+            "hidden_size": 768,
+            "num_attention_heads": 12,
+            "num_hidden_layers": 12,
+            "num_key_value_heads": 12,
+            "session_options": {"provider_options": [{"cuda": {"enable_cuda_graph": "1"}}]},
+            "inputs": {
+                "input_ids": "input_ids",
+                "attention_mask": "attention_mask",
+                "position_ids": "position_ids",
+                "past_key_names": "past_key_values.%d.key",
+                "past_value_names": "past_key_values.%d.value",
+            },
+            "outputs": {
+                "logits": "logits",
+                "present_key_names": "present.%d.key",
+                "present_value_names": "present.%d.value",
+            },
+        },
+    },
+    "search": {"max_length": 1024, "past_present_share_buffer": True, "do_sample": False},
+}
+
+
+def main() -> int:
+    """Measures all peers, or one of them in this process."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=sorted(PEERS), help=argparse.SUPPRESS)
+    parser.add_argument("--timeout", type=float, default=200, help="seconds for each peer")
+    parser.add_argument("output", type=Path, nargs="?")
+    options = parser.parse_args()
+    if options.only:
+        print(json.dumps(PEERS[options.only]()))
+        return 0
+    results: list[dict[str, Any]] = []
+    for peer in PEERS:
+        print(f"measuring {peer}", file=sys.stderr)
+        results += _in_own_process(peer, options.timeout)
+    options.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _in_own_process(peer: str, timeout: float) -> list[dict[str, Any]]:
+    command = [sys.executable, __file__, "--only", peer]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    except subprocess.TimeoutExpired:
+        return [{"name": peer, "failed": f"took more than {timeout:.0f} s"}]
+    if done.returncode != 0:
+        reason = done.stderr.strip().splitlines() or ["no message"]
+        return [{"name": peer, "failed": reason[-1]}]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def _timed(step: Callable[[], object]) -> dict[str, float]:
+    samples = []
+    for i in range(TOKENS + WARM_UP):
+        start = time.perf_counter()
+        step()
+        if i >= WARM_UP:
+            samples.append(1000 * (time.perf_counter() - start))
+    samples.sort()
+    at = lambda share: samples[int(share * (len(samples) - 1))]  # noqa: E731
+    return {"median": at(0.5), "p10": at(0.1), "p90": at(0.9), "samples": len(samples)}
+
+
+def _measurement(name: str, depth: int, stat: dict[str, float]) -> dict[str, Any]:
+    return {"name": name, "dtype": "float16", "depth": depth, "ms": stat, "note": ""}
+
+
+def stock_graph() -> list[dict[str, Any]]:
+    """ONNX Runtime's own attention with past and present in one buffer, as a CUDA graph."""
+    import gqa_graph
+    import numpy as np
+    import onnxruntime as ort
+
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "model.onnx"
+        gqa_graph.write(path, lengths_from_mask=False)
+        session = ort.InferenceSession(
+            path, providers=[("CUDAExecutionProvider", {"enable_cuda_graph": "1"})]
+        )
+    shape = (1, gqa_graph.HEADS, gqa_graph.POSITIONS, gqa_graph.HEAD_DIM)
+    binding = session.io_binding()
+    inputs = {
+        name: ort.OrtValue.ortvalue_from_numpy(np.zeros(size, kind), "cuda", 0)
+        for name, size, kind in (
+            ("input_ids", (1, 1), np.int64),
+            ("position_ids", (1, 1), np.int64),
+            ("seqlens_k", (1,), np.int32),
+        )
+    }
+    for name, value in inputs.items():
+        binding.bind_ortvalue_input(name, value)
+    buffers = []
+    for layer in range(gqa_graph.LAYERS):
+        for part in ("key", "value"):
+            buffer = ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float16), "cuda", 0)
+            buffers.append(buffer)
+            binding.bind_ortvalue_input(f"past_key_values.{layer}.{part}", buffer)
+            binding.bind_ortvalue_output(f"present.{layer}.{part}", buffer)
+    logits = ort.OrtValue.ortvalue_from_numpy(
+        np.zeros((1, 1, gqa_graph.VOCAB), np.float16), "cuda", 0
+    )
+    binding.bind_ortvalue_output("logits", logits)
+    # On the CPU, and part of what was captured: the length that the kernel was chosen for.
+    total = ort.OrtValue.ortvalue_from_numpy(np.array(gqa_graph.POSITIONS, np.int32), "cpu", 0)
+    binding.bind_ortvalue_input("total_sequence_length", total)
+    name = f"stock ONNX Runtime {ort.__version__}, GroupQueryAttention, CUDA graph"
+
+    def decode(depth: int) -> dict[str, Any]:
+        token = 1
+
+        def step() -> None:
+            nonlocal token
+            inputs["input_ids"].update_inplace(np.array([[token]], np.int64))
+            inputs["position_ids"].update_inplace(np.array([[depth]], np.int64))
+            inputs["seqlens_k"].update_inplace(np.array([depth], np.int32))
+            session.run_with_iobinding(binding)
+            token = int(logits.numpy()[0, 0].argmax())
+
+        return _measurement(name, depth, _timed(step))
+
+    return [decode(depth) for depth in DEPTHS]
+
+
+def genai() -> list[dict[str, Any]]:
+    """onnxruntime-genai's generator on the same graph."""
+    import gqa_graph
+    import numpy as np
+    import onnxruntime_genai as og
+
+    with tempfile.TemporaryDirectory() as directory:
+        gqa_graph.write(Path(directory) / "model.onnx", lengths_from_mask=True)
+        config = Path(directory) / "genai_config.json"
+        config.write_text(json.dumps(GENAI_CONFIG), encoding="utf-8")
+        model = og.Model(directory)
+        results = []
+        for depth in DEPTHS:
+            parameters = og.GeneratorParams(model)
+            parameters.set_search_options(max_length=1024, min_length=1024, do_sample=False)
+            generator = og.Generator(model, parameters)
+            generator.append_tokens(np.ones(depth, np.int32))
+
+            def step(generator: Any = generator) -> None:
+                generator.generate_next_token()
+                generator.get_next_tokens()
+
+            name = f"onnxruntime-genai {og.__version__}, CUDA graph"
+            results.append(_measurement(name, depth, _timed(step)))
+        return results
+
+
+def hugging_face() -> list[dict[str, Any]]:
+    """transformers' GPT-2 with a static cache, compiled."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.GPT2Config()
+    model = transformers.GPT2LMHeadModel(config).half().cuda().eval()
+    forward = torch.compile(model.forward, mode="reduce-overhead", fullgraph=True)
+    name = (
+        f"Hugging Face transformers {transformers.__version__}, static cache, torch"
+        f" {torch.__version__} compiled"
+    )
+    results = []
+    with torch.inference_mode():
+        cache = transformers.StaticCache(config=config, max_cache_len=1024)
+        prompt = torch.ones((1, max(DEPTHS)), dtype=torch.int64, device="cuda")
+        model(input_ids=prompt, past_key_values=cache, use_cache=True)
+        for depth in DEPTHS:
+            token = torch.ones((1, 1), dtype=torch.int64, device="cuda")
+            position = torch.tensor([depth], device="cuda")
+
+            def step(token: Any = token, position: Any = position, cache: Any = cache) -> None:
+                out = forward(
+                    input_ids=token,
+                    position_ids=position[None],
+                    cache_position=position,
+                    past_key_values=cache,
+                    use_cache=True,
+                )
+                token.copy_(out.logits[:, -1:].argmax(-1))
+                token.item()
+
+            results.append(_measurement(name, depth, _timed(step)))
+    return results
+
+
+PEERS = {"stock-graph": stock_graph, "genai": genai, "hugging-face": hugging_face}
+
+if __name__ == "__main__":
+    sys.exit(main())
