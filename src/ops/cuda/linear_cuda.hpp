@@ -62,6 +62,14 @@ cudaError_t linear_some_rows(const LinearCudaArgs<T>& args, cudaStream_t stream)
 template <typename T>
 cudaError_t head_few_rows(const HeadCudaArgs<T>& args, int multiprocessors, cudaStream_t stream);
 
+/// Whether head_some_rows() takes this many tokens.
+bool head_some_rows_fit(std::int64_t tokens, std::int64_t inputs);
+
+/// The same for up to 64 tokens on tensor cores; T is __half or __nv_bfloat16. x is normalized and
+/// chosen already: `norm` and `positions` are not looked at.
+template <typename T>
+cudaError_t head_some_rows(const HeadCudaArgs<T>& args, int multiprocessors, cudaStream_t stream);
+
 /// Layer norm of [tokens, inputs], of chosen rows when `positions` is given; what a library's
 /// matrix product needs done before it.
 template <typename T>

@@ -181,6 +181,14 @@ void SelectNormHeadNode<T>::run_head(const HeadCudaArgs<T>& args, cudaStream_t s
   check_launch(layer_norm<T>(args.x, args.positions, args.norm, args.tokens, args.inputs,
                              normalized, stream),
                this->name_);
+  if constexpr (sizeof(T) == 2) {
+    if (head_some_rows_fit(args.tokens, args.inputs)) {
+      HeadCudaArgs<T> rest = args;
+      rest.x = normalized;
+      check_launch(head_some_rows(rest, room.multiprocessors(), stream), this->name_);
+      return;
+    }
+  }
   room.products().with_rows(CudaType<T>::kProduct, normalized, args.weight, args.out, args.tokens,
                             args.inputs, args.outputs, stream);
 }

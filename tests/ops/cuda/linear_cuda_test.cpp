@@ -298,6 +298,52 @@ TYPED_TEST(LinearOnCuda, HeadAgreesWithDoublePrecision) {
   });
 }
 
+TYPED_TEST(LinearOnTensorCores, HeadAgreesWithDoublePrecision) {
+  using T = TypeParam;
+  test::for_random_cases(40, [](Random& random) {
+    const std::int64_t inputs = 128 * random.integer(1, 6);
+    const std::int64_t outputs = random.integer(1, 1000);
+    const std::int64_t tokens = random.integer(1, 64);
+    const auto x = random_values<T>(random, tokens * inputs, 1);
+    const auto weight =
+        random_values<T>(random, outputs * inputs, 1 / std::sqrt(static_cast<double>(inputs)));
+    const DeviceArray<T> d_x(x);
+    const DeviceArray<T> d_weight(weight);
+    const DeviceArray<T> d_out(
+        std::vector<T>(static_cast<std::size_t>(tokens * outputs), rounded<T>(std::nan(""))));
+    HeadCudaArgs<T> args;
+    args.x = d_x.data();
+    args.weight = d_weight.data();
+    args.out = d_out.data();
+    args.tokens = tokens;
+    args.inputs = inputs;
+    args.outputs = outputs;
+    ASSERT_TRUE(head_some_rows_fit(tokens, inputs));
+    ASSERT_EQ(head_some_rows(args, static_cast<int>(random.integer(1, 20)), nullptr), cudaSuccess);
+    ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+    const std::vector<T> found = d_out.to_host();
+    double largest = 0;
+    for (std::int64_t token = 0; token < tokens; ++token) {
+      for (std::int64_t output = 0; output < outputs; ++output) {
+        double sum = 0;
+        double magnitude = 1;
+        for (std::int64_t i = 0; i < inputs; ++i) {
+          const double product = wide(x[static_cast<std::size_t>(token * inputs + i)]) *
+                                 wide(weight[static_cast<std::size_t>(output * inputs + i)]);
+          sum += product;
+          magnitude += std::abs(product);
+        }
+        const double error =
+            std::abs(wide(found[static_cast<std::size_t>(token * outputs + output)]) - sum) /
+            magnitude;
+        ASSERT_FALSE(std::isnan(error));
+        largest = std::max(largest, error);
+      }
+    }
+    EXPECT_LE(largest, kError<T>) << tokens << " x " << inputs << " x " << outputs;
+  });
+}
+
 TYPED_TEST(LinearOnCuda, EmbeddingAddsRowsAndMarksWrongIds) {
   using T = TypeParam;
   Random random(1);

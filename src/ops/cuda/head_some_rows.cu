@@ -1,0 +1,156 @@
+// Logits of up to 64 tokens on tensor cores.
+//
+// The head's weight is read once, by blocks that stay: each goes through tiles of 64 outputs in
+// pieces of 128 inputs, of which a ring is always on its way to shared memory. The tokens are there
+// all the time.
+#include "ops/cuda/linear_cuda.hpp"
+#include "ops/cuda/tensor_cores.cuh"
+
+namespace kvcache::ops {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kOutputs = 64;  // of a tile
+constexpr int kOutputsOfWarp = 16;
+constexpr int kPiece = 128;  // inputs
+constexpr int kStages = 5;   // pieces in the ring
+constexpr int kPad = 8;      // elements behind a row in shared memory: no bank conflicts
+constexpr int kVector = 8;
+constexpr int kMaxTokens = 64;
+constexpr int kStride = kPiece + kPad;
+constexpr std::size_t kMaxSharedBytes = std::size_t{220} << 10;
+
+std::size_t shared_bytes(std::int64_t tokens, std::int64_t inputs) {
+  return static_cast<std::size_t>(kStages * kOutputs * kStride + tokens * (inputs + kPad)) * 2;
+}
+
+/// Four 8×8 matrices of shared memory; lane l gives the address of row l % 8 of matrix l / 8.
+template <typename T>
+__device__ void load_matrices(const T* row, unsigned (&matrices)[4]) {
+  const auto address = static_cast<unsigned>(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(matrices[0]), "=r"(matrices[1]), "=r"(matrices[2]), "=r"(matrices[3])
+               : "r"(address));
+}
+
+/// Piece number `piece` of this block's, on its way; none behind the last tile.
+template <typename T>
+__device__ void load_piece(const HeadCudaArgs<T>& args, int piece, T* ring) {
+  const int pieces_of_tile = static_cast<int>(args.inputs) / kPiece;
+  const std::int64_t tile =
+      std::int64_t{blockIdx.x} + std::int64_t{piece / pieces_of_tile} * gridDim.x;
+  T* to = ring + piece % kStages * kOutputs * kStride;
+  constexpr int kVectors = kPiece / kVector;
+  for (int i = static_cast<int>(threadIdx.x); i < kOutputs * kVectors; i += kThreads) {
+    const std::int64_t output = tile * kOutputs + i / kVectors;
+    if (output < args.outputs) {
+      copy_to_shared(to + i / kVectors * kStride + i % kVectors * kVector,
+                     args.weight + output * args.inputs + piece % pieces_of_tile * kPiece +
+                         i % kVectors * kVector);
+    }
+  }
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+/// x is normalized already, [tokens, inputs]. Grid: any number of blocks. kTokens is a multiple of
+/// 16.
+template <typename T, int kTokens>
+__global__ void __launch_bounds__(kThreads) head_some_rows_kernel(HeadCudaArgs<T> args) {
+  constexpr int kTokensOfWarp = kTokens / 2;
+  extern __shared__ __align__(16) std::byte shared[];
+  T* ring = reinterpret_cast<T*>(shared);           // [kStages, kOutputs, kStride]
+  T* tokens = ring + kStages * kOutputs * kStride;  // [kTokens, inputs + kPad]
+  let_next_kernel_start();
+  const int inputs = static_cast<int>(args.inputs);
+  const int token_stride = inputs + kPad;
+  const auto tiles = static_cast<int>((args.outputs + kOutputs - 1) / kOutputs);
+  const int own_tiles = (tiles - static_cast<int>(blockIdx.x) + static_cast<int>(gridDim.x) - 1) /
+                        static_cast<int>(gridDim.x);
+  const int pieces_of_tile = inputs / kPiece;
+#pragma unroll
+  for (int piece = 0; piece < kStages - 1; ++piece) {
+    load_piece(args, piece, ring);
+  }
+
+  wait_for_previous_kernel();
+  for (int i = static_cast<int>(threadIdx.x) * kVector; i < kTokens * inputs;
+       i += kThreads * kVector) {
+    const int token = i / inputs;
+    const auto x = token < args.tokens ? Vector<T>::load(args.x + i) : Vector<T>::zero();
+    x.store(tokens + token * token_stride + i % inputs);
+  }
+
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int g = lane / 4;
+  const int t = lane % 4;
+  const int outputs_at = warp % (kOutputs / kOutputsOfWarp) * kOutputsOfWarp;
+  const int tokens_at = warp / (kOutputs / kOutputsOfWarp) * kTokensOfWarp;
+  float sum[kTokensOfWarp / 8][4] = {};
+  for (int piece = 0; piece < own_tiles * pieces_of_tile; ++piece) {
+    asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 2) : "memory");
+    __syncthreads();  // the piece is there for all, and all have done with the one before
+    load_piece(args, piece + kStages - 1, ring);
+    const T* weights = ring + piece % kStages * kOutputs * kStride;
+    const T* inputs_at = tokens + piece % pieces_of_tile * kPiece + 2 * t;
+#pragma unroll
+    for (int i = 0; i < kPiece; i += 16) {
+      unsigned left[4];
+      load_matrices(weights + (outputs_at + lane % 16) * kStride + i + lane / 16 * 8, left);
+#pragma unroll
+      for (int n = 0; n < kTokensOfWarp / 8; ++n) {
+        const T* token = inputs_at + (tokens_at + n * 8 + g) * token_stride + i;
+        multiply_add<T>(sum[n], left, pair_at(token), pair_at(token + 8));
+      }
+    }
+    if (piece % pieces_of_tile == pieces_of_tile - 1) {
+      const std::int64_t tile =
+          std::int64_t{blockIdx.x} + std::int64_t{piece / pieces_of_tile} * gridDim.x;
+#pragma unroll
+      for (int n = 0; n < kTokensOfWarp / 8; ++n) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const std::int64_t output = tile * kOutputs + outputs_at + g + i / 2 * 8;
+          const int token = tokens_at + n * 8 + 2 * t + i % 2;
+          if (output < args.outputs && token < args.tokens) {
+            args.out[token * args.outputs + output] = from_float<T>(sum[n][i]);
+          }
+          sum[n][i] = 0;
+        }
+      }
+    }
+  }
+}
+
+template <typename T, int kTokens>
+cudaError_t launch_tokens(const HeadCudaArgs<T>& args, int multiprocessors, cudaStream_t stream) {
+  const auto kernel = head_some_rows_kernel<T, kTokens>;
+  static const cudaError_t more_shared = cudaFuncSetAttribute(
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kMaxSharedBytes));
+  if (more_shared != cudaSuccess) {
+    return more_shared;
+  }
+  const std::int64_t tiles = (args.outputs + kOutputs - 1) / kOutputs;
+  const std::int64_t blocks = tiles < multiprocessors ? tiles : multiprocessors;
+  return launch(kernel, dim3(static_cast<unsigned>(blocks)), kThreads,
+                shared_bytes(kTokens, args.inputs), stream, args);
+}
+
+}  // namespace
+
+bool head_some_rows_fit(std::int64_t tokens, std::int64_t inputs) {
+  return tokens <= kMaxTokens && inputs % kPiece == 0 &&
+         shared_bytes(kMaxTokens, inputs) <= kMaxSharedBytes;
+}
+
+template <typename T>
+cudaError_t head_some_rows(const HeadCudaArgs<T>& args, int multiprocessors, cudaStream_t stream) {
+  return args.tokens <= 16   ? launch_tokens<T, 16>(args, multiprocessors, stream)
+         : args.tokens <= 32 ? launch_tokens<T, 32>(args, multiprocessors, stream)
+                             : launch_tokens<T, kMaxTokens>(args, multiprocessors, stream);
+}
+
+template cudaError_t head_some_rows(const HeadCudaArgs<__half>&, int, cudaStream_t);
+template cudaError_t head_some_rows(const HeadCudaArgs<__nv_bfloat16>&, int, cudaStream_t);
+
+}  // namespace kvcache::ops
