@@ -179,7 +179,7 @@ TEST_F(Load, NamesWhatContradictsTheGraph) {
 }
 
 TEST_F(Load, NamesADtypeThatContradictsTheGraph) {
-  const std::string is = test::models_dtype();
+  const std::string& is = test::models_dtype();
   const std::string said = is == "float16" ? "float32" : "float16";
   change_config([&](json& config) { config["dtype"] = said; });
   expect_load_error(ErrorCode::contract_violation,
