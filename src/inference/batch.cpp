@@ -2,8 +2,8 @@
 #include "kvcache/batch.hpp"
 
 #include <algorithm>
-#include <set>
 #include <utility>
+#include <vector>
 
 #include "inference/run.hpp"
 #include "inference/sequence_state.hpp"
@@ -15,17 +15,33 @@ namespace {
 
 using inference::SequenceState;
 
+/// The index of the first element that occurs before, or how many there are.
+std::size_t find_repeated(std::span<SequenceState* const> states) {
+  std::vector<std::pair<const SequenceState*, std::size_t>> sorted;
+  sorted.reserve(states.size());
+  for (std::size_t i = 0; i < states.size(); ++i) {
+    sorted.emplace_back(states[i], i);
+  }
+  std::ranges::sort(sorted);
+  std::size_t first = states.size();
+  for (std::size_t i = 1; i < sorted.size(); ++i) {
+    if (sorted[i].first == sorted[i - 1].first) {
+      first = std::min(first, sorted[i].second);
+    }
+  }
+  return first;
+}
+
 void check_batch(std::span<const Extension> batch, std::span<SequenceState* const> states) {
   if (batch.empty()) {
     throw_error(ErrorCode::empty_input, "the batch is empty; at least one sequence is needed");
   }
-  std::set<const SequenceState*> seen;
+  if (const std::size_t repeated = find_repeated(states); repeated < states.size()) {
+    throw_error(ErrorCode::invalid_argument,
+                "element {} of the batch is a sequence that occurs before; extend a fork of it",
+                repeated);
+  }
   for (std::size_t i = 0; i < states.size(); ++i) {
-    if (!seen.insert(states[i]).second) {
-      throw_error(ErrorCode::invalid_argument,
-                  "element {} of the batch is a sequence that occurs before; extend a fork of it",
-                  i);
-    }
     if (states[i]->engine != states[0]->engine) {
       throw_error(ErrorCode::invalid_argument,
                   "element {} of the batch is a sequence of another model than element 0", i);

@@ -14,22 +14,20 @@ std::int64_t as_axis(std::size_t size) { return static_cast<std::int64_t>(size);
 class Layout {
  public:
   /// Null: only to find out how much is used.
-  explicit Layout(std::byte* memory) : next_(reinterpret_cast<std::uintptr_t>(memory)), used_(0) {}
+  explicit Layout(std::byte* memory) : memory_(memory) {}
 
   template <typename T>
   std::span<T> take(std::size_t count) {
-    auto* const begin = reinterpret_cast<T*>(next_);
-    const std::size_t bytes = (count * sizeof(T) + 15) / 16 * 16;
-    next_ += bytes;
-    used_ += bytes;
+    auto* const begin = memory_ == nullptr ? nullptr : reinterpret_cast<T*>(memory_ + used_);
+    used_ += (count * sizeof(T) + 15) / 16 * 16;
     return {begin, count};
   }
 
   [[nodiscard]] std::size_t used() const noexcept { return used_; }
 
  private:
-  std::uintptr_t next_;
-  std::size_t used_;
+  std::byte* memory_;
+  std::size_t used_ = 0;
 };
 
 /// The inputs of a run of this shape in `layout`'s memory.

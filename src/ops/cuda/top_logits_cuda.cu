@@ -1,3 +1,5 @@
+// A row is shared among the blocks of a cluster: one block alone is bound by the loads it can have
+// under way.
 #include <cfloat>
 #include <climits>
 
@@ -7,7 +9,7 @@
 namespace kvcache::ops {
 namespace {
 
-constexpr int kThreads = 1024;
+constexpr int kThreads = 512;
 constexpr int kWarps = kThreads / 32;
 
 constexpr TopLogit __device__ kNone{INT_MAX, -INFINITY};
@@ -30,7 +32,7 @@ __device__ TopLogit best_of_warp(TopLogit best) {
   return best;
 }
 
-/// The best that comes after `last`, found by the whole block.
+/// The best of the block's share of a row that comes after `last`, in all its threads.
 template <typename T>
 __device__ TopLogit best_after(const T* logits, std::int64_t vocab_size, const TopLogit& last) {
   __shared__ TopLogit bests[kWarps];
@@ -48,7 +50,8 @@ __device__ TopLogit best_after(const T* logits, std::int64_t vocab_size, const T
   const std::int64_t head = min(misplaced == 0 ? 0 : kVector - misplaced, vocab_size);
   const std::int64_t vectors = (vocab_size - head) / kVector;
 #pragma unroll 8
-  for (std::int64_t v = threadIdx.x; v < vectors; v += kThreads) {
+  for (std::int64_t v = std::int64_t{blockIdx.z} * kThreads + threadIdx.x; v < vectors;
+       v += std::int64_t{gridDim.z} * kThreads) {
     const auto values = Vector<T>::load(logits + head + v * kVector);
 #pragma unroll
     for (int i = 0; i < kVector; ++i) {
@@ -56,34 +59,62 @@ __device__ TopLogit best_after(const T* logits, std::int64_t vocab_size, const T
     }
   }
   const std::int64_t tail = head + vectors * kVector;
-  if (threadIdx.x < head) {
-    consider(threadIdx.x, logits[threadIdx.x]);
-  }
-  if (tail + threadIdx.x < vocab_size) {
-    consider(tail + threadIdx.x, logits[tail + threadIdx.x]);
+  if (blockIdx.z == 0) {
+    if (threadIdx.x < head) {
+      consider(threadIdx.x, logits[threadIdx.x]);
+    }
+    if (tail + threadIdx.x < vocab_size) {
+      consider(tail + threadIdx.x, logits[tail + threadIdx.x]);
+    }
   }
   best = best_of_warp(best);
   if (threadIdx.x % 32 == 0) {
     bests[threadIdx.x / 32] = best;
   }
   __syncthreads();
-  best = best_of_warp(bests[threadIdx.x % 32]);
+  best = best_of_warp(threadIdx.x % 32 < kWarps ? bests[threadIdx.x % 32] : kNone);
   __syncthreads();  // before `bests` is used again
   return best;
 }
 
-/// Grid: rows.
+/// Grid: rows, 1, blocks that share a row.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     top_logits_kernel(const T* logits, std::int64_t vocab_size, std::int64_t k, TopLogit* best) {
+  // Of every block of the cluster, for two passes in turn: a block that is ahead does not write
+  // where another still reads.
+  __shared__ TopLogit bests[2][kMaxCluster];
+  arrive_at_cluster();  // all its blocks run before any writes to another
   wait_for_previous_kernel();
   TopLogit last{-1, INFINITY};
-  for (std::int64_t i = 0; i < k; ++i) {
-    last = best_after(logits + std::int64_t{blockIdx.x} * vocab_size, vocab_size, last);
-    if (threadIdx.x == 0) {
-      best[std::int64_t{blockIdx.x} * k + i] = last;
+  for (std::int64_t pass = 0; pass < k; ++pass) {
+    const TopLogit own =
+        best_after(logits + std::int64_t{blockIdx.x} * vocab_size, vocab_size, last);
+    if (pass == 0) {
+      wait_for_cluster();
+    }
+    TopLogit* all = bests[pass % 2];
+    if (threadIdx.x < gridDim.z) {
+      in_block(all, threadIdx.x)[blockIdx.z] = own;
+    }
+    arrive_at_cluster();
+    wait_for_cluster();
+    __syncthreads();  // where there are no clusters
+    last = all[0];
+    for (unsigned block = 1; block < gridDim.z; ++block) {
+      last = before(all[block], last) ? all[block] : last;
+    }
+    if (threadIdx.x == 0 && blockIdx.z == 0) {
+      best[std::int64_t{blockIdx.x} * k + pass] = last;
     }
   }
+}
+
+template <typename T>
+cudaError_t launch_rows(const T* logits, std::int64_t rows, std::int64_t vocab_size, std::int64_t k,
+                        TopLogit* best, cudaStream_t stream) {
+  const dim3 grid(static_cast<unsigned>(rows), 1, device_has_clusters() ? kMaxCluster : 1);
+  return launch(top_logits_kernel<T>, grid, kThreads, 0, stream, logits, vocab_size, k, best);
 }
 
 }  // namespace
@@ -91,14 +122,13 @@ __global__ void __launch_bounds__(kThreads)
 template <typename T>
 cudaError_t argmax_cuda(const T* logits, std::int64_t rows, std::int64_t vocab_size, TopLogit* best,
                         cudaStream_t stream) {
-  return launch(top_logits_kernel<T>, dim3(static_cast<unsigned>(rows)), kThreads, 0, stream,
-                logits, vocab_size, std::int64_t{1}, best);
+  return launch_rows(logits, rows, vocab_size, 1, best, stream);
 }
 
 template <typename T>
 cudaError_t top_k_cuda(const T* logits, std::int64_t vocab_size, std::int64_t k, TopLogit* best,
                        cudaStream_t stream) {
-  return launch(top_logits_kernel<T>, dim3(1), kThreads, 0, stream, logits, vocab_size, k, best);
+  return launch_rows(logits, 1, vocab_size, k, best, stream);
 }
 
 template cudaError_t argmax_cuda(const float*, std::int64_t, std::int64_t, TopLogit*, cudaStream_t);
