@@ -4,6 +4,7 @@ from pathlib import Path
 
 import checks
 import pytest
+
 from results import Results, read_junit
 
 GTEST = """\
