@@ -20,7 +20,6 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-
 from matrix_products import SAMPLES, MatrixProducts, session
 from processes import ProcessError, Run, run_once, run_quietly, say
 

@@ -26,7 +26,6 @@ sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "scripts" / "lib")]
 
 import toolchain  # noqa: E402 (after the path)
 from paths import DEBIAN_ROOT, PYTHON  # noqa: E402
-
 from processes import ProcessError, run_quietly, say  # noqa: E402
 
 WORK = ROOT / "build-peers"

@@ -12,10 +12,9 @@ import build
 from clang_tidy import ClangTidy
 from export import Source, export, is_exported
 from paths import BUILD, GOLDENS, PYTHON, ROOT, VENV
+from results import Results, read_junit
 from setup import setup
 from steps import StepError, main, run, step
-
-from results import Results, read_junit
 
 CLANG_TOOLS_VERSION = 14  # another one formats and warns differently
 CPP_FOLDERS = ["include", "src", "cli", "tests", "bench", "examples"]

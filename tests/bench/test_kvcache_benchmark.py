@@ -3,10 +3,9 @@
 import json
 from pathlib import Path
 
-import pytest
-
 import benchmark_plots
 import kvcache_benchmark
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "bench" / "results"

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import checks
 import pytest
-
 from results import Results, read_junit
 
 GTEST = """\
