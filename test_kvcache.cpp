@@ -26,6 +26,10 @@
 #include "report/statistics.hpp"
 #include "report/table.hpp"
 
+#ifdef KVCACHE_HAS_CUPTI
+#include "gpu/device_activity.hpp"
+#endif
+
 namespace {
 
 using kvcache::TokenId;
@@ -342,11 +346,64 @@ bool test_memory(const KVCacheInferencer& inferencer,
   return held;
 }
 
+// ---- --count-copies -----------------------------------------------------------------------------
+
+#ifdef KVCACHE_HAS_CUPTI
+
+constexpr bool kCanCountCopies = true;
+constexpr std::size_t kCountedTokens = 32;
+
+/// What crosses the bus, and what the device copies and allocates, for each decoded token.
+bool count_copies(KVCacheInferencer& inferencer) {
+  inferencer.reset();
+  TokenId next = begin_of_text(inferencer);
+  const auto decode = [&](std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) {
+      next = inferencer.forward({&next, 1}).argmax();
+    }
+  };
+  const std::size_t positions = inferencer.model().info().max_seq_len;
+  decode(std::min<std::size_t>(8, positions / 2));  // until the run is recorded
+  const std::size_t count = std::min(kCountedTokens, positions / 2);
+  kvcache::bench::DeviceActivity activity;
+  decode(count);
+  activity.finish();
+
+  const auto tokens = static_cast<double>(count);
+  const auto print = [&](const char* what, const kvcache::bench::DeviceActivity::Copies& copies) {
+    fmt::print("  {:17} {:6.2f} copies, {:8.1f} bytes a token\n", what,
+               static_cast<double>(copies.count) / tokens,
+               static_cast<double>(copies.bytes) / tokens);
+  };
+  print("Host to device:", activity.host_to_device);
+  print("Device to host:", activity.device_to_host);
+  print("Device to device:", activity.device_to_device);
+  fmt::print("  {:17} {:6.2f} a token\n\n",
+             "Kernels:", static_cast<double>(activity.kernels) / tokens);
+  bool held = print_check(activity.kernels > 0, "The GPU did the work");
+  held &= print_check(
+      activity.device_to_device.bytes == 0,
+      fmt::format("Bytes copied within the device: {}", activity.device_to_device.bytes));
+  held &= print_check(activity.allocations == 0,
+                      fmt::format("Allocations on the device: {}", activity.allocations));
+  return held;
+}
+
+#else
+
+constexpr bool kCanCountCopies = false;
+
+bool count_copies(const KVCacheInferencer& /*inferencer*/) { return false; }
+
+#endif
+
 // ---- The program --------------------------------------------------------------------------------
 
 struct Options {
   std::filesystem::path model;
   std::optional<std::size_t> tokens;
+  std::string device = "auto";
+  bool count_copies = false;
 };
 
 std::filesystem::path default_model() {
@@ -367,8 +424,28 @@ std::size_t number_of_tokens(const Options& options, const kvcache::ModelInfo& i
   return *options.tokens;
 }
 
+kvcache::ModelOptions model_options(const Options& options) {
+  kvcache::ModelOptions result;
+  if (options.count_copies) {
+    result.require_device = kvcache::Device::cuda;
+  } else if (options.device != "auto") {
+    result.require_device = options.device == "cuda" ? kvcache::Device::cuda : kvcache::Device::cpu;
+  }
+  return result;
+}
+
 int run(const Options& options) {
-  KVCacheInferencer inferencer(options.model);
+  if (options.count_copies && !kCanCountCopies) {
+    throw kvcache::Error(kvcache::ErrorCode::invalid_argument,
+                         "--count-copies needs CUPTI, which this build has not; configure with "
+                         "-DUSE_CUDA=ON -DKVCACHE_BUILD_GPU_BENCH=ON");
+  }
+  if (options.count_copies && options.device == "cpu") {
+    throw kvcache::Error(kvcache::ErrorCode::invalid_argument,
+                         "--count-copies counts what a GPU does, and --device is cpu; leave one "
+                         "of them out");
+  }
+  KVCacheInferencer inferencer(options.model, model_options(options));
   const std::size_t tokens = number_of_tokens(options, inferencer.model().info());
 
   print_heading("Test 1: basic inference");
@@ -385,6 +462,11 @@ int run(const Options& options) {
   print_heading("Test 3: memory of the cache");
   held &= test_memory(inferencer, cached.after_first);
 
+  if (options.count_copies) {
+    print_heading("What the GPU did for a decoded token, counted by CUPTI");
+    held &= count_copies(inferencer);
+  }
+
   fmt::print("\n{}\n", held ? "All tests passed" : "FAILED: see the lines marked with ✗");
   return held ? kHeld : kDidNotHold;
 }
@@ -393,12 +475,18 @@ int run(const Options& options) {
 
 int main(int argc, char** argv) {
   try {
-    Options options{.model = default_model(), .tokens = {}};
+    Options options;
+    options.model = default_model();
     CLI::App app("Runs GPT-2 with and without the KV cache and compares time, tokens and memory.");
     app.add_option("--model", options.model, "model directory, or its .onnx file")
         ->capture_default_str();
     app.add_option("--tokens", options.tokens,
                    fmt::format("new tokens of test 2 (default: {})", kDefaultTokens));
+    app.add_option("--device", options.device, "auto, cpu or cuda; what cannot be had is an error")
+        ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+        ->capture_default_str();
+    app.add_flag("--count-copies", options.count_copies,
+                 "after the tests, also count the GPU's copies and allocations with CUPTI");
     app.footer(
         "Exit status: 0 everything held, 1 something did not, 2 bad usage or bad input.\n"
         "TRIGO_FORCE_CPU=1 in the environment keeps a CUDA build on the CPU.");

@@ -5,8 +5,9 @@ import subprocess
 from pathlib import Path
 
 import build
+import cuda
 from export import BAD_INPUT, Source, export, exported_source, is_exported, made_by_hand
-from paths import BUILD, MODELS, ROOT
+from paths import BUILD, CUDA_BUILD, CUDA_ONNXRUNTIME_ROOT, MODELS, ROOT
 from setup import setup
 from steps import StepError, main, step
 
@@ -48,10 +49,20 @@ def export_chosen(source: Source) -> None:
             export(source, MODELS)
 
 
-def _build() -> None:
-    with step("benchmark", "build in build/"):
-        build.configure(BUILD, "Release")
-        build.build(BUILD, "test_kvcache_prototype", "kvcache_cli")
+def _build(directory: Path, **options: str) -> None:
+    with step("benchmark", f"build in {directory.name}/"):
+        build.configure(directory, "Release", **options)
+        build.build(directory, "test_kvcache_prototype", "kvcache_cli")
+
+
+def _build_for_cuda() -> None:
+    nvcc = cuda.provide()
+    _build(
+        CUDA_BUILD,
+        USE_CUDA="ON",
+        CMAKE_CUDA_COMPILER=nvcc,
+        ONNXRUNTIME_ROOT_DIR=str(CUDA_ONNXRUNTIME_ROOT),
+    )
 
 
 def _arguments() -> argparse.Namespace:
@@ -70,6 +81,11 @@ def _arguments() -> argparse.Namespace:
         help="random weights: gpt2, gpt2-medium, gpt2-large, gpt2-xl, or a config.json",
     )
     parser.add_argument("--tokens", metavar="N", help="how many tokens the benchmark generates")
+    parser.add_argument(
+        "--cuda",
+        action="store_true",
+        help="build for CUDA in build-cuda/ and run on the GPU; what is missing for it is an error",
+    )
     return parser.parse_args()
 
 
@@ -92,8 +108,12 @@ def _command() -> int:
         export_chosen(source)
     else:
         export_default()
-    _build()
-    program = [BUILD / "test_kvcache_prototype", "--model", MODELS.name]
+    if arguments.cuda:
+        _build_for_cuda()
+    else:
+        _build(BUILD)
+    directory, device = (CUDA_BUILD, "cuda") if arguments.cuda else (BUILD, "auto")
+    program = [directory / "test_kvcache_prototype", "--model", MODELS.name, "--device", device]
     tokens = ["--tokens", arguments.tokens] if arguments.tokens else []
     return subprocess.run([*program, *tokens], cwd=ROOT, check=False).returncode
 

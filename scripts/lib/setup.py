@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import cuda
 import debian
 import toolchain
 from paths import DEBIAN_ROOT, DEPS, ONNXRUNTIME_ROOT, PYTHON, ROOT, VENV
@@ -227,7 +228,7 @@ def _fetch_headers(folder: Path) -> Path:
 
 
 def _command() -> int:
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="scripts/setup",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="""\
@@ -239,9 +240,19 @@ environment:
   ONNXRUNTIME_ROOT_DIR     use this ONNX Runtime (a directory that holds include and lib)
   CMAKE_PREFIX_PATH        further places to find C++ libraries in
   CXX                      the C++ compiler
+  CUDACXX                  with --cuda: the CUDA compiler
   KVCACHE_SETUP_NO_ROOT=1  install nothing with apt-get, even where root""",
-    ).parse_args()
+    )
+    parser.add_argument(
+        "--cuda",
+        action="store_true",
+        help="also what a build with -DUSE_CUDA=ON needs: looks for nvcc and CUDA's libraries, and"
+        " puts ONNX Runtime with its CUDA provider into .deps/onnxruntime-cuda",
+    )
+    arguments = parser.parse_args()
     setup()
+    if arguments.cuda:
+        cuda.provide()
     return 0
 
 

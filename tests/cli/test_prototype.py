@@ -103,10 +103,20 @@ def test_kept_on_the_cpu(prototype: Program, model: Path) -> None:
         (["--model", "/missing"], "/missing does not exist"),
         (["--tokens", "x"], "--tokens"),
         (["--fast"], "--fast"),
+        (["--device", "gpu"], "--device"),
+        (
+            ["--count-copies"],
+            "--count-copies needs CUPTI, which this build has not; configure with",
+        ),
     ],
 )
 def test_bad_input(prototype: Program, options: list[str], message: str) -> None:
     assert_error(prototype(*options), 2, message)
+
+
+def test_a_gpu_that_cannot_be_had(prototype: Program, model: Path) -> None:
+    finished = prototype("--model", model, "--device", "cuda")
+    assert_error(finished, 2, "require_device is cuda, which cannot be used: not in this build")
 
 
 @pytest.mark.parametrize("tokens", [0, 1, 100_000])

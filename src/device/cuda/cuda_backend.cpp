@@ -12,16 +12,23 @@
 namespace kvcache::device {
 namespace {
 
+constexpr const char* kNone = "none";
+
 /// CUDA's way of writing 13.0 is 13000.
 std::string version(int number) { return fmt::format("{}.{}", number / 1000, number % 1000 / 10); }
 
 std::string driver_version() {
   int number = 0;
   cudaDriverGetVersion(&number);
-  return number == 0 ? "none" : version(number);
+  return number == 0 ? kNone : version(number);
 }
 
 std::string why_no_gpu(cudaError_t error, int count) {
+  if (driver_version() == kNone) {
+    return fmt::format(
+        "no driver for NVIDIA GPUs is installed; this build needs one for CUDA {} or later",
+        version(CUDART_VERSION));
+  }
   if (error == cudaErrorInsufficientDriver) {
     return fmt::format(
         "the driver (for CUDA {}) is older than CUDA {}, which this build was made with; install a "
