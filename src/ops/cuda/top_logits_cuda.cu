@@ -110,10 +110,18 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+/// Blocks that share a row: more than two only while there are few rows to fill the device.
+unsigned blocks_per_row(std::int64_t rows) {
+  if (!device_has_clusters()) {
+    return 1;
+  }
+  return rows <= 8 ? kMaxCluster : rows <= 16 ? kMaxCluster / 2 : 2;
+}
+
 template <typename T>
 cudaError_t launch_rows(const T* logits, std::int64_t rows, std::int64_t vocab_size, std::int64_t k,
                         TopLogit* best, cudaStream_t stream) {
-  const dim3 grid(static_cast<unsigned>(rows), 1, device_has_clusters() ? kMaxCluster : 1);
+  const dim3 grid(static_cast<unsigned>(rows), 1, blocks_per_row(rows));
   return launch(top_logits_kernel<T>, grid, kThreads, 0, stream, logits, vocab_size, k, best);
 }
 

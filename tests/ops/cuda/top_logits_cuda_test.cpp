@@ -26,8 +26,8 @@ TYPED_TEST_SUITE(TopLogitsOnCuda, Types);
 TYPED_TEST(TopLogitsOnCuda, AreThoseOfASort) {
   using T = TypeParam;
   test::for_random_cases(60, [](Random& random) {
-    const std::int64_t vocab_size = random.integer(1, random.chance(0.2) ? 60000 : 3000);
-    const std::int64_t rows = random.integer(1, 3);
+    const std::int64_t vocab_size = random.integer(1, random.chance(0.1) ? 60000 : 3000);
+    const std::int64_t rows = random.integer(1, random.chance(0.3) ? 40 : 3);
     std::vector<T> logits(static_cast<std::size_t>(rows * vocab_size));
     for (T& logit : logits) {
       logit = T(static_cast<float>(random.integer(-40, 40)));  // many are equal
