@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 from .errors import ExportError, VerificationError
@@ -25,6 +27,7 @@ examples:
   export_gpt2_kvcache.py                                     GPT-2 (124M) from the Hugging Face hub
   export_gpt2_kvcache.py --model ./my-gpt2 --dtype float16   a checkpoint directory, in 16 bits
   export_gpt2_kvcache.py --random-init gpt2-medium --seed 7  random weights, nothing downloaded
+  export_gpt2_kvcache.py --weights float16                   half the memory, float32 arithmetic
   export_gpt2_kvcache.py --random-init my/config.json        ... for any GPT-2 config
 
 exit codes:
@@ -86,6 +89,19 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="element type of weights, cache and logits (default: float32)",
     )
     parser.add_argument(
+        "--weights",
+        choices=["float32", "float16", "bfloat16"],
+        help="element type of the matrices, where narrower than float32: they take half the memory"
+        " and are read in half the time, while everything is computed in float32 (default: as"
+        " --dtype)",
+    )
+    parser.add_argument(
+        "--rounding-ids",
+        metavar="FILE",
+        help="with narrower weights: a JSON list of token ids to measure on what that costs"
+        " (default: random ids)",
+    )
+    parser.add_argument(
         "--single-file",
         action="store_true",
         help="weights inside the .onnx file; as they can't be mapped, loading takes more memory",
@@ -98,6 +114,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         parser.error("--seed has a meaning with --random-init only")
     elif options.seed < 0:
         parser.error(f"--seed must not be negative: {options.seed}")
+    options.weights = options.weights or options.dtype
+    if options.rounding_ids and options.weights == options.dtype:
+        parser.error("--rounding-ids has a meaning with --weights narrower than --dtype only")
     return options
 
 
@@ -106,7 +125,10 @@ def _run(options: argparse.Namespace) -> None:
     # Imported here, so that --help works without third-party modules and a missing one is one line.
     from . import sources
     from .export import export
+    from .precision import Precision
 
+    precision = Precision(options.dtype, options.weights)
+    ids = _read_ids(options.rounding_ids) if options.rounding_ids else None
     if options.random_init:
         source = sources.from_seed(options.random_init, options.seed)
         _say(f"Random weights, not trained (seed {options.seed})")
@@ -115,11 +137,24 @@ def _run(options: argparse.Namespace) -> None:
     export(
         source,
         options.output_dir,
-        dtype=options.dtype,
+        precision=precision,
+        rounding_ids=ids,
         single_file=options.single_file,
         say=_say,
         progress=_progress,
     )
+
+
+def _read_ids(path: str) -> list[int]:
+    try:
+        ids = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ExportError(f"--rounding-ids: cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ExportError(f"--rounding-ids: {path} is not JSON: {error}") from error
+    if not isinstance(ids, list) or not all(type(token) is int for token in ids):
+        raise ExportError(f"--rounding-ids: {path} must hold a list of integers")
+    return ids
 
 
 def _say(line: str) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 from onnxscript.nn import Parameter
 
-from . import manifest, save, verify
+from . import manifest, rounding, save, verify
 from .config import Gpt2Config
 from .gpt2 import build_model
 from .packing import PackedParameter, pack
-from .precision import DTYPES, convert
+from .precision import DTYPES, Precision, convert
+from .rounding import RoundingCost
 from .sources import Source
 from .verify import Agreement
 
@@ -24,17 +28,20 @@ def export(
     source: Source,
     output: str,
     *,
-    dtype: str,
+    precision: Precision,
+    rounding_ids: Sequence[int] | None,
     single_file: bool,
     say: Callable[[str], None],
     progress: save.Progress,
 ) -> None:
     """Writes the model directory of docs/MODEL_FILE.md; `say` gets the lines that the user reads.
 
+    What rounding the weights costs is measured on `rounding_ids`, or on random ones.
     Raises ExportError or VerificationError, and then leaves `output` as it was.
     """
     say(_summary(source.config))
-    model = model_with_weights(source, dtype, rounded_to=dtype)
+    ids = rounding.token_ids(source.config, rounding_ids)
+    model = model_with_weights(source, precision)
     say(f"Exporting to ONNX: {_shown(output, save.MODEL_FILE)}")
     if single_file and save.weight_bytes(model) > save.SINGLE_FILE_WEIGHT_BYTES:
         say("Note: over protobuf's 2 GB, so the weights go to a file of their own")
@@ -45,44 +52,54 @@ def export(
         progress("checking the graph")
         verify.check_graph(staged / save.MODEL_FILE)
         progress("comparing cached with uncached logits")
-        agreement = _agreement(source, staged, dtype, progress)
+        agreement = _agreement(source, staged, precision, progress)
+        cost = _rounding_cost(source, staged, precision, ids, progress) if precision.mixed else None
         progress("computing digests")
         files = [manifest.describe(staged / name) for name in names]
-        save.write_config(manifest.contents(source, dtype, files, agreement), staged)
+        save.write_config(manifest.contents(source, precision, files, agreement, cost), staged)
         save.publish(staged, Path(output), names)
         progress("")
 
     say("✓ Model exported successfully")
     say(f"✓ Configuration saved: {_shown(output, save.CONFIG_FILE)}")
     say("✓ ONNX model is valid")
-    run_as = " (run in float32 with the bfloat16 weights)" if dtype == "bfloat16" else ""
+    run_as = " (run in float32 with the bfloat16 weights)" if precision.dtype == "bfloat16" else ""
     say(
         f"✓ Cached and uncached logits agree{run_as}: max difference {agreement.max_abs_diff:.1e}"
         f" (largest logit {agreement.max_abs_logit:.1f})"
     )
+    if cost is not None:
+        say(f"✓ Weights in {precision.weights}, against float32: {cost}")
     say(f"Model size: {sum(file['bytes'] for file in files) / MEGABYTE:.0f} MB")
 
 
-def model_with_weights(source: Source, dtype: str, *, rounded_to: str) -> ir.Model:
-    """The model in `dtype`; its weights, rounded to `rounded_to`, are read when it is written."""
-    model = build_model(source.config, DTYPES[dtype])
+def model_with_weights(
+    source: Source, precision: Precision, *, rounded_to: str | None = None
+) -> ir.Model:
+    """The model; its weights are read when it is written.
+
+    Each is rounded to its element type, or to `rounded_to` before.
+    """
+    model = build_model(source.config, precision)
     initializers = model.graph.initializers.values()
     parameters = [value for value in initializers if isinstance(value, Parameter)]
     source.weights.check({value.name: _checkpoint_shape(value) for value in parameters})
     for value in parameters:
-        value.const_value = _lazy_weight(source, value, dtype, rounded_to)
+        value.const_value = _lazy_weight(source, value, rounded_to)
     return model
 
 
-def _lazy_weight(source: Source, value: Parameter, dtype: str, rounded_to: str) -> ir.LazyTensor:
+def _lazy_weight(source: Source, value: Parameter, rounded_to: str | None) -> ir.LazyTensor:
+    name = next(name for name, dtype in DTYPES.items() if dtype == value.dtype)
+
     def read() -> ir.Tensor:
         weight = source.weights.read(value.name, _checkpoint_shape(value))
-        weight = convert(weight, rounded_to, value.name)
+        weight = convert(weight, rounded_to or name, value.name)
         if isinstance(value, PackedParameter):
             weight = pack(weight)
-        return ir.Tensor(weight.astype(DTYPES[dtype].numpy(), copy=False), name=value.name)
+        return ir.Tensor(weight.astype(value.dtype.numpy(), copy=False), name=value.name)
 
-    return ir.LazyTensor(read, DTYPES[dtype], value.shape, name=value.name)
+    return ir.LazyTensor(read, value.dtype, value.shape, name=value.name)
 
 
 def _checkpoint_shape(value: Parameter) -> tuple[int, ...]:
@@ -91,19 +108,46 @@ def _checkpoint_shape(value: Parameter) -> tuple[int, ...]:
     return tuple(value.shape.numpy())
 
 
-def _agreement(source: Source, staged: Path, dtype: str, progress: save.Progress) -> Agreement:
+def _agreement(
+    source: Source, staged: Path, precision: Precision, progress: save.Progress
+) -> Agreement:
     """How well cached and uncached logits of the staged file agree.
 
     ONNX Runtime has no bfloat16 kernels on the CPU: such a model is measured as the same graph in
     float32, with the same weights (those rounded to bfloat16).
     """
-    if dtype != "bfloat16":
-        return verify.compare_cached(staged / save.MODEL_FILE, source.config, dtype)
+    if precision.dtype != "bfloat16":
+        return verify.compare_cached(staged / save.MODEL_FILE, source.config, precision.dtype)
+    with _in_float32(source, staged, "bfloat16", progress) as stand_in:
+        return verify.compare_cached(stand_in, source.config, "float32")
+
+
+def _rounding_cost(
+    source: Source, staged: Path, precision: Precision, ids: np.ndarray, progress: save.Progress
+) -> RoundingCost:
+    """What the staged model's logits lose against those of the same model in float32."""
+    progress("comparing with float32 weights")
+    runner = verify.Runner(staged / save.MODEL_FILE, source.config, precision.dtype)
+    found = runner.logits(ids, [ids.shape[1]])
+    del runner  # one model at a time in memory
+    with _in_float32(source, staged, None, progress) as reference:
+        runner = verify.Runner(reference, source.config, "float32")
+        return rounding.cost(found, runner.logits(ids, [ids.shape[1]]))
+
+
+@contextlib.contextmanager
+def _in_float32(
+    source: Source, staged: Path, rounded_to: str | None, progress: save.Progress
+) -> Iterator[Path]:
+    """The graph in float32 all through, as long as the block lasts."""
     stand_in = staged / "float32"
     stand_in.mkdir()
-    model = model_with_weights(source, "float32", rounded_to=dtype)
-    save.write_model(model, stand_in, single_file=False, progress=progress)
-    return verify.compare_cached(stand_in / save.MODEL_FILE, source.config, "float32")
+    try:
+        model = model_with_weights(source, Precision("float32", "float32"), rounded_to=rounded_to)
+        save.write_model(model, stand_in, single_file=False, progress=progress)
+        yield stand_in / save.MODEL_FILE
+    finally:
+        shutil.rmtree(stand_in)
 
 
 def _summary(config: Gpt2Config) -> str:

@@ -167,7 +167,11 @@ def _linear_gelu_body(op: OpBuilder, x: ir.Value, weight: ir.Value, bias: ir.Val
 
 
 def _unpacked_product(op: OpBuilder, x: ir.Value, weight: ir.Value, bias: ir.Value) -> ir.Value:
-    """x · unpacked weight + bias; ONNX Runtime unpacks a constant weight once, at load."""
+    """x · unpacked weight + bias; ONNX Runtime unpacks a constant weight once, at load.
+
+    A weight narrower than x is widened to it.
+    """
+    weight = op.CastLike(weight, x)
     inputs = op.Shape(weight, start=1, end=2)
     side_by_side = op.Reshape(op.Transpose(weight, perm=[1, 0, 2]), op.Concat(inputs, [-1], axis=0))
     unpacked = op.Slice(side_by_side, [0], op.Shape(bias), [1])
@@ -210,14 +214,17 @@ def _head_body(op: OpBuilder, x: ir.Value, weight: ir.Value) -> ir.Value:
     batch_and_count = op.Shape(x, start=0, end=2)
     rows = op.ReduceProd(batch_and_count, keepdims=1)
     flat = op.Reshape(x, op.Concat(rows, op.Shape(weight, start=1, end=2), axis=0), allowzero=1)
-    logits = op.Gemm(flat, weight, transB=1)
+    logits = op.Gemm(flat, op.CastLike(weight, x), transB=1)
     shape = op.Concat(batch_and_count, op.Shape(weight, start=0, end=1), axis=0)
     return _named(logits=op.Reshape(logits, shape, allowzero=1))[0]
 
 
 @functools.cache
 def token_embedding() -> ir.Function:
-    """`TokenEmbedding`: token_weight[input_ids] + position_weight[position_ids]."""
+    """`TokenEmbedding`: token_weight[input_ids] + position_weight[position_ids].
+
+    The result has the type of position_weight; token_weight may be narrower.
+    """
     return build_function(
         _token_embedding_body,
         [
@@ -241,7 +248,7 @@ def _token_embedding_body(
 ) -> ir.Value:
     tokens = op.call(embedding(), input_ids, token_weight)
     positions = op.call(embedding(), position_ids, position_weight)
-    return _named(x=op.Add(tokens, positions))[0]
+    return _named(x=op.Add(op.CastLike(tokens, positions), positions))[0]
 
 
 @functools.cache

@@ -18,6 +18,7 @@ from . import functions
 from .activations import ACTIVATIONS, gelu_tanh
 from .config import Gpt2Config
 from .packing import PackedParameter
+from .precision import DTYPES, Precision
 
 # onnx 1.16's version, the first with opset 21; older readers need not know anything newer.
 IR_VERSION = 10
@@ -26,11 +27,11 @@ IR_VERSION = 10
 class Linear(Module):
     """The parameters of a product [..., inputs] to [..., outputs]; the weight in panels."""
 
-    def __init__(self, inputs: int, outputs: int, dtype: ir.DataType):
+    def __init__(self, inputs: int, outputs: int, precision: Precision):
         super().__init__()
         self.outputs = outputs
-        self.weight = PackedParameter([inputs, outputs], dtype)
-        self.bias = Parameter([outputs], dtype)
+        self.weight = PackedParameter([inputs, outputs], DTYPES[precision.weights])
+        self.bias = Parameter([outputs], DTYPES[precision.dtype])
 
 
 class NormLinear(Linear):
@@ -65,10 +66,10 @@ class Norm(NamedTuple):
 class LayerNorm(Module):
     """The parameters of a layer norm of the last axis."""
 
-    def __init__(self, size: int, epsilon: float, dtype: ir.DataType):
+    def __init__(self, size: int, epsilon: float, precision: Precision):
         super().__init__()
-        self.weight = Parameter([size], dtype)
-        self.bias = Parameter([size], dtype)
+        self.weight = Parameter([size], DTYPES[precision.dtype])
+        self.bias = Parameter([size], DTYPES[precision.dtype])
         self.epsilon = epsilon
 
     def forward(self, op: OpBuilder) -> Norm:
@@ -97,10 +98,10 @@ class LayerCache(NamedTuple):
 class Attention(Module):
     """x [batch, seq_len, hidden] to x + attention, and the layer's present key and value."""
 
-    def __init__(self, config: Gpt2Config, layer: int, dtype: ir.DataType):
+    def __init__(self, config: Gpt2Config, layer: int, precision: Precision):
         super().__init__()
-        self.c_attn = NormLinear(config.n_embd, 3 * config.n_embd, dtype)
-        self.c_proj = LinearResidual(config.n_embd, config.n_embd, dtype)
+        self.c_attn = NormLinear(config.n_embd, 3 * config.n_embd, precision)
+        self.c_proj = LinearResidual(config.n_embd, config.n_embd, precision)
         self.num_heads = config.n_head
         self.scale = config.attention_scale(layer)
 
@@ -124,11 +125,11 @@ class Attention(Module):
 class Mlp(Module):
     """x [batch, seq_len, hidden] to x + its way through n_inner."""
 
-    def __init__(self, config: Gpt2Config, dtype: ir.DataType):
+    def __init__(self, config: Gpt2Config, precision: Precision):
         super().__init__()
         self.activation = ACTIVATIONS[config.activation_function]
-        self.c_fc = NormLinear(config.n_embd, config.n_inner, dtype)
-        self.c_proj = LinearResidual(config.n_inner, config.n_embd, dtype)
+        self.c_fc = NormLinear(config.n_embd, config.n_inner, precision)
+        self.c_proj = LinearResidual(config.n_inner, config.n_embd, precision)
 
     def forward(self, op: OpBuilder, x: ir.Value, norm: Norm) -> ir.Value:
         if self.activation is gelu_tanh:
@@ -142,12 +143,12 @@ class Mlp(Module):
 class Block(Module):
     """One layer: [batch, seq_len, hidden] to the same, present key, present value."""
 
-    def __init__(self, config: Gpt2Config, layer: int, dtype: ir.DataType):
+    def __init__(self, config: Gpt2Config, layer: int, precision: Precision):
         super().__init__()
-        self.ln_1 = LayerNorm(config.n_embd, config.layer_norm_epsilon, dtype)
-        self.attn = Attention(config, layer, dtype)
-        self.ln_2 = LayerNorm(config.n_embd, config.layer_norm_epsilon, dtype)
-        self.mlp = Mlp(config, dtype)
+        self.ln_1 = LayerNorm(config.n_embd, config.layer_norm_epsilon, precision)
+        self.attn = Attention(config, layer, precision)
+        self.ln_2 = LayerNorm(config.n_embd, config.layer_norm_epsilon, precision)
+        self.mlp = Mlp(config, precision)
 
     def forward(self, op: OpBuilder, x: ir.Value, cache: LayerCache) -> tuple[ir.Value, ...]:
         x, present_key, present_value = self.attn(op, x, self.ln_1(op), cache)
@@ -157,13 +158,13 @@ class Block(Module):
 class Transformer(Module):
     """Ids to hidden states [batch, seq_len, hidden], and the norm that is still to come."""
 
-    def __init__(self, config: Gpt2Config, dtype: ir.DataType):
+    def __init__(self, config: Gpt2Config, precision: Precision):
         super().__init__()
         self.hidden = config.n_embd
-        self.wte = Embedding(config.vocab_size, config.n_embd, dtype)
-        self.wpe = Embedding(config.n_positions, config.n_embd, dtype)
-        self.h = ModuleList([Block(config, layer, dtype) for layer in range(config.n_layer)])
-        self.ln_f = LayerNorm(config.n_embd, config.layer_norm_epsilon, dtype)
+        self.wte = Embedding(config.vocab_size, config.n_embd, DTYPES[precision.weights])
+        self.wpe = Embedding(config.n_positions, config.n_embd, DTYPES[precision.dtype])
+        self.h = ModuleList([Block(config, layer, precision) for layer in range(config.n_layer)])
+        self.ln_f = LayerNorm(config.n_embd, config.layer_norm_epsilon, precision)
 
     def forward(
         self,
@@ -172,15 +173,11 @@ class Transformer(Module):
         position_ids: ir.Value,
         caches: list[LayerCache],
     ) -> tuple[ir.Value, Norm, list[ir.Value]]:
-        token_weight = self.wte(op)
+        token_weight, position_weight = self.wte(op), self.wpe(op)
         x = op.call(
-            functions.token_embedding(),
-            input_ids,
-            position_ids,
-            token_weight,
-            self.wpe(op),
+            functions.token_embedding(), input_ids, position_ids, token_weight, position_weight
         )
-        x.type, x.shape = token_weight.type, ir.Shape([*input_ids.shape, self.hidden])
+        x.type, x.shape = position_weight.type, ir.Shape([*input_ids.shape, self.hidden])
         presents = []
         for block, cache in zip(self.h, caches, strict=True):
             x, *present = block(op, x, cache)
@@ -194,10 +191,10 @@ class Head(Module):
     The weight is [vocab_size, hidden], the embedding's layout, so that a tied head shares it.
     """
 
-    def __init__(self, config: Gpt2Config, dtype: ir.DataType):
+    def __init__(self, config: Gpt2Config, precision: Precision):
         super().__init__()
         if not config.tie_word_embeddings:
-            self.weight = Parameter([config.vocab_size, config.n_embd], dtype)
+            self.weight = Parameter([config.vocab_size, config.n_embd], DTYPES[precision.weights])
 
     def forward(
         self, op: OpBuilder, x: ir.Value, positions: ir.Value, norm: Norm, tied: Parameter
@@ -216,10 +213,10 @@ class Head(Module):
 class Gpt2(Module):
     """The whole model; the unnamed root, so that parameters get the checkpoint's names."""
 
-    def __init__(self, config: Gpt2Config, dtype: ir.DataType):
+    def __init__(self, config: Gpt2Config, precision: Precision):
         super().__init__()
-        self.transformer = Transformer(config, dtype)
-        self.lm_head = Head(config, dtype)
+        self.transformer = Transformer(config, precision)
+        self.lm_head = Head(config, precision)
 
     def forward(
         self,
@@ -234,7 +231,7 @@ class Gpt2(Module):
         return self.lm_head(op, x, logits_positions, norm, tied), presents
 
 
-def build_model(config: Gpt2Config, dtype: ir.DataType) -> ir.Model:
+def build_model(config: Gpt2Config, precision: Precision) -> ir.Model:
     """The ONNX model of docs/MODEL_FILE.md; its parameters have names and shapes, but no values."""
     graph = ir.Graph(
         [],
@@ -244,6 +241,7 @@ def build_model(config: Gpt2Config, dtype: ir.DataType) -> ir.Model:
         name="gpt2",
     )
     builder = GraphBuilder(graph)
+    dtype = DTYPES[precision.dtype]
     tokens = ["batch", "seq_len"]
     past = ["batch", config.n_head, "past_len", config.head_dim]
     input_ids = builder.input("input_ids", ir.DataType.INT64, tokens)
@@ -264,7 +262,7 @@ def build_model(config: Gpt2Config, dtype: ir.DataType) -> ir.Model:
     )
 
     caches = [LayerCache(key, value, placement) for key, value in pasts]
-    model = Gpt2(config, dtype)
+    model = Gpt2(config, precision)
     logits, presents = model(builder.op, input_ids, position_ids, caches, logits_positions)
 
     logits_shape = ["batch", "seq_len", config.vocab_size]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
 from .config import Gpt2Config
-from .precision import DTYPES
+from .precision import DTYPES, Precision
+from .rounding import RoundingCost
 from .save import FORMAT, MODEL_FILE
 from .sources import Source
 from .verify import Agreement
@@ -20,11 +22,15 @@ CHUNK_BYTES = 1 << 22
 
 
 def contents(
-    source: Source, dtype: str, files: list[dict[str, Any]], agreement: Agreement
+    source: Source,
+    precision: Precision,
+    files: list[dict[str, Any]],
+    agreement: Agreement,
+    cost: RoundingCost | None,
 ) -> dict[str, Any]:
-    """The fields of docs/MODEL_FILE.md."""
+    """The fields of docs/MODEL_FILE.md; `cost` where weights are narrower than the model."""
     config = source.config
-    return {
+    fields = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "variant": VARIANT,
@@ -36,17 +42,21 @@ def contents(
         "hidden_size": config.n_embd,
         "vocab_size": config.vocab_size,
         "max_seq_len": config.n_positions,
-        "dtype": dtype,
+        "dtype": precision.dtype,
+        "weights": precision.weights,
         "bos_token_id": config.bos_token_id,
         "eos_token_id": config.eos_token_id,
         "model_file": MODEL_FILE,
         "files": files,
-        "weight_bytes_per_token": weights_per_token(config) * DTYPES[dtype].numpy().itemsize,
+        "weight_bytes_per_token": weight_bytes_per_token(config, precision),
         "verification": {
             "cached_vs_uncached_max_abs_diff": agreement.max_abs_diff,
             "max_abs_logit": agreement.max_abs_logit,
         },
     }
+    if cost is not None:
+        fields["rounding"] = dataclasses.asdict(cost)
+    return fields
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -58,15 +68,18 @@ def describe(path: Path) -> dict[str, Any]:
     return {"name": path.name, "bytes": path.stat().st_size, "xxh3_128": digest.hexdigest()}
 
 
-def weights_per_token(config: Gpt2Config) -> int:
-    """How many weights the decoding of one token has to read.
+def weight_bytes_per_token(config: Gpt2Config, precision: Precision) -> int:
+    """How many bytes of weights the decoding of one token has to read.
 
     All of them once, but one row only of the position embedding, and of the token embedding where
     the head has a weight of its own (a tied head reads it whole).
     """
     hidden, inner = config.n_embd, config.n_inner
     linears = [(hidden, 3 * hidden), (hidden, hidden), (hidden, inner), (inner, hidden)]
-    layer = sum((inputs + 1) * outputs for inputs, outputs in linears) + 2 * 2 * hidden
-    head = config.vocab_size * hidden
-    rows = 1 if config.tie_word_embeddings else 2
-    return config.n_layer * layer + 2 * hidden + head + rows * hidden
+    matrices = config.n_layer * sum(inputs * outputs for inputs, outputs in linears)
+    matrices += config.vocab_size * hidden
+    matrices += 0 if config.tie_word_embeddings else hidden
+    others = config.n_layer * (sum(outputs for _, outputs in linears) + 2 * 2 * hidden)
+    others += 2 * hidden + hidden  # the last norm, a position
+    sizes = {name: DTYPES[name].numpy().itemsize for name in (precision.weights, precision.dtype)}
+    return matrices * sizes[precision.weights] + others * sizes[precision.dtype]

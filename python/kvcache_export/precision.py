@@ -1,6 +1,8 @@
-"""Weights from the checkpoint's element type to the model's, refusing what would not survive."""
+"""Element types of a model, and weights rounded to them, refusing what would not survive."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -12,6 +14,31 @@ DTYPES = {
     "float16": ir.DataType.FLOAT16,
     "bfloat16": ir.DataType.BFLOAT16,
 }
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The element types of a model.
+
+    `dtype` is that of arithmetic, cache and logits, and of norms and biases. `weights` is that of
+    the matrices that decoding reads: the products', the token embedding's and the head's. They are
+    the same, or the weights are narrower than float32 and widened where they are used.
+    """
+
+    dtype: str
+    weights: str
+
+    def __post_init__(self) -> None:
+        if self.dtype not in (self.weights, "float32"):
+            raise ExportError(
+                f"--weights {self.weights} with --dtype {self.dtype}: weights of another type than"
+                " the model's are widened to float32; use --dtype float32, or leave --weights out"
+            )
+
+    @property
+    def mixed(self) -> bool:
+        """Whether weights are narrower than what is computed with them."""
+        return self.weights != self.dtype
 
 
 def convert(weight: np.ndarray, dtype: str, name: str) -> np.ndarray:

@@ -20,6 +20,9 @@ CLANG_TOOLS_VERSION = 14  # another one formats and warns differently
 CPP_FOLDERS = ["include", "src", "cli", "tests", "bench", "examples"]
 CPP_SUFFIXES = {".hpp", ".cpp", ".cuh", ".cu"}
 GOLDEN_MODELS = BUILD / "goldens"
+NARROW_WEIGHTS = {  # the same models with weights narrower than the arithmetic
+    weights: BUILD / f"goldens-{weights}-weights" for weights in ("float16", "bfloat16")
+}
 MANY_CASES = {"KVCACHE_TEST_SCALE": "50"}  # 1,000 random trees, batches and histories
 LONG_HISTORIES = {"KVCACHE_TEST_SECONDS": "600"}  # of two threads side by side
 TEST_ENVIRONMENT = {
@@ -38,6 +41,9 @@ def run_checks(*, full: bool) -> Results:
     results.add(_work("build", _build_release))
     results.add(_work("models of tests/goldens", _export_goldens))
     results.add(_gtest("C++ tests", BUILD))
+    for weights, models in NARROW_WEIGHTS.items():
+        environment = {"KVCACHE_MODELS_DIR": str(models)}
+        results.add(_gtest(f"C++ tests with {weights} weights", BUILD, environment))
     results.add(_clang_tidy())
     results.add(_sanitizer_tests("address,undefined", ROOT / "build-asan"))
     if full:
@@ -128,9 +134,13 @@ def _build_release() -> None:
 
 def _export_goldens() -> str:
     waiting = [
-        (source, GOLDEN_MODELS / path.name)
+        (Source("--model", str(path), others), models / path.name)
         for path in sorted(GOLDENS.iterdir())
-        if (source := Source("--model", str(path))) and path.is_dir()
+        if path.is_dir()
+        for models, others in (
+            (GOLDEN_MODELS, ()),
+            *((models, ("--weights", name)) for name, models in NARROW_WEIGHTS.items()),
+        )
     ]
     waiting = [(source, output) for source, output in waiting if not is_exported(source, output)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:

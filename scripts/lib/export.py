@@ -17,13 +17,14 @@ BAD_INPUT = 2  # the exporter's exit code when the model cannot be had or is not
 
 @dataclass(frozen=True)
 class Source:
-    """What to export: the exporter's option (--model or --random-init) and its value."""
+    """What to export: the exporter's option (--model or --random-init), its value, and others."""
 
     option: str
     value: str
+    others: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.option} {self.value}"
+        return " ".join([self.option, self.value, *self.others])
 
     def fingerprint(self) -> str:
         """The source in words, with the state of its files where it is a file or directory."""
@@ -39,7 +40,8 @@ class Source:
 
 def export(source: Source, output: Path, *, asked_for: str = "") -> None:
     """Export a model; `asked_for` is what the user asked for, where that is not the source."""
-    run([PYTHON, EXPORTER, source.option, source.value, "--output-dir", output], cwd=ROOT)
+    options = [source.option, source.value, *source.others, "--output-dir", output]
+    run([PYTHON, EXPORTER, *options], cwd=ROOT)
     stamp = {"asked_for": asked_for, "source": source.fingerprint(), **_state(output)}
     (output / STAMP).write_text(json.dumps(stamp, indent=2))
 

@@ -48,6 +48,7 @@ class Backend {
 /// What choosing a backend depends on.
 struct BackendOptions {
   std::optional<Device> required;
+  std::string only_cpu{};    // why the model can run nowhere else; empty where it can
   int num_threads = 1;       // of a run on the CPU
   bool records_runs = true;  // on a GPU; a profile shows only runs that are not recorded
   LogCallback log;

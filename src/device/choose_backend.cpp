@@ -25,6 +25,10 @@ std::shared_ptr<Backend> find_cuda([[maybe_unused]] const BackendOptions& option
     why_not = "TRIGO_FORCE_CPU=1 forbids it; unset it";
     return nullptr;
   }
+  if (!options.only_cpu.empty()) {
+    why_not = options.only_cpu;
+    return nullptr;
+  }
 #ifdef KVCACHE_USE_CUDA
   return find_cuda_backend(options, why_not);
 #else

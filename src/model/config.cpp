@@ -55,14 +55,14 @@ class Fields {
   fs::path file_;
 };
 
-DataType parse_data_type(const Fields& fields) {
-  const auto name = fields.get<std::string>("dtype");
+DataType parse_data_type(const Fields& fields, const char* field) {
+  const auto name = fields.get<std::string>(field);
   for (const DataType type : {DataType::float32, DataType::float16, DataType::bfloat16}) {
     if (name == data_type_name(type)) {
       return type;
     }
   }
-  fields.invalid("dtype", fmt::format("is \"{}\", must be float32, float16 or bfloat16", name));
+  fields.invalid(field, fmt::format("is \"{}\", must be float32, float16 or bfloat16", name));
 }
 
 json read_json(const fs::path& path) {
@@ -138,7 +138,8 @@ Config read_config(const fs::path& path) {
   ModelInfo& info = config.info;
   info.model_type = fields.get<std::string>("model_type");
   info.source = fields.get<std::string>("source");
-  info.dtype = parse_data_type(fields);
+  info.dtype = parse_data_type(fields, "dtype");
+  info.weights = parse_data_type(fields, "weights");
   info.num_layers = fields.get_positive("num_layers");
   info.num_heads = fields.get_positive("num_heads");
   info.head_dim = fields.get_positive("head_dim");

@@ -58,12 +58,23 @@ int check_threads(const ModelOptions& options) {
   return options.num_threads == 0 ? device::usable_physical_cores() : options.num_threads;
 }
 
+/// Why a model can run on the CPU only; empty where it need not.
+std::string only_cpu(const ModelInfo& info) {
+  if (info.weights == info.dtype) {
+    return {};
+  }
+  return fmt::format("its weights are {} and everything else {}; export with --dtype {} for a GPU",
+                     data_type_name(info.weights), data_type_name(info.dtype),
+                     data_type_name(info.weights));
+}
+
 }  // namespace
 
 Session::Session(const Config& config, const ModelOptions& options)
     : num_threads_(check_threads(options)),
       env_(environment()),
       choice_(device::choose_backend({.required = options.require_device,
+                                      .only_cpu = only_cpu(config.info),
                                       .num_threads = num_threads_,
                                       .records_runs = options.profile_prefix.empty(),
                                       .log = options.log})),

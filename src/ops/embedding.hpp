@@ -13,19 +13,22 @@
 namespace kvcache::ops {
 
 /// weight[ids]: [batch, seq_len] and [count, size] to [batch, seq_len, size].
+template <typename W>
 class EmbeddingKernel {
  public:
+  using Weight = W;
   static constexpr const char* kName = "Embedding";
   static constexpr std::size_t kInputs = 2;  // ids, weight
   static constexpr auto kFirstInputType = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
+  static constexpr auto kOutputType = Ort::TypeToTensorType<W>::type;
 
   EmbeddingKernel(const OrtKernelInfo* info, WeightStore& weights)
-      : name_(node_name(kName, info)), weight_(kept_weight(info, weights)) {}
+      : name_(node_name(kName, info)), weight_(kept_weight<W>(info, weights)) {}
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
 
  private:
   std::string name_;
-  const float* weight_;
+  const W* weight_;
 };
 
 }  // namespace kvcache::ops

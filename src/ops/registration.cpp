@@ -33,12 +33,18 @@ void NodeDomain::add_cpu_nodes(DataType type, NodeCounters& counters) {
   add_for_type(float{});
   add_for_type(Ort::Float16_t{});
   add_for_type(Ort::BFloat16_t{});
-  if (type == DataType::float32) {
-    add(std::make_shared<WeightOp<LinearKernel<Activation::none>>>(weights_));
-    add(std::make_shared<WeightOp<LinearKernel<Activation::gelu>>>(weights_));
-    add(std::make_shared<WeightOp<HeadKernel>>(weights_));
-    add(std::make_shared<WeightOp<EmbeddingKernel>>(weights_));
+  if (type != DataType::float32) {
+    return;
   }
+  const auto add_for_weights = [&]<typename W>(W /*element*/) {
+    add(std::make_shared<WeightOp<LinearKernel<Activation::none, W>>>(weights_));
+    add(std::make_shared<WeightOp<LinearKernel<Activation::gelu, W>>>(weights_));
+    add(std::make_shared<WeightOp<HeadKernel<W>>>(weights_));
+    add(std::make_shared<WeightOp<EmbeddingKernel<W>>>(weights_));
+  };
+  add_for_weights(float{});
+  add_for_weights(Ort::Float16_t{});
+  add_for_weights(Ort::BFloat16_t{});
 }
 
 void NodeDomain::add(std::shared_ptr<OrtCustomOp> op) {

@@ -1,5 +1,4 @@
-// What nodes with weights have in common. float32 only: models of other types run the functions'
-// bodies.
+// What nodes with weights have in common.
 #pragma once
 
 #include <onnxruntime_cxx_api.h>
@@ -10,18 +9,19 @@
 namespace kvcache::ops {
 
 /// The store's copy of a node's weight, its input 1; null when that is no constant.
-inline const float* kept_weight(const OrtKernelInfo* info, WeightStore& weights) {
+template <typename W>
+const W* kept_weight(const OrtKernelInfo* info, WeightStore& weights) {
   int is_constant = 0;
   const Ort::ConstValue weight = Ort::ConstKernelInfo(info).GetTensorConstantInput(1, &is_constant);
   if (is_constant == 0) {
     return nullptr;
   }
-  return weights.keep(weight.GetTensorData<float>(),
-                      weight.GetTensorTypeAndShapeInfo().GetElementCount());
+  return static_cast<const W*>(weights.keep(
+      weight.GetTensorRawData(), weight.GetTensorTypeAndShapeInfo().GetElementCount() * sizeof(W)));
 }
 
-/// The signature of a node on the CPU whose input 1 is a weight, with one float32 output, and
-/// inputs that are float32 but for the first one, whose type the kernel names.
+/// The signature of a node on the CPU whose input 1 is a weight of Kernel::Weight, with one output
+/// and a first input whose types the kernel names; other inputs are float32.
 template <typename Kernel>
 class WeightOp : public Ort::CustomOpBase<WeightOp<Kernel>, Kernel, true> {
  public:
@@ -35,11 +35,13 @@ class WeightOp : public Ort::CustomOpBase<WeightOp<Kernel>, Kernel, true> {
   static const char* GetExecutionProviderType() { return "CPUExecutionProvider"; }
   static std::size_t GetInputTypeCount() { return Kernel::kInputs; }
   static ONNXTensorElementDataType GetInputType(std::size_t index) {
-    return index == 0 ? Kernel::kFirstInputType : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+    return index == 0   ? Kernel::kFirstInputType
+           : index == 1 ? Ort::TypeToTensorType<typename Kernel::Weight>::type
+                        : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
   }
   static std::size_t GetOutputTypeCount() { return 1; }
   static ONNXTensorElementDataType GetOutputType(std::size_t /*index*/) {
-    return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+    return Kernel::kOutputType;
   }
 
  private:

@@ -46,12 +46,12 @@ bool is_mapped_file(std::uintptr_t begin, std::uintptr_t end) {
 }
 
 /// Takes the pages of a mapped file out of this process; they stay in the system's cache.
-void let_go_of_file_pages(const float* data, std::size_t bytes) {
+void let_go_of_file_pages(const std::byte* data, std::size_t bytes) {
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const std::uintptr_t into_page = reinterpret_cast<std::uintptr_t>(data) % page;
   const std::uintptr_t begin = reinterpret_cast<std::uintptr_t>(data) - into_page;
   if (is_mapped_file(begin, begin + into_page + bytes)) {
-    std::byte* first = reinterpret_cast<std::byte*>(const_cast<float*>(data)) - into_page;
+    std::byte* first = const_cast<std::byte*>(data) - into_page;
     ::madvise(first, into_page + bytes, MADV_DONTNEED);
   }
 }
@@ -87,8 +87,7 @@ struct WeightStore::Region {
 WeightStore::WeightStore() = default;
 WeightStore::~WeightStore() = default;
 
-const float* WeightStore::keep(const float* weights, std::size_t count) {
-  const std::size_t bytes = count * sizeof(float);
+const void* WeightStore::keep(const void* weights, std::size_t bytes) {
   const std::scoped_lock lock(mutex_);
   if (const auto found = copies_.find(weights); found != copies_.end()) {
     return found->second;
@@ -103,11 +102,11 @@ const float* WeightStore::keep(const float* weights, std::size_t count) {
   constexpr std::size_t kPart = std::size_t{4} << 20;
   for (std::size_t done = 0; done < bytes; done += kPart) {
     const std::size_t part = std::min(kPart, bytes - done);
-    const float* from = weights + done / sizeof(float);
+    const std::byte* from = static_cast<const std::byte*>(weights) + done;
     std::memcpy(copy + done, from, part);
     let_go_of_file_pages(from, part);
   }
-  return copies_[weights] = reinterpret_cast<const float*>(copy);
+  return copies_[weights] = copy;
 }
 
 }  // namespace kvcache::ops

@@ -21,16 +21,16 @@ class WeightStore {
   WeightStore& operator=(const WeightStore&) = delete;
   ~WeightStore();
 
-  /// A copy of `count` floats that lives as long as this object; the same one for the same weights,
-  /// such as an embedding that is the head too.
+  /// A copy of `bytes` of weights that lives as long as this object, on 64 bytes; the same one for
+  /// the same weights, such as an embedding that is the head too.
   /// @throws std::bad_alloc
-  const float* keep(const float* weights, std::size_t count);
+  const void* keep(const void* weights, std::size_t bytes);
 
  private:
   struct Region;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Region>> regions_;
-  std::map<const float*, const float*> copies_;  // of weights that were kept before
+  std::map<const void*, const void*> copies_;  // of weights that were kept before
 };
 
 }  // namespace kvcache::ops

@@ -24,6 +24,7 @@ Json to_json(const ModelInfo& info) {
   return {{"model_type", info.model_type},
           {"source", info.source},
           {"dtype", data_type_name(info.dtype)},
+          {"weights", data_type_name(info.weights)},
           {"num_layers", info.num_layers},
           {"num_heads", info.num_heads},
           {"head_dim", info.head_dim},

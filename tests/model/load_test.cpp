@@ -121,6 +121,11 @@ TEST_F(Load, RefusesAFormatItDoesNotKnow) {
 }
 
 TEST_F(Load, RefusesAnUnknownDtypeAndVariant) {
+  const std::string weights = test::models_weights();
+  change_config([](json& config) { config["weights"] = "float8"; });
+  expect_load_error(ErrorCode::config_invalid,
+                    "field \"weights\" is \"float8\", must be float32, float16 or bfloat16");
+  change_config([&](json& config) { config["weights"] = weights; });
   change_config([](json& config) { config["dtype"] = "int3"; });
   expect_load_error(ErrorCode::config_invalid, "is \"int3\", must be float32");
   change_config([](json& config) { config["variant"] = "other"; });
@@ -206,6 +211,15 @@ TEST_F(Load, TurnsAMissingDeviceIntoAnError) {
     expect_load_error(ErrorCode::device_unavailable,
                       "require_device is cuda, which cannot be used: TRIGO_FORCE_CPU=1 forbids it",
                       options);
+  }
+  if (test::models_weights() != test::models_dtype()) {
+    expect_load_error(ErrorCode::device_unavailable,
+                      "require_device is cuda, which cannot be used: its weights are " +
+                          test::models_weights() +
+                          " and everything else float32; export with --dtype " +
+                          test::models_weights() + " for a GPU",
+                      options);
+    return;
   }
 #ifndef KVCACHE_USE_CUDA
   expect_load_error(ErrorCode::device_unavailable,

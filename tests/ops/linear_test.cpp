@@ -1,8 +1,10 @@
 // The matrix products against double precision, on every instruction set.
 #include <gtest/gtest.h>
+#include <onnxruntime_cxx_api.h>
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <vector>
 
@@ -55,64 +57,90 @@ void expect_product(const std::vector<float>& out, const Sizes& sizes, const Exp
   }
 }
 
+/// `values` in the weights' type, as near as it has them.
+template <typename W>
+std::vector<W> rounded(const std::vector<float>& values) {
+  std::vector<W> result;
+  std::ranges::transform(values, std::back_inserter(result), [](float value) { return W(value); });
+  return result;
+}
+
+double wide(float value) { return value; }
+template <typename W>
+double wide(W value) {
+  return value.ToFloat();
+}
+
 class Products : public test::OnInstructionSet {};
 
-TEST_P(Products, LinearAgreesWithDoublePrecision) {
+template <typename W>
+void expect_linear_of_random_cases() {
   test::for_random_cases(60, [](Random& random) {
     const Sizes sizes(random);
     const bool activated = random.chance(0.5);
     const std::int64_t panels = (sizes.outputs + kPanelColumns - 1) / kPanelColumns;
     const std::vector<float> x = normal_floats(random, sizes.tokens * sizes.inputs);
-    const std::vector<float> weight = normal_floats(random, panels * sizes.inputs * kPanelColumns);
+    const auto weight = rounded<W>(normal_floats(random, panels * sizes.inputs * kPanelColumns));
     const std::vector<float> bias = normal_floats(random, sizes.outputs);
     std::vector<float> out(static_cast<std::size_t>(sizes.tokens * sizes.outputs),
                            std::numeric_limits<float>::quiet_NaN());
-    linear_cpu({.x = x.data(),
-                .weight = weight.data(),
-                .bias = bias.data(),
-                .out = out.data(),
-                .tokens = sizes.tokens,
-                .inputs = sizes.inputs,
-                .outputs = sizes.outputs,
-                .activation = activated ? Activation::gelu : Activation::none},
-               test::ThreeThreads());
+    const LinearArgs<W> args{.x = x.data(),
+                             .weight = weight.data(),
+                             .bias = bias.data(),
+                             .out = out.data(),
+                             .tokens = sizes.tokens,
+                             .inputs = sizes.inputs,
+                             .outputs = sizes.outputs,
+                             .activation = activated ? Activation::gelu : Activation::none};
+    linear_cpu(args, test::ThreeThreads());
     expect_product(out, sizes, [&](std::int64_t token, std::int64_t output) {
       double sum = bias[static_cast<std::size_t>(output)];
       for (std::int64_t i = 0; i < sizes.inputs; ++i) {
         const std::int64_t at =
             (output / kPanelColumns * sizes.inputs + i) * kPanelColumns + output % kPanelColumns;
         sum += static_cast<double>(x[static_cast<std::size_t>(token * sizes.inputs + i)]) *
-               static_cast<double>(weight[static_cast<std::size_t>(at)]);
+               wide(weight[static_cast<std::size_t>(at)]);
       }
       return activated ? gelu(sum) : sum;
     });
   });
 }
 
-TEST_P(Products, HeadAgreesWithDoublePrecision) {
+TEST_P(Products, LinearAgreesWithDoublePrecision) { expect_linear_of_random_cases<float>(); }
+TEST_P(Products, LinearOfFloat16WeightsAgrees) { expect_linear_of_random_cases<Ort::Float16_t>(); }
+TEST_P(Products, LinearOfBFloat16WeightsAgrees) {
+  expect_linear_of_random_cases<Ort::BFloat16_t>();
+}
+
+template <typename W>
+void expect_head_of_random_cases() {
   test::for_random_cases(60, [](Random& random) {
     const Sizes sizes(random);
     const std::vector<float> x = normal_floats(random, sizes.tokens * sizes.inputs);
-    const std::vector<float> weight = normal_floats(random, sizes.outputs * sizes.inputs);
+    const auto weight = rounded<W>(normal_floats(random, sizes.outputs * sizes.inputs));
     std::vector<float> out(static_cast<std::size_t>(sizes.tokens * sizes.outputs),
                            std::numeric_limits<float>::quiet_NaN());
-    head_cpu({.x = x.data(),
-              .weight = weight.data(),
-              .out = out.data(),
-              .tokens = sizes.tokens,
-              .inputs = sizes.inputs,
-              .outputs = sizes.outputs},
-             test::ThreeThreads());
+    const HeadArgs<W> args{.x = x.data(),
+                           .weight = weight.data(),
+                           .out = out.data(),
+                           .tokens = sizes.tokens,
+                           .inputs = sizes.inputs,
+                           .outputs = sizes.outputs};
+    head_cpu(args, test::ThreeThreads());
     expect_product(out, sizes, [&](std::int64_t token, std::int64_t output) {
       double sum = 0;
       for (std::int64_t i = 0; i < sizes.inputs; ++i) {
         sum += static_cast<double>(x[static_cast<std::size_t>(token * sizes.inputs + i)]) *
-               static_cast<double>(weight[static_cast<std::size_t>(output * sizes.inputs + i)]);
+               wide(weight[static_cast<std::size_t>(output * sizes.inputs + i)]);
       }
       return sum;
     });
   });
 }
+
+TEST_P(Products, HeadAgreesWithDoublePrecision) { expect_head_of_random_cases<float>(); }
+TEST_P(Products, HeadOfFloat16WeightsAgrees) { expect_head_of_random_cases<Ort::Float16_t>(); }
+TEST_P(Products, HeadOfBFloat16WeightsAgrees) { expect_head_of_random_cases<Ort::BFloat16_t>(); }
 
 TEST_P(Products, GeluStaysFiniteFarOut) {
   const std::vector<float> x{-1e4F, -100.0F, -12.0F, -3.0F, 0.0F, 3.0F, 12.0F, 100.0F, 1e4F};
@@ -120,15 +148,15 @@ TEST_P(Products, GeluStaysFiniteFarOut) {
   weight[0] = 1.0F;
   const float bias = 0.0F;
   std::vector<float> out(x.size());
-  linear_cpu({.x = x.data(),
-              .weight = weight.data(),
-              .bias = &bias,
-              .out = out.data(),
-              .tokens = static_cast<std::int64_t>(x.size()),
-              .inputs = 1,
-              .outputs = 1,
-              .activation = Activation::gelu},
-             test::Serial());
+  const LinearArgs<float> args{.x = x.data(),
+                               .weight = weight.data(),
+                               .bias = &bias,
+                               .out = out.data(),
+                               .tokens = static_cast<std::int64_t>(x.size()),
+                               .inputs = 1,
+                               .outputs = 1,
+                               .activation = Activation::gelu};
+  linear_cpu(args, test::Serial());
   for (std::size_t i = 0; i < x.size(); ++i) {
     EXPECT_NEAR(out[i], gelu(static_cast<double>(x[i])), 1e-6) << "x = " << x[i];
   }

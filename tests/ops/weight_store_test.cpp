@@ -14,10 +14,13 @@ TEST(WeightStore, KeepsACopyOfEachWeightOnce) {
   std::iota(first.begin(), first.end(), 0.0F);
   const std::vector<float> second(5, 2.0F);
   WeightStore store;
-  const float* kept = store.keep(first.data(), first.size());
-  const float* other = store.keep(second.data(), second.size());
+  const auto keep = [&](const std::vector<float>& weights) {
+    return static_cast<const float*>(store.keep(weights.data(), weights.size() * sizeof(float)));
+  };
+  const float* kept = keep(first);
+  const float* other = keep(second);
   EXPECT_NE(kept, first.data());
-  EXPECT_EQ(store.keep(first.data(), first.size()), kept);
+  EXPECT_EQ(keep(first), kept);
   EXPECT_TRUE(std::equal(first.begin(), first.end(), kept));
   EXPECT_TRUE(std::equal(second.begin(), second.end(), other));
 }
@@ -25,7 +28,7 @@ TEST(WeightStore, KeepsACopyOfEachWeightOnce) {
 TEST(WeightStore, LeavesMemoryThatIsNoMappedFileAlone) {
   std::vector<float> weights(1'000'000, 7.0F);
   WeightStore store;
-  (void)store.keep(weights.data(), weights.size());
+  (void)store.keep(weights.data(), weights.size() * sizeof(float));
   EXPECT_EQ(std::accumulate(weights.begin(), weights.end(), 0.0), 7e6);
 }
 

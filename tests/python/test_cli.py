@@ -99,7 +99,16 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture):
         main(["--help"])
     assert end.value.code == 0
     text = capsys.readouterr().out
-    for option in ("model", "random-init", "seed", "output-dir", "dtype", "single-file"):
+    for option in (
+        "model",
+        "random-init",
+        "seed",
+        "output-dir",
+        "dtype",
+        "weights",
+        "rounding-ids",
+        "single-file",
+    ):
         assert f"--{option}" in text
     assert "examples:" in text
     assert "exit codes:" in text
@@ -107,7 +116,7 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture):
 
 def test_every_example_of_the_help_parses():
     examples = re.findall(r"^  export_gpt2_kvcache\.py(.*?)  ", cli.EPILOG, re.MULTILINE)
-    assert len(examples) == 4
+    assert len(examples) == 5
     for arguments in examples:
         cli._parse(arguments.split())
 
@@ -265,3 +274,44 @@ def test_interrupted(tmp_path: Path):
     assert process.returncode == 130
     assert error == "error: interrupted\n"
     assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "cannot read"),
+        ("[1, ", "is not JSON"),
+        ('{"ids": []}', "must hold a list of integers"),
+        ("[1.5]", "must hold a list of integers"),
+        ("[61]", "token 0 is 61, must be in [0, 61), the model's vocabulary"),
+    ],
+)
+def test_bad_rounding_ids(
+    small_checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    text: str | None,
+    message: str,
+):
+    ids = tmp_path / "ids.json"
+    if text is not None:
+        ids.write_text(text)
+    options = ["--model", str(small_checkpoint), "--output-dir", str(tmp_path / "out")]
+    assert main([*options, "--weights", "float16", "--rounding-ids", str(ids)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: --rounding-ids")
+    assert message in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_wider_than_the_model_are_refused(capsys: pytest.CaptureFixture):
+    options = ["--random-init", "gpt2", "--dtype", "float16", "--weights", "bfloat16"]
+    assert main(options) == 2
+    assert "--weights bfloat16 with --dtype float16" in capsys.readouterr().err
+
+
+def test_rounding_ids_without_narrower_weights(capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit) as end:
+        main(["--random-init", "gpt2", "--rounding-ids", "ids.json"])
+    assert end.value.code == 2
+    assert "--rounding-ids has a meaning with --weights narrower" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 from kvcache_export import save, sources
 from kvcache_export.export import model_with_weights
+from kvcache_export.precision import Precision
 from kvcache_export.verify import Runner
 
 GOLDENS = sorted(
@@ -56,7 +57,7 @@ def test_bfloat16_logits(golden: Path, tmp_path: Path):
     """ONNX Runtime's CPU can't run bfloat16: only the weights are, the arithmetic is float32."""
     ids = json.loads((golden / "golden.json").read_text())["ids"]
     source = sources.from_checkpoint(str(golden))
-    model = model_with_weights(source, "float32", rounded_to="bfloat16")
+    model = model_with_weights(source, Precision("float32", "float32"), rounded_to="bfloat16")
     save.write_model(model, tmp_path, single_file=False, progress=lambda step: None)
 
     logits = Runner(tmp_path / save.MODEL_FILE, source.config, "float32").logits(

@@ -10,7 +10,8 @@ import pytest
 import xxhash
 
 from kvcache_export.config import PRESETS
-from kvcache_export.manifest import weights_per_token
+from kvcache_export.manifest import weight_bytes_per_token
+from kvcache_export.precision import Precision
 
 
 def config_of(model_dir: Path) -> dict:
@@ -35,6 +36,7 @@ def test_fields(small_model_dir: Path, small_checkpoint: Path):
         "vocab_size": 61,
         "max_seq_len": 32,
         "dtype": "float32",
+        "weights": "float32",
         "bos_token_id": None,
         "eos_token_id": None,
         "model_file": "gpt2_with_cache.onnx",
@@ -78,6 +80,24 @@ def test_weight_bytes_per_token(export, tmp_path: Path, dtype: str, tied: bool):
     assert found == expected * (4 if dtype == "float32" else 2)
 
 
-def test_weights_per_token_of_gpt2():
-    parameters = 124_439_808
-    assert weights_per_token(PRESETS["gpt2"]) == parameters - 1023 * 768
+def test_weight_bytes_per_token_of_gpt2():
+    read = 124_439_808 - 1023 * 768  # all parameters, but one position only
+    config = PRESETS["gpt2"]
+    assert weight_bytes_per_token(config, Precision("float32", "float32")) == 4 * read
+    assert weight_bytes_per_token(config, Precision("float16", "float16")) == 2 * read
+    others = 12 * (2304 + 768 + 3072 + 768 + 4 * 768) + 2 * 768 + 768
+    assert weight_bytes_per_token(config, Precision("float32", "bfloat16")) == (
+        2 * read + 2 * others
+    )
+
+
+@pytest.mark.parametrize("weights", ["float16", "bfloat16"])
+def test_what_rounding_costs_is_written(export, small_checkpoint: Path, weights: str):
+    config = config_of(export("--model", small_checkpoint, "--weights", weights))
+    assert (config["dtype"], config["weights"]) == ("float32", weights)
+    rounding = config["rounding"]
+    assert rounding["tokens"] == 512
+    assert 0 < rounding["mean_abs_logit_diff"] < rounding["max_abs_logit_diff"]
+    assert rounding["max_abs_logit_diff"] < 0.1 * rounding["max_abs_logit"]
+    assert 0 < rounding["mean_kl_divergence"] < 1e-2
+    assert 0.9 < rounding["top1_agreement"] <= 1

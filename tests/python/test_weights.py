@@ -15,6 +15,7 @@ from kvcache_export import sources
 from kvcache_export.config import PRESETS
 from kvcache_export.errors import ExportError
 from kvcache_export.export import model_with_weights
+from kvcache_export.precision import Precision
 
 C_ATTN = "transformer.h.1.attn.c_attn.weight"
 
@@ -22,7 +23,7 @@ C_ATTN = "transformer.h.1.attn.c_attn.weight"
 def export_source(directory: Path) -> sources.Source:
     """The source, its tensors checked as an export does."""
     source = sources.from_checkpoint(str(directory))
-    model_with_weights(source, "float32", rounded_to="float32")
+    model_with_weights(source, Precision("float32", "float32"))
     return source
 
 

@@ -87,13 +87,21 @@ inline std::vector<TokenId> random_tokens(Random& random, const ModelInfo& info,
   return tokens;
 }
 
-/// The element type of the models under test: KVCACHE_MODELS_DIR may hold any.
+/// A field of the config.json of the models under test: KVCACHE_MODELS_DIR may hold any type.
+inline std::string models_field(const char* field) {
+  std::ifstream config(model_path("plain") / "config.json");
+  return nlohmann::json::parse(config).at(field).get<std::string>();
+}
+
 inline const std::string& models_dtype() {
-  static const std::string dtype = [] {
-    std::ifstream config(model_path("plain") / "config.json");
-    return nlohmann::json::parse(config).at("dtype").get<std::string>();
-  }();
+  static const std::string dtype = models_field("dtype");
   return dtype;
+}
+
+/// The type of their matrices, which may be narrower.
+inline const std::string& models_weights() {
+  static const std::string weights = models_field("weights");
+  return weights;
 }
 
 /// As long as it lives, models run on the CPU unless they must not.
@@ -113,7 +121,7 @@ inline double tolerance() {
 /// The same for Hugging Face's float32 logits: the rounding of the weights is in the difference,
 /// the noise of random texts is not.
 inline double golden_tolerance() {
-  return models_dtype() == "float32" ? 1e-4 : models_dtype() == "float16" ? 1e-2 : 5e-2;
+  return models_weights() == "float32" ? 1e-4 : models_weights() == "float16" ? 1e-2 : 5e-2;
 }
 
 /// Expects logits to agree `within` this, relative to the largest expected one.

@@ -23,18 +23,21 @@ struct NothingAhead {
   [[nodiscard]] NothingAhead after(std::int64_t /*steps*/) const { return {}; }
 };
 
-/// A run of memory that is read later, `floats` of it with each step of a loop.
+/// A run of memory that is read later, `elements` of it with each step of a loop.
+template <typename T>
 struct Ahead {
-  const float* data;
-  std::int64_t floats;
+  const T* data;
+  std::int64_t elements;
 
   HWY_INLINE void fetch(std::int64_t step) const {
-    constexpr std::int64_t kLine = 64 / sizeof(float);
-    for (std::int64_t i = 0; i < floats; i += kLine) {
-      hwy::Prefetch(data + step * floats + i);
+    constexpr std::int64_t kLine = 64 / sizeof(T);
+    for (std::int64_t i = 0; i < elements; i += kLine) {
+      hwy::Prefetch(data + step * elements + i);
     }
   }
-  [[nodiscard]] Ahead after(std::int64_t steps) const { return {data + steps * floats, floats}; }
+  [[nodiscard]] Ahead after(std::int64_t steps) const {
+    return {data + steps * elements, elements};
+  }
 };
 
 }  // namespace kvcache::ops::HWY_NAMESPACE

@@ -13,6 +13,7 @@
 
 #include "hwy/highway.h"
 #include "ops/cpu/partial_vector-inl.hpp"
+#include "ops/cpu/widen-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::ops::HWY_NAMESPACE {
@@ -61,7 +62,8 @@ HWY_INLINE void dot_rows(const float* HWY_RESTRICT vector, const float* HWY_REST
 
 /// vector · row, for rows long enough that several sums within one row hide the latency of
 /// addition: memory is then read as a single stream, which the processor fetches ahead best.
-HWY_INLINE float dot_long_row(const float* HWY_RESTRICT vector, const float* HWY_RESTRICT row,
+template <typename W>
+HWY_INLINE float dot_long_row(const float* HWY_RESTRICT vector, const W* HWY_RESTRICT row,
                               std::int64_t size) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
@@ -74,12 +76,16 @@ HWY_INLINE float dot_long_row(const float* HWY_RESTRICT vector, const float* HWY
   for (; i + kSums * lanes <= size; i += kSums * lanes) {
     for (int s = 0; s < kSums; ++s) {
       const std::int64_t at = i + s * lanes;
-      sums[s] = hn::MulAdd(hn::LoadU(d, vector + at), hn::LoadU(d, row + at), sums[s]);
+      sums[s] = hn::MulAdd(hn::LoadU(d, vector + at), load_widened(d, row + at), sums[s]);
     }
   }
-  for (; i < size; i += lanes) {
-    const std::int64_t count = std::min(lanes, size - i);
-    sums[0] = hn::MulAdd(load_first(d, vector + i, count), load_first(d, row + i, count), sums[0]);
+  for (; i + lanes <= size; i += lanes) {
+    sums[0] = hn::MulAdd(hn::LoadU(d, vector + i), load_widened(d, row + i), sums[0]);
+  }
+  if (const std::int64_t left = size - i; left > 0) {
+    HWY_ALIGN float last[HWY_MAX_BYTES / sizeof(float)];
+    widen(row + i, left, last);
+    sums[0] = hn::MulAdd(load_first(d, vector + i, left), load_first(d, last, left), sums[0]);
   }
   const auto total = hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]));
   return hn::GetLane(hn::SumOfLanes(d, total));

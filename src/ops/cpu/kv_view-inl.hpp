@@ -15,42 +15,11 @@
 #include <type_traits>
 
 #include "hwy/highway.h"
+#include "ops/cpu/widen-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::ops::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-/// float32, float16 or bfloat16 to float32, exactly.
-template <typename T>
-HWY_INLINE void widen(const T* from, std::int64_t count, float* HWY_RESTRICT to) {
-  if constexpr (std::is_same_v<T, float>) {
-    std::copy_n(from, count, to);
-  } else {
-    const hn::ScalableTag<float> df;
-    const hn::Rebind<std::uint16_t, decltype(df)> bits_tag;
-    const auto lanes = static_cast<std::int64_t>(hn::Lanes(df));
-    std::int64_t i = 0;
-    for (; i + lanes <= count; i += lanes) {
-      const auto bits = hn::LoadU(bits_tag, reinterpret_cast<const std::uint16_t*>(from + i));
-      if constexpr (std::is_same_v<T, Ort::Float16_t>) {
-        const hn::Rebind<hwy::float16_t, decltype(df)> half_tag;
-        hn::StoreU(hn::PromoteTo(df, hn::BitCast(half_tag, bits)), df, to + i);
-      } else {  // a bfloat16 is the upper half of a float32
-        const hn::RebindToUnsigned<decltype(df)> du;
-        hn::StoreU(hn::BitCast(df, hn::ShiftLeft<16>(hn::PromoteTo(du, bits))), df, to + i);
-      }
-    }
-    for (; i < count; ++i) {
-      to[i] = from[i].ToFloat();
-    }
-  }
-}
-
-/// float32 to T, rounded to nearest even.
-template <typename T>
-HWY_INLINE void narrow(const float* from, std::int64_t count, T* HWY_RESTRICT to) {
-  std::transform(from, from + count, to, [](float value) { return T(value); });
-}
 
 /// Positions [begin, end) of a row, in the order of its tokens.
 struct PositionRange {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <thread>
+#include <type_traits>
 
 #include "ops/cpu/thread_scratch.hpp"
 
@@ -16,6 +17,7 @@
 #include "ops/cpu/gelu-inl.hpp"
 #include "ops/cpu/matrix_tile-inl.hpp"
 #include "ops/cpu/partial_vector-inl.hpp"
+#include "ops/cpu/widen-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::ops::HWY_NAMESPACE {
@@ -53,7 +55,8 @@ HWY_INLINE void finish_row(const float* HWY_RESTRICT sums, const float* HWY_REST
 }
 
 /// sums = x · panel for the `tokens` rows of x, of which each has `inputs` elements.
-void multiply_panel(const float* x, std::int64_t tokens, std::int64_t inputs, const float* panel,
+template <typename W>
+void multiply_panel(const float* x, std::int64_t tokens, std::int64_t inputs, const W* panel,
                     float* sums) {
   const LeftMatrix left{x, inputs, 1};
   if (tokens <= kMaxRows) {  // every weight is used once: one stream of memory
@@ -65,16 +68,23 @@ void multiply_panel(const float* x, std::int64_t tokens, std::int64_t inputs, co
   const std::int64_t tiles = (tokens + kMaxRows - 1) / kMaxRows;
   for (std::int64_t input = 0; input < inputs; input += kPartInputs) {
     const std::int64_t depth = std::min(kPartInputs, inputs - input);
-    const float* part = panel + input * kPanelColumns;
+    const W* part = panel + input * kPanelColumns;
     const Ahead next_part{part + depth * kPanelColumns, (kPanelColumns + tiles - 1) / tiles};
-    multiply(left.from_depth(input), tokens, depth, part, input == 0 ? nullptr : ones, sums,
-             kPanelColumns, next_part);
+    const float* carry = input == 0 ? nullptr : ones;
+    if constexpr (std::is_same_v<W, float>) {
+      multiply(left.from_depth(input), tokens, depth, part, carry, sums, kPanelColumns, next_part);
+    } else {
+      HWY_ALIGN float widened[kPartInputs * kPanelColumns];
+      widen(part, depth * kPanelColumns, widened);
+      multiply(left.from_depth(input), tokens, depth, static_cast<const float*>(widened), carry,
+               sums, kPanelColumns, next_part);
+    }
   }
 }
 
 /// Columns of one panel for `tokens` tokens from `first` on.
-template <Activation kActivation>
-void linear_task(const LinearArgs& args, std::int64_t panel, std::int64_t first,
+template <Activation kActivation, typename W>
+void linear_task(const LinearArgs<W>& args, std::int64_t panel, std::int64_t first,
                  std::int64_t tokens) {
   float* sums = thread_scratch(tokens * kPanelColumns);  // [tokens, kPanelColumns]
   multiply_panel(args.x + first * args.inputs, tokens, args.inputs,
@@ -95,7 +105,8 @@ std::int64_t panels_per_task(std::int64_t panels) {
   return std::clamp<std::int64_t>(panels / (2 * std::max<std::int64_t>(cores, 1)), 1, kMost);
 }
 
-void linear(const LinearArgs& args, const ParallelFor& parallel_for) {
+template <typename W>
+void linear(const LinearArgs<W>& args, const ParallelFor& parallel_for) {
   const std::int64_t panels = (args.outputs + kPanelColumns - 1) / kPanelColumns;
   const std::int64_t group = panels_per_task(panels);
   const std::int64_t groups = (panels + group - 1) / group;
@@ -120,7 +131,8 @@ constexpr std::int64_t kHeadTaskOutputs = 96;
 // Below this many tokens, dot products with one after the other beat a tile of mostly empty lanes.
 constexpr std::int64_t kFewTokens = 6;
 
-void head_of_few_tokens(const HeadArgs& args, const ParallelFor& parallel_for) {
+template <typename W>
+void head_of_few_tokens(const HeadArgs<W>& args, const ParallelFor& parallel_for) {
   const std::int64_t tasks = (args.outputs + kHeadTaskOutputs - 1) / kHeadTaskOutputs;
   parallel_for(tasks, [&](std::int64_t task) {
     const std::int64_t end = std::min((task + 1) * kHeadTaskOutputs, args.outputs);
@@ -133,9 +145,23 @@ void head_of_few_tokens(const HeadArgs& args, const ParallelFor& parallel_for) {
   });
 }
 
+/// `rows` rows of the weight in float32: where they lie, or widened into the thread's scratch.
+template <typename W>
+const float* float_rows(const HeadArgs<W>& args, std::int64_t row, std::int64_t rows) {
+  const W* from = args.weight + row * args.inputs;
+  if constexpr (std::is_same_v<W, float>) {
+    return from;
+  } else {
+    float* widened = thread_scratch(rows * args.inputs);
+    widen(from, rows * args.inputs, widened);
+    return widened;
+  }
+}
+
 /// Up to kTileColumns tokens, along the lanes: rows of the weight enter as broadcast scalars, so no
 /// part of it is transposed.
-void head_of_token_tile(const HeadArgs& args, std::int64_t first, std::int64_t tokens,
+template <typename W>
+void head_of_token_tile(const HeadArgs<W>& args, std::int64_t first, std::int64_t tokens,
                         float* HWY_RESTRICT transposed, const ParallelFor& parallel_for) {
   std::fill_n(transposed, args.inputs * kTileColumns, 0.0F);
   for (std::int64_t token = 0; token < tokens; ++token) {
@@ -149,7 +175,7 @@ void head_of_token_tile(const HeadArgs& args, std::int64_t first, std::int64_t t
     HWY_ALIGN float sums[kHeadTaskOutputs * kTileColumns];  // [outputs, tokens]
     const std::int64_t row = task * kHeadTaskOutputs;
     const std::int64_t rows = std::min(kHeadTaskOutputs, args.outputs - row);
-    const LeftMatrix weight{args.weight + row * args.inputs, args.inputs, 1};
+    const LeftMatrix weight{float_rows(args, row, rows), args.inputs, 1};
     if (whole_vectors(tokens) == whole_vectors(1)) {
       multiply_one_vector(weight, rows, args.inputs, transposed, sums);
     } else {
@@ -165,7 +191,8 @@ void head_of_token_tile(const HeadArgs& args, std::int64_t first, std::int64_t t
   });
 }
 
-void head(const HeadArgs& args, const ParallelFor& parallel_for) {
+template <typename W>
+void head(const HeadArgs<W>& args, const ParallelFor& parallel_for) {
   if (args.tokens < kFewTokens) {
     head_of_few_tokens(args, parallel_for);
     return;
@@ -179,21 +206,59 @@ void head(const HeadArgs& args, const ParallelFor& parallel_for) {
   }
 }
 
+void linear_f32(const LinearArgs<float>& args, const ParallelFor& parallel) {
+  linear(args, parallel);
+}
+void head_f32(const HeadArgs<float>& args, const ParallelFor& parallel) { head(args, parallel); }
+void linear_f16(const LinearArgs<Ort::Float16_t>& args, const ParallelFor& parallel) {
+  linear(args, parallel);
+}
+void head_f16(const HeadArgs<Ort::Float16_t>& args, const ParallelFor& parallel) {
+  head(args, parallel);
+}
+void linear_bf16(const LinearArgs<Ort::BFloat16_t>& args, const ParallelFor& parallel) {
+  linear(args, parallel);
+}
+void head_bf16(const HeadArgs<Ort::BFloat16_t>& args, const ParallelFor& parallel) {
+  head(args, parallel);
+}
+
 }  // namespace kvcache::ops::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace kvcache::ops {
 
-HWY_EXPORT(linear);
-HWY_EXPORT(head);
+HWY_EXPORT(linear_f32);
+HWY_EXPORT(head_f32);
+HWY_EXPORT(linear_f16);
+HWY_EXPORT(head_f16);
+HWY_EXPORT(linear_bf16);
+HWY_EXPORT(head_bf16);
 
-void linear_cpu(const LinearArgs& args, const ParallelFor& parallel_for) {
-  HWY_DYNAMIC_DISPATCH(linear)(args, parallel_for);
+template <>
+void linear_cpu(const LinearArgs<float>& args, const ParallelFor& parallel) {
+  HWY_DYNAMIC_DISPATCH(linear_f32)(args, parallel);
 }
-
-void head_cpu(const HeadArgs& args, const ParallelFor& parallel_for) {
-  HWY_DYNAMIC_DISPATCH(head)(args, parallel_for);
+template <>
+void head_cpu(const HeadArgs<float>& args, const ParallelFor& parallel) {
+  HWY_DYNAMIC_DISPATCH(head_f32)(args, parallel);
+}
+template <>
+void linear_cpu(const LinearArgs<Ort::Float16_t>& args, const ParallelFor& parallel) {
+  HWY_DYNAMIC_DISPATCH(linear_f16)(args, parallel);
+}
+template <>
+void head_cpu(const HeadArgs<Ort::Float16_t>& args, const ParallelFor& parallel) {
+  HWY_DYNAMIC_DISPATCH(head_f16)(args, parallel);
+}
+template <>
+void linear_cpu(const LinearArgs<Ort::BFloat16_t>& args, const ParallelFor& parallel) {
+  HWY_DYNAMIC_DISPATCH(linear_bf16)(args, parallel);
+}
+template <>
+void head_cpu(const HeadArgs<Ort::BFloat16_t>& args, const ParallelFor& parallel) {
+  HWY_DYNAMIC_DISPATCH(head_bf16)(args, parallel);
 }
 
 }  // namespace kvcache::ops

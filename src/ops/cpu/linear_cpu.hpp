@@ -1,4 +1,5 @@
-// Matrix products with weights, read from the mapped model file as they lie there.
+// Matrix products with weights as the model file has them, of float32 or 16 bits; all arithmetic is
+// float32.
 #pragma once
 
 #include <cstdint>
@@ -12,12 +13,13 @@ inline constexpr std::int64_t kPanelColumns = 64;
 
 enum class Activation { none, gelu };
 
-/// out = activation(x · weight + bias).
+/// out = activation(x · weight + bias), for weights of float, Ort::Float16_t or Ort::BFloat16_t.
+template <typename W>
 struct LinearArgs {
-  const float* x = nullptr;       // [tokens, inputs]
-  const float* weight = nullptr;  // [panels, inputs, kPanelColumns]
-  const float* bias = nullptr;    // [outputs]
-  float* out = nullptr;           // [tokens, outputs]
+  const float* x = nullptr;     // [tokens, inputs]
+  const W* weight = nullptr;    // [panels, inputs, kPanelColumns]
+  const float* bias = nullptr;  // [outputs]
+  float* out = nullptr;         // [tokens, outputs]
   std::int64_t tokens = 0;
   std::int64_t inputs = 0;
   std::int64_t outputs = 0;  // the last panel may have columns beyond
@@ -26,19 +28,22 @@ struct LinearArgs {
 
 /// For one token bound by reading the weights once, for many by arithmetic. The result does not
 /// depend on the number of threads.
-void linear_cpu(const LinearArgs& args, const ParallelFor& parallel_for);
+template <typename W>
+void linear_cpu(const LinearArgs<W>& args, const ParallelFor& parallel_for);
 
 /// out = x · weightᵀ, for the head, whose weight is the token embedding as it is.
+template <typename W>
 struct HeadArgs {
-  const float* x = nullptr;       // [tokens, inputs]
-  const float* weight = nullptr;  // [outputs, inputs]
-  float* out = nullptr;           // [tokens, outputs]
+  const float* x = nullptr;   // [tokens, inputs]
+  const W* weight = nullptr;  // [outputs, inputs]
+  float* out = nullptr;       // [tokens, outputs]
   std::int64_t tokens = 0;
   std::int64_t inputs = 0;
   std::int64_t outputs = 0;
 };
 
 /// As linear_cpu, for a weight whose rows are the outputs.
-void head_cpu(const HeadArgs& args, const ParallelFor& parallel_for);
+template <typename W>
+void head_cpu(const HeadArgs<W>& args, const ParallelFor& parallel_for);
 
 }  // namespace kvcache::ops

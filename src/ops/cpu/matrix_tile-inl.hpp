@@ -13,6 +13,7 @@
 
 #include "hwy/highway.h"
 #include "ops/cpu/ahead-inl.hpp"
+#include "ops/cpu/widen-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::ops::HWY_NAMESPACE {
@@ -46,9 +47,9 @@ struct LeftMatrix {
 };
 
 /// One register tile: kRows rows and kVectors vectors of columns of `multiply`.
-template <int kRows, int kVectors, class What>
+template <int kRows, int kVectors, typename W, class What>
 HWY_INLINE void multiply_registers(const LeftMatrix& left, std::int64_t depth,
-                                   const float* HWY_RESTRICT right, const float* carry,
+                                   const W* HWY_RESTRICT right, const float* carry,
                                    float* HWY_RESTRICT out, const What& ahead) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
@@ -63,7 +64,7 @@ HWY_INLINE void multiply_registers(const LeftMatrix& left, std::int64_t depth,
   for (std::int64_t k = 0; k < depth; ++k) {
     hn::Vec<decltype(d)> columns[kVectors];
     for (int v = 0; v < kVectors; ++v) {
-      columns[v] = hn::LoadU(d, right + k * kTileColumns + v * lanes);
+      columns[v] = load_widened(d, right + k * kTileColumns + v * lanes);
     }
     ahead.fetch(k);
     for (int r = 0; r < kRows; ++r) {
@@ -81,8 +82,8 @@ HWY_INLINE void multiply_registers(const LeftMatrix& left, std::int64_t depth,
 }
 
 /// kRows rows of `multiply`: column groups of kVectors vectors, then of fewer.
-template <int kRows, int kVectors, class What>
-HWY_INLINE void multiply_rows(const LeftMatrix& left, std::int64_t depth, const float* right,
+template <int kRows, int kVectors, typename W, class What>
+HWY_INLINE void multiply_rows(const LeftMatrix& left, std::int64_t depth, const W* right,
                               const float* carry, float* out, std::int64_t columns,
                               const What& ahead) {
   const auto group = kVectors * static_cast<std::int64_t>(hn::Lanes(hn::ScalableTag<float>()));
@@ -101,9 +102,9 @@ HWY_INLINE void multiply_rows(const LeftMatrix& left, std::int64_t depth, const 
 /// [0, columns). A null carry means 0: out is overwritten.
 ///
 /// right and out have kTileColumns columns, of which the first `columns` are computed: a multiple
-/// of the vector's lanes. carry: [columns].
-template <int kRows = kMaxRows, class What = NothingAhead>
-HWY_INLINE void multiply(LeftMatrix left, std::int64_t rows, std::int64_t depth, const float* right,
+/// of the vector's lanes. right may be of 16 bits; it is widened with each use. carry: [columns].
+template <int kRows = kMaxRows, typename W, class What = NothingAhead>
+HWY_INLINE void multiply(LeftMatrix left, std::int64_t rows, std::int64_t depth, const W* right,
                          const float* carry, float* out, std::int64_t columns, What ahead = {}) {
   constexpr int kVectors = kRows == 1 ? kMaxVectorsOfOneRow : kMaxVectors;
   for (; rows >= kRows; rows -= kRows) {

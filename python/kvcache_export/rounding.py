@@ -1,0 +1,77 @@
+"""What narrower weights cost: logits of the rounded model against those of the float32 one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .config import Gpt2Config
+from .errors import ExportError
+
+RANDOM_TOKENS = 512
+LONGEST_TEXT = 256  # tokens of a row
+
+
+@dataclass(frozen=True)
+class RoundingCost:
+    """Over all positions of the texts compared."""
+
+    tokens: int
+    max_abs_logit_diff: float
+    mean_abs_logit_diff: float
+    max_abs_logit: float  # of the float32 model, to see the differences against
+    mean_kl_divergence: float  # nats, of the rounded model's distribution from the float32 one's
+    top1_agreement: float  # share of positions whose best token is the same
+
+    def __str__(self) -> str:
+        return (
+            f"top-1 agreement {100 * self.top1_agreement:.2f} % of {self.tokens} tokens,"
+            f" KL divergence {self.mean_kl_divergence:.2e}, logits differ by at most"
+            f" {self.max_abs_logit_diff:.1e}, {self.mean_abs_logit_diff:.1e} on average (largest"
+            f" {self.max_abs_logit:.1f})"
+        )
+
+
+def token_ids(config: Gpt2Config, given: Sequence[int] | None) -> np.ndarray:
+    """Rows of token ids [rows, tokens] to compare on: those of `given`, else random ones.
+
+    Raises ExportError where one is not below the vocabulary's size, or none is given.
+    """
+    longest = min(LONGEST_TEXT, config.n_positions)
+    if given is None:
+        rows = max(1, RANDOM_TOKENS // longest)
+        return np.random.default_rng(1).integers(config.vocab_size, size=(rows, longest))
+    if not given:
+        raise ExportError("--rounding-ids holds no token id; at least one is needed")
+    for position, token in enumerate(given):
+        if not 0 <= token < config.vocab_size:
+            raise ExportError(
+                f"--rounding-ids: token {position} is {token}, must be in [0, {config.vocab_size}),"
+                " the model's vocabulary"
+            )
+    length = min(longest, len(given))
+    rows = len(given) // length
+    return np.array(given[: rows * length], np.int64).reshape(rows, length)
+
+
+def cost(found: np.ndarray, expected: np.ndarray) -> RoundingCost:
+    """Logits [rows, tokens, vocab] of the rounded model and of the float32 one, compared."""
+    difference = np.abs(found - expected)
+    rounded, reference = _log_probabilities(found), _log_probabilities(expected)
+    divergence = (np.exp(reference) * (reference - rounded)).sum(axis=-1)
+    same = found.argmax(axis=-1) == expected.argmax(axis=-1)
+    return RoundingCost(
+        tokens=int(same.size),
+        max_abs_logit_diff=float(difference.max()),
+        mean_abs_logit_diff=float(difference.mean()),
+        max_abs_logit=float(np.abs(expected).max()),
+        mean_kl_divergence=float(divergence.mean()),
+        top1_agreement=float(same.mean()),
+    )
+
+
+def _log_probabilities(logits: np.ndarray) -> np.ndarray:
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
