@@ -121,7 +121,7 @@ TEST_F(Load, RefusesAFormatItDoesNotKnow) {
 }
 
 TEST_F(Load, RefusesAnUnknownDtypeAndVariant) {
-  const std::string weights = test::models_weights();
+  const std::string& weights = test::models_weights();
   change_config([](json& config) { config["weights"] = "float8"; });
   expect_load_error(ErrorCode::config_invalid,
                     "field \"weights\" is \"float8\", must be float32, float16 or bfloat16");

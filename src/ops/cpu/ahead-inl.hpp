@@ -40,6 +40,10 @@ struct Ahead {
   }
 };
 
+// Written out because clang 14 does not deduce the arguments of an aggregate.
+template <typename T>
+Ahead(const T*, std::int64_t) -> Ahead<T>;
+
 }  // namespace kvcache::ops::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif
