@@ -39,6 +39,10 @@ struct ModelOptions {
   /// Checks the model files against the digests of config.json (about 0.1 s per GB).
   bool verify_digests = true;
 
+  /// On a GPU, runs the decode step of one token as a single kernel where the model permits it
+  /// (docs/CUDA.md): twice as fast, for a second copy of the layers' weights on the GPU.
+  bool fuse_steps = true;
+
   /// Writes ONNX Runtime's profile to a file that starts with this path; empty: no profile.
   std::filesystem::path profile_prefix;
 

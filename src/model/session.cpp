@@ -77,6 +77,7 @@ Session::Session(const Config& config, const ModelOptions& options)
                                       .only_cpu = only_cpu(config.info),
                                       .num_threads = num_threads_,
                                       .records_runs = options.profile_prefix.empty(),
+                                      .fuses_steps = options.fuse_steps,
                                       .log = options.log})),
       domain_(choice_.backend->device(), config.info.dtype, counters_),
       log_(options.log),
