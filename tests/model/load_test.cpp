@@ -123,9 +123,14 @@ TEST_F(Load, RefusesAFormatItDoesNotKnow) {
 TEST_F(Load, RefusesAnUnknownDtypeAndVariant) {
   const std::string& weights = test::models_weights();
   change_config([](json& config) { config["weights"] = "float8"; });
-  expect_load_error(ErrorCode::config_invalid,
-                    "field \"weights\" is \"float8\", must be float32, float16 or bfloat16");
+  expect_load_error(
+      ErrorCode::config_invalid,
+      "field \"weights\" is \"float8\", must be float32, float16, bfloat16, int8, int4");
   change_config([&](json& config) { config["weights"] = weights; });
+  change_config([](json& config) { config["activations"] = "int16"; });
+  expect_load_error(ErrorCode::config_invalid,
+                    "field \"activations\" is \"int16\", must be float32, float16, bfloat16, int8");
+  change_config([](json& config) { config["activations"] = "float32"; });
   change_config([](json& config) { config["dtype"] = "int3"; });
   expect_load_error(ErrorCode::config_invalid, "is \"int3\", must be float32");
   change_config([](json& config) { config["variant"] = "other"; });
@@ -216,8 +221,7 @@ TEST_F(Load, TurnsAMissingDeviceIntoAnError) {
     expect_load_error(ErrorCode::device_unavailable,
                       "require_device is cuda, which cannot be used: its weights are " +
                           test::models_weights() +
-                          " and everything else float32; export with --dtype " +
-                          test::models_weights() + " for a GPU",
+                          " and everything else float32; export with --dtype float16 for a GPU",
                       options);
     return;
   }
