@@ -138,7 +138,7 @@ struct Rounded {
 class QuantizedProducts : public test::OnInstructionSet {};
 
 TEST_P(QuantizedProducts, InInt8AreExactWithinABlock) {
-  test::for_random_cases(60, [](Random& random) {
+  test::for_random_cases(30, [](Random& random) {
     const Case of(random);
     const std::vector<float> found = of.product(AccuracyLevel::int8);
     for (std::int64_t token = 0; token < of.tokens; ++token) {
@@ -180,7 +180,7 @@ TEST_P(QuantizedProducts, InInt8AreExactWithinABlock) {
 }
 
 TEST_P(QuantizedProducts, InFloat32AgreeWithDoublePrecision) {
-  test::for_random_cases(60, [](Random& random) {
+  test::for_random_cases(30, [](Random& random) {
     const Case of(random);
     const std::vector<float> found = of.product(AccuracyLevel::float32);
     for (std::int64_t token = 0; token < of.tokens; ++token) {
@@ -278,7 +278,7 @@ INSTANTIATE_TEST_SUITE_P(Targets, QuantizedProducts,
                          test::instruction_set_name);
 
 TEST(QuantizedRow, IsAnOutputOfTheWeight) {
-  test::for_random_cases(60, [](Random& random) {
+  test::for_random_cases(30, [](Random& random) {
     const Case of(random);
     const std::int64_t output = random.integer(0, of.outputs - 1);
     std::vector<float> row(index(of.inputs), std::numeric_limits<float>::quiet_NaN());

@@ -107,7 +107,11 @@ void linear_in_float32(const QuantizedLinearArgs& args, const ParallelFor& paral
                HWY_ALIGN float part[kPartInputs * kPanelColumns];
                for (std::int64_t input = 0; input < weight.inputs; input += kPartInputs) {
                  const std::int64_t depth = std::min(kPartInputs, weight.inputs - input);
-                 widen_panel(weight, panel, input, depth, part);
+                 if (weight.bits == 8) {
+                   widen_panel<8>(weight, panel, input, depth, part);
+                 } else {
+                   widen_panel<4>(weight, panel, input, depth, part);
+                 }
                  multiply(x.from_depth(input), tokens, depth, part, input == 0 ? nullptr : ones,
                           sums, kPanelColumns);
                }

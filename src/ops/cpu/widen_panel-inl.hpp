@@ -18,28 +18,46 @@ HWY_BEFORE_NAMESPACE();
 namespace kvcache::ops::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-/// Inputs [first, first + count) of a panel, [count, kPanelColumns]; `first` is a multiple of 8.
+inline constexpr std::int64_t kWidenedInputs = 16;  // at a time: the smallest block
+
+/// kWidenedInputs inputs of a vector of columns, from the panel's group at `bytes` on.
+template <int kBits, class D, class V>
+HWY_INLINE void widen_inputs(D df, const std::uint8_t* bytes, V scale, float* HWY_RESTRICT out) {
+  const hn::RebindToSigned<D> di;
+  constexpr std::int64_t kGroup = QuantizedWeight::kGroupInputs;
+  constexpr std::int64_t kRow = kPanelColumns * kGroup;
+  const auto mask = hn::Set(di, (1 << kBits) - 1);
+  const auto zero_point = hn::Set(di, 1 << (kBits - 1));
+  for (std::int64_t group = 0; group < kWidenedInputs / kGroup; ++group) {
+    const std::uint8_t* at = bytes + group * kBits / 8 * kRow;
+    auto four = hn::LoadU(di, reinterpret_cast<const std::int32_t*>(at));
+    if (kBits == 4 && group % 2 == 1) {
+      four = hn::ShiftRight<4>(four);
+    }
+    for (std::int64_t i = 0; i < kGroup; ++i) {
+      const auto value = hn::ConvertTo(df, hn::Sub(hn::And(four, mask), zero_point));
+      hn::StoreU(hn::Mul(value, scale), df, out + (group * kGroup + i) * kPanelColumns);
+      four = hn::ShiftRight<8>(four);
+    }
+  }
+}
+
+/// `count` inputs of a panel from `first` on, a multiple of 16, in float32: [count rounded up to a
+/// multiple of 16, kPanelColumns].
+template <int kBits>
 HWY_INLINE void widen_panel(const QuantizedWeight& weight, std::int64_t panel, std::int64_t first,
                             std::int64_t count, float* HWY_RESTRICT out) {
   const hn::ScalableTag<float> df;
-  const hn::RebindToSigned<decltype(df)> di;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(df));
-  constexpr std::int64_t kGroup = QuantizedWeight::kGroupInputs;
-  const std::int64_t per_byte = 8 / weight.bits;
-  const auto mask = hn::Set(di, (1 << weight.bits) - 1);
-  const auto zero_point = hn::Set(di, weight.zero_point());
+  constexpr std::int64_t kBytes = kWidenedInputs * kBits / 8 * kPanelColumns;
   const std::uint8_t* values = weight.values + panel * weight.panel_bytes();
   const Ort::Float16_t* scales = weight.scales + panel * weight.blocks() * kPanelColumns;
-  for (std::int64_t c = 0; c < kPanelColumns; c += lanes) {
-    for (std::int64_t i = 0; i < count; ++i) {
-      const std::int64_t input = first + i;
-      const std::int64_t group = input / kGroup;
-      const std::uint8_t* bytes = values + (group / per_byte * kPanelColumns + c) * kGroup;
-      const auto shift = static_cast<int>(input % kGroup * 8 + group % per_byte * weight.bits);
-      const auto four = hn::LoadU(di, reinterpret_cast<const std::int32_t*>(bytes));
-      const auto value = hn::Sub(hn::And(hn::ShiftRightSame(four, shift), mask), zero_point);
-      const auto scale = load_widened(df, scales + input / weight.block_size * kPanelColumns + c);
-      hn::StoreU(hn::Mul(hn::ConvertTo(df, value), scale), df, out + i * kPanelColumns + c);
+  for (std::int64_t input = 0; input < count; input += kWidenedInputs) {
+    const Ort::Float16_t* of_block = scales + (first + input) / weight.block_size * kPanelColumns;
+    const std::uint8_t* bytes = values + (first + input) / kWidenedInputs * kBytes;
+    for (std::int64_t c = 0; c < kPanelColumns; c += lanes) {
+      widen_inputs<kBits>(df, bytes + c * QuantizedWeight::kGroupInputs,
+                          load_widened(df, of_block + c), out + input * kPanelColumns + c);
     }
   }
 }
