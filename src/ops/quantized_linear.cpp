@@ -1,5 +1,7 @@
 #include "ops/quantized_linear.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace kvcache::ops {
@@ -10,9 +12,11 @@ std::int64_t attribute(const OrtKernelInfo* info, const char* name) {
 }
 
 AccuracyLevel accuracy_of(const OrtKernelInfo* info, const std::string& node) {
-  const auto level = static_cast<AccuracyLevel>(attribute(info, "accuracy_level"));
-  check(level == AccuracyLevel::float32 || level == AccuracyLevel::int8, node,
-        "accuracy_level must be 1 (float32) or 4 (int8)");
+  const std::int64_t value = attribute(info, "accuracy_level");
+  const auto level = static_cast<AccuracyLevel>(value);
+  if (level != AccuracyLevel::float32 && level != AccuracyLevel::int8) {
+    fail(fmt::format("{}: accuracy_level is {}, must be 1 (float32) or 4 (int8)", node, value));
+  }
   return level;
 }
 
