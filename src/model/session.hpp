@@ -5,8 +5,10 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "device/backend.hpp"
+#include "device/weight_file.hpp"
 #include "kvcache/options.hpp"
 #include "model/config.hpp"
 #include "ops/node_counters.hpp"
@@ -46,9 +48,13 @@ class Session {
   std::filesystem::path end_profile();
 
  private:
+  /// Puts the weights beside the graph into memory, for the kernels to be read there.
+  LoadedFiles load_weights(const Config& config, const ModelOptions& options);
+
   int num_threads_;
   Ort::Env& env_;  // ONNX Runtime wants it before anything else
   device::BackendChoice choice_;
+  std::vector<device::WeightFile> weight_files_;  // read by the session
   ops::NodeCounters counters_;
   ops::NodeDomain domain_;
   LogCallback log_;
