@@ -113,7 +113,7 @@ LoadedFiles Session::load_weights(const Config& config, const ModelOptions& opti
   weight_files_.reserve(config.files.size());  // the kernels refer to them
   for (const ModelFile& file : config.files) {
     if (file.name != config.model_file) {
-      const device::WeightFile& weights = weight_files_.emplace_back(
+      const ops::WeightFile& weights = weight_files_.emplace_back(
           config.directory / file.name, options.weight_memory, num_threads_);
       loaded[file.name] = weights.bytes();
       domain_.read_from(weights);

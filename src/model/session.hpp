@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "device/backend.hpp"
-#include "device/weight_file.hpp"
 #include "kvcache/options.hpp"
 #include "model/config.hpp"
 #include "ops/node_counters.hpp"
 #include "ops/registration.hpp"
+#include "ops/weight_file.hpp"
 
 namespace kvcache::model {
 
@@ -54,7 +54,7 @@ class Session {
   int num_threads_;
   Ort::Env& env_;  // ONNX Runtime wants it before anything else
   device::BackendChoice choice_;
-  std::vector<device::WeightFile> weight_files_;  // read by the session
+  std::vector<ops::WeightFile> weight_files_;  // read by the session
   ops::NodeCounters counters_;
   ops::NodeDomain domain_;
   LogCallback log_;

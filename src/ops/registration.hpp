@@ -29,7 +29,7 @@ class NodeDomain {
 
   /// The kernels read weights of this file where it lies; to be called before a session is made.
   /// The file must outlive the sessions.
-  void read_from(const device::WeightFile& file) { weights_.read_from(file); }
+  void read_from(const WeightFile& file) { weights_.read_from(file); }
 
  private:
   void add_cpu_nodes(DataType type, NodeCounters& counters);

@@ -7,7 +7,7 @@
 #include <new>
 #include <optional>
 
-#include "device/memory_map.hpp"
+#include "ops/memory_map.hpp"
 
 namespace kvcache::ops {
 namespace {
@@ -51,15 +51,15 @@ struct WeightStore::Region {
 WeightStore::WeightStore() = default;
 WeightStore::~WeightStore() = default;
 
-void WeightStore::read_from(const device::WeightFile& file) {
+void WeightStore::read_from(const WeightFile& file) {
   const std::scoped_lock lock(mutex_);
   files_.push_back(&file);
 }
 
 const void* WeightStore::keep(const void* weights, std::size_t bytes) {
   const std::scoped_lock lock(mutex_);
-  if (const auto place = files_.empty() ? std::nullopt : device::file_at(weights)) {
-    for (const device::WeightFile* file : files_) {
+  if (const auto place = files_.empty() ? std::nullopt : file_at(weights)) {
+    for (const WeightFile* file : files_) {
       const std::size_t size = file->bytes().size();
       if (place->file == file->file() && bytes <= size && place->offset <= size - bytes) {
         return file->bytes().data() + place->offset;

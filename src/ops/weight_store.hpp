@@ -7,7 +7,7 @@
 #include <mutex>
 #include <vector>
 
-#include "device/weight_file.hpp"
+#include "ops/weight_file.hpp"
 
 namespace kvcache::ops {
 
@@ -23,7 +23,7 @@ class WeightStore {
 
   /// From here on, weights that ONNX Runtime mapped from this file are read where it lies, which
   /// must outlive this object. ONNX Runtime's own pages of it are then never touched.
-  void read_from(const device::WeightFile& file);
+  void read_from(const WeightFile& file);
 
   /// Where to read `bytes` of weights: in one of the files, or a copy that lives as long as this
   /// object, on 64 bytes; the same one for the same weights, such as an embedding that is the head
@@ -34,7 +34,7 @@ class WeightStore {
  private:
   struct Region;
   std::mutex mutex_;
-  std::vector<const device::WeightFile*> files_;
+  std::vector<const WeightFile*> files_;
   std::vector<std::unique_ptr<Region>> regions_;
   std::map<const void*, const void*> copies_;  // of weights that were kept before
 };

@@ -40,7 +40,7 @@ TEST(WeightStore, ReadsWeightsOfAFileWhereTheFileLies) {
   const device::MappedFile weights(directory.path() / "weights");
   const device::MappedFile others(directory.path() / "others");
   for (const WeightMemory memory : {WeightMemory::mapped, WeightMemory::huge_pages}) {
-    const device::WeightFile file(directory.path() / "weights", memory, 1);
+    const WeightFile file(directory.path() / "weights", memory, 1);
     WeightStore store;
     store.read_from(file);
     EXPECT_EQ(store.keep(weights.bytes().data() + 8'192, 1'000), file.bytes().data() + 8'192);

@@ -1,4 +1,4 @@
-#include "device/weight_file.hpp"
+#include "ops/weight_file.hpp"
 
 #include <gtest/gtest.h>
 
@@ -7,12 +7,12 @@
 #include <fstream>
 #include <string>
 
-#include "device/memory_map.hpp"
 #include "kvcache/error.hpp"
+#include "ops/memory_map.hpp"
 #include "support/models.hpp"
 #include "support/temporary_directory.hpp"
 
-namespace kvcache::device {
+namespace kvcache::ops {
 namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
@@ -73,4 +73,4 @@ INSTANTIATE_TEST_SUITE_P(Weights, WeightFileOf,
                          name_of);
 
 }  // namespace
-}  // namespace kvcache::device
+}  // namespace kvcache::ops

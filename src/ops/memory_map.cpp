@@ -1,4 +1,4 @@
-#include "device/memory_map.hpp"
+#include "ops/memory_map.hpp"
 
 #include <array>
 #include <cinttypes>
@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <fstream>
 
-namespace kvcache::device {
+namespace kvcache::ops {
 
 std::optional<FilePlace> file_at(const void* address) {
   const auto wanted = reinterpret_cast<std::uintptr_t>(address);
@@ -32,4 +32,4 @@ std::optional<FilePlace> file_at(const void* address) {
   return std::nullopt;
 }
 
-}  // namespace kvcache::device
+}  // namespace kvcache::ops

@@ -9,7 +9,7 @@
 
 #include "kvcache/options.hpp"
 
-namespace kvcache::device {
+namespace kvcache::ops {
 
 /// The bytes of a file, on 2 MiB: mapped, or copied into huge pages. Move-only (RAII).
 ///
@@ -42,4 +42,4 @@ class WeightFile {
   WeightMemory memory_ = WeightMemory::mapped;
 };
 
-}  // namespace kvcache::device
+}  // namespace kvcache::ops

@@ -1,4 +1,4 @@
-#include "device/weight_file.hpp"
+#include "ops/weight_file.hpp"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -18,10 +18,10 @@
 #include <string_view>
 #include <vector>
 
-#include "device/memory_map.hpp"
+#include "ops/memory_map.hpp"
 #include "throw_error.hpp"
 
-namespace kvcache::device {
+namespace kvcache::ops {
 namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
@@ -195,4 +195,4 @@ WeightFile::WeightFile(const std::filesystem::path& path, WeightMemory memory, i
   }
 }
 
-}  // namespace kvcache::device
+}  // namespace kvcache::ops

@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-namespace kvcache::device {
+namespace kvcache::ops {
 
 /// A place in a file.
 struct FilePlace {
@@ -16,4 +16,4 @@ struct FilePlace {
 /// What is mapped at an address; nothing where that is no file, or the system does not tell.
 std::optional<FilePlace> file_at(const void* address);
 
-}  // namespace kvcache::device
+}  // namespace kvcache::ops

@@ -1,4 +1,4 @@
-#include "device/memory_map.hpp"
+#include "ops/memory_map.hpp"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 #include "device/mapped_file.hpp"
 #include "support/temporary_directory.hpp"
 
-namespace kvcache::device {
+namespace kvcache::ops {
 namespace {
 
 TEST(FileAt, TellsTheFileAndThePlaceInIt) {
@@ -17,9 +17,9 @@ TEST(FileAt, TellsTheFileAndThePlaceInIt) {
   for (const char* name : {"one", "other"}) {
     std::ofstream(directory.path() / name) << std::string(20'000, 'x');
   }
-  const MappedFile one(directory.path() / "one");
-  const MappedFile again(directory.path() / "one");
-  const MappedFile other(directory.path() / "other");
+  const device::MappedFile one(directory.path() / "one");
+  const device::MappedFile again(directory.path() / "one");
+  const device::MappedFile other(directory.path() / "other");
   const auto place = file_at(one.bytes().data() + 12'345);
   ASSERT_TRUE(place);
   EXPECT_EQ(place->offset, 12'345U);
@@ -34,4 +34,4 @@ TEST(FileAt, TellsNothingOfMemoryThatIsNoFile) {
 }
 
 }  // namespace
-}  // namespace kvcache::device
+}  // namespace kvcache::ops
