@@ -25,7 +25,7 @@ class WeightFileOf : public testing::TestWithParam<WeightMemory> {
     for (std::size_t i = 0; i < size; ++i) {
       contents_[i] = static_cast<char>((i >> 12U) + i * 31);
     }
-    const std::filesystem::path path = directory_.path() / "weights";
+    std::filesystem::path path = directory_.path() / "weights";
     std::ofstream(path, std::ios::binary) << contents_;
     return path;
   }
