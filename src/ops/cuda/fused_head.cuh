@@ -6,23 +6,9 @@
 #include <climits>
 
 #include "ops/cuda/fused_products.cuh"
+#include "ops/cuda/logit_order.cuh"
 
 namespace kvcache::ops {
-
-/// Whether a comes before b: the larger logit, then the smaller id.
-__device__ inline bool comes_before(const TopLogit& a, const TopLogit& b) {
-  return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
-}
-
-__device__ inline TopLogit best_of_lanes(TopLogit best) {
-#pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) {
-    const TopLogit other{__shfl_xor_sync(kAllLanes, best.token, offset),
-                         __shfl_xor_sync(kAllLanes, best.logit, offset)};
-    best = comes_before(other, best) ? other : best;
-  }
-  return best;
-}
 
 /// Word by word, so that both stay in registers.
 __device__ inline uint4 choose(bool first, const uint4& a, const uint4& b) {

@@ -3,7 +3,7 @@
 #include <cfloat>
 #include <climits>
 
-#include "ops/cuda/device_code.cuh"
+#include "ops/cuda/logit_order.cuh"
 #include "ops/cuda/top_logits_cuda.hpp"
 
 namespace kvcache::ops {
@@ -14,24 +14,6 @@ constexpr int kWarps = kThreads / 32;
 
 constexpr TopLogit __device__ kNone{INT_MAX, -INFINITY};
 
-/// Whether a comes before b: the larger logit, then the smaller id.
-__device__ bool before(const TopLogit& a, const TopLogit& b) {
-  return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
-}
-
-/// The best of a warp's, in all its lanes.
-__device__ TopLogit best_of_warp(TopLogit best) {
-#pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) {
-    const TopLogit other{__shfl_xor_sync(kAllLanes, best.token, offset),
-                         __shfl_xor_sync(kAllLanes, best.logit, offset)};
-    if (before(other, best)) {
-      best = other;
-    }
-  }
-  return best;
-}
-
 /// The best of the block's share of a row that comes after `last`, in all its threads.
 template <typename T>
 __device__ TopLogit best_after(const T* logits, std::int64_t vocab_size, const TopLogit& last) {
@@ -39,7 +21,7 @@ __device__ TopLogit best_after(const T* logits, std::int64_t vocab_size, const T
   TopLogit best = kNone;
   const auto consider = [&](std::int64_t token, T value) {
     const TopLogit candidate{static_cast<int>(token), to_float(value)};
-    if (before(candidate, best) && before(last, candidate)) {
+    if (comes_before(candidate, best) && comes_before(last, candidate)) {
       best = candidate;
     }
   };
@@ -67,12 +49,12 @@ __device__ TopLogit best_after(const T* logits, std::int64_t vocab_size, const T
       consider(tail + threadIdx.x, logits[tail + threadIdx.x]);
     }
   }
-  best = best_of_warp(best);
+  best = best_of_lanes(best);
   if (threadIdx.x % 32 == 0) {
     bests[threadIdx.x / 32] = best;
   }
   __syncthreads();
-  best = best_of_warp(threadIdx.x % 32 < kWarps ? bests[threadIdx.x % 32] : kNone);
+  best = best_of_lanes(threadIdx.x % 32 < kWarps ? bests[threadIdx.x % 32] : kNone);
   __syncthreads();  // before `bests` is used again
   return best;
 }
@@ -102,7 +84,7 @@ __global__ void __launch_bounds__(kThreads)
     __syncthreads();  // where there are no clusters
     last = all[0];
     for (unsigned block = 1; block < gridDim.z; ++block) {
-      last = before(all[block], last) ? all[block] : last;
+      last = comes_before(all[block], last) ? all[block] : last;
     }
     if (threadIdx.x == 0 && blockIdx.z == 0) {
       best[std::int64_t{blockIdx.x} * k + pass] = last;
