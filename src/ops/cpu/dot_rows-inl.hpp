@@ -21,8 +21,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 /// Dot products of one vector with kCount consecutive rows, kCount chains of additions side by side
 /// to hide each other's latency.
-template <int kCount>
-HWY_INLINE void dot_some_rows(const float* HWY_RESTRICT vector, const float* HWY_RESTRICT rows,
+template <int kCount, typename T>
+HWY_INLINE void dot_some_rows(const float* HWY_RESTRICT vector, const T* HWY_RESTRICT rows,
                               std::int64_t size, float* HWY_RESTRICT products) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
@@ -34,13 +34,13 @@ HWY_INLINE void dot_some_rows(const float* HWY_RESTRICT vector, const float* HWY
   for (; i + lanes <= size; i += lanes) {
     const auto q = hn::LoadU(d, vector + i);
     for (int r = 0; r < kCount; ++r) {
-      sums[r] = hn::MulAdd(q, hn::LoadU(d, rows + r * size + i), sums[r]);
+      sums[r] = hn::MulAdd(q, load_widened(d, rows + r * size + i), sums[r]);
     }
   }
   if (i < size) {
     const auto q = load_first(d, vector + i, size - i);
     for (int r = 0; r < kCount; ++r) {
-      sums[r] = hn::MulAdd(q, load_first(d, rows + r * size + i, size - i), sums[r]);
+      sums[r] = hn::MulAdd(q, load_first_widened(d, rows + r * size + i, size - i), sums[r]);
     }
   }
   for (int r = 0; r < kCount; ++r) {
@@ -49,7 +49,8 @@ HWY_INLINE void dot_some_rows(const float* HWY_RESTRICT vector, const float* HWY
 }
 
 /// products[i] = vector · rows[i] for `count` rows of `size`.
-HWY_INLINE void dot_rows(const float* HWY_RESTRICT vector, const float* HWY_RESTRICT rows,
+template <typename T>
+HWY_INLINE void dot_rows(const float* HWY_RESTRICT vector, const T* HWY_RESTRICT rows,
                          std::int64_t count, std::int64_t size, float* HWY_RESTRICT products) {
   std::int64_t row = 0;
   for (; row + 4 <= count; row += 4) {
@@ -83,9 +84,8 @@ HWY_INLINE float dot_long_row(const float* HWY_RESTRICT vector, const W* HWY_RES
     sums[0] = hn::MulAdd(hn::LoadU(d, vector + i), load_widened(d, row + i), sums[0]);
   }
   if (const std::int64_t left = size - i; left > 0) {
-    HWY_ALIGN float last[HWY_MAX_BYTES / sizeof(float)];
-    widen(row + i, left, last);
-    sums[0] = hn::MulAdd(load_first(d, vector + i, left), load_first(d, last, left), sums[0]);
+    sums[0] =
+        hn::MulAdd(load_first(d, vector + i, left), load_first_widened(d, row + i, left), sums[0]);
   }
   const auto total = hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]));
   return hn::GetLane(hn::SumOfLanes(d, total));

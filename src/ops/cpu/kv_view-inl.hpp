@@ -8,18 +8,13 @@
 #define KVCACHE_OPS_KV_VIEW_INL_HPP_
 #endif
 
-#include <onnxruntime_cxx_api.h>
-
 #include <algorithm>
 #include <cstdint>
-#include <type_traits>
 
 #include "hwy/highway.h"
-#include "ops/cpu/widen-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::ops::HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
 
 /// Positions [begin, end) of a row, in the order of its tokens.
 struct PositionRange {
@@ -27,7 +22,7 @@ struct PositionRange {
   std::int64_t end;
 };
 
-/// The keys (or values) of one head of one row, as float32 rows of head_dim.
+/// The keys (or values) of one head of one row: rows of head_dim.
 template <typename T>
 struct KvView {
   const T* pool;                    // [blocks, num_heads, block_len, head_dim]
@@ -43,28 +38,13 @@ struct KvView {
   }
 
   /// Calls `visit(rows, count, first)` for each run of consecutive rows in `range`; `first` is the
-  /// run's first position counted from `range.begin`. 16-bit caches are widened into `scratch`
-  /// [block_len or range length, head_dim] first, so that the arithmetic is float32 throughout.
+  /// run's first position counted from `range.begin`.
   template <typename Visit>
-  HWY_INLINE void for_each_run(PositionRange range, float* HWY_RESTRICT scratch,
-                               const Visit& visit) const {
+  HWY_INLINE void for_each_run(PositionRange range, const Visit& visit) const {
     for (std::int64_t position = range.begin; position < range.end;) {
       const std::int64_t count = std::min(range.end - position, block_len - position % block_len);
-      visit(as_float(at(position), count * head_dim, scratch), count, position - range.begin);
+      visit(at(position), count, position - range.begin);
       position += count;
-    }
-  }
-
- private:
-  static HWY_INLINE const float* as_float(const T* from, std::int64_t count,
-                                          float* HWY_RESTRICT scratch) {
-    if constexpr (std::is_same_v<T, float>) {
-      (void)count;
-      (void)scratch;
-      return from;
-    } else {
-      widen(from, count, scratch);
-      return scratch;
     }
   }
 };
