@@ -12,9 +12,12 @@
 #include <cstdint>
 
 #include "hwy/highway.h"
+#include "ops/cpu/ahead-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::ops::HWY_NAMESPACE {
+
+inline constexpr std::int64_t kPieceRows = 32;
 
 /// Positions [begin, end) of a row, in the order of its tokens.
 struct PositionRange {
@@ -44,6 +47,22 @@ struct KvView {
     for (std::int64_t position = range.begin; position < range.end;) {
       const std::int64_t count = std::min(range.end - position, block_len - position % block_len);
       visit(at(position), count, position - range.begin);
+      position += count;
+    }
+  }
+
+  /// The same in pieces of at most kPieceRows rows, and with each the memory to fetch while working
+  /// on it: that of two pieces later, after the range's end that of `then`, row by row. Blocks lie
+  /// scattered over the pool, and the processor's own prefetching starts anew in each.
+  template <typename Visit>
+  HWY_INLINE void for_each_piece(PositionRange range, const T* then, const Visit& visit) const {
+    const std::int64_t last = range.end - 1;
+    for (std::int64_t position = range.begin; position < range.end;) {
+      const std::int64_t count =
+          std::min({range.end - position, block_len - position % block_len, kPieceRows});
+      const std::int64_t later = position + 2 * kPieceRows;
+      const T* ahead = later <= last ? at(later) : then;
+      visit(at(position), count, position - range.begin, Ahead<T>{ahead, head_dim});
       position += count;
     }
   }
