@@ -4,6 +4,8 @@
 
 #include <charconv>
 #include <cstdio>
+#include <map>
+#include <string>
 #include <system_error>
 
 #include "exit_status.hpp"
@@ -77,6 +79,15 @@ void ModelArguments::add_to(CLI::App& command) {
                   "the most MiB that keys and values may take (default: enough for 16 sequences "
                   "of full length)")
       ->check(at_least_one());
+  command
+      .add_option("--weight-memory", weight_memory,
+                  "where weights lie on the CPU: mapped from the file, copied into huge pages, or "
+                  "(automatic) copied where the mapping is not on huge pages")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, WeightMemory>{{"automatic", WeightMemory::automatic},
+                                              {"mapped", WeightMemory::mapped},
+                                              {"huge-pages", WeightMemory::huge_pages}}))
+      ->option_text("automatic|mapped|huge-pages");
   command.add_flag("--verbose", verbose, "what is being done, and ONNX Runtime's messages");
 }
 
@@ -84,6 +95,7 @@ Model ModelArguments::load() const {
   ModelOptions options;
   options.num_threads = threads;
   options.cache_bytes = cache_mib << 20U;
+  options.weight_memory = weight_memory;
   if (!device.empty()) {
     options.require_device = device == "cuda" ? Device::cuda : Device::cpu;
   }

@@ -17,6 +17,7 @@ struct ModelArguments {
   int threads = 0;
   std::string device;
   std::size_t cache_mib = 0;
+  WeightMemory weight_memory = WeightMemory::automatic;
   bool verbose = false;
 
   void add_to(CLI::App& command);

@@ -1,6 +1,6 @@
 """GPT-2 as a GGUF file for llama.cpp, with the weights that our exporter gives it.
 
-    python gguf_model.py OUTPUT.gguf [--random-init gpt2] [--seed 0]
+    python gguf_model.py OUTPUT.gguf
 
 Tensor names and metadata are those that llama.cpp's loader of the architecture asks for; there is
 no vocabulary, as token ids go in and logits come out.
@@ -9,20 +9,15 @@ no vocabulary, as token ids go in and logits come out.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import gguf
+import gpt2_weights
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "python"))
 
-from kvcache_export.sources import Source, from_seed  # noqa: E402 (after the path)
-
-
-def write(source: Source, path: Path) -> None:
-    config = source.config
+def write(path: Path) -> None:
+    config = gpt2_weights.source().config
     hidden, inner = config.n_embd, config.n_inner
     writer = gguf.GGUFWriter(path, "gpt2")
     writer.add_context_length(config.n_positions)
@@ -35,7 +30,7 @@ def write(source: Source, path: Path) -> None:
     writer.add_tokenizer_model("none")
 
     def add(name: str, key: str, *shape: int) -> None:
-        tensor = source.weights.read(f"transformer.{key}", shape).astype(np.float32)
+        tensor = gpt2_weights.read(key, shape)
         convolution = len(shape) == 2 and key.startswith("h.")  # [inputs, outputs] in a checkpoint
         writer.add_tensor(name, np.ascontiguousarray(tensor.T if convolution else tensor))
 
@@ -65,10 +60,7 @@ def write(source: Source, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Writes GPT-2 with random weights as GGUF.")
     parser.add_argument("output", type=Path)
-    parser.add_argument("--random-init", default="gpt2")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    write(from_seed(arguments.random_init, arguments.seed), arguments.output)
+    write(parser.parse_args().output)
 
 
 if __name__ == "__main__":

@@ -5,53 +5,16 @@
 // part of what is timed, by the same code for both.
 #pragma once
 
-#include <algorithm>
-#include <chrono>
-#include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <fstream>
-#include <span>
-#include <string>
-#include <vector>
+
+#include "job.hpp"
 
 namespace peers {
-
-using Token = std::int64_t;
 
 constexpr std::size_t kPrefix = 200;
 constexpr std::size_t kContinuations = 64;
 constexpr std::size_t kSteps = 16;
-
-/// Any tokens will do, but the same ones for everybody.
-inline std::vector<Token> tokens_of(std::size_t count, Token seed, Token vocab_size) {
-  std::vector<Token> tokens(count);
-  for (std::size_t i = 0; i < count; ++i) {
-    tokens[i] = (static_cast<Token>(i) * 7919 + seed * 104729) % vocab_size;
-  }
-  return tokens;
-}
-
-inline Token best_of(std::span<const float> logits) {
-  return std::ranges::max_element(logits) - logits.begin();
-}
-
-template <typename Call>
-double time_of(const Call& call) {
-  const auto begin = std::chrono::steady_clock::now();
-  call();
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
-      .count();
-}
-
-template <typename T>
-void print_list(const char* name, const std::vector<T>& values, const char* end) {
-  std::printf("\"%s\": [", name);
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    std::printf("%s%s", i == 0 ? "" : ", ", std::to_string(values[i]).c_str());
-  }
-  std::printf("]%s", end);
-}
 
 /// `Runner(model, threads)` has vocab_size(); prefill(prefix), which forgets what was before;
 /// evaluate(tokens, visit), which calls visit(i, logits) for each continuation and leaves the

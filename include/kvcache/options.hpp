@@ -14,6 +14,19 @@ namespace kvcache {
 /// Receives one message, without a newline, from any thread. The library itself never prints.
 using LogCallback = std::function<void(std::string_view message)>;
 
+/// Where weights lie on the CPU, in memory once in any case. Decoding reads all of them for each
+/// token, and from the small pages of a mapped file that takes 15 % longer than from huge pages.
+/// docs/PERFORMANCE.md has the figures.
+enum class WeightMemory {
+  /// Mapped where the system's cache holds the file on huge pages, else copied.
+  automatic,
+  /// Mapped from the file: loads at once, and processes share the memory. The file must not change
+  /// while the model is loaded; the exporter replaces files and never changes them.
+  mapped,
+  /// Copied into huge pages: as fast as can be, whatever the file system does.
+  huge_pages
+};
+
 struct ModelOptions {
   /// Threads of one run; 0: as many as there are physical cores.
   int num_threads = 0;
@@ -36,8 +49,16 @@ struct ModelOptions {
   /// For tests: it costs time.
   bool poison_freed_blocks = false;
 
-  /// Checks the model files against the digests of config.json (about 0.1 s per GB).
+  /// Where weights lie on the CPU; Model::device_report() says what automatic chose.
+  WeightMemory weight_memory = WeightMemory::automatic;
+
+  /// Checks the model files against the digests of config.json, beside the rest of the load (about
+  /// 0.1 s per GB of one core). Sizes are checked always.
   bool verify_digests = true;
+
+  /// On a GPU, runs the decode step of one token as a single kernel where the model permits it
+  /// (docs/CUDA.md): twice as fast, for a second copy of the layers' weights on the GPU.
+  bool fuse_steps = true;
 
   /// Writes ONNX Runtime's profile to a file that starts with this path; empty: no profile.
   std::filesystem::path profile_prefix;

@@ -1,8 +1,11 @@
 // config.json: what is known about a model before its graph is opened.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -31,10 +34,18 @@ struct Config {
 /// @throws Error model_not_found, config_invalid (naming the field)
 Config read_config(const std::filesystem::path& path);
 
-/// Compares the files' sizes, and their digests where asked, with those of config.json.
+/// Compares the files' sizes with those of config.json.
 ///
 /// @throws Error model_not_found, digest_mismatch (naming the file)
 void check_file_sizes(const Config& config);
-void check_file_digests(const Config& config);
+
+/// Files that are in memory, by name.
+using LoadedFiles = std::map<std::string, std::span<const std::byte>>;
+
+/// Compares the files' digests with those of config.json: of what is in memory where it is, so that
+/// the very bytes that are used are checked, else of the file.
+///
+/// @throws Error model_not_found, digest_mismatch (naming the file)
+void check_file_digests(const Config& config, const LoadedFiles& loaded = {});
 
 }  // namespace kvcache::model

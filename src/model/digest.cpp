@@ -38,6 +38,10 @@ class File {
   int descriptor_;
 };
 
+std::string to_text(const XXH128_hash_t& hash) {
+  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+}
+
 }  // namespace
 
 std::string file_digest(const std::filesystem::path& path) {
@@ -54,8 +58,11 @@ std::string file_digest(const std::filesystem::path& path) {
     throw_error(ErrorCode::model_not_found, "cannot read {}: {}", path.string(),
                 std::strerror(errno));
   }
-  const XXH128_hash_t hash = XXH3_128bits_digest(state.get());
-  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+  return to_text(XXH3_128bits_digest(state.get()));
+}
+
+std::string digest_of(std::span<const std::byte> bytes) {
+  return to_text(XXH3_128bits(bytes.data(), bytes.size()));
 }
 
 }  // namespace kvcache::model

@@ -1,7 +1,9 @@
 // Whether a file is the one that was exported.
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
+#include <span>
 #include <string>
 
 namespace kvcache::model {
@@ -11,5 +13,8 @@ namespace kvcache::model {
 /// The file is read, not mapped: hashing leaves no pages of it in the process.
 /// @throws Error model_not_found when the file cannot be read
 std::string file_digest(const std::filesystem::path& path);
+
+/// The same of bytes that are in memory.
+std::string digest_of(std::span<const std::byte> bytes);
 
 }  // namespace kvcache::model

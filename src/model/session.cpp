@@ -83,18 +83,19 @@ Session::Session(const Config& config, const ModelOptions& options)
                                       .only_cpu = only_cpu(config.info),
                                       .num_threads = num_threads_,
                                       .records_runs = options.profile_prefix.empty(),
+                                      .fuses_steps = options.fuse_steps,
                                       .log = options.log})),
       domain_(choice_.backend->device(), config.info.dtype, counters_),
       log_(options.log),
       profiling_(!options.profile_prefix.empty()) {
   check_file_sizes(config);
-  // Hashing the weights takes about as long as loading them: the two go side by side.
-  auto digests = std::async(std::launch::async, [&] {
+  Ort::SessionOptions ort_options = session_options(options, num_threads_, log_);
+  const LoadedFiles loaded = load_weights(config, options);
+  auto digests = std::async(std::launch::async, [&] {  // beside making the session
     if (options.verify_digests) {
-      check_file_digests(config);
+      check_file_digests(config, loaded);
     }
   });
-  Ort::SessionOptions ort_options = session_options(options, num_threads_, log_);
   choice_.backend->add_to(ort_options);
   domain_.add_to(ort_options);
   std::string refused;
@@ -111,8 +112,30 @@ Session::Session(const Config& config, const ModelOptions& options)
   check_contract(session_, config);
 }
 
+LoadedFiles Session::load_weights(const Config& config, const ModelOptions& options) {
+  LoadedFiles loaded;
+  if (choice_.backend->device() != Device::cpu) {
+    return loaded;  // they go to the device
+  }
+  weight_files_.reserve(config.files.size());  // the kernels refer to them
+  for (const ModelFile& file : config.files) {
+    if (file.name != config.model_file) {
+      const ops::WeightFile& weights = weight_files_.emplace_back(
+          config.directory / file.name, options.weight_memory, num_threads_);
+      loaded[file.name] = weights.bytes();
+      domain_.read_from(weights);
+    }
+  }
+  return loaded;
+}
+
 std::string Session::device_report() const {
-  const std::string ort = fmt::format("ONNX Runtime {}", Ort::GetVersionString());
+  std::string ort = fmt::format("ONNX Runtime {}", Ort::GetVersionString());
+  if (!weight_files_.empty()) {
+    ort += fmt::format(", weights {}", weight_files_.front().memory() == WeightMemory::mapped
+                                           ? "mapped"
+                                           : "in huge pages");
+  }
   const std::string where = choice_.backend->description();
   return choice_.why_not_cuda.empty()
              ? fmt::format("{}, {}", where, ort)

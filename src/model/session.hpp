@@ -5,12 +5,14 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "device/backend.hpp"
 #include "kvcache/options.hpp"
 #include "model/config.hpp"
 #include "ops/node_counters.hpp"
 #include "ops/registration.hpp"
+#include "ops/weight_file.hpp"
 
 namespace kvcache::model {
 
@@ -46,9 +48,13 @@ class Session {
   std::filesystem::path end_profile();
 
  private:
+  /// Puts the weights beside the graph into memory, for the kernels to be read there.
+  LoadedFiles load_weights(const Config& config, const ModelOptions& options);
+
   int num_threads_;
   Ort::Env& env_;  // ONNX Runtime wants it before anything else
   device::BackendChoice choice_;
+  std::vector<ops::WeightFile> weight_files_;  // read by the session
   ops::NodeCounters counters_;
   ops::NodeDomain domain_;
   LogCallback log_;

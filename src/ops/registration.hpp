@@ -27,6 +27,10 @@ class NodeDomain {
   /// function bodies in the model file. Functions that we have no kernel for keep their body.
   void add_to(Ort::SessionOptions& options) const;
 
+  /// The kernels read weights of this file where it lies; to be called before a session is made.
+  /// The file must outlive the sessions.
+  void read_from(const WeightFile& file) { weights_.read_from(file); }
+
  private:
   void add_cpu_nodes(DataType type, NodeCounters& counters);
   void add(std::shared_ptr<OrtCustomOp> op);

@@ -1,15 +1,13 @@
 #include "ops/weight_store.hpp"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cstdint>
 #include <cstring>
-#include <fstream>
 #include <new>
-#include <sstream>
-#include <string>
+#include <optional>
+
+#include "ops/memory_map.hpp"
 
 namespace kvcache::ops {
 namespace {
@@ -20,40 +18,6 @@ constexpr std::size_t kAlignment = 64;                       // a cache line
 
 std::size_t round_up(std::size_t value, std::size_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
-}
-
-/// Whether [begin, end) lies in a mapped file; anonymous memory would lose its contents when let
-/// go.
-bool is_mapped_file(std::uintptr_t begin, std::uintptr_t end) {
-  std::ifstream maps("/proc/self/maps");
-  for (std::string line; std::getline(maps, line);) {
-    // begin-end permissions offset device inode path
-    std::istringstream fields(line);
-    std::uintptr_t map_begin = 0;
-    std::uintptr_t map_end = 0;
-    char dash = 0;
-    std::string permissions;
-    std::string offset;
-    std::string device;
-    std::uint64_t inode = 0;
-    fields >> std::hex >> map_begin >> dash >> map_end >> permissions >> offset >> device >>
-        std::dec >> inode;
-    if (map_begin <= begin && end <= map_end) {
-      return inode != 0;
-    }
-  }
-  return false;
-}
-
-/// Takes the pages of a mapped file out of this process; they stay in the system's cache.
-void let_go_of_file_pages(const std::byte* data, std::size_t bytes) {
-  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const std::uintptr_t into_page = reinterpret_cast<std::uintptr_t>(data) % page;
-  const std::uintptr_t begin = reinterpret_cast<std::uintptr_t>(data) - into_page;
-  if (is_mapped_file(begin, begin + into_page + bytes)) {
-    std::byte* first = const_cast<std::byte*>(data) - into_page;
-    ::madvise(first, into_page + bytes, MADV_DONTNEED);
-  }
 }
 
 }  // namespace
@@ -87,8 +51,21 @@ struct WeightStore::Region {
 WeightStore::WeightStore() = default;
 WeightStore::~WeightStore() = default;
 
+void WeightStore::read_from(const WeightFile& file) {
+  const std::scoped_lock lock(mutex_);
+  files_.push_back(&file);
+}
+
 const void* WeightStore::keep(const void* weights, std::size_t bytes) {
   const std::scoped_lock lock(mutex_);
+  if (const auto place = files_.empty() ? std::nullopt : file_at(weights)) {
+    for (const WeightFile* file : files_) {
+      const std::size_t size = file->bytes().size();
+      if (place->file == file->file() && bytes <= size && place->offset <= size - bytes) {
+        return file->bytes().data() + place->offset;
+      }
+    }
+  }
   if (const auto found = copies_.find(weights); found != copies_.end()) {
     return found->second;
   }
@@ -98,14 +75,7 @@ const void* WeightStore::keep(const void* weights, std::size_t bytes) {
   Region& region = *regions_.back();
   std::byte* copy = region.data + region.used;
   region.used += round_up(bytes, kAlignment);
-  // In parts, so that never more than one part is in memory twice.
-  constexpr std::size_t kPart = std::size_t{4} << 20;
-  for (std::size_t done = 0; done < bytes; done += kPart) {
-    const std::size_t part = std::min(kPart, bytes - done);
-    const std::byte* from = static_cast<const std::byte*>(weights) + done;
-    std::memcpy(copy + done, from, part);
-    let_go_of_file_pages(from, part);
-  }
+  std::memcpy(copy, weights, bytes);
   return copies_[weights] = copy;
 }
 

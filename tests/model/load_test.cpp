@@ -5,6 +5,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "model/digest.hpp"
 #include "support/models.hpp"
@@ -19,6 +20,8 @@ using test::fs::path;
 
 constexpr const char* kGraph = "gpt2_with_cache.onnx";
 constexpr const char* kWeights = "gpt2_with_cache.onnx.data";
+constexpr WeightMemory kWeightMemories[] = {WeightMemory::automatic, WeightMemory::mapped,
+                                            WeightMemory::huge_pages};
 
 std::string read_file(const path& file) {
   std::ifstream in(file, std::ios::binary);
@@ -152,14 +155,39 @@ TEST_F(Load, RefusesATruncatedFile) {
   expect_load_error(ErrorCode::digest_mismatch, "its size is 100, must be");
 }
 
-TEST_F(Load, RefusesAnAlteredFile) {
+TEST_F(Load, RefusesAnAlteredFileWhereverItsWeightsLie) {
   std::string bytes = read_file(model() / kWeights);
   bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
   write_file(model() / kWeights, bytes);
-  expect_load_error(ErrorCode::digest_mismatch, "its XXH3-128 is");
-  ModelOptions trusting;
-  trusting.verify_digests = false;
-  EXPECT_NO_THROW((void)Model::load(model(), trusting));
+  for (const WeightMemory memory : kWeightMemories) {
+    ModelOptions options;
+    options.weight_memory = memory;
+    expect_load_error(ErrorCode::digest_mismatch, "its XXH3-128 is", options);
+    options.verify_digests = false;
+    EXPECT_NO_THROW((void)Model::load(model(), options));
+  }
+}
+
+TEST_F(Load, ComputesTheSameWhereverTheWeightsLie) {
+  if (test::models_dtype() == "bfloat16") {
+    GTEST_SKIP() << "ONNX Runtime runs no bfloat16 model on the CPU";
+  }
+  const std::vector<TokenId> tokens{1, 2, 3};
+  std::vector<std::vector<float>> logits;
+  std::vector<std::string> reports;
+  for (const WeightMemory memory : kWeightMemories) {
+    ModelOptions options;
+    options.require_device = Device::cpu;
+    options.weight_memory = memory;
+    const Model loaded = Model::load(model(), options);
+    const Logits found = loaded.new_sequence().extend(tokens);
+    logits.emplace_back(found.last().begin(), found.last().end());
+    reports.push_back(loaded.device_report());
+  }
+  EXPECT_EQ(logits[1], logits[0]);
+  EXPECT_EQ(logits[2], logits[0]);
+  EXPECT_NE(reports[1].find(", weights mapped"), std::string::npos) << reports[1];
+  EXPECT_NE(reports[2].find(", weights in huge pages"), std::string::npos) << reports[2];
 }
 
 TEST_F(Load, RefusesWhatIsNotOnnx) {
@@ -203,9 +231,14 @@ TEST_F(Load, NamesADtypeThatContradictsTheGraph) {
   const std::string said = is == "float16" ? "float32" : "float16";
   change_config([&](json& config) {
     config["cache_dtype"] = said;
-    if (test::models_dtype() != "float32") {
-      config["dtype"] = said;  // only a float32 model's cache may differ
+    if (test::models_dtype() == "float32") {
+      return;
     }
+    // Else it would say something else: only a float32 model's weights and cache may be narrower.
+    if (config["weights"] == config["dtype"]) {
+      config["weights"] = said;
+    }
+    config["dtype"] = said;
   });
   expect_load_error(ErrorCode::contract_violation,
                     "input past_key_0 has type " + is + ", must be " + said);

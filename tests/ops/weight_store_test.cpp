@@ -3,8 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
+#include <fstream>
 #include <numeric>
+#include <string>
 #include <vector>
+
+#include "device/mapped_file.hpp"
+#include "support/temporary_directory.hpp"
 
 namespace kvcache::ops {
 namespace {
@@ -25,11 +31,30 @@ TEST(WeightStore, KeepsACopyOfEachWeightOnce) {
   EXPECT_TRUE(std::equal(second.begin(), second.end(), other));
 }
 
-TEST(WeightStore, LeavesMemoryThatIsNoMappedFileAlone) {
-  std::vector<float> weights(1'000'000, 7.0F);
-  WeightStore store;
-  (void)store.keep(weights.data(), weights.size() * sizeof(float));
-  EXPECT_EQ(std::accumulate(weights.begin(), weights.end(), 0.0), 7e6);
+TEST(WeightStore, ReadsWeightsOfAFileWhereTheFileLies) {
+  const test::TemporaryDirectory directory;
+  for (const char* name : {"weights", "others"}) {
+    std::ofstream(directory.path() / name) << std::string(100'000, 'w');
+  }
+  // As ONNX Runtime maps them, at addresses of its own.
+  const device::MappedFile weights(directory.path() / "weights");
+  const device::MappedFile others(directory.path() / "others");
+  for (const WeightMemory memory : {WeightMemory::mapped, WeightMemory::huge_pages}) {
+    const WeightFile file(directory.path() / "weights", memory, 1);
+    WeightStore store;
+    store.read_from(file);
+    EXPECT_EQ(store.keep(weights.bytes().data() + 8'192, 1'000), file.bytes().data() + 8'192);
+    EXPECT_EQ(store.keep(weights.bytes().data(), 100'000), file.bytes().data());
+
+    const std::vector<char> no_file(100'000, 'w');
+    for (const void* elsewhere : {static_cast<const void*>(others.bytes().data()),
+                                  static_cast<const void*>(no_file.data())}) {
+      const auto* copy = static_cast<const std::byte*>(store.keep(elsewhere, 1'000));
+      EXPECT_NE(copy, elsewhere);
+      EXPECT_EQ(std::memcmp(copy, elsewhere, 1'000), 0);
+      EXPECT_TRUE(copy < file.bytes().data() || copy >= file.bytes().data() + 100'000);
+    }
+  }
 }
 
 }  // namespace

@@ -1,0 +1,150 @@
+// The job of every peer in cpu_peers.py; decode_job.py is the same for those in Python.
+//
+// A process loads the model; decodes the first token after a prompt of 8; then, in rounds of which
+// the first warms up, prefills 512 tokens and decodes after 8 and after 512 tokens, choosing the
+// best token each time. Its peak memory is noted. Then 16 rows are prefilled and decoded together,
+// and, where a file is given, the logits after each token of a fixed text are written to it.
+#pragma once
+
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <map>
+
+#include "job.hpp"
+
+namespace peers {
+
+constexpr std::size_t kDepths[] = {8, 512};
+constexpr std::size_t kPrefill = 512;
+constexpr std::size_t kRows = 16;
+constexpr std::size_t kRowDepth = 128;
+constexpr std::size_t kRowWarmUp = 4;     // steps
+constexpr std::size_t kTextPrompt = 64;   // tokens of the text encoded at once
+constexpr std::size_t kTextTokens = 256;  // and one by one, whose logits are written
+constexpr Token kPromptSeed = 1;
+constexpr Token kTextSeed = 100;
+
+/// The most memory this process had resident, mapped files included.
+inline std::size_t peak_resident_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.rfind("VmHWM:", 0) == 0) {
+      return static_cast<std::size_t>(std::strtoull(line.c_str() + 6, nullptr, 10)) << 10U;
+    }
+  }
+  return 0;
+}
+
+struct Figures {
+  double load_ms = 0;
+  double first_token_ms = 0;  // from the beginning of the load on
+  std::vector<double> prefill_ms;
+  std::map<std::size_t, std::vector<double>> decode_ms;     // by depth
+  std::map<std::size_t, std::vector<Token>> decode_tokens;  // of the last round
+  std::size_t resident_before_load = 0;
+  std::size_t peak_bytes = 0;
+  std::vector<double> row_step_ms;
+};
+
+template <typename Runner>
+void decode_rounds(Runner& runner, int rounds, std::size_t tokens, Figures& figures) {
+  const Token vocab_size = runner.vocab_size();
+  for (int round = 0; round <= rounds; ++round) {
+    for (const std::size_t depth : kDepths) {
+      const std::vector<Token> prompt = tokens_of(depth, kPromptSeed, vocab_size);
+      runner.reset();
+      Token next = 0;
+      const double prefill_ms = time_of([&] { next = runner.extend(prompt); });
+      if (round > 0 && depth == kPrefill) {
+        figures.prefill_ms.push_back(prefill_ms);
+      }
+      std::vector<Token>& chosen = figures.decode_tokens[depth];
+      chosen = {next};
+      for (std::size_t i = 0; i < tokens; ++i) {
+        const double milliseconds = time_of([&] { next = runner.extend({&next, 1}); });
+        chosen.push_back(next);
+        if (round > 0) {
+          figures.decode_ms[depth].push_back(milliseconds);
+        }
+      }
+    }
+  }
+}
+
+template <typename Runner>
+void decode_rows(Runner& runner, std::size_t steps, Figures& figures) {
+  std::vector<std::vector<Token>> prompts;
+  for (std::size_t row = 0; row < kRows; ++row) {
+    prompts.push_back(tokens_of(kRowDepth, static_cast<Token>(row) + 1, runner.vocab_size()));
+  }
+  std::vector<Token> next = runner.start_rows(prompts);
+  for (std::size_t step = 0; step < kRowWarmUp + steps; ++step) {
+    const double milliseconds = time_of([&] { runner.step_rows(next); });
+    if (step >= kRowWarmUp) {
+      figures.row_step_ms.push_back(milliseconds);
+    }
+  }
+}
+
+template <typename Runner>
+bool write_logits(Runner& runner, const char* path) {
+  const std::vector<Token> text =
+      tokens_of(kTextPrompt + kTextTokens, kTextSeed, runner.vocab_size());
+  std::ofstream file(path, std::ios::binary);
+  runner.reset();
+  runner.extend(std::span(text).first(kTextPrompt));
+  for (const Token& token : std::span(text).subspan(kTextPrompt)) {
+    runner.extend({&token, 1});
+    const std::span<const float> logits = runner.logits();
+    file.write(reinterpret_cast<const char*>(logits.data()),
+               static_cast<std::streamsize>(logits.size_bytes()));
+  }
+  return file.good();
+}
+
+inline void print(const Figures& figures) {
+  std::printf("{\"load_ms\": %.3f, \"first_token_ms\": %.3f, ", figures.load_ms,
+              figures.first_token_ms);
+  std::printf("\"resident_before_load\": %zu, \"peak_bytes\": %zu, ", figures.resident_before_load,
+              figures.peak_bytes);
+  print_list("prefill_ms", figures.prefill_ms, ", ");
+  print_list("row_step_ms", figures.row_step_ms, ", ");
+  for (const std::size_t depth : kDepths) {
+    const std::string number = std::to_string(depth);
+    print_list(("decode_ms_" + number).c_str(), figures.decode_ms.at(depth), ", ");
+    print_list(("tokens_" + number).c_str(), figures.decode_tokens.at(depth),
+               depth == kDepths[1] ? "}\n" : ", ");
+  }
+}
+
+/// `Runner(model, threads)` has vocab_size(); reset(); extend(tokens), which continues the sequence
+/// and chooses the best next token; logits() of the last token; start_rows(prompts), which gives
+/// each row's choice, and step_rows(next), which feeds and replaces them.
+template <typename Runner>
+int decode_main(int argc, char** argv) {
+  if (argc != 6) {
+    std::fprintf(stderr, "usage: %s MODEL THREADS ROUNDS TOKENS LOGITS_FILE|-\n", argv[0]);
+    return 2;
+  }
+  Figures figures;
+  figures.resident_before_load = peak_resident_bytes();
+  const auto begin = std::chrono::steady_clock::now();
+  const auto since_begin = [begin] {
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
+        .count();
+  };
+  Runner runner(argv[1], std::atoi(argv[2]));
+  figures.load_ms = since_begin();
+  runner.extend(tokens_of(kDepths[0], kPromptSeed, runner.vocab_size()));
+  figures.first_token_ms = since_begin();
+  const auto tokens = static_cast<std::size_t>(std::atoi(argv[4]));
+  decode_rounds(runner, std::atoi(argv[3]), tokens, figures);
+  figures.peak_bytes = peak_resident_bytes();
+  decode_rows(runner, tokens, figures);
+  const bool written = std::strcmp(argv[5], "-") == 0 || write_logits(runner, argv[5]);
+  print(figures);
+  return written ? 0 : 1;
+}
+
+}  // namespace peers

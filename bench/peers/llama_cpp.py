@@ -1,0 +1,49 @@
+"""llama.cpp, built for this processor from the sources in llama-cpp-python's distribution."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path
+
+from environment import WORK, cmake, pip
+
+VERSION = "0.3.36"
+OPTIONS = {
+    "CMAKE_BUILD_TYPE": "Release",
+    "GGML_NATIVE": "ON",
+    **dict.fromkeys(
+        [
+            "LLAMA_CURL",
+            "LLAMA_BUILD_COMMON",
+            "LLAMA_BUILD_EXAMPLES",
+            "LLAMA_BUILD_SERVER",
+            "LLAMA_BUILD_TESTS",
+            "LLAMA_BUILD_TOOLS",
+        ],
+        "OFF",
+    ),
+}
+LIBRARIES = WORK / "llama" / "bin"
+
+
+def sources() -> Path:
+    """The sources; downloaded and unpacked where they are not there."""
+    unpacked = WORK / f"llama_cpp_python-{VERSION}"
+    if not unpacked.exists():
+        with tempfile.TemporaryDirectory(dir=WORK) as directory:
+            folder = Path(directory)
+            download = ["download", "--no-deps", "--no-binary", ":all:", "--dest", folder]
+            pip(*download, f"llama-cpp-python=={VERSION}")
+            with tarfile.open(next(folder.glob("llama_cpp_python-*.tar.gz"))) as archive:
+                archive.extractall(folder, filter="data")
+            shutil.move(folder / unpacked.name, unpacked)
+    return unpacked / "vendor" / "llama.cpp"
+
+
+def build() -> Path:
+    """Build libllama; its sources."""
+    found = sources()
+    cmake(found, WORK / "llama", OPTIONS, "llama")
+    return found

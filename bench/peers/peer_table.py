@@ -1,0 +1,169 @@
+"""The table of cpu_peers.py: medians with their spread, and ratios to kvcache, of its raw figures.
+
+python peer_table.py RESULTS.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+KVCACHE = "kvcache"
+DEPTHS = (8, 512)
+MIB = 1 << 20
+HEADER = (
+    "| width | runtime | decode at 8, ms | decode at 512, ms | of the floor, 8 / 512"
+    " | prefill of 512, ms | 16 rows, tokens/s | peak memory, MiB | load, ms | first token, ms"
+    " | top-1 | KL, nats | greedy tokens |"
+)
+ROWS = 16
+
+
+class Results:
+    """Raw figures of one run, and what is derived from them."""
+
+    def __init__(self, raw: dict[str, Any]):
+        self.raw = raw
+        self.contenders = raw["contenders"]
+
+    def fastest_kvcache(self, width: str) -> dict[str, Any] | None:
+        """Whom the others of a width are compared with: the variant that decodes fastest."""
+        own = [
+            one
+            for one in self.contenders
+            if one["runtime"] == KVCACHE and one["width"] == width and one["runs"]
+        ]
+        return min(own, key=lambda one: median(per_round(one, "decode_ms_8")), default=None)
+
+    def floor_ms(self, width: str, depth: int) -> float | None:
+        """Reading kvcache's weights of that width, and keys and values, at the bandwidth of this
+        run; None where kvcache has no such weights."""
+        own = self.fastest_kvcache(width)
+        if own is None:
+            return None
+        tokens = self.raw["tokens"]
+        cached = (depth + (tokens - 1) / 2) * own["cache_bytes_per_token"]
+        total = own["weight_bytes_per_token"] + cached
+        return 1e3 * total / median(self.raw["bandwidth"])
+
+
+def per_round(contender: dict[str, Any], figure: str) -> list[float]:
+    """One value a process: the median of its samples."""
+    values = [run[figure] for run in contender["runs"]]
+    return [median(value) if isinstance(value, list) else value for value in values if value != []]
+
+
+def ratios(contender: dict[str, Any], own: dict[str, Any], figure: str) -> list[float]:
+    """Round by round, theirs ÷ ours."""
+    pairs = zip(per_round(contender, figure), per_round(own, figure), strict=True)
+    return [theirs / ours for theirs, ours in pairs]
+
+
+def spread(values: list[float], digits: int) -> str:
+    """ "18.80 (18.10 … 19.50)" """
+    if len(values) == 1:
+        return f"{values[0]:,.{digits}f}"
+    low, high = min(values), max(values)
+    return f"{median(values):,.{digits}f} ({low:,.{digits}f} … {high:,.{digits}f})"
+
+
+def times(
+    contender: dict[str, Any], own: dict[str, Any] | None, figure: str, digits: int = 2
+) -> str:
+    values = per_round(contender, figure)
+    if not values:
+        return "–"
+    return spread(values, digits) + ahead(contender, own, figure)
+
+
+def ahead(contender: dict[str, Any], own: dict[str, Any] | None, figure: str) -> str:
+    """By how many times kvcache is faster."""
+    if own is None or own is contender:
+        return ""
+    return f" **{median(ratios(contender, own, figure)):.2f}×**"
+
+
+def row(results: Results, contender: dict[str, Any]) -> str:
+    width, name = contender["width"], f"{contender['runtime']} {contender['variant']}"
+    if contender.get("failed"):
+        return f"| {width} | {name} | {contender['failed']} |" + " |" * 10
+    agreement = contender["agreement"]
+    figures = f"{agreement['top1']:.1%} | {agreement['kl_divergence']:.1e}"
+    greedy = f"{agreement['greedy_equal']} of {agreement['greedy_of']}"
+    if not agreement["holds"]:
+        text = f"no speeds: logits differ by {agreement['rms_difference']:.2g} of their deviation"
+        return f"| {width} | {name} | {text} |" + " |" * 7 + f" {figures} | {greedy} |"
+    own = results.fastest_kvcache(width)
+    shares = []
+    for depth in DEPTHS:
+        floor = results.floor_ms(width, depth)
+        measured = median(per_round(contender, f"decode_ms_{depth}"))
+        shares.append("–" if floor is None else f"{floor / measured:.0%}")
+    rows = [ROWS * 1e3 / step for step in per_round(contender, "row_step_ms")]
+    cells = [
+        width,
+        name,
+        times(contender, own, "decode_ms_8"),
+        times(contender, own, "decode_ms_512"),
+        " / ".join(shares),
+        times(contender, own, "prefill_ms", 0),
+        f"{spread(rows, 0)}{ahead(contender, own, 'row_step_ms')}" if rows else "–",
+        f"{median(per_round(contender, 'peak_bytes')) / MIB:,.0f}",
+        times(contender, None, "load_ms", 0),
+        times(contender, None, "first_token_ms", 0),
+        figures,
+        greedy,
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def markdown(raw: dict[str, Any]) -> str:
+    """The table, what it was measured on, and what was left out."""
+    results = Results(raw)
+    machine = raw["environment"]
+    bandwidth = [value / 1e9 for value in raw["bandwidth"]]
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(raw["versions"].items()))
+    runs = [run for one in results.contenders for run in one["runs"]]
+    lines = [
+        f"GPT-2 124M with the same random weights for all, {raw['threads']} threads on cores"
+        f" {raw['cores']} of {machine['processor']}, {machine['date']}; {raw['rounds']} rounds of"
+        f" alternating processes; read bandwidth {spread(bandwidth, 1)} GB/s. {versions}.",
+        "",
+        HEADER,
+        "| --- | --- |" + " ---: |" * 11,
+        *(row(results, one) for one in results.contenders),
+        "",
+        "Medians over processes (smallest … largest). **1.20×**: their time ÷ kvcache's of the"
+        " same width and round, the median; above 1, kvcache is ahead. Floor: kvcache's weights of"
+        " that width and its cache, read at that bandwidth. top-1, KL and greedy tokens: against"
+        " kvcache float32.",
+    ]
+    lines += [f"Left out: {one['name']}: {one['reason']}" for one in raw["skipped"]]
+    disturbed = sum(not run["quiet"] for run in runs)
+    if disturbed:
+        lines.append(f"Other processes disturbed {disturbed} of {len(runs)} processes.")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Prints the table of measurements made before.")
+    parser.add_argument("results", type=Path, help="what cpu_peers.py --json wrote")
+    path = parser.parse_args().results
+    try:
+        raw = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        print(f"error: {path} cannot be read: {error}", file=sys.stderr)
+        return 2
+    if raw.get("format") != "kvcache-peers":
+        print(f"error: {path} was not written by cpu_peers.py", file=sys.stderr)
+        return 2
+    print(markdown(raw))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,252 @@
+"""The table of bench/peers/cpu_peers.py, from raw figures; and what its command refuses."""
+
+import copy
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import agreement
+import cpu_peers
+import numpy as np
+import peer_table
+import pytest
+from processes import ProcessError
+
+BANDWIDTH = 40e9
+WEIGHT_BYTES, CACHE_BYTES = 400_000_000, 100_000
+
+
+def run_of(scale: float) -> dict[str, Any]:
+    """Figures of one process, all times so many times as long."""
+    return {
+        "decode_ms_8": [10 * scale, 11 * scale, 30 * scale],
+        "decode_ms_512": [20 * scale],
+        "prefill_ms": [400 * scale],
+        "row_step_ms": [32 * scale],
+        "peak_bytes": 600 << 20,
+        "load_ms": 100 * scale,
+        "first_token_ms": 120 * scale,
+        "quiet": True,
+    }
+
+
+def contender(runtime: str, variant: str, scales: list[float], **others: Any) -> dict[str, Any]:
+    figures = {"top1": 1.0, "kl_divergence": 1e-7, "rms_difference": 1e-4, "holds": True}
+    return {
+        "runtime": runtime,
+        "width": "float32",
+        "variant": variant,
+        "agreement": {**figures, "greedy_equal": 129, "greedy_of": 130},
+        "runs": [run_of(scale) for scale in scales],
+        **others,
+    }
+
+
+@pytest.fixture
+def raw() -> dict[str, Any]:
+    own_bytes = {"weight_bytes_per_token": WEIGHT_BYTES, "cache_bytes_per_token": CACHE_BYTES}
+    return {
+        "format": "kvcache-peers",
+        "environment": {"processor": "a processor", "date": "2026-01-02"},
+        "threads": 2,
+        "cores": [0, 1],
+        "rounds": 3,
+        "tokens": 65,
+        "versions": {"peer": "1.2"},
+        "bandwidth": [BANDWIDTH] * 3,
+        "contenders": [
+            contender("kvcache", "float32", [1, 2, 1], **own_bytes),
+            contender("peer", "f32", [1.5, 2, 1.2]),
+        ],
+        "skipped": [],
+    }
+
+
+def line_of(table: str, name: str) -> list[str]:
+    line = next(line for line in table.splitlines() if f"| {name} |" in line)
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_medians_over_processes_with_their_spread(raw: dict) -> None:
+    cells = line_of(peer_table.markdown(raw), "kvcache float32")
+    assert cells[2] == "11.00 (11.00 … 22.00)"  # the median token of each process, then of those
+    assert cells[7] == "600"
+    assert cells[6] == "500 (250 … 500)"  # 16 tokens a step
+
+
+def test_ratios_are_taken_round_by_round(raw: dict) -> None:
+    cells = line_of(peer_table.markdown(raw), "peer f32")
+    # 1.5, 1.0 and 1.2 times; the ratio of the medians would be 1.5.
+    assert cells[2] == "16.50 (13.20 … 22.00) **1.20×**"
+    assert cells[6].endswith("**1.20×**")  # of the time of a step, not of tokens per second
+
+
+def test_the_floor_counts_weights_and_cache_at_the_mean_depth(raw: dict) -> None:
+    shallow = 1e3 * (WEIGHT_BYTES + (8 + 32) * CACHE_BYTES) / BANDWIDTH
+    deep = 1e3 * (WEIGHT_BYTES + (512 + 32) * CACHE_BYTES) / BANDWIDTH
+    cells = line_of(peer_table.markdown(raw), "kvcache float32")
+    assert cells[4] == f"{shallow / 11:.0%} / {deep / 20:.0%}"
+    raw["contenders"].pop(0)
+    assert line_of(peer_table.markdown(raw), "peer f32")[4] == "– / –"
+
+
+def test_others_are_compared_with_the_fastest_variant(raw: dict) -> None:
+    own = copy.deepcopy(raw["contenders"][0])
+    raw["contenders"].append({**own, "variant": "faster", "runs": [run_of(0.5)] * 3})
+    table = peer_table.markdown(raw)
+    assert line_of(table, "peer f32")[3].endswith("**3.00×**")
+    assert line_of(table, "kvcache float32")[3].endswith("**2.00×**")
+    assert "×" not in line_of(table, "kvcache faster")[3]
+
+
+def test_no_speed_without_agreement(raw: dict) -> None:
+    raw["contenders"][1]["agreement"] |= {"holds": False, "rms_difference": 0.7, "top1": 0.25}
+    cells = line_of(peer_table.markdown(raw), "peer f32")
+    assert cells[2] == "no speeds: logits differ by 0.7 of their deviation"
+    assert cells[3:10] == [""] * 7
+    assert cells[10] == "25.0%"
+
+
+def test_failures_and_what_was_left_out_are_said(raw: dict) -> None:
+    raw["contenders"][1] |= {"failed": "failed: no such library", "runs": []}
+    raw["skipped"] = [{"name": "kvcache int9", "reason": "the exporter has no such weights"}]
+    raw["contenders"][0]["runs"][0]["quiet"] = False
+    table = peer_table.markdown(raw)
+    assert line_of(table, "peer f32")[2] == "failed: no such library"
+    assert "Left out: kvcache int9: the exporter has no such weights" in table
+    assert "Other processes disturbed 1 of 3 processes." in table
+
+
+def test_every_row_has_the_columns_of_the_header(raw: dict) -> None:
+    raw["contenders"].append(contender("peer", "failing", [], failed="failed: x"))
+    raw["contenders"].append(contender("peer", "rowless", [1, 1, 1]))
+    for run in raw["contenders"][-1]["runs"]:
+        run["row_step_ms"] = []
+    wrong = contender("peer", "wrong", [1, 1, 1])
+    wrong["agreement"]["holds"] = False
+    raw["contenders"].append(wrong)
+    rows = [line for line in peer_table.markdown(raw).splitlines() if line.startswith("|")]
+    assert {row.count("|") for row in rows} == {peer_table.HEADER.count("|")}
+
+
+def test_agreement_tells_rounding_from_another_model() -> None:
+    random = np.random.default_rng(1)
+    reference = random.normal(size=(20, 500)).astype(np.float32)
+    same = agreement.compare(reference, reference)
+    assert (same.rms_difference, same.kl_divergence, same.top1) == (0, 0, 1)
+    noise = random.normal(size=reference.shape).astype(np.float32)
+    rounded = agreement.compare(reference, reference + 0.05 * noise)
+    assert rounded.rms_difference == pytest.approx(0.05, rel=0.05)
+    assert rounded.kl_divergence == pytest.approx(0.05**2 / 2, rel=0.2)  # of a normal shift
+    assert rounded.holds("int8")
+    assert not rounded.holds("16-bit")
+    other = agreement.compare(reference, noise)
+    assert not any(other.holds(width) for width in agreement.LIMITS)
+
+
+def test_agreement_refuses_what_cannot_be_compared() -> None:
+    logits = np.zeros((2, 3), np.float32)
+    with pytest.raises(ValueError, match=r"logits of \(2, 4\), expected \(2, 3\)"):
+        agreement.compare(logits, np.zeros((2, 4), np.float32))
+    with pytest.raises(ValueError, match="not finite"):
+        agreement.compare(logits, np.full((2, 3), np.nan, np.float32))
+
+
+@pytest.fixture
+def measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> cpu_peers.Measurement:
+    """Two contenders whose processes are made up."""
+    monkeypatch.setattr(cpu_peers, "RUN", tmp_path / "run")
+    arguments = cpu_peers.parser().parse_args(
+        ["--rounds", "2", "--widths", "float32", "--runtimes", "llama.cpp,CTranslate2"]
+    )
+    return cpu_peers.Measurement(arguments)
+
+
+def test_a_run_goes_on_after_its_last_whole_round(
+    measurement: cpu_peers.Measurement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[int] = []
+
+    def a_round(number: int) -> dict:
+        done.append(number)
+        if done == [1, 2]:
+            raise KeyboardInterrupt
+        return {"round": number}
+
+    monkeypatch.setattr(measurement, "_round", a_round)
+    measurement.begin(resume=False)
+    (cpu_peers.RUN / cpu_peers.REFERENCE).touch()
+    with pytest.raises(KeyboardInterrupt):
+        measurement.measure()
+    measurement.begin(resume=True)
+    assert measurement.measure() == [{"round": 1}, {"round": 2}]
+    assert done == [1, 2, 2]
+    measurement.begin(resume=False)
+    assert not (cpu_peers.RUN / "round-1.json").exists()
+
+
+def test_rounds_of_other_settings_are_not_mixed(measurement: cpu_peers.Measurement) -> None:
+    with pytest.raises(ProcessError, match="no run to resume in"):
+        measurement.begin(resume=True)
+    measurement.begin(resume=False)
+    measurement.tokens += 1
+    with pytest.raises(ProcessError, match="has other tokens; give the options it was started"):
+        measurement.begin(resume=True)
+
+
+def test_a_failure_of_one_does_not_end_the_round(
+    measurement: cpu_peers.Measurement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def process(command: list) -> dict:
+        if "bench" in command:
+            return {
+                "read_bandwidth": {"bytes_per_second": BANDWIDTH},
+                "environment": {"kvcache_version": "0"},
+            }
+        if "decode_llama" in str(command[0]):
+            raise ProcessError("no such model")
+        return {**run_of(1), "versions": {"ctranslate2": "4"}}
+
+    monkeypatch.setattr(measurement, "_process", process)
+    monkeypatch.setattr(measurement, "_agreement", lambda *_: {"holds": True})
+    measurement.begin(resume=False)
+    (cpu_peers.RUN / cpu_peers.REFERENCE).touch()
+    raw = measurement.results(measurement.measure())
+    failed, measured = raw["contenders"]
+    assert failed["failed"] == "failed: no such model"
+    assert len(measured["runs"]) == 2
+    assert raw["versions"]["ctranslate2"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--widths", "int3"], "int3 is not one of float32, 16-bit, int8, int4"),
+        (["--runtimes", "vllm"], "vllm is not one of kvcache, llama.cpp"),
+        (["--rounds", "0"], "must be a whole number above 0: '0'"),
+        (["--cores", "0,999"], "'0,999' does not name cores of"),
+    ],
+)
+def test_wrong_options_are_told_at_once(
+    options: list[str], message: str, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cpu_peers.parser().parse_args(options)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_table_of_a_file_and_what_is_no_such_file(
+    raw: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    path = tmp_path / "results.json"
+    monkeypatch.setattr(sys, "argv", ["peer_table.py", str(path)])
+    assert peer_table.main() == 2
+    assert "cannot be read" in capsys.readouterr().err
+    path.write_text("{}")
+    assert peer_table.main() == 2
+    assert "was not written by cpu_peers.py" in capsys.readouterr().err
+    path.write_text(json.dumps(raw))
+    assert peer_table.main() == 0
+    assert "| peer f32 |" in capsys.readouterr().out
