@@ -334,7 +334,7 @@ bool test_memory(const KVCacheInferencer& inferencer,
       "  Theoretical: {} ({} bytes = 2 x {} layers x 1 x {} heads x {} positions x {} x {} "
       "bytes)\n\n",
       format_bytes(theoretical), theoretical, info.num_layers, info.num_heads, info.max_seq_len,
-      info.head_dim, kvcache::data_type_size(info.dtype));
+      info.head_dim, kvcache::data_type_size(info.cache_dtype));
   bool held = print_check(allocated == theoretical, "Allocated equals theoretical");
   held &= print_check(after_first.cache_bytes_copied == 0,
                       fmt::format("Bytes of cache copied after the first token: {}",

@@ -35,6 +35,7 @@ void print_facts(const Model& model) {
   print_fact("Vocabulary size", fmt::format("{}", info.vocab_size));
   print_fact("Max sequence length", fmt::format("{}", info.max_seq_len));
   print_fact("Element type", std::string(data_type_name(info.dtype)));
+  print_fact("Keys and values", std::string(data_type_name(info.cache_dtype)));
   print_fact("Weights", info.activations == "int8"
                             ? fmt::format("{}, multiplied with int8 activations", info.weights)
                             : info.weights);

@@ -21,7 +21,7 @@ std::string_view device_name(Device device) noexcept {
 }
 
 std::size_t ModelInfo::cache_bytes_per_token() const noexcept {
-  return 2 * num_layers * num_heads * head_dim * data_type_size(dtype);
+  return 2 * num_layers * num_heads * head_dim * data_type_size(cache_dtype);
 }
 
 }  // namespace kvcache

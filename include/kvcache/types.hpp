@@ -24,11 +24,12 @@ std::string_view device_name(Device device) noexcept;  // "cpu", "cuda"
 
 /// What config.json says about a model, checked against the graph at load.
 struct ModelInfo {
-  std::string model_type;              // "gpt2"
-  std::string source;                  // where the weights came from
-  DataType dtype = DataType::float32;  // of arithmetic, cache and logits
-  std::string weights;                 // of the matrices: also "int8" and "int4"
-  std::string activations;             // what they are multiplied with: as dtype, or "int8"
+  std::string model_type;                    // "gpt2"
+  std::string source;                        // where the weights came from
+  DataType dtype = DataType::float32;        // of arithmetic and logits
+  DataType cache_dtype = DataType::float32;  // of keys and values
+  std::string weights;                       // of the matrices: also "int8" and "int4"
+  std::string activations;                   // what they are multiplied with: as dtype, or "int8"
   std::size_t num_layers = 0;
   std::size_t num_heads = 0;
   std::size_t head_dim = 0;
@@ -38,7 +39,7 @@ struct ModelInfo {
   std::size_t weight_bytes_per_token = 0;  // what decoding one token has to read
   std::string digest;                      // XXH3-128 of the model files, joined
 
-  /// Bytes of keys and values of one token: 2 · layers · heads · head_dim · sizeof(element).
+  /// Bytes of keys and values of one token: 2 · layers · heads · head_dim · sizeof(cache_dtype).
   [[nodiscard]] std::size_t cache_bytes_per_token() const noexcept;
 };
 

@@ -19,7 +19,7 @@ from .gpt2 import build_model
 from .packing import PackedParameter, pack
 from .precision import ACCURACY_LEVELS, DTYPES, Precision, convert
 from .quantization import QuantizedParameter, ScalesParameter
-from .rounding import RoundingCost
+from .rounding import RoundingCosts
 from .sources import Source
 from .verify import Agreement
 
@@ -38,7 +38,8 @@ def export(
 ) -> None:
     """Writes the model directory of docs/MODEL_FILE.md; `say` gets the lines that the user reads.
 
-    What rounding the weights costs is measured on `rounding_ids`, or on random ones.
+    What rounding the weights, or keys and values, costs is measured on `rounding_ids`, or on random
+    ones.
     Raises ExportError or VerificationError, and then leaves `output` as it was.
     """
     say(_summary(source.config))
@@ -55,10 +56,10 @@ def export(
         verify.check_graph(staged / save.MODEL_FILE)
         progress("comparing cached with uncached logits")
         agreement = _agreement(source, staged, precision, progress)
-        cost = _rounding_cost(source, staged, precision, ids, progress) if precision.mixed else None
+        costs = _rounding_costs(source, staged, precision, ids, progress)
         progress("computing digests")
         files = [manifest.describe(staged / name) for name in names]
-        save.write_config(manifest.contents(source, precision, files, agreement, cost), staged)
+        save.write_config(manifest.contents(source, precision, files, agreement, costs), staged)
         save.publish(staged, Path(output), names)
         progress("")
 
@@ -69,8 +70,10 @@ def export(
         f"✓ Cached and uncached logits agree{_run_as(precision)}: max difference"
         f" {agreement.max_abs_diff:.1e} (largest logit {agreement.max_abs_logit:.1f})"
     )
-    if cost is not None:
-        say(f"✓ Weights in {_described(precision)}, against float32: {cost}")
+    if costs.weights is not None:
+        say(f"✓ Weights in {_described(precision)}, against float32: {costs.weights}")
+    if costs.cache is not None:
+        say(f"✓ Keys and values in {precision.cache_dtype}, against float32: {costs.cache}")
     say(f"Model size: {sum(file['bytes'] for file in files) / MEGABYTE:.0f} MB")
 
 
@@ -154,42 +157,71 @@ def _agreement(
     float32, with the same weights (those rounded to bfloat16). Where activations are rounded to
     int8, it is the same file without that: rounding makes steps of the last places' differences.
     """
+    types = (precision.dtype, precision.cache_dtype if precision.narrow_cache else None)
     if precision.rounds_activations:
-        with _float32_activations(staged) as stand_in:
-            return verify.compare_cached(stand_in, source.config, precision.dtype)
+        with _changed(staged, _leave_activations_in_float32) as stand_in:
+            return verify.compare_cached(stand_in, source.config, *types)
     if precision.dtype != "bfloat16":
-        return verify.compare_cached(staged / save.MODEL_FILE, source.config, precision.dtype)
+        return verify.compare_cached(staged / save.MODEL_FILE, source.config, *types)
     with _in_float32(source, staged, "bfloat16", progress) as stand_in:
         return verify.compare_cached(stand_in, source.config, "float32")
 
 
-def _rounding_cost(
+def _rounding_costs(
     source: Source, staged: Path, precision: Precision, ids: np.ndarray, progress: save.Progress
-) -> RoundingCost:
-    """What the staged model's logits lose against those of the same model in float32."""
-    progress("comparing with float32 weights")
-    runner = verify.Runner(staged / save.MODEL_FILE, source.config, precision.dtype)
-    found = runner.logits(ids, [ids.shape[1]])
-    del runner  # one model at a time in memory
-    with _in_float32(source, staged, None, progress) as reference:
-        runner = verify.Runner(reference, source.config, "float32")
-        return rounding.cost(found, runner.logits(ids, [ids.shape[1]]))
+) -> RoundingCosts:
+    """What the staged model's logits lose to each kind of rounding that it has.
+
+    That of the weights, and of activations with them, against the same model in float32, both over
+    a float32 cache. That of keys and values against the same file over a float32 cache, both with
+    float32 activations: where those are rounded too, the last place's difference moves a logit as
+    far as their rounding does.
+    """
+
+    def logits(file: Path) -> np.ndarray:  # one model at a time in memory
+        return verify.Runner(file, source.config).logits(ids, [ids.shape[1]])
+
+    of_weights = of_cache = None
+    if precision.mixed:
+        progress("comparing with float32 weights")
+        with _changed(staged, _keep_cache_in_float32) as stand_in:
+            found = logits(stand_in)
+        with _in_float32(source, staged, None, progress) as stand_in:
+            of_weights = rounding.cost(found, logits(stand_in))
+    if precision.narrow_cache:
+        progress("comparing with a float32 cache")
+        with _changed(staged, _leave_activations_in_float32) as stand_in:
+            found = logits(stand_in)
+        with _changed(staged, _leave_activations_in_float32, _keep_cache_in_float32) as stand_in:
+            of_cache = rounding.cost(found, logits(stand_in))
+    return RoundingCosts(of_weights, of_cache)
 
 
 @contextlib.contextmanager
-def _float32_activations(staged: Path) -> Iterator[Path]:
-    """The staged graph, its activations left in float32, as long as the block lasts."""
+def _changed(staged: Path, *changes: Callable[[onnx.GraphProto], None]) -> Iterator[Path]:
+    """The staged file with another graph over the same weights, as long as the block lasts."""
     model = onnx.load(staged / save.MODEL_FILE, load_external_data=False)
-    for node in model.graph.node:
-        for attribute in node.attribute:
-            if attribute.name == "accuracy_level":
-                attribute.i = ACCURACY_LEVELS["float32"]
-    stand_in = staged / "float32_activations.onnx"
+    for change in changes:
+        change(model.graph)
+    stand_in = staged / "changed.onnx"
     try:
         onnx.save(model, stand_in)
         yield stand_in
     finally:
         stand_in.unlink(missing_ok=True)
+
+
+def _leave_activations_in_float32(graph: onnx.GraphProto) -> None:
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "accuracy_level":
+                attribute.i = ACCURACY_LEVELS["float32"]
+
+
+def _keep_cache_in_float32(graph: onnx.GraphProto) -> None:
+    for value in (*graph.input, *graph.output):
+        if value.name.startswith(("past_key_", "past_value_", "present_")):
+            value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
 
 
 @contextlib.contextmanager

@@ -45,7 +45,8 @@ def cached_attention() -> ir.Function:
 
     qkv [batch, seq_len, 3 * num_heads * head_dim] and past_key, past_value
     [batch, num_heads, past_len, head_dim] give attention [batch, seq_len, num_heads * head_dim] and
-    present_key, present_value [batch, num_heads, past_len + seq_len, head_dim].
+    present_key, present_value [batch, num_heads, past_len + seq_len, head_dim]. Keys and values are
+    of the cache's type; all arithmetic is of qkv's.
     """
     return build_function(
         _cached_attention_body,
@@ -83,16 +84,19 @@ def _cached_attention_body(
         op.Transpose(op.Reshape(part, heads_apart, allowzero=1), perm=[0, 2, 1, 3])
         for part in op.Split(qkv, axis=-1, num_outputs=3, _outputs=3)
     )
-    present_key = op.Concat(past_key, key, axis=2)
-    present_value = op.Concat(past_value, value, axis=2)
+    # Rounded once, and attended to as they are kept: a token's logits do not depend on which of the
+    # keys and values were computed by the same run.
+    present_key = op.Concat(past_key, op.CastLike(key, past_key), axis=2)
+    present_value = op.Concat(past_value, op.CastLike(value, past_value), axis=2)
+    keys, values = op.CastLike(present_key, qkv), op.CastLike(present_value, qkv)
 
     # Scaling q instead of the scores is cheaper, and keeps q·k within float16's range.
     scale = op.Constant(value_float=ir.RefAttr("value_float", "scale", ir.AttributeType.FLOAT))
     query = op.Mul(query, op.CastLike(scale, qkv))
-    scores = op.MatMul(query, op.Transpose(present_key, perm=[0, 1, 3, 2]))
+    scores = op.MatMul(query, op.Transpose(keys, perm=[0, 1, 3, 2]))
     hidden = op.CastLike(op.Constant(value_float=-math.inf), qkv)
     scores = op.Where(_causal_mask(op, past_len, total_len), scores, hidden)
-    mixed = op.MatMul(op.Softmax(scores, axis=-1), present_value)
+    mixed = op.MatMul(op.Softmax(scores, axis=-1), values)
 
     heads_joined = op.Concat(batch_and_seq, op.Mul(num_heads, head_dim), axis=0)
     attention = op.Reshape(op.Transpose(mixed, perm=[0, 2, 1, 3]), heads_joined, allowzero=1)

@@ -307,13 +307,13 @@ def build_model(config: Gpt2Config, precision: Precision) -> ir.Model:
         name="gpt2",
     )
     builder = GraphBuilder(graph)
-    dtype = DTYPES[precision.dtype]
+    dtype, cache_dtype = DTYPES[precision.dtype], DTYPES[precision.cache_dtype]
     tokens = ["batch", "seq_len"]
     past = ["batch", config.n_head, "past_len", config.head_dim]
     input_ids = builder.input("input_ids", ir.DataType.INT64, tokens)
     position_ids = builder.input("position_ids", ir.DataType.INT64, tokens)
     pasts = [
-        (builder.input(f"past_key_{i}", dtype, past), builder.input(f"past_value_{i}", dtype, past))
+        tuple(builder.input(f"past_{part}_{i}", cache_dtype, past) for part in ("key", "value"))
         for i in range(config.n_layer)
     ]
     placement = (
@@ -335,9 +335,8 @@ def build_model(config: Gpt2Config, precision: Precision) -> ir.Model:
     _output(builder, logits, "logits", dtype, logits_shape)
     present_shape = ["batch", config.n_head, "total_len", config.head_dim]
     for i, present in enumerate(presents):
-        _output(
-            builder, present, f"present_{('key', 'value')[i % 2]}_{i // 2}", dtype, present_shape
-        )
+        name = f"present_{('key', 'value')[i % 2]}_{i // 2}"
+        _output(builder, present, name, cache_dtype, present_shape)
     for node in graph:
         node.metadata_props.clear()  # the builder's notes on which module made which node
     return ir.Model(

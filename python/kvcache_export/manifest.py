@@ -10,7 +10,7 @@ import xxhash
 
 from .config import EMBEDDING, HEAD, Gpt2Config
 from .precision import DTYPES, Precision
-from .rounding import RoundingCost
+from .rounding import RoundingCosts
 from .save import FORMAT, MODEL_FILE
 from .sources import Source
 from .verify import Agreement
@@ -26,9 +26,9 @@ def contents(
     precision: Precision,
     files: list[dict[str, Any]],
     agreement: Agreement,
-    cost: RoundingCost | None,
+    costs: RoundingCosts,
 ) -> dict[str, Any]:
-    """The fields of docs/MODEL_FILE.md; `cost` where weights are narrower than the model."""
+    """The fields of docs/MODEL_FILE.md; `costs` of weights and cache narrower than the model."""
     config = source.config
     fields = {
         "format": FORMAT,
@@ -43,6 +43,7 @@ def contents(
         "vocab_size": config.vocab_size,
         "max_seq_len": config.n_positions,
         "dtype": precision.dtype,
+        "cache_dtype": precision.cache_dtype,
         "weights": precision.weights,
         "activations": "int8" if precision.rounds_activations else precision.dtype,
         "bos_token_id": config.bos_token_id,
@@ -59,8 +60,9 @@ def contents(
         fields["block_size"] = precision.block_size
     if precision.overrides:
         fields["weights_overrides"] = dict(precision.overrides)
-    if cost is not None:
-        fields["rounding"] = dataclasses.asdict(cost)
+    for name, cost in (("rounding", costs.weights), ("cache_rounding", costs.cache)):
+        if cost is not None:
+            fields[name] = dataclasses.asdict(cost)
     return fields
 
 

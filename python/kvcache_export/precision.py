@@ -32,10 +32,11 @@ SCALE_BYTES = 2  # float16
 class Precision:
     """The element types of a model.
 
-    `dtype` is that of arithmetic, cache and logits, and of norms and biases. `weights` is that of
-    the matrices that decoding reads: the products', the token embedding's and the head's. They are
-    the same, or the weights are narrower than float32. `overrides` has other types of weights for
-    the matrices whose names match its patterns; the first that matches counts.
+    `dtype` is that of arithmetic and logits, and of norms and biases. `weights` is that of the
+    matrices that decoding reads: the products', the token embedding's and the head's. They are the
+    same, or the weights are narrower than float32. `overrides` has other types of weights for the
+    matrices whose names match its patterns; the first that matches counts. `cache_dtype` is that of
+    keys and values (None: as `dtype`), which may be narrower than float32 too.
 
     Where weights are int8 or int4, `block_size` consecutive inputs share a scale (None: as is best
     for the type), and `activations` is what they are multiplied with: float32, or int8 by blocks of
@@ -47,8 +48,17 @@ class Precision:
     block_size: int | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
     activations: str = "int8"
+    cache_dtype: str | None = None
 
     def __post_init__(self) -> None:
+        if self.cache_dtype is None:
+            object.__setattr__(self, "cache_dtype", self.dtype)
+        if self.dtype not in (self.cache_dtype, "float32"):
+            raise ExportError(
+                f"--cache-dtype {self.cache_dtype} with --dtype {self.dtype}: keys and values of"
+                " another type than the model's are widened to float32; use --dtype float32, or"
+                " leave --cache-dtype out"
+            )
         if self.dtype not in (self.weights, "float32"):
             raise ExportError(
                 f"--weights {self.weights} with --dtype {self.dtype}: weights of another type than"
@@ -72,6 +82,11 @@ class Precision:
     def mixed(self) -> bool:
         """Whether weights are narrower than what is computed with them."""
         return self.weights != self.dtype
+
+    @property
+    def narrow_cache(self) -> bool:
+        """Whether keys and values are narrower than what is computed with them."""
+        return self.cache_dtype != self.dtype
 
     @property
     def quantized(self) -> bool:

@@ -1,4 +1,4 @@
-"""What narrower weights cost: logits of the rounded model against those of the float32 one."""
+"""What narrower weights, keys and values cost: logits compared with those of float32 ones."""
 
 from __future__ import annotations
 
@@ -32,6 +32,14 @@ class RoundingCost:
             f" {self.max_abs_logit_diff:.1e}, {self.mean_abs_logit_diff:.1e} on average (largest"
             f" {self.max_abs_logit:.1f})"
         )
+
+
+@dataclass(frozen=True)
+class RoundingCosts:
+    """Of each kind of rounding that a model has."""
+
+    weights: RoundingCost | None
+    cache: RoundingCost | None
 
 
 def token_ids(config: Gpt2Config, given: Sequence[int] | None) -> np.ndarray:

@@ -20,14 +20,16 @@ CLANG_TOOLS_VERSION = 14  # another one formats and warns differently
 CPP_FOLDERS = ["include", "src", "cli", "tests", "bench", "examples"]
 CPP_SUFFIXES = {".hpp", ".cpp", ".cuh", ".cu"}
 GOLDEN_MODELS = BUILD / "goldens"
-NARROW_WEIGHTS = {  # the same models with narrower weights: the exporter's options
-    "float16": ("--weights", "float16"),
-    "bfloat16": ("--weights", "bfloat16"),
-    "int8": ("--weights", "int8"),
-    "int4": ("--weights", "int4"),
-    "int4 (widened)": ("--weights", "int4", "--activations", "float32"),
+NARROW_MODELS = {  # the same models with something narrower: the exporter's options
+    "float16 weights": ("--weights", "float16"),
+    "bfloat16 weights": ("--weights", "bfloat16"),
+    "int8 weights": ("--weights", "int8"),
+    "int4 weights": ("--weights", "int4"),
+    "int4 weights (widened)": ("--weights", "int4", "--activations", "float32"),
+    "a float16 cache": ("--cache-dtype", "float16"),
+    "a bfloat16 cache": ("--cache-dtype", "bfloat16"),
 }
-TESTS_OF_MODELS = (  # the others know nothing of a model's weights
+TESTS_OF_MODELS = (  # the others know nothing of a model's types
     "Batch.*:Greedy.*:History.*:LargeActivations.*:Load.*:LogitsOfAModel.*:PlainRuntime.*"
     ":PrefixCacheOfAModel.*:Tree.*:WindowedSequence.*:Goldens/*"
 )
@@ -49,12 +51,12 @@ def run_checks(*, full: bool) -> Results:
     results.add(_work("build", _build_release))
     results.add(_work("models of tests/goldens", _export_goldens))
     results.add(_gtest("C++ tests", BUILD))
-    for weights in NARROW_WEIGHTS:
+    for narrow in NARROW_MODELS:
         environment = {
-            "KVCACHE_MODELS_DIR": str(_models_with(weights)),
+            "KVCACHE_MODELS_DIR": str(_models_with(narrow)),
             "GTEST_FILTER": TESTS_OF_MODELS,
         }
-        results.add(_gtest(f"C++ tests with {weights} weights", BUILD, environment))
+        results.add(_gtest(f"C++ tests with {narrow}", BUILD, environment))
     results.add(_clang_tidy())
     results.add(_sanitizer_tests("address,undefined", ROOT / "build-asan"))
     if full:
@@ -150,7 +152,7 @@ def _export_goldens() -> str:
         if path.is_dir()
         for models, others in (
             (GOLDEN_MODELS, ()),
-            *((_models_with(name), options) for name, options in NARROW_WEIGHTS.items()),
+            *((_models_with(name), options) for name, options in NARROW_MODELS.items()),
         )
     ]
     waiting = [(source, output) for source, output in waiting if not is_exported(source, output)]
@@ -159,8 +161,8 @@ def _export_goldens() -> str:
     return f"ok, {len(waiting)} exported"
 
 
-def _models_with(weights: str) -> Path:
-    return BUILD / f"goldens-{re.sub('[^a-z0-9]+', '-', weights)}-weights"
+def _models_with(narrow: str) -> Path:
+    return BUILD / f"goldens-{re.sub('[^a-z0-9]+', '-', narrow.removeprefix('a ')).strip('-')}"
 
 
 def _sanitizer_tests(

@@ -59,14 +59,14 @@ class Fields {
 constexpr std::string_view kActivations[] = {"float32", "float16", "bfloat16", "int8"};
 constexpr std::string_view kWeights[] = {"float32", "float16", "bfloat16", "int8", "int4"};
 
-DataType parse_data_type(const Fields& fields) {
-  const auto name = fields.get<std::string>("dtype");
+DataType parse_data_type(const Fields& fields, const char* field) {
+  const auto name = fields.get<std::string>(field);
   for (const DataType type : {DataType::float32, DataType::float16, DataType::bfloat16}) {
     if (name == data_type_name(type)) {
       return type;
     }
   }
-  fields.invalid("dtype", fmt::format("is \"{}\", must be float32, float16 or bfloat16", name));
+  fields.invalid(field, fmt::format("is \"{}\", must be float32, float16 or bfloat16", name));
 }
 
 json read_json(const fs::path& path) {
@@ -142,7 +142,13 @@ Config read_config(const fs::path& path) {
   ModelInfo& info = config.info;
   info.model_type = fields.get<std::string>("model_type");
   info.source = fields.get<std::string>("source");
-  info.dtype = parse_data_type(fields);
+  info.dtype = parse_data_type(fields, "dtype");
+  info.cache_dtype = parse_data_type(fields, "cache_dtype");
+  if (info.cache_dtype != info.dtype && info.dtype != DataType::float32) {
+    fields.invalid("cache_dtype",
+                   fmt::format("is \"{}\" with dtype {}; only a float32 model's may differ",
+                               data_type_name(info.cache_dtype), data_type_name(info.dtype)));
+  }
   info.weights = fields.get<std::string>("weights");
   if (std::ranges::find(kWeights, info.weights) == std::end(kWeights)) {
     fields.invalid("weights",

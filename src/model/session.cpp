@@ -60,12 +60,18 @@ int check_threads(const ModelOptions& options) {
 
 /// Why a model can run on the CPU only; empty where it need not.
 std::string only_cpu(const ModelInfo& info) {
-  if (info.weights == data_type_name(info.dtype)) {
-    return {};
+  const std::string_view dtype = data_type_name(info.dtype);
+  if (info.weights != dtype) {
+    return fmt::format(
+        "its weights are {} and everything else {}; export with --dtype float16 for a GPU",
+        info.weights, dtype);
   }
-  return fmt::format(
-      "its weights are {} and everything else {}; export with --dtype float16 for a GPU",
-      info.weights, data_type_name(info.dtype));
+  if (info.cache_dtype != info.dtype) {
+    return fmt::format(
+        "its keys and values are {} and everything else {}; export with --dtype float16 for a GPU",
+        data_type_name(info.cache_dtype), dtype);
+  }
+  return {};
 }
 
 }  // namespace

@@ -44,18 +44,18 @@ inline AttentionSizes check_attention_shapes(const std::string& node, std::int64
 }
 
 /// A run over the cache's pools, but for its outputs.
-template <typename T>
+template <typename T, typename Cache = T>
 struct InPlaceRun {
-  CachedAttentionArgs<T> args;
+  CachedAttentionArgs<T, Cache> args;
   std::int64_t tokens = 0;
   std::int64_t blocks = 0;
   AttentionSizes sizes{};
 };
 
 /// The run's inputs, after checking that their shapes agree.
-template <typename T>
-InPlaceRun<T> in_place_run(const Ort::KernelContext& context, const std::string& node,
-                           std::int64_t num_heads, float scale) {
+template <typename T, typename Cache = T>
+InPlaceRun<T, Cache> in_place_run(const Ort::KernelContext& context, const std::string& node,
+                                  std::int64_t num_heads, float scale) {
   const auto qkv = context.GetInput(kQkv);
   const auto past_lengths = context.GetInput(kPastLengths);
   const auto append_positions = context.GetInput(kAppendPositions);
@@ -63,14 +63,14 @@ InPlaceRun<T> in_place_run(const Ort::KernelContext& context, const std::string&
   const auto tree_parents = context.GetInput(kTreeParents);
   const Shape pool_shape = shape_of(context.GetInput(kPastKey));
   const Shape table_shape = shape_of(context.GetInput(kBlockTable));
-  InPlaceRun<T> run;
+  InPlaceRun<T, Cache> run;
   run.sizes = check_attention_shapes(node, num_heads, shape_of(qkv), pool_shape,
                                      shape_of(context.GetInput(kPastValue)));
   run.tokens = run.sizes.batch * run.sizes.seq_len;
   run.blocks = pool_shape[0];
   check(table_shape.size() == 2, node, "block_table must be [rows, blocks_per_row]");
 
-  CachedAttentionArgs<T>& args = run.args;
+  CachedAttentionArgs<T, Cache>& args = run.args;
   args.qkv = raw_data<T>(qkv);
   args.block_table = raw_data<std::int32_t>(context.GetInput(kBlockTable));
   args.past_lengths = optional_data<std::int32_t>(past_lengths);
@@ -97,17 +97,18 @@ InPlaceRun<T> in_place_run(const Ort::KernelContext& context, const std::string&
 }
 
 /// Completes `run` with its outputs, of which the presents must be the pasts' own buffers.
-template <typename T>
-void bind_in_place(Ort::KernelContext& context, const std::string& node, InPlaceRun<T>& run) {
+template <typename T, typename Cache>
+void bind_in_place(Ort::KernelContext& context, const std::string& node,
+                   InPlaceRun<T, Cache>& run) {
   const auto past_key = context.GetInput(kPastKey);
   const auto past_value = context.GetInput(kPastValue);
-  run.args.key_pool = raw_output<T>(context, kPresentKey, shape_of(past_key));
-  run.args.value_pool = raw_output<T>(context, kPresentValue, shape_of(past_value));
-  check(
-      run.args.key_pool == raw_data<T>(past_key) && run.args.value_pool == raw_data<T>(past_value),
-      node,
-      "with block_table, present_key and present_value must be bound to the buffers of past_key "
-      "and past_value");
+  run.args.key_pool = raw_output<Cache>(context, kPresentKey, shape_of(past_key));
+  run.args.value_pool = raw_output<Cache>(context, kPresentValue, shape_of(past_value));
+  check(run.args.key_pool == raw_data<Cache>(past_key) &&
+            run.args.value_pool == raw_data<Cache>(past_value),
+        node,
+        "with block_table, present_key and present_value must be bound to the buffers of past_key "
+        "and past_value");
   run.args.attention = raw_output<T>(
       context, kAttention,
       Shape{run.sizes.batch, run.sizes.seq_len, run.args.num_heads * run.sizes.head_dim});

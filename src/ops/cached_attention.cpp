@@ -5,16 +5,15 @@
 #include <numeric>
 #include <vector>
 
-#include "ops/attention_tensors.hpp"
 #include "ops/cpu/cached_attention_cpu.hpp"
 
 namespace kvcache::ops {
 namespace {
 
 /// Checks what a wrong value of would turn into a read or write outside the pool.
-template <typename T>
-void check_tables(const std::string& node, const CachedAttentionArgs<T>& args, std::int64_t tokens,
-                  std::int64_t blocks) {
+template <typename T, typename Cache>
+void check_tables(const std::string& node, const CachedAttentionArgs<T, Cache>& args,
+                  std::int64_t tokens, std::int64_t blocks) {
   std::int64_t seen = 0;
   for (std::int64_t row = 0; row < args.rows; ++row) {
     const std::int64_t begin = args.row_begin(row);
@@ -47,15 +46,16 @@ void check_tables(const std::string& node, const CachedAttentionArgs<T>& args, s
 
 }  // namespace
 
-template <typename T>
-CachedAttentionKernel<T>::CachedAttentionKernel(const OrtKernelInfo* info, NodeCounters& counters)
+template <typename T, typename Cache>
+CachedAttentionKernel<T, Cache>::CachedAttentionKernel(const OrtKernelInfo* info,
+                                                       NodeCounters& counters)
     : name_(node_name("CachedAttention", info)),
       num_heads_(Ort::ConstKernelInfo(info).GetAttribute<std::int64_t>("num_heads")),
       scale_(Ort::ConstKernelInfo(info).GetAttribute<float>("scale")),
       counters_(counters) {}
 
-template <typename T>
-OrtStatusPtr CachedAttentionKernel<T>::ComputeV2(OrtKernelContext* raw_context) {
+template <typename T, typename Cache>
+OrtStatusPtr CachedAttentionKernel<T, Cache>::ComputeV2(OrtKernelContext* raw_context) {
   return status_of([&] {
     Ort::KernelContext context(raw_context);
     if (optional_data<std::int32_t>(context.GetInput(kBlockTable)) != nullptr) {
@@ -66,17 +66,17 @@ OrtStatusPtr CachedAttentionKernel<T>::ComputeV2(OrtKernelContext* raw_context) 
   });
 }
 
-template <typename T>
-void CachedAttentionKernel<T>::compute_in_place(Ort::KernelContext& context) {
-  InPlaceRun<T> run = in_place_run<T>(context, name_, num_heads_, scale_);
+template <typename T, typename Cache>
+void CachedAttentionKernel<T, Cache>::compute_in_place(Ort::KernelContext& context) {
+  InPlaceRun<T, Cache> run = in_place_run<T, Cache>(context, name_, num_heads_, scale_);
   check_tables(name_, run.args, run.tokens, run.blocks);
   bind_in_place(context, name_, run);
   cached_attention_cpu(run.args, OrtParallelFor(context));
   counters_.in_place_runs.fetch_add(1, std::memory_order_relaxed);
 }
 
-template <typename T>
-void CachedAttentionKernel<T>::compute_growing(Ort::KernelContext& context) {
+template <typename T, typename Cache>
+void CachedAttentionKernel<T, Cache>::compute_growing(Ort::KernelContext& context) {
   const auto qkv = context.GetInput(kQkv);
   const auto past_key = context.GetInput(kPastKey);
   const auto past_value = context.GetInput(kPastValue);
@@ -94,20 +94,20 @@ void CachedAttentionKernel<T>::compute_growing(Ort::KernelContext& context) {
   auto attention =
       context.GetOutput(kAttention, Shape{sizes.batch, sizes.seq_len, num_heads_ * sizes.head_dim});
 
-  CachedAttentionArgs<T> args;
+  CachedAttentionArgs<T, Cache> args;
   args.qkv = qkv.template GetTensorData<T>();
-  args.key_pool = present_key.template GetTensorMutableData<T>();
-  args.value_pool = present_value.template GetTensorMutableData<T>();
+  args.key_pool = present_key.template GetTensorMutableData<Cache>();
+  args.value_pool = present_value.template GetTensorMutableData<Cache>();
   args.attention = attention.template GetTensorMutableData<T>();
 
-  const std::int64_t past_floats = past_len * sizes.head_dim;
-  const std::int64_t total_floats = total_len * sizes.head_dim;
-  const auto past_bytes = static_cast<std::size_t>(past_floats) * sizeof(T);
+  const std::int64_t past_elements = past_len * sizes.head_dim;
+  const std::int64_t total_elements = total_len * sizes.head_dim;
+  const auto past_bytes = static_cast<std::size_t>(past_elements) * sizeof(Cache);
   for (std::int64_t i = 0; past_bytes > 0 && i < sizes.batch * num_heads_; ++i) {
-    std::memcpy(args.key_pool + i * total_floats,
-                past_key.template GetTensorData<T>() + i * past_floats, past_bytes);
-    std::memcpy(args.value_pool + i * total_floats,
-                past_value.template GetTensorData<T>() + i * past_floats, past_bytes);
+    std::memcpy(args.key_pool + i * total_elements,
+                past_key.template GetTensorData<Cache>() + i * past_elements, past_bytes);
+    std::memcpy(args.value_pool + i * total_elements,
+                past_value.template GetTensorData<Cache>() + i * past_elements, past_bytes);
   }
   counters_.growing_runs.fetch_add(1, std::memory_order_relaxed);
   counters_.past_bytes_copied.fetch_add(
@@ -131,8 +131,10 @@ void CachedAttentionKernel<T>::compute_growing(Ort::KernelContext& context) {
   cached_attention_cpu(args, OrtParallelFor(context));
 }
 
-template class CachedAttentionKernel<float>;
-template class CachedAttentionKernel<Ort::Float16_t>;
-template class CachedAttentionKernel<Ort::BFloat16_t>;
+template class CachedAttentionKernel<float, float>;
+template class CachedAttentionKernel<float, Ort::Float16_t>;
+template class CachedAttentionKernel<float, Ort::BFloat16_t>;
+template class CachedAttentionKernel<Ort::Float16_t, Ort::Float16_t>;
+template class CachedAttentionKernel<Ort::BFloat16_t, Ort::BFloat16_t>;
 
 }  // namespace kvcache::ops

@@ -5,13 +5,15 @@
 
 #include <string>
 
+#include "ops/attention_tensors.hpp"
 #include "ops/node_counters.hpp"
 #include "ops/tensor_access.hpp"
 
 namespace kvcache::ops {
 
-/// The kernel of one node: checks the tensors, then runs in place or growing.
-template <typename T>
+/// The kernel of one node: checks the tensors, then runs in place or growing. The elements of keys
+/// and values are Cache's, all others T's.
+template <typename T, typename Cache>
 class CachedAttentionKernel {
  public:
   CachedAttentionKernel(const OrtKernelInfo* info, NodeCounters& counters);
@@ -27,26 +29,30 @@ class CachedAttentionKernel {
   NodeCounters& counters_;
 };
 
-/// The operator's signature for element type T on the CPU.
-template <typename T>
+/// The operator's signature for element type T over a cache of Cache on the CPU.
+template <typename T, typename Cache>
 class CachedAttentionOp
-    : public Ort::CustomOpBase<CachedAttentionOp<T>, CachedAttentionKernel<T>, true> {
+    : public Ort::CustomOpBase<CachedAttentionOp<T, Cache>, CachedAttentionKernel<T, Cache>, true> {
  public:
   explicit CachedAttentionOp(NodeCounters& counters) : counters_(counters) {}
 
   OrtStatusPtr CreateKernelV2(const OrtApi& /*api*/, const OrtKernelInfo* info,
                               void** kernel) const {
-    return status_of([&] { *kernel = new CachedAttentionKernel<T>(info, counters_); });
+    return status_of([&] { *kernel = new CachedAttentionKernel<T, Cache>(info, counters_); });
   }
   static const char* GetName() { return "CachedAttention"; }
   static const char* GetExecutionProviderType() { return "CPUExecutionProvider"; }
   static std::size_t GetInputTypeCount() { return 8; }
   static ONNXTensorElementDataType GetInputType(std::size_t index) {
-    return index < 3 ? Ort::TypeToTensorType<T>::type : ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
+    if (index == kPastKey || index == kPastValue) {
+      return Ort::TypeToTensorType<Cache>::type;
+    }
+    return index == kQkv ? Ort::TypeToTensorType<T>::type : ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
   }
   static std::size_t GetOutputTypeCount() { return 3; }
-  static ONNXTensorElementDataType GetOutputType(std::size_t /*index*/) {
-    return Ort::TypeToTensorType<T>::type;
+  static ONNXTensorElementDataType GetOutputType(std::size_t index) {
+    return index == kAttention ? Ort::TypeToTensorType<T>::type
+                               : Ort::TypeToTensorType<Cache>::type;
   }
 
  private:

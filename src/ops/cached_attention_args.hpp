@@ -5,14 +5,14 @@
 
 namespace kvcache::ops {
 
-/// The tensors and shapes of one run of `CachedAttention` over the cache pool of one layer. All
-/// pointers lie in the memory of the device that runs the kernel. See docs/MODEL_FILE.md for the
-/// meaning of each tensor.
-template <typename T>
+/// The tensors and shapes of one run of `CachedAttention` over the cache pool of one layer, whose
+/// elements may be narrower than those that are computed with. All pointers lie in the memory of
+/// the device that runs the kernel. See docs/MODEL_FILE.md for the meaning of each tensor.
+template <typename T, typename Cache = T>
 struct CachedAttentionArgs {
   const T* qkv = nullptr;                          // [tokens, 3, num_heads, head_dim]
-  T* key_pool = nullptr;                           // [blocks, num_heads, block_len, head_dim]
-  T* value_pool = nullptr;                         // [blocks, num_heads, block_len, head_dim]
+  Cache* key_pool = nullptr;                       // [blocks, num_heads, block_len, head_dim]
+  Cache* value_pool = nullptr;                     // [blocks, num_heads, block_len, head_dim]
   const std::int32_t* block_table = nullptr;       // [rows, blocks_per_row]
   const std::int32_t* past_lengths = nullptr;      // [rows]
   const std::int32_t* append_positions = nullptr;  // [rows], or null: past_lengths

@@ -28,7 +28,7 @@ NodeDomain::NodeDomain(Device device, DataType type, NodeCounters& counters) : d
 
 void NodeDomain::add_cpu_nodes(DataType type, NodeCounters& counters) {
   const auto add_for_type = [&]<typename T>(T /*element*/) {
-    add(std::make_shared<CachedAttentionOp<T>>(counters));
+    add(std::make_shared<CachedAttentionOp<T, T>>(counters));
     add(std::make_shared<SelectTokensOp<T>>());
   };
   add_for_type(float{});
@@ -37,6 +37,8 @@ void NodeDomain::add_cpu_nodes(DataType type, NodeCounters& counters) {
   if (type != DataType::float32) {
     return;
   }
+  add(std::make_shared<CachedAttentionOp<float, Ort::Float16_t>>(counters));
+  add(std::make_shared<CachedAttentionOp<float, Ort::BFloat16_t>>(counters));
   const auto add_for_weights = [&]<typename W>(W /*element*/) {
     add(std::make_shared<WeightOp<LinearKernel<Activation::none, W>>>(weights_));
     add(std::make_shared<WeightOp<LinearKernel<Activation::gelu, W>>>(weights_));

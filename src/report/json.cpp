@@ -24,6 +24,7 @@ Json to_json(const ModelInfo& info) {
   return {{"model_type", info.model_type},
           {"source", info.source},
           {"dtype", data_type_name(info.dtype)},
+          {"cache_dtype", data_type_name(info.cache_dtype)},
           {"weights", info.weights},
           {"activations", info.activations},
           {"num_layers", info.num_layers},

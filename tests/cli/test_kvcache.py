@@ -54,7 +54,15 @@ def test_info_shows_sizes_and_device(kvcache: Program, model: Path, config: dict
 
 def test_info_as_json(kvcache: Program, model: Path, config: dict) -> None:
     info = json.loads(kvcache("info", model, "--json", "--threads", 1).stdout)
-    for name in ("num_layers", "num_heads", "head_dim", "vocab_size", "max_seq_len", "dtype"):
+    for name in (
+        "num_layers",
+        "num_heads",
+        "head_dim",
+        "vocab_size",
+        "max_seq_len",
+        "dtype",
+        "cache_dtype",
+    ):
         assert info[name] == config[name]
     assert info["model_bytes"] == sum(file["bytes"] for file in config["files"])
     assert info["threads"] == 1

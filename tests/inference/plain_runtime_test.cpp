@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "model/contract.hpp"
 #include "support/models.hpp"
 
 namespace kvcache {
@@ -31,11 +32,12 @@ std::vector<float> plain_logits(const test::fs::path& graph, const ModelInfo& in
                                                             ids_shape.data(), ids_shape.size()));
   }
   float nothing = 0;
+  const ONNXTensorElementDataType cache_type = model::element_type(info.cache_dtype);
   for (std::size_t layer = 0; layer < info.num_layers; ++layer) {
     for (const char* part : {"past_key_", "past_value_"}) {
       names.push_back(part + std::to_string(layer));
-      values.push_back(Ort::Value::CreateTensor<float>(memory, &nothing, 0, past_shape.data(),
-                                                       past_shape.size()));
+      values.push_back(Ort::Value::CreateTensor(memory, &nothing, 0, past_shape.data(),
+                                                past_shape.size(), cache_type));
     }
   }
   std::vector<const char*> input_names;

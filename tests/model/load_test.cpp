@@ -134,6 +134,16 @@ TEST_F(Load, RefusesAnUnknownDtypeAndVariant) {
   expect_load_error(ErrorCode::config_invalid,
                     "field \"activations\" is \"int16\", must be float32, float16, bfloat16, int8");
   change_config([](json& config) { config["activations"] = "float32"; });
+  change_config([](json& config) { config["cache_dtype"] = "int3"; });
+  expect_load_error(ErrorCode::config_invalid,
+                    "field \"cache_dtype\" is \"int3\", must be float32");
+  change_config([](json& config) {
+    config["dtype"] = "float16";
+    config["cache_dtype"] = "bfloat16";
+  });
+  expect_load_error(ErrorCode::config_invalid,
+                    "field \"cache_dtype\" is \"bfloat16\" with dtype float16; only a float32 "
+                    "model's may differ");
   change_config([](json& config) { config["dtype"] = "int3"; });
   expect_load_error(ErrorCode::config_invalid, "is \"int3\", must be float32");
   change_config([](json& config) { config["variant"] = "other"; });
@@ -217,11 +227,16 @@ TEST_F(Load, NamesWhatContradictsTheGraph) {
 }
 
 TEST_F(Load, NamesADtypeThatContradictsTheGraph) {
-  const std::string& is = test::models_dtype();
+  const std::string& is = test::models_cache_dtype();
   const std::string said = is == "float16" ? "float32" : "float16";
   change_config([&](json& config) {
+    config["cache_dtype"] = said;
+    if (test::models_dtype() == "float32") {
+      return;
+    }
+    // Else it would say something else: only a float32 model's weights and cache may be narrower.
     if (config["weights"] == config["dtype"]) {
-      config["weights"] = said;  // else it would say something else: that they are narrower
+      config["weights"] = said;
     }
     config["dtype"] = said;
   });
@@ -276,6 +291,14 @@ TEST_F(Load, TurnsAMissingDeviceIntoAnError) {
     expect_load_error(ErrorCode::device_unavailable,
                       "require_device is cuda, which cannot be used: its weights are " +
                           test::models_weights() +
+                          " and everything else float32; export with --dtype float16 for a GPU",
+                      options);
+    return;
+  }
+  if (test::models_cache_dtype() != test::models_dtype()) {
+    expect_load_error(ErrorCode::device_unavailable,
+                      "require_device is cuda, which cannot be used: its keys and values are " +
+                          test::models_cache_dtype() +
                           " and everything else float32; export with --dtype float16 for a GPU",
                       options);
     return;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <vector>
 
 #include "ops/cpu/cached_attention_cpu.hpp"
@@ -19,8 +20,8 @@ namespace {
 using test::AttentionCase;
 using test::Random;
 
-template <typename T>
-void run(AttentionCase<T>& attention, const ParallelFor& parallel_for) {
+template <typename T, typename Cache>
+void run(AttentionCase<T, Cache>& attention, const ParallelFor& parallel_for) {
   cached_attention_cpu(attention.host_args(), parallel_for);
 }
 
@@ -55,6 +56,60 @@ TEST_P(CachedAttention, RoundsOnlyTheResultOfBFloat16) {
     AttentionCase<Ort::BFloat16_t> attention(random);
     run(attention, test::Serial());
     EXPECT_LE(attention.largest_error(), 5.0 * std::ldexp(1.0, -8));
+  });
+}
+
+/// New keys and values are in the pool as `Cache` rounds them, to the bit: plain ONNX Runtime's
+/// Cast rounds the same way.
+template <typename Cache>
+void expect_rounded_once(const AttentionCase<float, Cache>& of) {
+  const std::int64_t head_dim = of.args.head_dim;
+  for (std::int64_t row = 0; row < of.args.rows; ++row) {
+    for (std::int64_t token = of.row_offsets[row]; token < of.row_offsets[row + 1]; ++token) {
+      const std::int64_t position = of.append_positions[row] + token - of.row_offsets[row];
+      for (std::int64_t head = 0; head < of.args.num_heads; ++head) {
+        const std::size_t at = of.pool_index(row, position, head);
+        const auto key =
+            static_cast<std::size_t>(((token * 3 + 1) * of.args.num_heads + head) * head_dim);
+        const std::size_t value = key + static_cast<std::size_t>(of.width());
+        for (std::size_t i = 0; i < static_cast<std::size_t>(head_dim); ++i) {
+          EXPECT_EQ(of.key_pool[at + i].val, Cache(of.qkv[key + i]).val);
+          EXPECT_EQ(of.value_pool[at + i].val, Cache(of.qkv[value + i]).val);
+        }
+      }
+    }
+  }
+}
+
+/// float32 over a cache of 16 bits: what is read is exact, so the limits are those of float32.
+template <typename Cache>
+void expect_exact_over_narrow_cache() {
+  test::for_random_cases(60, [](Random& random) {
+    AttentionCase<float, Cache> attention(random, random.chance(0.1));
+    run(attention, test::Serial());
+    expect_rounded_once(attention);
+    EXPECT_LE(attention.largest_error(), 2e-6);
+  });
+}
+
+TEST_P(CachedAttention, AgreesWithDoublePrecisionOverACacheOfFloat16) {
+  expect_exact_over_narrow_cache<Ort::Float16_t>();
+}
+
+TEST_P(CachedAttention, AgreesWithDoublePrecisionOverACacheOfBFloat16) {
+  expect_exact_over_narrow_cache<Ort::BFloat16_t>();
+}
+
+TEST_P(CachedAttention, RoundsKeysBeyondTheRangeOfFloat16AsACastDoes) {
+  test::for_random_cases(5, [](Random& random) {
+    AttentionCase<float, Ort::Float16_t> attention(random);
+    // Subnormal, just below and beyond the largest, halfway between two neighbours.
+    constexpr float kHard[] = {1e-7F, -3e-5F, 65519.0F, 65520.0F, -1e6F, 1.00048828125F, 0.0F};
+    for (float& element : attention.qkv) {
+      element = random.pick(std::span(kHard));
+    }
+    run(attention, test::Serial());
+    expect_rounded_once(attention);
   });
 }
 

@@ -19,14 +19,14 @@ class PlainModel:
         self.session = ort.InferenceSession(
             directory / self.config["model_file"], options, providers=["CPUExecutionProvider"]
         )
-        self.dtype = np.dtype(self.config["dtype"])
+        self.cache_dtype = np.dtype(self.config["cache_dtype"])
 
     def past(self, batch: int, length: int = 0, seed: int = 0) -> list[np.ndarray]:
         """A past of random keys and values: key of layer 0, value of layer 0, key of layer 1, …"""
         shape = (batch, self.config["num_heads"], length, self.config["head_dim"])
         generator = np.random.default_rng(seed)
         return [
-            generator.standard_normal(shape).astype(self.dtype)
+            generator.standard_normal(shape).astype(self.cache_dtype)
             for _ in range(2 * self.config["num_layers"])
         ]
 

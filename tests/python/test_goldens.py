@@ -60,9 +60,7 @@ def test_bfloat16_logits(golden: Path, tmp_path: Path):
     model = model_with_weights(source, Precision("float32", "float32"), rounded_to="bfloat16")
     save.write_model(model, tmp_path, single_file=False, progress=lambda step: None)
 
-    logits = Runner(tmp_path / save.MODEL_FILE, source.config, "float32").logits(
-        np.array([ids]), [len(ids)]
-    )
+    logits = Runner(tmp_path / save.MODEL_FILE, source.config).logits(np.array([ids]), [len(ids)])
 
     assert relative_difference(logits[0], np.load(golden / "logits.npy")) < TOLERANCE["bfloat16"]
 

@@ -36,6 +36,7 @@ def test_fields(small_model_dir: Path, small_checkpoint: Path):
         "vocab_size": 61,
         "max_seq_len": 32,
         "dtype": "float32",
+        "cache_dtype": "float32",
         "weights": "float32",
         "activations": "float32",
         "bos_token_id": None,
@@ -102,3 +103,20 @@ def test_what_rounding_costs_is_written(export, small_checkpoint: Path, weights:
     assert rounding["max_abs_logit_diff"] < 0.1 * rounding["max_abs_logit"]
     assert 0 < rounding["mean_kl_divergence"] < 1e-2
     assert 0.9 < rounding["top1_agreement"] <= 1
+
+
+@pytest.mark.parametrize("cache_dtype", ["float16", "bfloat16"])
+def test_what_a_narrow_cache_costs_is_written(
+    export, small_checkpoint: Path, cache_dtype: str, capsys: pytest.CaptureFixture
+):
+    """Apart from what the weights cost, which are narrower too."""
+    options = ("--model", small_checkpoint, "--weights", "float16")
+    config = config_of(export(*options, "--cache-dtype", cache_dtype))
+    assert f"Keys and values in {cache_dtype}, against float32: top-1" in capsys.readouterr().out
+    assert (config["dtype"], config["cache_dtype"]) == ("float32", cache_dtype)
+    assert config["rounding"] == config_of(export(*options))["rounding"]
+    cost = config["cache_rounding"]
+    assert cost["tokens"] == 512
+    assert 0 < cost["mean_abs_logit_diff"] < cost["max_abs_logit_diff"]
+    assert cost["max_abs_logit_diff"] < 0.1 * cost["max_abs_logit"]
+    assert 0 < cost["mean_kl_divergence"] < 1e-2

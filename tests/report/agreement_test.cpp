@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
 #include <vector>
 
@@ -12,6 +13,17 @@ namespace {
 const std::vector<float> reference_row{-4, 1, 3, 2};
 
 Agreement float32_agreement() { return {.tolerance = logit_tolerance(ModelInfo{})}; }
+
+TEST(Agreement, AllowsAStepOfTheCacheWhereThatIsNarrower) {
+  ModelInfo model;
+  EXPECT_EQ(logit_tolerance(model), 1e-4);
+  model.cache_dtype = DataType::float16;
+  EXPECT_EQ(logit_tolerance(model), std::ldexp(1.0, -10));
+  model.cache_dtype = DataType::bfloat16;
+  EXPECT_EQ(logit_tolerance(model), std::ldexp(1.0, -7));
+  model.dtype = DataType::bfloat16;
+  EXPECT_EQ(logit_tolerance(model), 5e-2);
+}
 
 TEST(Agreement, CountsTheSameChoiceAsEqual) {
   Agreement agreement = float32_agreement();

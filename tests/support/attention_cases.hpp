@@ -29,7 +29,7 @@ float as_float(T value) {
 inline constexpr std::int64_t kHeadDims[] = {1, 5, 8, 12, 16, 20, 31, 64, 80};
 
 /// A random run of the node, with everything the kernel must not read filled with NaN.
-template <typename T>
+template <typename T, typename Cache = T>
 struct AttentionCase {
   explicit AttentionCase(Random& random, bool long_rows = false,
                          std::span<const std::int64_t> head_dims = kHeadDims) {
@@ -75,12 +75,12 @@ struct AttentionCase {
     ids.resize(static_cast<std::size_t>(args.rows * args.blocks_per_row));
     block_table = ids;
 
-    const auto normal = [&] { return T(random.normal()); };
+    const auto normal = [&] { return Cache(random.normal()); };
     qkv.resize(static_cast<std::size_t>(tokens * 3 * width()));
-    std::generate(qkv.begin(), qkv.end(), normal);
+    std::generate(qkv.begin(), qkv.end(), [&] { return T(random.normal()); });
     const auto pool_size =
         static_cast<std::size_t>(blocks * args.num_heads * args.block_len * args.head_dim);
-    key_pool.assign(pool_size, T(std::numeric_limits<float>::quiet_NaN()));
+    key_pool.assign(pool_size, Cache(std::numeric_limits<float>::quiet_NaN()));
     value_pool = key_pool;
     for (std::int64_t row = 0; row < args.rows; ++row) {
       for (std::int64_t position = 0; position < past_lengths[row]; ++position) {
@@ -105,7 +105,7 @@ struct AttentionCase {
   }
 
   /// The arguments, with pointers to this case's own tensors.
-  [[nodiscard]] CachedAttentionArgs<T> host_args() {
+  [[nodiscard]] CachedAttentionArgs<T, Cache> host_args() {
     args.qkv = qkv.data();
     args.key_pool = key_pool.data();
     args.value_pool = value_pool.data();
@@ -151,7 +151,7 @@ struct AttentionCase {
     const std::vector<std::int64_t> positions = visible(row, token);
     std::vector<double> weights;
     for (const std::int64_t position : positions) {
-      const T* key = &key_pool[pool_index(row, position, head)];
+      const Cache* key = &key_pool[pool_index(row, position, head)];
       double dot = 0;
       for (std::int64_t i = 0; i < args.head_dim; ++i) {
         dot += static_cast<double>(as_float(query[i])) * static_cast<double>(as_float(key[i]));
@@ -182,10 +182,11 @@ struct AttentionCase {
     return largest;
   }
 
-  CachedAttentionArgs<T> args;
+  CachedAttentionArgs<T, Cache> args;
   std::int64_t blocks = 0;
   std::int64_t tokens = 0;
-  std::vector<T> qkv, key_pool, value_pool, attention;
+  std::vector<T> qkv, attention;
+  std::vector<Cache> key_pool, value_pool;
   std::vector<std::int32_t> block_table, past_lengths, append_positions, row_offsets, tree_parents;
 };
 

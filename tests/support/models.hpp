@@ -99,6 +99,12 @@ inline const std::string& models_dtype() {
   return dtype;
 }
 
+/// The type of their keys and values, which may be narrower.
+inline const std::string& models_cache_dtype() {
+  static const std::string cache_dtype = models_field("cache_dtype");
+  return cache_dtype;
+}
+
 /// The type of their matrices, which may be narrower.
 inline const std::string& models_weights() {
   static const std::string weights = models_field("weights");
@@ -125,15 +131,18 @@ inline double tolerance() {
   if (models_round_activations()) {
     return 5e-2;
   }
+  if (models_cache_dtype() != models_dtype()) {
+    return models_cache_dtype() == "float16" ? 0x1p-10 : 0x1p-7;
+  }
   return models_dtype() == "float32" ? 1e-4 : models_dtype() == "float16" ? 2e-2 : 1.6e-1;
 }
 
-/// The same for Hugging Face's float32 logits: the rounding of the weights is in the difference,
-/// the noise of random texts is not.
+/// The same for Hugging Face's float32 logits: the rounding of weights and cache is in the
+/// difference, the noise of random texts is not.
 inline double golden_tolerance() {
   static const std::map<std::string, double> limits{
       {"float32", 1e-4}, {"float16", 1e-2}, {"bfloat16", 5e-2}, {"int8", 2e-1}};
-  return limits.at(models_weights());
+  return std::max(limits.at(models_weights()), limits.at(models_cache_dtype()));
 }
 
 /// Expects logits to agree `within` this, relative to the largest expected one.

@@ -20,6 +20,7 @@ namespace kvcache::ops::HWY_NAMESPACE {
 /// Nothing: the processor's own prefetching keeps up.
 struct NothingAhead {
   HWY_INLINE void fetch(std::int64_t /*step*/) const {}
+  HWY_INLINE void fetch_to_second_level(std::int64_t /*step*/) const {}
   [[nodiscard]] NothingAhead after(std::int64_t /*steps*/) const { return {}; }
 };
 
@@ -33,6 +34,14 @@ struct Ahead {
     constexpr std::int64_t kLine = 64 / sizeof(T);
     for (std::int64_t i = 0; i < elements; i += kLine) {
       hwy::Prefetch(data + step * elements + i);
+    }
+  }
+  /// Further ahead than the first-level cache has room for.
+  HWY_INLINE void fetch_to_second_level(std::int64_t step) const {
+    constexpr std::int64_t kLine = 64 / sizeof(T);
+    constexpr int kSecondLevel = 2;
+    for (std::int64_t i = 0; i < elements; i += kLine) {
+      __builtin_prefetch(data + step * elements + i, 0, kSecondLevel);
     }
   }
   [[nodiscard]] Ahead after(std::int64_t steps) const {

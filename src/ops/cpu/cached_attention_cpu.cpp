@@ -4,7 +4,7 @@
 #include <onnxruntime_cxx_api.h>
 
 #include <algorithm>
-#include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "ops/cpu/thread_scratch.hpp"
@@ -16,9 +16,11 @@
 #include "hwy/highway.h"
 #include "ops/cpu/kv_view-inl.hpp"
 #include "ops/cpu/matrix_tile-inl.hpp"
+#include "ops/cpu/narrow-inl.hpp"
 #include "ops/cpu/partial_vector-inl.hpp"
 #include "ops/cpu/query_tile-inl.hpp"
 #include "ops/cpu/single_query-inl.hpp"
+#include "ops/cpu/widen-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::ops::HWY_NAMESPACE {
@@ -27,9 +29,9 @@ namespace kvcache::ops::HWY_NAMESPACE {
 constexpr std::int64_t kFewQueries = 6;
 
 /// One head of one row: everything a task needs to know to find its tensors.
-template <typename T>
+template <typename T, typename Cache>
 struct HeadOfRow {
-  const CachedAttentionArgs<T>& args;
+  const CachedAttentionArgs<T, Cache>& args;
   std::int64_t row;
   std::int64_t head;
 
@@ -38,7 +40,7 @@ struct HeadOfRow {
   [[nodiscard]] std::int64_t position(std::int64_t token) const {
     return args.append_position(row) + token;
   }
-  [[nodiscard]] KvView<T> view(const T* pool) const {
+  [[nodiscard]] KvView<Cache> view(const Cache* pool) const {
     return {pool,          args.block_table + row * args.blocks_per_row,
             head,          args.num_heads,
             args.head_dim, args.block_len};
@@ -57,19 +59,26 @@ struct HeadOfRow {
   }
 };
 
-template <typename T>
-void append(const HeadOfRow<T>& of) {
-  const auto bytes = static_cast<std::size_t>(of.args.head_dim) * sizeof(T);
-  const KvView<T> keys = of.view(of.args.key_pool);
-  const KvView<T> values = of.view(of.args.value_pool);
+template <typename T, typename Cache>
+void append(const HeadOfRow<T, Cache>& of) {
+  const KvView<Cache> keys = of.view(of.args.key_pool);
+  const KvView<Cache> values = of.view(of.args.value_pool);
+  const auto store = [&](const T* from, const Cache* at) {
+    auto* const to = const_cast<Cache*>(at);
+    if constexpr (std::is_same_v<T, Cache>) {
+      std::copy_n(from, of.args.head_dim, to);
+    } else {
+      narrow(from, of.args.head_dim, to);
+    }
+  };
   for (std::int64_t token = 0; token < of.args.row_size(of.row); ++token) {
-    std::memcpy(const_cast<T*>(keys.at(of.position(token))), of.qkv(1, token), bytes);
-    std::memcpy(const_cast<T*>(values.at(of.position(token))), of.qkv(2, token), bytes);
+    store(of.qkv(1, token), keys.at(of.position(token)));
+    store(of.qkv(2, token), values.at(of.position(token)));
   }
 }
 
-template <typename T>
-void load_scaled_query(const HeadOfRow<T>& of, std::int64_t token, float* query) {
+template <typename T, typename Cache>
+void load_scaled_query(const HeadOfRow<T, Cache>& of, std::int64_t token, float* query) {
   widen(of.qkv(0, token), of.args.head_dim, query);
   std::transform(query, query + of.args.head_dim, query,
                  [&](float value) { return value * of.args.scale; });
@@ -77,8 +86,8 @@ void load_scaled_query(const HeadOfRow<T>& of, std::int64_t token, float* query)
 
 /// The positions token `token` may attend to, in order: the past, then the earlier new tokens of a
 /// chain, or the ancestors in a tree one by one, and itself.
-template <typename T>
-void collect_visible(const HeadOfRow<T>& of, std::int64_t token,
+template <typename T, typename Cache>
+void collect_visible(const HeadOfRow<T, Cache>& of, std::int64_t token,
                      std::vector<PositionRange>& visible) {
   visible.clear();
   const std::int32_t* parents = of.tree_parents();
@@ -95,26 +104,25 @@ void collect_visible(const HeadOfRow<T>& of, std::int64_t token,
   std::reverse(visible.begin(), visible.end());
 }
 
-template <typename T>
-void attend_one_by_one(const HeadOfRow<T>& of, std::int64_t first, std::int64_t count) {
+template <typename T, typename Cache>
+void attend_one_by_one(const HeadOfRow<T, Cache>& of, std::int64_t first, std::int64_t count) {
   const std::int64_t head_dim = of.args.head_dim;
   const std::int64_t most_positions = of.past_length() + first + count;
-  float* query = thread_scratch(2 * head_dim + most_positions + of.args.block_len * head_dim);
+  float* query = thread_scratch(2 * head_dim + most_positions);
   float* out = query + head_dim;
   float* scores = out + head_dim;
-  float* widened = scores + most_positions;
   thread_local std::vector<PositionRange> visible;
   for (std::int64_t token = first; token < first + count; ++token) {
     load_scaled_query(of, token, query);
     collect_visible(of, token, visible);
     attend_single_query(query, of.view(of.args.key_pool), of.view(of.args.value_pool), visible,
-                        scores, widened, out);
+                        scores, out);
     narrow(out, head_dim, of.attention(token));
   }
 }
 
-template <typename T>
-void attend_as_tile(const HeadOfRow<T>& of, std::int64_t first, std::int64_t count) {
+template <typename T, typename Cache>
+void attend_as_tile(const HeadOfRow<T, Cache>& of, std::int64_t first, std::int64_t count) {
   const std::int64_t head_dim = of.args.head_dim;
   const std::int64_t matrix = head_dim * kTileQueries;
   float* memory = thread_scratch(2 * matrix + (2 * kTileKeys + 3) * kTileQueries +
@@ -152,14 +160,14 @@ void attend_as_tile(const HeadOfRow<T>& of, std::int64_t first, std::int64_t cou
   }
 }
 
-template <typename T>
-void cached_attention(const CachedAttentionArgs<T>& args, const ParallelFor& parallel_for) {
+template <typename T, typename Cache>
+void cached_attention(const CachedAttentionArgs<T, Cache>& args, const ParallelFor& parallel_for) {
   std::int64_t most_tokens = 0;
   for (std::int64_t row = 0; row < args.rows; ++row) {
     most_tokens = std::max(most_tokens, args.row_size(row));
   }
   const auto append_task = [&](std::int64_t i) {
-    append(HeadOfRow<T>{args, i / args.num_heads, i % args.num_heads});
+    append(HeadOfRow<T, Cache>{args, i / args.num_heads, i % args.num_heads});
   };
   // All keys and values are in the pool before anyone attends: tiles read what others append.
   const std::int64_t heads = args.rows * args.num_heads;
@@ -175,7 +183,7 @@ void cached_attention(const CachedAttentionArgs<T>& args, const ParallelFor& par
   const std::int64_t tiles = (most_tokens + kTileQueries - 1) / kTileQueries;
   parallel_for(tiles * heads, [&](std::int64_t i) {
     const std::int64_t tile = tiles - 1 - i / heads;
-    const HeadOfRow<T> of{args, i % heads / args.num_heads, i % args.num_heads};
+    const HeadOfRow<T, Cache> of{args, i % heads / args.num_heads, i % args.num_heads};
     const std::int64_t first = tile * kTileQueries;
     const std::int64_t count = std::min(kTileQueries, args.row_size(of.row) - first);
     if (count <= 0) {
@@ -190,6 +198,14 @@ void cached_attention(const CachedAttentionArgs<T>& args, const ParallelFor& par
 }
 
 void cached_attention_f32(const CachedAttentionArgs<float>& args, const ParallelFor& parallel) {
+  cached_attention(args, parallel);
+}
+void cached_attention_f32_f16(const CachedAttentionArgs<float, Ort::Float16_t>& args,
+                              const ParallelFor& parallel) {
+  cached_attention(args, parallel);
+}
+void cached_attention_f32_bf16(const CachedAttentionArgs<float, Ort::BFloat16_t>& args,
+                               const ParallelFor& parallel) {
   cached_attention(args, parallel);
 }
 void cached_attention_f16(const CachedAttentionArgs<Ort::Float16_t>& args,
@@ -208,12 +224,24 @@ HWY_AFTER_NAMESPACE();
 namespace kvcache::ops {
 
 HWY_EXPORT(cached_attention_f32);
+HWY_EXPORT(cached_attention_f32_f16);
+HWY_EXPORT(cached_attention_f32_bf16);
 HWY_EXPORT(cached_attention_f16);
 HWY_EXPORT(cached_attention_bf16);
 
 template <>
 void cached_attention_cpu(const CachedAttentionArgs<float>& args, const ParallelFor& parallel) {
   HWY_DYNAMIC_DISPATCH(cached_attention_f32)(args, parallel);
+}
+template <>
+void cached_attention_cpu(const CachedAttentionArgs<float, Ort::Float16_t>& args,
+                          const ParallelFor& parallel) {
+  HWY_DYNAMIC_DISPATCH(cached_attention_f32_f16)(args, parallel);
+}
+template <>
+void cached_attention_cpu(const CachedAttentionArgs<float, Ort::BFloat16_t>& args,
+                          const ParallelFor& parallel) {
+  HWY_DYNAMIC_DISPATCH(cached_attention_f32_bf16)(args, parallel);
 }
 template <>
 void cached_attention_cpu(const CachedAttentionArgs<Ort::Float16_t>& args,

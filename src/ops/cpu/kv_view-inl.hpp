@@ -8,18 +8,16 @@
 #define KVCACHE_OPS_KV_VIEW_INL_HPP_
 #endif
 
-#include <onnxruntime_cxx_api.h>
-
 #include <algorithm>
 #include <cstdint>
-#include <type_traits>
 
 #include "hwy/highway.h"
-#include "ops/cpu/widen-inl.hpp"
+#include "ops/cpu/ahead-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::ops::HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
+
+inline constexpr std::int64_t kPieceRows = 32;
 
 /// Positions [begin, end) of a row, in the order of its tokens.
 struct PositionRange {
@@ -27,7 +25,7 @@ struct PositionRange {
   std::int64_t end;
 };
 
-/// The keys (or values) of one head of one row, as float32 rows of head_dim.
+/// The keys (or values) of one head of one row: rows of head_dim.
 template <typename T>
 struct KvView {
   const T* pool;                    // [blocks, num_heads, block_len, head_dim]
@@ -43,28 +41,29 @@ struct KvView {
   }
 
   /// Calls `visit(rows, count, first)` for each run of consecutive rows in `range`; `first` is the
-  /// run's first position counted from `range.begin`. 16-bit caches are widened into `scratch`
-  /// [block_len or range length, head_dim] first, so that the arithmetic is float32 throughout.
+  /// run's first position counted from `range.begin`.
   template <typename Visit>
-  HWY_INLINE void for_each_run(PositionRange range, float* HWY_RESTRICT scratch,
-                               const Visit& visit) const {
+  HWY_INLINE void for_each_run(PositionRange range, const Visit& visit) const {
     for (std::int64_t position = range.begin; position < range.end;) {
       const std::int64_t count = std::min(range.end - position, block_len - position % block_len);
-      visit(as_float(at(position), count * head_dim, scratch), count, position - range.begin);
+      visit(at(position), count, position - range.begin);
       position += count;
     }
   }
 
- private:
-  static HWY_INLINE const float* as_float(const T* from, std::int64_t count,
-                                          float* HWY_RESTRICT scratch) {
-    if constexpr (std::is_same_v<T, float>) {
-      (void)count;
-      (void)scratch;
-      return from;
-    } else {
-      widen(from, count, scratch);
-      return scratch;
+  /// The same in pieces of at most kPieceRows rows, and with each the memory to fetch while working
+  /// on it: that of two pieces later, after the range's end that of `then`, row by row. Blocks lie
+  /// scattered over the pool, and the processor's own prefetching starts anew in each.
+  template <typename Visit>
+  HWY_INLINE void for_each_piece(PositionRange range, const T* then, const Visit& visit) const {
+    const std::int64_t last = range.end - 1;
+    for (std::int64_t position = range.begin; position < range.end;) {
+      const std::int64_t count =
+          std::min({range.end - position, block_len - position % block_len, kPieceRows});
+      const std::int64_t later = position + 2 * kPieceRows;
+      const T* ahead = later <= last ? at(later) : then;
+      visit(at(position), count, position - range.begin, Ahead<T>{ahead, head_dim});
+      position += count;
     }
   }
 };

@@ -16,6 +16,7 @@
 #include "hwy/contrib/math/math-inl.h"
 #include "ops/cpu/kv_view-inl.hpp"
 #include "ops/cpu/matrix_tile-inl.hpp"
+#include "ops/cpu/widen-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::ops::HWY_NAMESPACE {
@@ -129,18 +130,16 @@ HWY_INLINE void attend_query_tile(const KvView<T>& keys, const KvView<T>& values
   std::fill_n(ones, kTileQueries, 1.0F);
 
   const auto attend = [&](PositionRange range, bool masked) {
-    keys.for_each_run(range, tile.widened,
-                      [&](const float* rows, std::int64_t count, std::int64_t first) {
-                        multiply(LeftMatrix{rows, head_dim, 1}, count, head_dim, tile.queries,
-                                 nullptr, tile.scores + first * kTileQueries, queries);
-                      });
+    keys.for_each_run(range, [&](const T* rows, std::int64_t count, std::int64_t first) {
+      multiply(LeftMatrix{as_float(rows, count * head_dim, tile.widened), head_dim, 1}, count,
+               head_dim, tile.queries, nullptr, tile.scores + first * kTileQueries, queries);
+    });
     update_softmax(range.end - range.begin, queries, masked, tile);
-    values.for_each_run(range, tile.widened,
-                        [&](const float* rows, std::int64_t count, std::int64_t first) {
-                          multiply(LeftMatrix{rows, 1, head_dim}, head_dim, count,
-                                   tile.scores + first * kTileQueries,
-                                   first == 0 ? tile.rescale : ones, tile.out, queries);
-                        });
+    values.for_each_run(range, [&](const T* rows, std::int64_t count, std::int64_t first) {
+      multiply(LeftMatrix{as_float(rows, count * head_dim, tile.widened), 1, head_dim}, head_dim,
+               count, tile.scores + first * kTileQueries, first == 0 ? tile.rescale : ones,
+               tile.out, queries);
+    });
   };
   for (std::int64_t begin = 0; begin < past_length; begin += kTileKeys) {
     attend({begin, std::min(begin + kTileKeys, past_length)}, false);

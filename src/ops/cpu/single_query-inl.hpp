@@ -15,6 +15,7 @@
 #include "ops/cpu/dot_rows-inl.hpp"
 #include "ops/cpu/kv_view-inl.hpp"
 #include "ops/cpu/partial_vector-inl.hpp"
+#include "ops/cpu/widen-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::ops::HWY_NAMESPACE {
@@ -54,16 +55,16 @@ HWY_INLINE float exponentiate(float* HWY_RESTRICT scores, std::int64_t count) {
 
 /// out[…] += Σ weights[i] · rows[i] over kVectors vectors of columns; of the last vector only
 /// `last_lanes` lanes when kPartial.
-template <int kVectors, bool kPartial>
-HWY_INLINE void add_weighted_columns(const float* HWY_RESTRICT weights,
-                                     const float* HWY_RESTRICT rows, std::int64_t count,
-                                     std::int64_t head_dim, std::int64_t last_lanes,
-                                     float* HWY_RESTRICT out) {
+template <int kVectors, bool kPartial, typename T, typename Next>
+HWY_INLINE void add_weighted_columns(const float* HWY_RESTRICT weights, const T* HWY_RESTRICT rows,
+                                     std::int64_t count, std::int64_t head_dim,
+                                     std::int64_t last_lanes, float* HWY_RESTRICT out,
+                                     const Next& ahead) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const auto load = [&](const float* from, int v) {
-    return kPartial && v + 1 == kVectors ? load_first(d, from + v * lanes, last_lanes)
-                                         : hn::LoadU(d, from + v * lanes);
+  const auto load = [&](const auto* from, int v) {
+    return kPartial && v + 1 == kVectors ? load_first_widened(d, from + v * lanes, last_lanes)
+                                         : load_widened(d, from + v * lanes);
   };
   // Two sets of sums, of even and of odd rows, so that additions overlap.
   hn::Vec<decltype(d)> even[kVectors];
@@ -74,16 +75,19 @@ HWY_INLINE void add_weighted_columns(const float* HWY_RESTRICT weights,
   }
   std::int64_t row = 0;
   for (; row + 2 <= count; row += 2) {
+    ahead.fetch_to_second_level(row);
+    ahead.fetch_to_second_level(row + 1);
     const auto w0 = hn::Set(d, weights[row]);
     const auto w1 = hn::Set(d, weights[row + 1]);
-    const float* r0 = rows + row * head_dim;
-    const float* r1 = r0 + head_dim;
+    const T* r0 = rows + row * head_dim;
+    const T* r1 = r0 + head_dim;
     for (int v = 0; v < kVectors; ++v) {
       even[v] = hn::MulAdd(w0, load(r0, v), even[v]);
       odd[v] = hn::MulAdd(w1, load(r1, v), odd[v]);
     }
   }
   if (row < count) {
+    ahead.fetch_to_second_level(row);
     const auto w0 = hn::Set(d, weights[row]);
     for (int v = 0; v < kVectors; ++v) {
       even[v] = hn::MulAdd(w0, load(rows + row * head_dim, v), even[v]);
@@ -99,38 +103,46 @@ HWY_INLINE void add_weighted_columns(const float* HWY_RESTRICT weights,
   }
 }
 
-/// out += Σ weights[i] · rows[i] for `count` rows of `head_dim`.
-HWY_INLINE void add_weighted_rows(const float* HWY_RESTRICT weights, const float* HWY_RESTRICT rows,
+/// out += Σ weights[i] · rows[i] for `count` rows of `head_dim`; fetches a row ahead with each.
+template <typename T>
+HWY_INLINE void add_weighted_rows(const float* HWY_RESTRICT weights, const T* HWY_RESTRICT rows,
                                   std::int64_t count, std::int64_t head_dim,
-                                  float* HWY_RESTRICT out) {
+                                  float* HWY_RESTRICT out, const Ahead<T>& ahead) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   std::int64_t i = 0;
+  if (head_dim >= 4 * lanes) {
+    add_weighted_columns<4, false>(weights, rows, count, head_dim, 0, out, ahead);
+    i = 4 * lanes;
+  }
+  const NothingAhead fetched;  // by the columns before
   for (; i + 4 * lanes <= head_dim; i += 4 * lanes) {
-    add_weighted_columns<4, false>(weights, rows + i, count, head_dim, 0, out + i);
+    add_weighted_columns<4, false>(weights, rows + i, count, head_dim, 0, out + i, fetched);
   }
   for (; i + lanes <= head_dim; i += lanes) {
-    add_weighted_columns<1, false>(weights, rows + i, count, head_dim, 0, out + i);
+    add_weighted_columns<1, false>(weights, rows + i, count, head_dim, 0, out + i, fetched);
   }
   if (i < head_dim) {
-    add_weighted_columns<1, true>(weights, rows + i, count, head_dim, head_dim - i, out + i);
+    add_weighted_columns<1, true>(weights, rows + i, count, head_dim, head_dim - i, out + i,
+                                  fetched);
   }
 }
 
 /// Softmax attention of one query over the positions in `visible`.
 ///
 /// query: float32 [head_dim], scaled already. out: float32 [head_dim], overwritten.
-/// scores: scratch, one float per visible position. widened: scratch [block_len, head_dim].
+/// scores: scratch, one float per visible position.
 template <typename T>
 HWY_INLINE void attend_single_query(const float* query, const KvView<T>& keys,
                                     const KvView<T>& values, std::span<const PositionRange> visible,
-                                    float* scores, float* widened, float* out) {
+                                    float* scores, float* out) {
   std::int64_t total = 0;
   for (const PositionRange range : visible) {
-    keys.for_each_run(range, widened,
-                      [&](const float* rows, std::int64_t count, std::int64_t first) {
-                        dot_rows(query, rows, count, keys.head_dim, scores + total + first);
-                      });
+    keys.for_each_piece(
+        range, values.at(range.begin),
+        [&](const T* rows, std::int64_t count, std::int64_t first, const Ahead<T>& ahead) {
+          dot_rows(query, rows, count, keys.head_dim, scores + total + first, ahead);
+        });
     total += range.end - range.begin;
   }
   const float normaliser = 1.0F / exponentiate(scores, total);
@@ -138,9 +150,10 @@ HWY_INLINE void attend_single_query(const float* query, const KvView<T>& keys,
   std::fill_n(out, values.head_dim, 0.0F);
   std::int64_t done = 0;
   for (const PositionRange range : visible) {
-    values.for_each_run(
-        range, widened, [&](const float* rows, std::int64_t count, std::int64_t first) {
-          add_weighted_rows(scores + done + first, rows, count, values.head_dim, out);
+    values.for_each_piece(
+        range, values.at(range.end - 1),
+        [&](const T* rows, std::int64_t count, std::int64_t first, const Ahead<T>& ahead) {
+          add_weighted_rows(scores + done + first, rows, count, values.head_dim, out, ahead);
         });
     done += range.end - range.begin;
   }

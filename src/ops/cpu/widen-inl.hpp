@@ -1,4 +1,4 @@
-// 16-bit elements to float32 and back.
+// 16-bit elements to float32.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
 #if defined(KVCACHE_OPS_WIDEN_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
@@ -12,9 +12,11 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include "hwy/highway.h"
+#include "ops/cpu/partial_vector-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::ops::HWY_NAMESPACE {
@@ -38,6 +40,18 @@ HWY_INLINE hn::Vec<D> load_widened(D df, const T* HWY_RESTRICT from) {
   }
 }
 
+/// A vector of from[0 … count − 1] as float32, exactly, and zeros; reads nothing beyond.
+template <class D, typename T>
+HWY_INLINE hn::Vec<D> load_first_widened(D df, const T* HWY_RESTRICT from, std::int64_t count) {
+  if constexpr (std::is_same_v<T, float>) {
+    return load_first(df, from, count);
+  } else {
+    HWY_ALIGN std::uint16_t bits[HWY_MAX_BYTES / sizeof(float)] = {};
+    std::memcpy(bits, from, static_cast<std::size_t>(count) * sizeof(T));
+    return load_widened(df, reinterpret_cast<const T*>(bits));
+  }
+}
+
 /// float32, float16 or bfloat16 to float32, exactly.
 template <typename T>
 HWY_INLINE void widen(const T* from, std::int64_t count, float* HWY_RESTRICT to) {
@@ -56,10 +70,15 @@ HWY_INLINE void widen(const T* from, std::int64_t count, float* HWY_RESTRICT to)
   }
 }
 
-/// float32 to T, rounded to nearest even.
+/// The same, in `scratch`, or where they are if they are float32 already.
 template <typename T>
-HWY_INLINE void narrow(const float* from, std::int64_t count, T* HWY_RESTRICT to) {
-  std::transform(from, from + count, to, [](float value) { return T(value); });
+HWY_INLINE const float* as_float(const T* from, std::int64_t count, float* HWY_RESTRICT scratch) {
+  if constexpr (std::is_same_v<T, float>) {
+    return from;
+  } else {
+    widen(from, count, scratch);
+    return scratch;
+  }
 }
 
 }  // namespace kvcache::ops::HWY_NAMESPACE
