@@ -238,8 +238,7 @@ Recomputation generate_without_cache(const KVCacheInferencer& inferencer,
       lengths_to_measure(tokens, projected_ms(inferencer, cached));
   const bool sampled = lengths.size() < tokens;
 
-  Agreement agreement{.tolerance =
-                          kvcache::report::logit_tolerance(inferencer.model().info().dtype)};
+  Agreement agreement{.tolerance = kvcache::report::logit_tolerance(inferencer.model().info())};
   std::map<std::size_t, double> measured;
   for (const std::size_t length : lengths) {
     const RecomputedStep step = recompute(inferencer, cached, length);

@@ -387,8 +387,9 @@ def _memory(gpu: Json) -> str:
                 ("kernels", f"{copies['kernels'] / tokens:g}", ""),
             ],
         )
-        + "\n\nWhat goes to the device is the token, its position, the depth and the block table;"
-        " the best token comes back through memory that the device writes directly. Over"
+        + "\n\nWhere a step is one kernel, its launch brings the token, its position, the depth and"
+        " the block table; otherwise they go over in one copy. The best token comes back through"
+        " memory that the device writes directly. Over"
         f" {steady['tokens']:,} decoded tokens ({steady['ms_per_token']:.3f} ms each, a sequence"
         " filled and begun again) the device's memory in use went from"
         f" {steady['driver_bytes_first']:,} to {steady['driver_bytes_last']:,} bytes."
@@ -396,24 +397,33 @@ def _memory(gpu: Json) -> str:
 
 
 def _profile(gpu: Json) -> str:
-    profile = gpu["profile"]
-    kernels = sorted(profile["kernels"], key=lambda kernel: -kernel["us"])
+    profile, unfused = gpu["profile"], gpu["unfused"]
+    times = ", ".join(
+        f"{row['ms']['median']:.3f} ms at depth {row['depth']:,}" for row in unfused["decode"]
+    )
     return (
         f"## Where a decoded token's time goes\n\n{profile['dtype']}, depth {profile['depth']},"
-        " by CUPTI. A kernel starts while the one before it ends (programmatic dependent launch)"
-        " and fetches its weights meanwhile; its time here includes that wait, so the times add up"
-        " to more than a token takes.\n\n"
-        + _table(
-            ("kernel", "launches", "µs"),
-            [
-                (
-                    f"`{re.sub(' >', '>', kernel['name'])}`",
-                    f"{kernel['count']:g}",
-                    f"{kernel['us']:.1f}",
-                )
-                for kernel in kernels
-            ],
-        )
+        " by CUPTI: all of it in one kernel.\n\n"
+        + _kernels(profile)
+        + f"\n\nWith `ModelOptions::fuse_steps` off ({unfused['note']}): {times}. A kernel starts"
+        " while the one before it ends (programmatic dependent launch) and fetches its weights"
+        " meanwhile; its time here includes that wait, so the times add up to more than a token"
+        " takes.\n\n" + _kernels(unfused["profile"])
+    )
+
+
+def _kernels(profile: Json) -> str:
+    kernels = sorted(profile["kernels"], key=lambda kernel: -kernel["us"])
+    return _table(
+        ("kernel", "launches", "µs"),
+        [
+            (
+                f"`{re.sub(' >', '>', kernel['name'].rstrip('('))}`",
+                f"{kernel['count']:g}",
+                f"{kernel['us']:.1f}",
+            )
+            for kernel in kernels
+        ],
     )
 
 

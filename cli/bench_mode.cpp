@@ -20,7 +20,7 @@ std::vector<TokenId> prompt_of(std::size_t length, const Model& model, std::uint
 
 report::Agreement new_agreement(const Model& model) {
   report::Agreement agreement;
-  agreement.tolerance = report::logit_tolerance(model.info().dtype);
+  agreement.tolerance = report::logit_tolerance(model.info());
   return agreement;
 }
 

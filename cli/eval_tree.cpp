@@ -74,7 +74,7 @@ std::vector<TokenId> text_of(const std::vector<TokenId>& prefix, const TokenTree
 report::Agreement check_agreement(const Model& model, const std::vector<TokenId>& prefix,
                                   const TokenTree& tree, const Logits& logits) {
   report::Agreement agreement;
-  agreement.tolerance = report::logit_tolerance(model.info().dtype);
+  agreement.tolerance = report::logit_tolerance(model.info());
   for (std::size_t node = 0; node < logits.rows(); ++node) {
     throw_if_interrupted();
     const Logits reference = model.forward_without_cache(text_of(prefix, tree, node));

@@ -49,8 +49,10 @@ json statistics(std::vector<double> samples) {
 
 class Bench {
  public:
-  Bench(std::string path, Clock started) : path_(std::move(path)), load_(started) {
+  Bench(std::string path, bool fuse, Clock started) : path_(std::move(path)), load_(started) {
     ModelOptions options;
+    options.fuse_steps = fuse;
+    options.log = [](std::string_view message) { std::cerr << message << "\n"; };
     options.require_device = Device::cuda;
     options.cache_bytes = std::size_t{8} << 30;
     model_ = std::make_unique<Model>(Model::load(path_, options));
@@ -59,6 +61,16 @@ class Bench {
     Sequence sequence = model_->new_sequence();
     first_ = sequence.extend(std::vector<TokenId>{1}).argmax();
     cold_ms_ = cold.ms();
+  }
+
+  /// Of one token only, for comparing ways to run it.
+  json run_decode() {
+    json result;
+    for (const std::size_t depth : {8, 128, 512, 1000}) {
+      result["decode"].push_back(decode(depth));
+    }
+    count_activity(result);
+    return result;
   }
 
   json run() {
@@ -398,13 +410,18 @@ class Bench {
 }  // namespace kvcache::bench
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::cerr << "usage: gpu_bench MODEL_DIR OUTPUT.json\n";
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  const auto given = [&](const char* flag) {
+    return std::ranges::find(arguments, flag) != arguments.end();
+  };
+  if (arguments.size() < 2) {
+    std::cerr << "usage: gpu_bench MODEL_DIR OUTPUT.json [--decode-only] [--no-fusing]\n";
     return 2;
   }
   try {
-    const nlohmann::json result = kvcache::bench::Bench(argv[1], {}).run();
-    std::ofstream(argv[2]) << result.dump(1) << "\n";
+    kvcache::bench::Bench bench(arguments[0], !given("--no-fusing"), {});
+    const nlohmann::json result = given("--decode-only") ? bench.run_decode() : bench.run();
+    std::ofstream(arguments[1]) << result.dump(1) << "\n";
     return 0;
   } catch (const std::exception& error) {
     std::cerr << "error: " << error.what() << "\n";

@@ -24,10 +24,11 @@ std::string_view device_name(Device device) noexcept;  // "cpu", "cuda"
 
 /// What config.json says about a model, checked against the graph at load.
 struct ModelInfo {
-  std::string model_type;                // "gpt2"
-  std::string source;                    // where the weights came from
-  DataType dtype = DataType::float32;    // of arithmetic, cache and logits
-  DataType weights = DataType::float32;  // of the matrices; widened to dtype where they are used
+  std::string model_type;              // "gpt2"
+  std::string source;                  // where the weights came from
+  DataType dtype = DataType::float32;  // of arithmetic, cache and logits
+  std::string weights;                 // of the matrices: also "int8" and "int4"
+  std::string activations;             // what they are multiplied with: as dtype, or "int8"
   std::size_t num_layers = 0;
   std::size_t num_heads = 0;
   std::size_t head_dim = 0;

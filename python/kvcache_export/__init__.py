@@ -3,5 +3,5 @@
 docs/MODEL_FILE.md is the contract between the three.
 
 Modules in the order the data flows: activations, config, weights, hub, sources, precision,
-functions, gpt2, save, verify, manifest, export, cli.
+packing, quantization, functions, gpt2, rounding, save, verify, manifest, export, cli.
 """

@@ -27,7 +27,7 @@ examples:
   export_gpt2_kvcache.py                                     GPT-2 (124M) from the Hugging Face hub
   export_gpt2_kvcache.py --model ./my-gpt2 --dtype float16   a checkpoint directory, in 16 bits
   export_gpt2_kvcache.py --random-init gpt2-medium --seed 7  random weights, nothing downloaded
-  export_gpt2_kvcache.py --weights float16                   half the memory, float32 arithmetic
+  export_gpt2_kvcache.py --weights int8                      a quarter of the memory (int4: less)
   export_gpt2_kvcache.py --random-init my/config.json        ... for any GPT-2 config
 
 exit codes:
@@ -90,10 +90,29 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--weights",
-        choices=["float32", "float16", "bfloat16"],
-        help="element type of the matrices, where narrower than float32: they take half the memory"
-        " and are read in half the time, while everything is computed in float32 (default: as"
-        " --dtype)",
+        choices=["float32", "float16", "bfloat16", "int8", "int4"],
+        help="element type of the matrices, where narrower than float32: they take a half,"
+        " a quarter or an eighth of the memory, and of the time to read them; others stay as they"
+        " are (default: as --dtype)",
+    )
+    parser.add_argument(
+        "--block-size",
+        type=int,
+        metavar="N",
+        help="with int8 or int4 weights: how many inputs of an output share a scale, 16, 32, 64,"
+        " 128 or 256 (default: 64 for int8, 32 for int4)",
+    )
+    parser.add_argument(
+        "--activations",
+        choices=["int8", "float32"],
+        help="with int8 or int4 weights: what they are multiplied with; int8 rounds each token by"
+        " blocks and computes several times as fast (default: int8)",
+    )
+    parser.add_argument(
+        "--weights-overrides",
+        metavar="FILE",
+        help="with narrower weights: a JSON object of other types for some matrices, by patterns of"
+        ' their names, for instance {"transformer.h.0.*": "float32", "transformer.wte": "float16"}',
     )
     parser.add_argument(
         "--rounding-ids",
@@ -115,8 +134,17 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     elif options.seed < 0:
         parser.error(f"--seed must not be negative: {options.seed}")
     options.weights = options.weights or options.dtype
-    if options.rounding_ids and options.weights == options.dtype:
-        parser.error("--rounding-ids has a meaning with --weights narrower than --dtype only")
+    if options.weights == options.dtype:
+        for name in ("rounding_ids", "weights_overrides"):
+            if getattr(options, name):
+                option = name.replace("_", "-")
+                parser.error(f"--{option} has a meaning with --weights narrower than --dtype only")
+    if options.weights not in ("int8", "int4"):
+        for name in ("block_size", "activations"):
+            if getattr(options, name) is not None:
+                option = name.replace("_", "-")
+                parser.error(f"--{option} has a meaning with --weights int8 or int4 only")
+    options.activations = options.activations or "int8"
     return options
 
 
@@ -127,7 +155,10 @@ def _run(options: argparse.Namespace) -> None:
     from .export import export
     from .precision import Precision
 
-    precision = Precision(options.dtype, options.weights)
+    overrides = _read_overrides(options.weights_overrides) if options.weights_overrides else {}
+    precision = Precision(
+        options.dtype, options.weights, options.block_size, overrides, options.activations
+    )
     ids = _read_ids(options.rounding_ids) if options.rounding_ids else None
     if options.random_init:
         source = sources.from_seed(options.random_init, options.seed)
@@ -145,13 +176,24 @@ def _run(options: argparse.Namespace) -> None:
     )
 
 
-def _read_ids(path: str) -> list[int]:
+def _read_json(option: str, path: str) -> object:
     try:
-        ids = json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ExportError(f"--rounding-ids: cannot read {path}: {error.strerror}") from error
+        raise ExportError(f"{option}: cannot read {path}: {error.strerror}") from error
     except ValueError as error:
-        raise ExportError(f"--rounding-ids: {path} is not JSON: {error}") from error
+        raise ExportError(f"{option}: {path} is not JSON: {error}") from error
+
+
+def _read_overrides(path: str) -> dict[str, str]:
+    overrides = _read_json("--weights-overrides", path)
+    if not isinstance(overrides, dict):
+        raise ExportError(f"--weights-overrides: {path} must hold an object of names and types")
+    return overrides
+
+
+def _read_ids(path: str) -> list[int]:
+    ids = _read_json("--rounding-ids", path)
     if not isinstance(ids, list) or not all(type(token) is int for token in ids):
         raise ExportError(f"--rounding-ids: {path} must hold a list of integers")
     return ids

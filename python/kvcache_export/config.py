@@ -34,6 +34,10 @@ REFUSED_UNLESS = {
 }
 
 
+EMBEDDING = "transformer.wte"
+HEAD = "lm_head"
+
+
 @dataclass(frozen=True)
 class Gpt2Config:
     """What of a GPT-2 config bears on inference. Dropout and summary fields don't."""
@@ -61,6 +65,25 @@ class Gpt2Config:
         """What the scores q·k of a layer (counted from 0) are multiplied by."""
         scale = 1 / math.sqrt(self.head_dim) if self.scale_attn_weights else 1.0
         return scale / (layer + 1) if self.scale_attn_by_inverse_layer_idx else scale
+
+    def matrices(self) -> dict[str, tuple[int, int]]:
+        """The inputs and outputs of every matrix that decoding reads, by its checkpoint's name."""
+        hidden, inner = self.n_embd, self.n_inner
+        of_a_layer = {
+            "attn.c_attn": (hidden, 3 * hidden),
+            "attn.c_proj": (hidden, hidden),
+            "mlp.c_fc": (hidden, inner),
+            "mlp.c_proj": (inner, hidden),
+        }
+        found = {
+            f"transformer.h.{layer}.{name}": shape
+            for layer in range(self.n_layer)
+            for name, shape in of_a_layer.items()
+        }
+        found[EMBEDDING] = (hidden, self.vocab_size)
+        if not self.tie_word_embeddings:
+            found[HEAD] = (hidden, self.vocab_size)
+        return found
 
 
 PRESETS = {

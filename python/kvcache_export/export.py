@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 from onnxscript.nn import Parameter
 
@@ -16,7 +17,8 @@ from . import manifest, rounding, save, verify
 from .config import Gpt2Config
 from .gpt2 import build_model
 from .packing import PackedParameter, pack
-from .precision import DTYPES, Precision, convert
+from .precision import ACCURACY_LEVELS, DTYPES, Precision, convert
+from .quantization import QuantizedParameter, ScalesParameter
 from .rounding import RoundingCost
 from .sources import Source
 from .verify import Agreement
@@ -63,14 +65,29 @@ def export(
     say("✓ Model exported successfully")
     say(f"✓ Configuration saved: {_shown(output, save.CONFIG_FILE)}")
     say("✓ ONNX model is valid")
-    run_as = " (run in float32 with the bfloat16 weights)" if precision.dtype == "bfloat16" else ""
     say(
-        f"✓ Cached and uncached logits agree{run_as}: max difference {agreement.max_abs_diff:.1e}"
-        f" (largest logit {agreement.max_abs_logit:.1f})"
+        f"✓ Cached and uncached logits agree{_run_as(precision)}: max difference"
+        f" {agreement.max_abs_diff:.1e} (largest logit {agreement.max_abs_logit:.1f})"
     )
     if cost is not None:
-        say(f"✓ Weights in {precision.weights}, against float32: {cost}")
+        say(f"✓ Weights in {_described(precision)}, against float32: {cost}")
     say(f"Model size: {sum(file['bytes'] for file in files) / MEGABYTE:.0f} MB")
+
+
+def _run_as(precision: Precision) -> str:
+    """How the comparison of cached and uncached logits was run, if not as the model is."""
+    if precision.rounds_activations:
+        return " (run with float32 activations)"
+    return " (run in float32 with the bfloat16 weights)" if precision.dtype == "bfloat16" else ""
+
+
+def _described(precision: Precision) -> str:
+    if not precision.quantized:
+        return precision.weights
+    return (
+        f"{precision.weights} in blocks of {precision.block_size}, activations in"
+        f" {precision.activations}"
+    )
 
 
 def model_with_weights(
@@ -83,9 +100,14 @@ def model_with_weights(
     model = build_model(source.config, precision)
     initializers = model.graph.initializers.values()
     parameters = [value for value in initializers if isinstance(value, Parameter)]
-    source.weights.check({value.name: _checkpoint_shape(value) for value in parameters})
-    for value in parameters:
-        value.const_value = _lazy_weight(source, value, rounded_to)
+    scales = {value.weight: value for value in parameters if isinstance(value, ScalesParameter)}
+    stored = [value for value in parameters if not isinstance(value, ScalesParameter)]
+    source.weights.check({value.name: _checkpoint_shape(value) for value in stored})
+    for value in stored:
+        if isinstance(value, QuantizedParameter):
+            _quantize_lazily(source, value, scales[value])
+        else:
+            value.const_value = _lazy_weight(source, value, rounded_to)
     return model
 
 
@@ -102,8 +124,23 @@ def _lazy_weight(source: Source, value: Parameter, rounded_to: str | None) -> ir
     return ir.LazyTensor(read, value.dtype, value.shape, name=value.name)
 
 
+def _quantize_lazily(source: Source, value: QuantizedParameter, scales: ScalesParameter) -> None:
+    def quantized() -> tuple[np.ndarray, np.ndarray]:
+        weight = source.weights.read(value.name, value.checkpoint_shape)
+        return value.quantized(convert(weight, "float32", value.name), value.name)
+
+    # Quantised once for each, so that one tensor at a time is in memory.
+    for part, of in enumerate((value, scales)):
+        of.const_value = ir.LazyTensor(
+            lambda part=part, of=of: ir.Tensor(quantized()[part], name=of.name),
+            of.dtype,
+            of.shape,
+            name=of.name,
+        )
+
+
 def _checkpoint_shape(value: Parameter) -> tuple[int, ...]:
-    if isinstance(value, PackedParameter):
+    if isinstance(value, PackedParameter | QuantizedParameter):
         return value.checkpoint_shape
     return tuple(value.shape.numpy())
 
@@ -114,8 +151,12 @@ def _agreement(
     """How well cached and uncached logits of the staged file agree.
 
     ONNX Runtime has no bfloat16 kernels on the CPU: such a model is measured as the same graph in
-    float32, with the same weights (those rounded to bfloat16).
+    float32, with the same weights (those rounded to bfloat16). Where activations are rounded to
+    int8, it is the same file without that: rounding makes steps of the last places' differences.
     """
+    if precision.rounds_activations:
+        with _float32_activations(staged) as stand_in:
+            return verify.compare_cached(stand_in, source.config, precision.dtype)
     if precision.dtype != "bfloat16":
         return verify.compare_cached(staged / save.MODEL_FILE, source.config, precision.dtype)
     with _in_float32(source, staged, "bfloat16", progress) as stand_in:
@@ -133,6 +174,22 @@ def _rounding_cost(
     with _in_float32(source, staged, None, progress) as reference:
         runner = verify.Runner(reference, source.config, "float32")
         return rounding.cost(found, runner.logits(ids, [ids.shape[1]]))
+
+
+@contextlib.contextmanager
+def _float32_activations(staged: Path) -> Iterator[Path]:
+    """The staged graph, its activations left in float32, as long as the block lasts."""
+    model = onnx.load(staged / save.MODEL_FILE, load_external_data=False)
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "accuracy_level":
+                attribute.i = ACCURACY_LEVELS["float32"]
+    stand_in = staged / "float32_activations.onnx"
+    try:
+        onnx.save(model, stand_in)
+        yield stand_in
+    finally:
+        stand_in.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

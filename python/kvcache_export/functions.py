@@ -7,7 +7,9 @@ There are two levels. The graph is made of the few nodes that a GPU wants as one
 (`TokenEmbedding`, `NormLinear`, `CachedAttention`, `LinearResidual`, `NormLinearGelu`,
 `SelectNormHead`); their bodies are made of the nodes that a CPU wants (`Embedding`, `Linear`,
 `LinearGelu`, `SelectTokens`, `Head`), whose bodies are standard operators. ONNX Runtime opens a
-function until it finds a kernel.
+function until it finds a kernel. Nodes with a quantised weight are functions of their own
+(`QuantizedLinear` and so on): they have its scales as one more input, and attributes that say how
+it is packed and what it is multiplied with.
 
 Shapes may hold zeros (no batch, no new token, no past), so every Reshape computes its target and
 sets `allowzero`: in a target, -1 and a plain 0 are ambiguous once a tensor is empty.
@@ -17,10 +19,12 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import onnx_ir as ir
 from onnxscript import OpBuilder, build_function
+
+from . import quantized_functions
 
 DOMAIN = "kvcache"
 DOMAIN_VERSION = 1
@@ -28,6 +32,11 @@ OPSET_VERSION = 21
 
 # ONNX Runtime's error message names the failing node, so the name says what is wrong.
 GUARD_NAME = "in_place_inputs_need_the_kvcache_library"
+
+# The attributes of nodes with quantised weights.
+OF_PRODUCT = ("bits", "block_size", "accuracy_level")
+OF_HEAD = (*OF_PRODUCT, "outputs")
+OF_TABLE = ("bits", "block_size", "inputs", "outputs")
 
 
 @functools.cache
@@ -136,41 +145,65 @@ def _select_tokens_body(op: OpBuilder, hidden: ir.Value, positions: ir.Value) ->
     return _named(selected=selected)[0]
 
 
-@functools.cache
-def linear() -> ir.Function:
-    """`Linear`: x [batch, seq_len, inputs], packed weight and bias [outputs] to [..., outputs]."""
-    return _linear_function("Linear", _linear_body)
+def _function(
+    name: str,
+    body: Callable[..., ir.Value],
+    inputs: Iterable[str],
+    *,
+    quantized: bool,
+    attributes: Iterable[ir.Attr] = (),
+    of_weight: Iterable[str] = OF_PRODUCT,
+) -> ir.Function:
+    """A node with a weight; a quantised weight's scales are one more input, the last.
 
-
-@functools.cache
-def linear_gelu() -> ir.Function:
-    """`LinearGelu`: the tanh approximation of gelu over `Linear`."""
-    return _linear_function("LinearGelu", _linear_gelu_body)
-
-
-def _linear_function(name: str, body: Callable[..., ir.Value]) -> ir.Function:
+    It then has the attributes `of_weight` too.
+    """
+    inputs, attributes = list(inputs), list(attributes)
+    if quantized:
+        name = f"Quantized{name}"
+        inputs.append("weight_scales")
+        attributes += [ir.Attr(of, ir.AttributeType.INT, None) for of in of_weight]
     return build_function(
         body,
-        [ir.Value(name="x"), ir.Value(name="weight"), ir.Value(name="bias")],
+        [ir.Value(name=input_name) for input_name in inputs],
         domain=DOMAIN,
         name=name,
-        opset_imports={"": OPSET_VERSION},
+        attributes=attributes,
+        opset_imports={"": OPSET_VERSION, DOMAIN: DOMAIN_VERSION},
     )
 
 
-def _linear_body(op: OpBuilder, x: ir.Value, weight: ir.Value, bias: ir.Value) -> ir.Value:
-    return _named(y=_unpacked_product(op, x, weight, bias))[0]
+def _passed_on(names: Iterable[str], scales: Sequence[ir.Value]) -> dict[str, ir.RefAttr]:
+    """What a node within a body has of the function's attributes, if its weight has scales."""
+    return {name: ir.RefAttr(name, name, ir.AttributeType.INT) for name in names if scales}
 
 
-def _linear_gelu_body(op: OpBuilder, x: ir.Value, weight: ir.Value, bias: ir.Value) -> ir.Value:
-    return _named(y=op.Gelu(_unpacked_product(op, x, weight, bias), approximate="tanh"))[0]
+@functools.cache
+def linear(quantized: bool) -> ir.Function:
+    """`Linear`: x [batch, seq_len, inputs], packed weight and bias [outputs] to [..., outputs]."""
+    return _function("Linear", _linear_body, ["x", "weight", "bias"], quantized=quantized)
 
 
-def _unpacked_product(op: OpBuilder, x: ir.Value, weight: ir.Value, bias: ir.Value) -> ir.Value:
-    """x · unpacked weight + bias; ONNX Runtime unpacks a constant weight once, at load.
+@functools.cache
+def linear_gelu(quantized: bool) -> ir.Function:
+    """`LinearGelu`: the tanh approximation of gelu over `Linear`."""
+    return _function("LinearGelu", _linear_gelu_body, ["x", "weight", "bias"], quantized=quantized)
 
-    A weight narrower than x is widened to it.
-    """
+
+def _linear_body(op: OpBuilder, *inputs: ir.Value) -> ir.Value:
+    return _named(y=_unpacked_product(op, *inputs))[0]
+
+
+def _linear_gelu_body(op: OpBuilder, *inputs: ir.Value) -> ir.Value:
+    return _named(y=op.Gelu(_unpacked_product(op, *inputs), approximate="tanh"))[0]
+
+
+def _unpacked_product(
+    op: OpBuilder, x: ir.Value, weight: ir.Value, bias: ir.Value, *scales: ir.Value
+) -> ir.Value:
+    """x · unpacked weight + bias; ONNX Runtime unpacks a constant weight once, at load."""
+    if scales:
+        return op.Add(quantized_functions.product(op, x, weight, *scales, op.Shape(bias)), bias)
     weight = op.CastLike(weight, x)
     inputs = op.Shape(weight, start=1, end=2)
     side_by_side = op.Reshape(op.Transpose(weight, perm=[1, 0, 2]), op.Concat(inputs, [-1], axis=0))
@@ -179,37 +212,39 @@ def _unpacked_product(op: OpBuilder, x: ir.Value, weight: ir.Value, bias: ir.Val
 
 
 @functools.cache
-def embedding() -> ir.Function:
-    """`Embedding`: ids [batch, seq_len], weight [count, size] to [batch, seq_len, size]."""
-    return build_function(
+def embedding(quantized: bool) -> ir.Function:
+    """`Embedding`: ids [batch, seq_len], weight [count, size] to [batch, seq_len, size].
+
+    In the weight's type; of a quantised weight in float32.
+    """
+    return _function(
+        "Embedding",
         _embedding_body,
-        [ir.Value(name="ids"), ir.Value(name="weight")],
-        domain=DOMAIN,
-        name="Embedding",
-        opset_imports={"": OPSET_VERSION},
+        ["ids", "weight"],
+        quantized=quantized,
+        of_weight=OF_TABLE,
     )
 
 
-def _embedding_body(op: OpBuilder, ids: ir.Value, weight: ir.Value) -> ir.Value:
+def _embedding_body(op: OpBuilder, ids: ir.Value, weight: ir.Value, *scales: ir.Value) -> ir.Value:
+    if scales:
+        return _named(rows=quantized_functions.embedding(op, ids, weight, *scales))[0]
     return _named(rows=op.Gather(weight, ids, axis=0))[0]
 
 
 @functools.cache
-def head() -> ir.Function:
+def head(quantized: bool) -> ir.Function:
     """`Head`: x [batch, num_logits, inputs], weight [outputs, inputs] to [..., outputs].
 
     The weight has the embedding's layout, so that a tied head shares it.
     """
-    return build_function(
-        _head_body,
-        [ir.Value(name="x"), ir.Value(name="weight")],
-        domain=DOMAIN,
-        name="Head",
-        opset_imports={"": OPSET_VERSION},
-    )
+    return _function("Head", _head_body, ["x", "weight"], quantized=quantized, of_weight=OF_HEAD)
 
 
-def _head_body(op: OpBuilder, x: ir.Value, weight: ir.Value) -> ir.Value:
+def _head_body(op: OpBuilder, x: ir.Value, weight: ir.Value, *scales: ir.Value) -> ir.Value:
+    if scales:
+        outputs = quantized_functions.attribute_axis(op, "outputs")
+        return _named(logits=quantized_functions.product(op, x, weight, *scales, outputs))[0]
     # Only Gemm multiplies by a transposed matrix without a copy of it, and it wants two axes.
     batch_and_count = op.Shape(x, start=0, end=2)
     rows = op.ReduceProd(batch_and_count, keepdims=1)
@@ -220,22 +255,17 @@ def _head_body(op: OpBuilder, x: ir.Value, weight: ir.Value) -> ir.Value:
 
 
 @functools.cache
-def token_embedding() -> ir.Function:
+def token_embedding(quantized: bool) -> ir.Function:
     """`TokenEmbedding`: token_weight[input_ids] + position_weight[position_ids].
 
     The result has the type of position_weight; token_weight may be narrower.
     """
-    return build_function(
+    return _function(
+        "TokenEmbedding",
         _token_embedding_body,
-        [
-            ir.Value(name="input_ids"),
-            ir.Value(name="position_ids"),
-            ir.Value(name="token_weight"),
-            ir.Value(name="position_weight"),
-        ],
-        domain=DOMAIN,
-        name="TokenEmbedding",
-        opset_imports={"": OPSET_VERSION, DOMAIN: DOMAIN_VERSION},
+        ["input_ids", "position_ids", "token_weight", "position_weight"],
+        quantized=quantized,
+        of_weight=OF_TABLE,
     )
 
 
@@ -245,43 +275,42 @@ def _token_embedding_body(
     position_ids: ir.Value,
     token_weight: ir.Value,
     position_weight: ir.Value,
+    *scales: ir.Value,
 ) -> ir.Value:
-    tokens = op.call(embedding(), input_ids, token_weight)
-    positions = op.call(embedding(), position_ids, position_weight)
+    table = embedding(bool(scales))
+    tokens = op.call(table, input_ids, token_weight, *scales, **_passed_on(OF_TABLE, scales))
+    positions = op.call(embedding(False), position_ids, position_weight)
     return _named(x=op.Add(op.CastLike(tokens, positions), positions))[0]
 
 
 @functools.cache
-def norm_linear() -> ir.Function:
+def norm_linear(quantized: bool) -> ir.Function:
     """`NormLinear`: `Linear` of the layer norm of x."""
-    return _norm_linear_function("NormLinear", linear)
+    return _norm_linear_function("NormLinear", linear, quantized=quantized)
 
 
 @functools.cache
-def norm_linear_gelu() -> ir.Function:
+def norm_linear_gelu(quantized: bool) -> ir.Function:
     """`NormLinearGelu`: `LinearGelu` of the layer norm of x."""
-    return _norm_linear_function("NormLinearGelu", linear_gelu)
+    return _norm_linear_function("NormLinearGelu", linear_gelu, quantized=quantized)
 
 
-def _norm_linear_function(name: str, product: Callable[[], ir.Function]) -> ir.Function:
+def _norm_linear_function(
+    name: str, product: Callable[[bool], ir.Function], *, quantized: bool
+) -> ir.Function:
     def body(op: OpBuilder, x: ir.Value, *parameters: ir.Value) -> ir.Value:
-        norm_weight, norm_bias, weight, bias = parameters
-        normalized = _layer_norm(op, x, norm_weight, norm_bias)
-        return _named(y=op.call(product(), normalized, weight, bias))[0]
+        norm_weight, norm_bias, weight, bias, *scales = parameters
+        x = _layer_norm(op, x, norm_weight, norm_bias)
+        attributes = _passed_on(OF_PRODUCT, scales)
+        y = op.call(product(quantized), x, weight, bias, *scales, **attributes)
+        return _named(y=y)[0]
 
-    return build_function(
+    return _function(
+        name,
         body,
-        [
-            ir.Value(name="x"),
-            ir.Value(name="norm_weight"),
-            ir.Value(name="norm_bias"),
-            ir.Value(name="weight"),
-            ir.Value(name="bias"),
-        ],
-        domain=DOMAIN,
-        name=name,
+        ["x", "norm_weight", "norm_bias", "weight", "bias"],
+        quantized=quantized,
         attributes=[ir.Attr("epsilon", ir.AttributeType.FLOAT, None)],
-        opset_imports={"": OPSET_VERSION, DOMAIN: DOMAIN_VERSION},
     )
 
 
@@ -292,62 +321,61 @@ def _layer_norm(op: OpBuilder, x: ir.Value, weight: ir.Value, bias: ir.Value) ->
 
 
 @functools.cache
-def linear_residual() -> ir.Function:
+def linear_residual(quantized: bool) -> ir.Function:
     """`LinearResidual`: residual + `Linear`."""
-    return build_function(
+    return _function(
+        "LinearResidual",
         _linear_residual_body,
-        [
-            ir.Value(name="x"),
-            ir.Value(name="weight"),
-            ir.Value(name="bias"),
-            ir.Value(name="residual"),
-        ],
-        domain=DOMAIN,
-        name="LinearResidual",
-        opset_imports={"": OPSET_VERSION, DOMAIN: DOMAIN_VERSION},
+        ["x", "weight", "bias", "residual"],
+        quantized=quantized,
     )
 
 
 def _linear_residual_body(
-    op: OpBuilder, x: ir.Value, weight: ir.Value, bias: ir.Value, residual: ir.Value
+    op: OpBuilder,
+    x: ir.Value,
+    weight: ir.Value,
+    bias: ir.Value,
+    residual: ir.Value,
+    *scales: ir.Value,
 ) -> ir.Value:
-    return _named(y=op.Add(residual, op.call(linear(), x, weight, bias)))[0]
+    attributes = _passed_on(OF_PRODUCT, scales)
+    product = op.call(linear(bool(scales)), x, weight, bias, *scales, **attributes)
+    return _named(y=op.Add(residual, product))[0]
 
 
 @functools.cache
-def select_norm_head() -> ir.Function:
+def select_norm_head(quantized: bool) -> ir.Function:
     """`SelectNormHead`: `Head` of the layer norm of the tokens that `SelectTokens` selects."""
-    return build_function(
+    return _function(
+        "SelectNormHead",
         _select_norm_head_body,
-        [
-            ir.Value(name="x"),
-            ir.Value(name="positions"),
-            ir.Value(name="norm_weight"),
-            ir.Value(name="norm_bias"),
-            ir.Value(name="weight"),
-        ],
-        domain=DOMAIN,
-        name="SelectNormHead",
+        ["x", "positions", "norm_weight", "norm_bias", "weight"],
+        quantized=quantized,
+        of_weight=OF_HEAD,
         attributes=[ir.Attr("epsilon", ir.AttributeType.FLOAT, None)],
-        opset_imports={"": OPSET_VERSION, DOMAIN: DOMAIN_VERSION},
     )
 
 
 def _select_norm_head_body(
     op: OpBuilder, x: ir.Value, positions: ir.Value, *parameters: ir.Value
 ) -> ir.Value:
-    norm_weight, norm_bias, weight = parameters
+    norm_weight, norm_bias, weight, *scales = parameters
     selected = op.call(select_tokens(), x, positions)
     normalized = _layer_norm(op, selected, norm_weight, norm_bias)
-    return _named(logits=op.call(head(), normalized, weight))[0]
+    product = head(bool(scales))
+    logits = op.call(product, normalized, weight, *scales, **_passed_on(OF_HEAD, scales))
+    return _named(logits=logits)[0]
 
 
 def with_callees(used: Iterable[ir.Function]) -> list[ir.Function]:
     """`used`, and what their bodies call."""
-    known = {
-        function.name: function
-        for function in (embedding(), linear(), linear_gelu(), select_tokens(), head())
-    }
+    products = (embedding, linear, linear_gelu, head)
+    callees = [
+        select_tokens(),
+        *(make(quantized) for make in products for quantized in (False, True)),
+    ]
+    known = {function.name: function for function in callees}
     found = {function.name: function for function in used}
     for function in list(found.values()):
         for node in function:

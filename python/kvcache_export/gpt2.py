@@ -7,6 +7,7 @@ Shapes: batch and seq_len are dynamic, hidden is n_embd. GPT-2 stores its linear
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,30 +17,80 @@ from onnxscript.nn import Module, ModuleList, Parameter
 
 from . import functions
 from .activations import ACTIVATIONS, gelu_tanh
-from .config import Gpt2Config
+from .config import EMBEDDING, HEAD, Gpt2Config
 from .packing import PackedParameter
 from .precision import DTYPES, Precision
+from .quantization import QuantizedParameter, ScalesParameter
 
 # onnx 1.16's version, the first with opset 21; older readers need not know anything newer.
 IR_VERSION = 10
 
 
-class Linear(Module):
+class Weight(Module):
+    """A matrix of the checkpoint, with its scales where it is quantised.
+
+    Where it is not, `make` makes the parameter of its shape and element type.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        precision: Precision,
+        make: Callable[[Sequence[int], ir.DataType], Parameter],
+    ):
+        super().__init__()
+        self.quantized = precision.quantized
+        if not self.quantized:
+            self.weight = make(shape, DTYPES[precision.weights])
+            return
+        by_rows = make is Parameter
+        self.weight = QuantizedParameter(
+            shape, precision.bits, precision.block_size, by_rows=by_rows
+        )
+        self.weight_scales = ScalesParameter(self.weight)
+        self.all_attributes = {
+            "bits": precision.bits,
+            "block_size": precision.block_size,
+            "accuracy_level": precision.accuracy_level,
+            "inputs": self.weight.inputs,
+            "outputs": self.weight.outputs,
+        }
+
+    @property
+    def scales(self) -> list[ir.Value]:
+        """The last inputs of a node with this weight."""
+        return [self.weight_scales] if self.quantized else []
+
+    def attributes(self, names: Iterable[str]) -> dict[str, int]:
+        """Those that such a node has for it."""
+        return {name: self.all_attributes[name] for name in names if self.quantized}
+
+
+class Linear(Weight):
     """The parameters of a product [..., inputs] to [..., outputs]; the weight in panels."""
 
     def __init__(self, inputs: int, outputs: int, precision: Precision):
-        super().__init__()
+        super().__init__([inputs, outputs], precision, PackedParameter)
         self.outputs = outputs
-        self.weight = PackedParameter([inputs, outputs], DTYPES[precision.weights])
         self.bias = Parameter([outputs], DTYPES[precision.dtype])
 
 
 class NormLinear(Linear):
     """The product with the layer norm of x, in one node."""
 
-    def forward(self, op: OpBuilder, x: ir.Value, norm: Norm, function: ir.Function) -> ir.Value:
+    def forward(
+        self, op: OpBuilder, x: ir.Value, norm: Norm, function: Callable[[bool], ir.Function]
+    ) -> ir.Value:
         y = op.call(
-            function, x, norm.weight, norm.bias, self.weight, self.bias, epsilon=norm.epsilon
+            function(self.quantized),
+            x,
+            norm.weight,
+            norm.bias,
+            self.weight,
+            self.bias,
+            *self.scales,
+            epsilon=norm.epsilon,
+            **self.attributes(functions.OF_PRODUCT),
         )
         # A function's outputs have no type; given one, the builder infers those that follow.
         y.type, y.shape = x.type, ir.Shape([*x.shape[:-1], self.outputs])
@@ -50,7 +101,9 @@ class LinearResidual(Linear):
     """The residual + the product with x, in one node."""
 
     def forward(self, op: OpBuilder, x: ir.Value, residual: ir.Value) -> ir.Value:
-        y = op.call(functions.linear_residual(), x, self.weight, self.bias, residual)
+        function = functions.linear_residual(self.quantized)
+        parameters = (self.weight, self.bias, residual, *self.scales)
+        y = op.call(function, x, *parameters, **self.attributes(functions.OF_PRODUCT))
         y.type, y.shape = residual.type, residual.shape
         return y
 
@@ -76,12 +129,11 @@ class LayerNorm(Module):
         return Norm(self.weight, self.bias, self.epsilon)
 
 
-class Embedding(Module):
-    """A table [count, size]."""
+class Embedding(Weight):
+    """A table [count, size]; the checkpoint has its rows, of which each is an output of a head."""
 
-    def __init__(self, count: int, size: int, dtype: ir.DataType):
-        super().__init__()
-        self.weight = Parameter([count, size], dtype)
+    def __init__(self, count: int, size: int, precision: Precision):
+        super().__init__([count, size], precision, Parameter)
 
     def forward(self, op: OpBuilder) -> ir.Value:
         return self.weight
@@ -100,15 +152,16 @@ class Attention(Module):
 
     def __init__(self, config: Gpt2Config, layer: int, precision: Precision):
         super().__init__()
-        self.c_attn = NormLinear(config.n_embd, 3 * config.n_embd, precision)
-        self.c_proj = LinearResidual(config.n_embd, config.n_embd, precision)
+        name = f"transformer.h.{layer}.attn"
+        self.c_attn = NormLinear(config.n_embd, 3 * config.n_embd, precision.of(f"{name}.c_attn"))
+        self.c_proj = LinearResidual(config.n_embd, config.n_embd, precision.of(f"{name}.c_proj"))
         self.num_heads = config.n_head
         self.scale = config.attention_scale(layer)
 
     def forward(
         self, op: OpBuilder, x: ir.Value, norm: Norm, cache: LayerCache
     ) -> tuple[ir.Value, ...]:
-        qkv = self.c_attn(op, x, norm, functions.norm_linear())
+        qkv = self.c_attn(op, x, norm, functions.norm_linear)
         attention, present_key, present_value = op.call(
             functions.cached_attention(),
             qkv,
@@ -125,17 +178,18 @@ class Attention(Module):
 class Mlp(Module):
     """x [batch, seq_len, hidden] to x + its way through n_inner."""
 
-    def __init__(self, config: Gpt2Config, precision: Precision):
+    def __init__(self, config: Gpt2Config, layer: int, precision: Precision):
         super().__init__()
+        name = f"transformer.h.{layer}.mlp"
         self.activation = ACTIVATIONS[config.activation_function]
-        self.c_fc = NormLinear(config.n_embd, config.n_inner, precision)
-        self.c_proj = LinearResidual(config.n_inner, config.n_embd, precision)
+        self.c_fc = NormLinear(config.n_embd, config.n_inner, precision.of(f"{name}.c_fc"))
+        self.c_proj = LinearResidual(config.n_inner, config.n_embd, precision.of(f"{name}.c_proj"))
 
     def forward(self, op: OpBuilder, x: ir.Value, norm: Norm) -> ir.Value:
         if self.activation is gelu_tanh:
-            hidden = self.c_fc(op, x, norm, functions.norm_linear_gelu())
+            hidden = self.c_fc(op, x, norm, functions.norm_linear_gelu)
         else:
-            hidden = self.c_fc(op, x, norm, functions.norm_linear())
+            hidden = self.c_fc(op, x, norm, functions.norm_linear)
             hidden = self.activation(op, hidden)
         return self.c_proj(op, hidden, x)
 
@@ -148,7 +202,7 @@ class Block(Module):
         self.ln_1 = LayerNorm(config.n_embd, config.layer_norm_epsilon, precision)
         self.attn = Attention(config, layer, precision)
         self.ln_2 = LayerNorm(config.n_embd, config.layer_norm_epsilon, precision)
-        self.mlp = Mlp(config, precision)
+        self.mlp = Mlp(config, layer, precision)
 
     def forward(self, op: OpBuilder, x: ir.Value, cache: LayerCache) -> tuple[ir.Value, ...]:
         x, present_key, present_value = self.attn(op, x, self.ln_1(op), cache)
@@ -161,8 +215,10 @@ class Transformer(Module):
     def __init__(self, config: Gpt2Config, precision: Precision):
         super().__init__()
         self.hidden = config.n_embd
-        self.wte = Embedding(config.vocab_size, config.n_embd, DTYPES[precision.weights])
-        self.wpe = Embedding(config.n_positions, config.n_embd, DTYPES[precision.dtype])
+        of_tokens = precision.of(EMBEDDING)
+        of_positions = Precision(precision.dtype, precision.dtype)
+        self.wte = Embedding(config.vocab_size, config.n_embd, of_tokens)
+        self.wpe = Embedding(config.n_positions, config.n_embd, of_positions)
         self.h = ModuleList([Block(config, layer, precision) for layer in range(config.n_layer)])
         self.ln_f = LayerNorm(config.n_embd, config.layer_norm_epsilon, precision)
 
@@ -175,7 +231,13 @@ class Transformer(Module):
     ) -> tuple[ir.Value, Norm, list[ir.Value]]:
         token_weight, position_weight = self.wte(op), self.wpe(op)
         x = op.call(
-            functions.token_embedding(), input_ids, position_ids, token_weight, position_weight
+            functions.token_embedding(self.wte.quantized),
+            input_ids,
+            position_ids,
+            token_weight,
+            position_weight,
+            *self.wte.scales,
+            **self.wte.attributes(functions.OF_TABLE),
         )
         x.type, x.shape = position_weight.type, ir.Shape([*input_ids.shape, self.hidden])
         presents = []
@@ -185,29 +247,29 @@ class Transformer(Module):
         return x, self.ln_f(op), presents
 
 
-class Head(Module):
+class Head(Embedding):
     """Hidden states [batch, seq_len, hidden] to logits [batch, num_logits, vocab_size].
 
     The weight is [vocab_size, hidden], the embedding's layout, so that a tied head shares it.
     """
 
-    def __init__(self, config: Gpt2Config, precision: Precision):
-        super().__init__()
-        if not config.tie_word_embeddings:
-            self.weight = Parameter([config.vocab_size, config.n_embd], DTYPES[precision.weights])
+    def forward(self, op: OpBuilder, x: ir.Value, positions: ir.Value, norm: Norm) -> ir.Value:
+        return head(op, x, positions, norm, self)
 
-    def forward(
-        self, op: OpBuilder, x: ir.Value, positions: ir.Value, norm: Norm, tied: Parameter
-    ) -> ir.Value:
-        return op.call(
-            functions.select_norm_head(),
-            x,
-            positions,
-            norm.weight,
-            norm.bias,
-            self._parameters.get("weight", tied),
-            epsilon=norm.epsilon,
-        )
+
+def head(op: OpBuilder, x: ir.Value, positions: ir.Value, norm: Norm, of: Weight) -> ir.Value:
+    """The logits of an untied head, or of the token embedding as one."""
+    return op.call(
+        functions.select_norm_head(of.quantized),
+        x,
+        positions,
+        norm.weight,
+        norm.bias,
+        of.weight,
+        *of.scales,
+        epsilon=norm.epsilon,
+        **of.attributes(functions.OF_HEAD),
+    )
 
 
 class Gpt2(Module):
@@ -216,7 +278,9 @@ class Gpt2(Module):
     def __init__(self, config: Gpt2Config, precision: Precision):
         super().__init__()
         self.transformer = Transformer(config, precision)
-        self.lm_head = Head(config, precision)
+        self.tied = config.tie_word_embeddings
+        if not self.tied:
+            self.lm_head = Head(config.vocab_size, config.n_embd, precision.of(HEAD))
 
     def forward(
         self,
@@ -227,12 +291,14 @@ class Gpt2(Module):
         logits_positions: ir.Value,
     ) -> tuple[ir.Value, list[ir.Value]]:
         x, norm, presents = self.transformer(op, input_ids, position_ids, caches)
-        tied = self.transformer.wte.weight
-        return self.lm_head(op, x, logits_positions, norm, tied), presents
+        if self.tied:
+            return head(op, x, logits_positions, norm, self.transformer.wte), presents
+        return self.lm_head(op, x, logits_positions, norm), presents
 
 
 def build_model(config: Gpt2Config, precision: Precision) -> ir.Model:
     """The ONNX model of docs/MODEL_FILE.md; its parameters have names and shapes, but no values."""
+    precision.check_overrides(config.matrices())
     graph = ir.Graph(
         [],
         [],

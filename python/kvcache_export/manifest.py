@@ -8,7 +8,7 @@ from typing import Any
 
 import xxhash
 
-from .config import Gpt2Config
+from .config import EMBEDDING, HEAD, Gpt2Config
 from .precision import DTYPES, Precision
 from .rounding import RoundingCost
 from .save import FORMAT, MODEL_FILE
@@ -44,6 +44,7 @@ def contents(
         "max_seq_len": config.n_positions,
         "dtype": precision.dtype,
         "weights": precision.weights,
+        "activations": "int8" if precision.rounds_activations else precision.dtype,
         "bos_token_id": config.bos_token_id,
         "eos_token_id": config.eos_token_id,
         "model_file": MODEL_FILE,
@@ -54,6 +55,10 @@ def contents(
             "max_abs_logit": agreement.max_abs_logit,
         },
     }
+    if precision.quantized:
+        fields["block_size"] = precision.block_size
+    if precision.overrides:
+        fields["weights_overrides"] = dict(precision.overrides)
     if cost is not None:
         fields["rounding"] = dataclasses.asdict(cost)
     return fields
@@ -74,12 +79,15 @@ def weight_bytes_per_token(config: Gpt2Config, precision: Precision) -> int:
     All of them once, but one row only of the position embedding, and of the token embedding where
     the head has a weight of its own (a tied head reads it whole).
     """
-    hidden, inner = config.n_embd, config.n_inner
-    linears = [(hidden, 3 * hidden), (hidden, hidden), (hidden, inner), (inner, hidden)]
-    matrices = config.n_layer * sum(inputs * outputs for inputs, outputs in linears)
-    matrices += config.vocab_size * hidden
-    matrices += 0 if config.tie_word_embeddings else hidden
-    others = config.n_layer * (sum(outputs for _, outputs in linears) + 2 * 2 * hidden)
-    others += 2 * hidden + hidden  # the last norm, a position
-    sizes = {name: DTYPES[name].numpy().itemsize for name in (precision.weights, precision.dtype)}
-    return matrices * sizes[precision.weights] + others * sizes[precision.dtype]
+    hidden = config.n_embd
+    matrices = config.matrices()
+    table = precision.of(EMBEDDING)
+    total = 0 if config.tie_word_embeddings else table.matrix_bytes(hidden, 1)
+    biases = 0
+    for name, (inputs, outputs) in matrices.items():
+        if name != EMBEDDING or config.tie_word_embeddings:
+            total += precision.of(name).matrix_bytes(inputs, outputs)
+        if name not in (EMBEDDING, HEAD):
+            biases += outputs
+    norms = (2 * config.n_layer + 1) * 2 * hidden
+    return total + (biases + norms + hidden) * DTYPES[precision.dtype].numpy().itemsize

@@ -51,6 +51,7 @@ struct BackendOptions {
   std::string only_cpu{};    // why the model can run nowhere else; empty where it can
   int num_threads = 1;       // of a run on the CPU
   bool records_runs = true;  // on a GPU; a profile shows only runs that are not recorded
+  bool fuses_steps = true;   // on a GPU
   LogCallback log;
 };
 

@@ -1,6 +1,7 @@
 #include "model/config.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <fstream>
 #include <limits>
@@ -55,14 +56,17 @@ class Fields {
   fs::path file_;
 };
 
-DataType parse_data_type(const Fields& fields, const char* field) {
-  const auto name = fields.get<std::string>(field);
+constexpr std::string_view kActivations[] = {"float32", "float16", "bfloat16", "int8"};
+constexpr std::string_view kWeights[] = {"float32", "float16", "bfloat16", "int8", "int4"};
+
+DataType parse_data_type(const Fields& fields) {
+  const auto name = fields.get<std::string>("dtype");
   for (const DataType type : {DataType::float32, DataType::float16, DataType::bfloat16}) {
     if (name == data_type_name(type)) {
       return type;
     }
   }
-  fields.invalid(field, fmt::format("is \"{}\", must be float32, float16 or bfloat16", name));
+  fields.invalid("dtype", fmt::format("is \"{}\", must be float32, float16 or bfloat16", name));
 }
 
 json read_json(const fs::path& path) {
@@ -138,8 +142,17 @@ Config read_config(const fs::path& path) {
   ModelInfo& info = config.info;
   info.model_type = fields.get<std::string>("model_type");
   info.source = fields.get<std::string>("source");
-  info.dtype = parse_data_type(fields, "dtype");
-  info.weights = parse_data_type(fields, "weights");
+  info.dtype = parse_data_type(fields);
+  info.weights = fields.get<std::string>("weights");
+  if (std::ranges::find(kWeights, info.weights) == std::end(kWeights)) {
+    fields.invalid("weights",
+                   fmt::format("is \"{}\", must be {}", info.weights, fmt::join(kWeights, ", ")));
+  }
+  info.activations = fields.get<std::string>("activations");
+  if (std::ranges::find(kActivations, info.activations) == std::end(kActivations)) {
+    fields.invalid("activations", fmt::format("is \"{}\", must be {}", info.activations,
+                                              fmt::join(kActivations, ", ")));
+  }
   info.num_layers = fields.get_positive("num_layers");
   info.num_heads = fields.get_positive("num_heads");
   info.head_dim = fields.get_positive("head_dim");

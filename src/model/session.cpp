@@ -60,12 +60,12 @@ int check_threads(const ModelOptions& options) {
 
 /// Why a model can run on the CPU only; empty where it need not.
 std::string only_cpu(const ModelInfo& info) {
-  if (info.weights == info.dtype) {
+  if (info.weights == data_type_name(info.dtype)) {
     return {};
   }
-  return fmt::format("its weights are {} and everything else {}; export with --dtype {} for a GPU",
-                     data_type_name(info.weights), data_type_name(info.dtype),
-                     data_type_name(info.weights));
+  return fmt::format(
+      "its weights are {} and everything else {}; export with --dtype float16 for a GPU",
+      info.weights, data_type_name(info.dtype));
 }
 
 }  // namespace
@@ -77,6 +77,7 @@ Session::Session(const Config& config, const ModelOptions& options)
                                       .only_cpu = only_cpu(config.info),
                                       .num_threads = num_threads_,
                                       .records_runs = options.profile_prefix.empty(),
+                                      .fuses_steps = options.fuse_steps,
                                       .log = options.log})),
       domain_(choice_.backend->device(), config.info.dtype, counters_),
       log_(options.log),

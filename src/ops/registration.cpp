@@ -5,6 +5,7 @@
 #include "ops/cached_attention.hpp"
 #include "ops/embedding.hpp"
 #include "ops/linear.hpp"
+#include "ops/quantized_linear.hpp"
 #include "ops/select_tokens.hpp"
 #ifdef KVCACHE_USE_CUDA
 #include "ops/cuda/nodes_cuda.hpp"
@@ -45,6 +46,10 @@ void NodeDomain::add_cpu_nodes(DataType type, NodeCounters& counters) {
   add_for_weights(float{});
   add_for_weights(Ort::Float16_t{});
   add_for_weights(Ort::BFloat16_t{});
+  add(std::make_shared<WeightOp<QuantizedLinearKernel<Activation::none>>>(weights_));
+  add(std::make_shared<WeightOp<QuantizedLinearKernel<Activation::gelu>>>(weights_));
+  add(std::make_shared<WeightOp<QuantizedHeadKernel>>(weights_));
+  add(std::make_shared<WeightOp<QuantizedEmbeddingKernel>>(weights_));
 }
 
 void NodeDomain::add(std::shared_ptr<OrtCustomOp> op) {

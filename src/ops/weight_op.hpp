@@ -3,16 +3,20 @@
 
 #include <onnxruntime_cxx_api.h>
 
+#include <cstdint>
+#include <type_traits>
+
 #include "ops/tensor_access.hpp"
 #include "ops/weight_store.hpp"
 
 namespace kvcache::ops {
 
-/// The store's copy of a node's weight, its input 1; null when that is no constant.
+/// The store's copy of a node's weight, input `index`; null when that is no constant.
 template <typename W>
-const W* kept_weight(const OrtKernelInfo* info, WeightStore& weights) {
+const W* kept_weight(const OrtKernelInfo* info, WeightStore& weights, std::size_t index = 1) {
   int is_constant = 0;
-  const Ort::ConstValue weight = Ort::ConstKernelInfo(info).GetTensorConstantInput(1, &is_constant);
+  const Ort::ConstValue weight =
+      Ort::ConstKernelInfo(info).GetTensorConstantInput(index, &is_constant);
   if (is_constant == 0) {
     return nullptr;
   }
@@ -21,7 +25,8 @@ const W* kept_weight(const OrtKernelInfo* info, WeightStore& weights) {
 }
 
 /// The signature of a node on the CPU whose input 1 is a weight of Kernel::Weight, with one output
-/// and a first input whose types the kernel names; other inputs are float32.
+/// and a first input whose types the kernel names; the last input of a node with a quantised weight
+/// are its scales, of float16; other inputs are float32.
 template <typename Kernel>
 class WeightOp : public Ort::CustomOpBase<WeightOp<Kernel>, Kernel, true> {
  public:
@@ -37,7 +42,8 @@ class WeightOp : public Ort::CustomOpBase<WeightOp<Kernel>, Kernel, true> {
   static ONNXTensorElementDataType GetInputType(std::size_t index) {
     return index == 0   ? Kernel::kFirstInputType
            : index == 1 ? Ort::TypeToTensorType<typename Kernel::Weight>::type
-                        : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+           : kIsQuantized && index + 1 == Kernel::kInputs ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16
+                                                          : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
   }
   static std::size_t GetOutputTypeCount() { return 1; }
   static ONNXTensorElementDataType GetOutputType(std::size_t /*index*/) {
@@ -45,6 +51,8 @@ class WeightOp : public Ort::CustomOpBase<WeightOp<Kernel>, Kernel, true> {
   }
 
  private:
+  static constexpr bool kIsQuantized = std::is_same_v<typename Kernel::Weight, std::uint8_t>;
+
   WeightStore& weights_;
 };
 

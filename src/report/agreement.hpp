@@ -10,7 +10,7 @@
 namespace kvcache::report {
 
 /// How far logits that are the same but for rounding may differ, as a share of the largest one.
-double logit_tolerance(DataType type) noexcept;
+double logit_tolerance(const ModelInfo& model) noexcept;
 
 /// A tally of comparisons of a token, chosen greedily, with logits computed another way.
 ///

@@ -2,7 +2,7 @@
 """Makes the goldens anew: tiny GPT-2 variants with Hugging Face's logits and greedy tokens.
 
 Needs torch and transformers, which nothing else here does, and is therefore run by hand:
-    python tests/goldens/make_goldens.py
+    python tests/goldens/make_goldens.py [NAME ...]
 Every variant gets a directory beside this file:
     config.json, model.safetensors   as `save_pretrained` writes them
     golden.json                      token ids, the greedy continuation, seed, versions
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ STORED_AS = {
     "untied-head": torch.bfloat16,
     "unscaled-upcast-silu": torch.float16,
     "one-head-of-27-quick-gelu": torch.float16,
+    "two-heads-of-64": torch.float16,
 }
 
 VARIANTS = {
@@ -83,18 +85,25 @@ VARIANTS = {
         "n_head": 1,
         "activation_function": "quick_gelu",
     },
+    # What a GPU decodes as one kernel. Wider, so that the same deviation would make larger numbers.
+    "two-heads-of-64": {
+        "vocab_size": 97,
+        "n_embd": 128,
+        "n_layer": 1,
+        "n_head": 2,
+        "initializer_range": DEVIATION / 2,
+    },
 }
 
 
 def main() -> None:
-    for name, fields in VARIANTS.items():
-        make(Path(__file__).parent / name, fields)
+    for name in sys.argv[1:] or VARIANTS:
+        make(Path(__file__).parent / name, VARIANTS[name])
 
 
 def make(directory: Path, fields: dict) -> None:
-    config = GPT2Config(
-        n_positions=64, initializer_range=DEVIATION, bos_token_id=0, eos_token_id=0, **fields
-    )
+    common = {"n_positions": 64, "initializer_range": DEVIATION}
+    config = GPT2Config(bos_token_id=0, eos_token_id=0, **{**common, **fields})
     seed = SEED
     while True:
         model, ids = random_model(config, seed)

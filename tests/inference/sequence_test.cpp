@@ -40,6 +40,9 @@ INSTANTIATE_TEST_SUITE_P(Goldens, CachedSequence, testing::ValuesIn(test::golden
                          golden_label);
 
 TEST_P(CachedSequence, GivesHuggingFacesLogits) {
+  if (test::models_weights() == "int4") {
+    GTEST_SKIP() << "rounding the weights of such small models to int4 changes logits altogether";
+  }
   const Model model = load();
   const test::Golden golden = test::read_golden(GetParam());
   Sequence sequence = model.new_sequence();
@@ -191,7 +194,8 @@ TEST_P(CachedSequence, DecodingCopiesAndAllocatesNoCache) {
 bool touches_cache(const nlohmann::json& args) {
   for (const char* side : {"input_type_shape", "output_type_shape"}) {
     for (const auto& tensor : args.value(side, nlohmann::json::array())) {
-      if (tensor.begin()->size() == 4) {
+      const bool is_quantized_weight = tensor.begin().key() == "uint8";
+      if (tensor.begin()->size() == 4 && !is_quantized_weight) {
         return true;
       }
     }

@@ -125,9 +125,14 @@ TEST_F(Load, RefusesAFormatItDoesNotKnow) {
 TEST_F(Load, RefusesAnUnknownDtypeAndVariant) {
   const std::string& weights = test::models_weights();
   change_config([](json& config) { config["weights"] = "float8"; });
-  expect_load_error(ErrorCode::config_invalid,
-                    "field \"weights\" is \"float8\", must be float32, float16 or bfloat16");
+  expect_load_error(
+      ErrorCode::config_invalid,
+      "field \"weights\" is \"float8\", must be float32, float16, bfloat16, int8, int4");
   change_config([&](json& config) { config["weights"] = weights; });
+  change_config([](json& config) { config["activations"] = "int16"; });
+  expect_load_error(ErrorCode::config_invalid,
+                    "field \"activations\" is \"int16\", must be float32, float16, bfloat16, int8");
+  change_config([](json& config) { config["activations"] = "float32"; });
   change_config([](json& config) { config["dtype"] = "int3"; });
   expect_load_error(ErrorCode::config_invalid, "is \"int3\", must be float32");
   change_config([](json& config) { config["variant"] = "other"; });
@@ -208,9 +213,36 @@ TEST_F(Load, NamesWhatContradictsTheGraph) {
 TEST_F(Load, NamesADtypeThatContradictsTheGraph) {
   const std::string& is = test::models_dtype();
   const std::string said = is == "float16" ? "float32" : "float16";
-  change_config([&](json& config) { config["dtype"] = said; });
+  change_config([&](json& config) {
+    if (config["weights"] == config["dtype"]) {
+      config["weights"] = said;  // else it would say something else: that they are narrower
+    }
+    config["dtype"] = said;
+  });
   expect_load_error(ErrorCode::contract_violation,
                     "input past_key_0 has type " + is + ", must be " + said);
+}
+
+TEST_F(Load, NamesAnAttributeOfQuantizedWeightsThatItCannotUse) {
+  const bool is_int8 = test::models_weights() == "int8";
+  if (!is_int8 && test::models_weights() != "int4") {
+    GTEST_SKIP() << "these models' weights are not quantised";
+  }
+  // An attribute's name is followed by the tag of its integer and that itself.
+  const auto change = [&](const std::string& name, char from, char to) {
+    rename_in_graph(name + "\x18" + from, name + "\x18" + to);
+  };
+  const char block_size = is_int8 ? 64 : 32;
+  const char accuracy_level = test::models_round_activations() ? 4 : 1;
+  change("block_size", block_size, 48);
+  expect_load_error(ErrorCode::model_invalid, "block_size is 48, must be 16, 32, 64, 128 or 256");
+  change("block_size", 48, block_size);
+  change("bits", is_int8 ? 8 : 4, 5);
+  expect_load_error(ErrorCode::model_invalid, "bits is 5, must be 8 or 4");
+  change("bits", 5, is_int8 ? 8 : 4);
+  change("accuracy_level", accuracy_level, 2);
+  expect_load_error(ErrorCode::model_invalid,
+                    "accuracy_level is 2, must be 1 (float32) or 4 (int8)");
 }
 
 TEST_F(Load, RefusesNegativeThreads) {
@@ -238,8 +270,7 @@ TEST_F(Load, TurnsAMissingDeviceIntoAnError) {
     expect_load_error(ErrorCode::device_unavailable,
                       "require_device is cuda, which cannot be used: its weights are " +
                           test::models_weights() +
-                          " and everything else float32; export with --dtype " +
-                          test::models_weights() + " for a GPU",
+                          " and everything else float32; export with --dtype float16 for a GPU",
                       options);
     return;
   }

@@ -37,6 +37,7 @@ def test_fields(small_model_dir: Path, small_checkpoint: Path):
         "max_seq_len": 32,
         "dtype": "float32",
         "weights": "float32",
+        "activations": "float32",
         "bos_token_id": None,
         "eos_token_id": None,
         "model_file": "gpt2_with_cache.onnx",

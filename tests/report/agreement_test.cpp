@@ -11,7 +11,7 @@ namespace {
 /// The largest logit is the third, the largest magnitude the first.
 const std::vector<float> reference_row{-4, 1, 3, 2};
 
-Agreement float32_agreement() { return {.tolerance = logit_tolerance(DataType::float32)}; }
+Agreement float32_agreement() { return {.tolerance = logit_tolerance(ModelInfo{})}; }
 
 TEST(Agreement, CountsTheSameChoiceAsEqual) {
   Agreement agreement = float32_agreement();

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <stdexcept>
@@ -104,6 +105,12 @@ inline const std::string& models_weights() {
   return weights;
 }
 
+/// Whether products round what they multiply the weights with to int8.
+inline bool models_round_activations() {
+  static const bool rounds = models_field("activations") == "int8";
+  return rounds;
+}
+
 /// As long as it lives, models run on the CPU unless they must not.
 struct ForcedCpu {
   ForcedCpu() { ::setenv("TRIGO_FORCE_CPU", "1", 1); }  // NOLINT(concurrency-mt-unsafe)
@@ -115,13 +122,18 @@ struct ForcedCpu {
 /// The tolerance of docs/EXACTNESS.md for the type of the models under test, relative to the
 /// largest logit.
 inline double tolerance() {
+  if (models_round_activations()) {
+    return 5e-2;
+  }
   return models_dtype() == "float32" ? 1e-4 : models_dtype() == "float16" ? 2e-2 : 1.6e-1;
 }
 
 /// The same for Hugging Face's float32 logits: the rounding of the weights is in the difference,
 /// the noise of random texts is not.
 inline double golden_tolerance() {
-  return models_weights() == "float32" ? 1e-4 : models_weights() == "float16" ? 1e-2 : 5e-2;
+  static const std::map<std::string, double> limits{
+      {"float32", 1e-4}, {"float16", 1e-2}, {"bfloat16", 5e-2}, {"int8", 2e-1}};
+  return limits.at(models_weights());
 }
 
 /// Expects logits to agree `within` this, relative to the largest expected one.

@@ -7,7 +7,6 @@
 
 #include "device/cuda/cuda_error.hpp"
 #include "device/cuda/cuda_pool_memory.hpp"
-#include "device/cuda/cuda_step.hpp"
 
 namespace kvcache::device {
 namespace {
@@ -77,11 +76,15 @@ std::shared_ptr<Backend> find_cuda_backend(const BackendOptions& options, std::s
   return nullptr;
 }
 
-CudaBackend::CudaBackend(int gpu, const BackendOptions& options)
-    : gpu_(gpu),
-      records_runs_(options.records_runs),
-      log_(options.log),
-      stream_(std::make_shared<CudaStream>()) {}
+CudaBackend::CudaBackend(int gpu, const BackendOptions& options) : gpu_(gpu) {
+  resources_.stream = std::make_shared<CudaStream>();
+  check_cuda(
+      cudaDeviceGetAttribute(&resources_.multiprocessors, cudaDevAttrMultiProcessorCount, gpu),
+      "asking for the GPU's size");
+  resources_.records_runs = options.records_runs;
+  resources_.fuses_steps = options.fuses_steps;
+  resources_.log = options.log;
+}
 
 std::string CudaBackend::description() const {
   cudaDeviceProp properties{};
@@ -101,8 +104,8 @@ void CudaBackend::add_to(Ort::SessionOptions& options) const {
   const std::array<const char*, 3> keys{"device_id", "use_tf32", "arena_extend_strategy"};
   const std::array<const char*, 3> values{gpu.c_str(), "0", "kSameAsRequested"};
   Ort::ThrowOnError(api.UpdateCUDAProviderOptions(cuda, keys.data(), values.data(), keys.size()));
-  Ort::ThrowOnError(
-      api.UpdateCUDAProviderOptionsWithValue(cuda, "user_compute_stream", stream_->get()));
+  Ort::ThrowOnError(api.UpdateCUDAProviderOptionsWithValue(cuda, "user_compute_stream",
+                                                           resources_.stream->get()));
   options.AppendExecutionProvider_CUDA_V2(*cuda);
   // Memory that is laid out anew for each shape could not be used by recorded runs.
   options.DisableMemPattern();
@@ -113,11 +116,11 @@ Ort::MemoryInfo CudaBackend::memory_info() const {
 }
 
 std::unique_ptr<PoolMemory> CudaBackend::reserve(std::size_t bytes) {
-  return std::make_unique<CudaPoolMemory>(bytes, stream_);
+  return std::make_unique<CudaPoolMemory>(bytes, resources_.stream);
 }
 
 std::unique_ptr<Step> CudaBackend::new_step(DataType type, std::size_t vocab_size) {
-  return std::make_unique<CudaStep>(type, vocab_size, stream_, records_runs_, log_);
+  return std::make_unique<CudaStep>(type, vocab_size, resources_);
 }
 
 }  // namespace kvcache::device

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "device/backend.hpp"
-#include "device/cuda/cuda_stream.hpp"
+#include "device/cuda/cuda_step.hpp"
 
 namespace kvcache::device {
 
@@ -28,9 +28,7 @@ class CudaBackend : public Backend {
 
  private:
   int gpu_;
-  bool records_runs_;
-  LogCallback log_;  // gets what goes wrong later without being an error
-  std::shared_ptr<CudaStream> stream_;
+  CudaStepResources resources_;
 };
 
 }  // namespace kvcache::device

@@ -37,6 +37,7 @@ void CudaStep::forget_recording() noexcept {
     cudaGraphExecDestroy(graph_);
     graph_ = nullptr;
   }
+  fused_ = nullptr;
   runs_ = 0;
 }
 
@@ -62,24 +63,26 @@ bool CudaStep::run(const std::function<void()>& enqueue) {
   for (std::vector<float>& row : widened_) {
     row.clear();
   }
-  const auto lock = stream_->lock();
-  const bool known = graph_ != nullptr;
-  if (records_runs_ && !known && runs_ == kRunsBeforeRecording) {
+  const auto lock = resources_.stream->lock();
+  const bool known = graph_ != nullptr || fused_ != nullptr;
+  if (resources_.records_runs && !known && runs_ == kRunsBeforeRecording) {
     record(enqueue);
   }
-  if (graph_ != nullptr) {
-    check_cuda(cudaGraphLaunch(graph_, stream_->get()), "starting a recorded run");
+  if (fused_ != nullptr) {
+    enqueue_fused();
+  } else if (graph_ != nullptr) {
+    check_cuda(cudaGraphLaunch(graph_, resources_.stream->get()), "starting a recorded run");
   } else {
     enqueue_all(enqueue);
   }
   ++runs_;
-  stream_->wait();
+  resources_.stream->wait();
   return known;
 }
 
 void CudaStep::enqueue_all(const std::function<void()>& enqueue) {
   check_cuda(cudaMemcpyAsync(device_inputs_.data(), host_inputs_.data(), shape_.input_bytes,
-                             cudaMemcpyHostToDevice, stream_->get()),
+                             cudaMemcpyHostToDevice, resources_.stream->get()),
              "copying the inputs");
   enqueue();
   check_cuda(with_type(type_,
@@ -87,39 +90,65 @@ void CudaStep::enqueue_all(const std::function<void()>& enqueue) {
                          return ops::argmax_cuda(reinterpret_cast<decltype(type)>(logits_.data()),
                                                  static_cast<std::int64_t>(shape_.logits_rows),
                                                  static_cast<std::int64_t>(vocab_size_), best(),
-                                                 stream_->get());
+                                                 resources_.stream->get());
                        }),
              "finding the best tokens");
 }
 
+void CudaStep::enqueue_fused() {
+  const ops::FusedStepPlaces& places = fused_places_;
+  ops::FusedStepInputs inputs;
+  inputs.input_id = *on_host(places.input_ids);
+  inputs.position_id = *on_host(places.position_ids);
+  inputs.past_length = *on_host(places.past_lengths);
+  std::copy_n(on_host(places.block_table), places.blocks_per_row, inputs.block_table);
+  check_cuda(fused_->step(inputs, places.logits, best(), resources_.stream->get()),
+             "starting a fused step");
+}
+
+void CudaStep::fuse(const ops::NodeRecording& recording) {
+  std::string why_not;
+  fused_ = ops::fuse(recording, resources_.multiprocessors, *resources_.fused,
+                     resources_.stream->get(), fused_places_, why_not);
+  if (fused_ != nullptr) {
+    *resources_.fused = fused_;
+  } else if (resources_.log) {
+    resources_.log(fmt::format("a step of one token is not run as one kernel: {}", why_not));
+  }
+}
+
 void CudaStep::record(const std::function<void()>& enqueue) {
   std::string failure;
+  const ops::NodeRecording recording;
   const auto keep = [&](cudaError_t error) {
     if (error != cudaSuccess && failure.empty()) {
       failure = cudaGetErrorString(error);
     }
     return error == cudaSuccess;
   };
-  if (keep(cudaStreamBeginCapture(stream_->get(), cudaStreamCaptureModeThreadLocal))) {
+  if (keep(cudaStreamBeginCapture(resources_.stream->get(), cudaStreamCaptureModeThreadLocal))) {
     try {
       enqueue_all(enqueue);
     } catch (const std::exception& error) {
       failure = error.what();
     }
-    cudaGraph_t recording = nullptr;
-    keep(cudaStreamEndCapture(stream_->get(), &recording));
-    if (recording != nullptr) {
-      if (failure.empty()) {
-        keep(cudaGraphInstantiate(&graph_, recording, 0));
+    cudaGraph_t graph = nullptr;
+    keep(cudaStreamEndCapture(resources_.stream->get(), &graph));
+    if (graph != nullptr) {
+      if (failure.empty() && resources_.fuses_steps && shape_.logits_rows == 1) {
+        fuse(recording);
       }
-      cudaGraphDestroy(recording);
+      if (failure.empty() && fused_ == nullptr) {
+        keep(cudaGraphInstantiate(&graph_, graph, 0));
+      }
+      cudaGraphDestroy(graph);
     }
   }
   if (!failure.empty()) {
     graph_ = nullptr;
     cudaGetLastError();  // seen to
-    if (log_) {
-      log_(
+    if (resources_.log) {
+      resources_.log(
           fmt::format("a run could not be recorded as a CUDA graph and goes on kernel by kernel: "
                       "{}",
                       failure));
@@ -131,11 +160,11 @@ std::span<const float> CudaStep::row(std::size_t row) {
   std::vector<float>& widened = widened_[row];
   if (widened.empty()) {
     std::vector<std::byte> bytes(row_bytes());
-    const auto lock = stream_->lock();
+    const auto lock = resources_.stream->lock();
     check_cuda(cudaMemcpyAsync(bytes.data(), logits_.data() + row * row_bytes(), bytes.size(),
-                               cudaMemcpyDeviceToHost, stream_->get()),
+                               cudaMemcpyDeviceToHost, resources_.stream->get()),
                "copying logits to the host");
-    stream_->wait();
+    resources_.stream->wait();
     widened = widen(type_, bytes.data(), vocab_size_);
   }
   return widened;
@@ -147,16 +176,16 @@ std::vector<TokenScore> CudaStep::top_k(std::size_t k, std::size_t row) {
   const CudaBuffer<BufferPlace::host> top(std::max<std::size_t>(k, 1) * sizeof(ops::TopLogit),
                                           "the best tokens");
   auto* const found = reinterpret_cast<ops::TopLogit*>(top.data());
-  const auto lock = stream_->lock();
+  const auto lock = resources_.stream->lock();
   check_cuda(with_type(type_,
                        [&](const auto* type) {
                          return ops::top_k_cuda(
                              reinterpret_cast<decltype(type)>(logits_.data() + row * row_bytes()),
                              static_cast<std::int64_t>(vocab_size_), static_cast<std::int64_t>(k),
-                             found, stream_->get());
+                             found, resources_.stream->get());
                        }),
              "finding the best tokens");
-  stream_->wait();
+  resources_.stream->wait();
   std::vector<TokenScore> best(k);
   std::transform(found, found + k, best.begin(), [](const ops::TopLogit& one) {
     return TokenScore{one.token, one.logit};

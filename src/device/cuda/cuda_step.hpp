@@ -8,9 +8,21 @@
 #include "device/cuda/cuda_stream.hpp"
 #include "device/step.hpp"
 #include "kvcache/options.hpp"
+#include "ops/cuda/fused_model.hpp"
 #include "ops/cuda/top_logits_cuda.hpp"
 
 namespace kvcache::device {
+
+/// What the steps of a model share. What it points to is used under the stream's lock.
+struct CudaStepResources {
+  std::shared_ptr<CudaStream> stream;
+  int multiprocessors = 0;
+  bool records_runs = true;
+  bool fuses_steps = true;
+  LogCallback log;
+  std::shared_ptr<std::shared_ptr<ops::FusedModel>> fused =
+      std::make_shared<std::shared_ptr<ops::FusedModel>>();  // once a step has been fused
+};
 
 /// What crosses the bus in a run are its inputs in one copy and each row's best token; logits only
 /// when asked for.
@@ -18,16 +30,12 @@ namespace kvcache::device {
 /// The third run of a shape is recorded as a CUDA graph, which serves the ones after it: the block
 /// table and the lengths are read on the device, so one recording serves every depth. (The second
 /// still runs alone: ONNX Runtime's arena has then seen the shape twice.) Where a recording fails,
-/// the log says why and runs go on kernel by kernel.
+/// the log says why and runs go on kernel by kernel. Where what was recorded is one token's step of
+/// a model that fits, it becomes a single kernel instead (fused_step.hpp).
 class CudaStep : public Step {
  public:
-  CudaStep(DataType type, std::size_t vocab_size, std::shared_ptr<CudaStream> stream,
-           bool records_runs, LogCallback log)
-      : type_(type),
-        vocab_size_(vocab_size),
-        stream_(std::move(stream)),
-        records_runs_(records_runs),
-        log_(std::move(log)) {}
+  CudaStep(DataType type, std::size_t vocab_size, CudaStepResources resources)
+      : type_(type), vocab_size_(vocab_size), resources_(std::move(resources)) {}
   ~CudaStep() override;
 
   void resize(const StepShape& shape) override;
@@ -43,7 +51,16 @@ class CudaStep : public Step {
  private:
   void enqueue_all(const std::function<void()>& enqueue);
   void record(const std::function<void()>& enqueue);
+  void fuse(const ops::NodeRecording& recording);
+  void enqueue_fused();
   void forget_recording() noexcept;
+
+  /// The host's twin of an input on the device.
+  template <typename T>
+  [[nodiscard]] const T* on_host(const T* input) const noexcept {
+    return reinterpret_cast<const T*>(
+        host_inputs_.data() + (reinterpret_cast<const std::byte*>(input) - device_inputs_.data()));
+  }
   [[nodiscard]] std::size_t row_bytes() const noexcept {
     return vocab_size_ * data_type_size(type_);
   }
@@ -53,9 +70,7 @@ class CudaStep : public Step {
 
   DataType type_;
   std::size_t vocab_size_;
-  std::shared_ptr<CudaStream> stream_;
-  bool records_runs_;
-  LogCallback log_;
+  CudaStepResources resources_;
   StepShape shape_;
   CudaBuffer<BufferPlace::host> host_inputs_;
   CudaBuffer<BufferPlace::gpu> device_inputs_;
@@ -64,6 +79,8 @@ class CudaStep : public Step {
   std::vector<std::vector<float>> widened_;  // [logits_rows][vocab_size], empty until asked for
   int runs_ = 0;                             // of this shape
   cudaGraphExec_t graph_ = nullptr;
+  std::shared_ptr<ops::FusedModel> fused_;  // in place of a graph
+  ops::FusedStepPlaces fused_places_;
 };
 
 }  // namespace kvcache::device

@@ -1,9 +1,9 @@
 #include "ops/cpu/linear_cpu.hpp"
 
 #include <algorithm>
-#include <thread>
 #include <type_traits>
 
+#include "ops/cpu/panel_tasks.hpp"
 #include "ops/cpu/thread_scratch.hpp"
 
 #undef HWY_TARGET_INCLUDE
@@ -14,9 +14,8 @@
 #include "hwy/highway.h"
 #include "ops/cpu/ahead-inl.hpp"
 #include "ops/cpu/dot_rows-inl.hpp"
-#include "ops/cpu/gelu-inl.hpp"
+#include "ops/cpu/finish_row-inl.hpp"
 #include "ops/cpu/matrix_tile-inl.hpp"
-#include "ops/cpu/partial_vector-inl.hpp"
 #include "ops/cpu/widen-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -29,30 +28,6 @@ constexpr std::int64_t kTaskTokens = 128;
 // How much of a panel is used on all tokens before the next part: a part (16 KiB) stays in the
 // first-level cache meanwhile, and the next one is fetched.
 constexpr std::int64_t kPartInputs = 64;
-
-/// out[i] = activation(sums[i] + bias[i]) for i in [0, count).
-template <Activation kActivation>
-HWY_INLINE void finish_row(const float* HWY_RESTRICT sums, const float* HWY_RESTRICT bias,
-                           std::int64_t count, float* HWY_RESTRICT out) {
-  const hn::ScalableTag<float> d;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const auto activate = [&](hn::Vec<decltype(d)> x) {
-    if constexpr (kActivation == Activation::gelu) {
-      return gelu(d, x);
-    } else {
-      return x;
-    }
-  };
-  std::int64_t i = 0;
-  for (; i + lanes <= count; i += lanes) {
-    const auto x = hn::Add(hn::LoadU(d, sums + i), hn::LoadU(d, bias + i));
-    hn::StoreU(activate(x), d, out + i);
-  }
-  if (const std::int64_t left = count - i; left > 0) {
-    const auto x = hn::Add(load_first(d, sums + i, left), load_first(d, bias + i, left));
-    store_first(activate(x), d, out + i, left);
-  }
-}
 
 /// sums = x · panel for the `tokens` rows of x, of which each has `inputs` elements.
 template <typename W>
@@ -95,14 +70,6 @@ void linear_task(const LinearArgs<W>& args, std::int64_t panel, std::int64_t fir
     finish_row<kActivation>(sums + token * kPanelColumns, args.bias + column, count,
                             args.out + (first + token) * args.outputs + column);
   }
-}
-
-/// Panels of one task: a few, because each is fetched ahead only within its task, but enough tasks
-/// for every core to have two.
-std::int64_t panels_per_task(std::int64_t panels) {
-  constexpr std::int64_t kMost = 3;
-  static const auto cores = static_cast<std::int64_t>(std::thread::hardware_concurrency());
-  return std::clamp<std::int64_t>(panels / (2 * std::max<std::int64_t>(cores, 1)), 1, kMost);
 }
 
 template <typename W>

@@ -2,13 +2,18 @@
 
 #include <hwy/aligned_allocator.h>
 
+#include <array>
 #include <new>
 
 namespace kvcache::ops {
 
-float* thread_scratch(std::int64_t floats) {
-  thread_local hwy::AlignedFreeUniquePtr<float[]> memory;
-  thread_local std::int64_t capacity = 0;
+float* thread_scratch(std::int64_t floats, ScratchUse use) {
+  struct Scratch {
+    hwy::AlignedFreeUniquePtr<float[]> memory;
+    std::int64_t capacity = 0;
+  };
+  thread_local std::array<Scratch, 2> scratches;
+  auto& [memory, capacity] = scratches.at(static_cast<std::size_t>(use));
   if (capacity < floats) {
     capacity = 0;
     memory = hwy::AllocateAligned<float>(static_cast<std::size_t>(floats));

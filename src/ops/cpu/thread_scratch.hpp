@@ -5,10 +5,14 @@
 
 namespace kvcache::ops {
 
-/// At least `floats` floats of the calling thread's own, aligned for whole vectors; contents are
-/// undefined, and the next call on this thread may return the same memory. Kept from run to run, so
-/// that decoding allocates nothing.
+/// A thread that waits for a kernel's tasks does some of them itself: memory that they share is not
+/// theirs.
+enum class ScratchUse { task, call };
+
+/// At least `floats` floats of the calling thread's own for this use, aligned for whole vectors;
+/// contents are undefined, and the next call on this thread for the same use may return the same
+/// memory. Kept from run to run, so that decoding allocates nothing.
 /// @throws std::bad_alloc
-float* thread_scratch(std::int64_t floats);
+float* thread_scratch(std::int64_t floats, ScratchUse use = ScratchUse::task);
 
 }  // namespace kvcache::ops

@@ -5,6 +5,7 @@
 #include "ops/attention_tensors.hpp"
 #include "ops/cuda/cached_attention_cuda.hpp"
 #include "ops/cuda/growing_tables.hpp"
+#include "ops/cuda/recorded_nodes.hpp"
 
 namespace kvcache::ops {
 
@@ -49,6 +50,7 @@ template <typename T>
 void CachedAttentionNode<T>::compute_in_place(Ort::KernelContext& context) {
   InPlaceRun<T> run = in_place_run<T>(context, name_, num_heads_, scale_);
   bind_in_place(context, name_, run);
+  NodeRecording::note(run.args);
   attend(run.args, run.tokens, stream_of(context));
   resources_.counters.in_place_runs.fetch_add(1, std::memory_order_relaxed);
 }

@@ -1,6 +1,7 @@
 #include "ops/cuda/linear_nodes.hpp"
 
 #include "ops/cuda/embedding_cuda.hpp"
+#include "ops/cuda/recorded_nodes.hpp"
 
 namespace kvcache::ops {
 namespace {
@@ -62,6 +63,7 @@ OrtStatusPtr TokenEmbeddingNode<T>::ComputeV2(OrtKernelContext* raw_context) {
     args.vocab_size = token_shape[0];
     args.max_seq_len = position_shape[0];
     args.out = raw_output<T>(context, 0, Shape{ids_shape[0], ids_shape[1], args.size});
+    NodeRecording::note(args);
     if (args.tokens > 0) {
       check_launch(token_embedding_cuda(args, stream_of(context)), name_);
     }
@@ -77,6 +79,7 @@ bool ProductNode<T>::is_few(std::int64_t tokens, std::int64_t inputs) {
 
 template <typename T>
 void ProductNode<T>::run(LinearCudaArgs<T>& args, cudaStream_t stream) {
+  NodeRecording::note(args);
   if (args.tokens == 0) {
     return;
   }
@@ -168,6 +171,7 @@ OrtStatusPtr SelectNormHeadNode<T>::ComputeV2(OrtKernelContext* raw_context) {
 
 template <typename T>
 void SelectNormHeadNode<T>::run_head(const HeadCudaArgs<T>& args, cudaStream_t stream) {
+  NodeRecording::note(args);
   if (args.tokens == 0) {
     return;
   }

@@ -1,0 +1,106 @@
+"""Weights of 8 or 4 bits: blocks of consecutive inputs share a scale.
+
+docs/MODEL_FILE.md has the layout, which is that of the library's kernels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+from onnxscript.nn import Parameter
+
+from . import packing
+from .packing import PANEL_COLUMNS
+from .precision import convert
+
+GROUP_INPUTS = 4  # kGroupInputs of src/ops/cpu/quantized_cpu.hpp
+BYTE_BITS = 8
+LARGEST = 127  # of 8 bits: symmetric, -128 is not used
+
+
+class QuantizedParameter(Parameter):
+    """A weight of `bits` bits around a zero point, several to a byte where they fit.
+
+    The checkpoint has it as [inputs, outputs], or, where it is `by_rows`, as [outputs, inputs].
+    """
+
+    def __init__(self, shape: Sequence[int], bits: int, block_size: int, *, by_rows: bool = False):
+        self.checkpoint_shape = tuple(shape)
+        self.by_rows = by_rows
+        self.bits = bits
+        self.block_size = block_size
+        self.inputs, self.outputs = reversed(shape) if by_rows else shape
+        self.blocks = math.ceil(self.inputs / block_size)
+        self.panels = math.ceil(self.outputs / PANEL_COLUMNS)
+        groups = self.blocks * block_size * bits // (BYTE_BITS * GROUP_INPUTS)
+        super().__init__([self.panels, groups, PANEL_COLUMNS, GROUP_INPUTS], ir.DataType.UINT8)
+
+    def quantized(self, weight: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """A float32 weight of the checkpoint: this parameter's values, and its scales'."""
+        by_inputs = weight.T if self.by_rows else weight
+        values, scales = quantize(by_inputs, self.bits, self.block_size, name)
+        return pack(values, self.bits), packing.pack(scales)
+
+
+class ScalesParameter(Parameter):
+    """The scales of a quantised weight, of float16 [panels, blocks, 64]; no checkpoint has them."""
+
+    def __init__(self, weight: QuantizedParameter):
+        self.weight = weight
+        super().__init__([weight.panels, weight.blocks, PANEL_COLUMNS], ir.DataType.FLOAT16)
+
+
+def zero_point(bits: int) -> int:
+    """The value that stands for 0."""
+    return 1 << (bits - 1)
+
+
+def quantize(
+    weight: np.ndarray, bits: int, block_size: int, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """A float32 weight [inputs, outputs]: weight ≈ scale · (value - zero point).
+
+    The values are uint8 [inputs filled up to whole blocks, outputs], the scales float16
+    [blocks, outputs]. In 8 bits a block's largest absolute value is 127 from the zero point. In 4
+    bits it is 8 below it, so that all 16 values are in use; the scale has the sign for that.
+    Raises ExportError where a scale would not be finite.
+    """
+    inputs, outputs = weight.shape
+    blocks = math.ceil(inputs / block_size)
+    filled = np.zeros((blocks * block_size, outputs), np.float32)
+    filled[:inputs] = weight
+    filled = filled.reshape(blocks, block_size, outputs)
+    if bits == BYTE_BITS:
+        unrounded = np.abs(filled).max(axis=1) / np.float32(LARGEST)
+        lowest, highest = -LARGEST, LARGEST
+    else:
+        at = np.abs(filled).argmax(axis=1)
+        unrounded = np.take_along_axis(filled, at[:, None], axis=1)[:, 0]
+        lowest, highest = -zero_point(bits), zero_point(bits) - 1
+        unrounded = unrounded / np.float32(lowest)
+    scales = convert(unrounded, "float16", name)
+    divisors = scales.astype(np.float32)[:, None]
+    # Divided by the rounded scale, so that its rounding is not an error of the values.
+    quotients = np.divide(filled, divisors, out=np.zeros_like(filled), where=divisors != 0)
+    values = np.rint(quotients).clip(lowest, highest) + np.float32(zero_point(bits))
+    return values.astype(np.uint8).reshape(blocks * block_size, outputs), scales
+
+
+def pack(values: np.ndarray, bits: int) -> np.ndarray:
+    """[inputs, outputs] to [panels, groups, 64, 4].
+
+    A byte of 4 bits each has an input of one group of 4 in its lower half, and of the next group
+    in its upper half.
+    """
+    inputs, outputs = values.shape
+    panels = math.ceil(outputs / PANEL_COLUMNS)
+    missing = panels * PANEL_COLUMNS - outputs
+    filled = np.pad(values, ((0, 0), (0, missing)), constant_values=zero_point(bits))
+    apart = filled.reshape(inputs // GROUP_INPUTS, GROUP_INPUTS, panels, PANEL_COLUMNS)
+    groups = apart.transpose(2, 0, 3, 1)
+    if bits < BYTE_BITS:
+        groups = groups[:, ::2] | groups[:, 1::2] << bits
+    return np.ascontiguousarray(groups)

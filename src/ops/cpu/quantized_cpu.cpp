@@ -1,0 +1,162 @@
+#include "ops/cpu/quantized_cpu.hpp"
+
+#include <algorithm>
+
+#include "ops/cpu/panel_tasks.hpp"
+#include "ops/cpu/thread_scratch.hpp"
+
+#ifndef HWY_WANT_AVX3_DL
+#define HWY_WANT_AVX3_DL  // AVX-512 with the integer products of VNNI
+#endif
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/cpu/quantized_cpu.cpp"
+#include "hwy/foreach_target.h"
+// foreach_target.h must come before highway.h and everything that includes it.
+#include "hwy/highway.h"
+#include "ops/cpu/finish_row-inl.hpp"
+#include "ops/cpu/matrix_tile-inl.hpp"
+#include "ops/cpu/quantize_tokens-inl.hpp"
+#include "ops/cpu/quantized_tile-inl.hpp"
+#include "ops/cpu/widen_panel-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace kvcache::ops::HWY_NAMESPACE {
+
+constexpr std::int64_t kTaskTokens = 128;
+
+/// Calls multiply(panel, first token, tokens, sums) for parts of the output, sums
+/// [tokens, kPanelColumns], and finishes what it computes.
+template <typename Multiply>
+void for_panels(const QuantizedLinearArgs& args, const ParallelFor& parallel_for,
+                const Multiply& multiply_part) {
+  const std::int64_t panels = args.weight.panels();
+  const std::int64_t outputs = args.weight.outputs;
+  const std::int64_t group = panels_per_task(panels);
+  const std::int64_t groups = (panels + group - 1) / group;
+  const std::int64_t chunks = (args.tokens + kTaskTokens - 1) / kTaskTokens;
+  // Tasks of the same panels are neighbours: threads share what they read of the weights.
+  parallel_for(groups * chunks, [&](std::int64_t task) {
+    const std::int64_t first = task % chunks * kTaskTokens;
+    const std::int64_t tokens = std::min(kTaskTokens, args.tokens - first);
+    const std::int64_t end = std::min((task / chunks + 1) * group, panels);
+    for (std::int64_t panel = task / chunks * group; panel < end; ++panel) {
+      float* sums = thread_scratch(tokens * kPanelColumns);
+      multiply_part(panel, first, tokens, sums);
+      const std::int64_t column = panel * kPanelColumns;
+      const std::int64_t count = std::min(kPanelColumns, outputs - column);
+      for (std::int64_t token = 0; token < tokens; ++token) {
+        const float* row = sums + token * kPanelColumns;
+        float* out = args.out + (first + token) * outputs + column;
+        if (args.bias == nullptr) {
+          std::copy_n(row, count, out);
+        } else if (args.activation == Activation::gelu) {
+          finish_row<Activation::gelu>(row, args.bias + column, count, out);
+        } else {
+          finish_row<Activation::none>(row, args.bias + column, count, out);
+        }
+      }
+    }
+  });
+}
+
+/// The tokens rounded to int8, in scratch memory of this thread that its tasks leave alone.
+QuantizedTokens quantize_tokens(const QuantizedLinearArgs& args, const ParallelFor& parallel_for) {
+  const std::int64_t blocks = args.tokens * args.weight.blocks();
+  const std::int64_t value_floats =
+      args.tokens * args.weight.padded_inputs() / static_cast<std::int64_t>(sizeof(float));
+  float* scratch = thread_scratch(value_floats + 2 * blocks, ScratchUse::call);
+  const QuantizedTokens made{reinterpret_cast<std::int8_t*>(scratch), scratch + value_floats,
+                             reinterpret_cast<std::int32_t*>(scratch + value_floats + blocks)};
+  constexpr std::int64_t kTokensAtATime = 8;
+  const std::int64_t parts = (args.tokens + kTokensAtATime - 1) / kTokensAtATime;
+  parallel_for(parts, [&](std::int64_t part) {
+    const std::int64_t end = std::min((part + 1) * kTokensAtATime, args.tokens);
+    for (std::int64_t token = part * kTokensAtATime; token < end; ++token) {
+      quantize_token(args.x + token * args.weight.inputs, args.weight,
+                     made.from_token(token, args.weight));
+    }
+  });
+  return made;
+}
+
+void linear_in_int8(const QuantizedLinearArgs& args, const ParallelFor& parallel_for) {
+  const QuantizedWeight& weight = args.weight;
+  const QuantizedTokens x = quantize_tokens(args, parallel_for);
+  for_panels(args, parallel_for,
+             [&](std::int64_t panel, std::int64_t first, std::int64_t tokens, float* sums) {
+               const std::int64_t tiles = (tokens + kTileTokens - 1) / kTileTokens;
+               const NextPanel next{weight.values + (panel + 1) * weight.panel_bytes(),
+                                    tiles == 1 ? 0 : (256 + tiles - 1) / tiles};
+               const QuantizedTokens part = x.from_token(first, weight);
+               if (weight.bits == 8) {
+                 multiply_quantized<8>(part, tokens, weight, panel, sums, next);
+               } else {
+                 multiply_quantized<4>(part, tokens, weight, panel, sums, next);
+               }
+             });
+}
+
+void linear_in_float32(const QuantizedLinearArgs& args, const ParallelFor& parallel_for) {
+  constexpr std::int64_t kPartInputs = 64;  // widened at a time, into the first-level cache
+  const QuantizedWeight& weight = args.weight;
+  for_panels(args, parallel_for,
+             [&](std::int64_t panel, std::int64_t first, std::int64_t tokens, float* sums) {
+               const LeftMatrix x{args.x + first * weight.inputs, weight.inputs, 1};
+               HWY_ALIGN float ones[kPanelColumns];
+               std::fill_n(ones, kPanelColumns, 1.0F);
+               HWY_ALIGN float part[kPartInputs * kPanelColumns];
+               for (std::int64_t input = 0; input < weight.inputs; input += kPartInputs) {
+                 const std::int64_t depth = std::min(kPartInputs, weight.inputs - input);
+                 if (weight.bits == 8) {
+                   widen_panel<8>(weight, panel, input, depth, part);
+                 } else {
+                   widen_panel<4>(weight, panel, input, depth, part);
+                 }
+                 multiply(x.from_depth(input), tokens, depth, part, input == 0 ? nullptr : ones,
+                          sums, kPanelColumns);
+               }
+             });
+}
+
+void quantized_linear(const QuantizedLinearArgs& args, const ParallelFor& parallel_for) {
+  if (args.accuracy == AccuracyLevel::int8) {
+    linear_in_int8(args, parallel_for);
+  } else {
+    linear_in_float32(args, parallel_for);
+  }
+}
+
+}  // namespace kvcache::ops::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace kvcache::ops {
+
+HWY_EXPORT(quantized_linear);
+
+void quantized_linear_cpu(const QuantizedLinearArgs& args, const ParallelFor& parallel) {
+  HWY_DYNAMIC_DISPATCH(quantized_linear)(args, parallel);
+}
+
+void quantized_row_cpu(const QuantizedWeight& weight, std::int64_t output, float* out) {
+  constexpr std::int64_t kGroup = QuantizedWeight::kGroupInputs;
+  const std::int64_t panel = output / kPanelColumns;
+  const std::int64_t column = output % kPanelColumns;
+  const std::uint8_t* values = weight.values + panel * weight.panel_bytes() + column * kGroup;
+  const Ort::Float16_t* scales = weight.scales + panel * weight.blocks() * kPanelColumns + column;
+  const std::int64_t per_byte = 8 / weight.bits;
+  const unsigned mask = (1U << weight.bits) - 1;
+  for (std::int64_t block = 0; block < weight.blocks(); ++block) {
+    const float scale = scales[block * kPanelColumns].ToFloat();
+    const std::int64_t end = std::min((block + 1) * weight.block_size, weight.inputs);
+    for (std::int64_t input = block * weight.block_size; input < end; ++input) {
+      const std::int64_t group = input / kGroup;
+      const unsigned byte = values[group / per_byte * kPanelColumns * kGroup + input % kGroup];
+      const unsigned value = byte >> (group % per_byte * weight.bits) & mask;
+      out[input] = scale * static_cast<float>(static_cast<int>(value) - weight.zero_point());
+    }
+  }
+}
+
+}  // namespace kvcache::ops
+#endif
