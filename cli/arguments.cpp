@@ -81,13 +81,11 @@ void ModelArguments::add_to(CLI::App& command) {
       ->check(at_least_one());
   command
       .add_option("--weight-memory", weight_memory,
-                  "where weights lie on the CPU: mapped from the file, copied into huge pages, or "
-                  "(automatic) copied where the mapping is not on huge pages")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, WeightMemory>{{"automatic", WeightMemory::automatic},
-                                              {"mapped", WeightMemory::mapped},
-                                              {"huge-pages", WeightMemory::huge_pages}}))
-      ->option_text("automatic|mapped|huge-pages");
+                  "where weights lie on the CPU: copied into huge pages (the default), or mapped "
+                  "from the file, which loads faster")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, WeightMemory>{
+          {"huge-pages", WeightMemory::huge_pages}, {"mapped", WeightMemory::mapped}}))
+      ->option_text("huge-pages|mapped");
   command.add_flag("--verbose", verbose, "what is being done, and ONNX Runtime's messages");
 }
 

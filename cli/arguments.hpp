@@ -17,7 +17,7 @@ struct ModelArguments {
   int threads = 0;
   std::string device;
   std::size_t cache_mib = 0;
-  WeightMemory weight_memory = WeightMemory::automatic;
+  WeightMemory weight_memory = WeightMemory::huge_pages;
   bool verbose = false;
 
   void add_to(CLI::App& command);

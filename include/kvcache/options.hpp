@@ -14,17 +14,16 @@ namespace kvcache {
 /// Receives one message, without a newline, from any thread. The library itself never prints.
 using LogCallback = std::function<void(std::string_view message)>;
 
-/// Where weights lie on the CPU, in memory once in any case. Decoding reads all of them for each
-/// token, and from the small pages of a mapped file that takes 15 % longer than from huge pages.
-/// docs/PERFORMANCE.md has the figures.
+/// Where weights lie on the CPU; in memory once in any case. docs/PERFORMANCE.md has the figures.
 enum class WeightMemory {
-  /// Mapped where the system's cache holds the file on huge pages, else copied.
-  automatic,
-  /// Mapped from the file: loads at once, and processes share the memory. The file must not change
-  /// while the model is loaded; the exporter replaces files and never changes them.
-  mapped,
-  /// Copied into huge pages: as fast as can be, whatever the file system does.
-  huge_pages
+  /// Copied into huge pages at load: decoding is as fast as can be, whatever the system does with
+  /// the file.
+  huge_pages,
+  /// Mapped from the file: loads at once, and processes share the memory. Decoding is up to a
+  /// quarter slower where the system's cache holds the file in small pages, or in memory that has
+  /// lain idle in a virtual machine. The file must not change while the model is loaded; the
+  /// exporter replaces files and never changes them.
+  mapped
 };
 
 struct ModelOptions {
@@ -49,8 +48,8 @@ struct ModelOptions {
   /// For tests: it costs time.
   bool poison_freed_blocks = false;
 
-  /// Where weights lie on the CPU; Model::device_report() says what automatic chose.
-  WeightMemory weight_memory = WeightMemory::automatic;
+  /// Where weights lie on the CPU.
+  WeightMemory weight_memory = WeightMemory::huge_pages;
 
   /// Checks the model files against the digests of config.json, beside the rest of the load (about
   /// 0.1 s per GB of one core). Sizes are checked always.

@@ -130,12 +130,7 @@ LoadedFiles Session::load_weights(const Config& config, const ModelOptions& opti
 }
 
 std::string Session::device_report() const {
-  std::string ort = fmt::format("ONNX Runtime {}", Ort::GetVersionString());
-  if (!weight_files_.empty()) {
-    ort += fmt::format(", weights {}", weight_files_.front().memory() == WeightMemory::mapped
-                                           ? "mapped"
-                                           : "in huge pages");
-  }
+  const std::string ort = fmt::format("ONNX Runtime {}", Ort::GetVersionString());
   const std::string where = choice_.backend->description();
   return choice_.why_not_cuda.empty()
              ? fmt::format("{}, {}", where, ort)

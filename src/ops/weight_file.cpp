@@ -7,15 +7,10 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
-#include <cstdint>
 #include <cstring>
-#include <fstream>
 #include <future>
 #include <memory>
 #include <new>
-#include <string>
-#include <string_view>
 #include <vector>
 
 #include "ops/memory_map.hpp"
@@ -26,7 +21,6 @@ namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 constexpr std::size_t kPart = std::size_t{4} << 20;  // read at once
-constexpr double kEnoughHugePages = 0.9;
 
 [[noreturn]] void cannot_read(const std::filesystem::path& path, int reason) {
   throw_error(ErrorCode::model_not_found, "cannot read {}: {}", path.string(),
@@ -132,31 +126,6 @@ bool copy(const File& file, std::byte* data, int num_threads) {
   return true;
 }
 
-/// The number in "Name:   123 kB"; 0 where the line is another.
-std::size_t kilobytes(std::string_view line, std::string_view name) {
-  std::size_t number = 0;
-  if (line.starts_with(name)) {
-    line.remove_prefix(std::min(line.find_first_not_of(' ', name.size()), line.size()));
-    std::from_chars(line.data(), line.data() + line.size(), number);
-  }
-  return number;
-}
-
-/// Whether a mapping lies on huge pages of the system's cache, but for the rest of less than one.
-bool on_huge_pages(std::span<const std::byte> mapped) {
-  const std::string begin = fmt::format("{:x}-", reinterpret_cast<std::uintptr_t>(mapped.data()));
-  std::ifstream maps("/proc/self/smaps");
-  std::string line;
-  while (std::getline(maps, line) && !line.starts_with(begin)) {
-  }
-  std::size_t found = 0;
-  while (std::getline(maps, line) && !line.starts_with("VmFlags:")) {
-    found += kilobytes(line, "FilePmdMapped:") + kilobytes(line, "ShmemPmdMapped:");
-  }
-  const std::size_t whole_pages = mapped.size() / kHugePage * kHugePage;
-  return static_cast<double>(found << 10U) >= kEnoughHugePages * static_cast<double>(whole_pages);
-}
-
 }  // namespace
 
 void WeightFile::Unmap::operator()(void* addresses) const noexcept { ::munmap(addresses, size); }
@@ -180,14 +149,9 @@ WeightFile::WeightFile(const std::filesystem::path& path, WeightMemory memory, i
   if (const auto place = done ? file_at(data_) : std::nullopt) {
     file_ = place->file;
   }
-  if (done && memory != WeightMemory::huge_pages) {
+  if (done && memory == WeightMemory::mapped) {
     make_present(bytes());
-    if (memory == WeightMemory::automatic && !on_huge_pages(bytes())) {
-      memory = WeightMemory::huge_pages;
-    }
-  }
-  if (done && memory == WeightMemory::huge_pages) {
-    memory_ = memory;
+  } else if (done) {
     done = copy(file, data_, num_threads);
   }
   if (!done) {

@@ -43,10 +43,7 @@ TEST_P(WeightFileOf, HoldsTheBytesOnHugePageBoundaries) {
     ASSERT_EQ(file.bytes().size(), size);
     EXPECT_EQ(std::memcmp(file.bytes().data(), contents_.data(), size), 0);
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(file.bytes().data()) % kHugePage, 0U);
-    if (GetParam() != WeightMemory::automatic) {
-      EXPECT_EQ(file.memory(), GetParam());
-    }
-    EXPECT_EQ(file_at(file.bytes().data()).has_value(), file.memory() == WeightMemory::mapped);
+    EXPECT_EQ(file_at(file.bytes().data()).has_value(), GetParam() == WeightMemory::mapped);
   }
 }
 
@@ -62,15 +59,11 @@ TEST_P(WeightFileOf, SaysWhatItCannotRead) {
 }
 
 std::string name_of(const testing::TestParamInfo<WeightMemory>& info) {
-  return info.param == WeightMemory::automatic ? "automatic"
-         : info.param == WeightMemory::mapped  ? "mapped"
-                                               : "huge_pages";
+  return info.param == WeightMemory::mapped ? "mapped" : "huge_pages";
 }
 
 INSTANTIATE_TEST_SUITE_P(Weights, WeightFileOf,
-                         testing::Values(WeightMemory::automatic, WeightMemory::mapped,
-                                         WeightMemory::huge_pages),
-                         name_of);
+                         testing::Values(WeightMemory::mapped, WeightMemory::huge_pages), name_of);
 
 }  // namespace
 }  // namespace kvcache::ops
