@@ -22,11 +22,13 @@ CPP_SUFFIXES = {".hpp", ".cpp", ".cuh", ".cu"}
 GOLDEN_MODELS = BUILD / "goldens"
 NARROW_MODELS = {  # the same models with something narrower: the exporter's options
     "float16 weights": ("--weights", "float16"),
-    "bfloat16 weights": ("--weights", "bfloat16"),
     "int8 weights": ("--weights", "int8"),
     "int4 weights": ("--weights", "int4"),
-    "int4 weights (widened)": ("--weights", "int4", "--activations", "float32"),
     "a float16 cache": ("--cache-dtype", "float16"),
+}
+MORE_NARROW_MODELS = {
+    "bfloat16 weights": ("--weights", "bfloat16"),
+    "int4 weights (widened)": ("--weights", "int4", "--activations", "float32"),
     "a bfloat16 cache": ("--cache-dtype", "bfloat16"),
 }
 TESTS_OF_MODELS = (  # the others know nothing of a model's types
@@ -49,9 +51,10 @@ def run_checks(*, full: bool) -> Results:
     results.add(_command("ruff format", [VENV / "bin" / "ruff", "format", "--check", "."]))
     results.add(_clang_format())
     results.add(_work("build", _build_release))
-    results.add(_work("models of tests/goldens", _export_goldens))
+    narrow_models = {**NARROW_MODELS, **(MORE_NARROW_MODELS if full else {})}
+    results.add(_work("models of tests/goldens", lambda: _export_goldens(narrow_models)))
     results.add(_gtest("C++ tests", BUILD))
-    for narrow in NARROW_MODELS:
+    for narrow in narrow_models:
         environment = {
             "KVCACHE_MODELS_DIR": str(_models_with(narrow)),
             "GTEST_FILTER": TESTS_OF_MODELS,
@@ -145,14 +148,14 @@ def _build_release() -> None:
     build.build(BUILD)
 
 
-def _export_goldens() -> str:
+def _export_goldens(narrow_models: Mapping[str, Sequence[str]]) -> str:
     waiting = [
         (Source("--model", str(path), others), models / path.name)
         for path in sorted(GOLDENS.iterdir())
         if path.is_dir()
         for models, others in (
             (GOLDEN_MODELS, ()),
-            *((_models_with(name), options) for name, options in NARROW_MODELS.items()),
+            *((_models_with(name), options) for name, options in narrow_models.items()),
         )
     ]
     waiting = [(source, output) for source, output in waiting if not is_exported(source, output)]
@@ -250,8 +253,8 @@ def _command_line() -> int:
     parser.add_argument(
         "--full",
         action="store_true",
-        help="also the slow ones: the thread sanitiser, fifty times the random cases, and the"
-        " tests marked full",
+        help="also the slow ones: the thread sanitiser, fifty times the random cases, models with"
+        " more types of weights and cache, and the tests marked full",
     )
     arguments = parser.parse_args()
     setup()
