@@ -17,6 +17,7 @@ MODELS = WORK / "models"
 WIDTHS = ("float32", "16-bit", "int8", "int4")
 KVCACHE, LLAMA, CT2 = "kvcache", "llama.cpp", "CTranslate2"
 GENAI, STOCK, HUGGING_FACE = "onnxruntime-genai", "ONNX Runtime", "Hugging Face"
+CACHE = ", cache "  # between the types of kvcache's weights and cache, where they differ
 RUNTIMES = (KVCACHE, LLAMA, CT2, GENAI, STOCK, HUGGING_FACE)
 
 
@@ -65,22 +66,26 @@ def all_contenders(threads: int) -> list[Contender]:
     """Everybody, by width, kvcache first."""
     contenders = [
         _kvcache("float32", "float32"),
+        _kvcache("float32", "float32", "float16"),
         _llama("float32", "F32"),
         _ct2("float32", "float32"),
         _genai("float32", "float32", threads),
         _stock("float32", "float32"),
         _hugging_face("float32", "float32"),
         _kvcache("16-bit", "float16"),
+        _kvcache("16-bit", "float16", "float16"),
         _kvcache("16-bit", "bfloat16"),
         _llama("16-bit", "F16"),
         _hugging_face("16-bit", "bfloat16"),
         _kvcache("int8", "int8"),
+        _kvcache("int8", "int8", "float16"),
         _llama("int8", "Q8_0"),
         _ct2("int8", "int8"),
         _genai("int8", "int8", threads),
         _stock("int8", "int8"),
         _stock("int8", "int8-dynamic"),
         _kvcache("int4", "int4"),
+        _kvcache("int4", "int4", "float16"),
         _llama("int4", "Q4_0"),
         _llama("int4", "Q4_0-pure"),
         _genai("int4", "int4", threads),
@@ -100,8 +105,11 @@ def _fingerprint() -> str:
     return digest.hexdigest()
 
 
-def _export(weights: str, model: Path) -> bool:
+def _export(variant: str, model: Path) -> bool:
+    weights, _, narrow_cache = variant.partition(CACHE)
     options = () if weights == "float32" else ("--weights", weights)
+    if narrow_cache:
+        options += ("--cache-dtype", narrow_cache)
     source = Source("--random-init", "gpt2", options)
     if is_exported(source, model):
         return False
@@ -111,14 +119,15 @@ def _export(weights: str, model: Path) -> bool:
         if error.exit_code != BAD_INPUT:
             raise ProcessError(str(error)) from error
         reason = error.output.strip().splitlines()[-1].partition("error: ")[2]
-        raise MissingModelError(f"the exporter has no --weights {weights} ({reason})") from error
+        raise MissingModelError(f"the exporter refuses {' '.join(options)} ({reason})") from error
     return True
 
 
-def _kvcache(width: str, weights: str) -> Contender:
-    model = MODELS / f"kvcache-{weights}"
+def _kvcache(width: str, weights: str, cache: str = "") -> Contender:
+    variant = weights + (CACHE + cache if cache else "")
+    model = MODELS / f"kvcache-{variant.replace(' ', '-').replace(',', '')}"
     program = (PROGRAMS / "decode_kvcache",)
-    return Contender(KVCACHE, width, weights, model, program, lambda _: None)
+    return Contender(KVCACHE, width, variant, model, program, lambda _: None)
 
 
 def _llama(width: str, kind: str) -> Contender:

@@ -330,7 +330,7 @@ def _bytes_of(one: Contender) -> dict[str, int]:
         return {}
     config = json.loads((Path(one.model) / "config.json").read_text())
     values = 2 * config["num_layers"] * config["num_heads"] * config["head_dim"]
-    size = {"float32": 4, "float16": 2, "bfloat16": 2}[config["dtype"]]
+    size = {"float32": 4, "float16": 2, "bfloat16": 2}[config["cache_dtype"]]
     return {
         "weight_bytes_per_token": config["weight_bytes_per_token"],
         "cache_bytes_per_token": values * size,
