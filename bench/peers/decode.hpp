@@ -8,6 +8,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <fstream>
 #include <map>
 
@@ -122,7 +123,7 @@ inline void print(const Figures& figures) {
 /// and chooses the best next token; logits() of the last token; start_rows(prompts), which gives
 /// each row's choice, and step_rows(next), which feeds and replaces them.
 template <typename Runner>
-int decode_main(int argc, char** argv) {
+int decode_main(int argc, char** argv) try {
   if (argc != 6) {
     std::fprintf(stderr, "usage: %s MODEL THREADS ROUNDS TOKENS LOGITS_FILE|-\n", argv[0]);
     return 2;
@@ -145,6 +146,9 @@ int decode_main(int argc, char** argv) {
   const bool written = std::strcmp(argv[5], "-") == 0 || write_logits(runner, argv[5]);
   print(figures);
   return written ? 0 : 1;
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "error: %s\n", error.what());
+  return 1;
 }
 
 }  // namespace peers

@@ -145,11 +145,4 @@ class Runner {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  try {
-    return peers::decode_main<Runner>(argc, argv);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "error: %s\n", error.what());
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return peers::decode_main<Runner>(argc, argv); }

@@ -21,38 +21,7 @@ from typing import Any
 TOKENS = 200
 WARM_UP = 8
 DEPTHS = (8, 512)
-GENAI_CONFIG = {
-    "model": {
-        "bos_token_id": 50256,
-        "eos_token_id": 50256,
-        "pad_token_id": 50256,
-        "context_length": 1024,
-        "type": "llama",  # its type "gpt2" expects another form of cache
-        "vocab_size": 50257,
-        "decoder": {
-            "filename": "model.onnx",
-            "head_size": 64,
-            "hidden_size": 768,
-            "num_attention_heads": 12,
-            "num_hidden_layers": 12,
-            "num_key_value_heads": 12,
-            "session_options": {"provider_options": [{"cuda": {"enable_cuda_graph": "1"}}]},
-            "inputs": {
-                "input_ids": "input_ids",
-                "attention_mask": "attention_mask",
-                "position_ids": "position_ids",
-                "past_key_names": "past_key_values.%d.key",
-                "past_value_names": "past_key_values.%d.value",
-            },
-            "outputs": {
-                "logits": "logits",
-                "present_key_names": "present.%d.key",
-                "present_value_names": "present.%d.value",
-            },
-        },
-    },
-    "search": {"max_length": 1024, "past_present_share_buffer": True, "do_sample": False},
-}
+GENAI_SESSION = {"provider_options": [{"cuda": {"enable_cuda_graph": "1"}}]}
 
 
 def main() -> int:
@@ -165,8 +134,8 @@ def genai() -> list[dict[str, Any]]:
 
     with tempfile.TemporaryDirectory() as directory:
         gqa_graph.write(Path(directory) / "model.onnx", lengths_from_mask=True)
-        config = Path(directory) / "genai_config.json"
-        config.write_text(json.dumps(GENAI_CONFIG), encoding="utf-8")
+        config = gqa_graph.genai_config("model.onnx", GENAI_SESSION)
+        (Path(directory) / "genai_config.json").write_text(json.dumps(config), encoding="utf-8")
         model = og.Model(directory)
         results = []
         for depth in DEPTHS:

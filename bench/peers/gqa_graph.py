@@ -113,6 +113,47 @@ def write(path: Path, *, lengths_from_mask: bool) -> None:
     onnx.save(model(random_weights(), lengths_from_mask=lengths_from_mask), path)
 
 
+def genai_config(file: str, session_options: dict) -> dict:
+    """What onnxruntime-genai needs to know of the graph in a file beside it."""
+    last = VOCAB - 1
+    return {
+        "model": {
+            "bos_token_id": last,
+            "eos_token_id": last,
+            "pad_token_id": last,
+            "context_length": POSITIONS,
+            "type": "llama",  # its type "gpt2" expects another form of cache
+            "vocab_size": VOCAB,
+            "decoder": {
+                "filename": file,
+                "head_size": HEAD_DIM,
+                "hidden_size": HIDDEN,
+                "num_attention_heads": HEADS,
+                "num_hidden_layers": LAYERS,
+                "num_key_value_heads": HEADS,
+                "session_options": session_options,
+                "inputs": {
+                    "input_ids": "input_ids",
+                    "attention_mask": "attention_mask",
+                    "position_ids": "position_ids",
+                    "past_key_names": "past_key_values.%d.key",
+                    "past_value_names": "past_key_values.%d.value",
+                },
+                "outputs": {
+                    "logits": "logits",
+                    "present_key_names": "present.%d.key",
+                    "present_value_names": "present.%d.value",
+                },
+            },
+        },
+        "search": {
+            "max_length": POSITIONS,
+            "past_present_share_buffer": True,
+            "do_sample": False,
+        },
+    }
+
+
 def _layer(graph: Graph, x: str, name: str, cache: tuple[list[str], list[str]]) -> str:
     past, present = cache
     qkv = graph.linear(graph.norm(x, f"{name}.ln_1"), f"{name}.attn.c_attn", HIDDEN, 3 * HIDDEN)

@@ -55,47 +55,6 @@ def quantized(model: onnx.ModelProto, weights: str) -> onnx.ModelProto:
     return quantizer.model.model
 
 
-def genai_config(threads: int) -> dict:
-    """What onnxruntime-genai needs to know of the graph."""
-    last = gqa_graph.VOCAB - 1
-    return {
-        "model": {
-            "bos_token_id": last,
-            "eos_token_id": last,
-            "pad_token_id": last,
-            "context_length": gqa_graph.POSITIONS,
-            "type": "llama",  # its type "gpt2" expects another form of cache
-            "vocab_size": gqa_graph.VOCAB,
-            "decoder": {
-                "filename": FILE,
-                "head_size": gqa_graph.HEAD_DIM,
-                "hidden_size": gqa_graph.HIDDEN,
-                "num_attention_heads": gqa_graph.HEADS,
-                "num_hidden_layers": gqa_graph.LAYERS,
-                "num_key_value_heads": gqa_graph.HEADS,
-                "session_options": {"intra_op_num_threads": threads},
-                "inputs": {
-                    "input_ids": "input_ids",
-                    "attention_mask": "attention_mask",
-                    "position_ids": "position_ids",
-                    "past_key_names": "past_key_values.%d.key",
-                    "past_value_names": "past_key_values.%d.value",
-                },
-                "outputs": {
-                    "logits": "logits",
-                    "present_key_names": "present.%d.key",
-                    "present_value_names": "present.%d.value",
-                },
-            },
-        },
-        "search": {
-            "max_length": gqa_graph.POSITIONS,
-            "past_present_share_buffer": True,
-            "do_sample": False,
-        },
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Writes GPT-2 as ONNX Runtime's own graph.")
     parser.add_argument("output", type=Path)
@@ -106,8 +65,8 @@ def main() -> None:
     arguments.output.mkdir()
     onnx.save(quantized(model, arguments.weights), arguments.output / FILE)
     if arguments.genai is not None:
-        config = json.dumps(genai_config(arguments.genai), indent=1)
-        (arguments.output / "genai_config.json").write_text(config)
+        config = gqa_graph.genai_config(FILE, {"intra_op_num_threads": arguments.genai})
+        (arguments.output / "genai_config.json").write_text(json.dumps(config, indent=1))
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@
 #include <new>
 #include <vector>
 
+#include "huge_pages.hpp"
 #include "ops/memory_map.hpp"
 #include "throw_error.hpp"
 
 namespace kvcache::ops {
 namespace {
 
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
 constexpr std::size_t kPart = std::size_t{4} << 20;  // read at once
 
 [[noreturn]] void cannot_read(const std::filesystem::path& path, int reason) {
@@ -77,13 +77,6 @@ class File {
   int descriptor_;
   std::size_t size_ = 0;
 };
-
-/// A hint: as huge pages, when they are made.
-void ask_for_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] std::size_t size) {
-#ifdef MADV_HUGEPAGE
-  ::madvise(data, size, MADV_HUGEPAGE);
-#endif
-}
 
 /// Replaces reserved addresses by the file.
 bool map(const File& file, std::byte* data) {

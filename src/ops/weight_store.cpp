@@ -7,12 +7,12 @@
 #include <new>
 #include <optional>
 
+#include "huge_pages.hpp"
 #include "ops/memory_map.hpp"
 
 namespace kvcache::ops {
 namespace {
 
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
 constexpr std::size_t kRegionBytes = std::size_t{64} << 20;  // many weights share a region
 constexpr std::size_t kAlignment = 64;                       // a cache line
 
@@ -33,9 +33,7 @@ struct WeightStore::Region {
     void* aligned = mapping;
     std::size_t space = mapping_size;
     data = static_cast<std::byte*>(std::align(kHugePage, size, aligned, space));
-#ifdef MADV_HUGEPAGE
-    ::madvise(data, size, MADV_HUGEPAGE);  // a hint
-#endif
+    ask_for_huge_pages(data, size);
   }
   Region(const Region&) = delete;
   Region& operator=(const Region&) = delete;

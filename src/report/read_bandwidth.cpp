@@ -15,6 +15,7 @@
 #include <thread>
 #include <utility>
 
+#include "huge_pages.hpp"
 #include "report/environment.hpp"
 #include "report/statistics.hpp"
 
@@ -23,7 +24,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
 constexpr std::size_t kSmallestArray = std::size_t{256} << 20;
 constexpr std::size_t kCacheMultiple = 8;
 

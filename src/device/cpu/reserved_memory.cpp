@@ -7,6 +7,7 @@
 #include <cstring>
 #include <memory>
 
+#include "huge_pages.hpp"
 #include "throw_error.hpp"
 
 namespace kvcache::device {
@@ -17,17 +18,14 @@ std::size_t page_size() {
   return size;
 }
 
-/// Asks for huge pages, fewer TLB misses, where they are needed as a whole. A cache has two pools a
-/// layer, and a page of 2 MiB at the end of each would be more than a short sequence takes.
-void ask_for_huge_pages([[maybe_unused]] std::byte* begin, [[maybe_unused]] std::byte* end) {
-#ifdef MADV_HUGEPAGE
-  constexpr std::size_t kHugePage = std::size_t{2} << 20;
+/// Asks for huge pages where they are needed as a whole. A cache has two pools a layer, and a page
+/// of 2 MiB at the end of each would be more than a short sequence takes.
+void ask_for_whole_huge_pages(std::byte* begin, std::byte* end) {
   void* first = begin;
   auto space = static_cast<std::size_t>(end - begin);
   if (std::align(kHugePage, kHugePage, first, space) != nullptr) {
-    ::madvise(first, space / kHugePage * kHugePage, MADV_HUGEPAGE);  // only a hint
+    ask_for_huge_pages(first, space / kHugePage * kHugePage);
   }
-#endif
 }
 
 }  // namespace
@@ -47,7 +45,7 @@ ReservedMemory::ReservedMemory(std::size_t bytes) : bytes_(bytes) {
 ReservedMemory::~ReservedMemory() { ::munmap(data_, bytes_); }
 
 void ReservedMemory::commit(std::size_t begin, std::size_t end) {
-  ask_for_huge_pages(data_ + begin, data_ + end);
+  ask_for_whole_huge_pages(data_ + begin, data_ + end);
 #ifdef MADV_POPULATE_WRITE
   const std::size_t first = begin / page_size() * page_size();
   // Kernels before 5.14 do not know it: pages then arrive at first use, which is slower but right.

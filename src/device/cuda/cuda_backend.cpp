@@ -77,13 +77,13 @@ std::shared_ptr<Backend> find_cuda_backend(const BackendOptions& options, std::s
 }
 
 CudaBackend::CudaBackend(int gpu, const BackendOptions& options) : gpu_(gpu) {
-  resources_.stream = std::make_shared<CudaStream>();
+  resources_->stream = std::make_shared<CudaStream>();
   check_cuda(
-      cudaDeviceGetAttribute(&resources_.multiprocessors, cudaDevAttrMultiProcessorCount, gpu),
+      cudaDeviceGetAttribute(&resources_->multiprocessors, cudaDevAttrMultiProcessorCount, gpu),
       "asking for the GPU's size");
-  resources_.records_runs = options.records_runs;
-  resources_.fuses_steps = options.fuses_steps;
-  resources_.log = options.log;
+  resources_->records_runs = options.records_runs;
+  resources_->fuses_steps = options.fuses_steps;
+  resources_->log = options.log;
 }
 
 std::string CudaBackend::description() const {
@@ -105,7 +105,7 @@ void CudaBackend::add_to(Ort::SessionOptions& options) const {
   const std::array<const char*, 3> values{gpu.c_str(), "0", "kSameAsRequested"};
   Ort::ThrowOnError(api.UpdateCUDAProviderOptions(cuda, keys.data(), values.data(), keys.size()));
   Ort::ThrowOnError(api.UpdateCUDAProviderOptionsWithValue(cuda, "user_compute_stream",
-                                                           resources_.stream->get()));
+                                                           resources_->stream->get()));
   options.AppendExecutionProvider_CUDA_V2(*cuda);
   // Memory that is laid out anew for each shape could not be used by recorded runs.
   options.DisableMemPattern();
@@ -116,7 +116,7 @@ Ort::MemoryInfo CudaBackend::memory_info() const {
 }
 
 std::unique_ptr<PoolMemory> CudaBackend::reserve(std::size_t bytes) {
-  return std::make_unique<CudaPoolMemory>(bytes, resources_.stream);
+  return std::make_unique<CudaPoolMemory>(bytes, resources_->stream);
 }
 
 std::unique_ptr<Step> CudaBackend::new_step(DataType type, std::size_t vocab_size) {

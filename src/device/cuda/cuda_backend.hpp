@@ -28,7 +28,7 @@ class CudaBackend : public Backend {
 
  private:
   int gpu_;
-  CudaStepResources resources_;
+  std::shared_ptr<CudaStepResources> resources_ = std::make_shared<CudaStepResources>();
 };
 
 }  // namespace kvcache::device

@@ -63,26 +63,26 @@ bool CudaStep::run(const std::function<void()>& enqueue) {
   for (std::vector<float>& row : widened_) {
     row.clear();
   }
-  const auto lock = resources_.stream->lock();
+  const auto lock = resources_->stream->lock();
   const bool known = graph_ != nullptr || fused_ != nullptr;
-  if (resources_.records_runs && !known && runs_ == kRunsBeforeRecording) {
+  if (resources_->records_runs && !known && runs_ == kRunsBeforeRecording) {
     record(enqueue);
   }
   if (fused_ != nullptr) {
     enqueue_fused();
   } else if (graph_ != nullptr) {
-    check_cuda(cudaGraphLaunch(graph_, resources_.stream->get()), "starting a recorded run");
+    check_cuda(cudaGraphLaunch(graph_, resources_->stream->get()), "starting a recorded run");
   } else {
     enqueue_all(enqueue);
   }
   ++runs_;
-  resources_.stream->wait();
+  resources_->stream->wait();
   return known;
 }
 
 void CudaStep::enqueue_all(const std::function<void()>& enqueue) {
   check_cuda(cudaMemcpyAsync(device_inputs_.data(), host_inputs_.data(), shape_.input_bytes,
-                             cudaMemcpyHostToDevice, resources_.stream->get()),
+                             cudaMemcpyHostToDevice, resources_->stream->get()),
              "copying the inputs");
   enqueue();
   check_cuda(with_type(type_,
@@ -90,7 +90,7 @@ void CudaStep::enqueue_all(const std::function<void()>& enqueue) {
                          return ops::argmax_cuda(reinterpret_cast<decltype(type)>(logits_.data()),
                                                  static_cast<std::int64_t>(shape_.logits_rows),
                                                  static_cast<std::int64_t>(vocab_size_), best(),
-                                                 resources_.stream->get());
+                                                 resources_->stream->get());
                        }),
              "finding the best tokens");
 }
@@ -102,18 +102,18 @@ void CudaStep::enqueue_fused() {
   inputs.position_id = *on_host(places.position_ids);
   inputs.past_length = *on_host(places.past_lengths);
   std::copy_n(on_host(places.block_table), places.blocks_per_row, inputs.block_table);
-  check_cuda(fused_->step(inputs, places.logits, best(), resources_.stream->get()),
+  check_cuda(fused_->step(inputs, places.logits, best(), resources_->stream->get()),
              "starting a fused step");
 }
 
 void CudaStep::fuse(const ops::NodeRecording& recording) {
   std::string why_not;
-  fused_ = ops::fuse(recording, resources_.multiprocessors, *resources_.fused,
-                     resources_.stream->get(), fused_places_, why_not);
+  fused_ = ops::fuse(recording, resources_->multiprocessors, resources_->fused,
+                     resources_->stream->get(), fused_places_, why_not);
   if (fused_ != nullptr) {
-    *resources_.fused = fused_;
-  } else if (resources_.log) {
-    resources_.log(fmt::format("a step of one token is not run as one kernel: {}", why_not));
+    resources_->fused = fused_;
+  } else if (resources_->log) {
+    resources_->log(fmt::format("a step of one token is not run as one kernel: {}", why_not));
   }
 }
 
@@ -126,16 +126,16 @@ void CudaStep::record(const std::function<void()>& enqueue) {
     }
     return error == cudaSuccess;
   };
-  if (keep(cudaStreamBeginCapture(resources_.stream->get(), cudaStreamCaptureModeThreadLocal))) {
+  if (keep(cudaStreamBeginCapture(resources_->stream->get(), cudaStreamCaptureModeThreadLocal))) {
     try {
       enqueue_all(enqueue);
     } catch (const std::exception& error) {
       failure = error.what();
     }
     cudaGraph_t graph = nullptr;
-    keep(cudaStreamEndCapture(resources_.stream->get(), &graph));
+    keep(cudaStreamEndCapture(resources_->stream->get(), &graph));
     if (graph != nullptr) {
-      if (failure.empty() && resources_.fuses_steps && shape_.logits_rows == 1) {
+      if (failure.empty() && resources_->fuses_steps && shape_.logits_rows == 1) {
         fuse(recording);
       }
       if (failure.empty() && fused_ == nullptr) {
@@ -147,8 +147,8 @@ void CudaStep::record(const std::function<void()>& enqueue) {
   if (!failure.empty()) {
     graph_ = nullptr;
     cudaGetLastError();  // seen to
-    if (resources_.log) {
-      resources_.log(
+    if (resources_->log) {
+      resources_->log(
           fmt::format("a run could not be recorded as a CUDA graph and goes on kernel by kernel: "
                       "{}",
                       failure));
@@ -160,11 +160,11 @@ std::span<const float> CudaStep::row(std::size_t row) {
   std::vector<float>& widened = widened_[row];
   if (widened.empty()) {
     std::vector<std::byte> bytes(row_bytes());
-    const auto lock = resources_.stream->lock();
+    const auto lock = resources_->stream->lock();
     check_cuda(cudaMemcpyAsync(bytes.data(), logits_.data() + row * row_bytes(), bytes.size(),
-                               cudaMemcpyDeviceToHost, resources_.stream->get()),
+                               cudaMemcpyDeviceToHost, resources_->stream->get()),
                "copying logits to the host");
-    resources_.stream->wait();
+    resources_->stream->wait();
     widened = widen(type_, bytes.data(), vocab_size_);
   }
   return widened;
@@ -176,16 +176,16 @@ std::vector<TokenScore> CudaStep::top_k(std::size_t k, std::size_t row) {
   const CudaBuffer<BufferPlace::host> top(std::max<std::size_t>(k, 1) * sizeof(ops::TopLogit),
                                           "the best tokens");
   auto* const found = reinterpret_cast<ops::TopLogit*>(top.data());
-  const auto lock = resources_.stream->lock();
+  const auto lock = resources_->stream->lock();
   check_cuda(with_type(type_,
                        [&](const auto* type) {
                          return ops::top_k_cuda(
                              reinterpret_cast<decltype(type)>(logits_.data() + row * row_bytes()),
                              static_cast<std::int64_t>(vocab_size_), static_cast<std::int64_t>(k),
-                             found, resources_.stream->get());
+                             found, resources_->stream->get());
                        }),
              "finding the best tokens");
-  resources_.stream->wait();
+  resources_->stream->wait();
   std::vector<TokenScore> best(k);
   std::transform(found, found + k, best.begin(), [](const ops::TopLogit& one) {
     return TokenScore{one.token, one.logit};

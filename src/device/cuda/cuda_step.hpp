@@ -13,15 +13,14 @@
 
 namespace kvcache::device {
 
-/// What the steps of a model share. What it points to is used under the stream's lock.
+/// What the steps of a model share; `fused` is used under the stream's lock.
 struct CudaStepResources {
   std::shared_ptr<CudaStream> stream;
   int multiprocessors = 0;
   bool records_runs = true;
   bool fuses_steps = true;
   LogCallback log;
-  std::shared_ptr<std::shared_ptr<ops::FusedModel>> fused =
-      std::make_shared<std::shared_ptr<ops::FusedModel>>();  // once a step has been fused
+  std::shared_ptr<ops::FusedModel> fused;  // once a step has been fused
 };
 
 /// What crosses the bus in a run are its inputs in one copy and each row's best token; logits only
@@ -34,7 +33,7 @@ struct CudaStepResources {
 /// a model that fits, it becomes a single kernel instead (fused_step.hpp).
 class CudaStep : public Step {
  public:
-  CudaStep(DataType type, std::size_t vocab_size, CudaStepResources resources)
+  CudaStep(DataType type, std::size_t vocab_size, std::shared_ptr<CudaStepResources> resources)
       : type_(type), vocab_size_(vocab_size), resources_(std::move(resources)) {}
   ~CudaStep() override;
 
@@ -70,7 +69,7 @@ class CudaStep : public Step {
 
   DataType type_;
   std::size_t vocab_size_;
-  CudaStepResources resources_;
+  std::shared_ptr<CudaStepResources> resources_;
   StepShape shape_;
   CudaBuffer<BufferPlace::host> host_inputs_;
   CudaBuffer<BufferPlace::gpu> device_inputs_;

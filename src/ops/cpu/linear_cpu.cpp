@@ -23,8 +23,6 @@ namespace kvcache::ops::HWY_NAMESPACE {
 
 static_assert(kTileColumns == kPanelColumns);
 
-constexpr std::int64_t kTaskTokens = 128;
-
 // How much of a panel is used on all tokens before the next part: a part (16 KiB) stays in the
 // first-level cache meanwhile, and the next one is fetched.
 constexpr std::int64_t kPartInputs = 64;
@@ -75,22 +73,14 @@ void linear_task(const LinearArgs<W>& args, std::int64_t panel, std::int64_t fir
 template <typename W>
 void linear(const LinearArgs<W>& args, const ParallelFor& parallel_for) {
   const std::int64_t panels = (args.outputs + kPanelColumns - 1) / kPanelColumns;
-  const std::int64_t group = panels_per_task(panels);
-  const std::int64_t groups = (panels + group - 1) / group;
-  const std::int64_t chunks = (args.tokens + kTaskTokens - 1) / kTaskTokens;
-  // Tasks of the same panels are neighbours: threads share what they read of the weights.
-  parallel_for(groups * chunks, [&](std::int64_t task) {
-    const std::int64_t first = task % chunks * kTaskTokens;
-    const std::int64_t tokens = std::min(kTaskTokens, args.tokens - first);
-    const std::int64_t end = std::min((task / chunks + 1) * group, panels);
-    for (std::int64_t panel = task / chunks * group; panel < end; ++panel) {
-      if (args.activation == Activation::gelu) {
-        linear_task<Activation::gelu>(args, panel, first, tokens);
-      } else {
-        linear_task<Activation::none>(args, panel, first, tokens);
-      }
-    }
-  });
+  for_panel_tasks(panels, args.tokens, parallel_for,
+                  [&](std::int64_t panel, std::int64_t first, std::int64_t tokens) {
+                    if (args.activation == Activation::gelu) {
+                      linear_task<Activation::gelu>(args, panel, first, tokens);
+                    } else {
+                      linear_task<Activation::none>(args, panel, first, tokens);
+                    }
+                  });
 }
 
 constexpr std::int64_t kHeadTaskOutputs = 96;

@@ -22,41 +22,30 @@
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::ops::HWY_NAMESPACE {
 
-constexpr std::int64_t kTaskTokens = 128;
-
 /// Calls multiply(panel, first token, tokens, sums) for parts of the output, sums
 /// [tokens, kPanelColumns], and finishes what it computes.
 template <typename Multiply>
 void for_panels(const QuantizedLinearArgs& args, const ParallelFor& parallel_for,
                 const Multiply& multiply_part) {
-  const std::int64_t panels = args.weight.panels();
   const std::int64_t outputs = args.weight.outputs;
-  const std::int64_t group = panels_per_task(panels);
-  const std::int64_t groups = (panels + group - 1) / group;
-  const std::int64_t chunks = (args.tokens + kTaskTokens - 1) / kTaskTokens;
-  // Tasks of the same panels are neighbours: threads share what they read of the weights.
-  parallel_for(groups * chunks, [&](std::int64_t task) {
-    const std::int64_t first = task % chunks * kTaskTokens;
-    const std::int64_t tokens = std::min(kTaskTokens, args.tokens - first);
-    const std::int64_t end = std::min((task / chunks + 1) * group, panels);
-    for (std::int64_t panel = task / chunks * group; panel < end; ++panel) {
-      float* sums = thread_scratch(tokens * kPanelColumns);
-      multiply_part(panel, first, tokens, sums);
-      const std::int64_t column = panel * kPanelColumns;
-      const std::int64_t count = std::min(kPanelColumns, outputs - column);
-      for (std::int64_t token = 0; token < tokens; ++token) {
-        const float* row = sums + token * kPanelColumns;
-        float* out = args.out + (first + token) * outputs + column;
-        if (args.bias == nullptr) {
-          std::copy_n(row, count, out);
-        } else if (args.activation == Activation::gelu) {
-          finish_row<Activation::gelu>(row, args.bias + column, count, out);
-        } else {
-          finish_row<Activation::none>(row, args.bias + column, count, out);
-        }
+  const auto work = [&](std::int64_t panel, std::int64_t first, std::int64_t tokens) {
+    float* sums = thread_scratch(tokens * kPanelColumns);
+    multiply_part(panel, first, tokens, sums);
+    const std::int64_t column = panel * kPanelColumns;
+    const std::int64_t count = std::min(kPanelColumns, outputs - column);
+    for (std::int64_t token = 0; token < tokens; ++token) {
+      const float* row = sums + token * kPanelColumns;
+      float* out = args.out + (first + token) * outputs + column;
+      if (args.bias == nullptr) {
+        std::copy_n(row, count, out);
+      } else if (args.activation == Activation::gelu) {
+        finish_row<Activation::gelu>(row, args.bias + column, count, out);
+      } else {
+        finish_row<Activation::none>(row, args.bias + column, count, out);
       }
     }
-  });
+  };
+  for_panel_tasks(args.weight.panels(), args.tokens, parallel_for, work);
 }
 
 /// The tokens rounded to int8, in scratch memory of this thread that its tasks leave alone.

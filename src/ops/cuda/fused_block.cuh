@@ -24,7 +24,6 @@ struct FusedShape {
   static constexpr int kPieces = kHidden / kStripInputs;
   static constexpr int kInnerPieces = kInner / kStripInputs;
   static constexpr int kSlotBytes = 2 * kHidden * kStripColumns;
-  static constexpr int kAttentionBlocks = kHeads * kFusedSplits;
 
   static constexpr FusedSizes sizes() { return {0, kHidden, kInner, kHeads, 0, 0}; }
   static constexpr LayerVectors vectors() { return {kHidden, kInner}; }

@@ -493,23 +493,24 @@ Result with_heads(int heads, Result otherwise, const Work& work) {
   }
 }
 
-cudaError_t shared_capacity(int& bytes) {
-  int device = 0;
-  const cudaError_t error = cudaGetDevice(&device);
-  return error != cudaSuccess
-             ? error
-             : cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+/// Bytes of dynamic shared memory that a block may have; 0 where the device does not say.
+int shared_capacity() {
+  static const int capacity = [] {
+    int device = 0;
+    int bytes = 0;
+    return cudaGetDevice(&device) == cudaSuccess &&
+                   cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin,
+                                          device) == cudaSuccess
+               ? bytes - kStaticSharedBytes
+               : 0;
+  }();
+  return capacity;
 }
 
 }  // namespace
 
 const char* why_not_fused(const FusedSizes& sizes, int multiprocessors) {
-  int device = 0;
-  int major = 0;
-  int shared = 0;
-  if (cudaGetDevice(&device) != cudaSuccess ||
-      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess ||
-      shared_capacity(shared) != cudaSuccess || major < 9) {
+  if (!device_has_clusters()) {
     return "the GPU is older than sm_90";
   }
   if (sizes.hidden != sizes.heads * kFusedHeadDim || sizes.inner != 4 * sizes.hidden ||
@@ -526,7 +527,7 @@ const char* why_not_fused(const FusedSizes& sizes, int multiprocessors) {
       sizes.heads * kFusedSplits >= multiprocessors) {
     return "the GPU has too few multiprocessors";
   }
-  if (FusedSharedLayout::of(sizes, multiprocessors, shared - kStaticSharedBytes).slots == 0) {
+  if (FusedSharedLayout::of(sizes, multiprocessors, shared_capacity()).slots == 0) {
     return "a layer's weights do not fit into the GPU's shared memory";
   }
   return nullptr;
@@ -542,12 +543,8 @@ cudaError_t pack_strips(const T* panels, int inputs, int outputs, T* strips, cud
 
 template <typename T>
 cudaError_t fused_step(const FusedStepArgs<T>& args, int multiprocessors, cudaStream_t stream) {
-  static const int capacity = [] {
-    int bytes = 0;
-    return shared_capacity(bytes) == cudaSuccess ? bytes - kStaticSharedBytes : 0;
-  }();
-  const FusedKernelArgs<T> of_kernel{args,
-                                     FusedSharedLayout::of(args.sizes, multiprocessors, capacity)};
+  const FusedKernelArgs<T> of_kernel{
+      args, FusedSharedLayout::of(args.sizes, multiprocessors, shared_capacity())};
   // Blocks wait for each other: all of them run at once, or none.
   cudaLaunchAttribute together{};
   together.id = cudaLaunchAttributeCooperative;
@@ -561,8 +558,8 @@ cudaError_t fused_step(const FusedStepArgs<T>& args, int multiprocessors, cudaSt
   config.numAttrs = 1;
   return with_heads(args.sizes.heads, cudaErrorInvalidValue, [&](auto heads) {
     const auto kernel = fused_step_kernel<T, decltype(heads)::value>;
-    static const cudaError_t more_shared =
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, capacity);
+    static const cudaError_t more_shared = cudaFuncSetAttribute(
+        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_capacity());
     return more_shared != cudaSuccess ? more_shared
                                       : cudaLaunchKernelEx(&config, kernel, of_kernel);
   });
