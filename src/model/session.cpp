@@ -91,16 +91,14 @@ Session::Session(const Config& config, const ModelOptions& options)
   check_file_sizes(config);
   Ort::SessionOptions ort_options = session_options(options, num_threads_, log_);
   const LoadedFiles loaded = load_weights(config, options);
-  // The weights are read, and digests made of them, beside making the session, which needs to know
-  // no more than where they lie.
-  auto digests = std::async(std::launch::async, [&] {
+  auto digests = std::async(std::launch::async, [&] {  // while weights are read, and beyond
     if (options.verify_digests) {
       check_file_digests(config, loaded);
     }
-    for (const auto& [name, weights] : loaded) {
-      weights->wait();
-    }
   });
+  for (const auto& [name, weights] : loaded) {
+    weights->wait();  // the session's threads spin, on the cores that are to read
+  }
   choice_.backend->add_to(ort_options);
   domain_.add_to(ort_options);
   std::string refused;

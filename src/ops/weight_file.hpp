@@ -15,8 +15,7 @@ namespace kvcache::ops {
 
 /// The bytes of a file at a multiple of 2 MiB: mapped, or copied into huge pages. Move-only (RAII).
 ///
-/// Where they lie is known at once, so that a session can be made meanwhile; they are there once
-/// wait() has returned.
+/// They are there once wait() has returned; the first ones can be used while the rest is read.
 ///
 /// Decoding reads all weights once per token, and small pages cost it 10 to 15 %. A mapping is made
 /// of huge pages where the system's cache holds the file in pieces of 2 MiB and addresses fit them.
