@@ -51,8 +51,11 @@ TEST_P(LayerNorm, AgreesWithDoublePrecision) {
         variance += (row[i] - mean) * (row[i] - mean) / static_cast<double>(size);
       }
       const double deviation = std::sqrt(variance + static_cast<double>(epsilon));
-      // The mean is rounded by some 2⁻²⁴ of the elements' magnitude; so is each difference from it.
-      const double rounding = 8 * std::ldexp(1.0 + static_cast<double>(shift), -24) / deviation;
+      // Partial sums of k elements are rounded by 2⁻²⁴ of k times their magnitude, errors that add
+      // up like a random walk to √size / 3 · 2⁻²⁴ of it in the mean; six times that, and the
+      // rounding of the difference from it.
+      const double steps = 2 * std::sqrt(static_cast<double>(size)) + 4;
+      const double rounding = steps * std::ldexp(1.0 + static_cast<double>(shift), -24) / deviation;
       for (std::int64_t i = 0; i < size; ++i) {
         const auto at = static_cast<std::size_t>(i);
         const double normed = (row[i] - mean) / deviation;
