@@ -44,11 +44,12 @@ HWY_INLINE void store_four_sums(D d, const hn::Vec<D>* HWY_RESTRICT vectors,
 }
 #endif
 
-/// Dot products of one vector with kCount consecutive rows, kCount chains of additions side by side
-/// to hide each other's latency.
+/// Dot products of one vector with kCount rows, `stride` apart, kCount chains of additions side by
+/// side to hide each other's latency.
 template <int kCount, typename T>
 HWY_INLINE void dot_some_rows(const float* HWY_RESTRICT vector, const T* HWY_RESTRICT rows,
-                              std::int64_t size, float* HWY_RESTRICT products) {
+                              std::int64_t size, std::int64_t stride,
+                              float* HWY_RESTRICT products) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   hn::Vec<decltype(d)> sums[kCount];
@@ -59,13 +60,13 @@ HWY_INLINE void dot_some_rows(const float* HWY_RESTRICT vector, const T* HWY_RES
   for (; i + lanes <= size; i += lanes) {
     const auto q = hn::LoadU(d, vector + i);
     for (int r = 0; r < kCount; ++r) {
-      sums[r] = hn::MulAdd(q, load_widened(d, rows + r * size + i), sums[r]);
+      sums[r] = hn::MulAdd(q, load_widened(d, rows + r * stride + i), sums[r]);
     }
   }
   if (i < size) {
     const auto q = load_first(d, vector + i, size - i);
     for (int r = 0; r < kCount; ++r) {
-      sums[r] = hn::MulAdd(q, load_first_widened(d, rows + r * size + i, size - i), sums[r]);
+      sums[r] = hn::MulAdd(q, load_first_widened(d, rows + r * stride + i, size - i), sums[r]);
     }
   }
 #if HWY_TARGET != HWY_SCALAR
@@ -79,21 +80,22 @@ HWY_INLINE void dot_some_rows(const float* HWY_RESTRICT vector, const T* HWY_RES
   }
 }
 
-/// products[i] = vector · rows[i] for `count` rows of `size`; fetches a row ahead with each.
+/// products[i] = vector · rows[i] for `count` rows of `size`, `stride` apart; fetches a row ahead
+/// with each.
 template <typename T, typename Next>
 HWY_INLINE void dot_rows(const float* HWY_RESTRICT vector, const T* HWY_RESTRICT rows,
-                         std::int64_t count, std::int64_t size, float* HWY_RESTRICT products,
-                         const Next& ahead) {
+                         std::int64_t count, std::int64_t size, std::int64_t stride,
+                         float* HWY_RESTRICT products, const Next& ahead) {
   std::int64_t row = 0;
   for (; row + 4 <= count; row += 4) {
     for (int r = 0; r < 4; ++r) {
       ahead.fetch_to_second_level(row + r);
     }
-    dot_some_rows<4>(vector, rows + row * size, size, products + row);
+    dot_some_rows<4>(vector, rows + row * stride, size, stride, products + row);
   }
   for (; row < count; ++row) {
     ahead.fetch_to_second_level(row);
-    dot_some_rows<1>(vector, rows + row * size, size, products + row);
+    dot_some_rows<1>(vector, rows + row * stride, size, stride, products + row);
   }
 }
 
