@@ -17,8 +17,8 @@ float largest_magnitude(std::span<const float> values) {
   return largest;
 }
 
-/// Where keys and values are narrower than the arithmetic: where the last places' difference crosses
-/// a rounding boundary, one of them moves by a step.
+/// Where keys and values are narrower than the arithmetic: where the last places' difference
+/// crosses a rounding boundary, one of them moves by a step.
 double narrow_cache_tolerance(DataType cache_dtype) noexcept {
   switch (cache_dtype) {
     case DataType::float16:

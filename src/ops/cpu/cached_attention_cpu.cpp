@@ -44,8 +44,7 @@ struct HeadOfRow {
   [[nodiscard]] KvView<Cache> view(const Cache* pool) const {
     return {pool,          args.block_table + row * args.blocks_per_row,
             head,          args.num_heads,
-            args.head_dim, args.row_elements(),
-            args.block_len};
+            args.head_dim, args.block_len};
   }
   /// part: 0 query, 1 key, 2 value of new token `token` of the row, [head_dim].
   [[nodiscard]] const T* qkv(std::int64_t part, std::int64_t token) const {

@@ -71,18 +71,22 @@ HWY_INLINE void quantize_row(const float* HWY_RESTRICT x, std::int64_t size,
 
 /// The scale of a row of `size` elements.
 HWY_INLINE float scale_of(const std::int8_t* row, std::int64_t size) {
-  std::uint16_t bits = 0;
-  std::memcpy(&bits, row + size, sizeof(bits));
-  return Ort::BFloat16_t::FromBits(bits).ToFloat();
+  std::uint16_t upper = 0;  // half of a float32
+  std::memcpy(&upper, row + size, sizeof(upper));
+  const std::uint32_t bits = std::uint32_t{upper} << 16;
+  float scale = 0;
+  std::memcpy(&scale, &bits, sizeof(scale));
+  return scale;
 }
 
-/// numbers[i] *= the scale of row i, where rows have one.
+/// numbers[i] *= the scale of row i of `size` elements, where rows have one.
 template <typename T>
-HWY_INLINE void multiply_by_scales(const KvView<T>& view, const T* rows, std::int64_t count,
+HWY_INLINE void multiply_by_scales(const T* rows, std::int64_t count, std::int64_t size,
                                    float* HWY_RESTRICT numbers) {
   if constexpr (std::is_same_v<T, std::int8_t>) {
+    const std::int64_t stride = size + kScaleElements<T>;
     for (std::int64_t i = 0; i < count; ++i) {
-      numbers[i] *= scale_of(rows + i * view.row_elements, view.head_dim);
+      numbers[i] *= scale_of(rows + i * stride, size);
     }
   }
 }
@@ -98,7 +102,7 @@ HWY_INLINE const float* rows_as_float(const KvView<T>& view, const T* rows, std:
     const hn::ScalableTag<float> df;
     const auto lanes = static_cast<std::int64_t>(hn::Lanes(df));
     for (std::int64_t r = 0; r < count; ++r) {
-      const std::int8_t* row = rows + r * view.row_elements;
+      const std::int8_t* row = rows + r * view.row_elements();
       float* to = scratch + r * view.head_dim;
       const auto scale = hn::Set(df, scale_of(row, view.head_dim));
       std::int64_t i = 0;

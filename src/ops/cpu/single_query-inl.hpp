@@ -54,15 +54,16 @@ HWY_INLINE float exponentiate(float* HWY_RESTRICT scores, std::int64_t count) {
   return hn::GetLane(hn::SumOfLanes(d, sums));
 }
 
-/// out[…] += Σ weights[i] · rows[i], rows `stride` apart, over kVectors vectors of columns; of the
-/// last vector only `last_lanes` lanes when kPartial.
+/// out[…] += Σ weights[i] · rows[i] over kVectors vectors of columns; of the last vector only
+/// `last_lanes` lanes when kPartial.
 template <int kVectors, bool kPartial, typename T, typename Next>
 HWY_INLINE void add_weighted_columns(const float* HWY_RESTRICT weights, const T* HWY_RESTRICT rows,
-                                     std::int64_t count, std::int64_t stride,
+                                     std::int64_t count, std::int64_t head_dim,
                                      std::int64_t last_lanes, float* HWY_RESTRICT out,
                                      const Next& ahead) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const std::int64_t stride = head_dim + kScaleElements<T>;
   const auto load = [&](const auto* from, int v) {
     return kPartial && v + 1 == kVectors ? load_first_widened(d, from + v * lanes, last_lanes)
                                          : load_widened(d, from + v * lanes);
@@ -104,28 +105,28 @@ HWY_INLINE void add_weighted_columns(const float* HWY_RESTRICT weights, const T*
   }
 }
 
-/// out += Σ weights[i] · rows[i] for `count` rows of `head_dim`, `stride` apart; fetches a row
-/// ahead with each.
+/// out += Σ weights[i] · rows[i] for `count` rows of `head_dim`; fetches a row ahead with each.
 template <typename T>
 HWY_INLINE void add_weighted_rows(const float* HWY_RESTRICT weights, const T* HWY_RESTRICT rows,
-                                  std::int64_t count, std::int64_t head_dim, std::int64_t stride,
+                                  std::int64_t count, std::int64_t head_dim,
                                   float* HWY_RESTRICT out, const Ahead<T>& ahead) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   std::int64_t i = 0;
   if (head_dim >= 4 * lanes) {
-    add_weighted_columns<4, false>(weights, rows, count, stride, 0, out, ahead);
+    add_weighted_columns<4, false>(weights, rows, count, head_dim, 0, out, ahead);
     i = 4 * lanes;
   }
   const NothingAhead fetched;  // by the columns before
   for (; i + 4 * lanes <= head_dim; i += 4 * lanes) {
-    add_weighted_columns<4, false>(weights, rows + i, count, stride, 0, out + i, fetched);
+    add_weighted_columns<4, false>(weights, rows + i, count, head_dim, 0, out + i, fetched);
   }
   for (; i + lanes <= head_dim; i += lanes) {
-    add_weighted_columns<1, false>(weights, rows + i, count, stride, 0, out + i, fetched);
+    add_weighted_columns<1, false>(weights, rows + i, count, head_dim, 0, out + i, fetched);
   }
   if (i < head_dim) {
-    add_weighted_columns<1, true>(weights, rows + i, count, stride, head_dim - i, out + i, fetched);
+    add_weighted_columns<1, true>(weights, rows + i, count, head_dim, head_dim - i, out + i,
+                                  fetched);
   }
 }
 
@@ -142,9 +143,8 @@ HWY_INLINE void attend_single_query(const float* query, const KvView<T>& keys,
     keys.for_each_piece(
         range, values.at(range.begin),
         [&](const T* rows, std::int64_t count, std::int64_t first, const Ahead<T>& ahead) {
-          float* const of_rows = scores + total + first;
-          dot_rows(query, rows, count, keys.head_dim, keys.row_elements, of_rows, ahead);
-          multiply_by_scales(keys, rows, count, of_rows);
+          dot_rows(query, rows, count, keys.head_dim, scores + total + first, ahead);
+          multiply_by_scales(rows, count, keys.head_dim, scores + total + first);
         });
     total += range.end - range.begin;
   }
@@ -156,9 +156,8 @@ HWY_INLINE void attend_single_query(const float* query, const KvView<T>& keys,
     values.for_each_piece(
         range, values.at(range.end - 1),
         [&](const T* rows, std::int64_t count, std::int64_t first, const Ahead<T>& ahead) {
-          float* const weights = scores + done + first;
-          multiply_by_scales(values, rows, count, weights);
-          add_weighted_rows(weights, rows, count, values.head_dim, values.row_elements, out, ahead);
+          multiply_by_scales(rows, count, values.head_dim, scores + done + first);
+          add_weighted_rows(scores + done + first, rows, count, values.head_dim, out, ahead);
         });
     done += range.end - range.begin;
   }
