@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
@@ -14,12 +13,13 @@ from kvcache_export.functions import OPSET_VERSION
 from kvcache_export.gpt2 import IR_VERSION
 
 HEAD_DIM = 12
+BFLOAT16 = ir.DataType.BFLOAT16.numpy()
 
 
 def reference(rows: np.ndarray) -> np.ndarray:
     """The bytes that docs/MODEL_FILE.md describes, by looking at a bfloat16's bits."""
     largest = np.maximum(np.abs(rows).max(axis=-1, keepdims=True), np.float32(1e-30))
-    scale = (largest / np.float32(127)).astype(ml_dtypes.bfloat16)
+    scale = (largest / np.float32(127)).astype(BFLOAT16)
     values = np.round(rows * (np.float32(1) / scale.astype(np.float32)))  # ties to even
     assert np.abs(values).max() <= 127
     return np.concatenate([values.astype(np.int8), scale.view(np.int8)], axis=-1)
@@ -65,7 +65,7 @@ def test_rows_become_the_bytes_of_the_contract_and_are_read_exactly(session: ort
     encoded, decoded = run(session, rows)
     expected = reference(rows)
     np.testing.assert_array_equal(encoded, expected)
-    scales = expected[:, HEAD_DIM:].copy().view(ml_dtypes.bfloat16).astype(np.float64)
+    scales = expected[:, HEAD_DIM:].copy().view(BFLOAT16).astype(np.float64)
     exact = expected[:, :HEAD_DIM].astype(np.float64) * scales
     np.testing.assert_array_equal(decoded, exact)
     largest = np.abs(rows).max(axis=-1, keepdims=True)
