@@ -27,6 +27,8 @@ cudaError_t with_type(DataType type, const Work& work) {
       return work(static_cast<const __half*>(nullptr));
     case DataType::bfloat16:
       return work(static_cast<const __nv_bfloat16*>(nullptr));
+    case DataType::int8:
+      break;  // of keys and values only
   }
   return cudaErrorInvalidValue;
 }
