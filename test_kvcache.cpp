@@ -329,12 +329,14 @@ bool test_memory(const KVCacheInferencer& inferencer,
   const std::size_t allocated = inferencer.cache_bytes_allocated();
   const std::size_t theoretical = inferencer.cache_bytes_theoretical();
   using kvcache::report::format_bytes;
+  const std::size_t element_bytes = kvcache::data_type_size(info.cache_dtype);
+  const std::size_t scale_bytes = info.cache_row_bytes() - info.head_dim * element_bytes;
+  const std::string row = fmt::format("{} x {} bytes", info.head_dim, element_bytes);
   fmt::print("  Allocated:   {} ({} bytes)\n", format_bytes(allocated), allocated);
-  fmt::print(
-      "  Theoretical: {} ({} bytes = 2 x {} layers x 1 x {} heads x {} positions x {} x {} "
-      "bytes)\n\n",
-      format_bytes(theoretical), theoretical, info.num_layers, info.num_heads, info.max_seq_len,
-      info.head_dim, kvcache::data_type_size(info.cache_dtype));
+  fmt::print("  Theoretical: {} ({} bytes = 2 x {} layers x 1 x {} heads x {} positions x {})\n\n",
+             format_bytes(theoretical), theoretical, info.num_layers, info.num_heads,
+             info.max_seq_len,
+             scale_bytes == 0 ? row : fmt::format("({} + {} of a scale)", row, scale_bytes));
   bool held = print_check(allocated == theoretical, "Allocated equals theoretical");
   held &= print_check(after_first.cache_bytes_copied == 0,
                       fmt::format("Bytes of cache copied after the first token: {}",

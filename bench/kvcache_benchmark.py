@@ -434,12 +434,7 @@ def _tests(gpu: Json) -> str:
     ]
     sanitizer = tests["compute_sanitizer"]
     tools = [
-        f"- {name}: "
-        + (
-            f"{result['errors']} errors"
-            if result["finished"]
-            else f"not finished; {result['note']}"
-        )
+        f"- {name}: {result['errors']} errors" + (f", {note}" if (note := result["note"]) else "")
         for name, result in sanitizer.items()
         if name != "tests"
     ]

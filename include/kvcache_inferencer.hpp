@@ -54,7 +54,8 @@ class KVCacheInferencer {
   /// Bytes of cache memory taken from the system, read from the allocator.
   [[nodiscard]] std::size_t cache_bytes_allocated() const;
 
-  /// 2 · layers · batch · heads · max_seq_len · head_dim · sizeof(element), with batch 1.
+  /// 2 · layers · batch · heads · max_seq_len · head_dim · sizeof(element), with batch 1; of int8,
+  /// head_dim + 2.
   [[nodiscard]] std::size_t cache_bytes_theoretical() const noexcept;
 
  private:

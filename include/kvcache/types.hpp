@@ -11,8 +11,8 @@ namespace kvcache {
 /// A token of the vocabulary, in [0, vocab_size).
 using TokenId = std::int64_t;
 
-/// Element type of weights, cache and logits.
-enum class DataType { float32, float16, bfloat16 };
+/// Element type of weights, cache and logits; int8 of a cache only.
+enum class DataType { float32, float16, bfloat16, int8 };
 
 std::string_view data_type_name(DataType type) noexcept;  // "float32", …
 std::size_t data_type_size(DataType type) noexcept;       // in bytes
@@ -39,7 +39,11 @@ struct ModelInfo {
   std::size_t weight_bytes_per_token = 0;  // what decoding one token has to read
   std::string digest;                      // XXH3-128 of the model files, joined
 
-  /// Bytes of keys and values of one token: 2 · layers · heads · head_dim · sizeof(cache_dtype).
+  /// Bytes of a key or value of one token and one head: head_dim · sizeof(cache_dtype), and 2 of
+  /// its scale where that is int8.
+  [[nodiscard]] std::size_t cache_row_bytes() const noexcept;
+
+  /// Bytes of keys and values of one token: 2 · layers · heads · cache_row_bytes().
   [[nodiscard]] std::size_t cache_bytes_per_token() const noexcept;
 };
 

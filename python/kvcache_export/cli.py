@@ -90,9 +90,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--cache-dtype",
-        choices=["float32", "float16", "bfloat16"],
+        choices=["float32", "float16", "bfloat16", "int8"],
         help="element type of keys and values, where narrower than float32: they take half of the"
-        " memory, and of the time to read them (default: as --dtype)",
+        " memory, and of the time to read them, or with int8 a quarter; int8 has a scale for each"
+        " token and head (default: as --dtype)",
     )
     parser.add_argument(
         "--weights",

@@ -13,12 +13,13 @@ import onnx
 import onnx_ir as ir
 from onnxscript.nn import Parameter
 
-from . import manifest, rounding, save, verify
+from . import functions, manifest, rounding, save, verify
 from .config import Gpt2Config
 from .gpt2 import build_model
 from .packing import PackedParameter, pack
 from .precision import ACCURACY_LEVELS, DTYPES, Precision, convert
 from .quantization import QuantizedParameter, ScalesParameter
+from .quantized_cache import SCALE_BYTES
 from .rounding import RoundingCosts
 from .sources import Source
 from .verify import Agreement
@@ -198,11 +199,11 @@ def _rounding_costs(
 
 
 @contextlib.contextmanager
-def _changed(staged: Path, *changes: Callable[[onnx.GraphProto], None]) -> Iterator[Path]:
+def _changed(staged: Path, *changes: Callable[[onnx.ModelProto], None]) -> Iterator[Path]:
     """The staged file with another graph over the same weights, as long as the block lasts."""
     model = onnx.load(staged / save.MODEL_FILE, load_external_data=False)
     for change in changes:
-        change(model.graph)
+        change(model)
     stand_in = staged / "changed.onnx"
     try:
         onnx.save(model, stand_in)
@@ -211,17 +212,24 @@ def _changed(staged: Path, *changes: Callable[[onnx.GraphProto], None]) -> Itera
         stand_in.unlink(missing_ok=True)
 
 
-def _leave_activations_in_float32(graph: onnx.GraphProto) -> None:
-    for node in graph.node:
+def _leave_activations_in_float32(model: onnx.ModelProto) -> None:
+    for node in model.graph.node:
         for attribute in node.attribute:
             if attribute.name == "accuracy_level":
                 attribute.i = ACCURACY_LEVELS["float32"]
 
 
-def _keep_cache_in_float32(graph: onnx.GraphProto) -> None:
-    for value in (*graph.input, *graph.output):
+def _keep_cache_in_float32(model: onnx.ModelProto) -> None:
+    plain = functions.cached_attention(quantized=False)
+    for function in model.functions:
+        if function.name == plain.name:
+            function.CopyFrom(ir.to_proto(plain))
+    for value in (*model.graph.input, *model.graph.output):
         if value.name.startswith(("past_key_", "past_value_", "present_")):
-            value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+            tensor = value.type.tensor_type
+            if tensor.elem_type == onnx.TensorProto.INT8:
+                tensor.shape.dim[3].dim_value -= SCALE_BYTES
+            tensor.elem_type = onnx.TensorProto.FLOAT
 
 
 @contextlib.contextmanager

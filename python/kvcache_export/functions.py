@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 import onnx_ir as ir
 from onnxscript import OpBuilder, build_function
 
-from . import quantized_functions
+from . import quantized_cache, quantized_functions
 
 DOMAIN = "kvcache"
 DOMAIN_VERSION = 1
@@ -40,16 +40,17 @@ OF_TABLE = ("bits", "block_size", "inputs", "outputs")
 
 
 @functools.cache
-def cached_attention() -> ir.Function:
+def cached_attention(quantized: bool) -> ir.Function:
     """`CachedAttention`, growing mode.
 
     qkv [batch, seq_len, 3 * num_heads * head_dim] and past_key, past_value
     [batch, num_heads, past_len, head_dim] give attention [batch, seq_len, num_heads * head_dim] and
     present_key, present_value [batch, num_heads, past_len + seq_len, head_dim]. Keys and values are
-    of the cache's type; all arithmetic is of qkv's.
+    of the cache's type; all arithmetic is of qkv's. In a quantised cache, of int8, each row has its
+    scale behind it: head_dim + 2.
     """
     return build_function(
-        _cached_attention_body,
+        functools.partial(_cached_attention_body, quantized),
         [
             ir.Value(name="qkv"),
             ir.Value(name="past_key"),
@@ -71,13 +72,20 @@ def cached_attention() -> ir.Function:
 
 
 def _cached_attention_body(
-    op: OpBuilder, qkv: ir.Value, past_key: ir.Value, past_value: ir.Value, *in_place: ir.Value
+    quantized: bool,
+    op: OpBuilder,
+    qkv: ir.Value,
+    past_key: ir.Value,
+    past_value: ir.Value,
+    *in_place: ir.Value,
 ) -> tuple[ir.Value, ir.Value, ir.Value]:
     past_len = _guarded(op, op.Shape(past_key, start=2, end=3), *in_place)
     total_len = op.Add(past_len, op.Shape(qkv, start=1, end=2))
 
     num_heads = op.Constant(value_int=ir.RefAttr("value_int", "num_heads", ir.AttributeType.INT))
     head_dim = op.Shape(past_key, start=3, end=4)
+    if quantized:
+        head_dim = op.Sub(head_dim, [quantized_cache.SCALE_BYTES])
     batch_and_seq = op.Shape(qkv, start=0, end=2)
     heads_apart = op.Concat(batch_and_seq, op.Reshape(num_heads, [1]), head_dim, axis=0)
     query, key, value = (
@@ -86,9 +94,14 @@ def _cached_attention_body(
     )
     # Rounded once, and attended to as they are kept: a token's logits do not depend on which of the
     # keys and values were computed by the same run.
+    if quantized:
+        key, value = quantized_cache.encoded(op, key), quantized_cache.encoded(op, value)
     present_key = op.Concat(past_key, op.CastLike(key, past_key), axis=2)
     present_value = op.Concat(past_value, op.CastLike(value, past_value), axis=2)
-    keys, values = op.CastLike(present_key, qkv), op.CastLike(present_value, qkv)
+    keys, values = (
+        quantized_cache.decoded(op, present) if quantized else op.CastLike(present, qkv)
+        for present in (present_key, present_value)
+    )
 
     # Scaling q instead of the scores is cheaper, and keeps q·k within float16's range.
     scale = op.Constant(value_float=ir.RefAttr("value_float", "scale", ir.AttributeType.FLOAT))

@@ -19,8 +19,9 @@ from . import functions
 from .activations import ACTIVATIONS, gelu_tanh
 from .config import EMBEDDING, HEAD, Gpt2Config
 from .packing import PackedParameter
-from .precision import DTYPES, Precision
+from .precision import CACHE_TYPES, DTYPES, Precision
 from .quantization import QuantizedParameter, ScalesParameter
+from .quantized_cache import SCALE_BYTES
 
 # onnx 1.16's version, the first with opset 21; older readers need not know anything newer.
 IR_VERSION = 10
@@ -142,7 +143,7 @@ class Embedding(Weight):
 class LayerCache(NamedTuple):
     """What one layer's attention node is given beside the new tokens."""
 
-    past_key: ir.Value  # [batch, num_heads, past_len, head_dim]
+    past_key: ir.Value  # [batch, num_heads, past_len, head_dim], or head_dim + 2 of int8
     past_value: ir.Value  # the same
     placement: tuple[ir.Value, ...]  # block_table and its companions, empty unless written in place
 
@@ -157,13 +158,14 @@ class Attention(Module):
         self.c_proj = LinearResidual(config.n_embd, config.n_embd, precision.of(f"{name}.c_proj"))
         self.num_heads = config.n_head
         self.scale = config.attention_scale(layer)
+        self.function = functions.cached_attention(precision.quantized_cache)
 
     def forward(
         self, op: OpBuilder, x: ir.Value, norm: Norm, cache: LayerCache
     ) -> tuple[ir.Value, ...]:
         qkv = self.c_attn(op, x, norm, functions.norm_linear)
         attention, present_key, present_value = op.call(
-            functions.cached_attention(),
+            self.function,
             qkv,
             cache.past_key,
             cache.past_value,
@@ -307,9 +309,10 @@ def build_model(config: Gpt2Config, precision: Precision) -> ir.Model:
         name="gpt2",
     )
     builder = GraphBuilder(graph)
-    dtype, cache_dtype = DTYPES[precision.dtype], DTYPES[precision.cache_dtype]
+    dtype, cache_dtype = DTYPES[precision.dtype], CACHE_TYPES[precision.cache_dtype]
+    row = config.head_dim + (SCALE_BYTES if precision.quantized_cache else 0)
     tokens = ["batch", "seq_len"]
-    past = ["batch", config.n_head, "past_len", config.head_dim]
+    past = ["batch", config.n_head, "past_len", row]
     input_ids = builder.input("input_ids", ir.DataType.INT64, tokens)
     position_ids = builder.input("position_ids", ir.DataType.INT64, tokens)
     pasts = [
@@ -333,7 +336,7 @@ def build_model(config: Gpt2Config, precision: Precision) -> ir.Model:
 
     logits_shape = ["batch", "seq_len", config.vocab_size]
     _output(builder, logits, "logits", dtype, logits_shape)
-    present_shape = ["batch", config.n_head, "total_len", config.head_dim]
+    present_shape = ["batch", config.n_head, "total_len", row]
     for i, present in enumerate(presents):
         name = f"present_{('key', 'value')[i % 2]}_{i // 2}"
         _output(builder, present, name, cache_dtype, present_shape)

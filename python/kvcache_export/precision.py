@@ -18,6 +18,8 @@ DTYPES = {
     "bfloat16": ir.DataType.BFLOAT16,
 }
 
+CACHE_TYPES = {**DTYPES, "int8": ir.DataType.INT8}
+
 QUANTIZED_BITS = {"int8": 8, "int4": 4}
 WEIGHTS = (*DTYPES, *QUANTIZED_BITS)
 BLOCK_SIZES = (16, 32, 64, 128, 256)
@@ -36,7 +38,8 @@ class Precision:
     matrices that decoding reads: the products', the token embedding's and the head's. They are the
     same, or the weights are narrower than float32. `overrides` has other types of weights for the
     matrices whose names match its patterns; the first that matches counts. `cache_dtype` is that of
-    keys and values (None: as `dtype`), which may be narrower than float32 too.
+    keys and values (None: as `dtype`), which may be narrower than float32 too; those of int8 have a
+    scale for each row, the key or value of one token and one head.
 
     Where weights are int8 or int4, `block_size` consecutive inputs share a scale (None: as is best
     for the type), and `activations` is what they are multiplied with: float32, or int8 by blocks of
@@ -87,6 +90,11 @@ class Precision:
     def narrow_cache(self) -> bool:
         """Whether keys and values are narrower than what is computed with them."""
         return self.cache_dtype != self.dtype
+
+    @property
+    def quantized_cache(self) -> bool:
+        """Whether keys and values are integers with scales."""
+        return self.cache_dtype == "int8"
 
     @property
     def quantized(self) -> bool:

@@ -25,6 +25,7 @@ CACHE_TYPES = {
     "tensor(float)": onnx.TensorProto.FLOAT,
     "tensor(float16)": onnx.TensorProto.FLOAT16,
     "tensor(bfloat16)": onnx.TensorProto.BFLOAT16,
+    "tensor(int8)": onnx.TensorProto.INT8,
 }
 
 # onnxruntime's exceptions have no base class of their own.
@@ -42,7 +43,7 @@ TOLERANCE = {"float32": 1e-4, "float16": 2e-2}
 
 # The same where keys and values are narrower than float32: that difference may lie on a boundary of
 # their rounding and move one by a whole step.
-CACHE_TOLERANCE = {"float16": 2**-10, "bfloat16": 2**-7}
+CACHE_TOLERANCE = {"float16": 2**-10, "bfloat16": 2**-7, "int8": 2**-6}
 
 
 @dataclass(frozen=True)
@@ -107,14 +108,14 @@ class Runner:
         self.session = ort.InferenceSession(model_file, options, providers=["CPUExecutionProvider"])
         self.outputs = [output.name for output in self.session.get_outputs()]
         past = next(value for value in self.session.get_inputs() if value.name == "past_key_0")
-        self.cache_type = CACHE_TYPES[past.type]
+        self.cache_type, self.cache_row = CACHE_TYPES[past.type], past.shape[3]
 
     def logits(self, ids: np.ndarray, split: list[int]) -> np.ndarray:
         """float32 logits [batch, tokens, vocab] of ids [batch, tokens], fed in steps of `split`."""
         batch = ids.shape[0]
         # As ONNX Runtime's own values, because NumPy has no bfloat16.
         empty = ort.OrtValue.ortvalue_from_shape_and_type(
-            [batch, self.config.n_head, 0, self.config.head_dim], self.cache_type
+            [batch, self.config.n_head, 0, self.cache_row], self.cache_type
         )
         past = {
             f"past_{part}_{layer}": empty

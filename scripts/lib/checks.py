@@ -24,11 +24,12 @@ NARROW_MODELS = {  # the same models with something narrower: the exporter's opt
     "float16 weights": ("--weights", "float16"),
     "int8 weights": ("--weights", "int8"),
     "int4 weights": ("--weights", "int4"),
-    "a float16 cache": ("--cache-dtype", "float16"),
+    "an int8 cache": ("--cache-dtype", "int8"),
 }
 MORE_NARROW_MODELS = {
     "bfloat16 weights": ("--weights", "bfloat16"),
     "int4 weights (widened)": ("--weights", "int4", "--activations", "float32"),
+    "a float16 cache": ("--cache-dtype", "float16"),
     "a bfloat16 cache": ("--cache-dtype", "bfloat16"),
 }
 TESTS_OF_MODELS = (  # the others know nothing of a model's types
@@ -165,7 +166,8 @@ def _export_goldens(narrow_models: Mapping[str, Sequence[str]]) -> str:
 
 
 def _models_with(narrow: str) -> Path:
-    return BUILD / f"goldens-{re.sub('[^a-z0-9]+', '-', narrow.removeprefix('a ')).strip('-')}"
+    name = re.sub("[^a-z0-9]+", "-", re.sub("^an? ", "", narrow))
+    return BUILD / f"goldens-{name.strip('-')}"
 
 
 def _sanitizer_tests(

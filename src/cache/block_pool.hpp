@@ -23,12 +23,17 @@ struct PoolShape {
   std::size_t block_len;
   std::size_t element_bytes;
   std::size_t max_blocks;
+  std::size_t scale_bytes = 0;  // behind each row of integers, a multiple of element_bytes
 
-  /// Of one token of one head in one pool: [head_dim].
-  [[nodiscard]] std::size_t row_bytes() const noexcept { return head_dim * element_bytes; }
-  /// Of one block of one head in one pool: [block_len, head_dim].
+  /// Of one token of one head in one pool: [head_dim], and the row's scale.
+  [[nodiscard]] std::size_t row_bytes() const noexcept {
+    return head_dim * element_bytes + scale_bytes;
+  }
+  /// The last axis of a pool as a tensor.
+  [[nodiscard]] std::size_t row_elements() const noexcept { return row_bytes() / element_bytes; }
+  /// Of one block of one head in one pool: [block_len, row_elements].
   [[nodiscard]] std::size_t head_bytes() const noexcept { return block_len * row_bytes(); }
-  /// Of one block in one pool: [num_heads, block_len, head_dim].
+  /// Of one block in one pool: [num_heads, block_len, row_elements].
   [[nodiscard]] std::size_t layer_block_bytes() const noexcept { return num_heads * head_bytes(); }
   [[nodiscard]] std::size_t num_pools() const noexcept { return 2 * num_layers; }
   /// Of one token in all pools.
@@ -75,8 +80,8 @@ class Reclaimer {
 };
 
 /// Hands out blocks and counts references to them. Pool p is a tensor
-/// [max_blocks, num_heads, block_len, head_dim] whose address never changes; its memory is taken
-/// from the system in steps, and given back by trim(). Thread-safe.
+/// [max_blocks, num_heads, block_len, row_elements] whose address never changes; its memory is
+/// taken from the system in steps, and given back by trim(). Thread-safe.
 class BlockPool {
  public:
   /// `step`: blocks to take from the system at a time. `poison`: fill freed blocks with NaN, so

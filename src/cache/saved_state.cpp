@@ -188,7 +188,15 @@ std::vector<TokenId> load_state(const std::filesystem::path& path, const std::st
       reinterpret_cast<const char*>(header_bytes.data()),
       reinterpret_cast<const char*>(header_bytes.data() + header_bytes.size()));
   const auto count = header.at("tokens").get<std::size_t>();
-  if (header != header_of(model_digest, table.pool().shape(), count)) {
+  const PoolShape& shape = table.pool().shape();
+  if (header.at("element_bytes") != shape.element_bytes) {
+    throw_error(ErrorCode::state_mismatch,
+                "{} is the state of a model whose keys and values take {} bytes an element, this "
+                "model's take {}; load it with the model that saved it, or with one of the same "
+                "--cache-dtype",
+                path.string(), header.at("element_bytes").get<std::size_t>(), shape.element_bytes);
+  }
+  if (header != header_of(model_digest, shape, count)) {
     throw_error(ErrorCode::state_mismatch,
                 "{} is the state of another model (digest {}, this model has {}); load it with the "
                 "model that saved it",

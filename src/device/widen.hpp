@@ -30,6 +30,8 @@ inline std::vector<float> widen(DataType type, const std::byte* values, std::siz
     case DataType::bfloat16:
       convert(reinterpret_cast<const Ort::BFloat16_t*>(values));
       break;
+    case DataType::int8:
+      break;  // of keys and values only
   }
   return widened;
 }

@@ -63,8 +63,9 @@ void Workspace::bind_cache() {
   const cache::PoolShape& pool = pool_.shape();
   const ONNXTensorElementDataType type = model::element_type(info_.cache_dtype);
   const std::array<std::int64_t, 4> in_place{as_axis(pool.max_blocks), as_axis(pool.num_heads),
-                                             as_axis(pool.block_len), as_axis(pool.head_dim)};
-  const std::array<std::int64_t, 4> empty{1, as_axis(info_.num_heads), 0, as_axis(info_.head_dim)};
+                                             as_axis(pool.block_len), as_axis(pool.row_elements())};
+  const std::array<std::int64_t, 4> empty{1, as_axis(info_.num_heads), 0,
+                                          as_axis(pool.row_elements())};
   const bool cached = cache_use_ == CacheUse::in_place;
   const auto& shape = cached ? in_place : empty;
   const std::size_t bytes = cached ? pool.max_blocks * pool.layer_block_bytes() : 0;

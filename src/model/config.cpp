@@ -56,17 +56,22 @@ class Fields {
   fs::path file_;
 };
 
+constexpr DataType kDataTypes[] = {DataType::float32, DataType::float16, DataType::bfloat16};
+constexpr DataType kCacheTypes[] = {DataType::float32, DataType::float16, DataType::bfloat16,
+                                    DataType::int8};
 constexpr std::string_view kActivations[] = {"float32", "float16", "bfloat16", "int8"};
 constexpr std::string_view kWeights[] = {"float32", "float16", "bfloat16", "int8", "int4"};
 
-DataType parse_data_type(const Fields& fields, const char* field) {
+DataType parse_data_type(const Fields& fields, const char* field, std::span<const DataType> known) {
   const auto name = fields.get<std::string>(field);
-  for (const DataType type : {DataType::float32, DataType::float16, DataType::bfloat16}) {
-    if (name == data_type_name(type)) {
+  std::vector<std::string_view> names;
+  for (const DataType type : known) {
+    names.push_back(data_type_name(type));
+    if (name == names.back()) {
       return type;
     }
   }
-  fields.invalid(field, fmt::format("is \"{}\", must be float32, float16 or bfloat16", name));
+  fields.invalid(field, fmt::format("is \"{}\", must be {}", name, fmt::join(names, ", ")));
 }
 
 json read_json(const fs::path& path) {
@@ -142,8 +147,8 @@ Config read_config(const fs::path& path) {
   ModelInfo& info = config.info;
   info.model_type = fields.get<std::string>("model_type");
   info.source = fields.get<std::string>("source");
-  info.dtype = parse_data_type(fields, "dtype");
-  info.cache_dtype = parse_data_type(fields, "cache_dtype");
+  info.dtype = parse_data_type(fields, "dtype", kDataTypes);
+  info.cache_dtype = parse_data_type(fields, "cache_dtype", kCacheTypes);
   if (info.cache_dtype != info.dtype && info.dtype != DataType::float32) {
     fields.invalid("cache_dtype",
                    fmt::format("is \"{}\" with dtype {}; only a float32 model's may differ",

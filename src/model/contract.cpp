@@ -17,6 +17,7 @@ namespace {
 struct Axis {
   const char* config_field = nullptr;  // null: must be free
   std::size_t size = 0;
+  std::size_t scale_elements = 0;  // that come on top of it
 };
 
 /// An input or output as the contract wants it.
@@ -41,6 +42,8 @@ std::string type_name(ONNXTensorElementDataType type) {
       return "float16";
     case ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16:
       return "bfloat16";
+    case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8:
+      return "int8";
     case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64:
       return "int64";
     case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32:
@@ -77,12 +80,14 @@ void check_one(const char* kind, const Expected& expected, const Found& found,
                     "axis {} of {} {} is fixed to {}, must be dynamic (docs/MODEL_FILE.md)", i,
                     kind, expected.name, found.shape[i]);
       }
-    } else if (found.shape[i] != static_cast<std::int64_t>(axis.size)) {
+    } else if (const std::size_t size = axis.size + axis.scale_elements;
+               found.shape[i] != static_cast<std::int64_t>(size)) {
       throw_error(
           ErrorCode::config_mismatch,
-          "config.json of {} says {} {}, but axis {} of {} {} is {}; export the model again",
+          "config.json of {} says {} {}, but axis {} of {} {} is {}, must be {}; export the model "
+          "again",
           config.directory.string(), axis.config_field, axis.size, i, kind, expected.name,
-          found.shape[i]);
+          found.shape[i], size);
     }
   }
 }
@@ -110,12 +115,15 @@ void check_all(const char* kind, const std::vector<Expected>& expected,
 }
 
 std::vector<Expected> cache_tensors(const char* prefix, const ModelInfo& info) {
+  const std::size_t scale_elements =
+      info.cache_row_bytes() / data_type_size(info.cache_dtype) - info.head_dim;
   std::vector<Expected> tensors;
   for (std::size_t layer = 0; layer < info.num_layers; ++layer) {
     for (const char* part : {"key", "value"}) {
-      tensors.push_back({fmt::format("{}_{}_{}", prefix, part, layer),
-                         element_type(info.cache_dtype),
-                         {{}, {"num_heads", info.num_heads}, {}, {"head_dim", info.head_dim}}});
+      tensors.push_back(
+          {fmt::format("{}_{}_{}", prefix, part, layer),
+           element_type(info.cache_dtype),
+           {{}, {"num_heads", info.num_heads}, {}, {"head_dim", info.head_dim, scale_elements}}});
     }
   }
   return tensors;
@@ -142,6 +150,8 @@ ONNXTensorElementDataType element_type(DataType type) noexcept {
       return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
     case DataType::bfloat16:
       return ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16;
+    case DataType::int8:
+      return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8;
   }
   return ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
 }

@@ -29,18 +29,21 @@ struct AttentionSizes {
   std::int64_t head_dim;
 };
 
+/// `scale_elements`: how much longer than head_dim the rows of past_key are.
 inline AttentionSizes check_attention_shapes(const std::string& node, std::int64_t num_heads,
                                              const Shape& qkv, const Shape& past_key,
-                                             const Shape& past_value) {
+                                             const Shape& past_value,
+                                             std::int64_t scale_elements = 0) {
   check(qkv.size() == 3, node, "qkv must be [batch, seq_len, 3 * num_heads * head_dim]");
   check(past_key.size() == 4, node,
         "past_key must be [batch, num_heads, past_len, head_dim] or a pool [blocks, num_heads, "
-        "block_len, head_dim]");
+        "block_len, head_dim]; of int8, the last axis is head_dim + 2");
   check(past_key == past_value, node, "past_key and past_value must have the same shape");
   check(past_key[1] == num_heads, node, "past_key must have num_heads heads");
-  check(qkv[2] == 3 * num_heads * past_key[3], node,
+  const std::int64_t head_dim = past_key[3] - scale_elements;
+  check(qkv[2] == 3 * num_heads * head_dim, node,
         "qkv's last axis must be 3 * num_heads * head_dim");
-  return {qkv[0], qkv[1], past_key[3]};
+  return {qkv[0], qkv[1], head_dim};
 }
 
 /// A run over the cache's pools, but for its outputs.
@@ -65,7 +68,7 @@ InPlaceRun<T, Cache> in_place_run(const Ort::KernelContext& context, const std::
   const Shape table_shape = shape_of(context.GetInput(kBlockTable));
   InPlaceRun<T, Cache> run;
   run.sizes = check_attention_shapes(node, num_heads, shape_of(qkv), pool_shape,
-                                     shape_of(context.GetInput(kPastValue)));
+                                     shape_of(context.GetInput(kPastValue)), kScaleElements<Cache>);
   run.tokens = run.sizes.batch * run.sizes.seq_len;
   run.blocks = pool_shape[0];
   check(table_shape.size() == 2, node, "block_table must be [rows, blocks_per_row]");

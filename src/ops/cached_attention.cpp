@@ -81,14 +81,14 @@ void CachedAttentionKernel<T, Cache>::compute_growing(Ort::KernelContext& contex
   const auto past_key = context.GetInput(kPastKey);
   const auto past_value = context.GetInput(kPastValue);
   const Shape past_shape = shape_of(past_key);
-  const AttentionSizes sizes =
-      check_attention_shapes(name_, num_heads_, shape_of(qkv), past_shape, shape_of(past_value));
+  const AttentionSizes sizes = check_attention_shapes(name_, num_heads_, shape_of(qkv), past_shape,
+                                                      shape_of(past_value), kScaleElements<Cache>);
   const std::int64_t past_len = past_shape[2];
   const std::int64_t total_len = past_len + sizes.seq_len;
   check(past_shape[0] == sizes.batch, name_, "past_key and qkv must have the same batch");
   check(sizes.batch <= std::numeric_limits<std::int32_t>::max(), name_, "batch is too large");
 
-  const Shape present_shape{sizes.batch, num_heads_, total_len, sizes.head_dim};
+  const Shape present_shape{sizes.batch, num_heads_, total_len, past_shape[3]};
   auto present_key = context.GetOutput(kPresentKey, present_shape);
   auto present_value = context.GetOutput(kPresentValue, present_shape);
   auto attention =
@@ -100,8 +100,8 @@ void CachedAttentionKernel<T, Cache>::compute_growing(Ort::KernelContext& contex
   args.value_pool = present_value.template GetTensorMutableData<Cache>();
   args.attention = attention.template GetTensorMutableData<T>();
 
-  const std::int64_t past_elements = past_len * sizes.head_dim;
-  const std::int64_t total_elements = total_len * sizes.head_dim;
+  const std::int64_t past_elements = past_len * past_shape[3];
+  const std::int64_t total_elements = total_len * past_shape[3];
   const auto past_bytes = static_cast<std::size_t>(past_elements) * sizeof(Cache);
   for (std::int64_t i = 0; past_bytes > 0 && i < sizes.batch * num_heads_; ++i) {
     std::memcpy(args.key_pool + i * total_elements,
@@ -134,6 +134,7 @@ void CachedAttentionKernel<T, Cache>::compute_growing(Ort::KernelContext& contex
 template class CachedAttentionKernel<float, float>;
 template class CachedAttentionKernel<float, Ort::Float16_t>;
 template class CachedAttentionKernel<float, Ort::BFloat16_t>;
+template class CachedAttentionKernel<float, std::int8_t>;
 template class CachedAttentionKernel<Ort::Float16_t, Ort::Float16_t>;
 template class CachedAttentionKernel<Ort::BFloat16_t, Ort::BFloat16_t>;
 

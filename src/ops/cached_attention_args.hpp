@@ -2,8 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 namespace kvcache::ops {
+
+/// Elements behind a row of a key or value that are its scale: a row of int8 ends with a bfloat16.
+template <typename Cache>
+inline constexpr std::int64_t kScaleElements = std::is_same_v<Cache, std::int8_t> ? 2 : 0;
 
 /// The tensors and shapes of one run of `CachedAttention` over the cache pool of one layer, whose
 /// elements may be narrower than those that are computed with. All pointers lie in the memory of
@@ -11,8 +16,8 @@ namespace kvcache::ops {
 template <typename T, typename Cache = T>
 struct CachedAttentionArgs {
   const T* qkv = nullptr;                          // [tokens, 3, num_heads, head_dim]
-  Cache* key_pool = nullptr;                       // [blocks, num_heads, block_len, head_dim]
-  Cache* value_pool = nullptr;                     // [blocks, num_heads, block_len, head_dim]
+  Cache* key_pool = nullptr;                       // [blocks, num_heads, block_len, row_elements]
+  Cache* value_pool = nullptr;                     // [blocks, num_heads, block_len, row_elements]
   const std::int32_t* block_table = nullptr;       // [rows, blocks_per_row]
   const std::int32_t* past_lengths = nullptr;      // [rows]
   const std::int32_t* append_positions = nullptr;  // [rows], or null: past_lengths
@@ -28,6 +33,8 @@ struct CachedAttentionArgs {
   std::int64_t block_len = 0;
   float scale = 1.0F;
 
+  /// From one key or value of the pool to the next: its elements, and its scale.
+  [[nodiscard]] std::int64_t row_elements() const { return head_dim + kScaleElements<Cache>; }
   /// Position of the row's first new token.
   [[nodiscard]] std::int64_t append_position(std::int64_t row) const {
     return append_positions != nullptr ? append_positions[row] : past_lengths[row];

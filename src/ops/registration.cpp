@@ -39,6 +39,7 @@ void NodeDomain::add_cpu_nodes(DataType type, NodeCounters& counters) {
   }
   add(std::make_shared<CachedAttentionOp<float, Ort::Float16_t>>(counters));
   add(std::make_shared<CachedAttentionOp<float, Ort::BFloat16_t>>(counters));
+  add(std::make_shared<CachedAttentionOp<float, std::int8_t>>(counters));
   const auto add_for_weights = [&]<typename W>(W /*element*/) {
     add(std::make_shared<WeightOp<LinearKernel<LinearNode::norm, W>>>(weights_));
     add(std::make_shared<WeightOp<LinearKernel<LinearNode::norm_gelu, W>>>(weights_));

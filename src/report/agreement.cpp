@@ -17,6 +17,22 @@ float largest_magnitude(std::span<const float> values) {
   return largest;
 }
 
+/// Where keys and values are narrower than the arithmetic: where the last places' difference
+/// crosses a rounding boundary, one of them moves by a step.
+double narrow_cache_tolerance(DataType cache_dtype) noexcept {
+  switch (cache_dtype) {
+    case DataType::float16:
+      return 0x1p-10;
+    case DataType::bfloat16:
+      return 0x1p-7;
+    case DataType::int8:
+      return 0x1p-6;
+    case DataType::float32:
+      break;  // nothing is wider
+  }
+  return 0;
+}
+
 }  // namespace
 
 double logit_tolerance(const ModelInfo& model) noexcept {
@@ -24,9 +40,7 @@ double logit_tolerance(const ModelInfo& model) noexcept {
     return 5e-2;
   }
   if (model.cache_dtype != model.dtype) {
-    // Where the last places' difference crosses a rounding boundary, a key or value moves by a
-    // step.
-    return model.cache_dtype == DataType::float16 ? 0x1p-10 : 0x1p-7;
+    return narrow_cache_tolerance(model.cache_dtype);
   }
   switch (model.dtype) {
     case DataType::float32:
@@ -35,6 +49,8 @@ double logit_tolerance(const ModelInfo& model) noexcept {
       return 1e-2;
     case DataType::bfloat16:
       return 5e-2;
+    case DataType::int8:
+      break;  // of keys and values only
   }
   return 0;
 }

@@ -19,6 +19,14 @@ constexpr PoolShape kShape{.num_layers = 2,
 
 TEST(BlockPool, CountsBytesOfAllLayers) { EXPECT_EQ(kShape.block_bytes(), 2U * 2 * 3 * 5 * 4 * 4); }
 
+TEST(BlockPool, CountsBytesOfScalesBehindRowsOfIntegers) {
+  PoolShape shape = kShape;
+  shape.element_bytes = 1;
+  shape.scale_bytes = 2;
+  EXPECT_EQ(shape.row_elements(), 5U + 2);
+  EXPECT_EQ(shape.block_bytes(), 2U * 2 * 3 * 4 * (5 + 2));
+}
+
 TEST(BlockPool, HandsOutEachBlockOnce) {
   device::CpuBackend cpu;
   BlockPool pool(kShape, 1, false, cpu);

@@ -120,6 +120,27 @@ TEST_F(SavedState, RefusesTheStateOfAnotherModel) {
   expect_load_error(ErrorCode::state_mismatch, "is the state of another model");
 }
 
+TEST_F(SavedState, RefusesTheStateOfAModelWithAnotherCacheDtype) {
+  if (test::models_dtype() != "float32") {
+    GTEST_SKIP() << "only float32 models have a cache of another type";
+  }
+  saved_.save(path());
+  const Model narrow = Model::load(test::int8_cache_model_path(test::golden_names().front()));
+  const std::string load_with = "; load it with the model that saved it, or with one of the same ";
+  expect_error(ErrorCode::state_mismatch,
+               "is the state of a model whose keys and values take 4 bytes an element, this "
+               "model's take 1" +
+                   load_with + "--cache-dtype",
+               [&] { (void)narrow.load_sequence(path()); });
+  EXPECT_EQ(narrow.cache_stats().blocks_in_use, 0U);
+
+  Sequence sequence = narrow.new_sequence();
+  (void)sequence.extend(tokens_);
+  sequence.save(path());
+  expect_load_error(ErrorCode::state_mismatch,
+                    "keys and values take 1 bytes an element, this model's take 4");
+}
+
 TEST_F(SavedState, LeavesNothingWhereItCannotBeWritten) {
   expect_error(ErrorCode::state_not_saved, "the state of 37 tokens was not saved",
                [&] { saved_.save(directory_.path() / "missing" / "state"); });

@@ -22,8 +22,9 @@ std::vector<float> plain_logits(const test::fs::path& graph, const ModelInfo& in
   const std::array<std::int64_t, 2> ids_shape{1, seq_len};
   std::vector<std::int64_t> positions(tokens.size());
   std::iota(positions.begin(), positions.end(), 0);
+  const std::size_t row = info.cache_row_bytes() / data_type_size(info.cache_dtype);
   const std::array<std::int64_t, 4> past_shape{1, static_cast<std::int64_t>(info.num_heads), 0,
-                                               static_cast<std::int64_t>(info.head_dim)};
+                                               static_cast<std::int64_t>(row)};
 
   std::vector<std::string> names{"input_ids", "position_ids"};
   std::vector<Ort::Value> values;

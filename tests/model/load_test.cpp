@@ -3,6 +3,7 @@
 
 #include <fstream>
 #include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -135,7 +136,7 @@ TEST_F(Load, RefusesAnUnknownDtypeAndVariant) {
   change_config([](json& config) { config["activations"] = "float32"; });
   change_config([](json& config) { config["cache_dtype"] = "int3"; });
   expect_load_error(ErrorCode::config_invalid,
-                    "field \"cache_dtype\" is \"int3\", must be float32");
+                    "field \"cache_dtype\" is \"int3\", must be float32, float16, bfloat16, int8");
   change_config([](json& config) {
     config["dtype"] = "float16";
     config["cache_dtype"] = "bfloat16";
@@ -143,8 +144,9 @@ TEST_F(Load, RefusesAnUnknownDtypeAndVariant) {
   expect_load_error(ErrorCode::config_invalid,
                     "field \"cache_dtype\" is \"bfloat16\" with dtype float16; only a float32 "
                     "model's may differ");
-  change_config([](json& config) { config["dtype"] = "int3"; });
-  expect_load_error(ErrorCode::config_invalid, "is \"int3\", must be float32");
+  change_config([](json& config) { config["dtype"] = "int8"; });
+  expect_load_error(ErrorCode::config_invalid,
+                    "field \"dtype\" is \"int8\", must be float32, float16, bfloat16;");
   change_config([](json& config) { config["variant"] = "other"; });
   expect_load_error(ErrorCode::config_invalid, "field \"variant\" is \"other\"");
 }
@@ -218,6 +220,16 @@ TEST_F(Load, NamesWhatContradictsTheGraph) {
   expect_mismatch("num_heads");
   expect_mismatch("head_dim");
   expect_mismatch("vocab_size");
+}
+
+TEST_F(Load, CountsTheCachesBytes) {
+  const ModelInfo info = Model::load(model()).info();
+  const std::map<std::string, std::size_t> row_bytes{{"float32", 4 * info.head_dim},
+                                                     {"float16", 2 * info.head_dim},
+                                                     {"bfloat16", 2 * info.head_dim},
+                                                     {"int8", info.head_dim + 2}};
+  EXPECT_EQ(info.cache_bytes_per_token(),
+            2 * info.num_layers * info.num_heads * row_bytes.at(test::models_cache_dtype()));
 }
 
 TEST_F(Load, NamesADtypeThatContradictsTheGraph) {

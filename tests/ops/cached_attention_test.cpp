@@ -6,7 +6,10 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
+#include <limits>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 #include "ops/cpu/cached_attention_cpu.hpp"
@@ -59,8 +62,49 @@ TEST_P(CachedAttention, RoundsOnlyTheResultOfBFloat16) {
   });
 }
 
-/// New keys and values are in the pool as `Cache` rounds them, to the bit: plain ONNX Runtime's
-/// Cast rounds the same way.
+/// A row of the cache from head_dim elements, rounded to nearest even, in plain arithmetic.
+template <typename Cache>
+std::vector<Cache> rounded_row(std::span<const float> x) {
+  if constexpr (std::is_same_v<Cache, std::int8_t>) {
+    float largest = 1e-30F;
+    bool finite = true;
+    for (const float element : x) {
+      largest = std::max(largest, std::abs(element));
+      finite &= std::isfinite(element);
+    }
+    const Ort::BFloat16_t scale(finite ? largest / 127.0F
+                                       : std::numeric_limits<float>::quiet_NaN());
+    std::vector<std::int8_t> row(x.size() + sizeof(scale.val));
+    std::ranges::transform(x, row.begin(), [&](float element) {
+      return finite ? static_cast<std::int8_t>(
+                          std::nearbyint(element * (1.0F / scale.ToFloat())))  // ties to even
+                    : std::int8_t{0};
+    });
+    std::memcpy(row.data() + x.size(), &scale.val, sizeof(scale.val));
+    return row;
+  } else {
+    std::vector<Cache> row;
+    std::ranges::transform(x, std::back_inserter(row), [](float v) { return Cache(v); });
+    return row;
+  }
+}
+
+/// The same row of the cache, to the bit; of one that is not finite only the scale, a NaN.
+template <typename Cache>
+void expect_row(const Cache* found, std::span<const float> x) {
+  const std::vector<Cache> expected = rounded_row<Cache>(x);
+  if constexpr (std::is_same_v<Cache, std::int8_t>) {
+    const auto head_dim = static_cast<std::int64_t>(x.size());
+    if (std::isnan(test::cached_element(expected.data(), head_dim, 0))) {
+      EXPECT_TRUE(std::isnan(test::cached_element(found, head_dim, 0)));
+      return;
+    }
+  }
+  EXPECT_EQ(std::memcmp(found, expected.data(), expected.size() * sizeof(Cache)), 0);
+}
+
+/// New keys and values are in the pool as `Cache` rounds them, to the bit: plain ONNX Runtime
+/// rounds the same way.
 template <typename Cache>
 void expect_rounded_once(const AttentionCase<float, Cache>& of) {
   const std::int64_t head_dim = of.args.head_dim;
@@ -72,16 +116,15 @@ void expect_rounded_once(const AttentionCase<float, Cache>& of) {
         const auto key =
             static_cast<std::size_t>(((token * 3 + 1) * of.args.num_heads + head) * head_dim);
         const std::size_t value = key + static_cast<std::size_t>(of.width());
-        for (std::size_t i = 0; i < static_cast<std::size_t>(head_dim); ++i) {
-          EXPECT_EQ(of.key_pool[at + i].val, Cache(of.qkv[key + i]).val);
-          EXPECT_EQ(of.value_pool[at + i].val, Cache(of.qkv[value + i]).val);
-        }
+        const auto size = static_cast<std::size_t>(head_dim);
+        expect_row(&of.key_pool[at], std::span(of.qkv).subspan(key, size));
+        expect_row(&of.value_pool[at], std::span(of.qkv).subspan(value, size));
       }
     }
   }
 }
 
-/// float32 over a cache of 16 bits: what is read is exact, so the limits are those of float32.
+/// float32 over a narrower cache: what is read is exact, so the limits are those of float32.
 template <typename Cache>
 void expect_exact_over_narrow_cache() {
   test::for_random_cases(60, [](Random& random) {
@@ -98,6 +141,49 @@ TEST_P(CachedAttention, AgreesWithDoublePrecisionOverACacheOfFloat16) {
 
 TEST_P(CachedAttention, AgreesWithDoublePrecisionOverACacheOfBFloat16) {
   expect_exact_over_narrow_cache<Ort::BFloat16_t>();
+}
+
+TEST_P(CachedAttention, AgreesWithDoublePrecisionOverACacheOfInt8) {
+  expect_exact_over_narrow_cache<std::int8_t>();
+}
+
+TEST_P(CachedAttention, ScalesRowsOfInt8ByWhateverMagnitudeTheyHave) {
+  test::for_random_cases(20, [](Random& random) {
+    AttentionCase<float, std::int8_t> attention(random);
+    // Zeros, halfway between two values, what the rounding of the scale pushes up, the largest.
+    constexpr float kHard[] = {0.0F, 1e-38F, -1e-30F, 1e-8F, 0.5F, -63.5F, 126.5F, 127.0F, 3e38F};
+    const std::int64_t largest = random.integer(1, std::size(kHard));
+    for (float& element : attention.qkv) {
+      element = random.pick(std::span(kHard).first(static_cast<std::size_t>(largest)));
+    }
+    run(attention, test::Serial());
+    expect_rounded_once(attention);
+  });
+}
+
+TEST_P(CachedAttention, ShowsValuesOfInt8ThatAreNotFinite) {
+  test::for_random_cases(20, [](Random& random) {
+    AttentionCase<float, std::int8_t> attention(random);
+    if (attention.tokens == 0) {
+      return;
+    }
+    constexpr float kBad[] = {std::numeric_limits<float>::quiet_NaN(),
+                              std::numeric_limits<float>::infinity(),
+                              -std::numeric_limits<float>::infinity()};
+    // Anywhere in the value of the last token, which attends to itself.
+    const std::int64_t heads = attention.args.num_heads;
+    const std::int64_t head = random.integer(0, heads - 1);
+    const std::int64_t row = ((attention.tokens - 1) * 3 + 2) * heads + head;
+    const std::int64_t head_dim = attention.args.head_dim;
+    const std::int64_t at = row * head_dim + random.integer(0, head_dim - 1);
+    attention.qkv[static_cast<std::size_t>(at)] = random.pick(std::span(kBad));
+    run(attention, test::Serial());
+    expect_rounded_once(attention);
+    const std::int64_t first = ((attention.tokens - 1) * heads + head) * head_dim;
+    for (std::int64_t i = first; i < first + head_dim; ++i) {
+      EXPECT_TRUE(std::isnan(attention.attention[static_cast<std::size_t>(i)]));
+    }
+  });
 }
 
 TEST_P(CachedAttention, RoundsKeysBeyondTheRangeOfFloat16AsACastDoes) {

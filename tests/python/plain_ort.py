@@ -23,7 +23,8 @@ class PlainModel:
 
     def past(self, batch: int, length: int = 0, seed: int = 0) -> list[np.ndarray]:
         """A past of random keys and values: key of layer 0, value of layer 0, key of layer 1, …"""
-        shape = (batch, self.config["num_heads"], length, self.config["head_dim"])
+        row = self.session.get_inputs()[2].shape[3]
+        shape = (batch, self.config["num_heads"], length, row)
         generator = np.random.default_rng(seed)
         return [
             generator.standard_normal(shape).astype(self.cache_dtype)

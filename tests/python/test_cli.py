@@ -130,7 +130,7 @@ def test_every_example_of_the_help_parses():
         (["--random-init", "gpt2", "--seed", "x"], "--seed: invalid int value: 'x'"),
         (["--random-init", "gpt2", "--model", "gpt2"], "not allowed with argument"),
         (["--dtype", "int8"], "invalid choice: 'int8'"),
-        (["--cache-dtype", "int8"], "invalid choice: 'int8'"),
+        (["--cache-dtype", "int4"], "invalid choice: 'int4'"),
         (["--colour"], "unrecognized arguments: --colour"),
         (["--random-init", "gpt5"], "no such architecture or file: 'gpt5'"),
         (["--model", "./nowhere"], "no such directory: './nowhere'"),
@@ -312,10 +312,14 @@ def test_weights_wider_than_the_model_are_refused(capsys: pytest.CaptureFixture)
     assert "--weights bfloat16 with --dtype float16" in capsys.readouterr().err
 
 
-def test_a_cache_of_another_type_than_16_bits_is_refused(capsys: pytest.CaptureFixture):
-    options = ["--random-init", "gpt2", "--dtype", "bfloat16", "--cache-dtype", "float32"]
+@pytest.mark.parametrize("cache_dtype", ["float32", "int8"])
+def test_a_cache_of_another_type_than_16_bits_is_refused(
+    capsys: pytest.CaptureFixture, cache_dtype: str
+):
+    options = ["--random-init", "gpt2", "--dtype", "bfloat16", "--cache-dtype", cache_dtype]
     assert main(options) == 2
-    assert "--cache-dtype float32 with --dtype bfloat16: keys" in capsys.readouterr().err
+    message = f"--cache-dtype {cache_dtype} with --dtype bfloat16: keys and values of another type"
+    assert message in capsys.readouterr().err
 
 
 def test_rounding_ids_without_narrower_weights(capsys: pytest.CaptureFixture):

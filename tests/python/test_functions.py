@@ -33,19 +33,24 @@ def test_empty_in_place_inputs_are_as_good_as_none(small_model: PlainModel):
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("cache_dtype", ["float16", "int8"])
 def test_keys_and_values_are_rounded_once_and_attended_to_as_they_are_kept(
-    export, small_checkpoint
+    export, small_checkpoint, cache_dtype: str
 ):
     """So that logits do not depend on which tokens one run computed: cached = uncached."""
-    model = PlainModel(export("--model", small_checkpoint, "--cache-dtype", "float16"))
+    model = PlainModel(export("--model", small_checkpoint, "--cache-dtype", cache_dtype))
     ids = np.arange(12)[None]
     at_once, presents = model.run(ids)
     first, past = model.run(ids[:, :7])
     second, grown = model.run(ids[:, 7:], past)
-    assert {present.dtype for present in (*presents, *grown)} == {np.dtype(np.float16)}
+    assert {present.dtype for present in (*presents, *grown)} == {np.dtype(cache_dtype)}
     np.testing.assert_allclose(np.concatenate([first, second], axis=1), at_once, atol=1e-4)
     for found, expected in zip(grown, presents, strict=True):
-        np.testing.assert_array_max_ulp(found, expected, maxulp=1)
+        if cache_dtype == "int8":  # a value, and the lower byte of the scale, by one
+            assert found.shape[3] == model.config["head_dim"] + 2
+            np.testing.assert_allclose(found.astype(int), expected.astype(int), atol=1)
+        else:
+            np.testing.assert_array_max_ulp(found, expected, maxulp=1)
 
 
 def test_positions_outside_the_sequence_are_refused(small_model: PlainModel):

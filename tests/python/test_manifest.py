@@ -105,7 +105,7 @@ def test_what_rounding_costs_is_written(export, small_checkpoint: Path, weights:
     assert 0.9 < rounding["top1_agreement"] <= 1
 
 
-@pytest.mark.parametrize("cache_dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("cache_dtype", ["float16", "bfloat16", "int8"])
 def test_what_a_narrow_cache_costs_is_written(
     export, small_checkpoint: Path, cache_dtype: str, capsys: pytest.CaptureFixture
 ):

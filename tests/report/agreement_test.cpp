@@ -21,6 +21,9 @@ TEST(Agreement, AllowsAStepOfTheCacheWhereThatIsNarrower) {
   EXPECT_EQ(logit_tolerance(model), std::ldexp(1.0, -10));
   model.cache_dtype = DataType::bfloat16;
   EXPECT_EQ(logit_tolerance(model), std::ldexp(1.0, -7));
+  model.cache_dtype = DataType::int8;
+  EXPECT_EQ(logit_tolerance(model), std::ldexp(1.0, -6));
+  model.cache_dtype = DataType::bfloat16;
   model.dtype = DataType::bfloat16;
   EXPECT_EQ(logit_tolerance(model), 5e-2);
 }

@@ -7,10 +7,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <numeric>
 #include <set>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 #include "ops/cached_attention_args.hpp"
@@ -24,6 +26,28 @@ inline float as_float(float value) { return value; }
 template <typename T>
 float as_float(T value) {
   return value.ToFloat();
+}
+
+/// Element i of a row of head_dim elements in the cache, as the kernel must read it.
+template <typename Cache>
+float cached_element(const Cache* row, std::int64_t head_dim, std::int64_t i) {
+  if constexpr (std::is_same_v<Cache, std::int8_t>) {
+    std::uint16_t scale = 0;
+    std::memcpy(&scale, row + head_dim, sizeof(scale));
+    return static_cast<float>(row[i]) * Ort::BFloat16_t::FromBits(scale).ToFloat();
+  } else {
+    return as_float(row[i]);
+  }
+}
+
+/// What a freed block is filled with, a NaN; in int8 all bits set, which makes one of a scale.
+template <typename Cache>
+Cache poison() {
+  if constexpr (std::is_same_v<Cache, std::int8_t>) {
+    return -1;
+  } else {
+    return Cache(std::numeric_limits<float>::quiet_NaN());
+  }
 }
 
 inline constexpr std::int64_t kHeadDims[] = {1, 5, 8, 12, 16, 20, 31, 64, 80};
@@ -75,23 +99,34 @@ struct AttentionCase {
     ids.resize(static_cast<std::size_t>(args.rows * args.blocks_per_row));
     block_table = ids;
 
-    const auto normal = [&] { return Cache(random.normal()); };
     qkv.resize(static_cast<std::size_t>(tokens * 3 * width()));
     std::generate(qkv.begin(), qkv.end(), [&] { return T(random.normal()); });
     const auto pool_size =
-        static_cast<std::size_t>(blocks * args.num_heads * args.block_len * args.head_dim);
-    key_pool.assign(pool_size, Cache(std::numeric_limits<float>::quiet_NaN()));
+        static_cast<std::size_t>(blocks * args.num_heads * args.block_len * args.row_elements());
+    key_pool.assign(pool_size, poison<Cache>());
     value_pool = key_pool;
     for (std::int64_t row = 0; row < args.rows; ++row) {
       for (std::int64_t position = 0; position < past_lengths[row]; ++position) {
         for (std::int64_t head = 0; head < args.num_heads; ++head) {
-          std::generate_n(&key_pool[pool_index(row, position, head)], args.head_dim, normal);
-          std::generate_n(&value_pool[pool_index(row, position, head)], args.head_dim, normal);
+          fill_row(random, &key_pool[pool_index(row, position, head)]);
+          fill_row(random, &value_pool[pool_index(row, position, head)]);
         }
       }
     }
     attention.assign(static_cast<std::size_t>(tokens * width()),
                      T(std::numeric_limits<float>::quiet_NaN()));
+  }
+
+  void fill_row(Random& random, Cache* row) const {
+    if constexpr (std::is_same_v<Cache, std::int8_t>) {
+      std::generate_n(row, args.head_dim,
+                      [&] { return static_cast<std::int8_t>(random.integer(-127, 127)); });
+      // Magnitudes below 3, as unit normal elements have.
+      const Ort::BFloat16_t scale(static_cast<float>(random.integer(1, 300)) * 0.01F / 127.0F);
+      std::memcpy(row + args.head_dim, &scale.val, sizeof(scale.val));
+    } else {
+      std::generate_n(row, args.head_dim, [&] { return Cache(random.normal()); });
+    }
   }
 
   [[nodiscard]] std::int64_t width() const { return args.num_heads * args.head_dim; }
@@ -101,7 +136,7 @@ struct AttentionCase {
     const std::int64_t block = block_table[row * args.blocks_per_row + position / args.block_len];
     return static_cast<std::size_t>(
         ((block * args.num_heads + head) * args.block_len + position % args.block_len) *
-        args.head_dim);
+        args.row_elements());
   }
 
   /// The arguments, with pointers to this case's own tensors.
@@ -154,7 +189,8 @@ struct AttentionCase {
       const Cache* key = &key_pool[pool_index(row, position, head)];
       double dot = 0;
       for (std::int64_t i = 0; i < args.head_dim; ++i) {
-        dot += static_cast<double>(as_float(query[i])) * static_cast<double>(as_float(key[i]));
+        dot += static_cast<double>(as_float(query[i])) *
+               static_cast<double>(cached_element(key, args.head_dim, i));
       }
       weights.push_back(dot * static_cast<double>(args.scale));
     }
@@ -168,10 +204,9 @@ struct AttentionCase {
     for (std::int64_t i = 0; i < args.head_dim; ++i) {
       double expected = 0;
       for (std::size_t k = 0; k < positions.size(); ++k) {
-        expected +=
-            weights[k] / sum *
-            static_cast<double>(as_float(
-                value_pool[pool_index(row, positions[k], head) + static_cast<std::size_t>(i)]));
+        expected += weights[k] / sum *
+                    static_cast<double>(cached_element(
+                        &value_pool[pool_index(row, positions[k], head)], args.head_dim, i));
       }
       const float found = as_float(
           attention[static_cast<std::size_t>((flat * args.num_heads + head) * args.head_dim + i)]);

@@ -53,6 +53,16 @@ inline fs::path model_path(const std::string& golden) {
   return path;
 }
 
+/// The same golden's model with float32 arithmetic over an int8 cache, in the directory beside.
+inline fs::path int8_cache_model_path(const std::string& golden) {
+  const fs::path models = model_path(golden).parent_path();
+  fs::path path = models.parent_path() / (models.filename().string() + "-int8-cache") / golden;
+  if (!fs::exists(path)) {
+    throw std::runtime_error(path.string() + " does not exist: scripts/test exports it");
+  }
+  return path;
+}
+
 /// What Hugging Face computed for a golden.
 struct Golden {
   std::vector<TokenId> ids;
@@ -132,7 +142,9 @@ inline double tolerance() {
     return 5e-2;
   }
   if (models_cache_dtype() != models_dtype()) {
-    return models_cache_dtype() == "float16" ? 0x1p-10 : 0x1p-7;
+    static const std::map<std::string, double> steps{
+        {"float16", 0x1p-10}, {"bfloat16", 0x1p-7}, {"int8", 0x1p-6}};
+    return steps.at(models_cache_dtype());
   }
   return models_dtype() == "float32" ? 1e-4 : models_dtype() == "float16" ? 2e-2 : 1.6e-1;
 }
@@ -142,7 +154,8 @@ inline double tolerance() {
 inline double golden_tolerance() {
   static const std::map<std::string, double> limits{
       {"float32", 1e-4}, {"float16", 1e-2}, {"bfloat16", 5e-2}, {"int8", 2e-1}};
-  return std::max(limits.at(models_weights()), limits.at(models_cache_dtype()));
+  const double of_cache = models_cache_dtype() == "int8" ? 1e-1 : limits.at(models_cache_dtype());
+  return std::max(limits.at(models_weights()), of_cache);
 }
 
 /// Expects logits to agree `within` this, relative to the largest expected one.

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <exception>
 
 #include "device/widen.hpp"
@@ -13,6 +14,8 @@ namespace kvcache::device {
 namespace {
 
 constexpr int kRunsBeforeRecording = 2;
+constexpr TokenId kNoToken = -1;
+constexpr int kLooksBetweenQuestions = 1 << 16;  // to the driver, whether a step has failed
 
 /// Calls `work` with a null pointer to the type that the device has for `type`.
 template <typename Work>
@@ -24,6 +27,8 @@ cudaError_t with_type(DataType type, const Work& work) {
       return work(static_cast<const __half*>(nullptr));
     case DataType::bfloat16:
       return work(static_cast<const __nv_bfloat16*>(nullptr));
+    case DataType::int8:
+      break;  // of keys and values only
   }
   return cudaErrorInvalidValue;
 }
@@ -69,14 +74,16 @@ bool CudaStep::run(const std::function<void()>& enqueue) {
     record(enqueue);
   }
   if (fused_ != nullptr) {
-    enqueue_fused();
-  } else if (graph_ != nullptr) {
-    check_cuda(cudaGraphLaunch(graph_, resources_->stream->get()), "starting a recorded run");
+    run_fused();
   } else {
-    enqueue_all(enqueue);
+    if (graph_ != nullptr) {
+      check_cuda(cudaGraphLaunch(graph_, resources_->stream->get()), "starting a recorded run");
+    } else {
+      enqueue_all(enqueue);
+    }
+    resources_->stream->wait();
   }
   ++runs_;
-  resources_->stream->wait();
   return known;
 }
 
@@ -95,15 +102,28 @@ void CudaStep::enqueue_all(const std::function<void()>& enqueue) {
              "finding the best tokens");
 }
 
-void CudaStep::enqueue_fused() {
+void CudaStep::run_fused() {
   const ops::FusedStepPlaces& places = fused_places_;
   ops::FusedStepInputs inputs;
   inputs.input_id = *on_host(places.input_ids);
   inputs.position_id = *on_host(places.position_ids);
   inputs.past_length = *on_host(places.past_lengths);
   std::copy_n(on_host(places.block_table), places.blocks_per_row, inputs.block_table);
-  check_cuda(fused_->step(inputs, places.logits, best(), resources_->stream->get()),
+  const std::atomic_ref token(best()->token);
+  token.store(kNoToken, std::memory_order_relaxed);
+  check_cuda(fused_->step(inputs, logits_.data(), best(), resources_->stream->get()),
              "starting a fused step");
+  // The token is the last that a step writes, and seen sooner than the driver knows of the end.
+  // What comes next on the stream waits for the end all the same.
+  for (int looks = 1; token.load(std::memory_order_acquire) == kNoToken; ++looks) {
+    if (looks % kLooksBetweenQuestions == 0) {
+      const cudaError_t state = cudaStreamQuery(resources_->stream->get());
+      if (state != cudaErrorNotReady) {
+        check_cuda(state, "waiting for a fused step");
+        return;
+      }
+    }
+  }
 }
 
 void CudaStep::fuse(const ops::NodeRecording& recording) {

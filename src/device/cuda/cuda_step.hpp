@@ -51,7 +51,7 @@ class CudaStep : public Step {
   void enqueue_all(const std::function<void()>& enqueue);
   void record(const std::function<void()>& enqueue);
   void fuse(const ops::NodeRecording& recording);
-  void enqueue_fused();
+  void run_fused();
   void forget_recording() noexcept;
 
   /// The host's twin of an input on the device.

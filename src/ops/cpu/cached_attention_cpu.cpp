@@ -18,6 +18,7 @@
 #include "ops/cpu/matrix_tile-inl.hpp"
 #include "ops/cpu/narrow-inl.hpp"
 #include "ops/cpu/partial_vector-inl.hpp"
+#include "ops/cpu/quantized_rows-inl.hpp"
 #include "ops/cpu/query_tile-inl.hpp"
 #include "ops/cpu/single_query-inl.hpp"
 #include "ops/cpu/widen-inl.hpp"
@@ -67,6 +68,8 @@ void append(const HeadOfRow<T, Cache>& of) {
     auto* const to = const_cast<Cache*>(at);
     if constexpr (std::is_same_v<T, Cache>) {
       std::copy_n(from, of.args.head_dim, to);
+    } else if constexpr (std::is_same_v<Cache, std::int8_t>) {
+      quantize_row(from, of.args.head_dim, to);
     } else {
       narrow(from, of.args.head_dim, to);
     }
@@ -208,6 +211,10 @@ void cached_attention_f32_bf16(const CachedAttentionArgs<float, Ort::BFloat16_t>
                                const ParallelFor& parallel) {
   cached_attention(args, parallel);
 }
+void cached_attention_f32_i8(const CachedAttentionArgs<float, std::int8_t>& args,
+                             const ParallelFor& parallel) {
+  cached_attention(args, parallel);
+}
 void cached_attention_f16(const CachedAttentionArgs<Ort::Float16_t>& args,
                           const ParallelFor& parallel) {
   cached_attention(args, parallel);
@@ -226,6 +233,7 @@ namespace kvcache::ops {
 HWY_EXPORT(cached_attention_f32);
 HWY_EXPORT(cached_attention_f32_f16);
 HWY_EXPORT(cached_attention_f32_bf16);
+HWY_EXPORT(cached_attention_f32_i8);
 HWY_EXPORT(cached_attention_f16);
 HWY_EXPORT(cached_attention_bf16);
 
@@ -242,6 +250,11 @@ template <>
 void cached_attention_cpu(const CachedAttentionArgs<float, Ort::BFloat16_t>& args,
                           const ParallelFor& parallel) {
   HWY_DYNAMIC_DISPATCH(cached_attention_f32_bf16)(args, parallel);
+}
+template <>
+void cached_attention_cpu(const CachedAttentionArgs<float, std::int8_t>& args,
+                          const ParallelFor& parallel) {
+  HWY_DYNAMIC_DISPATCH(cached_attention_f32_i8)(args, parallel);
 }
 template <>
 void cached_attention_cpu(const CachedAttentionArgs<Ort::Float16_t>& args,

@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "hwy/highway.h"
+#include "ops/cached_attention_args.hpp"
 #include "ops/cpu/partial_vector-inl.hpp"
 #include "ops/cpu/widen-inl.hpp"
 
@@ -51,6 +52,7 @@ HWY_INLINE void dot_some_rows(const float* HWY_RESTRICT vector, const T* HWY_RES
                               std::int64_t size, float* HWY_RESTRICT products) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const std::int64_t stride = size + kScaleElements<T>;
   hn::Vec<decltype(d)> sums[kCount];
   for (int r = 0; r < kCount; ++r) {
     sums[r] = hn::Zero(d);
@@ -59,13 +61,13 @@ HWY_INLINE void dot_some_rows(const float* HWY_RESTRICT vector, const T* HWY_RES
   for (; i + lanes <= size; i += lanes) {
     const auto q = hn::LoadU(d, vector + i);
     for (int r = 0; r < kCount; ++r) {
-      sums[r] = hn::MulAdd(q, load_widened(d, rows + r * size + i), sums[r]);
+      sums[r] = hn::MulAdd(q, load_widened(d, rows + r * stride + i), sums[r]);
     }
   }
   if (i < size) {
     const auto q = load_first(d, vector + i, size - i);
     for (int r = 0; r < kCount; ++r) {
-      sums[r] = hn::MulAdd(q, load_first_widened(d, rows + r * size + i, size - i), sums[r]);
+      sums[r] = hn::MulAdd(q, load_first_widened(d, rows + r * stride + i, size - i), sums[r]);
     }
   }
 #if HWY_TARGET != HWY_SCALAR
@@ -79,21 +81,23 @@ HWY_INLINE void dot_some_rows(const float* HWY_RESTRICT vector, const T* HWY_RES
   }
 }
 
-/// products[i] = vector · rows[i] for `count` rows of `size`; fetches a row ahead with each.
+/// products[i] = vector · rows[i] for `count` rows of `size`; fetches a row ahead with each. The
+/// scales behind rows of int8 are left out.
 template <typename T, typename Next>
 HWY_INLINE void dot_rows(const float* HWY_RESTRICT vector, const T* HWY_RESTRICT rows,
                          std::int64_t count, std::int64_t size, float* HWY_RESTRICT products,
                          const Next& ahead) {
+  const std::int64_t stride = size + kScaleElements<T>;
   std::int64_t row = 0;
   for (; row + 4 <= count; row += 4) {
     for (int r = 0; r < 4; ++r) {
       ahead.fetch_to_second_level(row + r);
     }
-    dot_some_rows<4>(vector, rows + row * size, size, products + row);
+    dot_some_rows<4>(vector, rows + row * stride, size, products + row);
   }
   for (; row < count; ++row) {
     ahead.fetch_to_second_level(row);
-    dot_some_rows<1>(vector, rows + row * size, size, products + row);
+    dot_some_rows<1>(vector, rows + row * stride, size, products + row);
   }
 }
 

@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "hwy/highway.h"
+#include "ops/cached_attention_args.hpp"
 #include "ops/cpu/ahead-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -25,19 +26,21 @@ struct PositionRange {
   std::int64_t end;
 };
 
-/// The keys (or values) of one head of one row: rows of head_dim.
+/// The keys (or values) of one head of one row: rows of head_dim, of int8 with a scale behind each.
 template <typename T>
 struct KvView {
-  const T* pool;                    // [blocks, num_heads, block_len, head_dim]
+  const T* pool;                    // [blocks, num_heads, block_len, row_elements]
   const std::int32_t* block_table;  // [blocks_per_row], of this row
   std::int64_t head;
   std::int64_t num_heads;
   std::int64_t head_dim;
   std::int64_t block_len;
 
+  [[nodiscard]] std::int64_t row_elements() const { return head_dim + kScaleElements<T>; }
+
   [[nodiscard]] const T* at(std::int64_t position) const {
     const std::int64_t block = block_table[position / block_len];
-    return pool + ((block * num_heads + head) * block_len + position % block_len) * head_dim;
+    return pool + ((block * num_heads + head) * block_len + position % block_len) * row_elements();
   }
 
   /// Calls `visit(rows, count, first)` for each run of consecutive rows in `range`; `first` is the
@@ -62,7 +65,7 @@ struct KvView {
           std::min({range.end - position, block_len - position % block_len, kPieceRows});
       const std::int64_t later = position + 2 * kPieceRows;
       const T* ahead = later <= last ? at(later) : then;
-      visit(at(position), count, position - range.begin, Ahead<T>{ahead, head_dim});
+      visit(at(position), count, position - range.begin, Ahead<T>{ahead, row_elements()});
       position += count;
     }
   }

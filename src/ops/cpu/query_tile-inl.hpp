@@ -16,6 +16,7 @@
 #include "hwy/contrib/math/math-inl.h"
 #include "ops/cpu/kv_view-inl.hpp"
 #include "ops/cpu/matrix_tile-inl.hpp"
+#include "ops/cpu/quantized_rows-inl.hpp"
 #include "ops/cpu/widen-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -39,7 +40,7 @@ struct TileScratch {
   float* max;      // [queries]
   float* sum;      // [queries]
   float* rescale;  // [queries]
-  float* widened;  // [kTileKeys, head_dim], one run of a 16-bit cache
+  float* widened;  // [kTileKeys, head_dim], one run of a narrower cache
 };
 
 /// The tile's queries among the new tokens of their row, and which of those they see.
@@ -131,12 +132,12 @@ HWY_INLINE void attend_query_tile(const KvView<T>& keys, const KvView<T>& values
 
   const auto attend = [&](PositionRange range, bool masked) {
     keys.for_each_run(range, [&](const T* rows, std::int64_t count, std::int64_t first) {
-      multiply(LeftMatrix{as_float(rows, count * head_dim, tile.widened), head_dim, 1}, count,
+      multiply(LeftMatrix{rows_as_float(keys, rows, count, tile.widened), head_dim, 1}, count,
                head_dim, tile.queries, nullptr, tile.scores + first * kTileQueries, queries);
     });
     update_softmax(range.end - range.begin, queries, masked, tile);
     values.for_each_run(range, [&](const T* rows, std::int64_t count, std::int64_t first) {
-      multiply(LeftMatrix{as_float(rows, count * head_dim, tile.widened), 1, head_dim}, head_dim,
+      multiply(LeftMatrix{rows_as_float(values, rows, count, tile.widened), 1, head_dim}, head_dim,
                count, tile.scores + first * kTileQueries, first == 0 ? tile.rescale : ones,
                tile.out, queries);
     });

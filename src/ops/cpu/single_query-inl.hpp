@@ -15,6 +15,7 @@
 #include "ops/cpu/dot_rows-inl.hpp"
 #include "ops/cpu/kv_view-inl.hpp"
 #include "ops/cpu/partial_vector-inl.hpp"
+#include "ops/cpu/quantized_rows-inl.hpp"
 #include "ops/cpu/widen-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -62,6 +63,7 @@ HWY_INLINE void add_weighted_columns(const float* HWY_RESTRICT weights, const T*
                                      const Next& ahead) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const std::int64_t stride = head_dim + kScaleElements<T>;
   const auto load = [&](const auto* from, int v) {
     return kPartial && v + 1 == kVectors ? load_first_widened(d, from + v * lanes, last_lanes)
                                          : load_widened(d, from + v * lanes);
@@ -79,8 +81,8 @@ HWY_INLINE void add_weighted_columns(const float* HWY_RESTRICT weights, const T*
     ahead.fetch_to_second_level(row + 1);
     const auto w0 = hn::Set(d, weights[row]);
     const auto w1 = hn::Set(d, weights[row + 1]);
-    const T* r0 = rows + row * head_dim;
-    const T* r1 = r0 + head_dim;
+    const T* r0 = rows + row * stride;
+    const T* r1 = r0 + stride;
     for (int v = 0; v < kVectors; ++v) {
       even[v] = hn::MulAdd(w0, load(r0, v), even[v]);
       odd[v] = hn::MulAdd(w1, load(r1, v), odd[v]);
@@ -90,7 +92,7 @@ HWY_INLINE void add_weighted_columns(const float* HWY_RESTRICT weights, const T*
     ahead.fetch_to_second_level(row);
     const auto w0 = hn::Set(d, weights[row]);
     for (int v = 0; v < kVectors; ++v) {
-      even[v] = hn::MulAdd(w0, load(rows + row * head_dim, v), even[v]);
+      even[v] = hn::MulAdd(w0, load(rows + row * stride, v), even[v]);
     }
   }
   for (int v = 0; v < kVectors; ++v) {
@@ -142,6 +144,7 @@ HWY_INLINE void attend_single_query(const float* query, const KvView<T>& keys,
         range, values.at(range.begin),
         [&](const T* rows, std::int64_t count, std::int64_t first, const Ahead<T>& ahead) {
           dot_rows(query, rows, count, keys.head_dim, scores + total + first, ahead);
+          multiply_by_scales(rows, count, keys.head_dim, scores + total + first);
         });
     total += range.end - range.begin;
   }
@@ -153,6 +156,7 @@ HWY_INLINE void attend_single_query(const float* query, const KvView<T>& keys,
     values.for_each_piece(
         range, values.at(range.end - 1),
         [&](const T* rows, std::int64_t count, std::int64_t first, const Ahead<T>& ahead) {
+          multiply_by_scales(rows, count, values.head_dim, scores + done + first);
           add_weighted_rows(scores + done + first, rows, count, values.head_dim, out, ahead);
         });
     done += range.end - range.begin;

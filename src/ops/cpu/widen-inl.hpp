@@ -1,4 +1,4 @@
-// 16-bit elements to float32.
+// Narrower elements to float32.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
 #if defined(KVCACHE_OPS_WIDEN_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
@@ -22,11 +22,15 @@ HWY_BEFORE_NAMESPACE();
 namespace kvcache::ops::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-/// A vector of float32, float16 or bfloat16, as float32, exactly.
+/// A vector of float32, float16, bfloat16 or int8, as float32, exactly.
 template <class D, typename T>
 HWY_INLINE hn::Vec<D> load_widened(D df, const T* HWY_RESTRICT from) {
   if constexpr (std::is_same_v<T, float>) {
     return hn::LoadU(df, from);
+  } else if constexpr (std::is_same_v<T, std::int8_t>) {
+    const hn::Rebind<std::int8_t, D> bytes_tag;
+    const hn::RebindToSigned<D> di;
+    return hn::ConvertTo(df, hn::PromoteTo(di, hn::LoadU(bytes_tag, from)));
   } else {
     const hn::Rebind<std::uint16_t, D> bits_tag;
     const auto bits = hn::LoadU(bits_tag, reinterpret_cast<const std::uint16_t*>(from));
@@ -46,13 +50,13 @@ HWY_INLINE hn::Vec<D> load_first_widened(D df, const T* HWY_RESTRICT from, std::
   if constexpr (std::is_same_v<T, float>) {
     return load_first(df, from, count);
   } else {
-    HWY_ALIGN std::uint16_t bits[HWY_MAX_BYTES / sizeof(float)] = {};
-    std::memcpy(bits, from, static_cast<std::size_t>(count) * sizeof(T));
-    return load_widened(df, reinterpret_cast<const T*>(bits));
+    HWY_ALIGN std::byte bytes[HWY_MAX_BYTES / sizeof(float) * sizeof(T)] = {};
+    std::memcpy(bytes, from, static_cast<std::size_t>(count) * sizeof(T));
+    return load_widened(df, reinterpret_cast<const T*>(bytes));
   }
 }
 
-/// float32, float16 or bfloat16 to float32, exactly.
+/// float32, float16, bfloat16 or int8 to float32, exactly.
 template <typename T>
 HWY_INLINE void widen(const T* from, std::int64_t count, float* HWY_RESTRICT to) {
   if constexpr (std::is_same_v<T, float>) {
@@ -65,19 +69,12 @@ HWY_INLINE void widen(const T* from, std::int64_t count, float* HWY_RESTRICT to)
       hn::StoreU(load_widened(df, from + i), df, to + i);
     }
     for (; i < count; ++i) {
-      to[i] = from[i].ToFloat();
+      if constexpr (std::is_same_v<T, std::int8_t>) {
+        to[i] = from[i];
+      } else {
+        to[i] = from[i].ToFloat();
+      }
     }
-  }
-}
-
-/// The same, in `scratch`, or where they are if they are float32 already.
-template <typename T>
-HWY_INLINE const float* as_float(const T* from, std::int64_t count, float* HWY_RESTRICT scratch) {
-  if constexpr (std::is_same_v<T, float>) {
-    return from;
-  } else {
-    widen(from, count, scratch);
-    return scratch;
   }
 }
 

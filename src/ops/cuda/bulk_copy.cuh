@@ -8,6 +8,9 @@
 
 namespace kvcache::ops {
 
+/// Whether what is copied is worth its place in the second-level cache.
+enum class ReadAgain { no, next_step };
+
 /// Counts the bytes that have arrived (PTX ISA, "mbarrier"). Where it is used over and over, its
 /// n-th copy is waited for with n's parity, by those who have waited for the ones before.
 class CopyBarrier {
@@ -20,17 +23,29 @@ class CopyBarrier {
 #endif
   }
 
-  /// Starts a copy of `bytes`, a multiple of 16, from and to addresses that are multiples of 16.
-  __device__ void copy([[maybe_unused]] void* to, [[maybe_unused]] const void* from,
-                       [[maybe_unused]] unsigned bytes) {
+  /// By one thread, before the copies that bring these bytes.
+  __device__ void expect([[maybe_unused]] unsigned bytes) {
 #if __CUDA_ARCH__ >= 900
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address()),
                  "r"(bytes)
                  : "memory");
+#endif
+  }
+
+  /// Starts a copy of `bytes`, a multiple of 16, from and to addresses that are multiples of 16.
+  __device__ void copy([[maybe_unused]] void* to, [[maybe_unused]] const void* from,
+                       [[maybe_unused]] unsigned bytes, [[maybe_unused]] ReadAgain again) {
+#if __CUDA_ARCH__ >= 900
+    std::uint64_t policy = 0;
+    if (again == ReadAgain::no) {
+      asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+    } else {
+      asm volatile("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
+    }
     asm volatile(
-        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
-        "[%3];" ::"r"(static_cast<unsigned>(__cvta_generic_to_shared(to))),
-        "l"(from), "r"(bytes), "r"(address())
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+        "[%0], [%1], %2, [%3], %4;" ::"r"(static_cast<unsigned>(__cvta_generic_to_shared(to))),
+        "l"(from), "r"(bytes), "r"(address()), "l"(policy)
         : "memory");
 #endif
   }

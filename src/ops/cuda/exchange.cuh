@@ -17,6 +17,16 @@ namespace kvcache::ops {
 /// values in a word 0x7FFF.
 constexpr unsigned kNotYet = 0xFFFFFFFFU;
 
+/// How long nobody needs to look after having handed over their own: other blocks have come no
+/// further, and a word takes its time.
+constexpr unsigned kCyclesOnTheWay = 400;
+
+__device__ inline void pause(unsigned cycles) {
+  const auto since = static_cast<unsigned>(clock());
+  while (static_cast<unsigned>(clock()) - since < cycles) {
+  }
+}
+
 __device__ inline void hand_over(unsigned* to, unsigned word) {
   asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(word) : "memory");
 }
@@ -31,7 +41,13 @@ __device__ inline void hand_over(unsigned* to, float2 values) {
                : "memory");
 }
 
-/// The same to every copy of a layer's exchange, `kCopyWords` apart.
+/// To the host, which sees both words at once.
+__device__ inline void hand_over_to_host(void* to, unsigned first, unsigned second) {
+  const std::uint64_t both = std::uint64_t{second} << 32U | first;
+  asm volatile("st.relaxed.sys.global.u64 [%0], %1;" ::"l"(to), "l"(both) : "memory");
+}
+
+/// A value to every copy of a layer's exchange, `kCopyWords` apart.
 template <int kCopyWords, typename Value>
 __device__ void hand_over_to_all(unsigned* to, Value value) {
 #pragma unroll
@@ -92,6 +108,7 @@ template <int kWords, typename Look>
 __device__ Arriving<kWords> receive_together(const Look& look) {
   Arriving<kWords> arriving;
   if (threadIdx.x < 32) {
+    pause(kCyclesOnTheWay);
     arriving = receive<kWords>(look);
   }
   __syncthreads();

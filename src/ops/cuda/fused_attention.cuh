@@ -23,11 +23,11 @@ class FusedAttention {
         head_(block / kFusedSplits),
         split_(block % kFusedSplits),
         lane_(static_cast<int>(threadIdx.x) % 32),
-        warp_(static_cast<int>(threadIdx.x) / 32) {
-    if (!takes_part()) {
-      return;
-    }
-    const int past = args.inputs.past_length;
+        warp_(static_cast<int>(threadIdx.x) / 32) {}
+
+  /// Where the warp's positions lie; once.
+  __device__ void locate() {
+    const int past = args_.inputs.past_length;
     const int share = (past + kFusedSplits * kUnit - 1) / (kFusedSplits * kUnit) * kUnit;
     first_ = split_ * share + warp_ * kUnit;
     end_ = min((split_ + 1) * share, past);
@@ -109,6 +109,7 @@ class FusedAttention {
   /// warp that appends, words 8 … 10: a pair of the query, the key and the value in every lane.
   __device__ Arriving<11> receive_query(const unsigned* qkv, bool appends) const {
     constexpr int kPart = Shape::kHidden / 2;
+    pause(kCyclesOnTheWay);
     return receive<11>([&](Arriving<11>& to) {
       if (lane_ < 4) {
         to.template look_at_four<0>(qkv + lane_ * 4);
@@ -184,27 +185,26 @@ class FusedAttention {
     value = {value.x * factor + weight * v.x, value.y * factor + weight * v.y};
   }
 
-  /// The warps' softmaxes to one, handed over.
+  /// The warps' softmaxes to one, handed over. Every lane works out all of it: that takes less time
+  /// than asking each other.
   __device__ void merge(unsigned* exchange, const FusedShared& shared) const {
-    const float2 mine = lane_ < kFusedWarps ? shared.softmaxes[lane_] : float2{-FLT_MAX, 0.0F};
-    float max = mine.x;
+    float max = -FLT_MAX;
 #pragma unroll
-    for (int offset = 8; offset > 0; offset /= 2) {
-      max = fmaxf(max, __shfl_xor_sync(kAllLanes, max, offset));
+    for (const float2& softmax : shared.softmaxes) {
+      max = fmaxf(max, softmax.x);
     }
-    const float factor = exp2_of(mine.x - max);
-    const float sum = sum_of_lanes<16>(mine.y * factor);
+    float sum = 0;
     float2 value{0.0F, 0.0F};
 #pragma unroll
     for (int warp = 0; warp < kFusedWarps; ++warp) {
-      const float of_warp = __shfl_sync(kAllLanes, factor, warp);
+      const float factor = exp2_of(shared.softmaxes[warp].x - max);
+      sum += factor * shared.softmaxes[warp].y;
       const float2 one = shared.values[warp][lane_];
-      value.x += of_warp * one.x;
-      value.y += of_warp * one.y;
+      value.x += factor * one.x;
+      value.y += factor * one.y;
     }
-    const float of_all = __shfl_sync(kAllLanes, sum, 0);
     // Nothing seen: zero. Not a number stays so.
-    const float scale = of_all == 0.0F ? 0.0F : __fdividef(1.0F, of_all);
+    const float scale = sum == 0.0F ? 0.0F : __fdividef(1.0F, sum);
     const int part = head_ * kFusedSplits + split_;
     constexpr int kCopy = Shape::exchange().copy_words();
     hand_over_to_all<kCopy>(

@@ -19,16 +19,19 @@ template <typename T, typename Shape>
 class FusedHead {
  public:
   __device__ FusedHead(const FusedStepArgs<T>& args, unsigned char* slots,
-                       const FusedSharedLayout& layout, FusedShared& shared)
+                       const FusedSharedLayout& layout, int kept_strips, FusedShared& shared)
       : args_(args),
         slots_(slots),
         slot_count_(layout.slots),
+        kept_strips_(kept_strips),
         shared_(shared),
         mine_(StripShare::of((args.sizes.vocab_size + kStripColumns - 1) / kStripColumns,
                              static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x), 0)) {}
 
-  /// Once, by one thread per strip.
-  __device__ void initialize(int n) {
+  /// Once, by all warps: a barrier takes its time.
+  __device__ void initialize() {
+    const int n =
+        static_cast<int>(threadIdx.x) / 32 + static_cast<int>(threadIdx.x) % 32 * kFusedWarps;
     if (n < mine_.count) {
       shared_.head_arrivals[n].initialize();
     }
@@ -39,10 +42,12 @@ class FusedHead {
     if (n < mine_.count) {
       const int row = (mine_.first + n) * kStripColumns;
       const int rows = min(kStripColumns, args_.sizes.vocab_size - row);
+      const auto bytes = static_cast<unsigned>(rows * Shape::kHidden * static_cast<int>(sizeof(T)));
+      shared_.head_arrivals[n].expect(bytes);
       shared_.head_arrivals[n].copy(
           slots_ + slot * Shape::kSlotBytes,
-          args_.head_weight + static_cast<std::int64_t>(row) * Shape::kHidden,
-          static_cast<unsigned>(rows * Shape::kHidden * static_cast<int>(sizeof(T))));
+          args_.head_weight + static_cast<std::int64_t>(row) * Shape::kHidden, bytes,
+          is_kept(n) ? ReadAgain::next_step : ReadAgain::no);
     }
   }
 
@@ -93,6 +98,14 @@ class FusedHead {
   }
 
  private:
+  /// Of the strips that are fetched when all else is done, some stay in the second-level cache from
+  /// step to step: evenly spread, so that memory and cache bring their parts side by side.
+  [[nodiscard]] __device__ bool is_kept(int n) const {
+    const int behind = n - slot_count_;
+    const int all = mine_.count - slot_count_;
+    return behind >= 0 && behind * kept_strips_ / all != (behind + 1) * kept_strips_ / all;
+  }
+
   __device__ void take(int token, float logit, TopLogit& best) {
     if (token < args_.sizes.vocab_size) {
       const T rounded = from_float<T>(logit);
@@ -105,6 +118,7 @@ class FusedHead {
   const FusedStepArgs<T>& args_;
   unsigned char* slots_;
   int slot_count_;
+  int kept_strips_;
   FusedShared& shared_;
   StripShare mine_;
 };

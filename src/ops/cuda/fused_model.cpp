@@ -260,7 +260,6 @@ std::shared_ptr<FusedModel> fuse_nodes(const NodeRecording& recording, int multi
   places.past_lengths = attention.past_lengths;
   places.block_table = attention.block_table;
   places.blocks_per_row = attention.blocks_per_row;
-  places.logits = nodes.head.out;
   return model != nullptr ? model
                           : std::make_shared<FusedModelOf<T>>(nodes, multiprocessors, stream);
 }

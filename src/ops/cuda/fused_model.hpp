@@ -11,14 +11,13 @@
 
 namespace kvcache::ops {
 
-/// Where the run that was recorded has its inputs and logits, in memory of the device.
+/// Where the run that was recorded has its inputs, in memory of the device.
 struct FusedStepPlaces {
   const std::int64_t* input_ids = nullptr;
   const std::int64_t* position_ids = nullptr;
   const std::int32_t* past_lengths = nullptr;
   const std::int32_t* block_table = nullptr;
   std::int64_t blocks_per_row = 0;
-  void* logits = nullptr;
 };
 
 /// The layers' weights once more, in the order of their use, and the memory through which the
@@ -30,7 +29,8 @@ class FusedModel {
   FusedModel& operator=(const FusedModel&) = delete;
   virtual ~FusedModel() = default;
 
-  /// Puts a step into the stream. `best` may be memory of the host.
+  /// Puts a step into the stream. `best` may be memory of the host, which sees both of its members
+  /// change at once, when the step is through but for ending.
   virtual cudaError_t step(const FusedStepInputs& inputs, void* logits, TopLogit* best,
                            cudaStream_t stream) = 0;
 };

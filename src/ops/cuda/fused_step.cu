@@ -25,6 +25,7 @@ template <typename T>
 struct FusedKernelArgs {
   FusedStepArgs<T> step;
   FusedSharedLayout layout;
+  int kept_head_strips;  // of a block, in the second-level cache
 };
 
 /// One block's way through the step.
@@ -42,7 +43,7 @@ class FusedStep {
         shared_(shared),
         thread_(static_cast<int>(threadIdx.x)),
         attention_(args_, static_cast<int>(blockIdx.x)),
-        head_(args_, dynamic, layout_, shared) {}
+        head_(args_, dynamic, layout_, args.kept_head_strips, shared) {}
 
   __device__ void run() {
     start();
@@ -77,11 +78,22 @@ class FusedStep {
   static constexpr int kCopy = Shape::exchange().copy_words();
 
   __device__ void start() {
+    // What is small is asked for first: behind the weights it would wait for all of them.
+    const Embedded embedded = load_embedding();
 #pragma unroll
     for (int w = 0; w < kLayerWeights; ++w) {
       const auto weight = static_cast<LayerWeight>(w);
       shares_[w] = StripShare::of(Shape::sizes().strips(weight), static_cast<int>(blockIdx.x),
                                   static_cast<int>(gridDim.x), layout_.first_block(weight));
+    }
+    bias_[0] = load_bias<LayerWeight::qkv>(0);
+    bias_[1] = load_bias<LayerWeight::projection>(0);
+    bias_[2] = load_bias<LayerWeight::expansion>(0);
+    bias_[3] = load_bias<LayerWeight::contraction>(0);
+    load_norm(0);
+    if (attention_.takes_part()) {
+      attention_.locate();
+      attention_.prefetch(0);
     }
     if (thread_ == kFetchingThread) {
       for (CopyBarrier& arrival : shared_.layer_arrivals) {
@@ -91,22 +103,9 @@ class FusedStep {
       fetch<LayerWeight::projection>(0);
       fetch<LayerWeight::expansion>(0);
       fetch<LayerWeight::contraction>(0);
-    } else if (thread_ < kMaxHeadStrips) {
-      head_.initialize(thread_);
-      __syncwarp();
-      if (thread_ < layout_.weight_slot[0]) {
-        head_.fetch(thread_, thread_);
-      }
     }
-    bias_[0] = load_bias<LayerWeight::qkv>(0);
-    bias_[1] = load_bias<LayerWeight::projection>(0);
-    bias_[2] = load_bias<LayerWeight::expansion>(0);
-    bias_[3] = load_bias<LayerWeight::contraction>(0);
-    load_norm(0);
-    embed();
-    if (attention_.takes_part()) {
-      attention_.prefetch(0);
-    }
+    head_.initialize();
+    embed(embedded);
     clear_other_exchange();
     __syncthreads();
   }
@@ -123,21 +122,45 @@ class FusedStep {
   }
 
   /// The block's strips of a weight on their way, by one thread; those of the layer before are used
-  /// up. Behind the last layer, the head's.
+  /// up. Slot by slot with pauses, where the warp has nothing else to do: all blocks fetch at the
+  /// same time, and what they wait for from each other comes the same way.
   template <LayerWeight kWeight>
   __device__ void fetch(int layer) {
+    constexpr unsigned kCyclesApart = 300;
     constexpr int kIndex = static_cast<int>(kWeight);
     constexpr int kStrip = Shape::sizes().strip_elements(kWeight);
+    const int slot = layout_.weight_slot[kIndex];
     if (layer == args_.sizes.layers) {
-#pragma unroll 1
-      for (int slot = layout_.weight_slot[kIndex]; slot < layout_.weight_slot[kIndex + 1]; ++slot) {
-        head_.fetch(slot, slot);
-      }
+      fetch_head(slot, layout_.weight_slot[kIndex + 1]);
     } else if (share<kWeight>().count > 0) {
-      const T* from = args_.weights + layer * Shape::sizes().layer_elements() +
-                      Shape::sizes().weight_at(kWeight) + share<kWeight>().first * kStrip;
-      shared_.layer_arrivals[kIndex].copy(
-          strips<kWeight>(), from, static_cast<unsigned>(share<kWeight>().count * kStrip) * 2);
+      const auto* from = reinterpret_cast<const unsigned char*>(
+          args_.weights + layer * Shape::sizes().layer_elements() +
+          Shape::sizes().weight_at(kWeight) + share<kWeight>().first * kStrip);
+      const int slots = share<kWeight>().count * Shape::sizes().slots_per_strip(kWeight);
+      const bool pauses = layer > 0 && (kWeight != LayerWeight::qkv || !attention_.takes_part());
+      CopyBarrier& arrival = shared_.layer_arrivals[kIndex];
+      arrival.expect(static_cast<unsigned>(slots * Shape::kSlotBytes));
+#pragma unroll 1
+      for (int i = 0; i < slots; ++i) {
+        if (pauses && i > 0) {
+          pause(kCyclesApart);
+        }
+        arrival.copy(slots_ + (slot + i) * Shape::kSlotBytes, from + i * Shape::kSlotBytes,
+                     Shape::kSlotBytes, ReadAgain::no);
+      }
+    }
+    // Slots that no layer uses: some in each layer.
+    if (kWeight == LayerWeight::expansion && layer > 0) {
+      const int unused = layout_.weight_slot[0];
+      fetch_head(unused * (layer - 1) / args_.sizes.layers, unused * layer / args_.sizes.layers);
+    }
+  }
+
+  /// The head's first strips, each into the slot of its number.
+  __device__ void fetch_head(int first, int end) {
+#pragma unroll 1
+    for (int slot = first; slot < end; ++slot) {
+      head_.fetch(slot, slot);
     }
   }
 
@@ -173,18 +196,37 @@ class FusedStep {
     residual_[pair] = value;
   }
 
-  __device__ void embed() {
+  /// What this thread has of the token's and the position's embedding.
+  struct Embedded {
+    bool exists;
+    T firsts[2];
+    unsigned tokens[kPairsOfThread];
+    unsigned places[kPairsOfThread];
+  };
+
+  __device__ Embedded load_embedding() {
     const std::int64_t id = args_.inputs.input_id;
     const std::int64_t position = args_.inputs.position_id;
-    const bool exists = id >= 0 && id < args_.sizes.vocab_size && position >= 0 &&
-                        position < args_.sizes.max_seq_len;
-    const T* token = args_.token_weight + (exists ? id : 0) * Shape::kHidden;
-    const T* place = args_.position_weight + (exists ? position : 0) * Shape::kHidden;
-    origin_ = to_float(token[0]) + to_float(place[0]);
+    Embedded embedded;
+    embedded.exists = id >= 0 && id < args_.sizes.vocab_size && position >= 0 &&
+                      position < args_.sizes.max_seq_len;
+    const T* token = args_.token_weight + (embedded.exists ? id : 0) * Shape::kHidden;
+    const T* place = args_.position_weight + (embedded.exists ? position : 0) * Shape::kHidden;
+    embedded.firsts[0] = token[0];
+    embedded.firsts[1] = place[0];
     for_my_pairs([&](int i, int pair) {
-      const float2 a = values_of<T>(load_pair(token, pair));
-      const float2 b = values_of<T>(load_pair(place, pair));
-      keep(i, pair, exists ? float2{a.x + b.x, a.y + b.y} : float2{nanf(""), nanf("")});
+      embedded.tokens[i] = load_pair(token, pair);
+      embedded.places[i] = load_pair(place, pair);
+    });
+    return embedded;
+  }
+
+  __device__ void embed(const Embedded& embedded) {
+    origin_ = to_float(embedded.firsts[0]) + to_float(embedded.firsts[1]);
+    for_my_pairs([&](int i, int pair) {
+      const float2 a = values_of<T>(embedded.tokens[i]);
+      const float2 b = values_of<T>(embedded.places[i]);
+      keep(i, pair, embedded.exists ? float2{a.x + b.x, a.y + b.y} : float2{nanf(""), nanf("")});
     });
   }
 
@@ -423,7 +465,8 @@ class FusedStep {
     __syncwarp();
     best = best_of_lanes(best);
     if (thread_ == 0) {
-      *args_.best = best;
+      static_assert(sizeof(TopLogit) == 8);
+      hand_over_to_host(args_.best, static_cast<unsigned>(best.token), __float_as_uint(best.logit));
     }
   }
 
@@ -493,18 +536,28 @@ Result with_heads(int heads, Result otherwise, const Work& work) {
   }
 }
 
-/// Bytes of dynamic shared memory that a block may have; 0 where the device does not say.
+/// Of the current device; 0 where it does not say.
+int attribute_of_device(cudaDeviceAttr attribute) {
+  int device = 0;
+  int value = 0;
+  return cudaGetDevice(&device) == cudaSuccess &&
+                 cudaDeviceGetAttribute(&value, attribute, device) == cudaSuccess
+             ? value
+             : 0;
+}
+
+/// Bytes of dynamic shared memory that a block may have.
 int shared_capacity() {
-  static const int capacity = [] {
-    int device = 0;
-    int bytes = 0;
-    return cudaGetDevice(&device) == cudaSuccess &&
-                   cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin,
-                                          device) == cudaSuccess
-               ? bytes - kStaticSharedBytes
-               : 0;
-  }();
+  static const int capacity =
+      attribute_of_device(cudaDevAttrMaxSharedMemoryPerBlockOptin) - kStaticSharedBytes;
   return capacity;
+}
+
+/// How many of a block's strips of the head fit into half of the second-level cache, the other half
+/// being for all that passes through.
+int kept_head_strips(const FusedSizes& sizes, int blocks) {
+  static const int cache = attribute_of_device(cudaDevAttrL2CacheSize);
+  return cache / 2 / (blocks * sizes.hidden * kStripColumns * 2);
 }
 
 }  // namespace
@@ -544,7 +597,8 @@ cudaError_t pack_strips(const T* panels, int inputs, int outputs, T* strips, cud
 template <typename T>
 cudaError_t fused_step(const FusedStepArgs<T>& args, int multiprocessors, cudaStream_t stream) {
   const FusedKernelArgs<T> of_kernel{
-      args, FusedSharedLayout::of(args.sizes, multiprocessors, shared_capacity())};
+      args, FusedSharedLayout::of(args.sizes, multiprocessors, shared_capacity()),
+      kept_head_strips(args.sizes, multiprocessors)};
   // Blocks wait for each other: all of them run at once, or none.
   cudaLaunchAttribute together{};
   together.id = cudaLaunchAttributeCooperative;

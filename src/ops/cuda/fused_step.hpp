@@ -153,7 +153,7 @@ struct FusedStepArgs {
   unsigned* exchange = nullptr;        // this step's set; every word is kNotYet
   unsigned* other_exchange = nullptr;
   T* logits = nullptr;                 // [vocab_size]
-  TopLogit* best = nullptr;            // may be memory of the host
+  TopLogit* best = nullptr;            // may be memory of the host; written last of all, in one
   T* pools[2 * kMaxFusedLayers] = {};  // a layer's keys, its values; as CachedAttentionArgs
   float scales[kMaxFusedLayers] = {};
   FusedStepInputs inputs;

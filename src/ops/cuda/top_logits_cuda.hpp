@@ -8,7 +8,7 @@
 namespace kvcache::ops {
 
 /// A token and its logit, as the kernels below write them.
-struct TopLogit {
+struct alignas(8) TopLogit {
   std::int32_t token;
   float logit;
 };
