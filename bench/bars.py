@@ -150,7 +150,7 @@ class Measurement:
         bench = json.loads(run.output)
         self.raw[-1]["bench"] = bench
         shallow, deep = bench["decode"]
-        self.bars.decode.values.append(shallow["weights_ratio"])
+        self.bars.decode.values.append(shallow["weights_ratio"]["median"])
         self.bars.depth.values.append(deep["median_ms"] / shallow["median_ms"])
         self.bars.memory.values.append(bench["memory_ratio"])
         self.bars.load.values.append(bench["load_ms"] / 1e3)

@@ -31,7 +31,7 @@ struct Mode {
 };
 
 constexpr std::array kModes{
-    Mode{"sequence", bench_sequence, "--prompt --tokens --depth --bandwidth-mib ",
+    Mode{"sequence", bench_sequence, "--prompt --tokens --depth ",
          "prefill (512 tokens) and decoding (64 tokens at depths 8 and 512), beside the memory's "
          "read bandwidth"},
     Mode{"fork", bench_fork, "--prompt ", "forks of a sequence (1000 tokens), and what they copy"},
@@ -49,7 +49,6 @@ struct BenchArguments {
   std::string mode{kModes.front().name};
   BenchOptions options;
   WindowArguments window;
-  std::size_t bandwidth_mib = 0;
   std::string json;
 
   [[nodiscard]] bool json_to_stdout() const { return json == "-"; }
@@ -73,7 +72,7 @@ void check_options(const CLI::App& parser, const Mode& mode) {
 report::Json to_json(const Model& model, const BenchArguments& arguments, double load_ms,
                      const BenchReport& report) {
   report::Json json = {{"format", "kvcache-bench"},
-                       {"format_version", 2},
+                       {"format_version", 3},
                        {"mode", arguments.mode},
                        {"environment", report::to_json(report::read_environment())},
                        {"model", report::to_json(model.info())},
@@ -104,7 +103,6 @@ int run_bench(const CLI::App& parser, BenchArguments& arguments) {
   const Mode& mode = *std::ranges::find(kModes, arguments.mode, &Mode::name);
   check_options(parser, mode);
   arguments.options.window = arguments.window.options;
-  arguments.options.bandwidth_bytes = arguments.bandwidth_mib << 20U;
   arguments.options.progress = [verbose = arguments.model.verbose](const std::string& message) {
     if (verbose) {
       fmt::print(stderr, "{}\n", message);
@@ -179,11 +177,6 @@ Command add_bench(CLI::App& program) {
   arguments->window.add_to(*parser);
   parser->add_option("--repeat", options.repeat, "rounds, after what warms up")
       ->capture_default_str()
-      ->check(at_least_one());
-  parser
-      ->add_option("--bandwidth-mib", arguments->bandwidth_mib,
-                   "MiB of the arrays that bandwidth is measured with, held twice (default: eight "
-                   "times the last-level cache, at least 256)")
       ->check(at_least_one());
   parser->add_option("--json", arguments->json,
                      "writes everything measured, raw samples included, to this file; - for "

@@ -26,7 +26,6 @@ struct BenchOptions {
   bool curve = false;
   WindowOptions window;
   std::size_t repeat = 5;
-  std::size_t bandwidth_bytes = 0;
   std::function<void(const std::string&)> progress;
 };
 

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -23,6 +25,7 @@ namespace {
 constexpr std::size_t kDefaultPrompt = 512;
 constexpr std::size_t kDefaultTokens = 64;
 constexpr std::size_t kDefaultDepths[] = {8, 512};
+constexpr std::size_t kGroup = 8;  // tokens decoded between two samples of the bandwidth
 
 /// The options with nothing left to default.
 struct Plan {
@@ -55,19 +58,33 @@ Plan plan_of(const BenchOptions& options, const Model& model) {
   return plan;
 }
 
+/// Tokens decoded one after the other, and the samples of the bandwidth before and after them.
+struct Group {
+  std::vector<double> samples_ms;
+  double mean_depth = 0;
+  std::size_t bandwidth_before = 0;  // the number of the sample; the next one is after them
+};
+
 /// Decoding at one depth: each sample is one token, model call and argmax.
 struct DecodeTimes {
   std::size_t depth = 0;
-  std::vector<double> samples_ms;  // of all rounds, one after the other
-  double bytes_per_token = 0;      // weights, and the cache at the mean depth of the samples
+  std::vector<Group> groups;  // of all rounds
+
+  [[nodiscard]] std::vector<double> samples_ms() const {
+    std::vector<double> samples;
+    for (const Group& group : groups) {
+      samples.insert(samples.end(), group.samples_ms.begin(), group.samples_ms.end());
+    }
+    return samples;
+  }
 };
 
 struct Result {
   std::vector<double> prefill_ms;  // each up to the first token, logits of the last one only
   std::vector<DecodeTimes> decode;
-  report::BandwidthResult bandwidth;    // sampled between those measurements
+  report::BandwidthResult bandwidth;    // sampled between groups
   bool repeatable = true;               // every round chose the same tokens
-  std::size_t peak_resident_bytes = 0;  // before the bandwidth's arrays were there
+  std::size_t peak_resident_bytes = 0;  // before the bandwidth's array was there
   std::size_t cache_bytes = 0;          // the cache's peak
 };
 
@@ -83,8 +100,10 @@ struct Decoded {
   std::map<std::size_t, std::vector<float>> logits;  // after so many tokens, where kept
 };
 
-/// Feeds `tokens` tokens after a prompt of `depth`. Keeps the logits after the given lengths.
+/// Feeds `tokens` tokens after a prompt of `depth`, and calls `before_group` before every kGroup of
+/// them. Keeps the logits after the given lengths.
 Decoded decode(const Model& model, std::size_t depth, std::size_t tokens,
+               const std::function<void()>& before_group,
                std::span<const std::size_t> kept_lengths = {}) {
   Decoded result{.sequence = prompt_of(depth, model), .latencies_ms = {}, .logits = {}};
   const auto keep = [&](const Logits& logits) {
@@ -98,6 +117,9 @@ Decoded decode(const Model& model, std::size_t depth, std::size_t tokens,
   keep(logits);
   result.sequence.push_back(logits.argmax());
   for (std::size_t i = 0; i < tokens; ++i) {
+    if (i % kGroup == 0) {
+      before_group();
+    }
     TokenId next = 0;
     result.latencies_ms.push_back(time_of([&] {
       logits = sequence.extend({&result.sequence.back(), 1});
@@ -113,7 +135,8 @@ Decoded decode(const Model& model, std::size_t depth, std::size_t tokens,
 Decoded decode_and_compare(const Model& model, std::size_t depth, std::size_t tokens,
                            report::Agreement& agreement) {
   const std::vector<std::size_t> lengths{depth, depth + tokens / 2, depth + tokens};
-  Decoded decoded = decode(model, depth, tokens, lengths);
+  Decoded decoded = decode(
+      model, depth, tokens, [] {}, lengths);
   for (const auto& [length, logits] : decoded.logits) {
     throw_if_interrupted();
     const Logits reference = model.forward_without_cache(std::span(decoded.sequence).first(length));
@@ -123,11 +146,30 @@ Decoded decode_and_compare(const Model& model, std::size_t depth, std::size_t to
   return decoded;
 }
 
-/// Weights, and keys and values of as many tokens as are cached halfway through the samples.
-double bytes_per_token(const ModelInfo& info, std::size_t depth, std::size_t tokens) {
-  const double mean_depth = static_cast<double>(depth) + static_cast<double>(tokens - 1) / 2;
+/// Weights, and keys and values of that many tokens.
+double bytes_per_token(const ModelInfo& info, double depth) {
   return static_cast<double>(info.weight_bytes_per_token) +
-         mean_depth * static_cast<double>(info.cache_bytes_per_token());
+         depth * static_cast<double>(info.cache_bytes_per_token());
+}
+
+double mean_depth(std::size_t first, std::size_t tokens) {
+  return static_cast<double>(first) + static_cast<double>(tokens - 1) / 2;
+}
+
+/// Decodes once more, in groups between samples of the bandwidth. Returns the tokens.
+std::vector<TokenId> decode_in_groups(const Model& model, std::size_t tokens,
+                                      report::ReadBandwidth& bandwidth, DecodeTimes& times) {
+  const std::size_t first = bandwidth.samples();
+  const Decoded decoded = decode(model, times.depth, tokens, [&] { bandwidth.sample(); });
+  bandwidth.sample();
+  for (std::size_t begin = 0; begin < tokens; begin += kGroup) {
+    const std::size_t count = std::min(kGroup, tokens - begin);
+    const auto from = decoded.latencies_ms.begin() + static_cast<std::ptrdiff_t>(begin);
+    times.groups.push_back({{from, from + static_cast<std::ptrdiff_t>(count)},
+                            mean_depth(times.depth + begin, count),
+                            first + begin / kGroup});
+  }
+  return decoded.sequence;
 }
 
 /// Measures after one round that warms up and checks agreement.
@@ -141,22 +183,18 @@ Result measure(const Model& model, const Plan& plan, const BenchOptions& options
   std::vector<std::vector<TokenId>> expected;
   for (const std::size_t depth : plan.depths) {
     expected.push_back(decode_and_compare(model, depth, plan.tokens, agreement).sequence);
-    result.decode.push_back({depth, {}, bytes_per_token(model.info(), depth, plan.tokens)});
+    result.decode.push_back({depth, {}});
   }
   result.peak_resident_bytes = report::peak_resident_bytes();
   result.cache_bytes = model.cache_stats().bytes_peak;
 
-  report::ReadBandwidth bandwidth(model.num_threads(), options.bandwidth_bytes);
-  bandwidth.sample();
+  report::ReadBandwidth bandwidth(model.num_threads(), model.info().weight_bytes_per_token);
   for (std::size_t round = 0; round < options.repeat; ++round) {
     options.progress(fmt::format("round {} of {}", round + 1, options.repeat));
     result.prefill_ms.push_back(prefill(model, prompt));
     for (std::size_t i = 0; i < plan.depths.size(); ++i) {
-      const Decoded decoded = decode(model, plan.depths[i], plan.tokens);
-      result.repeatable = result.repeatable && decoded.sequence == expected[i];
-      auto& samples = result.decode[i].samples_ms;
-      samples.insert(samples.end(), decoded.latencies_ms.begin(), decoded.latencies_ms.end());
-      bandwidth.sample();
+      const auto sequence = decode_in_groups(model, plan.tokens, bandwidth, result.decode[i]);
+      result.repeatable = result.repeatable && sequence == expected[i];
     }
   }
   result.bandwidth = bandwidth.result();
@@ -168,25 +206,44 @@ struct Figures {
   const ModelInfo& info;
   const Result& result;
 
-  /// The time that reading the bytes takes at the bandwidth measured in the same run.
-  [[nodiscard]] double floor_ms(double bytes) const {
-    return bytes / result.bandwidth.bytes_per_second * 1e3;
+  /// Each group's time ÷ the time of reading the weights alone, just before and after it.
+  [[nodiscard]] std::vector<double> weights_ratios(const DecodeTimes& decode) const {
+    std::vector<double> ratios;
+    for (const Group& group : decode.groups) {
+      ratios.push_back(report::median(group.samples_ms) /
+                       floor_ms(static_cast<double>(info.weight_bytes_per_token), group));
+    }
+    return ratios;
   }
-  /// Measured time ÷ the time of reading the weights alone.
-  [[nodiscard]] double weights_ratio(const DecodeTimes& decode) const {
-    return report::median(decode.samples_ms) /
-           floor_ms(static_cast<double>(info.weight_bytes_per_token));
-  }
-  /// The share of the read bandwidth that decoding reached, weights and cache counted.
-  [[nodiscard]] double bandwidth_share(const DecodeTimes& decode) const {
-    return floor_ms(decode.bytes_per_token) / report::median(decode.samples_ms);
+  /// The share that each group reached of the read bandwidth just before and after it, weights and
+  /// cache counted.
+  [[nodiscard]] std::vector<double> bandwidth_shares(const DecodeTimes& decode) const {
+    std::vector<double> shares;
+    for (const Group& group : decode.groups) {
+      shares.push_back(floor_ms(bytes_per_token(info, group.mean_depth), group) /
+                       report::median(group.samples_ms));
+    }
+    return shares;
   }
   /// Peak memory ÷ (model files + cache).
   [[nodiscard]] double memory_ratio() const {
     return static_cast<double>(result.peak_resident_bytes) /
            static_cast<double>(info.model_bytes + result.cache_bytes);
   }
+
+ private:
+  [[nodiscard]] double floor_ms(double bytes, const Group& group) const {
+    return bytes / result.bandwidth.around(group.bandwidth_before) * 1e3;
+  }
 };
+
+/// Median and the middle four fifths.
+report::Json spread_to_json(const std::vector<double>& values) {
+  return {{"p10", report::quantile(values, 0.1)},
+          {"median", report::median(values)},
+          {"p90", report::quantile(values, 0.9)},
+          {"samples", values}};
+}
 
 report::Json to_json(const Plan& plan, const Figures& figures) {
   const Result& result = figures.result;
@@ -194,12 +251,12 @@ report::Json to_json(const Plan& plan, const Figures& figures) {
   prefill["tokens"] = plan.prompt;
   report::Json decode = report::Json::array();
   for (const DecodeTimes& times : result.decode) {
-    report::Json entry = report::times_to_json(times.samples_ms);
+    report::Json entry = report::times_to_json(times.samples_ms());
     entry["depth"] = times.depth;
     entry["tokens_per_round"] = plan.tokens;
-    entry["bytes_per_token"] = times.bytes_per_token;
-    entry["bandwidth_share"] = figures.bandwidth_share(times);
-    entry["weights_ratio"] = figures.weights_ratio(times);
+    entry["bytes_per_token"] = bytes_per_token(figures.info, mean_depth(times.depth, plan.tokens));
+    entry["bandwidth_share"] = spread_to_json(figures.bandwidth_shares(times));
+    entry["weights_ratio"] = spread_to_json(figures.weights_ratios(times));
     decode.push_back(entry);
   }
   return {{"peak_resident_bytes", result.peak_resident_bytes},
@@ -231,15 +288,18 @@ std::vector<std::string> row_of(const std::string& name, std::size_t tokens,
 std::string to_text(const Plan& plan, const Figures& figures) {
   const Result& result = figures.result;
   const report::BandwidthResult& bandwidth = result.bandwidth;
-  report::Table table(
-      {"Phase", "Samples", "Median ms", "p90 ms", "Tokens/s", "Of bandwidth", "Over weights"});
+  report::Table table({"Phase", "Samples", "Median ms", "p90 ms", "Tokens/s",
+                       "Of bandwidth (p10 … p90)", "Over weights"});
   auto prefill = row_of(fmt::format("prefill of {}", plan.prompt), plan.prompt, result.prefill_ms);
   prefill.insert(prefill.end(), {"", ""});
   table.add_row(prefill);
   for (const DecodeTimes& times : result.decode) {
-    auto row = row_of(fmt::format("decode at depth {}", times.depth), 1, times.samples_ms);
-    row.push_back(fmt::format("{:.0f}%", 100 * figures.bandwidth_share(times)));
-    row.push_back(fmt::format("{:.2f}x", figures.weights_ratio(times)));
+    auto row = row_of(fmt::format("decode at depth {}", times.depth), 1, times.samples_ms());
+    const std::vector<double> shares = figures.bandwidth_shares(times);
+    row.push_back(fmt::format("{:.0f}% ({:.0f} … {:.0f})", 100 * report::median(shares),
+                              100 * report::quantile(shares, 0.1),
+                              100 * report::quantile(shares, 0.9)));
+    row.push_back(fmt::format("{:.2f}x", report::median(figures.weights_ratios(times))));
     table.add_row(row);
   }
   return fmt::format(

@@ -10,6 +10,10 @@ function(kvcache_compile_options target)
     list(APPEND warnings -Werror)
   endif()
   target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${warnings}>")
+  # The kernels keep vectors in arrays, which those of SVE and RVV, whose size is known at run time
+  # only, cannot be in: such processors run NEON or no SIMD.
+  target_compile_definitions(
+    ${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:HWY_DISABLED_TARGETS=(HWY_SVE|HWY_SVE2|HWY_SVE_256|HWY_SVE2_128|HWY_RVV)>")
   if(KVCACHE_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${KVCACHE_SANITIZE}
                                              -fno-sanitize-recover=all -fno-omit-frame-pointer)

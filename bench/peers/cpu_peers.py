@@ -45,7 +45,7 @@ PROCESS_LIMIT_S = 120
 TIMED_OUT = 124  # what timeout ends with
 REFERENCE = "reference.logits"
 DEPTHS = (8, 512)
-BANDWIDTH_REPEATS = 3
+BENCH_REPEATS = 2
 
 
 def parser() -> argparse.ArgumentParser:
@@ -237,10 +237,7 @@ class Measurement:
 
     def _round(self, number: int) -> dict[str, Any]:
         say(f"round {number} of {self.rounds}: read bandwidth")
-        bench = [self.build / "kvcache", "bench", self.reference.model, "--json", "-"]
-        options = ["--threads", self.threads, "--prompt", 8, "--depth", 8, "--tokens", 8]
-        options += ["--repeat", BANDWIDTH_REPEATS]
-        bandwidth = self._process([*bench, *map(str, options)])
+        bandwidth = self._bench(self.reference, "--depth", 8, "--tokens", 8)
         result: dict[str, Any] = {
             "bandwidth": bandwidth["read_bandwidth"]["bytes_per_second"],
             "environment": bandwidth["environment"],
@@ -255,11 +252,28 @@ class Measurement:
                 )
                 if logits:
                     figures["agreement"] = self._agreement(one, figures, logits)
+                if one.runtime == KVCACHE:
+                    figures["bandwidth_share"] = self._bandwidth_share(one)
             except (ProcessError, ValueError) as error:
                 say(f"  failed: {error}")
                 figures = {"failed": str(error)}
             result["runs"][one.name] = figures
         return result
+
+    def _bench(self, one: Contender, *options: str | int) -> dict[str, Any]:
+        """What `kvcache bench` finds of a model of ours."""
+        command = [self.build / "kvcache", "bench", one.model, "--json", "-", "--prompt", 8]
+        common = ["--threads", self.threads, "--repeat", BENCH_REPEATS]
+        return self._process([str(word) for word in (*command, *common, *options)])
+
+    def _bandwidth_share(self, one: Contender) -> dict[str, list[float]]:
+        """Of each depth: the shares of the read bandwidth just before and after that groups of
+        tokens reached."""
+        depths = ",".join(map(str, DEPTHS))
+        found = self._bench(one, "--depth", depths, "--tokens", self.tokens)
+        return {
+            str(entry["depth"]): entry["bandwidth_share"]["samples"] for entry in found["decode"]
+        }
 
     def _agreement(self, one: Contender, figures: dict, logits: Path) -> dict[str, Any]:
         import numpy as np  # not needed for --help
@@ -297,7 +311,6 @@ class Measurement:
         for one in self.contenders:
             runs = [found["runs"][one.name] for found in rounds]
             entry = {"runtime": one.runtime, "width": one.width, "variant": one.variant}
-            entry |= _bytes_of(one)
             failures = [run["failed"] for run in runs if "failed" in run]
             if failures:
                 entry |= {"failed": f"failed: {failures[0]}", "runs": []}
@@ -308,7 +321,7 @@ class Measurement:
             entries.append(entry)
         return {
             "format": "kvcache-peers",
-            "format_version": 1,
+            "format_version": 2,
             "environment": {
                 **environment,
                 "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -322,19 +335,6 @@ class Measurement:
             "contenders": entries,
             "skipped": self.skipped,
         }
-
-
-def _bytes_of(one: Contender) -> dict[str, int]:
-    """What kvcache's config.json says of the bytes that a token reads."""
-    if one.runtime != KVCACHE:
-        return {}
-    config = json.loads((Path(one.model) / "config.json").read_text())
-    values = 2 * config["num_layers"] * config["num_heads"] * config["head_dim"]
-    size = {"float32": 4, "float16": 2, "bfloat16": 2}[config["cache_dtype"]]
-    return {
-        "weight_bytes_per_token": config["weight_bytes_per_token"],
-        "cache_bytes_per_token": values * size,
-    }
 
 
 def write_whole(path: Path, text: str) -> None:

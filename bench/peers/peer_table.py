@@ -39,17 +39,6 @@ class Results:
         ]
         return min(own, key=lambda one: median(per_round(one, "decode_ms_8")), default=None)
 
-    def floor_ms(self, width: str, depth: int) -> float | None:
-        """Reading kvcache's weights of that width, and keys and values, at the bandwidth of this
-        run; None where kvcache has no such weights."""
-        own = self.fastest_kvcache(width)
-        if own is None:
-            return None
-        tokens = self.raw["tokens"]
-        cached = (depth + (tokens - 1) / 2) * own["cache_bytes_per_token"]
-        total = own["weight_bytes_per_token"] + cached
-        return 1e3 * total / median(self.raw["bandwidth"])
-
 
 def per_round(contender: dict[str, Any], figure: str) -> list[float]:
     """One value a process: the median of its samples."""
@@ -87,6 +76,21 @@ def ahead(contender: dict[str, Any], own: dict[str, Any] | None, figure: str) ->
     return f" **{median(ratios(contender, own, figure)):.2f}×**"
 
 
+def bandwidth_shares(contender: dict[str, Any]) -> str:
+    """ "92% (88 … 95) / 90% (86 … 93)": at each depth the median, and the smallest and largest of
+    the rounds' medians."""
+    measured = [run["bandwidth_share"] for run in contender["runs"] if "bandwidth_share" in run]
+    if not measured:
+        return "–"
+    texts = []
+    for depth in DEPTHS:
+        rounds = [100 * median(shares[str(depth)]) for shares in measured]
+        pooled = 100 * median(share for shares in measured for share in shares[str(depth)])
+        around = f" ({min(rounds):.0f} … {max(rounds):.0f})" if len(rounds) > 1 else ""
+        texts.append(f"{pooled:.0f}%{around}")
+    return " / ".join(texts)
+
+
 def row(results: Results, contender: dict[str, Any]) -> str:
     width, name = contender["width"], f"{contender['runtime']} {contender['variant']}"
     if contender.get("failed"):
@@ -98,18 +102,13 @@ def row(results: Results, contender: dict[str, Any]) -> str:
         text = f"no speeds: logits differ by {agreement['rms_difference']:.2g} of their deviation"
         return f"| {width} | {name} | {text} |" + " |" * 7 + f" {figures} | {greedy} |"
     own = results.fastest_kvcache(width)
-    shares = []
-    for depth in DEPTHS:
-        floor = results.floor_ms(width, depth)
-        measured = median(per_round(contender, f"decode_ms_{depth}"))
-        shares.append("–" if floor is None else f"{floor / measured:.0%}")
     rows = [ROWS * 1e3 / step for step in per_round(contender, "row_step_ms")]
     cells = [
         width,
         name,
         times(contender, own, "decode_ms_8"),
         times(contender, own, "decode_ms_512"),
-        " / ".join(shares),
+        bandwidth_shares(contender),
         times(contender, own, "prefill_ms", 0),
         f"{spread(rows, 0)}{ahead(contender, own, 'row_step_ms')}" if rows else "–",
         f"{median(per_round(contender, 'peak_bytes')) / MIB:,.0f}",
@@ -138,9 +137,9 @@ def markdown(raw: dict[str, Any]) -> str:
         *(row(results, one) for one in results.contenders),
         "",
         "Medians over processes (smallest … largest). **1.20×**: their time ÷ kvcache's of the"
-        " same width and round, the median; above 1, kvcache is ahead. Floor: kvcache's weights of"
-        " that width and its cache, read at that bandwidth. top-1, KL and greedy tokens: against"
-        " kvcache float32.",
+        " same width and round, the median; above 1, kvcache is ahead. Floor: the weights of that"
+        " width and the cache, read at the bandwidth just before and after every eight tokens, in"
+        " processes of `kvcache bench`. top-1, KL and greedy tokens: against kvcache float32.",
     ]
     lines += [f"Left out: {one['name']}: {one['reason']}" for one in raw["skipped"]]
     disturbed = sum(not run["quiet"] for run in runs)

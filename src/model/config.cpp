@@ -201,7 +201,7 @@ void check_file_sizes(const Config& config) {
 void check_file_digests(const Config& config, const LoadedFiles& loaded) {
   for (const ModelFile& file : config.files) {
     const auto in_memory = loaded.find(file.name);
-    const std::string found = in_memory != loaded.end() ? digest_of(in_memory->second)
+    const std::string found = in_memory != loaded.end() ? digest_of(*in_memory->second)
                                                         : file_digest(config.directory / file.name);
     if (found != file.xxh3_128) {
       digest_mismatch(config, file, "XXH3-128", file.xxh3_128, found);

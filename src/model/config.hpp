@@ -5,11 +5,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
-#include <span>
 #include <string>
 #include <vector>
 
 #include "kvcache/types.hpp"
+#include "ops/weight_file.hpp"
 
 namespace kvcache::model {
 
@@ -39,11 +39,11 @@ Config read_config(const std::filesystem::path& path);
 /// @throws Error model_not_found, digest_mismatch (naming the file)
 void check_file_sizes(const Config& config);
 
-/// Files that are in memory, by name.
-using LoadedFiles = std::map<std::string, std::span<const std::byte>>;
+/// Files that are being read into memory, by name.
+using LoadedFiles = std::map<std::string, const ops::WeightFile*>;
 
-/// Compares the files' digests with those of config.json: of what is in memory where it is, so that
-/// the very bytes that are used are checked, else of the file.
+/// Compares the files' digests with those of config.json: of what is in memory there, so that the
+/// very bytes that are used are checked, else of the file.
 ///
 /// @throws Error model_not_found, digest_mismatch (naming the file)
 void check_file_digests(const Config& config, const LoadedFiles& loaded = {});

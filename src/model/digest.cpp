@@ -5,9 +5,13 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <memory>
+#include <new>
+#include <span>
 #include <vector>
 
 #include "throw_error.hpp"
@@ -16,6 +20,18 @@ namespace kvcache::model {
 namespace {
 
 constexpr std::size_t kReadBytes = std::size_t{1} << 20;
+constexpr std::size_t kHashBytes = std::size_t{4} << 20;  // between looks at what has been read
+
+using Hash = std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)>;
+
+Hash new_hash() {
+  Hash hash(XXH3_createState(), &XXH3_freeState);
+  if (!hash) {
+    throw std::bad_alloc();
+  }
+  XXH3_128bits_reset(hash.get());
+  return hash;
+}
 
 class File {
  public:
@@ -46,9 +62,7 @@ std::string to_text(const XXH128_hash_t& hash) {
 
 std::string file_digest(const std::filesystem::path& path) {
   const File file(path);
-  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),
-                                                                       &XXH3_freeState);
-  XXH3_128bits_reset(state.get());
+  const Hash state = new_hash();
   std::vector<char> buffer(kReadBytes);
   ssize_t count = 0;
   while ((count = file.read(buffer)) > 0) {
@@ -61,8 +75,16 @@ std::string file_digest(const std::filesystem::path& path) {
   return to_text(XXH3_128bits_digest(state.get()));
 }
 
-std::string digest_of(std::span<const std::byte> bytes) {
-  return to_text(XXH3_128bits(bytes.data(), bytes.size()));
+std::string digest_of(const ops::WeightFile& file) {
+  const Hash hash = new_hash();
+  const std::span<const std::byte> bytes = file.bytes();
+  for (std::size_t at = 0; at < bytes.size();) {
+    const std::size_t count = std::min(kHashBytes, bytes.size() - at);
+    file.wait(at + count);
+    XXH3_128bits_update(hash.get(), bytes.data() + at, count);
+    at += count;
+  }
+  return to_text(XXH3_128bits_digest(hash.get()));
 }
 
 }  // namespace kvcache::model

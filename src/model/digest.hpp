@@ -1,10 +1,10 @@
 // Whether a file is the one that was exported.
 #pragma once
 
-#include <cstddef>
 #include <filesystem>
-#include <span>
 #include <string>
+
+#include "ops/weight_file.hpp"
 
 namespace kvcache::model {
 
@@ -14,7 +14,8 @@ namespace kvcache::model {
 /// @throws Error model_not_found when the file cannot be read
 std::string file_digest(const std::filesystem::path& path);
 
-/// The same of bytes that are in memory.
-std::string digest_of(std::span<const std::byte> bytes);
+/// The same of a file that is being read into memory, keeping pace with that.
+/// @throws Error model_not_found when it cannot be read
+std::string digest_of(const ops::WeightFile& file);
 
 }  // namespace kvcache::model

@@ -91,11 +91,14 @@ Session::Session(const Config& config, const ModelOptions& options)
   check_file_sizes(config);
   Ort::SessionOptions ort_options = session_options(options, num_threads_, log_);
   const LoadedFiles loaded = load_weights(config, options);
-  auto digests = std::async(std::launch::async, [&] {  // beside making the session
+  auto digests = std::async(std::launch::async, [&] {  // while weights are read, and beyond
     if (options.verify_digests) {
       check_file_digests(config, loaded);
     }
   });
+  for (const auto& [name, weights] : loaded) {
+    weights->wait();  // the session's threads spin, on the cores that are to read
+  }
   choice_.backend->add_to(ort_options);
   domain_.add_to(ort_options);
   std::string refused;
@@ -122,7 +125,7 @@ LoadedFiles Session::load_weights(const Config& config, const ModelOptions& opti
     if (file.name != config.model_file) {
       const ops::WeightFile& weights = weight_files_.emplace_back(
           config.directory / file.name, options.weight_memory, num_threads_);
-      loaded[file.name] = weights.bytes();
+      loaded[file.name] = &weights;
       domain_.read_from(weights);
     }
   }

@@ -19,11 +19,12 @@ class EmbeddingKernel {
   using Weight = W;
   static constexpr const char* kName = "Embedding";
   static constexpr std::size_t kInputs = 2;  // ids, weight
+  static constexpr std::size_t kWeightInput = 1;
   static constexpr auto kFirstInputType = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
   static constexpr auto kOutputType = Ort::TypeToTensorType<W>::type;
 
   EmbeddingKernel(const OrtKernelInfo* info, WeightStore& weights)
-      : name_(node_name(kName, info)), weight_(kept_weight<W>(info, weights)) {}
+      : name_(node_name(kName, info)), weight_(kept_weight<W>(info, weights, kWeightInput)) {}
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
 
  private:

@@ -2,40 +2,44 @@
 
 namespace kvcache::ops {
 
-template <Activation kActivation, typename W>
-OrtStatusPtr LinearKernel<kActivation, W>::ComputeV2(OrtKernelContext* raw_context) {
+template <LinearNode kNode, typename W>
+OrtStatusPtr LinearKernel<kNode, W>::ComputeV2(OrtKernelContext* raw_context) {
   return status_of([&] {
     Ort::KernelContext context(raw_context);
-    const auto x = context.GetInput(0);
-    const auto weight = context.GetInput(1);
-    const auto bias = context.GetInput(2);
-    const Shape x_shape = shape_of(x);
+    const OrtParallelFor parallel_for(context);
+    const float* tokens = around_.tokens(context, name_, parallel_for);
+    const auto weight = context.GetInput(kWeightInput);
+    const auto bias = context.GetInput(bias_input(kNode));
+    const Shape x_shape = shape_of(context.GetInput(0));
     const Shape bias_shape = shape_of(bias);
-    check(x_shape.size() == 3 && bias_shape.size() == 1, name_,
-          "x must be [batch, seq_len, inputs] and bias [outputs]");
+    check(bias_shape.size() == 1, name_, "bias must be [outputs]");
     LinearArgs<W> args;
     args.tokens = x_shape[0] * x_shape[1];
     args.inputs = x_shape[2];
     args.outputs = bias_shape[0];
-    args.activation = kActivation;
+    args.activation = activation_of(kNode);
     const std::int64_t panels = (args.outputs + kPanelColumns - 1) / kPanelColumns;
     check(shape_of(weight) == Shape{panels, args.inputs, kPanelColumns}, name_,
           "weight must be packed: [ceil(outputs / 64), inputs, 64]");
-    args.x = x.GetTensorData<float>();
+    const Shape out_shape{x_shape[0], x_shape[1], args.outputs};
+    args.x = tokens;
     args.weight = weight_ != nullptr ? weight_ : raw_data<W>(weight);
     args.bias = bias.GetTensorData<float>();
-    args.out = context.GetOutput(0, Shape{x_shape[0], x_shape[1], args.outputs})
-                   .template GetTensorMutableData<float>();
-    linear_cpu(args, OrtParallelFor(context));
+    args.residual = around_.residual(context, name_, out_shape);
+    args.out = context.GetOutput(0, out_shape).template GetTensorMutableData<float>();
+    linear_cpu(args, parallel_for);
   });
 }
 
-template class LinearKernel<Activation::none, float>;
-template class LinearKernel<Activation::none, Ort::Float16_t>;
-template class LinearKernel<Activation::none, Ort::BFloat16_t>;
-template class LinearKernel<Activation::gelu, float>;
-template class LinearKernel<Activation::gelu, Ort::Float16_t>;
-template class LinearKernel<Activation::gelu, Ort::BFloat16_t>;
+template class LinearKernel<LinearNode::norm, float>;
+template class LinearKernel<LinearNode::norm, Ort::Float16_t>;
+template class LinearKernel<LinearNode::norm, Ort::BFloat16_t>;
+template class LinearKernel<LinearNode::norm_gelu, float>;
+template class LinearKernel<LinearNode::norm_gelu, Ort::Float16_t>;
+template class LinearKernel<LinearNode::norm_gelu, Ort::BFloat16_t>;
+template class LinearKernel<LinearNode::residual, float>;
+template class LinearKernel<LinearNode::residual, Ort::Float16_t>;
+template class LinearKernel<LinearNode::residual, Ort::BFloat16_t>;
 
 template <typename W>
 OrtStatusPtr HeadKernel<W>::ComputeV2(OrtKernelContext* raw_context) {

@@ -23,55 +23,63 @@ AccuracyLevel accuracy_of(const OrtKernelInfo* info, const std::string& node) {
 }  // namespace
 
 QuantizedProduct::QuantizedProduct(const OrtKernelInfo* info, WeightStore& weights, const char* op,
-                                   std::size_t scales_input)
+                                   std::size_t weight_input, std::size_t scales_input)
     : name_(node_name(op, info)),
-      weight_(info, weights, name_, scales_input),
+      weight_(info, weights, name_, weight_input, scales_input),
       accuracy_(accuracy_of(info, name_)) {}
 
-void QuantizedProduct::compute(Ort::KernelContext& context, std::int64_t outputs, const float* bias,
-                               Activation activation) const {
-  const auto x = context.GetInput(0);
-  const Shape shape = shape_of(x);
-  check(shape.size() == 3, name_, "x must be [batch, seq_len, inputs]");
-  QuantizedLinearArgs args;
-  args.x = x.GetTensorData<float>();
-  args.weight = weight_.matrix(context, name_, shape[2], outputs);
-  args.bias = bias;
-  args.out = context.GetOutput(0, Shape{shape[0], shape[1], outputs})
+void QuantizedProduct::compute(Ort::KernelContext& context, const Shape& x_shape,
+                               std::int64_t outputs, QuantizedLinearArgs args,
+                               const ParallelFor& parallel_for) const {
+  args.weight = weight_.matrix(context, name_, x_shape[2], outputs);
+  args.out = context.GetOutput(0, Shape{x_shape[0], x_shape[1], outputs})
                  .template GetTensorMutableData<float>();
-  args.tokens = shape[0] * shape[1];
-  args.activation = activation;
+  args.tokens = x_shape[0] * x_shape[1];
   args.accuracy = accuracy_;
-  quantized_linear_cpu(args, OrtParallelFor(context));
+  quantized_linear_cpu(args, parallel_for);
 }
 
-template <Activation kActivation>
-OrtStatusPtr QuantizedLinearKernel<kActivation>::ComputeV2(OrtKernelContext* raw_context) {
+template <LinearNode kNode>
+OrtStatusPtr QuantizedLinearKernel<kNode>::ComputeV2(OrtKernelContext* raw_context) {
   return status_of([&] {
     Ort::KernelContext context(raw_context);
-    const auto bias = context.GetInput(2);
-    const Shape shape = shape_of(bias);
-    check(shape.size() == 1, name_, "bias must be [outputs]");
-    compute(context, shape[0], bias.GetTensorData<float>(), kActivation);
+    const OrtParallelFor parallel_for(context);
+    QuantizedLinearArgs args;
+    args.x = around_.tokens(context, name_, parallel_for);
+    const Shape shape = shape_of(context.GetInput(0));
+    const auto bias = context.GetInput(bias_input(kNode));
+    const Shape bias_shape = shape_of(bias);
+    check(bias_shape.size() == 1, name_, "bias must be [outputs]");
+    args.bias = bias.GetTensorData<float>();
+    args.residual = around_.residual(context, name_, {shape[0], shape[1], bias_shape[0]});
+    args.activation = activation_of(kNode);
+    compute(context, shape, bias_shape[0], args, parallel_for);
   });
 }
 
-template class QuantizedLinearKernel<Activation::none>;
-template class QuantizedLinearKernel<Activation::gelu>;
+template class QuantizedLinearKernel<LinearNode::norm>;
+template class QuantizedLinearKernel<LinearNode::norm_gelu>;
+template class QuantizedLinearKernel<LinearNode::residual>;
 
 QuantizedHeadKernel::QuantizedHeadKernel(const OrtKernelInfo* info, WeightStore& weights)
-    : QuantizedProduct(info, weights, kName, kInputs - 1), outputs_(attribute(info, "outputs")) {}
+    : QuantizedProduct(info, weights, kName, kWeightInput, kInputs - 1),
+      outputs_(attribute(info, "outputs")) {}
 
 OrtStatusPtr QuantizedHeadKernel::ComputeV2(OrtKernelContext* raw_context) {
   return status_of([&] {
     Ort::KernelContext context(raw_context);
-    compute(context, outputs_, nullptr, Activation::none);
+    const auto x = context.GetInput(0);
+    const Shape shape = shape_of(x);
+    check(shape.size() == 3, name_, "x must be [batch, num_logits, inputs]");
+    QuantizedLinearArgs args;
+    args.x = x.GetTensorData<float>();
+    compute(context, shape, outputs_, args, OrtParallelFor(context));
   });
 }
 
 QuantizedEmbeddingKernel::QuantizedEmbeddingKernel(const OrtKernelInfo* info, WeightStore& weights)
     : name_(node_name(kName, info)),
-      weight_(info, weights, name_, kInputs - 1),
+      weight_(info, weights, name_, kWeightInput, kInputs - 1),
       inputs_(attribute(info, "inputs")),
       outputs_(attribute(info, "outputs")) {}
 

@@ -5,9 +5,11 @@
 namespace kvcache::ops {
 
 KeptQuantizedWeight::KeptQuantizedWeight(const OrtKernelInfo* info, WeightStore& weights,
-                                         const std::string& node, std::size_t scales_input)
-    : scales_input_(scales_input),
-      values_(kept_weight<std::uint8_t>(info, weights)),
+                                         const std::string& node, std::size_t weight_input,
+                                         std::size_t scales_input)
+    : weight_input_(weight_input),
+      scales_input_(scales_input),
+      values_(kept_weight<std::uint8_t>(info, weights, weight_input)),
       scales_(kept_weight<Ort::Float16_t>(info, weights, scales_input)),
       block_size_(Ort::ConstKernelInfo(info).GetAttribute<std::int64_t>("block_size")),
       bits_(Ort::ConstKernelInfo(info).GetAttribute<std::int64_t>("bits")) {
@@ -23,7 +25,7 @@ KeptQuantizedWeight::KeptQuantizedWeight(const OrtKernelInfo* info, WeightStore&
 QuantizedWeight KeptQuantizedWeight::matrix(const Ort::KernelContext& context,
                                             const std::string& node, std::int64_t inputs,
                                             std::int64_t outputs) const {
-  const auto values = context.GetInput(1);
+  const auto values = context.GetInput(weight_input_);
   const auto scales = context.GetInput(scales_input_);
   QuantizedWeight weight;
   weight.inputs = inputs;

@@ -10,12 +10,12 @@
 
 namespace kvcache::ops {
 
-/// Input 1 of a node, its scales (the last input) and the attributes `bits` and `block_size`.
+/// The weight of a node, its scales (the last input) and the attributes `bits` and `block_size`.
 class KeptQuantizedWeight {
  public:
   /// @throws Ort::Exception where an attribute is missing or has a value that is not supported
   KeptQuantizedWeight(const OrtKernelInfo* info, WeightStore& weights, const std::string& node,
-                      std::size_t scales_input);
+                      std::size_t weight_input, std::size_t scales_input);
 
   /// The weight as a matrix [inputs, outputs].
   /// @throws Ort::Exception where the tensors of this call have other shapes
@@ -23,6 +23,7 @@ class KeptQuantizedWeight {
                                        std::int64_t inputs, std::int64_t outputs) const;
 
  private:
+  std::size_t weight_input_;
   std::size_t scales_input_;
   const std::uint8_t* values_;    // null where it is no constant
   const Ort::Float16_t* scales_;  // the same

@@ -41,16 +41,18 @@ void NodeDomain::add_cpu_nodes(DataType type, NodeCounters& counters) {
   add(std::make_shared<CachedAttentionOp<float, Ort::BFloat16_t>>(counters));
   add(std::make_shared<CachedAttentionOp<float, std::int8_t>>(counters));
   const auto add_for_weights = [&]<typename W>(W /*element*/) {
-    add(std::make_shared<WeightOp<LinearKernel<Activation::none, W>>>(weights_));
-    add(std::make_shared<WeightOp<LinearKernel<Activation::gelu, W>>>(weights_));
+    add(std::make_shared<WeightOp<LinearKernel<LinearNode::norm, W>>>(weights_));
+    add(std::make_shared<WeightOp<LinearKernel<LinearNode::norm_gelu, W>>>(weights_));
+    add(std::make_shared<WeightOp<LinearKernel<LinearNode::residual, W>>>(weights_));
     add(std::make_shared<WeightOp<HeadKernel<W>>>(weights_));
     add(std::make_shared<WeightOp<EmbeddingKernel<W>>>(weights_));
   };
   add_for_weights(float{});
   add_for_weights(Ort::Float16_t{});
   add_for_weights(Ort::BFloat16_t{});
-  add(std::make_shared<WeightOp<QuantizedLinearKernel<Activation::none>>>(weights_));
-  add(std::make_shared<WeightOp<QuantizedLinearKernel<Activation::gelu>>>(weights_));
+  add(std::make_shared<WeightOp<QuantizedLinearKernel<LinearNode::norm>>>(weights_));
+  add(std::make_shared<WeightOp<QuantizedLinearKernel<LinearNode::norm_gelu>>>(weights_));
+  add(std::make_shared<WeightOp<QuantizedLinearKernel<LinearNode::residual>>>(weights_));
   add(std::make_shared<WeightOp<QuantizedHeadKernel>>(weights_));
   add(std::make_shared<WeightOp<QuantizedEmbeddingKernel>>(weights_));
 }

@@ -6,12 +6,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
-#include <future>
+#include <exception>
+#include <limits>
 #include <memory>
+#include <mutex>
 #include <new>
-#include <vector>
+#include <utility>
 
 #include "huge_pages.hpp"
 #include "ops/memory_map.hpp"
@@ -94,38 +97,83 @@ void make_present(std::span<const std::byte> mapped) {
 #endif
 }
 
-/// Replaces reserved addresses by memory, and reads the file into it.
-bool copy(const File& file, std::byte* data, int num_threads) {
-  if (::mmap(data, file.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-             0) == MAP_FAILED) {
+/// Replaces reserved addresses by memory.
+bool take_memory(std::byte* data, std::size_t bytes) {
+  if (::mmap(data, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+      MAP_FAILED) {
     return false;
   }
-  ask_for_huge_pages(data, file.size());
-  const std::size_t stride = kPart * static_cast<std::size_t>(num_threads);
-  std::vector<std::future<void>> readers;
-  for (std::size_t first = 0; first < std::min(stride, file.size()); first += kPart) {
-    readers.push_back(std::async(std::launch::async, [&file, data, first, stride] {
-      for (std::size_t offset = first; offset < file.size(); offset += stride) {
-        file.read(data + offset, std::min(kPart, file.size() - offset), offset);
-      }
-    }));
-  }
-  for (std::future<void>& reader : readers) {
-    reader.wait();
-  }
-  for (std::future<void>& reader : readers) {
-    reader.get();
-  }
+  ask_for_huge_pages(data, bytes);
   return true;
 }
 
 }  // namespace
 
+/// A file that threads read: reader i the parts i, i + readers, i + 2 · readers, …
+class WeightFile::Reading {
+ public:
+  explicit Reading(const std::filesystem::path& path) : path_(path), file_(path_) {}
+
+  [[nodiscard]] const File& file() const noexcept { return file_; }
+
+  /// How many readers there will be.
+  void begin(std::size_t readers) { parts_done_ = std::vector<std::atomic<std::size_t>>(readers); }
+
+  void map_pages(std::span<const std::byte> mapped) {
+    make_present(mapped);
+    finish(0);
+  }
+
+  /// The work of one reader.
+  void read(std::size_t reader, std::byte* data) {
+    try {
+      const std::size_t stride = kPart * parts_done_.size();
+      for (std::size_t at = kPart * reader; at < file_.size(); at += stride) {
+        file_.read(data + at, std::min(kPart, file_.size() - at), at);
+        parts_done_[reader].fetch_add(1);
+        parts_done_[reader].notify_all();
+      }
+    } catch (...) {
+      const std::scoped_lock lock(mutex_);
+      failure_ = std::current_exception();
+    }
+    finish(reader);
+  }
+
+  void wait(std::size_t end) {
+    const std::size_t parts = (end + kPart - 1) / kPart;
+    const std::size_t readers = parts_done_.size();
+    for (std::size_t reader = 0; reader < std::min(readers, parts); ++reader) {
+      const std::size_t wanted = (parts - reader + readers - 1) / readers;
+      for (std::size_t done = parts_done_[reader]; done < wanted; done = parts_done_[reader]) {
+        parts_done_[reader].wait(done);
+      }
+    }
+    const std::scoped_lock lock(mutex_);
+    if (failure_) {
+      std::rethrow_exception(failure_);
+    }
+  }
+
+ private:
+  /// Nothing more will come of this reader.
+  void finish(std::size_t reader) {
+    parts_done_[reader] = std::numeric_limits<std::size_t>::max();
+    parts_done_[reader].notify_all();
+  }
+
+  std::filesystem::path path_;
+  File file_;
+  std::vector<std::atomic<std::size_t>> parts_done_;  // by each reader
+  std::mutex mutex_;
+  std::exception_ptr failure_;
+};
+
 void WeightFile::Unmap::operator()(void* addresses) const noexcept { ::munmap(addresses, size); }
 
 WeightFile::WeightFile(const std::filesystem::path& path, WeightMemory memory, int num_threads) {
-  const File file(path);
-  size_ = file.size();
+  auto reading = std::make_shared<Reading>(path);
+  size_ = reading->file().size();
   if (size_ == 0) {
     return;
   }
@@ -138,17 +186,36 @@ WeightFile::WeightFile(const std::filesystem::path& path, WeightMemory memory, i
   addresses_ = {addresses, Unmap{space}};
   data_ = static_cast<std::byte*>(std::align(kHugePage, size_, addresses, space));
 
-  bool done = map(file, data_);
-  if (const auto place = done ? file_at(data_) : std::nullopt) {
+  if (!map(reading->file(), data_)) {
+    throw std::bad_alloc();
+  }
+  if (const auto place = file_at(data_)) {
     file_ = place->file;
   }
-  if (done && memory == WeightMemory::mapped) {
-    make_present(bytes());
-  } else if (done) {
-    done = copy(file, data_, num_threads);
+  reading_ = std::move(reading);
+  if (memory == WeightMemory::mapped) {
+    reading_->begin(1);
+    readers_.push_back(std::async(std::launch::async, [reading = reading_, mapped = bytes()] {
+      reading->map_pages(mapped);
+    }));
+    return;
   }
-  if (!done) {
+  if (!take_memory(data_, size_)) {
     throw std::bad_alloc();
+  }
+  const std::size_t parts = (size_ + kPart - 1) / kPart;
+  const std::size_t readers = std::min(static_cast<std::size_t>(num_threads), parts);
+  reading_->begin(readers);
+  for (std::size_t reader = 0; reader < readers; ++reader) {
+    readers_.push_back(std::async(std::launch::async, [reading = reading_, reader, data = data_] {
+      reading->read(reader, data);
+    }));
+  }
+}
+
+void WeightFile::wait(std::size_t end) const {
+  if (reading_) {
+    reading_->wait(end);
   }
 }
 

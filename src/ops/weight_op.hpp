@@ -13,7 +13,7 @@ namespace kvcache::ops {
 
 /// The store's copy of a node's weight, input `index`; null when that is no constant.
 template <typename W>
-const W* kept_weight(const OrtKernelInfo* info, WeightStore& weights, std::size_t index = 1) {
+const W* kept_weight(const OrtKernelInfo* info, WeightStore& weights, std::size_t index) {
   int is_constant = 0;
   const Ort::ConstValue weight =
       Ort::ConstKernelInfo(info).GetTensorConstantInput(index, &is_constant);
@@ -24,9 +24,9 @@ const W* kept_weight(const OrtKernelInfo* info, WeightStore& weights, std::size_
       weight.GetTensorRawData(), weight.GetTensorTypeAndShapeInfo().GetElementCount() * sizeof(W)));
 }
 
-/// The signature of a node on the CPU whose input 1 is a weight of Kernel::Weight, with one output
-/// and a first input whose types the kernel names; the last input of a node with a quantised weight
-/// are its scales, of float16; other inputs are float32.
+/// The signature of a node on the CPU whose input kWeightInput is a weight of Kernel::Weight, with
+/// one output and a first input whose types the kernel names; the last input of a node with a
+/// quantised weight are its scales, of float16; other inputs are float32.
 template <typename Kernel>
 class WeightOp : public Ort::CustomOpBase<WeightOp<Kernel>, Kernel, true> {
  public:
@@ -40,8 +40,8 @@ class WeightOp : public Ort::CustomOpBase<WeightOp<Kernel>, Kernel, true> {
   static const char* GetExecutionProviderType() { return "CPUExecutionProvider"; }
   static std::size_t GetInputTypeCount() { return Kernel::kInputs; }
   static ONNXTensorElementDataType GetInputType(std::size_t index) {
-    return index == 0   ? Kernel::kFirstInputType
-           : index == 1 ? Ort::TypeToTensorType<typename Kernel::Weight>::type
+    return index == 0                      ? Kernel::kFirstInputType
+           : index == Kernel::kWeightInput ? Ort::TypeToTensorType<typename Kernel::Weight>::type
            : kIsQuantized && index + 1 == Kernel::kInputs ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16
                                                           : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
   }

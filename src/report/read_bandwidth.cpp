@@ -1,22 +1,23 @@
 #include "report/read_bandwidth.hpp"
 
 #include <fmt/format.h>
+#include <sched.h>
 #include <sys/mman.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <barrier>
 #include <chrono>
 #include <cstdint>
+#include <ctime>
 #include <memory>
 #include <new>
 #include <span>
 #include <thread>
 #include <utility>
 
+#include "device/cpu/cpu_info.hpp"
 #include "huge_pages.hpp"
-#include "report/environment.hpp"
 #include "report/statistics.hpp"
 
 namespace kvcache::report {
@@ -24,33 +25,22 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kSmallestArray = std::size_t{256} << 20;
-constexpr std::size_t kCacheMultiple = 8;
-
 struct Shape {
   std::size_t streams;  // places that a thread reads from at once
   bool prefetch;
-  bool huge_pages;
 };
 
-constexpr std::array<Shape, 8> kShapes{{{1, false, false},
-                                        {4, false, false},
-                                        {1, true, false},
-                                        {4, true, false},
-                                        {1, false, true},
-                                        {4, false, true},
-                                        {1, true, true},
-                                        {4, true, true}}};
+constexpr std::array<Shape, 4> kShapes{{{1, false}, {4, false}, {1, true}, {4, true}}};
 
 std::string shape_name(const Shape& shape) {
-  return fmt::format("{} stream{}{}{}", shape.streams, shape.streams == 1 ? "" : "s",
-                     shape.prefetch ? ", prefetch" : "", shape.huge_pages ? ", huge pages" : "");
+  return fmt::format("{} stream{}{}", shape.streams, shape.streams == 1 ? "" : "s",
+                     shape.prefetch ? ", prefetch" : "");
 }
 
-/// Pages of one thread's array. Move-only (RAII).
+/// Huge pages of one thread's part. Move-only (RAII).
 class Pages {
  public:
-  Pages(std::size_t bytes, bool huge) : bytes_(bytes) {
+  explicit Pages(std::size_t bytes) : bytes_(bytes) {
     // Room to start at a huge page's boundary.
     mapping_ = ::mmap(nullptr, bytes_ + kHugePage, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -60,9 +50,7 @@ class Pages {
     void* aligned = mapping_;
     std::size_t space = bytes_ + kHugePage;
     data_ = static_cast<std::uint64_t*>(std::align(kHugePage, bytes_, aligned, space));
-#ifdef MADV_HUGEPAGE
-    ::madvise(data_, bytes_, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);  // a hint
-#endif
+    ask_for_huge_pages(data_, bytes_);
   }
   Pages(Pages&& other) noexcept
       : mapping_(std::exchange(other.mapping_, MAP_FAILED)),
@@ -119,48 +107,98 @@ std::uint64_t read_as(const Shape& shape, std::span<const std::uint64_t> words) 
   return shape.prefetch ? read_all<4, true>(words) : read_all<4, false>(words);
 }
 
-/// Runs `work(thread)` on `count` threads and waits for them.
+/// CPU time that this process has used.
+std::chrono::nanoseconds cpu_time() {
+  timespec time{};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
+
+/// Waits until no thread of this process works: ONNX Runtime's spin for 20 ms and more after a run,
+/// on the cores that are to read now. Others may work on; then it gives up.
+void wait_until_idle() {
+  constexpr auto kStep = std::chrono::milliseconds(2);
+  constexpr int kSteps = 100;
+  for (int step = 0; step < kSteps; ++step) {
+    const auto before = cpu_time();
+    std::this_thread::sleep_for(kStep);
+    if (cpu_time() - before < kStep / 4) {
+      return;
+    }
+  }
+}
+
+/// Where threads wait for each other without sleeping: one that has slept starts late, on a virtual
+/// machine by milliseconds.
+class Meeting {
+ public:
+  explicit Meeting(int threads) : threads_(threads) {}
+
+  /// Every thread calls this equally often.
+  void wait() {
+    const int turn = turn_.load();
+    if (arrived_.fetch_add(1) + 1 == threads_) {
+      arrived_ = 0;
+      turn_ = turn + 1;
+    }
+    while (turn_.load() == turn) {
+      std::this_thread::yield();
+    }
+  }
+
+ private:
+  int threads_;
+  std::atomic<int> arrived_{0};
+  std::atomic<int> turn_{0};
+};
+
+/// Binds the calling thread to a core of its own, where there are as many: the system often starts
+/// threads on one core, and takes longer to part them than they need to read everything.
+void take_core(const std::vector<int>& cores, std::size_t thread) {
+  if (cores.empty()) {
+    return;
+  }
+  cpu_set_t own;
+  CPU_ZERO(&own);
+  CPU_SET(cores[thread % cores.size()], &own);
+  ::sched_setaffinity(0, sizeof(own), &own);  // or wherever the system puts it
+}
+
+/// Runs `work(thread)` on `count` threads, each on a core of its own, and waits for them.
 template <typename Work>
 void on_threads(int count, const Work& work) {
+  const std::vector<int> cores = device::usable_cpus();
   std::vector<std::jthread> threads;
   threads.reserve(static_cast<std::size_t>(count));
-  for (int thread = 0; thread < count; ++thread) {
-    threads.emplace_back([&work, thread] { work(static_cast<std::size_t>(thread)); });
+  for (std::size_t thread = 0; thread < static_cast<std::size_t>(count); ++thread) {
+    threads.emplace_back([&work, &cores, thread] {
+      take_core(cores, thread);
+      work(thread);
+    });
   }
 }
 
 std::size_t bytes_per_thread(int threads, std::size_t array_bytes) {
-  if (array_bytes == 0) {
-    array_bytes = std::max(kSmallestArray, kCacheMultiple * last_level_cache_bytes());
-  }
   const std::size_t share = array_bytes / static_cast<std::size_t>(threads);
   return std::max(kHugePage, share / kHugePage * kHugePage);
 }
 
 }  // namespace
 
-struct ReadBandwidth::Arrays {
-  std::vector<Pages> small_pages;  // of each thread
-  std::vector<Pages> huge_pages;
-
-  [[nodiscard]] std::span<std::uint64_t> words(const Shape& shape, std::size_t thread) const {
-    return (shape.huge_pages ? huge_pages : small_pages)[thread].words();
-  }
+struct ReadBandwidth::Array {
+  std::vector<Pages> parts;  // of each thread
 };
 
 ReadBandwidth::ReadBandwidth(int threads, std::size_t array_bytes)
     : threads_(std::max(1, threads)),
       thread_bytes_(bytes_per_thread(threads_, array_bytes)),
-      arrays_(std::make_unique<Arrays>()) {
+      array_(std::make_unique<Array>()) {
   for (int thread = 0; thread < threads_; ++thread) {
-    arrays_->small_pages.emplace_back(thread_bytes_, false);
-    arrays_->huge_pages.emplace_back(thread_bytes_, true);
+    array_->parts.emplace_back(thread_bytes_);
   }
-  // Written by the thread that reads them, so that they lie in its part of the memory.
+  // Written by the thread that reads it, so that it lies in its part of the memory.
   on_threads(threads_, [this](std::size_t thread) {
-    for (const Pages* pages : {&arrays_->small_pages[thread], &arrays_->huge_pages[thread]}) {
-      std::ranges::fill(pages->words(), thread + 1);
-    }
+    std::ranges::fill(array_->parts[thread].words(), thread + 1);
   });
   for (const Shape& shape : kShapes) {
     shapes_.push_back({shape_name(shape), {}});
@@ -169,34 +207,39 @@ ReadBandwidth::ReadBandwidth(int threads, std::size_t array_bytes)
 
 ReadBandwidth::~ReadBandwidth() = default;
 
-void ReadBandwidth::sample(int passes) {
+void ReadBandwidth::sample() {
+  wait_until_idle();
   struct Span {
     Clock::time_point begin;
     Clock::time_point end;
   };
   std::vector<Span> spans(static_cast<std::size_t>(threads_));
   std::atomic<std::uint64_t> sink{0};  // so that the reads cannot be left out
-  std::barrier together(threads_);
+  Meeting meeting(threads_);
 
   on_threads(threads_, [&](std::size_t thread) {
+    const std::span<const std::uint64_t> words = array_->parts[thread].words();
+    sink.fetch_xor(read_as(kShapes[0], words), std::memory_order_relaxed);
     for (std::size_t shape = 0; shape < kShapes.size(); ++shape) {
-      const std::span<const std::uint64_t> words = arrays_->words(kShapes[shape], thread);
-      for (int pass = 0; pass < passes; ++pass) {
-        together.arrive_and_wait();
-        spans[thread].begin = Clock::now();
-        sink.fetch_xor(read_as(kShapes[shape], words), std::memory_order_relaxed);
-        spans[thread].end = Clock::now();
-        together.arrive_and_wait();
-        if (thread == 0) {
-          const auto begin = std::ranges::min(spans, {}, &Span::begin).begin;
-          const auto end = std::ranges::max(spans, {}, &Span::end).end;
-          const std::chrono::duration<double> elapsed = end - begin;
-          const double bytes = static_cast<double>(thread_bytes_) * threads_;
-          shapes_[shape].samples.push_back(bytes / elapsed.count());
-        }
+      meeting.wait();
+      spans[thread].begin = Clock::now();
+      sink.fetch_xor(read_as(kShapes[shape], words), std::memory_order_relaxed);
+      spans[thread].end = Clock::now();
+      meeting.wait();
+      if (thread == 0) {
+        const auto begin = std::ranges::min(spans, {}, &Span::begin).begin;
+        const auto end = std::ranges::max(spans, {}, &Span::end).end;
+        const std::chrono::duration<double> elapsed = end - begin;
+        const double bytes = static_cast<double>(thread_bytes_) * threads_;
+        shapes_[shape].samples.push_back(bytes / elapsed.count());
       }
     }
   });
+}
+
+double BandwidthResult::around(std::size_t sample) const {
+  const std::vector<double>& samples = shapes.at(best).samples;
+  return 2 / (1 / samples.at(sample) + 1 / samples.at(sample + 1));
 }
 
 BandwidthResult ReadBandwidth::result() const {

@@ -1,4 +1,4 @@
-// How fast this machine can read memory: what decoding is measured against.
+// How fast this machine reads memory at the moment: what decoding is measured against.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@ namespace kvcache::report {
 
 /// What one way of reading reached, in bytes per second.
 struct ShapeBandwidth {
-  std::string shape;  // "4 streams, prefetch, huge pages"
+  std::string shape;  // "4 streams, prefetch"
   std::vector<double> samples;
 };
 
@@ -20,35 +20,41 @@ struct BandwidthResult {
   std::vector<ShapeBandwidth> shapes;
   std::size_t best = 0;         // the shape with the largest median
   double bytes_per_second = 0;  // its median
+
+  /// The best shape's bandwidth in that sample and the next one, both passes together.
+  [[nodiscard]] double around(std::size_t sample) const;
 };
 
-/// Reads arrays far larger than the last-level cache with all threads at once, in several ways.
+/// Reads an array in huge pages with all threads at once, in several ways.
 ///
-/// No single way is the fastest on every machine (and, with the placement of pages, not even in
-/// every process), so each sample tries all of them and the result is the best one's median. Take
-/// samples between the measurements they are compared with: bandwidth drifts. Not copyable.
+/// No single way is the fastest on every machine, so each sample tries all of them and the result
+/// is the best one's median. Bandwidth changes within seconds: take samples between the pieces of
+/// what is compared with it, and compare each piece with the samples before and after it. Not
+/// copyable.
 class ReadBandwidth {
  public:
-  /// Takes the arrays' memory, twice `array_bytes` (with and without huge pages);
-  /// 0: 256 MiB, or eight times the last-level cache where that is more.
+  /// Takes the array's memory: as many bytes as are read by what is compared, so that the
+  /// processor's caches help both alike; at least 2 MiB a thread.
   /// @throws std::bad_alloc
-  explicit ReadBandwidth(int threads, std::size_t array_bytes = 0);
+  ReadBandwidth(int threads, std::size_t array_bytes);
   ReadBandwidth(const ReadBandwidth&) = delete;
   ReadBandwidth& operator=(const ReadBandwidth&) = delete;
   ~ReadBandwidth();
 
-  /// Reads its array in every shape `passes` times; each pass is a sample.
-  void sample(int passes = 2);
+  /// Reads the array in every shape once, after a pass that fills the caches.
+  void sample();
+  /// How many there are.
+  [[nodiscard]] std::size_t samples() const noexcept { return shapes_.front().samples.size(); }
 
   /// Needs at least one sample.
   [[nodiscard]] BandwidthResult result() const;
 
  private:
-  struct Arrays;
+  struct Array;
 
   int threads_;
   std::size_t thread_bytes_;
-  std::unique_ptr<Arrays> arrays_;
+  std::unique_ptr<Array> array_;
   std::vector<ShapeBandwidth> shapes_;
 };
 

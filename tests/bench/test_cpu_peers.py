@@ -14,7 +14,6 @@ import pytest
 from processes import ProcessError
 
 BANDWIDTH = 40e9
-WEIGHT_BYTES, CACHE_BYTES = 400_000_000, 100_000
 
 
 def run_of(scale: float) -> dict[str, Any]:
@@ -45,7 +44,6 @@ def contender(runtime: str, variant: str, scales: list[float], **others: Any) ->
 
 @pytest.fixture
 def raw() -> dict[str, Any]:
-    own_bytes = {"weight_bytes_per_token": WEIGHT_BYTES, "cache_bytes_per_token": CACHE_BYTES}
     return {
         "format": "kvcache-peers",
         "environment": {"processor": "a processor", "date": "2026-01-02"},
@@ -56,7 +54,7 @@ def raw() -> dict[str, Any]:
         "versions": {"peer": "1.2"},
         "bandwidth": [BANDWIDTH] * 3,
         "contenders": [
-            contender("kvcache", "float32", [1, 2, 1], **own_bytes),
+            contender("kvcache", "float32", [1, 2, 1]),
             contender("peer", "f32", [1.5, 2, 1.2]),
         ],
         "skipped": [],
@@ -82,13 +80,13 @@ def test_ratios_are_taken_round_by_round(raw: dict) -> None:
     assert cells[6].endswith("**1.20×**")  # of the time of a step, not of tokens per second
 
 
-def test_the_floor_counts_weights_and_cache_at_the_mean_depth(raw: dict) -> None:
-    shallow = 1e3 * (WEIGHT_BYTES + (8 + 32) * CACHE_BYTES) / BANDWIDTH
-    deep = 1e3 * (WEIGHT_BYTES + (512 + 32) * CACHE_BYTES) / BANDWIDTH
-    cells = line_of(peer_table.markdown(raw), "kvcache float32")
-    assert cells[4] == f"{shallow / 11:.0%} / {deep / 20:.0%}"
-    raw["contenders"].pop(0)
-    assert line_of(peer_table.markdown(raw), "peer f32")[4] == "– / –"
+def test_shares_of_the_floor_are_those_of_all_groups(raw: dict) -> None:
+    shares = [[0.9, 0.9, 0.5], [0.7, 0.8, 0.95], [0.91, 0.92, 0.93]]
+    for run, values in zip(raw["contenders"][0]["runs"], shares, strict=True):
+        run["bandwidth_share"] = {"8": values, "512": [0.5]}
+    table = peer_table.markdown(raw)
+    assert line_of(table, "kvcache float32")[4] == "90% (80 … 92) / 50% (50 … 50)"
+    assert line_of(table, "peer f32")[4] == "–"
 
 
 def test_others_are_compared_with_the_fastest_variant(raw: dict) -> None:

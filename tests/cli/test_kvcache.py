@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pytest
@@ -260,7 +261,7 @@ def test_eval_tree_without_its_file(kvcache: Program, model: Path) -> None:
 # ---- bench ---------------------------------------------------------------------------------------
 
 
-QUICK = ["--prompt", 8, "--tokens", 4, "--depth", "2,6", "--repeat", 2, "--bandwidth-mib", 8]
+QUICK = ["--prompt", 8, "--tokens", 12, "--depth", "2,6", "--repeat", 2]
 
 
 def test_bench_as_json_only(kvcache: Program, model: Path) -> None:
@@ -275,11 +276,13 @@ def test_bench_as_json_only(kvcache: Program, model: Path) -> None:
     assert len(bench["prefill"]["samples_ms"]) == 2
     assert [entry["depth"] for entry in bench["decode"]] == [2, 6]
     for entry in bench["decode"]:
-        assert len(entry["samples_ms"]) == 8
+        assert len(entry["samples_ms"]) == 2 * 12
         assert entry["min_ms"] <= entry["median_ms"] <= entry["p90_ms"] <= entry["max_ms"]
-        assert entry["bandwidth_share"] > 0
+        share = entry["bandwidth_share"]
+        assert 0 < share["p10"] <= share["median"] <= share["p90"]
+        assert len(share["samples"]) == 2 * 2  # groups of at most 8 tokens
     samples = next(iter(bench["read_bandwidth"]["shapes"].values()))["samples"]
-    assert len(samples) == 2 * (1 + 2 * 2)  # before, and after each decode measurement
+    assert len(samples) == 2 * 2 * 3  # before each group, and after the last one
     for name in ("processor", "onnxruntime_version", "kvcache_version", "date"):
         assert bench["environment"][name]
 
@@ -290,11 +293,15 @@ def test_bench_counts_the_bytes_that_a_token_reads(
     bench = json.loads(kvcache("bench", model, *QUICK, "--json", "-").stdout)
     weights = config["weight_bytes_per_token"]
     assert bench["decode"][0]["bytes_per_token"] == pytest.approx(
-        weights + (2 + 1.5) * bench["model"]["cache_bytes_per_token"]
+        weights + (2 + 5.5) * bench["model"]["cache_bytes_per_token"]
     )
-    entry = bench["decode"][0]
-    floor_ms = weights / bench["read_bandwidth"]["bytes_per_second"] * 1e3
-    assert entry["weights_ratio"] == pytest.approx(entry["median_ms"] / floor_ms)
+    entry, bandwidth = bench["decode"][0], bench["read_bandwidth"]
+    before, after = bandwidth["shapes"][bandwidth["shape"]]["samples"][:2]
+    floor_ms = 1e3 * weights * (1 / before + 1 / after) / 2
+    ratio = median(entry["samples_ms"][:8]) / floor_ms
+    assert entry["weights_ratio"]["samples"][0] == pytest.approx(ratio)
+    grown = 1 + (2 + 3.5) * bench["model"]["cache_bytes_per_token"] / weights
+    assert entry["bandwidth_share"]["samples"][0] == pytest.approx(grown / ratio)
 
 
 def test_bench_prints_a_table_and_writes_a_file(
@@ -356,7 +363,7 @@ def test_bench_draws_the_break_even_curve(kvcache: Program, model: Path) -> None
 
 
 def test_bench_chooses_what_fits_a_small_model(kvcache: Program, model: Path) -> None:
-    finished = kvcache("bench", model, "--repeat", 1, "--bandwidth-mib", 8)
+    finished = kvcache("bench", model, "--repeat", 1)
     assert finished.returncode == 0, finished.stderr
     assert "decode at depth 8" in finished.stdout
 
@@ -388,7 +395,7 @@ def test_bench_refuses(kvcache: Program, model: Path, options: list[object], mes
 
 def test_interrupting_a_bench_leaves_no_file(kvcache_path: Path, model: Path, tmp_path: Path):
     command = [kvcache_path, "bench", model, "--repeat", "1000000", "--verbose"]
-    options = ["--bandwidth-mib", "8", "--json", tmp_path / "bench.json"]
+    options = ["--json", tmp_path / "bench.json"]
     with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as process:
         while not process.stderr.readline().startswith("round 2 "):
             assert process.poll() is None

@@ -27,6 +27,15 @@ TEST(Digest, ReadsFilesLargerThanItsBuffer) {
   EXPECT_NE(file_digest(file), whole);
 }
 
+TEST(Digest, IsTheSameOfAFileThatIsBeingRead) {
+  const test::TemporaryDirectory directory;
+  const auto path = directory.path() / "weights";
+  std::ofstream(path) << std::string(9'000'001, 'z') << 'y';
+  for (const WeightMemory memory : {WeightMemory::mapped, WeightMemory::huge_pages}) {
+    EXPECT_EQ(digest_of(ops::WeightFile(path, memory, 2)), file_digest(path));
+  }
+}
+
 TEST(Digest, NamesAFileThatCannotBeRead) {
   test::expect_error(ErrorCode::model_not_found, "cannot read /no/such/file",
                      [] { (void)file_digest("/no/such/file"); });

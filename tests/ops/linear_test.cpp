@@ -82,12 +82,15 @@ void expect_linear_of_random_cases() {
     const std::vector<float> x = normal_floats(random, sizes.tokens * sizes.inputs);
     const auto weight = rounded<W>(normal_floats(random, panels * sizes.inputs * kPanelColumns));
     const std::vector<float> bias = normal_floats(random, sizes.outputs);
+    const std::vector<float> residual = normal_floats(random, sizes.tokens * sizes.outputs);
+    const bool added = random.chance(0.5);
     std::vector<float> out(static_cast<std::size_t>(sizes.tokens * sizes.outputs),
                            std::numeric_limits<float>::quiet_NaN());
     const LinearArgs<W> args{.x = x.data(),
                              .weight = weight.data(),
                              .bias = bias.data(),
                              .out = out.data(),
+                             .residual = added ? residual.data() : nullptr,
                              .tokens = sizes.tokens,
                              .inputs = sizes.inputs,
                              .outputs = sizes.outputs,
@@ -101,7 +104,8 @@ void expect_linear_of_random_cases() {
         sum += static_cast<double>(x[static_cast<std::size_t>(token * sizes.inputs + i)]) *
                wide(weight[static_cast<std::size_t>(at)]);
       }
-      return activated ? gelu(sum) : sum;
+      const auto at = static_cast<std::size_t>(token * sizes.outputs + output);
+      return (activated ? gelu(sum) : sum) + (added ? static_cast<double>(residual[at]) : 0.0);
     });
   });
 }

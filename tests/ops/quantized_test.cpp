@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <vector>
 
@@ -196,6 +197,25 @@ TEST_P(QuantizedProducts, InFloat32AgreeWithDoublePrecision) {
                     std::ldexp(1.0, -24) * magnitude * (2.0 + static_cast<double>(of.inputs)))
             << "token " << token << ", output " << output << ", " << of.inputs << " inputs";
       }
+    }
+  });
+}
+
+TEST_P(QuantizedProducts, AddTheResidualLast) {
+  test::for_random_cases(10, [](Random& random) {
+    const Case of(random);
+    const std::vector<float> residual = normal_floats(random, of.tokens * of.outputs);
+    for (const Activation activation : {Activation::none, Activation::gelu}) {
+      std::vector<float> expected;
+      std::vector<float> found;
+      QuantizedLinearArgs args = of.args(expected, AccuracyLevel::int8);
+      args.activation = activation;
+      quantized_linear_cpu(args, test::ThreeThreads());
+      args.out = (found = expected).data();
+      args.residual = residual.data();
+      quantized_linear_cpu(args, test::ThreeThreads());
+      std::ranges::transform(expected, residual, expected.begin(), std::plus<>());
+      ASSERT_EQ(found, expected);
     }
   });
 }

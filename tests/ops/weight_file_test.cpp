@@ -40,6 +40,7 @@ TEST_P(WeightFileOf, HoldsTheBytesOnHugePageBoundaries) {
     const std::filesystem::path path = write(size);
     WeightFile first(path, GetParam(), 3);
     const WeightFile file = std::move(first);
+    file.wait();
     ASSERT_EQ(file.bytes().size(), size);
     EXPECT_EQ(std::memcmp(file.bytes().data(), contents_.data(), size), 0);
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(file.bytes().data()) % kHugePage, 0U);
@@ -47,8 +48,19 @@ TEST_P(WeightFileOf, HoldsTheBytesOnHugePageBoundaries) {
   }
 }
 
+TEST_P(WeightFileOf, HasTheBytesThatWereWaitedFor) {
+  const WeightFile file(write(30'000'000), GetParam(), 2);
+  for (const std::size_t end :
+       {std::size_t{0}, std::size_t{1}, std::size_t{8'400'000}, std::size_t{30'000'000}}) {
+    file.wait(end);
+    EXPECT_EQ(std::memcmp(file.bytes().data(), contents_.data(), end), 0);
+  }
+}
+
 TEST_P(WeightFileOf, HoldsNothingOfAnEmptyFile) {
-  EXPECT_TRUE(WeightFile(write(0), GetParam(), 1).bytes().empty());
+  const WeightFile file(write(0), GetParam(), 1);
+  file.wait();
+  EXPECT_TRUE(file.bytes().empty());
 }
 
 TEST_P(WeightFileOf, SaysWhatItCannotRead) {

@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace kvcache::device {
 namespace {
@@ -32,16 +33,22 @@ double cpu_quota() {
 
 }  // namespace
 
-int usable_physical_cores() {
+std::vector<int> usable_cpus() {
   std::set<std::string> cores;
+  std::vector<int> cpus;
   cpu_set_t allowed;
   if (::sched_getaffinity(0, sizeof(allowed), &allowed) == 0) {
     for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-      if (CPU_ISSET(cpu, &allowed)) {
-        cores.insert(core_of(cpu));
+      if (CPU_ISSET(cpu, &allowed) && cores.insert(core_of(cpu)).second) {
+        cpus.push_back(cpu);
       }
     }
   }
+  return cpus;
+}
+
+int usable_physical_cores() {
+  const std::vector<int> cores = usable_cpus();
   const auto count = cores.empty() ? static_cast<double>(std::thread::hardware_concurrency())
                                    : static_cast<double>(cores.size());
   return std::max(1, static_cast<int>(std::min(count, std::ceil(cpu_quota()))));

@@ -2,8 +2,13 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace kvcache::device {
+
+/// One processor of each physical core in this process's affinity mask, as the system numbers them;
+/// empty where it does not tell.
+std::vector<int> usable_cpus();
 
 /// Physical cores this process may use: its affinity mask, hyper-threads counted once, and the
 /// control group's CPU quota rounded up. At least 1.

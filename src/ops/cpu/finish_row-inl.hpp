@@ -1,4 +1,4 @@
-// What follows a product: bias and activation.
+// What follows a product: bias, activation and residual.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
 #if defined(KVCACHE_OPS_FINISH_ROW_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
@@ -19,10 +19,12 @@ HWY_BEFORE_NAMESPACE();
 namespace kvcache::ops::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-/// out[i] = activation(sums[i] + bias[i]) for i in [0, count).
+/// out[i] = activation(sums[i] + bias[i]) + residual[i] for i in [0, count); without residual where
+/// that is null.
 template <Activation kActivation>
 HWY_INLINE void finish_row(const float* HWY_RESTRICT sums, const float* HWY_RESTRICT bias,
-                           std::int64_t count, float* HWY_RESTRICT out) {
+                           const float* HWY_RESTRICT residual, std::int64_t count,
+                           float* HWY_RESTRICT out) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   const auto activate = [&](hn::Vec<decltype(d)> x) {
@@ -34,12 +36,18 @@ HWY_INLINE void finish_row(const float* HWY_RESTRICT sums, const float* HWY_REST
   };
   std::int64_t i = 0;
   for (; i + lanes <= count; i += lanes) {
-    const auto x = hn::Add(hn::LoadU(d, sums + i), hn::LoadU(d, bias + i));
-    hn::StoreU(activate(x), d, out + i);
+    auto y = activate(hn::Add(hn::LoadU(d, sums + i), hn::LoadU(d, bias + i)));
+    if (residual != nullptr) {
+      y = hn::Add(y, hn::LoadU(d, residual + i));
+    }
+    hn::StoreU(y, d, out + i);
   }
   if (const std::int64_t left = count - i; left > 0) {
-    const auto x = hn::Add(load_first(d, sums + i, left), load_first(d, bias + i, left));
-    store_first(activate(x), d, out + i, left);
+    auto y = activate(hn::Add(load_first(d, sums + i, left), load_first(d, bias + i, left)));
+    if (residual != nullptr) {
+      y = hn::Add(y, load_first(d, residual + i, left));
+    }
+    store_first(y, d, out + i, left);
   }
 }
 

@@ -97,6 +97,12 @@ HWY_INLINE hn::Vec<hn::ScalableTag<float>> float_sums(Sums sums) {
 using IntegerTag = hn::ScalableTag<std::int32_t>;
 using Sums = hn::Vec<hn::ScalableTag<float>>;
 struct WeightGroups {
+  // Written out: a constructor that the compiler makes is not of the target's instruction set, and
+  // NEON's vectors have one that must be inlined into it.
+  HWY_INLINE WeightGroups() {}  // NOLINT(modernize-use-equals-default)
+  HWY_INLINE WeightGroups(Sums first, Sums second, Sums third, Sums fourth)
+      : values{first, second, third, fourth} {}
+
   Sums values[4];
 };
 struct ActivationGroup {
@@ -110,10 +116,10 @@ HWY_INLINE WeightGroups weight_groups(hn::Vec<IntegerTag> bytes) {
   const hn::ScalableTag<float> df;
   const IntegerTag di;
   const auto low = hn::Set(di, 0xFF);
-  return {{hn::ConvertTo(df, hn::And(bytes, low)),
-           hn::ConvertTo(df, hn::And(hn::ShiftRight<8>(bytes), low)),
-           hn::ConvertTo(df, hn::And(hn::ShiftRight<16>(bytes), low)),
-           hn::ConvertTo(df, hn::And(hn::ShiftRight<24>(bytes), low))}};
+  return {hn::ConvertTo(df, hn::And(bytes, low)),
+          hn::ConvertTo(df, hn::And(hn::ShiftRight<8>(bytes), low)),
+          hn::ConvertTo(df, hn::And(hn::ShiftRight<16>(bytes), low)),
+          hn::ConvertTo(df, hn::And(hn::ShiftRight<24>(bytes), low))};
 }
 HWY_INLINE ActivationGroup activation_group(const std::int8_t* from) {
   return {{static_cast<float>(from[0]), static_cast<float>(from[1]), static_cast<float>(from[2]),

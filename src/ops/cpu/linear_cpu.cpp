@@ -65,8 +65,10 @@ void linear_task(const LinearArgs<W>& args, std::int64_t panel, std::int64_t fir
   const std::int64_t column = panel * kPanelColumns;
   const std::int64_t count = std::min(kPanelColumns, args.outputs - column);
   for (std::int64_t token = 0; token < tokens; ++token) {
-    finish_row<kActivation>(sums + token * kPanelColumns, args.bias + column, count,
-                            args.out + (first + token) * args.outputs + column);
+    const std::int64_t place = (first + token) * args.outputs + column;
+    finish_row<kActivation>(sums + token * kPanelColumns, args.bias + column,
+                            args.residual == nullptr ? nullptr : args.residual + place, count,
+                            args.out + place);
   }
 }
 

@@ -13,13 +13,15 @@ inline constexpr std::int64_t kPanelColumns = 64;
 
 enum class Activation { none, gelu };
 
-/// out = activation(x · weight + bias), for weights of float, Ort::Float16_t or Ort::BFloat16_t.
+/// out = activation(x · weight + bias) + residual, for weights of float, Ort::Float16_t or
+/// Ort::BFloat16_t.
 template <typename W>
 struct LinearArgs {
-  const float* x = nullptr;     // [tokens, inputs]
-  const W* weight = nullptr;    // [panels, inputs, kPanelColumns]
-  const float* bias = nullptr;  // [outputs]
-  float* out = nullptr;         // [tokens, outputs]
+  const float* x = nullptr;         // [tokens, inputs]
+  const W* weight = nullptr;        // [panels, inputs, kPanelColumns]
+  const float* bias = nullptr;      // [outputs]
+  float* out = nullptr;             // [tokens, outputs]
+  const float* residual = nullptr;  // [tokens, outputs], null for none
   std::int64_t tokens = 0;
   std::int64_t inputs = 0;
   std::int64_t outputs = 0;  // the last panel may have columns beyond

@@ -35,13 +35,15 @@ void for_panels(const QuantizedLinearArgs& args, const ParallelFor& parallel_for
     const std::int64_t count = std::min(kPanelColumns, outputs - column);
     for (std::int64_t token = 0; token < tokens; ++token) {
       const float* row = sums + token * kPanelColumns;
-      float* out = args.out + (first + token) * outputs + column;
+      const std::int64_t place = (first + token) * outputs + column;
+      const float* residual = args.residual == nullptr ? nullptr : args.residual + place;
+      float* out = args.out + place;
       if (args.bias == nullptr) {
         std::copy_n(row, count, out);
       } else if (args.activation == Activation::gelu) {
-        finish_row<Activation::gelu>(row, args.bias + column, count, out);
+        finish_row<Activation::gelu>(row, args.bias + column, residual, count, out);
       } else {
-        finish_row<Activation::none>(row, args.bias + column, count, out);
+        finish_row<Activation::none>(row, args.bias + column, residual, count, out);
       }
     }
   };

@@ -40,12 +40,13 @@ enum class AccuracyLevel : std::int64_t {
   int8 = 4,     // x is rounded to int8, a scale for each token and block; sums of a block are exact
 };
 
-/// out = activation(x · weight + bias).
+/// out = activation(x · weight + bias) + residual.
 struct QuantizedLinearArgs {
   const float* x = nullptr;  // [tokens, weight.inputs]
   QuantizedWeight weight;
-  const float* bias = nullptr;  // [weight.outputs], null for none
-  float* out = nullptr;         // [tokens, weight.outputs]
+  const float* bias = nullptr;      // [weight.outputs], null for none
+  float* out = nullptr;             // [tokens, weight.outputs]
+  const float* residual = nullptr;  // [tokens, weight.outputs], null for none; needs a bias
   std::int64_t tokens = 0;
   Activation activation = Activation::none;
   AccuracyLevel accuracy = AccuracyLevel::int8;

@@ -12,7 +12,7 @@ float* thread_scratch(std::int64_t floats, ScratchUse use) {
     hwy::AlignedFreeUniquePtr<float[]> memory;
     std::int64_t capacity = 0;
   };
-  thread_local std::array<Scratch, 2> scratches;
+  thread_local std::array<Scratch, 3> scratches;
   auto& [memory, capacity] = scratches.at(static_cast<std::size_t>(use));
   if (capacity < floats) {
     capacity = 0;

@@ -6,8 +6,8 @@
 namespace kvcache::ops {
 
 /// A thread that waits for a kernel's tasks does some of them itself: memory that they share is not
-/// theirs.
-enum class ScratchUse { task, call };
+/// theirs. A call may have two: its normed tokens, and those rounded to int8.
+enum class ScratchUse { task, call, normed };
 
 /// At least `floats` floats of the calling thread's own for this use, aligned for whole vectors;
 /// contents are undefined, and the next call on this thread for the same use may return the same
