@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <vector>
 
 #include "support/models.hpp"
 #include "support/temporary_directory.hpp"
@@ -30,7 +31,8 @@ TEST(Digest, ReadsFilesLargerThanItsBuffer) {
 TEST(Digest, IsTheSameOfAFileThatIsBeingRead) {
   const test::TemporaryDirectory directory;
   const auto path = directory.path() / "weights";
-  std::ofstream(path) << std::string(9'000'001, 'z') << 'y';
+  const std::vector<char> bytes(9'000'001, 'z');
+  std::ofstream(path).write(bytes.data(), static_cast<std::streamsize>(bytes.size())) << 'y';
   for (const WeightMemory memory : {WeightMemory::mapped, WeightMemory::huge_pages}) {
     EXPECT_EQ(digest_of(ops::WeightFile(path, memory, 2)), file_digest(path));
   }
