@@ -18,6 +18,11 @@ function(kvcache_compile_options target)
     target_compile_options(${target} PRIVATE -fsanitize=${KVCACHE_SANITIZE}
                                              -fno-sanitize-recover=all -fno-omit-frame-pointer)
     target_link_options(${target} PUBLIC -fsanitize=${KVCACHE_SANITIZE})
+    # GCC 12 ends with an internal error in this pass ("gsi_insert_seq_nodes_after") where the thread
+    # sanitiser meets the attention of the target without SIMD.
+    if(KVCACHE_SANITIZE MATCHES thread AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+      target_compile_options(${target} PRIVATE -fno-tree-sra)
+    endif()
   endif()
 endfunction()
 
