@@ -126,12 +126,12 @@ void expect_rounded_once(const AttentionCase<float, Cache>& of) {
 
 /// float32 over a narrower cache: what is read is exact, so the limits are those of float32.
 template <typename Cache>
-void expect_exact_over_narrow_cache() {
-  test::for_random_cases(60, [](Random& random) {
+void expect_exact_over_narrow_cache(double limit = 2e-6) {
+  test::for_random_cases(60, [limit](Random& random) {
     AttentionCase<float, Cache> attention(random, random.chance(0.1));
     run(attention, test::Serial());
     expect_rounded_once(attention);
-    EXPECT_LE(attention.largest_error(), 2e-6);
+    EXPECT_LE(attention.largest_error(), limit);
   });
 }
 
@@ -144,7 +144,8 @@ TEST_P(CachedAttention, AgreesWithDoublePrecisionOverACacheOfBFloat16) {
 }
 
 TEST_P(CachedAttention, AgreesWithDoublePrecisionOverACacheOfInt8) {
-  expect_exact_over_narrow_cache<std::int8_t>();
+  // Scores and weights are rounded once more, when they are multiplied by the rows' scales.
+  expect_exact_over_narrow_cache<std::int8_t>(4e-6);
 }
 
 TEST_P(CachedAttention, ScalesRowsOfInt8ByWhateverMagnitudeTheyHave) {

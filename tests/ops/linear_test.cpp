@@ -43,14 +43,17 @@ struct Sizes {
 /// Expects out[token][output] = expected(token, output), within rounding: each of `inputs`
 /// additions rounds a partial sum of about √inputs by 2⁻²⁴ of it, errors that add up like a random
 /// walk to 2⁻²⁴ · inputs; five times that for the largest of thousands, and the rounding of single
-/// terms.
+/// terms. Where a sum comes out larger, so did its partial sums: once more, with its own size.
 template <typename Expected>
 void expect_product(const std::vector<float>& out, const Sizes& sizes, const Expected& expected) {
-  const double tolerance = 5 * std::ldexp(1.0, -24) * static_cast<double>(sizes.inputs) + 2e-6;
+  const auto inputs = static_cast<double>(sizes.inputs);
   for (std::int64_t token = 0; token < sizes.tokens; ++token) {
     for (std::int64_t output = 0; output < sizes.outputs; ++output) {
       const double found = out[static_cast<std::size_t>(token * sizes.outputs + output)];
-      ASSERT_NEAR(found, expected(token, output), tolerance)
+      const double sum = expected(token, output);
+      const double tolerance =
+          std::ldexp(5 * inputs + std::sqrt(inputs) * std::abs(sum), -24) + 2e-6;
+      ASSERT_NEAR(found, sum, tolerance)
           << "token " << token << " of " << sizes.tokens << ", output " << output << " of "
           << sizes.outputs << ", " << sizes.inputs << " inputs";
     }
