@@ -7,10 +7,10 @@ OrtStatusPtr LinearKernel<kNode, W>::ComputeV2(OrtKernelContext* raw_context) {
   return status_of([&] {
     Ort::KernelContext context(raw_context);
     const OrtParallelFor parallel_for(context);
-    const float* tokens = around_.tokens(context, name_, parallel_for);
+    const Shape x_shape = shape_of(context.GetInput(0));
+    const float* tokens = around_.tokens(context, name_, x_shape, parallel_for);
     const auto weight = context.GetInput(kWeightInput);
     const auto bias = context.GetInput(bias_input(kNode));
-    const Shape x_shape = shape_of(context.GetInput(0));
     const Shape bias_shape = shape_of(bias);
     check(bias_shape.size() == 1, name_, "bias must be [outputs]");
     LinearArgs<W> args;

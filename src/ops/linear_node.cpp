@@ -14,22 +14,22 @@ AroundLinear<kNode>::AroundLinear(const OrtKernelInfo* info) {
 
 template <LinearNode kNode>
 const float* AroundLinear<kNode>::tokens(Ort::KernelContext& context, const std::string& node,
+                                         const Shape& x_shape,
                                          const ParallelFor& parallel_for) const {
   const auto x = context.GetInput(0);
-  const Shape shape = shape_of(x);
-  check(shape.size() == 3, node, "x must be [batch, seq_len, inputs]");
+  check(x_shape.size() == 3, node, "x must be [batch, seq_len, inputs]");
   if constexpr (has_norm(kNode)) {
     const auto weight = context.GetInput(1);
     const auto bias = context.GetInput(2);
-    const Shape of_token{shape[2]};
+    const Shape of_token{x_shape[2]};
     check(shape_of(weight) == of_token && shape_of(bias) == of_token, node,
           "norm_weight and norm_bias must be [inputs]");
     LayerNormArgs args;
     args.x = x.GetTensorData<float>();
     args.weight = weight.GetTensorData<float>();
     args.bias = bias.GetTensorData<float>();
-    args.tokens = shape[0] * shape[1];
-    args.size = shape[2];
+    args.tokens = x_shape[0] * x_shape[1];
+    args.size = x_shape[2];
     args.epsilon = epsilon_;
     args.out = thread_scratch(args.tokens * args.size, ScratchUse::normed);
     layer_norm_cpu(args, parallel_for);

@@ -33,8 +33,9 @@ class AroundLinear {
  public:
   explicit AroundLinear(const OrtKernelInfo* info);
 
-  /// The tokens to be multiplied, of x's shape: x, or its layer norm in memory of this thread.
-  const float* tokens(Ort::KernelContext& context, const std::string& node,
+  /// The tokens to be multiplied, of x's shape, which is given and checked: x, or its layer norm in
+  /// memory of this thread.
+  const float* tokens(Ort::KernelContext& context, const std::string& node, const Shape& x_shape,
                       const ParallelFor& parallel_for) const;
   /// What is added to an output of this shape; null for nothing.
   static const float* residual(Ort::KernelContext& context, const std::string& node,

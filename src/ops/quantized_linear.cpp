@@ -45,8 +45,8 @@ OrtStatusPtr QuantizedLinearKernel<kNode>::ComputeV2(OrtKernelContext* raw_conte
     Ort::KernelContext context(raw_context);
     const OrtParallelFor parallel_for(context);
     QuantizedLinearArgs args;
-    args.x = around_.tokens(context, name_, parallel_for);
     const Shape shape = shape_of(context.GetInput(0));
+    args.x = around_.tokens(context, name_, shape, parallel_for);
     const auto bias = context.GetInput(bias_input(kNode));
     const Shape bias_shape = shape_of(bias);
     check(bias_shape.size() == 1, name_, "bias must be [outputs]");

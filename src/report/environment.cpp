@@ -78,23 +78,7 @@ std::string utc_now() {
   return {text.data(), length};
 }
 
-}  // namespace
-
-Environment read_environment() {
-  return {.kvcache_version = KVCACHE_VERSION,
-          .onnxruntime_version = Ort::GetVersionString(),
-          .compiler = compiler(),
-          .operating_system = operating_system(),
-          .processor = device::cpu_name(),
-          .physical_cores = device::usable_physical_cores(),
-          .logical_cpus = static_cast<int>(std::thread::hardware_concurrency()),
-          .memory_bytes = positive_or_zero(::sysconf(_SC_PHYS_PAGES)) *
-                          positive_or_zero(::sysconf(_SC_PAGESIZE)),
-          .last_level_cache_bytes = last_level_cache_bytes(),
-          .transparent_huge_pages = transparent_huge_pages(),
-          .date = utc_now()};
-}
-
+/// Of all last-level caches that this process may use; 0 where the system does not tell.
 std::size_t last_level_cache_bytes() {
   // Not sysconf(): on some processors it multiplies by the number of cores.
   std::map<std::string, std::size_t> caches;  // by the processors that share them
@@ -111,6 +95,23 @@ std::size_t last_level_cache_bytes() {
     bytes += size;
   }
   return bytes;
+}
+
+}  // namespace
+
+Environment read_environment() {
+  return {.kvcache_version = KVCACHE_VERSION,
+          .onnxruntime_version = Ort::GetVersionString(),
+          .compiler = compiler(),
+          .operating_system = operating_system(),
+          .processor = device::cpu_name(),
+          .physical_cores = device::usable_physical_cores(),
+          .logical_cpus = static_cast<int>(std::thread::hardware_concurrency()),
+          .memory_bytes = positive_or_zero(::sysconf(_SC_PHYS_PAGES)) *
+                          positive_or_zero(::sysconf(_SC_PAGESIZE)),
+          .last_level_cache_bytes = last_level_cache_bytes(),
+          .transparent_huge_pages = transparent_huge_pages(),
+          .date = utc_now()};
 }
 
 std::size_t peak_resident_bytes() {

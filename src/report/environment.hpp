@@ -16,16 +16,12 @@ struct Environment {
   int physical_cores = 0;  // that this process may use
   int logical_cpus = 0;
   std::size_t memory_bytes = 0;
-  std::size_t last_level_cache_bytes = 0;  // 0: unknown
+  std::size_t last_level_cache_bytes = 0;  // that this process may use, together; 0: unknown
   std::string transparent_huge_pages;      // "always", "madvise", "never"
   std::string date;                        // UTC, ISO 8601
 };
 
 Environment read_environment();
-
-/// Bytes of the last-level caches that this process may use, all of them together; 0 where the
-/// system does not tell.
-std::size_t last_level_cache_bytes();
 
 /// The most memory this process ever had resident, mapped files included.
 std::size_t peak_resident_bytes();
