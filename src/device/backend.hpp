@@ -11,6 +11,7 @@
 #include "device/step.hpp"
 #include "kvcache/options.hpp"
 #include "kvcache/types.hpp"
+#include "ops/cpu/thread_team.hpp"
 
 namespace kvcache::device {
 
@@ -27,6 +28,9 @@ class Backend {
 
   /// What it is, for people: its name, and the versions that matter.
   [[nodiscard]] virtual std::string description() const = 0;
+
+  /// The threads of our nodes; null where they are the device's or ONNX Runtime's.
+  [[nodiscard]] virtual const ops::ThreadTeam* threads() const noexcept { return nullptr; }
 
   /// Makes sessions run here.
   /// @throws Ort::Exception when ONNX Runtime cannot
@@ -50,8 +54,9 @@ struct BackendOptions {
   std::optional<Device> required;
   std::string only_cpu{};    // why the model can run nowhere else; empty where it can
   int num_threads = 1;       // of a run on the CPU
-  bool records_runs = true;  // on a GPU; a profile shows only runs that are not recorded
-  bool fuses_steps = true;   // on a GPU
+  bool all_nodes_ours = true;  // on the CPU: they are for models of float32
+  bool records_runs = true;  // a profile shows only runs that are not recorded
+  bool fuses_steps = true;   // those of one token
   LogCallback log;
 };
 

@@ -51,7 +51,7 @@ BackendChoice choose_backend(const BackendOptions& options) {
       throw_error(ErrorCode::device_unavailable, "require_device is cuda, which cannot be used: {}",
                   choice.why_not_cuda);
     }
-    choice.backend = std::make_shared<CpuBackend>(options.num_threads);
+    choice.backend = std::make_shared<CpuBackend>(options);
   }
   return choice;
 }

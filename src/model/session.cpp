@@ -31,10 +31,8 @@ Ort::Env& environment() {
   return env;
 }
 
-Ort::SessionOptions session_options(const ModelOptions& options, int num_threads,
-                                    LogCallback& log) {
+Ort::SessionOptions session_options(const ModelOptions& options, LogCallback& log) {
   Ort::SessionOptions result;
-  result.SetIntraOpNumThreads(num_threads);
   result.SetInterOpNumThreads(1);
   result.SetExecutionMode(ORT_SEQUENTIAL);
   result.SetGraphOptimizationLevel(ORT_ENABLE_ALL);
@@ -82,14 +80,16 @@ Session::Session(const Config& config, const ModelOptions& options)
       choice_(device::choose_backend({.required = options.require_device,
                                       .only_cpu = only_cpu(config.info),
                                       .num_threads = num_threads_,
+                                      .all_nodes_ours = config.info.dtype == DataType::float32,
                                       .records_runs = options.profile_prefix.empty(),
                                       .fuses_steps = options.fuse_steps,
                                       .log = options.log})),
-      domain_(choice_.backend->device(), config.info.dtype, counters_),
+      domain_(choice_.backend->device(), config.info.dtype, counters_,
+              choice_.backend->threads()),
       log_(options.log),
       profiling_(!options.profile_prefix.empty()) {
   check_file_sizes(config);
-  Ort::SessionOptions ort_options = session_options(options, num_threads_, log_);
+  Ort::SessionOptions ort_options = session_options(options, log_);
   const LoadedFiles loaded = load_weights(config, options);
   auto digests = std::async(std::launch::async, [&] {  // while weights are read, and beyond
     if (options.verify_digests) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "ops/cpu/cached_attention_cpu.hpp"
+#include "ops/cpu/recorded_nodes.hpp"
 
 namespace kvcache::ops {
 namespace {
@@ -48,11 +49,13 @@ void check_tables(const std::string& node, const CachedAttentionArgs<T, Cache>& 
 
 template <typename T, typename Cache>
 CachedAttentionKernel<T, Cache>::CachedAttentionKernel(const OrtKernelInfo* info,
-                                                       NodeCounters& counters)
+                                                       NodeCounters& counters,
+                                                       const ThreadTeam* threads)
     : name_(node_name("CachedAttention", info)),
       num_heads_(Ort::ConstKernelInfo(info).GetAttribute<std::int64_t>("num_heads")),
       scale_(Ort::ConstKernelInfo(info).GetAttribute<float>("scale")),
-      counters_(counters) {}
+      counters_(counters),
+      threads_(threads) {}
 
 template <typename T, typename Cache>
 OrtStatusPtr CachedAttentionKernel<T, Cache>::ComputeV2(OrtKernelContext* raw_context) {
@@ -71,7 +74,8 @@ void CachedAttentionKernel<T, Cache>::compute_in_place(Ort::KernelContext& conte
   InPlaceRun<T, Cache> run = in_place_run<T, Cache>(context, name_, num_heads_, scale_);
   check_tables(name_, run.args, run.tokens, run.blocks);
   bind_in_place(context, name_, run);
-  cached_attention_cpu(run.args, OrtParallelFor(context));
+  CpuRecording::note(run.args);
+  attend(run.args, context);
   counters_.in_place_runs.fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -128,7 +132,17 @@ void CachedAttentionKernel<T, Cache>::compute_growing(Ort::KernelContext& contex
   args.head_dim = sizes.head_dim;
   args.block_len = total_len;
   args.scale = scale_;
-  cached_attention_cpu(args, OrtParallelFor(context));
+  attend(args, context);
+}
+
+template <typename T, typename Cache>
+void CachedAttentionKernel<T, Cache>::attend(const CachedAttentionArgs<T, Cache>& args,
+                                             Ort::KernelContext& context) const {
+  if (threads_ != nullptr) {
+    cached_attention_cpu(args, *threads_);
+  } else {
+    cached_attention_cpu(args, OrtParallelFor(context));
+  }
 }
 
 template class CachedAttentionKernel<float, float>;

@@ -6,27 +6,32 @@
 #include <string>
 
 #include "ops/attention_tensors.hpp"
+#include "ops/cpu/thread_team.hpp"
 #include "ops/node_counters.hpp"
 #include "ops/tensor_access.hpp"
 
 namespace kvcache::ops {
 
 /// The kernel of one node: checks the tensors, then runs in place or growing. The elements of keys
-/// and values are Cache's, all others T's.
+/// and values are Cache's, all others T's. Runs on `threads`, or, null, on ONNX Runtime's, as the
+/// nodes around it do in models that are not of float32.
 template <typename T, typename Cache>
 class CachedAttentionKernel {
  public:
-  CachedAttentionKernel(const OrtKernelInfo* info, NodeCounters& counters);
+  CachedAttentionKernel(const OrtKernelInfo* info, NodeCounters& counters,
+                        const ThreadTeam* threads);
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
 
  private:
   void compute_in_place(Ort::KernelContext& context);
   void compute_growing(Ort::KernelContext& context);
+  void attend(const CachedAttentionArgs<T, Cache>& args, Ort::KernelContext& context) const;
 
   std::string name_;
   std::int64_t num_heads_;
   float scale_;
   NodeCounters& counters_;
+  const ThreadTeam* threads_;
 };
 
 /// The operator's signature for element type T over a cache of Cache on the CPU.
@@ -34,11 +39,12 @@ template <typename T, typename Cache>
 class CachedAttentionOp
     : public Ort::CustomOpBase<CachedAttentionOp<T, Cache>, CachedAttentionKernel<T, Cache>, true> {
  public:
-  explicit CachedAttentionOp(NodeCounters& counters) : counters_(counters) {}
+  CachedAttentionOp(NodeCounters& counters, const ThreadTeam* threads)
+      : counters_(counters), threads_(threads) {}
 
   OrtStatusPtr CreateKernelV2(const OrtApi& /*api*/, const OrtKernelInfo* info,
                               void** kernel) const {
-    return status_of([&] { *kernel = new CachedAttentionKernel<T, Cache>(info, counters_); });
+    return status_of([&] { *kernel = new CachedAttentionKernel<T, Cache>(info, counters_, threads_); });
   }
   static const char* GetName() { return "CachedAttention"; }
   static const char* GetExecutionProviderType() { return "CPUExecutionProvider"; }
@@ -57,6 +63,7 @@ class CachedAttentionOp
 
  private:
   NodeCounters& counters_;
+  const ThreadTeam* threads_;
 };
 
 }  // namespace kvcache::ops

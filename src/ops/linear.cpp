@@ -1,33 +1,33 @@
 #include "ops/linear.hpp"
 
+#include "ops/cpu/recorded_nodes.hpp"
+
 namespace kvcache::ops {
 
 template <LinearNode kNode, typename W>
 OrtStatusPtr LinearKernel<kNode, W>::ComputeV2(OrtKernelContext* raw_context) {
   return status_of([&] {
-    Ort::KernelContext context(raw_context);
-    const OrtParallelFor parallel_for(context);
-    const Shape x_shape = shape_of(context.GetInput(0));
-    const float* tokens = around_.tokens(context, name_, x_shape, parallel_for);
+    const Ort::KernelContext context(raw_context);
+    const TokensOfNode tokens = around_.tokens(context, name_);
     const auto weight = context.GetInput(kWeightInput);
-    const auto bias = context.GetInput(bias_input(kNode));
-    const Shape bias_shape = shape_of(bias);
-    check(bias_shape.size() == 1, name_, "bias must be [outputs]");
-    LinearArgs<W> args;
-    args.tokens = x_shape[0] * x_shape[1];
-    args.inputs = x_shape[2];
-    args.outputs = bias_shape[0];
+    const auto bias = around_.bias(context, name_);
+    NormedProduct<LinearArgs<W>> node{.norm = tokens.norm, .product = {}};
+    LinearArgs<W>& args = node.product;
+    args.tokens = tokens.count();
+    args.inputs = tokens.inputs;
+    args.outputs = shape_of(bias)[0];
     args.activation = activation_of(kNode);
     const std::int64_t panels = (args.outputs + kPanelColumns - 1) / kPanelColumns;
     check(shape_of(weight) == Shape{panels, args.inputs, kPanelColumns}, name_,
           "weight must be packed: [ceil(outputs / 64), inputs, 64]");
-    const Shape out_shape{x_shape[0], x_shape[1], args.outputs};
-    args.x = tokens;
+    const Shape out_shape{tokens.batch, tokens.seq_len, args.outputs};
+    args.x = tokens.x;
     args.weight = weight_ != nullptr ? weight_ : raw_data<W>(weight);
-    args.bias = bias.GetTensorData<float>();
+    args.bias = bias.template GetTensorData<float>();
     args.residual = around_.residual(context, name_, out_shape);
     args.out = context.GetOutput(0, out_shape).template GetTensorMutableData<float>();
-    linear_cpu(args, parallel_for);
+    CpuRecording::note(node);
+    run_node(node, threads_);
   });
 }
 
@@ -44,22 +44,22 @@ template class LinearKernel<LinearNode::residual, Ort::BFloat16_t>;
 template <typename W>
 OrtStatusPtr HeadKernel<W>::ComputeV2(OrtKernelContext* raw_context) {
   return status_of([&] {
-    Ort::KernelContext context(raw_context);
-    const auto x = context.GetInput(0);
-    const auto weight = context.GetInput(1);
-    const Shape x_shape = shape_of(x);
+    const Ort::KernelContext context(raw_context);
+    const TokensOfNode tokens = around_.tokens(context, name_);
+    const auto weight = context.GetInput(kWeightInput);
     const Shape weight_shape = shape_of(weight);
-    check(x_shape.size() == 3 && weight_shape.size() == 2 && x_shape[2] == weight_shape[1], name_,
-          "x must be [batch, num_logits, inputs] and weight [outputs, inputs]");
-    HeadArgs<W> args;
-    args.tokens = x_shape[0] * x_shape[1];
+    check(weight_shape.size() == 2 && tokens.inputs == weight_shape[1], name_,
+          "weight must be [outputs, inputs]");
+    NormedProduct<HeadArgs<W>> node{.norm = tokens.norm, .product = {}};
+    HeadArgs<W>& args = node.product;
+    args.tokens = tokens.count();
     args.inputs = weight_shape[1];
     args.outputs = weight_shape[0];
-    args.x = x.GetTensorData<float>();
     args.weight = weight_ != nullptr ? weight_ : raw_data<W>(weight);
-    args.out = context.GetOutput(0, Shape{x_shape[0], x_shape[1], args.outputs})
+    args.out = context.GetOutput(0, Shape{tokens.batch, tokens.seq_len, args.outputs})
                    .template GetTensorMutableData<float>();
-    head_cpu(args, OrtParallelFor(context));
+    CpuRecording::note(node);
+    run_node(node, threads_);
   });
 }
 

@@ -1,12 +1,11 @@
-// The nodes of linear_node.hpp and `kvcache::Head`: all products with weights, which may be
-// narrower than the float32 they compute in. See docs/MODEL_FILE.md.
+// The nodes of linear_node.hpp: all products with weights, which may be narrower than the float32
+// they compute in. See docs/MODEL_FILE.md.
 #pragma once
 
 #include <onnxruntime_cxx_api.h>
 
 #include <string>
 
-#include "ops/cpu/linear_cpu.hpp"
 #include "ops/linear_node.hpp"
 #include "ops/weight_op.hpp"
 
@@ -22,39 +21,47 @@ class LinearKernel {
                                                                         : "LinearResidual";
   static constexpr std::size_t kInputs = input_count(kNode);
   static constexpr std::size_t kWeightInput = weight_input(kNode);
-  static constexpr auto kFirstInputType = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
-  static constexpr auto kOutputType = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+  static constexpr bool takes_ids(std::size_t input) { return ops::takes_ids(kNode, input); }
 
-  LinearKernel(const OrtKernelInfo* info, WeightStore& weights)
+  LinearKernel(const OrtKernelInfo* info, WeightStore& weights, const ThreadTeam& threads)
       : name_(node_name(kName, info)),
         around_(info),
-        weight_(kept_weight<W>(info, weights, kWeightInput)) {}
+        weight_(kept_weight<W>(info, weights, kWeightInput)),
+        threads_(threads) {}
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
 
  private:
   std::string name_;
   AroundLinear<kNode> around_;
   const W* weight_;
+  const ThreadTeam& threads_;
 };
 
-/// x · weightᵀ: [batch, num_logits, inputs] to [batch, num_logits, outputs].
+/// Norm of the chosen tokens of x, times weightᵀ: [batch, seq_len, inputs] to
+/// [batch, num_logits, outputs].
 template <typename W>
 class HeadKernel {
  public:
   using Weight = W;
-  static constexpr const char* kName = "Head";
-  static constexpr std::size_t kInputs = 2;  // x, weight
-  static constexpr std::size_t kWeightInput = 1;
-  static constexpr auto kFirstInputType = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
-  static constexpr auto kOutputType = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+  static constexpr const char* kName = "SelectNormHead";
+  static constexpr std::size_t kInputs = input_count(LinearNode::head);
+  static constexpr std::size_t kWeightInput = weight_input(LinearNode::head);
+  static constexpr bool takes_ids(std::size_t input) {
+    return ops::takes_ids(LinearNode::head, input);
+  }
 
-  HeadKernel(const OrtKernelInfo* info, WeightStore& weights)
-      : name_(node_name(kName, info)), weight_(kept_weight<W>(info, weights, kWeightInput)) {}
+  HeadKernel(const OrtKernelInfo* info, WeightStore& weights, const ThreadTeam& threads)
+      : name_(node_name(kName, info)),
+        around_(info),
+        weight_(kept_weight<W>(info, weights, kWeightInput)),
+        threads_(threads) {}
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
 
  private:
   std::string name_;
+  AroundLinear<LinearNode::head> around_;
   const W* weight_;
+  const ThreadTeam& threads_;
 };
 
 }  // namespace kvcache::ops

@@ -1,9 +1,28 @@
 #include "ops/linear_node.hpp"
 
-#include "ops/cpu/layer_norm_cpu.hpp"
-#include "ops/cpu/thread_scratch.hpp"
+#include <algorithm>
 
 namespace kvcache::ops {
+namespace {
+
+/// The tokens that a head is wanted of, all where none is named.
+void select(const Ort::KernelContext& context, const std::string& node, TokensOfNode& tokens) {
+  const auto positions = context.GetInput(1);
+  const auto* const selected = optional_data<std::int64_t>(positions);
+  if (selected == nullptr) {
+    return;
+  }
+  const std::int64_t count = shape_of(positions)[0];
+  check(std::all_of(selected, selected + count,
+                    [&](auto position) { return position >= 0 && position < tokens.seq_len; }),
+        node, "logits_positions must lie in [0, seq_len)");
+  tokens.norm.selected = selected;
+  tokens.norm.selected_count = count;
+  tokens.norm.batch_tokens = tokens.seq_len;
+  tokens.seq_len = count;
+}
+
+}  // namespace
 
 template <LinearNode kNode>
 AroundLinear<kNode>::AroundLinear(const OrtKernelInfo* info) {
@@ -13,36 +32,43 @@ AroundLinear<kNode>::AroundLinear(const OrtKernelInfo* info) {
 }
 
 template <LinearNode kNode>
-const float* AroundLinear<kNode>::tokens(Ort::KernelContext& context, const std::string& node,
-                                         const Shape& x_shape,
-                                         const ParallelFor& parallel_for) const {
+TokensOfNode AroundLinear<kNode>::tokens(const Ort::KernelContext& context,
+                                         const std::string& node) const {
   const auto x = context.GetInput(0);
-  check(x_shape.size() == 3, node, "x must be [batch, seq_len, inputs]");
+  const Shape shape = shape_of(x);
+  check(shape.size() == 3, node, "x must be [batch, seq_len, inputs]");
+  TokensOfNode tokens{x.GetTensorData<float>(), {}, shape[0], shape[1], shape[2]};
+  if constexpr (kNode == LinearNode::head) {
+    select(context, node, tokens);
+  }
   if constexpr (has_norm(kNode)) {
-    const auto weight = context.GetInput(1);
-    const auto bias = context.GetInput(2);
-    const Shape of_token{x_shape[2]};
+    const auto weight = context.GetInput(norm_input(kNode));
+    const auto bias = context.GetInput(norm_input(kNode) + 1);
+    const Shape of_token{tokens.inputs};
     check(shape_of(weight) == of_token && shape_of(bias) == of_token, node,
           "norm_weight and norm_bias must be [inputs]");
-    LayerNormArgs args;
-    args.x = x.GetTensorData<float>();
-    args.weight = weight.GetTensorData<float>();
-    args.bias = bias.GetTensorData<float>();
-    args.tokens = x_shape[0] * x_shape[1];
-    args.size = x_shape[2];
-    args.epsilon = epsilon_;
-    args.out = thread_scratch(args.tokens * args.size, ScratchUse::normed);
-    layer_norm_cpu(args, parallel_for);
-    return args.out;
-  } else {
-    return x.GetTensorData<float>();
+    tokens.norm.x = tokens.x;
+    tokens.norm.weight = weight.GetTensorData<float>();
+    tokens.norm.bias = bias.GetTensorData<float>();
+    tokens.norm.tokens = tokens.count();
+    tokens.norm.size = tokens.inputs;
+    tokens.norm.epsilon = epsilon_;
   }
+  return tokens;
 }
 
 template <LinearNode kNode>
-const float* AroundLinear<kNode>::residual(Ort::KernelContext& context, const std::string& node,
-                                           const Shape& out) {
-  if constexpr (has_norm(kNode)) {
+Ort::ConstValue AroundLinear<kNode>::bias(const Ort::KernelContext& context,
+                                          const std::string& node) {
+  const auto bias = context.GetInput(bias_input(kNode));
+  check(shape_of(bias).size() == 1, node, "bias must be [outputs]");
+  return bias;
+}
+
+template <LinearNode kNode>
+const float* AroundLinear<kNode>::residual(const Ort::KernelContext& context,
+                                           const std::string& node, const Shape& out) {
+  if constexpr (kNode != LinearNode::residual) {
     return nullptr;
   } else {
     const auto residual = context.GetInput(residual_input(kNode));
@@ -54,5 +80,6 @@ const float* AroundLinear<kNode>::residual(Ort::KernelContext& context, const st
 template class AroundLinear<LinearNode::norm>;
 template class AroundLinear<LinearNode::norm_gelu>;
 template class AroundLinear<LinearNode::residual>;
+template class AroundLinear<LinearNode::head>;
 
 }  // namespace kvcache::ops

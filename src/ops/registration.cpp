@@ -1,19 +1,22 @@
 #include "ops/registration.hpp"
 
+#include <type_traits>
 #include <utility>
 
 #include "ops/cached_attention.hpp"
-#include "ops/embedding.hpp"
 #include "ops/linear.hpp"
 #include "ops/quantized_linear.hpp"
 #include "ops/select_tokens.hpp"
+#include "ops/token_embedding.hpp"
 #ifdef KVCACHE_USE_CUDA
 #include "ops/cuda/nodes_cuda.hpp"
 #endif
 
 namespace kvcache::ops {
 
-NodeDomain::NodeDomain(Device device, DataType type, NodeCounters& counters) : domain_("kvcache") {
+NodeDomain::NodeDomain(Device device, [[maybe_unused]] DataType type, NodeCounters& counters,
+                       const ThreadTeam* threads)
+    : domain_("kvcache") {
 #ifdef KVCACHE_USE_CUDA
   if (device == Device::cuda) {
     for (auto& op : cuda_nodes(counters)) {
@@ -23,38 +26,45 @@ NodeDomain::NodeDomain(Device device, DataType type, NodeCounters& counters) : d
   }
 #endif
   static_cast<void>(device);
-  add_cpu_nodes(type, counters);
+  if (threads != nullptr) {
+    add_float32_nodes(counters, *threads);
+  } else {
+    add_16_bit_nodes(counters);
+  }
 }
 
-void NodeDomain::add_cpu_nodes(DataType type, NodeCounters& counters) {
+void NodeDomain::add_16_bit_nodes(NodeCounters& counters) {
   const auto add_for_type = [&]<typename T>(T /*element*/) {
-    add(std::make_shared<CachedAttentionOp<T, T>>(counters));
+    add(std::make_shared<CachedAttentionOp<T, T>>(counters, nullptr));
     add(std::make_shared<SelectTokensOp<T>>());
   };
-  add_for_type(float{});
   add_for_type(Ort::Float16_t{});
   add_for_type(Ort::BFloat16_t{});
-  if (type != DataType::float32) {
-    return;
-  }
-  add(std::make_shared<CachedAttentionOp<float, Ort::Float16_t>>(counters));
-  add(std::make_shared<CachedAttentionOp<float, Ort::BFloat16_t>>(counters));
-  add(std::make_shared<CachedAttentionOp<float, std::int8_t>>(counters));
+}
+
+void NodeDomain::add_float32_nodes(NodeCounters& counters, const ThreadTeam& threads) {
+  const auto add_with_weight = [&]<typename Kernel>(std::type_identity<Kernel> /*kernel*/) {
+    add(std::make_shared<WeightOp<Kernel>>(weights_, threads));
+  };
   const auto add_for_weights = [&]<typename W>(W /*element*/) {
-    add(std::make_shared<WeightOp<LinearKernel<LinearNode::norm, W>>>(weights_));
-    add(std::make_shared<WeightOp<LinearKernel<LinearNode::norm_gelu, W>>>(weights_));
-    add(std::make_shared<WeightOp<LinearKernel<LinearNode::residual, W>>>(weights_));
-    add(std::make_shared<WeightOp<HeadKernel<W>>>(weights_));
-    add(std::make_shared<WeightOp<EmbeddingKernel<W>>>(weights_));
+    add_with_weight(std::type_identity<TokenEmbeddingKernel<W>>());
+    add_with_weight(std::type_identity<LinearKernel<LinearNode::norm, W>>());
+    add_with_weight(std::type_identity<LinearKernel<LinearNode::norm_gelu, W>>());
+    add_with_weight(std::type_identity<LinearKernel<LinearNode::residual, W>>());
+    add_with_weight(std::type_identity<HeadKernel<W>>());
   };
   add_for_weights(float{});
   add_for_weights(Ort::Float16_t{});
   add_for_weights(Ort::BFloat16_t{});
-  add(std::make_shared<WeightOp<QuantizedLinearKernel<LinearNode::norm>>>(weights_));
-  add(std::make_shared<WeightOp<QuantizedLinearKernel<LinearNode::norm_gelu>>>(weights_));
-  add(std::make_shared<WeightOp<QuantizedLinearKernel<LinearNode::residual>>>(weights_));
-  add(std::make_shared<WeightOp<QuantizedHeadKernel>>(weights_));
-  add(std::make_shared<WeightOp<QuantizedEmbeddingKernel>>(weights_));
+  add_with_weight(std::type_identity<QuantizedTokenEmbeddingKernel>());
+  add_with_weight(std::type_identity<QuantizedLinearKernel<LinearNode::norm>>());
+  add_with_weight(std::type_identity<QuantizedLinearKernel<LinearNode::norm_gelu>>());
+  add_with_weight(std::type_identity<QuantizedLinearKernel<LinearNode::residual>>());
+  add_with_weight(std::type_identity<QuantizedLinearKernel<LinearNode::head>>());
+  add(std::make_shared<CachedAttentionOp<float, float>>(counters, &threads));
+  add(std::make_shared<CachedAttentionOp<float, Ort::Float16_t>>(counters, &threads));
+  add(std::make_shared<CachedAttentionOp<float, Ort::BFloat16_t>>(counters, &threads));
+  add(std::make_shared<CachedAttentionOp<float, std::int8_t>>(counters, &threads));
 }
 
 void NodeDomain::add(std::shared_ptr<OrtCustomOp> op) {

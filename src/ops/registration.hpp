@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kvcache/types.hpp"
+#include "ops/cpu/thread_team.hpp"
 #include "ops/node_counters.hpp"
 #include "ops/weight_store.hpp"
 
@@ -15,10 +16,11 @@ namespace kvcache::ops {
 /// The operators of one model. Must outlive the sessions it was added to.
 class NodeDomain {
  public:
-  /// Kernels for models of `type` on `device`. On the CPU, the products with weights are ours for
-  /// float32 only, and ONNX Runtime takes no body for an operator that is registered for another
-  /// type. `counters` must outlive the sessions too.
-  NodeDomain(Device device, DataType type, NodeCounters& counters);
+  /// Kernels for models of `type` on `device`. On the CPU, all nodes are ours for float32, with
+  /// `threads`; for other types (ONNX Runtime takes no body for an operator that is registered for
+  /// another type) attention alone, with ONNX Runtime's threads, and `threads` is null. `counters`
+  /// and `threads` must outlive the sessions too.
+  NodeDomain(Device device, DataType type, NodeCounters& counters, const ThreadTeam* threads);
   ~NodeDomain();
   NodeDomain(const NodeDomain&) = delete;
   NodeDomain& operator=(const NodeDomain&) = delete;
@@ -32,7 +34,8 @@ class NodeDomain {
   void read_from(const WeightFile& file) { weights_.read_from(file); }
 
  private:
-  void add_cpu_nodes(DataType type, NodeCounters& counters);
+  void add_float32_nodes(NodeCounters& counters, const ThreadTeam& threads);
+  void add_16_bit_nodes(NodeCounters& counters);
   void add(std::shared_ptr<OrtCustomOp> op);
 
   WeightStore weights_;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "ops/cpu/thread_team.hpp"
 #include "ops/tensor_access.hpp"
 #include "ops/weight_store.hpp"
 
@@ -25,35 +26,37 @@ const W* kept_weight(const OrtKernelInfo* info, WeightStore& weights, std::size_
 }
 
 /// The signature of a node on the CPU whose input kWeightInput is a weight of Kernel::Weight, with
-/// one output and a first input whose types the kernel names; the last input of a node with a
-/// quantised weight are its scales, of float16; other inputs are float32.
+/// one output; Kernel::takes_ids says which inputs are int64; the last input of a node with a
+/// quantised weight are its scales, of float16; all others and the output are float32.
 template <typename Kernel>
 class WeightOp : public Ort::CustomOpBase<WeightOp<Kernel>, Kernel, true> {
  public:
-  explicit WeightOp(WeightStore& weights) : weights_(weights) {}
+  WeightOp(WeightStore& weights, const ThreadTeam& threads)
+      : weights_(weights), threads_(threads) {}
 
   OrtStatusPtr CreateKernelV2(const OrtApi& /*api*/, const OrtKernelInfo* info,
                               void** kernel) const {
-    return status_of([&] { *kernel = new Kernel(info, weights_); });
+    return status_of([&] { *kernel = new Kernel(info, weights_, threads_); });
   }
   static const char* GetName() { return Kernel::kName; }
   static const char* GetExecutionProviderType() { return "CPUExecutionProvider"; }
   static std::size_t GetInputTypeCount() { return Kernel::kInputs; }
   static ONNXTensorElementDataType GetInputType(std::size_t index) {
-    return index == 0                      ? Kernel::kFirstInputType
+    return Kernel::takes_ids(index)        ? ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64
            : index == Kernel::kWeightInput ? Ort::TypeToTensorType<typename Kernel::Weight>::type
            : kIsQuantized && index + 1 == Kernel::kInputs ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16
                                                           : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
   }
   static std::size_t GetOutputTypeCount() { return 1; }
   static ONNXTensorElementDataType GetOutputType(std::size_t /*index*/) {
-    return Kernel::kOutputType;
+    return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
   }
 
  private:
   static constexpr bool kIsQuantized = std::is_same_v<typename Kernel::Weight, std::uint8_t>;
 
   WeightStore& weights_;
+  const ThreadTeam& threads_;
 };
 
 }  // namespace kvcache::ops

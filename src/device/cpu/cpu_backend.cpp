@@ -8,12 +8,21 @@
 
 namespace kvcache::device {
 
+CpuBackend::CpuBackend(const BackendOptions& options)
+    : num_threads_(options.num_threads),
+      threads_(options.all_nodes_ours ? std::make_unique<ops::ThreadTeam>(options.num_threads)
+                                      : nullptr),
+      records_steps_(threads_ != nullptr && options.records_runs && options.fuses_steps),
+      log_(options.log) {}
+
 std::string CpuBackend::description() const {
   return fmt::format("cpu: {}, {} thread{}", cpu_name(), num_threads_,
                      num_threads_ == 1 ? "" : "s");
 }
 
-void CpuBackend::add_to(Ort::SessionOptions& /*options*/) const {}  // ONNX Runtime's default
+void CpuBackend::add_to(Ort::SessionOptions& options) const {  // to ONNX Runtime's default
+  options.SetIntraOpNumThreads(threads_ != nullptr ? 1 : num_threads_);
+}
 
 Ort::MemoryInfo CpuBackend::memory_info() const {
   return Ort::MemoryInfo::CreateCpu(OrtDeviceAllocator, OrtMemTypeDefault);
@@ -30,7 +39,8 @@ std::unique_ptr<PoolMemory> CpuBackend::reserve(std::size_t bytes) {
 }
 
 std::unique_ptr<Step> CpuBackend::new_step(DataType type, std::size_t vocab_size) {
-  return std::make_unique<CpuStep>(type, vocab_size);
+  return std::make_unique<CpuStep>(type, vocab_size, records_steps_ ? threads_.get() : nullptr,
+                                   log_);
 }
 
 }  // namespace kvcache::device

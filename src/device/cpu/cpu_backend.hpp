@@ -1,16 +1,20 @@
 // The CPU as a backend.
 #pragma once
 
+#include <memory>
+
 #include "device/backend.hpp"
 
 namespace kvcache::device {
 
 class CpuBackend : public Backend {
  public:
-  explicit CpuBackend(int num_threads = 1) : num_threads_(num_threads) {}
+  CpuBackend() : CpuBackend(BackendOptions{}) {}
+  explicit CpuBackend(const BackendOptions& options);
 
   [[nodiscard]] Device device() const noexcept override { return Device::cpu; }
   [[nodiscard]] std::string description() const override;
+  [[nodiscard]] const ops::ThreadTeam* threads() const noexcept override { return threads_.get(); }
   void add_to(Ort::SessionOptions& options) const override;
   [[nodiscard]] Ort::MemoryInfo memory_info() const override;
   [[nodiscard]] std::size_t pool_alignment() const noexcept override;
@@ -19,6 +23,9 @@ class CpuBackend : public Backend {
 
  private:
   int num_threads_;
+  std::unique_ptr<ops::ThreadTeam> threads_;  // null: ONNX Runtime's, for all nodes
+  bool records_steps_;
+  LogCallback log_;
 };
 
 }  // namespace kvcache::device

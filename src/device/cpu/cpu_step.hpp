@@ -1,13 +1,19 @@
 // A run on the CPU: everything is where the host wants it.
 #pragma once
 
+#include <memory>
+
 #include "device/step.hpp"
+#include "kvcache/options.hpp"
+#include "ops/cpu/recorded_step.hpp"
 
 namespace kvcache::device {
 
 class CpuStep : public Step {
  public:
-  CpuStep(DataType type, std::size_t vocab_size) : type_(type), vocab_size_(vocab_size) {}
+  /// `threads` run steps of few tokens that were recorded; null: none is recorded.
+  CpuStep(DataType type, std::size_t vocab_size, const ops::ThreadTeam* threads, LogCallback log)
+      : type_(type), vocab_size_(vocab_size), threads_(threads), log_(std::move(log)) {}
 
   void resize(const StepShape& shape) override;
   [[nodiscard]] std::byte* host_inputs() noexcept override { return inputs_.data(); }
@@ -20,8 +26,14 @@ class CpuStep : public Step {
   [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, std::size_t row) override;
 
  private:
+  void record(const std::function<void()>& enqueue);
+
   DataType type_;
   std::size_t vocab_size_;
+  const ops::ThreadTeam* threads_;
+  LogCallback log_;
+  int runs_ = 0;  // of this shape
+  std::unique_ptr<ops::RecordedStep> recorded_;
   std::vector<std::byte> inputs_;
   std::vector<std::byte> logits_;            // [logits_rows, vocab_size]
   std::vector<std::vector<float>> widened_;  // [logits_rows][vocab_size], empty until asked for

@@ -172,19 +172,16 @@ void cached_attention(const CachedAttentionArgs<T, Cache>& args, const ParallelF
   const auto append_task = [&](std::int64_t i) {
     append(HeadOfRow<T, Cache>{args, i / args.num_heads, i % args.num_heads});
   };
-  // All keys and values are in the pool before anyone attends: tiles read what others append.
   const std::int64_t heads = args.rows * args.num_heads;
-  if (most_tokens <= kFewQueries) {
-    for (std::int64_t i = 0; i < heads; ++i) {
-      append_task(i);
-    }
-  } else {
-    parallel_for(heads, append_task);
-  }
-
   // Late tiles of a causal row see more keys: starting with them keeps the threads' ends together.
   const std::int64_t tiles = (most_tokens + kTileQueries - 1) / kTileQueries;
+  if (tiles > 1) {  // of one head, and each reads what the others append
+    parallel_for(heads, append_task);
+  }
   parallel_for(tiles * heads, [&](std::int64_t i) {
+    if (tiles == 1) {
+      append_task(i);
+    }
     const std::int64_t tile = tiles - 1 - i / heads;
     const HeadOfRow<T, Cache> of{args, i % heads / args.num_heads, i % args.num_heads};
     const std::int64_t first = tile * kTileQueries;

@@ -78,7 +78,7 @@ void layer_norm(const LayerNormArgs& args, const ParallelFor& parallel_for) {
   parallel_for((args.tokens + kTokensAtATime - 1) / kTokensAtATime, [&](std::int64_t part) {
     const std::int64_t end = std::min((part + 1) * kTokensAtATime, args.tokens);
     for (std::int64_t token = part * kTokensAtATime; token < end; ++token) {
-      norm_token(args.x + token * args.size, args, args.out + token * args.size);
+      norm_token(args.x + args.row(token) * args.size, args, args.out + token * args.size);
     }
   });
 }

@@ -60,7 +60,7 @@ QuantizedTokens quantize_tokens(const QuantizedLinearArgs& args, const ParallelF
                              reinterpret_cast<std::int32_t*>(scratch + value_floats + blocks)};
   constexpr std::int64_t kTokensAtATime = 8;
   const std::int64_t parts = (args.tokens + kTokensAtATime - 1) / kTokensAtATime;
-  parallel_for(parts, [&](std::int64_t part) {
+  parallel_for.alone()(parts, [&](std::int64_t part) {
     const std::int64_t end = std::min((part + 1) * kTokensAtATime, args.tokens);
     for (std::int64_t token = part * kTokensAtATime; token < end; ++token) {
       quantize_token(args.x + token * args.weight.inputs, args.weight,

@@ -1,0 +1,41 @@
+// What the nodes of a run on the CPU are told to do, and the doing of it.
+#pragma once
+
+#include <cstdint>
+
+#include "ops/cpu/layer_norm_cpu.hpp"
+#include "ops/cpu/linear_cpu.hpp"
+#include "ops/cpu/quantized_cpu.hpp"
+#include "ops/parallel_for.hpp"
+
+namespace kvcache::ops {
+
+/// out[i] = row input_ids[i] of the tokens' table + position_weight[position_ids[i]]. The table is
+/// [vocab_size, size] of a W, or a quantised weight whose outputs are the rows.
+template <typename W>
+struct TokenEmbeddingArgs {
+  const std::int64_t* input_ids = nullptr;     // [tokens]
+  const std::int64_t* position_ids = nullptr;  // [tokens]
+  W table{};
+  const float* position_weight = nullptr;  // [max_seq_len, size]
+  float* out = nullptr;                    // [tokens, size]
+  std::int64_t tokens = 0;
+  std::int64_t size = 0;
+};
+
+/// A product (LinearArgs, QuantizedLinearArgs or HeadArgs), of the layer norm of its x where there
+/// is one: product.x is then not used.
+template <typename Product>
+struct NormedProduct {
+  LayerNormArgs norm;  // null weight: none; `out` is not used
+  Product product;
+};
+
+template <typename W>
+void run_node(const TokenEmbeddingArgs<W>& node, const ParallelFor& parallel_for);
+
+/// Normed tokens go to memory of the calling thread.
+template <typename Product>
+void run_node(const NormedProduct<Product>& node, const ParallelFor& parallel_for);
+
+}  // namespace kvcache::ops
