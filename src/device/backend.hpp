@@ -52,11 +52,11 @@ class Backend {
 /// What choosing a backend depends on.
 struct BackendOptions {
   std::optional<Device> required;
-  std::string only_cpu{};    // why the model can run nowhere else; empty where it can
-  int num_threads = 1;       // of a run on the CPU
+  std::string only_cpu{};      // why the model can run nowhere else; empty where it can
+  int num_threads = 1;         // of a run on the CPU
   bool all_nodes_ours = true;  // on the CPU: they are for models of float32
-  bool records_runs = true;  // a profile shows only runs that are not recorded
-  bool fuses_steps = true;   // those of one token
+  bool records_runs = true;    // a profile shows only runs that are not recorded
+  bool fuses_steps = true;     // those of one token
   LogCallback log;
 };
 

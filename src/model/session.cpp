@@ -84,8 +84,7 @@ Session::Session(const Config& config, const ModelOptions& options)
                                       .records_runs = options.profile_prefix.empty(),
                                       .fuses_steps = options.fuse_steps,
                                       .log = options.log})),
-      domain_(choice_.backend->device(), config.info.dtype, counters_,
-              choice_.backend->threads()),
+      domain_(choice_.backend->device(), config.info.dtype, counters_, choice_.backend->threads()),
       log_(options.log),
       profiling_(!options.profile_prefix.empty()) {
   check_file_sizes(config);

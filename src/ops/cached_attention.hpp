@@ -44,7 +44,8 @@ class CachedAttentionOp
 
   OrtStatusPtr CreateKernelV2(const OrtApi& /*api*/, const OrtKernelInfo* info,
                               void** kernel) const {
-    return status_of([&] { *kernel = new CachedAttentionKernel<T, Cache>(info, counters_, threads_); });
+    return status_of(
+        [&] { *kernel = new CachedAttentionKernel<T, Cache>(info, counters_, threads_); });
   }
   static const char* GetName() { return "CachedAttention"; }
   static const char* GetExecutionProviderType() { return "CPUExecutionProvider"; }

@@ -1,5 +1,5 @@
-// The nodes `kvcache::NormLinear`, `NormLinearGelu`, `LinearResidual` and `SelectNormHead`, whatever
-// their weight: what they do beside the product. See docs/MODEL_FILE.md.
+// The nodes `kvcache::NormLinear`, `NormLinearGelu`, `LinearResidual` and `SelectNormHead`,
+// whatever their weight: what they do beside the product. See docs/MODEL_FILE.md.
 //
 // Between two products of one token lies so little work that nodes of its own would cost more.
 #pragma once

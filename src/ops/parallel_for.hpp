@@ -20,6 +20,9 @@ class ParallelFor {
   /// For loops whose results go to memory of the calling thread: where several threads come to the
   /// same loop (lockstep.hpp), each needs all of them.
   [[nodiscard]] virtual const ParallelFor& alone() const noexcept { return *this; }
+  /// Whether tasks that follow each other are mostly done by one thread, so that what lies behind
+  /// the memory of one task is fetched for the next.
+  [[nodiscard]] virtual bool keeps_neighbours() const noexcept { return false; }
 
   template <typename Task>
   void operator()(std::int64_t count, const Task& task) const {

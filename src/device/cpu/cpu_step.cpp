@@ -64,7 +64,7 @@ void CpuStep::record(const std::function<void()>& enqueue) {
       recorded_ = std::move(step);
       return;
     }
-    logits_ = expected;
+    enqueue();  // the keys and values once more
     why_not = "run again, it gives other logits";
   }
   if (log_) {

@@ -7,8 +7,8 @@
 
 namespace kvcache::ops {
 
-/// out = (x − mean) / √(variance + epsilon) · weight + bias, each token by itself; of all tokens, or
-/// of those selected.
+/// out = (x − mean) / √(variance + epsilon) · weight + bias, each token by itself; of all tokens,
+/// or of those selected.
 struct LayerNormArgs {
   const float* x = nullptr;                // [tokens, size], or more of which some are selected
   const float* weight = nullptr;           // [size]

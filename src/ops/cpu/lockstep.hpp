@@ -35,8 +35,9 @@ class Lockstep {
   };
 
   int members_;
-  std::unique_ptr<Count[]> claimed_;  // of each member's share: the loop's number, tasks taken of it
-  Count done_;                        // tasks, of all loops since the beginning
+  std::unique_ptr<Count[]>
+      claimed_;  // of each member's share: the loop's number, tasks taken of it
+  Count done_;   // tasks, of all loops since the beginning
   std::atomic<Failure> failed_{Failure::none};
   std::exception_ptr failure_;  // of the first member that failed, once told
 };
@@ -56,6 +57,7 @@ class LockstepFor final : public ParallelFor {
   LockstepFor(Lockstep& shared, int member) noexcept : shared_(shared), member_(member) {}
 
   [[nodiscard]] const ParallelFor& alone() const noexcept override { return alone_; }
+  [[nodiscard]] bool keeps_neighbours() const noexcept override { return true; }
 
   /// What to fetch into the second-level cache while others are waited for, from here on. Must
   /// stay until the next call.

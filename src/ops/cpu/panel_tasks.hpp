@@ -22,7 +22,7 @@ template <typename Work>
 void for_panel_tasks(std::int64_t panels, std::int64_t tokens, const ParallelFor& parallel_for,
                      const Work& work) {
   constexpr std::int64_t kTaskTokens = 128;
-  const std::int64_t group = panels_per_task(panels);
+  const std::int64_t group = parallel_for.keeps_neighbours() ? 1 : panels_per_task(panels);
   const std::int64_t groups = (panels + group - 1) / group;
   const std::int64_t chunks = (tokens + kTaskTokens - 1) / kTaskTokens;
   // Tasks of the same panels are neighbours: threads share what they read of the weights.

@@ -28,6 +28,48 @@ void require(bool holds, const char* otherwise) {
   }
 }
 
+/// The nodes of GPT-2's decode step, told by what surrounds their product.
+enum class Kind { other, embedding, norm, attention, residual, norm_gelu, head };
+
+template <typename W>
+Kind kind_of(const TokenEmbeddingArgs<W>& /*node*/) {
+  return Kind::embedding;
+}
+template <typename Cache>
+Kind kind_of(const CachedAttentionArgs<float, Cache>& /*node*/) {
+  return Kind::attention;
+}
+template <typename Product>
+Kind kind_of(const NormedProduct<Product>& node) {
+  if constexpr (requires { node.product.bias; }) {
+    if (node.product.bias != nullptr) {
+      return node.norm.weight == nullptr                   ? Kind::residual
+             : node.product.activation == Activation::gelu ? Kind::norm_gelu
+                                                           : Kind::norm;
+    }
+  }
+  return Kind::head;
+}
+Kind kind_of(std::monostate /*node*/) { return Kind::other; }
+
+/// Nodes of other operators are not recorded, and one that works in place leaves no trace: so only
+/// a graph that is known to have none.
+void check_order(const std::vector<CpuNode>& nodes) {
+  constexpr Kind kLayer[]{Kind::norm, Kind::attention, Kind::residual, Kind::norm_gelu,
+                          Kind::residual};
+  constexpr std::size_t kLayerNodes = std::size(kLayer);
+  const auto kind = [&](std::size_t i) {
+    return std::visit([](const auto& node) { return kind_of(node); }, nodes[i]);
+  };
+  const char* const otherwise = "its nodes are not those of GPT-2 with gelu";
+  require(nodes.size() % kLayerNodes == 2 && kind(0) == Kind::embedding &&
+              kind(nodes.size() - 1) == Kind::head,
+          otherwise);
+  for (std::size_t i = 1; i + 1 < nodes.size(); ++i) {
+    require(kind(i) == kLayer[(i - 1) % kLayerNodes], otherwise);
+  }
+}
+
 template <typename... Of>
 struct Overloaded : Of... {
   using Of::operator()...;
@@ -127,12 +169,11 @@ void RecordedStep::connect(const CpuRecording& recording) {
     }
   };
   std::map<const float*, float*> places;
-  require(!recording.nodes().empty(), "it has no nodes of ours");
+  check_order(recording.nodes());
   for (const CpuNode& recorded : recording.nodes()) {
     Node& node = nodes_.emplace_back(Node{recorded, {}});
     const Connect visit{*this, places, &recorded == &recording.nodes().back()};
-    std::visit(Overloaded{[](std::monostate) { require(false, "it has nodes of another kind"); },
-                          [&]<typename W>(const TokenEmbeddingArgs<W>& embedding) {
+    std::visit(Overloaded{[&]<typename W>(const TokenEmbeddingArgs<W>& embedding) {
                             require(embedding.tokens <= kMostTokens, "it has too many tokens");
                           },
                           [](const auto&) {}},

@@ -36,9 +36,8 @@ class ThreadTeam final : public ParallelFor {
   /// @throws what the first member that threw did
   template <typename Work>
   void together(const Work& work) const {
-    together(&work, [](const void* erased, int member) {
-      (*static_cast<const Work*>(erased))(member);
-    });
+    together(&work,
+             [](const void* erased, int member) { (*static_cast<const Work*>(erased))(member); });
   }
 
  private:
