@@ -2,8 +2,8 @@
 
 namespace kvcache::ops {
 
-template <LinearNode kNode, typename W>
-OrtStatusPtr LinearKernel<kNode, W>::ComputeV2(OrtKernelContext* raw_context) {
+template <LinearNode kNode, typename W, Multiplied kX>
+OrtStatusPtr LinearKernel<kNode, W, kX>::ComputeV2(OrtKernelContext* raw_context) {
   return status_of([&] {
     Ort::KernelContext context(raw_context);
     const OrtParallelFor parallel_for(context);
@@ -27,7 +27,11 @@ OrtStatusPtr LinearKernel<kNode, W>::ComputeV2(OrtKernelContext* raw_context) {
     args.bias = bias.GetTensorData<float>();
     args.residual = around_.residual(context, name_, out_shape);
     args.out = context.GetOutput(0, out_shape).template GetTensorMutableData<float>();
-    linear_cpu(args, parallel_for);
+    if constexpr (kX == Multiplied::as_bfloat16) {
+      bfloat16_linear_cpu(args, parallel_for);
+    } else {
+      linear_cpu(args, parallel_for);
+    }
   });
 }
 
@@ -40,9 +44,12 @@ template class LinearKernel<LinearNode::norm_gelu, Ort::BFloat16_t>;
 template class LinearKernel<LinearNode::residual, float>;
 template class LinearKernel<LinearNode::residual, Ort::Float16_t>;
 template class LinearKernel<LinearNode::residual, Ort::BFloat16_t>;
+template class LinearKernel<LinearNode::norm, Ort::BFloat16_t, Multiplied::as_bfloat16>;
+template class LinearKernel<LinearNode::norm_gelu, Ort::BFloat16_t, Multiplied::as_bfloat16>;
+template class LinearKernel<LinearNode::residual, Ort::BFloat16_t, Multiplied::as_bfloat16>;
 
-template <typename W>
-OrtStatusPtr HeadKernel<W>::ComputeV2(OrtKernelContext* raw_context) {
+template <typename W, Multiplied kX>
+OrtStatusPtr HeadKernel<W, kX>::ComputeV2(OrtKernelContext* raw_context) {
   return status_of([&] {
     Ort::KernelContext context(raw_context);
     const auto x = context.GetInput(0);
@@ -59,12 +66,17 @@ OrtStatusPtr HeadKernel<W>::ComputeV2(OrtKernelContext* raw_context) {
     args.weight = weight_ != nullptr ? weight_ : raw_data<W>(weight);
     args.out = context.GetOutput(0, Shape{x_shape[0], x_shape[1], args.outputs})
                    .template GetTensorMutableData<float>();
-    head_cpu(args, OrtParallelFor(context));
+    if constexpr (kX == Multiplied::as_bfloat16) {
+      bfloat16_head_cpu(args, OrtParallelFor(context));
+    } else {
+      head_cpu(args, OrtParallelFor(context));
+    }
   });
 }
 
 template class HeadKernel<float>;
 template class HeadKernel<Ort::Float16_t>;
 template class HeadKernel<Ort::BFloat16_t>;
+template class HeadKernel<Ort::BFloat16_t, Multiplied::as_bfloat16>;
 
 }  // namespace kvcache::ops

@@ -6,20 +6,35 @@
 
 #include <string>
 
+#include "ops/cpu/bfloat16_cpu.hpp"
 #include "ops/cpu/linear_cpu.hpp"
 #include "ops/linear_node.hpp"
 #include "ops/weight_op.hpp"
 
 namespace kvcache::ops {
 
+/// What a node multiplies its weight with: x, or, where the weight is bfloat16, x rounded to that.
+enum class Multiplied { as_is, as_bfloat16 };
+
+constexpr const char* linear_name(LinearNode node, Multiplied x) {
+  const bool as_is = x == Multiplied::as_is;
+  switch (node) {
+    case LinearNode::norm:
+      return as_is ? "NormLinear" : "BFloat16NormLinear";
+    case LinearNode::norm_gelu:
+      return as_is ? "NormLinearGelu" : "BFloat16NormLinearGelu";
+    case LinearNode::residual:
+      break;
+  }
+  return as_is ? "LinearResidual" : "BFloat16LinearResidual";
+}
+
 /// [batch, seq_len, inputs] to [batch, seq_len, outputs].
-template <LinearNode kNode, typename W>
+template <LinearNode kNode, typename W, Multiplied kX = Multiplied::as_is>
 class LinearKernel {
  public:
   using Weight = W;
-  static constexpr const char* kName = kNode == LinearNode::norm        ? "NormLinear"
-                                       : kNode == LinearNode::norm_gelu ? "NormLinearGelu"
-                                                                        : "LinearResidual";
+  static constexpr const char* kName = linear_name(kNode, kX);
   static constexpr std::size_t kInputs = input_count(kNode);
   static constexpr std::size_t kWeightInput = weight_input(kNode);
   static constexpr auto kFirstInputType = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
@@ -38,11 +53,11 @@ class LinearKernel {
 };
 
 /// x · weightᵀ: [batch, num_logits, inputs] to [batch, num_logits, outputs].
-template <typename W>
+template <typename W, Multiplied kX = Multiplied::as_is>
 class HeadKernel {
  public:
   using Weight = W;
-  static constexpr const char* kName = "Head";
+  static constexpr const char* kName = kX == Multiplied::as_is ? "Head" : "BFloat16Head";
   static constexpr std::size_t kInputs = 2;  // x, weight
   static constexpr std::size_t kWeightInput = 1;
   static constexpr auto kFirstInputType = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;

@@ -50,6 +50,14 @@ void NodeDomain::add_cpu_nodes(DataType type, NodeCounters& counters) {
   add_for_weights(float{});
   add_for_weights(Ort::Float16_t{});
   add_for_weights(Ort::BFloat16_t{});
+  constexpr auto kRounded = Multiplied::as_bfloat16;
+  add(std::make_shared<WeightOp<LinearKernel<LinearNode::norm, Ort::BFloat16_t, kRounded>>>(
+      weights_));
+  add(std::make_shared<WeightOp<LinearKernel<LinearNode::norm_gelu, Ort::BFloat16_t, kRounded>>>(
+      weights_));
+  add(std::make_shared<WeightOp<LinearKernel<LinearNode::residual, Ort::BFloat16_t, kRounded>>>(
+      weights_));
+  add(std::make_shared<WeightOp<HeadKernel<Ort::BFloat16_t, kRounded>>>(weights_));
   add(std::make_shared<WeightOp<QuantizedLinearKernel<LinearNode::norm>>>(weights_));
   add(std::make_shared<WeightOp<QuantizedLinearKernel<LinearNode::norm_gelu>>>(weights_));
   add(std::make_shared<WeightOp<QuantizedLinearKernel<LinearNode::residual>>>(weights_));

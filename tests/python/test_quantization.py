@@ -17,7 +17,7 @@ from kvcache_export import functions
 from kvcache_export.cli import main
 from kvcache_export.errors import ExportError
 from kvcache_export.gpt2 import IR_VERSION
-from kvcache_export.precision import ACCURACY_LEVELS
+from kvcache_export.precision import ACCURACY_LEVELS, Product
 from kvcache_export.quantization import (
     LARGEST,
     QuantizedParameter,
@@ -112,7 +112,7 @@ def test_the_body_of_a_product(shape: tuple[int, ...], bits: int, activations: s
     attributes = {"bits": bits, "block_size": block_size}
     attributes["accuracy_level"] = ACCURACY_LEVELS[activations]
     feeds = {"x": x, "weight": values, "bias": bias, "weight_scales": scales}
-    found = run_function(functions.linear(True), feeds, attributes)
+    found = run_function(functions.linear(Product.QUANTIZED), feeds, attributes)
     used = rounded_to_int8(x, block_size) if activations == "int8" else x
     widened = [
         [float(scales[o // 64, i // block_size, o % 64]) * packed_value(values, bits, i, o)]
@@ -222,7 +222,7 @@ def test_bad_overrides(
         (["--weights", "int8", "--dtype", "float16"], "--weights int8 with --dtype float16"),
         (["--weights", "int8", "--block-size", "48"], "--block-size is 48, must be one of 16, 32"),
         (["--weights", "float16", "--block-size", "32"], "--block-size has a meaning with"),
-        (["--activations", "int8"], "--activations has a meaning with --weights int8 or int4"),
+        (["--activations", "int8"], "--activations int8 with --weights float32, --dtype float32"),
         (["--weights-overrides", "x"], "--weights-overrides has a meaning with"),
     ],
 )
