@@ -36,9 +36,10 @@ void print_facts(const Model& model) {
   print_fact("Max sequence length", fmt::format("{}", info.max_seq_len));
   print_fact("Element type", std::string(data_type_name(info.dtype)));
   print_fact("Keys and values", std::string(data_type_name(info.cache_dtype)));
-  print_fact("Weights", info.activations == "int8"
-                            ? fmt::format("{}, multiplied with int8 activations", info.weights)
-                            : info.weights);
+  print_fact("Weights", info.activations == data_type_name(info.dtype)
+                            ? info.weights
+                            : fmt::format("{}, multiplied with {} activations", info.weights,
+                                          info.activations));
   print_fact("Model files", bytes(info.model_bytes));
   print_fact("Weights per token", bytes(info.weight_bytes_per_token));
   print_fact("Cache per token", bytes(per_token));

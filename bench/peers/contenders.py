@@ -17,7 +17,8 @@ MODELS = WORK / "models"
 WIDTHS = ("float32", "16-bit", "int8", "int4")
 KVCACHE, LLAMA, CT2 = "kvcache", "llama.cpp", "CTranslate2"
 GENAI, STOCK, HUGGING_FACE = "onnxruntime-genai", "ONNX Runtime", "Hugging Face"
-CACHE = ", cache "  # between the types of kvcache's weights and cache, where they differ
+# What kvcache's variants tell beside the type of weights, and the exporter's options for it.
+NARROWER = {"activations": "--activations", "cache": "--cache-dtype"}
 RUNTIMES = (KVCACHE, LLAMA, CT2, GENAI, STOCK, HUGGING_FACE)
 
 
@@ -66,26 +67,27 @@ def all_contenders(threads: int) -> list[Contender]:
     """Everybody, by width, kvcache first."""
     contenders = [
         _kvcache("float32", "float32"),
-        _kvcache("float32", "float32", "float16"),
+        _kvcache("float32", "float32", cache="float16"),
         _llama("float32", "F32"),
         _ct2("float32", "float32"),
         _genai("float32", "float32", threads),
         _stock("float32", "float32"),
         _hugging_face("float32", "float32"),
         _kvcache("16-bit", "float16"),
-        _kvcache("16-bit", "float16", "float16"),
+        _kvcache("16-bit", "float16", cache="float16"),
         _kvcache("16-bit", "bfloat16"),
+        _kvcache("16-bit", "bfloat16", activations="bfloat16", cache="bfloat16"),
         _llama("16-bit", "F16"),
         _hugging_face("16-bit", "bfloat16"),
         _kvcache("int8", "int8"),
-        _kvcache("int8", "int8", "float16"),
+        _kvcache("int8", "int8", cache="float16"),
         _llama("int8", "Q8_0"),
         _ct2("int8", "int8"),
         _genai("int8", "int8", threads),
         _stock("int8", "int8"),
         _stock("int8", "int8-dynamic"),
         _kvcache("int4", "int4"),
-        _kvcache("int4", "int4", "float16"),
+        _kvcache("int4", "int4", cache="float16"),
         _llama("int4", "Q4_0"),
         _llama("int4", "Q4_0-pure"),
         _genai("int4", "int4", threads),
@@ -106,10 +108,10 @@ def _fingerprint() -> str:
 
 
 def _export(variant: str, model: Path) -> bool:
-    weights, _, narrow_cache = variant.partition(CACHE)
+    weights, *others = variant.split(", ")
     options = () if weights == "float32" else ("--weights", weights)
-    if narrow_cache:
-        options += ("--cache-dtype", narrow_cache)
+    for what, dtype in map(str.split, others):
+        options += (NARROWER[what], dtype)
     source = Source("--random-init", "gpt2", options)
     if is_exported(source, model):
         return False
@@ -123,8 +125,8 @@ def _export(variant: str, model: Path) -> bool:
     return True
 
 
-def _kvcache(width: str, weights: str, cache: str = "") -> Contender:
-    variant = weights + (CACHE + cache if cache else "")
+def _kvcache(width: str, weights: str, **narrower: str) -> Contender:
+    variant = ", ".join([weights, *(f"{what} {dtype}" for what, dtype in narrower.items())])
     model = MODELS / f"kvcache-{variant.replace(' ', '-').replace(',', '')}"
     program = (PROGRAMS / "decode_kvcache",)
     return Contender(KVCACHE, width, variant, model, program, lambda _: None)

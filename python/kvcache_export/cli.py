@@ -111,9 +111,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--activations",
-        choices=["int8", "float32"],
-        help="with int8 or int4 weights: what they are multiplied with; int8 rounds each token by"
-        " blocks and computes several times as fast (default: int8)",
+        choices=["int8", "bfloat16", "float32"],
+        help="what narrower weights are multiplied with: int8 or float32 for int8 and int4 weights,"
+        " where int8 rounds each token by blocks and computes several times as fast (default:"
+        " int8); bfloat16 or float32 for bfloat16 weights, where bfloat16 rounds each element and"
+        " computes up to twice as fast with many tokens at once (default: float32)",
     )
     parser.add_argument(
         "--weights-overrides",
@@ -151,12 +153,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
                 "--rounding-ids has a meaning with --weights or --cache-dtype narrower than --dtype"
                 " only"
             )
-    if options.weights not in ("int8", "int4"):
-        for name in ("block_size", "activations"):
-            if getattr(options, name) is not None:
-                option = name.replace("_", "-")
-                parser.error(f"--{option} has a meaning with --weights int8 or int4 only")
-    options.activations = options.activations or "int8"
+    if options.weights not in ("int8", "int4") and options.block_size is not None:
+        parser.error("--block-size has a meaning with --weights int8 or int4 only")
     return options
 
 

@@ -17,7 +17,7 @@ from . import functions, manifest, rounding, save, verify
 from .config import Gpt2Config
 from .gpt2 import build_model
 from .packing import PackedParameter, pack
-from .precision import ACCURACY_LEVELS, DTYPES, Precision, convert
+from .precision import ACCURACY_LEVELS, DTYPES, Precision, Product, convert
 from .quantization import QuantizedParameter, ScalesParameter
 from .quantized_cache import SCALE_BYTES
 from .rounding import RoundingCosts
@@ -80,18 +80,16 @@ def export(
 
 def _run_as(precision: Precision) -> str:
     """How the comparison of cached and uncached logits was run, if not as the model is."""
-    if precision.rounds_activations:
+    if precision.rounded_activations:
         return " (run with float32 activations)"
     return " (run in float32 with the bfloat16 weights)" if precision.dtype == "bfloat16" else ""
 
 
 def _described(precision: Precision) -> str:
-    if not precision.quantized:
-        return precision.weights
-    return (
-        f"{precision.weights} in blocks of {precision.block_size}, activations in"
-        f" {precision.activations}"
-    )
+    blocks = f" in blocks of {precision.block_size}" if precision.quantized else ""
+    rounded = precision.rounded_activations
+    activations = rounded or (precision.dtype if precision.quantized else None)
+    return f"{precision.weights}{blocks}{f', activations in {activations}' if activations else ''}"
 
 
 def model_with_weights(
@@ -155,11 +153,11 @@ def _agreement(
     """How well cached and uncached logits of the staged file agree.
 
     ONNX Runtime has no bfloat16 kernels on the CPU: such a model is measured as the same graph in
-    float32, with the same weights (those rounded to bfloat16). Where activations are rounded to
-    int8, it is the same file without that: rounding makes steps of the last places' differences.
+    float32, with the same weights (those rounded to bfloat16). Where activations are rounded, it is
+    the same file without that: rounding makes steps of the last places' differences.
     """
     types = (precision.dtype, precision.cache_dtype if precision.narrow_cache else None)
-    if precision.rounds_activations:
+    if precision.rounded_activations:
         with _changed(staged, _leave_activations_in_float32) as stand_in:
             return verify.compare_cached(stand_in, source.config, *types)
     if precision.dtype != "bfloat16":
@@ -217,6 +215,12 @@ def _leave_activations_in_float32(model: onnx.ModelProto) -> None:
         for attribute in node.attribute:
             if attribute.name == "accuracy_level":
                 attribute.i = ACCURACY_LEVELS["float32"]
+    for make in (functions.linear, functions.linear_gelu, functions.head):
+        name, plain = make(Product.BFLOAT16).name, make(Product.PLAIN)
+        for function in model.functions:
+            if function.name == name:
+                function.CopyFrom(ir.to_proto(plain))
+                function.name = name
 
 
 def _keep_cache_in_float32(model: onnx.ModelProto) -> None:

@@ -9,7 +9,8 @@ There are two levels. The graph is made of the few nodes that a GPU wants as one
 `LinearGelu`, `SelectTokens`, `Head`), whose bodies are standard operators. ONNX Runtime opens a
 function until it finds a kernel. Nodes with a quantised weight are functions of their own
 (`QuantizedLinear` and so on): they have its scales as one more input, and attributes that say how
-it is packed and what it is multiplied with.
+it is packed and what it is multiplied with. So are products whose activations are rounded to
+bfloat16 (`BFloat16Linear` and so on), with the inputs and attributes of the plain ones.
 
 Shapes may hold zeros (no batch, no new token, no past), so every Reshape computes its target and
 sets `allowzero`: in a target, -1 and a plain 0 are ambiguous once a tensor is empty.
@@ -25,6 +26,7 @@ import onnx_ir as ir
 from onnxscript import OpBuilder, build_function
 
 from . import quantized_cache, quantized_functions
+from .precision import Product
 
 DOMAIN = "kvcache"
 DOMAIN_VERSION = 1
@@ -167,7 +169,7 @@ def _function(
     body: Callable[..., ir.Value],
     inputs: Iterable[str],
     *,
-    quantized: bool,
+    product: Product,
     attributes: Iterable[ir.Attr] = (),
     of_weight: Iterable[str] = OF_PRODUCT,
 ) -> ir.Function:
@@ -176,15 +178,14 @@ def _function(
     It then has the attributes `of_weight` too.
     """
     inputs, attributes = list(inputs), list(attributes)
-    if quantized:
-        name = f"Quantized{name}"
+    if product is Product.QUANTIZED:
         inputs.append("weight_scales")
         attributes += [ir.Attr(of, ir.AttributeType.INT, None) for of in of_weight]
     return build_function(
         body,
         [ir.Value(name=input_name) for input_name in inputs],
         domain=DOMAIN,
-        name=name,
+        name=f"{product.value}{name}",
         attributes=attributes,
         opset_imports={"": OPSET_VERSION, DOMAIN: DOMAIN_VERSION},
     )
@@ -196,31 +197,39 @@ def _passed_on(names: Iterable[str], scales: Sequence[ir.Value]) -> dict[str, ir
 
 
 @functools.cache
-def linear(quantized: bool) -> ir.Function:
+def linear(product: Product) -> ir.Function:
     """`Linear`: x [batch, seq_len, inputs], packed weight and bias [outputs] to [..., outputs]."""
-    return _function("Linear", _linear_body, ["x", "weight", "bias"], quantized=quantized)
+    body = functools.partial(_linear_body, product)
+    return _function("Linear", body, ["x", "weight", "bias"], product=product)
 
 
 @functools.cache
-def linear_gelu(quantized: bool) -> ir.Function:
+def linear_gelu(product: Product) -> ir.Function:
     """`LinearGelu`: the tanh approximation of gelu over `Linear`."""
-    return _function("LinearGelu", _linear_gelu_body, ["x", "weight", "bias"], quantized=quantized)
+    body = functools.partial(_linear_gelu_body, product)
+    return _function("LinearGelu", body, ["x", "weight", "bias"], product=product)
 
 
-def _linear_body(op: OpBuilder, *inputs: ir.Value) -> ir.Value:
-    return _named(y=_unpacked_product(op, *inputs))[0]
+def _linear_body(product: Product, op: OpBuilder, *inputs: ir.Value) -> ir.Value:
+    return _named(y=_unpacked_product(product, op, *inputs))[0]
 
 
-def _linear_gelu_body(op: OpBuilder, *inputs: ir.Value) -> ir.Value:
-    return _named(y=op.Gelu(_unpacked_product(op, *inputs), approximate="tanh"))[0]
+def _linear_gelu_body(product: Product, op: OpBuilder, *inputs: ir.Value) -> ir.Value:
+    return _named(y=op.Gelu(_unpacked_product(product, op, *inputs), approximate="tanh"))[0]
 
 
 def _unpacked_product(
-    op: OpBuilder, x: ir.Value, weight: ir.Value, bias: ir.Value, *scales: ir.Value
+    product: Product,
+    op: OpBuilder,
+    x: ir.Value,
+    weight: ir.Value,
+    bias: ir.Value,
+    *scales: ir.Value,
 ) -> ir.Value:
     """x · unpacked weight + bias; ONNX Runtime unpacks a constant weight once, at load."""
-    if scales:
+    if product is Product.QUANTIZED:
         return op.Add(quantized_functions.product(op, x, weight, *scales, op.Shape(bias)), bias)
+    x = _multiplied_as(product, op, x)
     weight = op.CastLike(weight, x)
     inputs = op.Shape(weight, start=1, end=2)
     side_by_side = op.Reshape(op.Transpose(weight, perm=[1, 0, 2]), op.Concat(inputs, [-1], axis=0))
@@ -228,8 +237,15 @@ def _unpacked_product(
     return op.Add(op.MatMul(x, unpacked), bias)
 
 
+def _multiplied_as(product: Product, op: OpBuilder, x: ir.Value) -> ir.Value:
+    """What a weight that is not quantised is multiplied with: x, or each element rounded."""
+    if product is Product.BFLOAT16:
+        return op.CastLike(op.Cast(x, to=ir.DataType.BFLOAT16), x)
+    return x
+
+
 @functools.cache
-def embedding(quantized: bool) -> ir.Function:
+def embedding(product: Product) -> ir.Function:
     """`Embedding`: ids [batch, seq_len], weight [count, size] to [batch, seq_len, size].
 
     In the weight's type; of a quantised weight in float32.
@@ -238,7 +254,7 @@ def embedding(quantized: bool) -> ir.Function:
         "Embedding",
         _embedding_body,
         ["ids", "weight"],
-        quantized=quantized,
+        product=product,
         of_weight=OF_TABLE,
     )
 
@@ -250,19 +266,23 @@ def _embedding_body(op: OpBuilder, ids: ir.Value, weight: ir.Value, *scales: ir.
 
 
 @functools.cache
-def head(quantized: bool) -> ir.Function:
+def head(product: Product) -> ir.Function:
     """`Head`: x [batch, num_logits, inputs], weight [outputs, inputs] to [..., outputs].
 
     The weight has the embedding's layout, so that a tied head shares it.
     """
-    return _function("Head", _head_body, ["x", "weight"], quantized=quantized, of_weight=OF_HEAD)
+    body = functools.partial(_head_body, product)
+    return _function("Head", body, ["x", "weight"], product=product, of_weight=OF_HEAD)
 
 
-def _head_body(op: OpBuilder, x: ir.Value, weight: ir.Value, *scales: ir.Value) -> ir.Value:
-    if scales:
+def _head_body(
+    product: Product, op: OpBuilder, x: ir.Value, weight: ir.Value, *scales: ir.Value
+) -> ir.Value:
+    if product is Product.QUANTIZED:
         outputs = quantized_functions.attribute_axis(op, "outputs")
         return _named(logits=quantized_functions.product(op, x, weight, *scales, outputs))[0]
     # Only Gemm multiplies by a transposed matrix without a copy of it, and it wants two axes.
+    x = _multiplied_as(product, op, x)
     batch_and_count = op.Shape(x, start=0, end=2)
     rows = op.ReduceProd(batch_and_count, keepdims=1)
     flat = op.Reshape(x, op.Concat(rows, op.Shape(weight, start=1, end=2), axis=0), allowzero=1)
@@ -272,7 +292,7 @@ def _head_body(op: OpBuilder, x: ir.Value, weight: ir.Value, *scales: ir.Value) 
 
 
 @functools.cache
-def token_embedding(quantized: bool) -> ir.Function:
+def token_embedding(product: Product) -> ir.Function:
     """`TokenEmbedding`: token_weight[input_ids] + position_weight[position_ids].
 
     The result has the type of position_weight; token_weight may be narrower.
@@ -281,7 +301,7 @@ def token_embedding(quantized: bool) -> ir.Function:
         "TokenEmbedding",
         _token_embedding_body,
         ["input_ids", "position_ids", "token_weight", "position_weight"],
-        quantized=quantized,
+        product=product,
         of_weight=OF_TABLE,
     )
 
@@ -294,39 +314,39 @@ def _token_embedding_body(
     position_weight: ir.Value,
     *scales: ir.Value,
 ) -> ir.Value:
-    table = embedding(bool(scales))
+    table = embedding(Product.QUANTIZED if scales else Product.PLAIN)
     tokens = op.call(table, input_ids, token_weight, *scales, **_passed_on(OF_TABLE, scales))
-    positions = op.call(embedding(False), position_ids, position_weight)
+    positions = op.call(embedding(Product.PLAIN), position_ids, position_weight)
     return _named(x=op.Add(op.CastLike(tokens, positions), positions))[0]
 
 
 @functools.cache
-def norm_linear(quantized: bool) -> ir.Function:
+def norm_linear(product: Product) -> ir.Function:
     """`NormLinear`: `Linear` of the layer norm of x."""
-    return _norm_linear_function("NormLinear", linear, quantized=quantized)
+    return _norm_linear_function("NormLinear", linear, product)
 
 
 @functools.cache
-def norm_linear_gelu(quantized: bool) -> ir.Function:
+def norm_linear_gelu(product: Product) -> ir.Function:
     """`NormLinearGelu`: `LinearGelu` of the layer norm of x."""
-    return _norm_linear_function("NormLinearGelu", linear_gelu, quantized=quantized)
+    return _norm_linear_function("NormLinearGelu", linear_gelu, product)
 
 
 def _norm_linear_function(
-    name: str, product: Callable[[bool], ir.Function], *, quantized: bool
+    name: str, linear_of: Callable[[Product], ir.Function], product: Product
 ) -> ir.Function:
     def body(op: OpBuilder, x: ir.Value, *parameters: ir.Value) -> ir.Value:
         norm_weight, norm_bias, weight, bias, *scales = parameters
         x = _layer_norm(op, x, norm_weight, norm_bias)
         attributes = _passed_on(OF_PRODUCT, scales)
-        y = op.call(product(quantized), x, weight, bias, *scales, **attributes)
+        y = op.call(linear_of(product), x, weight, bias, *scales, **attributes)
         return _named(y=y)[0]
 
     return _function(
         name,
         body,
         ["x", "norm_weight", "norm_bias", "weight", "bias"],
-        quantized=quantized,
+        product=product,
         attributes=[ir.Attr("epsilon", ir.AttributeType.FLOAT, None)],
     )
 
@@ -338,60 +358,56 @@ def _layer_norm(op: OpBuilder, x: ir.Value, weight: ir.Value, bias: ir.Value) ->
 
 
 @functools.cache
-def linear_residual(quantized: bool) -> ir.Function:
+def linear_residual(product: Product) -> ir.Function:
     """`LinearResidual`: residual + `Linear`."""
     return _function(
         "LinearResidual",
-        _linear_residual_body,
+        functools.partial(_linear_residual_body, product),
         ["x", "weight", "bias", "residual"],
-        quantized=quantized,
+        product=product,
     )
 
 
 def _linear_residual_body(
+    product: Product,
     op: OpBuilder,
     x: ir.Value,
-    weight: ir.Value,
-    bias: ir.Value,
-    residual: ir.Value,
-    *scales: ir.Value,
+    *parameters: ir.Value,
 ) -> ir.Value:
+    weight, bias, residual, *scales = parameters
     attributes = _passed_on(OF_PRODUCT, scales)
-    product = op.call(linear(bool(scales)), x, weight, bias, *scales, **attributes)
-    return _named(y=op.Add(residual, product))[0]
+    y = op.call(linear(product), x, weight, bias, *scales, **attributes)
+    return _named(y=op.Add(residual, y))[0]
 
 
 @functools.cache
-def select_norm_head(quantized: bool) -> ir.Function:
+def select_norm_head(product: Product) -> ir.Function:
     """`SelectNormHead`: `Head` of the layer norm of the tokens that `SelectTokens` selects."""
     return _function(
         "SelectNormHead",
-        _select_norm_head_body,
+        functools.partial(_select_norm_head_body, product),
         ["x", "positions", "norm_weight", "norm_bias", "weight"],
-        quantized=quantized,
+        product=product,
         of_weight=OF_HEAD,
         attributes=[ir.Attr("epsilon", ir.AttributeType.FLOAT, None)],
     )
 
 
 def _select_norm_head_body(
-    op: OpBuilder, x: ir.Value, positions: ir.Value, *parameters: ir.Value
+    product: Product, op: OpBuilder, x: ir.Value, positions: ir.Value, *parameters: ir.Value
 ) -> ir.Value:
     norm_weight, norm_bias, weight, *scales = parameters
     selected = op.call(select_tokens(), x, positions)
     normalized = _layer_norm(op, selected, norm_weight, norm_bias)
-    product = head(bool(scales))
-    logits = op.call(product, normalized, weight, *scales, **_passed_on(OF_HEAD, scales))
+    attributes = _passed_on(OF_HEAD, scales)
+    logits = op.call(head(product), normalized, weight, *scales, **attributes)
     return _named(logits=logits)[0]
 
 
 def with_callees(used: Iterable[ir.Function]) -> list[ir.Function]:
     """`used`, and what their bodies call."""
-    products = (embedding, linear, linear_gelu, head)
-    callees = [
-        select_tokens(),
-        *(make(quantized) for make in products for quantized in (False, True)),
-    ]
+    of_weights = (embedding, linear, linear_gelu, head)
+    callees = [select_tokens(), *(make(product) for make in of_weights for product in Product)]
     known = {function.name: function for function in callees}
     found = {function.name: function for function in used}
     for function in list(found.values()):

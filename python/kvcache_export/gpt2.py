@@ -19,7 +19,7 @@ from . import functions
 from .activations import ACTIVATIONS, gelu_tanh
 from .config import EMBEDDING, HEAD, Gpt2Config
 from .packing import PackedParameter
-from .precision import CACHE_TYPES, DTYPES, Precision
+from .precision import CACHE_TYPES, DTYPES, Precision, Product
 from .quantization import QuantizedParameter, ScalesParameter
 from .quantized_cache import SCALE_BYTES
 
@@ -41,6 +41,7 @@ class Weight(Module):
     ):
         super().__init__()
         self.quantized = precision.quantized
+        self.product = precision.product
         if not self.quantized:
             self.weight = make(shape, DTYPES[precision.weights])
             return
@@ -80,10 +81,10 @@ class NormLinear(Linear):
     """The product with the layer norm of x, in one node."""
 
     def forward(
-        self, op: OpBuilder, x: ir.Value, norm: Norm, function: Callable[[bool], ir.Function]
+        self, op: OpBuilder, x: ir.Value, norm: Norm, function: Callable[[Product], ir.Function]
     ) -> ir.Value:
         y = op.call(
-            function(self.quantized),
+            function(self.product),
             x,
             norm.weight,
             norm.bias,
@@ -102,7 +103,7 @@ class LinearResidual(Linear):
     """The residual + the product with x, in one node."""
 
     def forward(self, op: OpBuilder, x: ir.Value, residual: ir.Value) -> ir.Value:
-        function = functions.linear_residual(self.quantized)
+        function = functions.linear_residual(self.product)
         parameters = (self.weight, self.bias, residual, *self.scales)
         y = op.call(function, x, *parameters, **self.attributes(functions.OF_PRODUCT))
         y.type, y.shape = residual.type, residual.shape
@@ -135,6 +136,11 @@ class Embedding(Weight):
 
     def __init__(self, count: int, size: int, precision: Precision):
         super().__init__([count, size], precision, Parameter)
+
+    @property
+    def table(self) -> Product:
+        """The kind of node that reads rows: nothing is multiplied."""
+        return Product.QUANTIZED if self.quantized else Product.PLAIN
 
     def forward(self, op: OpBuilder) -> ir.Value:
         return self.weight
@@ -233,7 +239,7 @@ class Transformer(Module):
     ) -> tuple[ir.Value, Norm, list[ir.Value]]:
         token_weight, position_weight = self.wte(op), self.wpe(op)
         x = op.call(
-            functions.token_embedding(self.wte.quantized),
+            functions.token_embedding(self.wte.table),
             input_ids,
             position_ids,
             token_weight,
@@ -262,7 +268,7 @@ class Head(Embedding):
 def head(op: OpBuilder, x: ir.Value, positions: ir.Value, norm: Norm, of: Weight) -> ir.Value:
     """The logits of an untied head, or of the token embedding as one."""
     return op.call(
-        functions.select_norm_head(of.quantized),
+        functions.select_norm_head(of.product),
         x,
         positions,
         norm.weight,

@@ -45,7 +45,7 @@ def contents(
         "dtype": precision.dtype,
         "cache_dtype": precision.cache_dtype,
         "weights": precision.weights,
-        "activations": "int8" if precision.rounds_activations else precision.dtype,
+        "activations": precision.rounded_activations or precision.dtype,
         "bos_token_id": config.bos_token_id,
         "eos_token_id": config.eos_token_id,
         "model_file": MODEL_FILE,

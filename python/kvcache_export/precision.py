@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -24,10 +25,23 @@ QUANTIZED_BITS = {"int8": 8, "int4": 4}
 WEIGHTS = (*DTYPES, *QUANTIZED_BITS)
 BLOCK_SIZES = (16, 32, 64, 128, 256)
 DEFAULT_BLOCK_SIZES = {"int8": 64, "int4": 32}
+ACTIVATIONS = {  # that weights of a type may be multiplied with; the first is the default
+    "int8": ("int8", "float32"),
+    "int4": ("int8", "float32"),
+    "bfloat16": ("float32", "bfloat16"),
+}
 ACCURACY_LEVELS = {"float32": 1, "int8": 4}  # after MatMulNBits' attribute accuracy_level
 
 PANEL_COLUMNS = 64  # outputs of a quantised weight are filled up to whole panels
 SCALE_BYTES = 2  # float16
+
+
+class Product(enum.Enum):
+    """How a node multiplies with its weight; the value begins its name."""
+
+    PLAIN = ""  # the weight widened, or as it is
+    QUANTIZED = "Quantized"  # a weight with scales
+    BFLOAT16 = "BFloat16"  # activations rounded to bfloat16, as the weight is
 
 
 @dataclass(frozen=True)
@@ -42,15 +56,16 @@ class Precision:
     scale for each row, the key or value of one token and one head.
 
     Where weights are int8 or int4, `block_size` consecutive inputs share a scale (None: as is best
-    for the type), and `activations` is what they are multiplied with: float32, or int8 by blocks of
-    a token.
+    for the type). `activations` is what narrower weights are multiplied with (None: as is best for
+    the type): float32; int8 by blocks of a token, for weights of int8 and int4; or bfloat16, for
+    weights of bfloat16.
     """
 
     dtype: str
     weights: str
     block_size: int | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
-    activations: str = "int8"
+    activations: str | None = None
     cache_dtype: str | None = None
 
     def __post_init__(self) -> None:
@@ -72,6 +87,7 @@ class Precision:
                 f"--block-size is {self.block_size}, must be one of"
                 f" {', '.join(map(str, BLOCK_SIZES))}"
             )
+        self._check_activations()
         if self.block_size is None and self.quantized:
             object.__setattr__(self, "block_size", DEFAULT_BLOCK_SIZES[self.weights])
         for pattern, weights in self.overrides.items():
@@ -80,6 +96,30 @@ class Precision:
                     f"--weights-overrides: {weights!r} for {pattern!r}, must be one of"
                     f" {', '.join(WEIGHTS)}"
                 )
+
+    def _check_activations(self) -> None:
+        if self.activations is None:
+            return
+        asked = f"--activations {self.activations} with --weights {self.weights}"
+        known = ACTIVATIONS.get(self.weights, ()) if self.mixed else ()
+        if not known:
+            raise ExportError(
+                f"{asked}, --dtype {self.dtype}: such weights are multiplied with what the model"
+                f" computes; use --weights {', '.join(ACTIVATIONS)} with --dtype float32, or leave"
+                " --activations out"
+            )
+        if self.activations not in known:
+            raise ExportError(
+                f"{asked}: they are multiplied with {' or '.join(known)}; use one of these, or"
+                " leave --activations out"
+            )
+        quantized = [name for name in self.overrides.values() if name in QUANTIZED_BITS]
+        if self.activations == "bfloat16" and quantized:
+            raise ExportError(
+                f"{asked} and {quantized[0]} for some in --weights-overrides: only bfloat16 weights"
+                " are multiplied with bfloat16; override with float32, float16 or bfloat16, or"
+                " leave --activations out"
+            )
 
     @property
     def mixed(self) -> bool:
@@ -106,20 +146,39 @@ class Precision:
         return QUANTIZED_BITS[self.weights]
 
     @property
-    def rounds_activations(self) -> bool:
-        """Whether some matrix is multiplied with activations rounded to int8."""
+    def rounded_activations(self) -> str | None:
+        """The type, int8 or bfloat16, that activations are rounded to for some matrix."""
         types = {self.weights, *self.overrides.values()}
-        return self.activations == "int8" and not types.isdisjoint(QUANTIZED_BITS)
+        found = {self._activations_for(weights) for weights in types} - {self.dtype}
+        return found.pop() if found else None  # of the two only one, as checked
 
     @property
     def accuracy_level(self) -> int:
-        return ACCURACY_LEVELS[self.activations]
+        return ACCURACY_LEVELS[self._activations_for(self.weights)]
+
+    @property
+    def product(self) -> Product:
+        """How a matrix of this precision is multiplied with."""
+        if self.quantized:
+            return Product.QUANTIZED
+        rounds = self._activations_for(self.weights) != self.dtype
+        return Product.BFLOAT16 if rounds else Product.PLAIN
+
+    def _activations_for(self, weights: str) -> str:
+        """What a matrix of this type is multiplied with."""
+        if weights == self.dtype or weights not in ACTIVATIONS:
+            return self.dtype
+        known = ACTIVATIONS[weights]
+        return self.activations if self.activations in known else known[0]
 
     def of(self, matrix: str) -> Precision:
         """The precision of one matrix, given by its name without `.weight`."""
         for pattern, weights in self.overrides.items():
             if fnmatchcase(matrix, pattern):
-                return replace(self, weights=weights, overrides={})
+                activations = self.activations
+                if activations not in ACTIVATIONS.get(weights, ()):
+                    activations = None
+                return replace(self, weights=weights, overrides={}, activations=activations)
         return self
 
     def check_overrides(self, matrices: Iterable[str]) -> None:

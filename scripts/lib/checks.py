@@ -22,6 +22,7 @@ CPP_SUFFIXES = {".hpp", ".cpp", ".cuh", ".cu"}
 GOLDEN_MODELS = BUILD / "goldens"
 NARROW_MODELS = {  # the same models with something narrower: the exporter's options
     "float16 weights": ("--weights", "float16"),
+    "bfloat16 products": ("--weights", "bfloat16", "--activations", "bfloat16"),
     "int8 weights": ("--weights", "int8"),
     "int4 weights": ("--weights", "int4"),
     "an int8 cache": ("--cache-dtype", "int8"),

@@ -4,14 +4,14 @@
 
 namespace kvcache::ops {
 
-template <LinearNode kNode, typename W>
-OrtStatusPtr LinearKernel<kNode, W>::ComputeV2(OrtKernelContext* raw_context) {
+template <LinearNode kNode, typename W, Multiplied kX>
+OrtStatusPtr LinearKernel<kNode, W, kX>::ComputeV2(OrtKernelContext* raw_context) {
   return status_of([&] {
     const Ort::KernelContext context(raw_context);
     const TokensOfNode tokens = around_.tokens(context, name_);
     const auto weight = context.GetInput(kWeightInput);
     const auto bias = around_.bias(context, name_);
-    NormedProduct<LinearArgs<W>> node{.norm = tokens.norm, .product = {}};
+    NormedProduct<LinearArgs<W>> node{.norm = tokens.norm, .product = {}, .x = kX};
     LinearArgs<W>& args = node.product;
     args.tokens = tokens.count();
     args.inputs = tokens.inputs;
@@ -40,9 +40,12 @@ template class LinearKernel<LinearNode::norm_gelu, Ort::BFloat16_t>;
 template class LinearKernel<LinearNode::residual, float>;
 template class LinearKernel<LinearNode::residual, Ort::Float16_t>;
 template class LinearKernel<LinearNode::residual, Ort::BFloat16_t>;
+template class LinearKernel<LinearNode::norm, Ort::BFloat16_t, Multiplied::as_bfloat16>;
+template class LinearKernel<LinearNode::norm_gelu, Ort::BFloat16_t, Multiplied::as_bfloat16>;
+template class LinearKernel<LinearNode::residual, Ort::BFloat16_t, Multiplied::as_bfloat16>;
 
-template <typename W>
-OrtStatusPtr HeadKernel<W>::ComputeV2(OrtKernelContext* raw_context) {
+template <typename W, Multiplied kX>
+OrtStatusPtr HeadKernel<W, kX>::ComputeV2(OrtKernelContext* raw_context) {
   return status_of([&] {
     const Ort::KernelContext context(raw_context);
     const TokensOfNode tokens = around_.tokens(context, name_);
@@ -50,7 +53,7 @@ OrtStatusPtr HeadKernel<W>::ComputeV2(OrtKernelContext* raw_context) {
     const Shape weight_shape = shape_of(weight);
     check(weight_shape.size() == 2 && tokens.inputs == weight_shape[1], name_,
           "weight must be [outputs, inputs]");
-    NormedProduct<HeadArgs<W>> node{.norm = tokens.norm, .product = {}};
+    NormedProduct<HeadArgs<W>> node{.norm = tokens.norm, .product = {}, .x = kX};
     HeadArgs<W>& args = node.product;
     args.tokens = tokens.count();
     args.inputs = weight_shape[1];
@@ -66,5 +69,6 @@ OrtStatusPtr HeadKernel<W>::ComputeV2(OrtKernelContext* raw_context) {
 template class HeadKernel<float>;
 template class HeadKernel<Ort::Float16_t>;
 template class HeadKernel<Ort::BFloat16_t>;
+template class HeadKernel<Ort::BFloat16_t, Multiplied::as_bfloat16>;
 
 }  // namespace kvcache::ops

@@ -6,19 +6,33 @@
 
 #include <string>
 
+#include "ops/cpu/node_args.hpp"
 #include "ops/linear_node.hpp"
 #include "ops/weight_op.hpp"
 
 namespace kvcache::ops {
 
+constexpr const char* linear_name(LinearNode node, Multiplied x) {
+  const bool as_is = x == Multiplied::as_is;
+  switch (node) {
+    case LinearNode::norm:
+      return as_is ? "NormLinear" : "BFloat16NormLinear";
+    case LinearNode::norm_gelu:
+      return as_is ? "NormLinearGelu" : "BFloat16NormLinearGelu";
+    case LinearNode::residual:
+      return as_is ? "LinearResidual" : "BFloat16LinearResidual";
+    case LinearNode::head:
+      break;
+  }
+  return as_is ? "SelectNormHead" : "BFloat16SelectNormHead";
+}
+
 /// [batch, seq_len, inputs] to [batch, seq_len, outputs].
-template <LinearNode kNode, typename W>
+template <LinearNode kNode, typename W, Multiplied kX = Multiplied::as_is>
 class LinearKernel {
  public:
   using Weight = W;
-  static constexpr const char* kName = kNode == LinearNode::norm        ? "NormLinear"
-                                       : kNode == LinearNode::norm_gelu ? "NormLinearGelu"
-                                                                        : "LinearResidual";
+  static constexpr const char* kName = linear_name(kNode, kX);
   static constexpr std::size_t kInputs = input_count(kNode);
   static constexpr std::size_t kWeightInput = weight_input(kNode);
   static constexpr bool takes_ids(std::size_t input) { return ops::takes_ids(kNode, input); }
@@ -39,11 +53,11 @@ class LinearKernel {
 
 /// Norm of the chosen tokens of x, times weightᵀ: [batch, seq_len, inputs] to
 /// [batch, num_logits, outputs].
-template <typename W>
+template <typename W, Multiplied kX = Multiplied::as_is>
 class HeadKernel {
  public:
   using Weight = W;
-  static constexpr const char* kName = "SelectNormHead";
+  static constexpr const char* kName = linear_name(LinearNode::head, kX);
   static constexpr std::size_t kInputs = input_count(LinearNode::head);
   static constexpr std::size_t kWeightInput = weight_input(LinearNode::head);
   static constexpr bool takes_ids(std::size_t input) {

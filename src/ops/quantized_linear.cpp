@@ -36,7 +36,7 @@ OrtStatusPtr QuantizedLinearKernel<kNode>::ComputeV2(OrtKernelContext* raw_conte
   return status_of([&] {
     const Ort::KernelContext context(raw_context);
     const TokensOfNode tokens = around_.tokens(context, name_);
-    NormedProduct<QuantizedLinearArgs> node{.norm = tokens.norm, .product = {}};
+    NormedProduct<QuantizedLinearArgs> node{.norm = tokens.norm, .product = {}, .x = {}};
     QuantizedLinearArgs& args = node.product;
     std::int64_t outputs = outputs_;
     if constexpr (kNode != LinearNode::head) {

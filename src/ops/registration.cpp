@@ -56,6 +56,12 @@ void NodeDomain::add_float32_nodes(NodeCounters& counters, const ThreadTeam& thr
   add_for_weights(float{});
   add_for_weights(Ort::Float16_t{});
   add_for_weights(Ort::BFloat16_t{});
+  using BFloat16 = Ort::BFloat16_t;
+  constexpr auto kRounded = Multiplied::as_bfloat16;
+  add_with_weight(std::type_identity<LinearKernel<LinearNode::norm, BFloat16, kRounded>>());
+  add_with_weight(std::type_identity<LinearKernel<LinearNode::norm_gelu, BFloat16, kRounded>>());
+  add_with_weight(std::type_identity<LinearKernel<LinearNode::residual, BFloat16, kRounded>>());
+  add_with_weight(std::type_identity<HeadKernel<BFloat16, kRounded>>());
   add_with_weight(std::type_identity<QuantizedTokenEmbeddingKernel>());
   add_with_weight(std::type_identity<QuantizedLinearKernel<LinearNode::norm>>());
   add_with_weight(std::type_identity<QuantizedLinearKernel<LinearNode::norm_gelu>>());

@@ -260,7 +260,7 @@ TEST_F(Load, NamesAnAttributeOfQuantizedWeightsThatItCannotUse) {
     rename_in_graph(name + "\x18" + from, name + "\x18" + to);
   };
   const char block_size = is_int8 ? 64 : 32;
-  const char accuracy_level = test::models_round_activations() ? 4 : 1;
+  const char accuracy_level = test::models_activations() == "int8" ? 4 : 1;
   change("block_size", block_size, 48);
   expect_load_error(ErrorCode::model_invalid, "block_size is 48, must be 16, 32, 64, 128 or 256");
   change("block_size", 48, block_size);

@@ -6,9 +6,15 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx_ir as ir
 import onnxruntime as ort
 
+from kvcache_export import functions
+from kvcache_export.gpt2 import IR_VERSION
+
 LOG_FATAL = 4
+BFLOAT16 = ir.DataType.BFLOAT16.numpy()
 
 
 class PlainModel:
@@ -62,3 +68,40 @@ def relative_difference(found: np.ndarray, expected: np.ndarray) -> float:
     """Largest absolute difference as a share of the largest expected absolute value."""
     assert found.shape == expected.shape
     return float(np.abs(found.astype(np.float64) - expected).max() / np.abs(expected).max())
+
+
+def run_function(
+    function: ir.Function, feeds: dict[str, np.ndarray], attributes: dict[str, int]
+) -> np.ndarray:
+    """The only output of a function of domain kvcache."""
+    node = onnx.helper.make_node(
+        function.name, list(feeds), ["out"], domain=functions.DOMAIN, **attributes
+    )
+    graph = onnx.helper.make_graph(
+        [node],
+        "one_node",
+        [
+            onnx.helper.make_tensor_value_info(
+                name, onnx.helper.np_dtype_to_tensor_dtype(value.dtype), [None] * value.ndim
+            )
+            for name, value in feeds.items()
+        ],
+        [onnx.helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, None)],
+    )
+    domains = [
+        onnx.helper.make_opsetid("", functions.OPSET_VERSION),
+        onnx.helper.make_opsetid(functions.DOMAIN, functions.DOMAIN_VERSION),
+    ]
+    model = onnx.helper.make_model(
+        graph, opset_imports=domains, functions=[ir.to_proto(function)], ir_version=IR_VERSION
+    )
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    values = {
+        name: ort.OrtValue.ortvalue_from_numpy_with_onnx_type(
+            # NumPy itself has no bfloat16.
+            np.ascontiguousarray(value).view(np.uint16) if value.dtype == BFLOAT16 else value,
+            onnx.helper.np_dtype_to_tensor_dtype(value.dtype),
+        )
+        for name, value in feeds.items()
+    }
+    return session.run_with_ort_values(["out"], values)[0].numpy()

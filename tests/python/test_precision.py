@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from kvcache_export.cli import main
 from kvcache_export.errors import ExportError
-from kvcache_export.precision import DTYPES, convert
+from kvcache_export.precision import DTYPES, Precision, Product, convert
 
 
 def test_float32_is_not_copied():
@@ -42,3 +44,64 @@ def test_the_command_line_offers_every_dtype(capsys: pytest.CaptureFixture):
         main(["--dtype", "int8"])
     message = capsys.readouterr().err
     assert all(repr(dtype) in message or dtype in message for dtype in DTYPES)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ("float32", "float16", "bfloat16"),
+            "--activations bfloat16 with --weights float16, --dtype float32: such weights are"
+            " multiplied with what the model computes; use --weights int8, int4, bfloat16 with"
+            " --dtype float32, or leave --activations out",
+        ),
+        (
+            ("bfloat16", "bfloat16", "bfloat16"),
+            "--activations bfloat16 with --weights bfloat16, --dtype bfloat16: such weights are",
+        ),
+        (
+            ("float32", "int8", "bfloat16"),
+            "--activations bfloat16 with --weights int8: they are multiplied with int8 or float32;"
+            " use one of these, or leave --activations out",
+        ),
+        (
+            ("float32", "bfloat16", "int8"),
+            "--activations int8 with --weights bfloat16: they are multiplied with float32 or"
+            " bfloat16",
+        ),
+    ],
+)
+def test_activations_that_weights_are_not_multiplied_with(
+    options: tuple[str, str, str], message: str
+):
+    dtype, weights, activations = options
+    with pytest.raises(ExportError, match=re.escape(message)):
+        Precision(dtype, weights, activations=activations)
+
+
+def test_quantised_overrides_are_not_multiplied_with_bfloat16():
+    overrides = {"transformer.h.0.*": "float16", "transformer.h.1.*": "int4"}
+    message = "and int4 for some in --weights-overrides: only bfloat16 weights are multiplied with"
+    with pytest.raises(ExportError, match=re.escape(message)):
+        Precision("float32", "bfloat16", overrides=overrides, activations="bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("weights", "overrides", "activations", "expected"),
+    [
+        ("bfloat16", {}, None, (Product.PLAIN, None)),
+        ("bfloat16", {}, "float32", (Product.PLAIN, None)),
+        ("bfloat16", {}, "bfloat16", (Product.BFLOAT16, "bfloat16")),
+        ("bfloat16", {"a": "float32"}, "bfloat16", (Product.BFLOAT16, "bfloat16")),
+        ("bfloat16", {"a": "int8"}, None, (Product.PLAIN, "int8")),
+        ("int8", {"a": "bfloat16"}, None, (Product.QUANTIZED, "int8")),
+        ("int8", {"a": "bfloat16"}, "float32", (Product.QUANTIZED, None)),
+    ],
+)
+def test_what_weights_are_multiplied_with(
+    weights: str, overrides: dict[str, str], activations: str | None, expected: tuple
+):
+    precision = Precision("float32", weights, overrides=overrides, activations=activations)
+    assert (precision.of("b").product, precision.rounded_activations) == expected
+    of_a = Product.QUANTIZED if overrides.get("a") == "int8" else Product.PLAIN
+    assert not overrides or precision.of("a").product is of_a

@@ -7,17 +7,13 @@ from pathlib import Path
 
 import checkpoints
 import numpy as np
-import onnx
-import onnx_ir as ir
-import onnxruntime as ort
 import pytest
-from plain_ort import PlainModel
+from plain_ort import PlainModel, run_function
 
 from kvcache_export import functions
 from kvcache_export.cli import main
 from kvcache_export.errors import ExportError
-from kvcache_export.gpt2 import IR_VERSION
-from kvcache_export.precision import ACCURACY_LEVELS
+from kvcache_export.precision import ACCURACY_LEVELS, Product
 from kvcache_export.quantization import (
     LARGEST,
     QuantizedParameter,
@@ -112,7 +108,7 @@ def test_the_body_of_a_product(shape: tuple[int, ...], bits: int, activations: s
     attributes = {"bits": bits, "block_size": block_size}
     attributes["accuracy_level"] = ACCURACY_LEVELS[activations]
     feeds = {"x": x, "weight": values, "bias": bias, "weight_scales": scales}
-    found = run_function(functions.linear(True), feeds, attributes)
+    found = run_function(functions.linear(Product.QUANTIZED), feeds, attributes)
     used = rounded_to_int8(x, block_size) if activations == "int8" else x
     widened = [
         [float(scales[o // 64, i // block_size, o % 64]) * packed_value(values, bits, i, o)]
@@ -120,35 +116,6 @@ def test_the_body_of_a_product(shape: tuple[int, ...], bits: int, activations: s
     ]
     expected = used.astype(np.float64) @ np.reshape(widened, (inputs, outputs)) + bias
     np.testing.assert_allclose(found, expected, atol=2e-5)
-
-
-def run_function(
-    function: ir.Function, feeds: dict[str, np.ndarray], attributes: dict[str, int]
-) -> np.ndarray:
-    """The only output of a function of domain kvcache."""
-    node = onnx.helper.make_node(
-        function.name, list(feeds), ["out"], domain=functions.DOMAIN, **attributes
-    )
-    graph = onnx.helper.make_graph(
-        [node],
-        "one_node",
-        [
-            onnx.helper.make_tensor_value_info(
-                name, onnx.helper.np_dtype_to_tensor_dtype(value.dtype), [None] * value.ndim
-            )
-            for name, value in feeds.items()
-        ],
-        [onnx.helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, None)],
-    )
-    domains = [
-        onnx.helper.make_opsetid("", functions.OPSET_VERSION),
-        onnx.helper.make_opsetid(functions.DOMAIN, functions.DOMAIN_VERSION),
-    ]
-    model = onnx.helper.make_model(
-        graph, opset_imports=domains, functions=[ir.to_proto(function)], ir_version=IR_VERSION
-    )
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, feeds)[0]
 
 
 @pytest.mark.parametrize("activations", ["int8", "float32"])
@@ -222,7 +189,7 @@ def test_bad_overrides(
         (["--weights", "int8", "--dtype", "float16"], "--weights int8 with --dtype float16"),
         (["--weights", "int8", "--block-size", "48"], "--block-size is 48, must be one of 16, 32"),
         (["--weights", "float16", "--block-size", "32"], "--block-size has a meaning with"),
-        (["--activations", "int8"], "--activations has a meaning with --weights int8 or int4"),
+        (["--activations", "int8"], "--activations int8 with --weights float32, --dtype float32"),
         (["--weights-overrides", "x"], "--weights-overrides has a meaning with"),
     ],
 )

@@ -121,10 +121,10 @@ inline const std::string& models_weights() {
   return weights;
 }
 
-/// Whether products round what they multiply the weights with to int8.
-inline bool models_round_activations() {
-  static const bool rounds = models_field("activations") == "int8";
-  return rounds;
+/// What their products multiply the weights with, which may be narrower.
+inline const std::string& models_activations() {
+  static const std::string activations = models_field("activations");
+  return activations;
 }
 
 /// As long as it lives, models run on the CPU unless they must not.
@@ -138,8 +138,11 @@ struct ForcedCpu {
 /// The tolerance of docs/EXACTNESS.md for the type of the models under test, relative to the
 /// largest logit.
 inline double tolerance() {
-  if (models_round_activations()) {
+  if (models_activations() == "int8") {
     return 5e-2;
+  }
+  if (models_activations() == "bfloat16" && models_dtype() == "float32") {
+    return 0x1p-6;
   }
   if (models_cache_dtype() != models_dtype()) {
     static const std::map<std::string, double> steps{

@@ -8,6 +8,7 @@
 #define KVCACHE_OPS_FINISH_ROW_INL_HPP_
 #endif
 
+#include <algorithm>
 #include <cstdint>
 
 #include "hwy/highway.h"
@@ -48,6 +49,25 @@ HWY_INLINE void finish_row(const float* HWY_RESTRICT sums, const float* HWY_REST
       y = hn::Add(y, load_first(d, residual + i, left));
     }
     store_first(y, d, out + i, left);
+  }
+}
+
+/// Columns of one panel for `tokens` tokens from `first` on, out of their sums
+/// [tokens, kPanelColumns].
+template <typename W>
+HWY_INLINE void finish_panel(const LinearArgs<W>& args, std::int64_t panel, std::int64_t first,
+                             std::int64_t tokens, const float* sums) {
+  const std::int64_t column = panel * kPanelColumns;
+  const std::int64_t count = std::min(kPanelColumns, args.outputs - column);
+  for (std::int64_t token = 0; token < tokens; ++token) {
+    const float* row = sums + token * kPanelColumns;
+    const std::int64_t place = (first + token) * args.outputs + column;
+    const float* residual = args.residual == nullptr ? nullptr : args.residual + place;
+    if (args.activation == Activation::gelu) {
+      finish_row<Activation::gelu>(row, args.bias + column, residual, count, args.out + place);
+    } else {
+      finish_row<Activation::none>(row, args.bias + column, residual, count, args.out + place);
+    }
   }
 }
 

@@ -55,33 +55,15 @@ void multiply_panel(const float* x, std::int64_t tokens, std::int64_t inputs, co
   }
 }
 
-/// Columns of one panel for `tokens` tokens from `first` on.
-template <Activation kActivation, typename W>
-void linear_task(const LinearArgs<W>& args, std::int64_t panel, std::int64_t first,
-                 std::int64_t tokens) {
-  float* sums = thread_scratch(tokens * kPanelColumns);  // [tokens, kPanelColumns]
-  multiply_panel(args.x + first * args.inputs, tokens, args.inputs,
-                 args.weight + panel * args.inputs * kPanelColumns, sums);
-  const std::int64_t column = panel * kPanelColumns;
-  const std::int64_t count = std::min(kPanelColumns, args.outputs - column);
-  for (std::int64_t token = 0; token < tokens; ++token) {
-    const std::int64_t place = (first + token) * args.outputs + column;
-    finish_row<kActivation>(sums + token * kPanelColumns, args.bias + column,
-                            args.residual == nullptr ? nullptr : args.residual + place, count,
-                            args.out + place);
-  }
-}
-
 template <typename W>
 void linear(const LinearArgs<W>& args, const ParallelFor& parallel_for) {
   const std::int64_t panels = (args.outputs + kPanelColumns - 1) / kPanelColumns;
   for_panel_tasks(panels, args.tokens, parallel_for,
                   [&](std::int64_t panel, std::int64_t first, std::int64_t tokens) {
-                    if (args.activation == Activation::gelu) {
-                      linear_task<Activation::gelu>(args, panel, first, tokens);
-                    } else {
-                      linear_task<Activation::none>(args, panel, first, tokens);
-                    }
+                    float* sums = thread_scratch(tokens * kPanelColumns);
+                    multiply_panel(args.x + first * args.inputs, tokens, args.inputs,
+                                   args.weight + panel * args.inputs * kPanelColumns, sums);
+                    finish_panel(args, panel, first, tokens, sums);
                   });
 }
 

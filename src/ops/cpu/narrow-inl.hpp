@@ -27,6 +27,19 @@ namespace hn = hwy::HWY_NAMESPACE;
 #define KVCACHE_ROUNDS_TO_FLOAT16 0
 #endif
 
+/// float32 rounded to the nearest even bfloat16: the upper half of each float32. NaN becomes Ort's.
+template <class D>
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> round_to_bfloat16(D df, hn::Vec<D> value) {
+  const hn::RebindToUnsigned<D> du;
+  const auto bits = hn::BitCast(du, value);
+  const auto is_odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
+  const auto rounded = hn::Add(bits, hn::Add(is_odd, hn::Set(du, 0x7FFF)));
+  const auto upper = hn::And(rounded, hn::Set(du, 0xFFFF0000));
+  const auto is_nan = hn::RebindMask(du, hn::Ne(value, value));
+  static_cast<void>(df);
+  return hn::IfThenElse(is_nan, hn::Set(du, 0x7FC10000), upper);
+}
+
 /// float32 to T, rounded to nearest even; beyond T's range to infinity.
 template <typename T>
 HWY_INLINE void narrow(const float* HWY_RESTRICT from, std::int64_t count, T* HWY_RESTRICT to) {
@@ -43,6 +56,17 @@ HWY_INLINE void narrow(const float* HWY_RESTRICT from, std::int64_t count, T* HW
     }
   }
 #endif
+  if constexpr (std::is_same_v<T, Ort::BFloat16_t>) {
+    const hn::ScalableTag<float> df;
+    const hn::RebindToSigned<decltype(df)> di;
+    const hn::Rebind<std::uint16_t, decltype(df)> bits_tag;
+    const auto lanes = static_cast<std::int64_t>(hn::Lanes(df));
+    for (; i + lanes <= count; i += lanes) {
+      const auto upper = hn::ShiftRight<16>(round_to_bfloat16(df, hn::LoadU(df, from + i)));
+      hn::StoreU(hn::DemoteTo(bits_tag, hn::BitCast(di, upper)), bits_tag,
+                 reinterpret_cast<std::uint16_t*>(to + i));
+    }
+  }
   std::transform(from + i, from + count, to + i, [](float value) { return T(value); });
 }
 

@@ -3,7 +3,10 @@
 #include <onnxruntime_cxx_api.h>
 
 #include <algorithm>
+#include <functional>
+#include <type_traits>
 
+#include "ops/cpu/bfloat16_cpu.hpp"
 #include "ops/cpu/thread_scratch.hpp"
 
 namespace kvcache::ops {
@@ -19,14 +22,26 @@ void token_row(const QuantizedWeight& table, std::int64_t /*size*/, std::int64_t
 }
 
 template <typename W>
-void multiply(const LinearArgs<W>& args, const ParallelFor& parallel_for) {
+void multiply(const LinearArgs<W>& args, Multiplied x, const ParallelFor& parallel_for) {
+  if constexpr (std::is_same_v<W, Ort::BFloat16_t>) {
+    if (x == Multiplied::as_bfloat16) {
+      bfloat16_linear_cpu(args, parallel_for);
+      return;
+    }
+  }
   linear_cpu(args, parallel_for);
 }
 template <typename W>
-void multiply(const HeadArgs<W>& args, const ParallelFor& parallel_for) {
+void multiply(const HeadArgs<W>& args, Multiplied x, const ParallelFor& parallel_for) {
+  if constexpr (std::is_same_v<W, Ort::BFloat16_t>) {
+    if (x == Multiplied::as_bfloat16) {
+      bfloat16_head_cpu(args, parallel_for);
+      return;
+    }
+  }
   head_cpu(args, parallel_for);
 }
-void multiply(const QuantizedLinearArgs& args, const ParallelFor& parallel_for) {
+void multiply(const QuantizedLinearArgs& args, Multiplied /*x*/, const ParallelFor& parallel_for) {
   quantized_linear_cpu(args, parallel_for);
 }
 
@@ -55,7 +70,7 @@ void run_node(const NormedProduct<Product>& node, const ParallelFor& parallel_fo
     layer_norm_cpu(norm, parallel_for.alone());
     product.x = norm.out;
   }
-  multiply(product, parallel_for);
+  multiply(product, node.x, parallel_for);
 }
 
 template void run_node(const TokenEmbeddingArgs<const float*>&, const ParallelFor&);

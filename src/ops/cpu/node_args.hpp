@@ -23,12 +23,16 @@ struct TokenEmbeddingArgs {
   std::int64_t size = 0;
 };
 
+/// What a weight is multiplied with: x, or, where the weight is bfloat16, x rounded to that.
+enum class Multiplied { as_is, as_bfloat16 };
+
 /// A product (LinearArgs, QuantizedLinearArgs or HeadArgs), of the layer norm of its x where there
 /// is one: product.x is then not used.
 template <typename Product>
 struct NormedProduct {
   LayerNormArgs norm;  // null weight: none; `out` is not used
   Product product;
+  Multiplied x = Multiplied::as_is;
 };
 
 template <typename W>
