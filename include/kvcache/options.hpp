@@ -55,8 +55,10 @@ struct ModelOptions {
   /// 0.1 s per GB of one core). Sizes are checked always.
   bool verify_digests = true;
 
-  /// On a GPU, runs the decode step of one token as a single kernel where the model permits it
-  /// (docs/CUDA.md): twice as fast, for a second copy of the layers' weights on the GPU.
+  /// Runs decode steps without ONNX Runtime where the model permits it. On the CPU: of up to five
+  /// tokens, its nodes recorded and run again, bit for bit the same (docs/PERFORMANCE.md). On a GPU:
+  /// of one token, as a single kernel (docs/CUDA.md), twice as fast, for a second copy of the
+  /// layers' weights there.
   bool fuse_steps = true;
 
   /// Writes ONNX Runtime's profile to a file that starts with this path; empty: no profile.

@@ -37,6 +37,7 @@ class Recording {
   [[nodiscard]] const std::vector<Node>& nodes() const noexcept { return nodes_; }
 
  private:
+  // NOLINTNEXTLINE(readability-identifier-naming): a member, which a template hides from the check
   static inline thread_local Recording* current_ = nullptr;
 
   Recording* before_;

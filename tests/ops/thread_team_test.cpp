@@ -65,8 +65,10 @@ TEST(ThreadTeam, MembersHaveNumbersOfTheirOwn) {
 
 TEST(ThreadTeam, CallersAtTheSameTimeGetTheirOwnWorkDone) {
   const ThreadTeam team(3);
+  constexpr int kCallers = 12;  // more than it has places for
   std::vector<std::jthread> callers;
-  for (int caller = 0; caller < 12; ++caller) {  // more than it has places for
+  callers.reserve(kCallers);
+  for (int caller = 0; caller < kCallers; ++caller) {
     callers.emplace_back([&team] {
       for (int round = 0; round < 200; ++round) {
         std::atomic<std::int64_t> sum{0};

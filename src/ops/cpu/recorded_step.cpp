@@ -5,6 +5,7 @@
 #include <iterator>
 #include <map>
 #include <new>
+#include <ranges>
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
@@ -186,8 +187,8 @@ void RecordedStep::connect(const CpuRecording& recording) {
 /// What to fetch while others finish a node: from the next product on, its norm and its weight.
 void RecordedStep::look_ahead() {
   std::vector<Upcoming> upcoming;
-  for (auto node = nodes_.rbegin(); node != nodes_.rend(); ++node) {
-    node->upcoming = upcoming;
+  for (Node& node : std::views::reverse(nodes_)) {
+    node.upcoming = upcoming;
     std::visit(Overloaded{[&]<typename Product>(const NormedProduct<Product>& args) {
                             const LayerNormArgs& norm = args.norm;
                             upcoming.clear();
@@ -198,7 +199,7 @@ void RecordedStep::look_ahead() {
                             upcoming.push_back({weight_of(args.product), true});
                           },
                           [](const auto&) {}},
-               node->args);
+               node.args);
   }
 }
 
