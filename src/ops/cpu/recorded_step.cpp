@@ -5,7 +5,6 @@
 #include <iterator>
 #include <map>
 #include <new>
-#include <ranges>
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
@@ -187,7 +186,7 @@ void RecordedStep::connect(const CpuRecording& recording) {
 /// What to fetch while others finish a node: from the next product on, its norm and its weight.
 void RecordedStep::look_ahead() {
   std::vector<Upcoming> upcoming;
-  for (Node& node : std::views::reverse(nodes_)) {
+  std::for_each(nodes_.rbegin(), nodes_.rend(), [&](Node& node) {
     node.upcoming = upcoming;
     std::visit(Overloaded{[&]<typename Product>(const NormedProduct<Product>& args) {
                             const LayerNormArgs& norm = args.norm;
@@ -200,7 +199,7 @@ void RecordedStep::look_ahead() {
                           },
                           [](const auto&) {}},
                node.args);
-  }
+  });
 }
 
 void RecordedStep::run() {
