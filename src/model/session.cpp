@@ -6,15 +6,12 @@
 #include <future>
 
 #include "device/cpu/cpu_info.hpp"
+#include "device/ort_environment.hpp"
 #include "model/contract.hpp"
 #include "throw_error.hpp"
 
 namespace kvcache::model {
 namespace {
-
-void ORT_API_CALL drop_message(void* /*param*/, OrtLoggingLevel /*severity*/,
-                               const char* /*category*/, const char* /*logid*/,
-                               const char* /*code_location*/, const char* /*message*/) {}
 
 void ORT_API_CALL forward_message(void* param, OrtLoggingLevel /*severity*/,
                                   const char* /*category*/, const char* /*logid*/,
@@ -23,12 +20,6 @@ void ORT_API_CALL forward_message(void* param, OrtLoggingLevel /*severity*/,
   if (log) {
     log(message);
   }
-}
-
-/// ONNX Runtime's process-wide environment; silent, sessions have their own log.
-Ort::Env& environment() {
-  static Ort::Env env(ORT_LOGGING_LEVEL_WARNING, "kvcache", &drop_message, nullptr);
-  return env;
 }
 
 Ort::SessionOptions session_options(const ModelOptions& options, LogCallback& log) {
@@ -76,7 +67,6 @@ std::string only_cpu(const ModelInfo& info) {
 
 Session::Session(const Config& config, const ModelOptions& options)
     : num_threads_(check_threads(options)),
-      env_(environment()),
       choice_(device::choose_backend({.required = options.require_device,
                                       .only_cpu = only_cpu(config.info),
                                       .num_threads = num_threads_,
@@ -88,24 +78,31 @@ Session::Session(const Config& config, const ModelOptions& options)
       log_(options.log),
       profiling_(!options.profile_prefix.empty()) {
   check_file_sizes(config);
-  Ort::SessionOptions ort_options = session_options(options, log_);
   const LoadedFiles loaded = load_weights(config, options);
   auto digests = std::async(std::launch::async, [&] {  // while weights are read, and beyond
     if (options.verify_digests) {
       check_file_digests(config, loaded);
     }
   });
-  for (const auto& [name, weights] : loaded) {
-    weights->wait();  // the session's threads spin, on the cores that are to read
+  const auto wait_for_weights = [&loaded] {
+    for (const auto& [name, weights] : loaded) {
+      weights->wait();
+    }
+  };
+  Ort::Env& environment = device::ort_environment();
+  Ort::SessionOptions ort_options = session_options(options, log_);
+  if (choice_.backend->threads() == nullptr) {
+    wait_for_weights();  // ONNX Runtime's threads spin, on the cores that are to read
   }
   choice_.backend->add_to(ort_options);
   domain_.add_to(ort_options);
   std::string refused;
   try {
-    session_ = Ort::Session(env_, config.model_path().c_str(), ort_options);
+    session_ = Ort::Session(environment, config.model_path().c_str(), ort_options);
   } catch (const Ort::Exception& error) {
     refused = error.what();
   }
+  wait_for_weights();
   digests.get();  // an altered file is the better explanation of a graph that does not load
   if (!refused.empty()) {
     throw_error(ErrorCode::model_invalid, "ONNX Runtime {} cannot load {}: {}",

@@ -52,7 +52,6 @@ class Session {
   LoadedFiles load_weights(const Config& config, const ModelOptions& options);
 
   int num_threads_;
-  Ort::Env& env_;  // ONNX Runtime wants it before anything else
   device::BackendChoice choice_;
   std::vector<ops::WeightFile> weight_files_;  // read by the session
   ops::NodeCounters counters_;

@@ -7,6 +7,7 @@
 
 #include "device/cuda/cuda_error.hpp"
 #include "device/cuda/cuda_pool_memory.hpp"
+#include "device/ort_environment.hpp"
 
 namespace kvcache::device {
 namespace {
@@ -62,6 +63,7 @@ std::shared_ptr<Backend> find_cuda_backend(const BackendOptions& options, std::s
     int gpu = 0;
     check_cuda(cudaGetDevice(&gpu), "asking for the current GPU");
     auto backend = std::make_shared<CudaBackend>(gpu, options);
+    ort_environment();
     Ort::SessionOptions trial;
     backend->add_to(trial);
     return backend;
