@@ -81,8 +81,8 @@ void ModelArguments::add_to(CLI::App& command) {
       ->check(at_least_one());
   command
       .add_option("--weight-memory", weight_memory,
-                  "where weights lie on the CPU: copied into huge pages (the default), or mapped "
-                  "from the file, which loads faster")
+                  "where weights lie on the CPU: moved into huge pages beside the first tokens "
+                  "(the default), or mapped from the file for good")
       ->transform(CLI::CheckedTransformer(std::map<std::string, WeightMemory>{
           {"huge-pages", WeightMemory::huge_pages}, {"mapped", WeightMemory::mapped}}))
       ->option_text("huge-pages|mapped");

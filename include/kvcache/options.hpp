@@ -16,10 +16,11 @@ using LogCallback = std::function<void(std::string_view message)>;
 
 /// Where weights lie on the CPU; in memory once in any case. docs/PERFORMANCE.md has the figures.
 enum class WeightMemory {
-  /// Copied into huge pages at load: decoding is as fast as can be, whatever the system does with
-  /// the file.
+  /// Mapped from the file to begin with, and moved into huge pages beside the first tokens, which
+  /// takes a fraction of a second per GB: from then on, decoding is as fast as can be, whatever the
+  /// system does with the file. Until then, as mapped.
   huge_pages,
-  /// Mapped from the file: loads at once, and processes share the memory. Decoding is up to a
+  /// Mapped from the file, and processes share the memory. Decoding is up to a
   /// quarter slower where the system's cache holds the file in small pages, or in memory that has
   /// lain idle in a virtual machine. The file must not change while the model is loaded; the
   /// exporter replaces files and never changes them.

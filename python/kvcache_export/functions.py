@@ -3,11 +3,11 @@
 Plain ONNX Runtime inlines these bodies. The kvcache library registers kernels under the same domain
 and names, and ONNX Runtime then ignores the bodies. docs/MODEL_FILE.md says what both must compute.
 
-There are two levels. The graph is made of the few nodes that a GPU wants as one kernel each
+There are two levels. The graph is made of the few nodes that the library has kernels for
 (`TokenEmbedding`, `NormLinear`, `CachedAttention`, `LinearResidual`, `NormLinearGelu`,
-`SelectNormHead`); their bodies are made of the nodes that a CPU wants (`Embedding`, `Linear`,
-`LinearGelu`, `SelectTokens`, `Head`), whose bodies are standard operators. ONNX Runtime opens a
-function until it finds a kernel. Nodes with a quantised weight are functions of their own
+`SelectNormHead`); their bodies are made of smaller ones (`Embedding`, `Linear`, `LinearGelu`,
+`SelectTokens`, `Head`), whose bodies are standard operators. ONNX Runtime opens a function until it
+finds a kernel. Nodes with a quantised weight are functions of their own
 (`QuantizedLinear` and so on): they have its scales as one more input, and attributes that say how
 it is packed and what it is multiplied with. So are products whose activations are rounded to
 bfloat16 (`BFloat16Linear` and so on), with the inputs and attributes of the plain ones.

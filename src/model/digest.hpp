@@ -14,8 +14,7 @@ namespace kvcache::model {
 /// @throws Error model_not_found when the file cannot be read
 std::string file_digest(const std::filesystem::path& path);
 
-/// The same of a file that is being read into memory, keeping pace with that.
-/// @throws Error model_not_found when it cannot be read
+/// The same of a file that is being mapped, keeping pace with that.
 std::string digest_of(const ops::WeightFile& file);
 
 }  // namespace kvcache::model

@@ -78,22 +78,14 @@ Session::Session(const Config& config, const ModelOptions& options)
       log_(options.log),
       profiling_(!options.profile_prefix.empty()) {
   check_file_sizes(config);
-  const LoadedFiles loaded = load_weights(config, options);
+  const LoadedFiles loaded = load_weights(config);
   auto digests = std::async(std::launch::async, [&] {  // while weights are read, and beyond
     if (options.verify_digests) {
       check_file_digests(config, loaded);
     }
   });
-  const auto wait_for_weights = [&loaded] {
-    for (const auto& [name, weights] : loaded) {
-      weights->wait();
-    }
-  };
   Ort::Env& environment = device::ort_environment();
   Ort::SessionOptions ort_options = session_options(options, log_);
-  if (choice_.backend->threads() == nullptr) {
-    wait_for_weights();  // ONNX Runtime's threads spin, on the cores that are to read
-  }
   choice_.backend->add_to(ort_options);
   domain_.add_to(ort_options);
   std::string refused;
@@ -102,16 +94,20 @@ Session::Session(const Config& config, const ModelOptions& options)
   } catch (const Ort::Exception& error) {
     refused = error.what();
   }
-  wait_for_weights();
   digests.get();  // an altered file is the better explanation of a graph that does not load
   if (!refused.empty()) {
     throw_error(ErrorCode::model_invalid, "ONNX Runtime {} cannot load {}: {}",
                 Ort::GetVersionString(), config.model_path().string(), refused);
   }
   check_contract(session_, config);
+  if (options.weight_memory == WeightMemory::huge_pages) {
+    for (ops::WeightFile& weights : weight_files_) {
+      weights.move_to_huge_pages(num_threads_);
+    }
+  }
 }
 
-LoadedFiles Session::load_weights(const Config& config, const ModelOptions& options) {
+LoadedFiles Session::load_weights(const Config& config) {
   LoadedFiles loaded;
   if (choice_.backend->device() != Device::cpu) {
     return loaded;  // they go to the device
@@ -119,8 +115,7 @@ LoadedFiles Session::load_weights(const Config& config, const ModelOptions& opti
   weight_files_.reserve(config.files.size());  // the kernels refer to them
   for (const ModelFile& file : config.files) {
     if (file.name != config.model_file) {
-      const ops::WeightFile& weights = weight_files_.emplace_back(
-          config.directory / file.name, options.weight_memory, num_threads_);
+      const ops::WeightFile& weights = weight_files_.emplace_back(config.directory / file.name);
       loaded[file.name] = &weights;
       domain_.read_from(weights);
     }

@@ -49,7 +49,7 @@ class Session {
 
  private:
   /// Puts the weights beside the graph into memory, for the kernels to be read there.
-  LoadedFiles load_weights(const Config& config, const ModelOptions& options);
+  LoadedFiles load_weights(const Config& config);
 
   int num_threads_;
   device::BackendChoice choice_;

@@ -9,10 +9,8 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
-#include <exception>
-#include <limits>
+#include <future>
 #include <memory>
-#include <mutex>
 #include <new>
 #include <utility>
 
@@ -23,7 +21,7 @@
 namespace kvcache::ops {
 namespace {
 
-constexpr std::size_t kPart = std::size_t{4} << 20;  // read at once
+constexpr std::size_t kPart = std::size_t{16} << 20;  // entered at once
 
 [[noreturn]] void cannot_read(const std::filesystem::path& path, int reason) {
   throw_error(ErrorCode::model_not_found, "cannot read {}: {}", path.string(),
@@ -33,7 +31,7 @@ constexpr std::size_t kPart = std::size_t{4} << 20;  // read at once
 class File {
  public:
   explicit File(const std::filesystem::path& path)
-      : path_(path), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+      : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
     struct stat status {};
     if (descriptor_ < 0 || ::fstat(descriptor_, &status) != 0) {
       const int reason = errno;
@@ -50,23 +48,11 @@ class File {
   File& operator=(const File&) = delete;
   ~File() { close(); }
 
-  [[nodiscard]] int descriptor() const { return descriptor_; }
   [[nodiscard]] std::size_t size() const { return size_; }
 
-  /// Reads `bytes` from `offset` on.
-  void read(std::byte* to, std::size_t bytes, std::size_t offset) const {
-    while (bytes > 0) {
-      const ssize_t count = ::pread(descriptor_, to, bytes, static_cast<off_t>(offset));
-      if (count < 0 && errno == EINTR) {
-        continue;
-      }
-      if (count <= 0) {
-        cannot_read(path_, count < 0 ? errno : EIO);  // it has become shorter
-      }
-      to += count;
-      bytes -= static_cast<std::size_t>(count);
-      offset += static_cast<std::size_t>(count);
-    }
+  /// Replaces reserved addresses by the file; whether that was done.
+  [[nodiscard]] bool map(std::byte* data) const {
+    return ::mmap(data, size_, PROT_READ, MAP_PRIVATE | MAP_FIXED, descriptor_, 0) != MAP_FAILED;
   }
 
  private:
@@ -76,147 +62,96 @@ class File {
     }
   }
 
-  const std::filesystem::path& path_;
   int descriptor_;
   std::size_t size_ = 0;
 };
 
-/// Replaces reserved addresses by the file.
-bool map(const File& file, std::byte* data) {
-  return ::mmap(data, file.size(), PROT_READ, MAP_PRIVATE | MAP_FIXED, file.descriptor(), 0) !=
-         MAP_FAILED;
-}
-
-/// Maps all pages now, where the system can do that at once, and reads those that are not in its
-/// cache as huge ones.
-void make_present(std::span<const std::byte> mapped) {
-  void* data = const_cast<std::byte*>(mapped.data());
-  ask_for_huge_pages(data, mapped.size());
+/// Enters pages in the page table, where the system can do that at once.
+void enter_pages([[maybe_unused]] std::byte* data, [[maybe_unused]] std::size_t bytes) {
 #ifdef MADV_POPULATE_READ
-  ::madvise(data, mapped.size(), MADV_POPULATE_READ);
+  ::madvise(data, bytes, MADV_POPULATE_READ);
 #endif
-}
-
-/// Replaces reserved addresses by memory.
-bool take_memory(std::byte* data, std::size_t bytes) {
-  if (::mmap(data, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
-      MAP_FAILED) {
-    return false;
-  }
-  ask_for_huge_pages(data, bytes);
-  return true;
 }
 
 }  // namespace
 
-/// A file that threads read: reader i the parts i, i + readers, i + 2 · readers, …
-class WeightFile::Reading {
+/// A mapped file whose pages a thread enters from the first to the last.
+class WeightFile::Pages {
  public:
-  explicit Reading(const std::filesystem::path& path) : path_(path), file_(path_) {}
-
-  [[nodiscard]] const File& file() const noexcept { return file_; }
-
-  /// How many readers there will be.
-  void begin(std::size_t readers) { parts_done_ = std::vector<std::atomic<std::size_t>>(readers); }
-
-  void map_pages(std::span<const std::byte> mapped) {
-    make_present(mapped);
-    finish(0);
+  explicit Pages(std::span<std::byte> mapped) : mapped_(mapped) {
+    ask_for_huge_pages(mapped.data(), mapped.size());  // of what is not in the system's cache yet
+    thread_ = std::async(std::launch::async, [this] { enter(); });
   }
+  Pages(const Pages&) = delete;
+  Pages& operator=(const Pages&) = delete;
+  ~Pages() { stopped_ = true; }
 
-  /// The work of one reader.
-  void read(std::size_t reader, std::byte* data) {
-    try {
-      const std::size_t stride = kPart * parts_done_.size();
-      for (std::size_t at = kPart * reader; at < file_.size(); at += stride) {
-        file_.read(data + at, std::min(kPart, file_.size() - at), at);
-        parts_done_[reader].fetch_add(1);
-        parts_done_[reader].notify_all();
-      }
-    } catch (...) {
-      const std::scoped_lock lock(mutex_);
-      failure_ = std::current_exception();
-    }
-    finish(reader);
-  }
-
-  void wait(std::size_t end) {
-    const std::size_t parts = (end + kPart - 1) / kPart;
-    const std::size_t readers = parts_done_.size();
-    for (std::size_t reader = 0; reader < std::min(readers, parts); ++reader) {
-      const std::size_t wanted = (parts - reader + readers - 1) / readers;
-      for (std::size_t done = parts_done_[reader]; done < wanted; done = parts_done_[reader]) {
-        parts_done_[reader].wait(done);
-      }
-    }
-    const std::scoped_lock lock(mutex_);
-    if (failure_) {
-      std::rethrow_exception(failure_);
+  void wait(std::size_t end) const {
+    for (std::size_t entered = entered_; entered < end; entered = entered_) {
+      entered_.wait(entered);
     }
   }
 
  private:
-  /// Nothing more will come of this reader.
-  void finish(std::size_t reader) {
-    parts_done_[reader] = std::numeric_limits<std::size_t>::max();
-    parts_done_[reader].notify_all();
+  void enter() {
+    for (std::size_t at = 0; at < mapped_.size();) {
+      const std::size_t count = std::min(kPart, mapped_.size() - at);
+      if (!stopped_) {
+        enter_pages(mapped_.data() + at, count);
+      }
+      at += count;
+      entered_ = at;
+      entered_.notify_all();
+    }
   }
 
-  std::filesystem::path path_;
-  File file_;
-  std::vector<std::atomic<std::size_t>> parts_done_;  // by each reader
-  std::mutex mutex_;
-  std::exception_ptr failure_;
+  std::span<std::byte> mapped_;
+  std::atomic<bool> stopped_ = false;
+  std::atomic<std::size_t> entered_ = 0;
+  std::future<void> thread_;  // last: it ends before what it uses does
 };
 
 void WeightFile::Unmap::operator()(void* addresses) const noexcept { ::munmap(addresses, size); }
 
-WeightFile::WeightFile(const std::filesystem::path& path, WeightMemory memory, int num_threads) {
-  auto reading = std::make_shared<Reading>(path);
-  size_ = reading->file().size();
-  if (size_ == 0) {
+WeightFile::WeightFile(const std::filesystem::path& path) {
+  const File file(path);
+  if (file.size() == 0) {
     return;
   }
-  std::size_t space = size_ + 2 * kHugePage;
+  std::size_t space = file.size() + 2 * kHugePage;
   void* addresses =
       ::mmap(nullptr, space, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (addresses == MAP_FAILED) {
     throw std::bad_alloc();
   }
   addresses_ = {addresses, Unmap{space}};
-  data_ = static_cast<std::byte*>(std::align(kHugePage, size_, addresses, space));
-
-  if (!map(reading->file(), data_)) {
+  data_ = static_cast<std::byte*>(std::align(kHugePage, file.size(), addresses, space));
+  if (!file.map(data_)) {
     throw std::bad_alloc();
   }
+  size_ = file.size();
   if (const auto place = file_at(data_)) {
     file_ = place->file;
   }
-  reading_ = std::move(reading);
-  if (memory == WeightMemory::mapped) {
-    reading_->begin(1);
-    readers_.push_back(std::async(std::launch::async, [reading = reading_, mapped = bytes()] {
-      reading->map_pages(mapped);
-    }));
-    return;
-  }
-  if (!take_memory(data_, size_)) {
-    throw std::bad_alloc();
-  }
-  const std::size_t parts = (size_ + kPart - 1) / kPart;
-  const std::size_t readers = std::min(static_cast<std::size_t>(num_threads), parts);
-  reading_->begin(readers);
-  for (std::size_t reader = 0; reader < readers; ++reader) {
-    readers_.push_back(std::async(std::launch::async, [reading = reading_, reader, data = data_] {
-      reading->read(reader, data);
-    }));
-  }
+  pages_ = std::make_shared<Pages>(std::span(data_, size_));
 }
 
 void WeightFile::wait(std::size_t end) const {
-  if (reading_) {
-    reading_->wait(end);
+  if (pages_) {
+    pages_->wait(end);
   }
+}
+
+void WeightFile::move_to_huge_pages(int num_threads) {
+  if (pages_) {
+    huge_pages_ =
+        std::make_unique<HugePageCopy>(std::span(data_, size_), num_threads,
+                                       [pages = pages_, size = size_] { pages->wait(size); });
+  }
+}
+
+bool WeightFile::wait_for_huge_pages() const {
+  return huge_pages_ != nullptr && huge_pages_->wait();
 }
 
 }  // namespace kvcache::ops

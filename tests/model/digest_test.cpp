@@ -28,14 +28,12 @@ TEST(Digest, ReadsFilesLargerThanItsBuffer) {
   EXPECT_NE(file_digest(file), whole);
 }
 
-TEST(Digest, IsTheSameOfAFileThatIsBeingRead) {
+TEST(Digest, IsTheSameOfAFileThatIsBeingMapped) {
   const test::TemporaryDirectory directory;
   const auto path = directory.path() / "weights";
   const std::vector<char> bytes(9'000'001, 'z');
   std::ofstream(path).write(bytes.data(), static_cast<std::streamsize>(bytes.size())) << 'y';
-  for (const WeightMemory memory : {WeightMemory::mapped, WeightMemory::huge_pages}) {
-    EXPECT_EQ(digest_of(ops::WeightFile(path, memory, 2)), file_digest(path));
-  }
+  EXPECT_EQ(digest_of(ops::WeightFile(path)), file_digest(path));
 }
 
 TEST(Digest, NamesAFileThatCannotBeRead) {

@@ -2,10 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <fstream>
+#include <future>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "kvcache/error.hpp"
 #include "ops/memory_map.hpp"
@@ -17,7 +21,7 @@ namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
-class WeightFileOf : public testing::TestWithParam<WeightMemory> {
+class WeightFileTest : public testing::Test {
  protected:
   /// A file of so many bytes, no two neighbouring pages alike.
   std::filesystem::path write(std::size_t size) {
@@ -30,26 +34,74 @@ class WeightFileOf : public testing::TestWithParam<WeightMemory> {
     return path;
   }
 
+  [[nodiscard]] bool is_held_by(const WeightFile& file) const {
+    return file.bytes().size() == contents_.size() &&
+           std::memcmp(file.bytes().data(), contents_.data(), contents_.size()) == 0;
+  }
+
   std::string contents_;
   test::TemporaryDirectory directory_;
 };
 
-TEST_P(WeightFileOf, HoldsTheBytesOnHugePageBoundaries) {
-  // Several parts for each of several readers, and no multiple of anything; less than a page.
-  for (const std::size_t size : {std::size_t{9'999'999}, std::size_t{5}}) {
+TEST_F(WeightFileTest, HoldsTheBytesOnHugePageBoundaries) {
+  // Several parts, and no multiple of anything; less than a page.
+  for (const std::size_t size : {std::size_t{39'999'999}, std::size_t{5}}) {
     const std::filesystem::path path = write(size);
-    WeightFile first(path, GetParam(), 3);
-    const WeightFile file = std::move(first);
-    file.wait();
-    ASSERT_EQ(file.bytes().size(), size);
-    EXPECT_EQ(std::memcmp(file.bytes().data(), contents_.data(), size), 0);
+    WeightFile first(path);
+    WeightFile file = std::move(first);
+    EXPECT_TRUE(is_held_by(file));
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(file.bytes().data()) % kHugePage, 0U);
-    EXPECT_EQ(file_at(file.bytes().data()).has_value(), GetParam() == WeightMemory::mapped);
+    EXPECT_TRUE(file_at(file.bytes().data()).has_value());
+    EXPECT_FALSE(file.wait_for_huge_pages()) << "nobody asked for them";
+
+    const std::byte* place = file.bytes().data();
+    file.move_to_huge_pages(3);
+    WeightFile last = std::move(file);
+    EXPECT_TRUE(last.wait_for_huge_pages());
+    EXPECT_EQ(last.bytes().data(), place);
+    EXPECT_TRUE(is_held_by(last));
+    EXPECT_FALSE(file_at(place).has_value());
+    EXPECT_FALSE(file_at(place + size - 1).has_value());
   }
 }
 
-TEST_P(WeightFileOf, HasTheBytesThatWereWaitedFor) {
-  const WeightFile file(write(30'000'000), GetParam(), 2);
+TEST_F(WeightFileTest, IsReadWhileItMoves) {
+  WeightFile file(write(60'000'000));
+  std::atomic<bool> moved = false;
+  std::atomic<int> readings = 0;
+  std::vector<std::future<bool>> readers;
+  for (int reader = 0; reader < 3; ++reader) {
+    readers.push_back(std::async(std::launch::async, [&] {
+      bool same = true;
+      for (bool last = false; !last;) {
+        last = moved;  // once more after that
+        same = same && is_held_by(file);
+        ++readings;
+      }
+      return same;
+    }));
+  }
+  while (readings == 0) {
+    std::this_thread::yield();
+  }
+  file.move_to_huge_pages(2);
+  EXPECT_TRUE(file.wait_for_huge_pages());
+  moved = true;
+  for (std::future<bool>& reader : readers) {
+    EXPECT_TRUE(reader.get());
+  }
+}
+
+TEST_F(WeightFileTest, CanGoWhileItMoves) {
+  const std::filesystem::path path = write(60'000'000);
+  for (int i = 0; i < 5; ++i) {
+    WeightFile file(path);
+    file.move_to_huge_pages(2);
+  }
+}
+
+TEST_F(WeightFileTest, HasEnteredThePagesThatWereWaitedFor) {
+  const WeightFile file(write(30'000'000));
   for (const std::size_t end :
        {std::size_t{0}, std::size_t{1}, std::size_t{8'400'000}, std::size_t{30'000'000}}) {
     file.wait(end);
@@ -57,25 +109,20 @@ TEST_P(WeightFileOf, HasTheBytesThatWereWaitedFor) {
   }
 }
 
-TEST_P(WeightFileOf, HoldsNothingOfAnEmptyFile) {
-  const WeightFile file(write(0), GetParam(), 1);
-  file.wait();
+TEST_F(WeightFileTest, HoldsNothingOfAnEmptyFile) {
+  WeightFile file(write(0));
+  file.wait(0);
+  file.move_to_huge_pages(1);
+  EXPECT_FALSE(file.wait_for_huge_pages());
   EXPECT_TRUE(file.bytes().empty());
 }
 
-TEST_P(WeightFileOf, SaysWhatItCannotRead) {
+TEST_F(WeightFileTest, SaysWhatItCannotRead) {
   test::expect_error(ErrorCode::model_not_found, "/no/such/file: No such file",
-                     [] { const WeightFile file("/no/such/file", GetParam(), 1); });
+                     [] { const WeightFile file("/no/such/file"); });
   test::expect_error(ErrorCode::model_not_found, "Is a directory",
-                     [this] { const WeightFile file(directory_.path(), GetParam(), 1); });
+                     [this] { const WeightFile file(directory_.path()); });
 }
-
-std::string name_of(const testing::TestParamInfo<WeightMemory>& info) {
-  return info.param == WeightMemory::mapped ? "mapped" : "huge_pages";
-}
-
-INSTANTIATE_TEST_SUITE_P(Weights, WeightFileOf,
-                         testing::Values(WeightMemory::mapped, WeightMemory::huge_pages), name_of);
 
 }  // namespace
 }  // namespace kvcache::ops

@@ -39,8 +39,12 @@ TEST(WeightStore, ReadsWeightsOfAFileWhereTheFileLies) {
   // As ONNX Runtime maps them, at addresses of its own.
   const device::MappedFile weights(directory.path() / "weights");
   const device::MappedFile others(directory.path() / "others");
-  for (const WeightMemory memory : {WeightMemory::mapped, WeightMemory::huge_pages}) {
-    const WeightFile file(directory.path() / "weights", memory, 1);
+  for (const bool huge_pages : {false, true}) {
+    WeightFile file(directory.path() / "weights");
+    if (huge_pages) {
+      file.move_to_huge_pages(1);
+      ASSERT_TRUE(file.wait_for_huge_pages());
+    }
     WeightStore store;
     store.read_from(file);
     EXPECT_EQ(store.keep(weights.bytes().data() + 8'192, 1'000), file.bytes().data() + 8'192);
