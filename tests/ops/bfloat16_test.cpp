@@ -127,7 +127,8 @@ TEST_P(BFloat16Products, TheSmallestNumbersAreAtMostLost) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, BFloat16Products, test::all_instruction_sets(),
+INSTANTIATE_TEST_SUITE_P(Targets, BFloat16Products,
+                         test::with_and_without_amx(hwy::SupportedAndGeneratedTargets()),
                          test::instruction_set_name);
 
 }  // namespace

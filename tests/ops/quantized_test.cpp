@@ -294,7 +294,7 @@ TEST_P(QuantizedProducts, WithoutBiasAndWithGelu) {
 
 // Not test::all_instruction_sets(), which other tests share: theirs lack AVX3_DL.
 INSTANTIATE_TEST_SUITE_P(Targets, QuantizedProducts,
-                         testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
+                         test::with_and_without_amx(hwy::SupportedAndGeneratedTargets()),
                          test::instruction_set_name);
 
 TEST(QuantizedRow, IsAnOutputOfTheWeight) {

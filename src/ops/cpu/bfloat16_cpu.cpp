@@ -12,6 +12,7 @@
 #include "hwy/aligned_allocator.h"
 #include "hwy/highway.h"
 #include "ops/cpu/ahead-inl.hpp"
+#include "ops/cpu/bfloat16_amx-inl.hpp"
 #include "ops/cpu/bfloat16_tile-inl.hpp"
 #include "ops/cpu/finish_row-inl.hpp"
 #include "ops/cpu/matrix_tile-inl.hpp"
@@ -58,50 +59,105 @@ const float* rounded_floats(const float* x, std::int64_t tokens, std::int64_t in
 
 #if KVCACHE_BFLOAT16_DOT
 
-/// x [tokens, inputs] rounded, in scratch memory of this thread that tasks leave alone.
-const BFloat16* rounded_tokens(const LinearArgs<BFloat16>& args, const ParallelFor& parallel_for) {
-  const std::int64_t count = args.tokens * args.inputs;
+std::int64_t round_up(std::int64_t count, std::int64_t multiple) {
+  return (count + multiple - 1) / multiple * multiple;
+}
+
+#if KVCACHE_BFLOAT16_AMX
+constexpr std::int64_t kWholeRows = AmxTiles::kRows;
+constexpr std::int64_t kWholeDepth = kAmxDepth;
+#else
+constexpr std::int64_t kWholeRows = 1;
+constexpr std::int64_t kWholeDepth = 1;
+#endif
+
+/// x [tokens, inputs] rounded, in scratch memory of this thread that tasks leave alone. Rows end
+/// with zeros up to kWholeDepth; behind them is memory for whole tiles of rows.
+LeftBFloat16 rounded_tokens(const LinearArgs<BFloat16>& args, const ParallelFor& parallel_for) {
+  const std::int64_t stride = round_up(args.inputs, kWholeDepth);
+  const std::int64_t count = round_up(args.tokens, kWholeRows) * stride;
   float* scratch = thread_scratch((count + 1) / 2, ScratchUse::call);
   auto* rounded = reinterpret_cast<BFloat16*>(scratch);
   for_tokens(args.tokens, parallel_for, [&](std::int64_t token) {
-    narrow(args.x + token * args.inputs, args.inputs, rounded + token * args.inputs);
+    BFloat16* row = rounded + token * stride;
+    narrow(args.x + token * args.inputs, args.inputs, row);
+    std::fill(row + args.inputs, row + stride, BFloat16(0.0F));
   });
-  return rounded;
+  return {rounded, stride};
 }
 
 // How much of a panel is used on all tokens before the next part: its pairs (16 KiB) stay in the
 // first-level cache meanwhile, and the next one is fetched.
 constexpr std::int64_t kPartInputs = 128;
 
-/// sums = x · panel for the `tokens` rows of x, of which each has `inputs` elements.
-void multiply_panel_of_pairs(const BFloat16* x, std::int64_t tokens, std::int64_t inputs,
+/// sums = x · panel for the `tokens` rows of x, of which each has `inputs` elements. Of sums there
+/// is memory for whole tiles of rows.
+void multiply_panel_of_pairs(LeftBFloat16 x, std::int64_t tokens, std::int64_t inputs,
                              const BFloat16* panel, float* sums) {
   HWY_ALIGN std::uint32_t pairs[kPartInputs / 2 * kPanelColumns];
-  const std::int64_t tiles = (tokens + kMaxRows - 1) / kMaxRows;
-  for (std::int64_t input = 0; input < inputs; input += kPartInputs) {
-    const std::int64_t depth = std::min(kPartInputs, inputs - input);
-    const BFloat16* part = panel + input * kPanelColumns;
-    const Ahead next_part{part + depth * kPanelColumns, (2 * kPanelColumns + tiles - 1) / tiles};
-    pair_rows(part, depth, pairs);
-    multiply_pairs(LeftBFloat16{x + input, inputs}, tokens, depth, pairs, input != 0, sums,
-                   kPanelColumns, next_part);
+  const auto for_parts = [&](const auto& multiply_part) {
+    for (std::int64_t input = 0; input < inputs; input += kPartInputs) {
+      const std::int64_t depth = std::min(kPartInputs, inputs - input);
+      pair_rows(panel + input * kPanelColumns, depth, pairs);
+      multiply_part(LeftBFloat16{x.data + input, x.row_stride}, depth, input != 0,
+                    panel + (input + depth) * kPanelColumns);
+    }
+  };
+#if KVCACHE_BFLOAT16_AMX
+  if (has_amx()) {
+    const AmxTiles tiles(AmxTiles::kRowBytes);
+    const std::int64_t rows = round_up(tokens, AmxTiles::kRows);
+    const std::int64_t fetches = (rows + 31) / 32 * (kPanelColumns / AmxTiles::kRows);
+    for_parts([&](LeftBFloat16 left, std::int64_t depth, bool carry, const BFloat16* next) {
+      const std::int64_t whole = round_up(depth, kAmxDepth);
+      std::fill(pairs + (depth + 1) / 2 * kPanelColumns, pairs + whole / 2 * kPanelColumns, 0);
+      multiply_pairs_amx(left, rows, whole, pairs, carry, sums, kPanelColumns,
+                         Ahead{next, (depth * kPanelColumns + fetches - 1) / fetches});
+    });
+    return;
   }
+#endif
+  const std::int64_t tiles = (tokens + kMaxRows - 1) / kMaxRows;
+  for_parts([&](LeftBFloat16 left, std::int64_t depth, bool carry, const BFloat16* next) {
+    multiply_pairs(left, tokens, depth, pairs, carry, sums, kPanelColumns,
+                   Ahead{next, (2 * kPanelColumns + tiles - 1) / tiles});
+  });
 }
 
 void linear_of_pairs(const LinearArgs<BFloat16>& args, const ParallelFor& parallel_for) {
-  const BFloat16* x = rounded_tokens(args, parallel_for);
+  const LeftBFloat16 x = rounded_tokens(args, parallel_for);
   const std::int64_t panels = (args.outputs + kPanelColumns - 1) / kPanelColumns;
   for_panel_tasks(panels, args.tokens, parallel_for,
                   [&](std::int64_t panel, std::int64_t first, std::int64_t tokens) {
-                    float* sums = thread_scratch(tokens * kPanelColumns);
-                    multiply_panel_of_pairs(x + first * args.inputs, tokens, args.inputs,
-                                            args.weight + panel * args.inputs * kPanelColumns,
-                                            sums);
+                    float* sums = thread_scratch(round_up(tokens, kWholeRows) * kPanelColumns);
+                    multiply_panel_of_pairs(
+                        {x.data + first * x.row_stride, x.row_stride}, tokens, args.inputs,
+                        args.weight + panel * args.inputs * kPanelColumns, sums);
                     finish_panel(args, panel, first, tokens, sums);
                   });
 }
 
 constexpr std::int64_t kHeadTaskOutputs = 96;
+
+/// sums [rows, kTileColumns] = weight · pairs for `tokens` columns.
+void multiply_rows_of_head(LeftBFloat16 weight, std::int64_t rows, const std::uint32_t* pairs,
+                           std::int64_t tokens, float* sums) {
+  const std::int64_t inputs = weight.row_stride;
+  std::int64_t first = 0;
+#if KVCACHE_BFLOAT16_AMX
+  if (inputs % kAmxDepth == 0 && has_amx()) {
+    const AmxTiles tiles(AmxTiles::kRowBytes);
+    first = rows / AmxTiles::kRows * AmxTiles::kRows;
+    const std::int64_t columns = round_up(tokens, AmxTiles::kRows);
+    const std::int64_t fetched = 32 * inputs / (columns / AmxTiles::kRows);
+    multiply_pairs_amx(weight, first, inputs, pairs, false, sums, columns,
+                       Ahead{weight.data + rows * inputs, fetched});
+  }
+#endif
+  multiply_pairs({weight.data + first * inputs, inputs}, rows - first, inputs, pairs, false,
+                 sums + first * kTileColumns, whole_vectors(tokens),
+                 Ahead{weight.data + (first + kMaxRows) * inputs, 2 * kMaxRows});
+}
 
 /// Up to kTileColumns tokens, along the lanes: rows of the weight hold pairs as they are.
 /// pairs: [⌈inputs / 2⌉, kTileColumns].
@@ -120,9 +176,8 @@ void head_of_token_tile(const HeadArgs<BFloat16>& args, std::int64_t first, std:
     HWY_ALIGN float sums[kHeadTaskOutputs * kTileColumns];  // [outputs, tokens]
     const std::int64_t row = task * kHeadTaskOutputs;
     const std::int64_t rows = std::min(kHeadTaskOutputs, args.outputs - row);
-    const LeftBFloat16 weight{args.weight + row * args.inputs, args.inputs};
-    multiply_pairs(weight, rows, args.inputs, pairs, false, sums, whole_vectors(tokens),
-                   Ahead{weight.data + kMaxRows * args.inputs, 2 * kMaxRows});
+    multiply_rows_of_head({args.weight + row * args.inputs, args.inputs}, rows, pairs, tokens,
+                          sums);
     for (std::int64_t token = 0; token < tokens; ++token) {
       float* out = args.out + (first + token) * args.outputs + row;
       for (std::int64_t r = 0; r < rows; ++r) {

@@ -66,9 +66,11 @@ HWY_INLINE void quantize_token(const float* x, const QuantizedWeight& weight,
       std::fill(std::copy_n(from, left, last), last + weight.block_size, 0.0F);
       from = last;
     }
-    const QuantizedBlock made = quantize_block(from, weight.block_size, to.values + first);
-    to.scales[block] = made.scale;
-    to.offsets[block] = -weight.zero_point() * made.sum;
+    const std::int64_t at = block * to.tile;
+    const QuantizedBlock made =
+        quantize_block(from, weight.block_size, to.values + at * weight.block_size);
+    to.scales[at] = made.scale;
+    to.offsets[at] = -weight.zero_point() * made.sum;
   }
 }
 

@@ -16,11 +16,28 @@
 #include "ops/cpu/finish_row-inl.hpp"
 #include "ops/cpu/matrix_tile-inl.hpp"
 #include "ops/cpu/quantize_tokens-inl.hpp"
+#include "ops/cpu/quantized_amx-inl.hpp"
 #include "ops/cpu/quantized_tile-inl.hpp"
 #include "ops/cpu/widen_panel-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::ops::HWY_NAMESPACE {
+
+constexpr std::int64_t kAmxTokens = 16;
+
+/// Whether so many tokens are multiplied in tiles of kAmxTokens.
+bool takes_amx([[maybe_unused]] std::int64_t tokens) {
+#if KVCACHE_QUANTIZED_AMX
+  return tokens > kTileTokens && has_amx();
+#else
+  return false;
+#endif
+}
+
+/// Tokens that there must be memory for.
+std::int64_t whole_tiles(std::int64_t tokens) {
+  return (tokens + kAmxTokens - 1) / kAmxTokens * kAmxTokens;
+}
 
 /// Calls multiply(panel, first token, tokens, sums) for parts of the output, sums
 /// [tokens, kPanelColumns], and finishes what it computes.
@@ -29,7 +46,7 @@ void for_panels(const QuantizedLinearArgs& args, const ParallelFor& parallel_for
                 const Multiply& multiply_part) {
   const std::int64_t outputs = args.weight.outputs;
   const auto work = [&](std::int64_t panel, std::int64_t first, std::int64_t tokens) {
-    float* sums = thread_scratch(tokens * kPanelColumns);
+    float* sums = thread_scratch(whole_tiles(tokens) * kPanelColumns);
     multiply_part(panel, first, tokens, sums);
     const std::int64_t column = panel * kPanelColumns;
     const std::int64_t count = std::min(kPanelColumns, outputs - column);
@@ -52,12 +69,14 @@ void for_panels(const QuantizedLinearArgs& args, const ParallelFor& parallel_for
 
 /// The tokens rounded to int8, in scratch memory of this thread that its tasks leave alone.
 QuantizedTokens quantize_tokens(const QuantizedLinearArgs& args, const ParallelFor& parallel_for) {
-  const std::int64_t blocks = args.tokens * args.weight.blocks();
+  const std::int64_t rows = whole_tiles(args.tokens);
+  const std::int64_t blocks = rows * args.weight.blocks();
   const std::int64_t value_floats =
-      args.tokens * args.weight.padded_inputs() / static_cast<std::int64_t>(sizeof(float));
+      rows * args.weight.padded_inputs() / static_cast<std::int64_t>(sizeof(float));
   float* scratch = thread_scratch(value_floats + 2 * blocks, ScratchUse::call);
   const QuantizedTokens made{reinterpret_cast<std::int8_t*>(scratch), scratch + value_floats,
-                             reinterpret_cast<std::int32_t*>(scratch + value_floats + blocks)};
+                             reinterpret_cast<std::int32_t*>(scratch + value_floats + blocks),
+                             takes_amx(args.tokens) ? kAmxTokens : 1};
   constexpr std::int64_t kTokensAtATime = 8;
   const std::int64_t parts = (args.tokens + kTokensAtATime - 1) / kTokensAtATime;
   parallel_for.alone()(parts, [&](std::int64_t part) {
@@ -70,19 +89,32 @@ QuantizedTokens quantize_tokens(const QuantizedLinearArgs& args, const ParallelF
   return made;
 }
 
+/// sums = x · panel for the tokens of x.
+template <int kBits>
+void multiply_panel(const QuantizedTokens& x, std::int64_t tokens, const QuantizedWeight& weight,
+                    std::int64_t panel, float* sums) {
+#if KVCACHE_QUANTIZED_AMX
+  if (x.tile == kAmxTokens) {
+    multiply_quantized_amx<kBits>(x, tokens, weight, panel, sums);
+    return;
+  }
+#endif
+  const std::int64_t tiles = (tokens + kTileTokens - 1) / kTileTokens;
+  const NextPanel next{weight.values + (panel + 1) * weight.panel_bytes(),
+                       tiles == 1 ? 0 : (256 + tiles - 1) / tiles};
+  multiply_quantized<kBits>(x, tokens, weight, panel, sums, next);
+}
+
 void linear_in_int8(const QuantizedLinearArgs& args, const ParallelFor& parallel_for) {
   const QuantizedWeight& weight = args.weight;
   const QuantizedTokens x = quantize_tokens(args, parallel_for);
   for_panels(args, parallel_for,
              [&](std::int64_t panel, std::int64_t first, std::int64_t tokens, float* sums) {
-               const std::int64_t tiles = (tokens + kTileTokens - 1) / kTileTokens;
-               const NextPanel next{weight.values + (panel + 1) * weight.panel_bytes(),
-                                    tiles == 1 ? 0 : (256 + tiles - 1) / tiles};
                const QuantizedTokens part = x.from_token(first, weight);
                if (weight.bits == 8) {
-                 multiply_quantized<8>(part, tokens, weight, panel, sums, next);
+                 multiply_panel<8>(part, tokens, weight, panel, sums);
                } else {
-                 multiply_quantized<4>(part, tokens, weight, panel, sums, next);
+                 multiply_panel<4>(part, tokens, weight, panel, sums);
                }
              });
 }

@@ -20,16 +20,18 @@ HWY_BEFORE_NAMESPACE();
 namespace kvcache::ops::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-/// Tokens rounded to int8: x ≈ scale · value.
+/// Tokens rounded to int8: x ≈ scale · value. One after the other, or in tiles of `tile` tokens
+/// whose blocks follow one another: [tokens / tile, blocks, tile, …].
 struct QuantizedTokens {
-  std::int8_t* values;    // [tokens, padded inputs]
-  float* scales;          // [tokens, blocks]
-  std::int32_t* offsets;  // [tokens, blocks]: −(the weight's zero point) · Σ values of the block
+  std::int8_t* values;    // [tokens / tile, blocks, tile, block size]
+  float* scales;          // [tokens / tile, blocks, tile]
+  std::int32_t* offsets;  // of the same shape: −(the weight's zero point) · Σ values of the block
+  std::int64_t tile = 1;
 
   [[nodiscard]] QuantizedTokens from_token(std::int64_t token,
                                            const QuantizedWeight& weight) const {
-    const std::int64_t block = token * weight.blocks();
-    return {values + token * weight.padded_inputs(), scales + block, offsets + block};
+    const std::int64_t first = token / tile * tile * weight.blocks() + token % tile;
+    return {values + first * weight.block_size, scales + first, offsets + first, tile};
   }
 };
 
