@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
@@ -9,7 +10,6 @@
 #include <future>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "kvcache/error.hpp"
 #include "ops/memory_map.hpp"
@@ -69,18 +69,17 @@ TEST_F(WeightFileTest, IsReadWhileItMoves) {
   WeightFile file(write(60'000'000));
   std::atomic<bool> moved = false;
   std::atomic<int> readings = 0;
-  std::vector<std::future<bool>> readers;
-  for (int reader = 0; reader < 3; ++reader) {
-    readers.push_back(std::async(std::launch::async, [&] {
-      bool same = true;
-      for (bool last = false; !last;) {
-        last = moved;  // once more after that
-        same = same && is_held_by(file);
-        ++readings;
-      }
-      return same;
-    }));
-  }
+  const auto read = [&] {
+    bool same = true;
+    for (bool last = false; !last;) {
+      last = moved;  // once more after that
+      same = same && is_held_by(file);
+      ++readings;
+    }
+    return same;
+  };
+  std::array readers{std::async(std::launch::async, read), std::async(std::launch::async, read),
+                     std::async(std::launch::async, read)};
   while (readings == 0) {
     std::this_thread::yield();
   }
