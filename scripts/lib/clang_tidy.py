@@ -26,13 +26,21 @@ class ClangTidy:
         self._passed.mkdir(exist_ok=True)
         self._version = run([program, "--version"])
 
-    def check(self) -> tuple[int, list[str]]:
-        """Check every source that changed: how many those were, and the findings, file by file."""
+    def check(self, *, without: Path | None = None) -> tuple[int, list[str]]:
+        """Check every source that changed: how many those were, and the findings, file by file.
+
+        Args:
+            without: a folder whose sources are left out.
+        """
         commands = self._build / "compile_commands.json"
         if not commands.exists():
             raise StepError(f"{commands} does not exist: the build was not configured")
         database = json.loads(commands.read_text())
-        keys = {Path(entry["file"]): self._key(entry) for entry in database}
+        keys = {
+            Path(entry["file"]): self._key(entry)
+            for entry in database
+            if without is None or not Path(entry["file"]).is_relative_to(without)
+        }
         changed = [source for source, key in keys.items() if not (self._passed / key).exists()]
         findings = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:
