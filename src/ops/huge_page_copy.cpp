@@ -79,12 +79,7 @@ HugePageCopy::HugePageCopy(std::span<std::byte> place, int num_threads,
   }
 }
 
-HugePageCopy::~HugePageCopy() {
-  stopped_ = true;
-  for (const std::future<void>& thread : threads_) {
-    thread.wait();
-  }
-}
+HugePageCopy::~HugePageCopy() { stopped_ = true; }
 
 bool HugePageCopy::wait() const {
   for (const std::future<void>& thread : threads_) {

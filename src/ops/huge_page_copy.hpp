@@ -34,8 +34,8 @@ class HugePageCopy {
 
   std::span<std::byte> place_;
   std::atomic<std::size_t> next_ = 0;
-  std::atomic<bool> stopped_ = false;  // by the destructor, or as a part could not be moved
-  std::vector<std::future<void>> threads_;
+  std::atomic<bool> stopped_ = false;       // by the destructor, or as a part could not be moved
+  std::vector<std::future<void>> threads_;  // last: they end before what they use does
 };
 
 }  // namespace kvcache::ops

@@ -14,13 +14,13 @@
 #include "hwy/highway.h"
 #include "ops/cpu/ahead-inl.hpp"
 #include "ops/cpu/amx.hpp"
+#include "ops/cpu/integer_dot-inl.hpp"
 #include "ops/cpu/quantized_cpu.hpp"
 #include "ops/cpu/quantized_tile-inl.hpp"
 #include "ops/cpu/widen-inl.hpp"
 
-// Targets are numbered from the best on.
 #undef KVCACHE_QUANTIZED_AMX
-#if HWY_ARCH_X86_64 && HWY_TARGET <= HWY_AVX3_DL
+#if HWY_ARCH_X86_64 && KVCACHE_INTEGER_DOT == 2
 #define KVCACHE_QUANTIZED_AMX 1
 #else
 #define KVCACHE_QUANTIZED_AMX 0
