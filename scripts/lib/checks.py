@@ -9,12 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import build
+import disk
 from clang_tidy import ClangTidy
 from export import Source, export, is_exported
 from paths import BUILD, GOLDENS, PYTHON, ROOT, VENV
 from results import Results, read_junit
 from setup import setup
-from steps import StepError, main, run, step
+from steps import StepError, main, run, say, step
 
 CLANG_TOOLS_VERSION = 14  # another one formats and warns differently
 CPP_FOLDERS = ["include", "src", "cli", "tests", "bench", "examples"]
@@ -78,7 +79,7 @@ def _work(name: str, work: Callable[[], str | None]) -> Results:
         with step("test", name) as outcome:
             outcome.text = work() or "ok"
     except StepError as error:
-        print(error, flush=True)
+        say(error)
         return Results(failed=[name])
     return Results(passed=1)
 
@@ -148,9 +149,10 @@ def _clang_tidy(*, full: bool) -> Results:
     return _work("clang-tidy", work)
 
 
-def _build_release() -> None:
-    build.configure(BUILD, "Release", KVCACHE_WARNINGS_AS_ERRORS="ON")
+def _build_release() -> str:
+    why = build.configure(BUILD, "Release")
     build.build(BUILD)
+    return f"ok ({why})" if why else "ok"
 
 
 def _export_goldens(narrow_models: Mapping[str, Sequence[str]]) -> str:
@@ -234,19 +236,19 @@ def run_tests(
             results.failed.append(f"{name}: {problem.problem}")
         outcome.text = str(results)
     if problem:
-        print(problem, flush=True)
+        say(problem)
     return results
 
 
 def conclude(results: Results) -> int:
     """Print what was skipped and failed and, last and alone, the counts; return the exit status."""
     for text in results.skipped:
-        print(f"skipped: {text}")
+        say(f"skipped: {text}")
     for text in results.failed:
-        print(f"FAILED: {text}")
+        say(f"FAILED: {text}")
     if not results.ran:
-        print("no test ran")
-    print(results)
+        say("no test ran")
+    say(results)
     return 0 if results.ran and not results.failed else 1
 
 
@@ -263,6 +265,7 @@ def _command_line() -> int:
         " more types of weights and cache, clang-tidy over the tests, and the tests marked full",
     )
     arguments = parser.parse_args()
+    disk.announce("test", disk.TEST, minutes=20)
     setup()
     return conclude(run_checks(full=arguments.full))
 

@@ -79,7 +79,7 @@ def test_layout(project: Path, tmp_path: Path, include: str, lib: str) -> None:
 
 def test_package_of_a_distribution(project: Path, tmp_path: Path) -> None:
     architecture = subprocess.run(
-        [toolchain.compiler(), "-print-multiarch"], capture_output=True, text=True, check=True
+        [*toolchain.compiler(), "-print-multiarch"], capture_output=True, text=True, check=True
     ).stdout.strip()
     root = make_root(tmp_path, include="include/onnxruntime", lib=f"lib/{architecture}")
     output = find(project, f"-DCMAKE_PREFIX_PATH={root}")
