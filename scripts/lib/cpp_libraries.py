@@ -1,6 +1,7 @@
 """The C++ libraries that the build needs: found, installed, or unpacked into .deps/debian."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,12 +13,18 @@ from steps import StepError, step
 
 
 class Library(NamedTuple):
-    """A library: Debian's package, a header that shows it is there, and the oldest that will do."""
+    """A library: Debian's package and a header that shows it is there."""
 
     package: str
     header: str
-    oldest: int = 0
-    version: str = ""  # of the header's lines, the one that says the major version
+
+
+class Oldest(NamedTuple):
+    """The oldest major version that will do, and the header that defines it."""
+
+    major: int
+    header: str
+    macro: str
 
 
 LIBRARIES = [
@@ -28,6 +35,7 @@ LIBRARIES = [
     Library("libxxhash-dev", "xxhash.h"),
     Library("libgtest-dev", "gtest/gtest.h"),
 ]
+OLDEST = {"Highway": Oldest(1, "hwy/base.h", "HWY_MAJOR")}
 
 
 def check() -> None:
@@ -39,6 +47,22 @@ def check() -> None:
             advice="Install them with this machine's package manager; where they are in a"
             " place of their own, name it in the environment variable CMAKE_PREFIX_PATH.",
         )
+    check_versions()
+
+
+def check_versions() -> None:
+    """Raise StepError where CMake would take a library that is too old."""
+    for name, oldest in OLDEST.items():
+        header = next(_headers(oldest.header), None)
+        if header is None:
+            continue
+        found = re.search(rf"^#define {oldest.macro} (\d+)$", header.read_text(), re.MULTILINE)
+        if found and int(found[1]) < oldest.major:
+            raise StepError(
+                f"{name} is {found[1]}.x in {header}, must be {oldest.major}.0 or later",
+                advice=f"Build a newer {name}, install it to a prefix of its own, and name that in"
+                " the environment variable CMAKE_PREFIX_PATH.",
+            )
 
 
 def provide() -> None:
@@ -54,6 +78,7 @@ def provide() -> None:
         else:
             _unpack(missing)
             outcome.text = f"unpacked {' '.join(missing)} into .deps/debian"
+        check_versions()
 
 
 def missing_packages() -> list[str]:

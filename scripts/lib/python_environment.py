@@ -54,16 +54,21 @@ def pip(command: str, *words: str | Path) -> None:
     )
 
 
-def _works() -> bool:
-    """Whether .venv is one of this Python, made where it is now.
+def is_in_its_place(venv: Path) -> bool:
+    """Whether a virtual environment was made where it is now.
 
     A moved one still runs, but the programs in its bin name the Python of the place it came from.
     """
-    configuration = VENV / "pyvenv.cfg"
+    configuration = venv / "pyvenv.cfg"
     if not configuration.is_file():
         return False
     made = re.search(r"^command = .*$", configuration.read_text(), re.MULTILINE)
-    if made and not made[0].endswith(f" {VENV}"):
+    return made is None or made[0].endswith(f" {venv}")
+
+
+def _works() -> bool:
+    """Whether .venv is in its place and one of this Python."""
+    if not is_in_its_place(VENV):
         return False
     try:
         prefix = run([PYTHON, "-c", "import sys; print(sys.prefix, sys.version)"])

@@ -30,6 +30,21 @@ def test_a_library_is_found_wherever_cmake_looks(
     assert cpp_libraries.missing_packages() == []
 
 
+def test_a_library_that_is_too_old_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Ubuntu 22.04's Highway. A newer one in a prefix that is named comes before it."""
+    for major in ("0", "1"):
+        header = tmp_path / major / "include" / "hwy" / "base.h"
+        header.parent.mkdir(parents=True)
+        header.write_text(f"#define HWY_MAJOR {major}\n#define HWY_MINOR 16\n")
+    old, new = tmp_path / "0", tmp_path / "1"
+    monkeypatch.setenv("CMAKE_PREFIX_PATH", f"{old}{os.pathsep}{new}")
+    with pytest.raises(StepError, match=r"Highway is 0\.x in .*, must be 1\.0 or later") as raised:
+        cpp_libraries.provide()
+    assert "CMAKE_PREFIX_PATH" in raised.value.advice
+    monkeypatch.setenv("CMAKE_PREFIX_PATH", f"{new}{os.pathsep}{old}")
+    cpp_libraries.check_versions()
+
+
 def test_missing_libraries_are_named_where_there_is_no_apt(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
