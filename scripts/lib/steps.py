@@ -146,6 +146,8 @@ def main(command: Callable[[], int]) -> None:
     """
     try:
         status = command()
+        if status < 0:  # that of a program which a signal ended
+            status = 128 - status
     except StepError as error:
         print(error, file=sys.stderr)
         status = 1

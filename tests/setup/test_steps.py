@@ -48,6 +48,15 @@ def test_a_reader_that_goes_away_ends_it_without_a_traceback() -> None:
     assert process.returncode == 141
 
 
+def test_a_program_that_a_signal_ends_gives_the_status_of_a_shell() -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", "import steps; steps.main(lambda: -13)"],
+        env={**os.environ, "PYTHONPATH": str(LIBRARY)},
+        check=False,
+    )
+    assert process.returncode == 141
+
+
 def test_a_full_disk_is_one_line() -> None:
     with Path("/dev/full").open("w") as full:
         process = start(stdout=full.fileno())
