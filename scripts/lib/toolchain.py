@@ -1,5 +1,6 @@
 """The machine's cmake, ninja and compiler, and what stands in for them."""
 
+import functools
 import os
 import re
 import shlex
@@ -49,16 +50,22 @@ def compiler() -> list[str]:
     Raises:
         StepError: there is none, or it does not know C++20.
     """
+    return list(_tried(os.environ.get("CXX", ""), os.environ.get("PATH", "")))
+
+
+@functools.cache
+def _tried(cxx: str, path: str) -> tuple[str, ...]:
+    """compiler(), once for each value of CXX and PATH."""
     advice = (
         "g++ 11 or clang++ 14, or newer, is needed; the environment variable CXX chooses one,"
         ' with flags if need be: CXX="g++-12 -m64".'
     )
     try:
-        chosen = shlex.split(os.environ.get("CXX", ""))
+        chosen = shlex.split(cxx)
     except ValueError as error:
-        raise StepError(f"CXX is {os.environ['CXX']!r}: {error}", advice=advice) from error
+        raise StepError(f"CXX is {cxx!r}: {error}", advice=advice) from error
     names = chosen[:1] or ["c++", "g++", "clang++"]
-    found = next(filter(None, map(shutil.which, names)), None)
+    found = next(filter(None, (shutil.which(name, path=path) for name in names)), None)
     if found is None:
         where = "CXX names it" if chosen else "on PATH"
         raise StepError(
@@ -66,7 +73,7 @@ def compiler() -> list[str]:
             advice=advice,
             packages=["g++"],
         )
-    words = [found, *chosen[1:]]
+    words = (found, *chosen[1:])
     with tempfile.TemporaryDirectory() as folder:
         probe = Path(folder) / "probe.cpp"
         probe.write_text(CPP20_PROBE)

@@ -63,7 +63,7 @@ def test_all_that_is_missing_is_told_at_once(
     monkeypatch.setattr(cpp_libraries, "LIBRARIES", NO_SUCH_LIBRARY)
     monkeypatch.setattr(debian, "has_apt", lambda: False)
     monkeypatch.setattr(python_environment, "_lacks_ensurepip", lambda: True)
-    monkeypatch.setattr(toolchain.shutil, "which", lambda _: None)
+    monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(python_environment, "VENV_PACKAGE", "python3.99-venv")
     monkeypatch.setenv("ONNXRUNTIME_ROOT_DIR", "/nowhere/ort")
     with pytest.raises(StepError) as raised:
@@ -252,6 +252,24 @@ def test_a_python_that_is_too_old_is_told(tmp_path: Path) -> None:
     assert "Python 3.11 or newer is needed" in process.stderr
     assert "apt-get install python3" in process.stderr
     assert "apt-get install g++" in process.stderr  # all at once
+
+
+def test_a_newer_python_beside_the_machines_is_taken(tmp_path: Path) -> None:
+    """As on Ubuntu 22.04: python3 is 3.10, and python3.11 is a package of its own."""
+    for program in ("bash", "dirname"):
+        (tmp_path / program).symlink_to(Path("/usr/bin") / program)
+    (tmp_path / "python3").write_text("#!/bin/sh\nexit 1\n")  # too old, it says
+    (tmp_path / "python3.11").write_text('#!/bin/sh\necho "took python3.11: $*"\n')
+    for name in ("python3", "python3.11"):
+        (tmp_path / name).chmod(0o755)
+    output = subprocess.run(
+        [ROOT / "scripts" / "setup"],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "took python3.11: -X utf8" in output
 
 
 @pytest.mark.parametrize("command", ["setup", "benchmark", "test"])
