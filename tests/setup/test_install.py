@@ -12,7 +12,7 @@ from paths import BUILD, ROOT
 
 CONSUMER = ROOT / "tests" / "install"
 CONSUMER_SAYS = "model_not_found\n"
-NAMESPACE = ["unshare", "--mount", "--map-root-user"]
+NAMESPACE = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
 
 
 def cmake(*words: str | Path) -> None:
@@ -60,7 +60,7 @@ def test_installed_program(prefix: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(prefix, moved, symlinks=True)
     assert "kvcache" in run(moved / "bin" / "kvcache", "--help")
-    assert "positions" in run(moved / "bin" / "kvcache", "info", BUILD / "goldens" / "plain")
+    assert "gpt2, plain" in run(moved / "bin" / "kvcache", "info", BUILD / "goldens" / "plain")
 
 
 def test_installed(prefix: Path, tmp_path: Path) -> None:
