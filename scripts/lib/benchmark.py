@@ -14,6 +14,7 @@ from steps import StepError, main, step
 
 DEFAULT = Source("--model", "gpt2")
 STAND_IN = Source("--random-init", "gpt2")
+SIZES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
 ASKED_FOR_DEFAULT = "default"
 
 
@@ -81,15 +82,30 @@ def _arguments() -> argparse.Namespace:
     source.add_argument(
         "--random-init",
         metavar="CONFIG",
-        help="random weights: gpt2, gpt2-medium, gpt2-large, gpt2-xl, or a config.json",
+        help=f"random weights: {', '.join(SIZES)}, or a config.json",
     )
-    parser.add_argument("--tokens", metavar="N", help="how many tokens the benchmark generates")
+    parser.add_argument(
+        "--tokens", metavar="N", type=int, help="how many tokens the benchmark generates"
+    )
     parser.add_argument(
         "--cuda",
         action="store_true",
         help="build for CUDA in build-cuda/ and run on the GPU; what is missing for it is an error",
     )
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    # What is wrong is told now, not after minutes of setting up.
+    if arguments.tokens is not None and arguments.tokens < 1:
+        parser.error(f"--tokens is {arguments.tokens}, must be 1 or more")
+    if arguments.model and arguments.model.startswith(("/", ".", "~")):  # no id of a hub
+        _must_exist(parser, "--model", arguments.model)
+    if arguments.random_init and arguments.random_init not in SIZES:
+        _must_exist(parser, "--random-init", arguments.random_init)
+    return arguments
+
+
+def _must_exist(parser: argparse.ArgumentParser, option: str, path: str) -> None:
+    if not Path(path).exists():
+        parser.error(f"{option} names {path}, which does not exist")
 
 
 def _chosen_source(arguments: argparse.Namespace) -> Source | None:
@@ -106,6 +122,8 @@ def _chosen_source(arguments: argparse.Namespace) -> Source | None:
 def _command() -> int:
     arguments = _arguments()
     source = _chosen_source(arguments)
+    if arguments.cuda:
+        cuda.compiler()
     disk.announce("benchmark", disk.BENCHMARK, minutes=6)
     setup()
     if source:
@@ -118,7 +136,7 @@ def _command() -> int:
         _build(BUILD)
     directory, device = (CUDA_BUILD, "cuda") if arguments.cuda else (BUILD, "auto")
     program = [directory / "test_kvcache_prototype", "--model", MODELS.name, "--device", device]
-    tokens = ["--tokens", arguments.tokens] if arguments.tokens else []
+    tokens = ["--tokens", str(arguments.tokens)] if arguments.tokens else []
     return subprocess.run([*program, *tokens], cwd=ROOT, check=False).returncode
 
 

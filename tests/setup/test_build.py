@@ -1,13 +1,19 @@
 """Configuring: what a build directory was made for, and how many compilers run."""
 
+import argparse
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import benchmark
 import build
+import checks
+import peers
 import pytest
 import toolchain
+from paths import BUILD
 from steps import StepError
 
 GIB = 1 << 30
@@ -41,6 +47,22 @@ def test_a_directory_is_kept_while_nothing_changes(project: Path) -> None:
     assert build.configure(directory, "Release") == ""
     build.build(directory)
     assert (directory / "probe").stat().st_mtime_ns == program
+
+
+def test_every_command_configures_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that scripts/test does not compile again what scripts/benchmark compiled."""
+    asked: list[object] = []
+    monkeypatch.setattr(
+        build, "configure", lambda *words, **options: asked.append((words, options))
+    )
+    monkeypatch.setattr(build, "build", lambda *_: None)
+    monkeypatch.setattr(peers, "setup", lambda: None)
+    monkeypatch.setattr(peers.subprocess, "run", lambda *_, **__: argparse.Namespace(returncode=0))
+    monkeypatch.setattr(sys, "argv", ["scripts/peers"])
+    benchmark._build(BUILD)
+    checks._build_release()
+    peers._command()
+    assert asked == [((BUILD, "Release"), {})] * 3
 
 
 def test_another_compiler_begins_anew(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
