@@ -42,6 +42,11 @@ else()
   set(kvcache_packages_dir "")
 endif()
 
+# A static library takes no notice of it.
+list(TRANSFORM kvcache_rpath REPLACE "^${CMAKE_INSTALL_LIBDIR}/" "$ORIGIN/"
+     OUTPUT_VARIABLE kvcache_library_rpath)
+set_target_properties(kvcache PROPERTIES INSTALL_RPATH "${kvcache_library_rpath}"
+                                         INSTALL_RPATH_USE_LINK_PATH ON)
 install(TARGETS kvcache EXPORT kvcacheTargets)
 install(DIRECTORY include/ TYPE INCLUDE)
 if(KVCACHE_BUILD_CLI)

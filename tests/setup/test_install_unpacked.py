@@ -23,8 +23,10 @@ find_package(ONNXRuntime REQUIRED)
 find_package(fmt REQUIRED)
 add_library(kvcache kvcache.cpp)
 target_link_libraries(kvcache PRIVATE fmt::fmt ONNXRuntime::ONNXRuntime)
+add_library(kvcache_inner STATIC kvcache.cpp)
+target_link_libraries(kvcache_inner PRIVATE fmt::fmt ONNXRuntime::ONNXRuntime)
 add_executable(kvcache_cli main.cpp)
-target_link_libraries(kvcache_cli PRIVATE kvcache)
+target_link_libraries(kvcache_cli PRIVATE kvcache_inner)
 include(KVCacheInstall)
 """
 SOURCES = {
@@ -96,8 +98,9 @@ def project(tmp_path: Path) -> Path:
     return root
 
 
-def test_what_was_unpacked_goes_along(project: Path, tmp_path: Path) -> None:
-    build(project, project / "build")
+@pytest.mark.parametrize("shared", ["OFF", "ON"])
+def test_what_was_unpacked_goes_along(project: Path, tmp_path: Path, shared: str) -> None:
+    build(project, project / "build", f"-DBUILD_SHARED_LIBS={shared}")
     installed = tmp_path / "installed"
     cmake("--install", project / "build", "--prefix", installed)
     shutil.rmtree(project)
