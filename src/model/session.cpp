@@ -84,13 +84,13 @@ Session::Session(const Config& config, const ModelOptions& options)
       check_file_digests(config, loaded);
     }
   });
-  Ort::Env& environment = device::ort_environment();
+  environment_ = device::ort_environment();
   Ort::SessionOptions ort_options = session_options(options, log_);
   choice_.backend->add_to(ort_options);
   domain_.add_to(ort_options);
   std::string refused;
   try {
-    session_ = Ort::Session(environment, config.model_path().c_str(), ort_options);
+    session_ = Ort::Session(*environment_, config.model_path().c_str(), ort_options);
   } catch (const Ort::Exception& error) {
     refused = error.what();
   }
