@@ -6,6 +6,7 @@ from pathlib import Path
 
 import build
 import cuda
+import disk
 from export import BAD_INPUT, Source, export, exported_source, is_exported, made_by_hand
 from paths import BUILD, CUDA_BUILD, CUDA_ONNXRUNTIME_ROOT, MODELS, ROOT
 from setup import setup
@@ -50,9 +51,10 @@ def export_chosen(source: Source) -> None:
 
 
 def _build(directory: Path, **options: str) -> None:
-    with step("benchmark", f"build in {directory.name}/"):
-        build.configure(directory, "Release", **options)
+    with step("benchmark", f"build in {directory.name}/") as outcome:
+        why = build.configure(directory, "Release", **options)
         build.build(directory, "test_kvcache_prototype", "kvcache_cli")
+        outcome.text = f"done ({why})" if why else "done"
 
 
 def _build_for_cuda() -> None:
@@ -60,6 +62,7 @@ def _build_for_cuda() -> None:
     _build(
         CUDA_BUILD,
         USE_CUDA="ON",
+        KVCACHE_WARNINGS_AS_ERRORS="OFF",  # nvcc's host compiler is not one of those tried
         CMAKE_CUDA_COMPILER=nvcc,
         ONNXRUNTIME_ROOT_DIR=str(CUDA_ONNXRUNTIME_ROOT),
     )
@@ -103,6 +106,7 @@ def _chosen_source(arguments: argparse.Namespace) -> Source | None:
 def _command() -> int:
     arguments = _arguments()
     source = _chosen_source(arguments)
+    disk.announce("benchmark", disk.BENCHMARK, minutes=6)
     setup()
     if source:
         export_chosen(source)

@@ -1,8 +1,5 @@
 #include "model/session.hpp"
 
-#include <onnxruntime_run_options_config_keys.h>
-#include <onnxruntime_session_options_config_keys.h>
-
 #include <future>
 
 #include "device/cpu/cpu_info.hpp"
@@ -12,6 +9,10 @@
 
 namespace kvcache::model {
 namespace {
+
+// ONNX Runtime's names. Its headers of them are not in every package that has the others.
+constexpr const char* kDisablePrepacking = "session.disable_prepacking";
+constexpr const char* kDisableSynchronizing = "disable_synchronize_execution_providers";
 
 void ORT_API_CALL forward_message(void* param, OrtLoggingLevel /*severity*/,
                                   const char* /*category*/, const char* /*logid*/,
@@ -29,7 +30,7 @@ Ort::SessionOptions session_options(const ModelOptions& options, LogCallback& lo
   result.SetGraphOptimizationLevel(ORT_ENABLE_ALL);
   result.SetLogSeverityLevel(ORT_LOGGING_LEVEL_WARNING);
   // Our nodes read the weights where the system mapped them; packed copies would only take memory.
-  result.AddConfigEntry(kOrtSessionOptionsConfigDisablePrepacking, "1");
+  result.AddConfigEntry(kDisablePrepacking, "1");
   if (!options.profile_prefix.empty()) {
     result.EnableProfiling(options.profile_prefix.c_str());
   }
@@ -134,7 +135,7 @@ std::string Session::device_report() const {
 Ort::RunOptions Session::run_options() const {
   Ort::RunOptions options;
   // Who runs the model waits for it, once all work is in order: see device::Step.
-  options.AddConfigEntry(kOrtRunOptionsConfigDisableSynchronizeExecutionProviders, "1");
+  options.AddConfigEntry(kDisableSynchronizing, "1");
   return options;
 }
 
