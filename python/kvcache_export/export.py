@@ -44,6 +44,8 @@ def export(
     Raises ExportError or VerificationError, and then leaves `output` as it was.
     """
     say(_summary(source.config))
+    for note in source.notes:
+        say(f"Note: {note}")
     ids = rounding.token_ids(source.config, rounding_ids)
     model = model_with_weights(source, precision)
     say(f"Exporting to ONNX: {_shown(output, save.MODEL_FILE)}")

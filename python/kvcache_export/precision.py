@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from .errors import ExportError
+from .json_file import shown
 
 DTYPES = {
     "float32": ir.DataType.FLOAT,
@@ -93,7 +94,7 @@ class Precision:
         for pattern, weights in self.overrides.items():
             if weights not in WEIGHTS:
                 raise ExportError(
-                    f"--weights-overrides: {weights!r} for {pattern!r}, must be one of"
+                    f"--weights-overrides: {shown(weights)} for {pattern!r}, must be one of"
                     f" {', '.join(WEIGHTS)}"
                 )
 
