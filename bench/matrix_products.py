@@ -5,6 +5,10 @@ python bench/matrix_products.py MODEL.onnx --threads 2     prints milliseconds a
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before it is imported
+
 import argparse
 import json
 import time

@@ -1,5 +1,9 @@
 """The job on ONNX Runtime alone: a stock graph, past and present bound to one buffer a layer."""
 
+import os
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before it is imported
+
 from pathlib import Path
 
 import decode_job

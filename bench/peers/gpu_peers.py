@@ -8,6 +8,10 @@ is reported with its reason. Writes a JSON list of measurements.
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before it is imported
+
 import argparse
 import json
 import subprocess

@@ -9,6 +9,10 @@ from attention_mask, and onnxruntime-genai's configuration is written beside the
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before it is imported
+
 import argparse
 import json
 import tempfile

@@ -7,6 +7,7 @@ error here, and would end the process there.
 from __future__ import annotations
 
 import math
+import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,10 +34,9 @@ class SafetensorsFile:
 
     def __init__(self, path: Path):
         self.path = path
-        if not path.is_file():
-            reason = "it is not a regular file" if path.exists() else "No such file or directory"
-            raise ExportError(f"cannot read {path}: {reason}")
         try:
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise ExportError(f"cannot read {path}: it is not a regular file")
             with safe_open(path, framework="numpy"):
                 pass
             with path.open("rb") as file:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from .checkpoint import HEAD_WEIGHT, CheckpointWeights
 from .config import PRESETS, Gpt2Config, read_config
 from .errors import ExportError
 from .weights import RandomWeights, Weights
+
+ADVICE = "give a directory with config.json and safetensors, or a model id of the hub"
 
 
 @dataclass(frozen=True)
@@ -24,10 +28,11 @@ class Source:
 
 def from_checkpoint(model: str) -> Source:
     """A directory with config.json and safetensors, or a model id on the Hugging Face hub."""
-    if os.path.isdir(model):  # noqa: PTH112 (Path's raises where a name is too long)
+    mode = _mode(model)
+    if stat.S_ISDIR(mode):
         directory, origin = Path(model), _printable(Path(model).resolve().name)
-    elif os.path.lexists(model) or model.startswith((".", "/", "~")):
-        raise ExportError(f"no such directory: {model!r}")
+    elif mode or model.startswith((".", "/", "~")):
+        raise ExportError(f"no such directory: {model!r}; {ADVICE}")
     else:
         directory, origin = _download(model), model
     config, weights = read_config(directory / "config.json"), CheckpointWeights(directory)
@@ -44,7 +49,7 @@ def from_seed(architecture: str, seed: int) -> Source:
     """Random weights for a preset ("gpt2-medium") or a config.json."""
     if architecture in PRESETS:
         name, config = architecture, PRESETS[architecture]
-    elif os.path.isfile(architecture):  # noqa: PTH113 (as above)
+    elif stat.S_ISREG(_mode(architecture)):
         name, config = _printable(Path(architecture).stem), read_config(Path(architecture))
     else:
         raise ExportError(
@@ -52,6 +57,18 @@ def from_seed(architecture: str, seed: int) -> Source:
             f" {', '.join(PRESETS)})"
         )
     return Source(f"random-init:{name}:seed={seed}", config, RandomWeights(config, seed))
+
+
+def _mode(path: str) -> int:
+    """What is there, as stat says it; 0 where nothing is."""
+    try:
+        return Path(path).stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return 0
+        raise ExportError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _download(model: str) -> Path:
