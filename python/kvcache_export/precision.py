@@ -186,7 +186,8 @@ class Precision:
         """Raises ExportError for a pattern that matches none of the model's matrices."""
         names = list(matrices)
         for pattern in self.overrides:
-            if not any(fnmatchcase(name, pattern) for name in names):
+            # Not printable, that is also half of a surrogate pair, which config.json cannot repeat.
+            if not pattern.isprintable() or not any(fnmatchcase(name, pattern) for name in names):
                 raise ExportError(
                     f"--weights-overrides: no matrix of the model is called {pattern!r}; there are"
                     f" {', '.join(names[:5])}, … {names[-1]}"

@@ -160,6 +160,8 @@ def test_overrides_leave_layers_wider(export, small_checkpoint: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        ('{"transformer.wte": ["int8"]}', "['int8'] for 'transformer.wte', must be one of"),
+        ('{"transformer.wt[\\ud800e]": "float32"}', "no matrix of the model is called"),
         (
             '{"transformer.h.9.*": "float32"}',
             "no matrix of the model is called 'transformer.h.9.*'",
