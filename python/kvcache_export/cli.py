@@ -30,6 +30,7 @@ examples:
 exit codes:
   0 exported   1 the exported model failed verification, or the exporter did
   2 bad input, or no room, memory, connection or package   130 interrupted, 128 + N by signal N
+KVCACHE_DEBUG=1 in the environment shows the traceback of a failure.
 """
 
 

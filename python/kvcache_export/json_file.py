@@ -38,6 +38,8 @@ def read_object(path: Path) -> dict[str, Any]:
 def read_json(path: Path, *, pipe: bool) -> Any:
     """The JSON value of a file, or of a `pipe` where a user may name one."""
     try:
+        if not pipe and stat.S_ISFIFO(path.stat().st_mode):  # opening one may wait for ever
+            raise ExportError(f"cannot read {path}: it is not a regular file")
         with path.open("rb") as file:
             if not pipe and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ExportError(f"cannot read {path}: it is not a regular file")

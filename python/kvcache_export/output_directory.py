@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import re
 import secrets
@@ -191,9 +190,9 @@ def _remove_temporary(output: Path, only: Staging | None = None) -> None:
 
 def _named_files(config: Path) -> set[str]:
     try:
-        fields = json.loads(config.read_bytes())
+        fields = json_file.read_object(config)
         return {file["name"] for file in fields["files"]} | {fields["model_file"]}
-    except (OSError, ValueError, TypeError, KeyError):
+    except (ExportError, TypeError, KeyError):
         return set()
 
 

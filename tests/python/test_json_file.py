@@ -40,6 +40,7 @@ def test_a_name_twice_with_one_value_is_harmless():
 
 
 def test_what_can_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    os.mkfifo(tmp_path / "fifo")
     (tmp_path / "loop").symlink_to("loop")
     monkeypatch.setattr(json_file, "MAX_BYTES", 1 << 20)
     (tmp_path / "large").write_bytes(b" " * ((1 << 20) + 1))
@@ -50,6 +51,7 @@ def test_what_can_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         (tmp_path / "a\0b", "embedded null byte"),
         (tmp_path / "large", "larger than 1 MiB"),
         (Path("/dev/zero"), "not a regular file"),
+        (tmp_path / "fifo", "not a regular file"),
     ):
         with pytest.raises(ExportError, match=f"cannot read .*{reason}"):
             json_file.read_object(path)

@@ -168,7 +168,7 @@ def test_overrides_leave_layers_wider(export, small_checkpoint: Path, tmp_path: 
         ),
         ('{"transformer.wte": "int3"}', "'int3' for 'transformer.wte', must be one of float32"),
         ("[]", "must hold an object"),
-        ("{", "is not JSON"),
+        ("{", "is not valid JSON"),
     ],
 )
 def test_bad_overrides(
