@@ -35,6 +35,7 @@ class Outcome:
 
     def __init__(self) -> None:
         self.text = "done"
+        self.seconds = 0.0  # once the block has ended
 
 
 @contextmanager
@@ -49,7 +50,8 @@ def step(command: str, what: str) -> Iterator[Outcome]:
         outcome.text = "failed"
         raise
     finally:
-        print(f"{outcome.text} ({time.monotonic() - started:.1f} s)", flush=True)
+        outcome.seconds = time.monotonic() - started
+        print(f"{outcome.text} ({outcome.seconds:.1f} s)", flush=True)
 
 
 def run(
