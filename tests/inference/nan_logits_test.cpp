@@ -26,7 +26,9 @@ class NanLogits : public testing::Test {
   template <typename Call>
   void expect_refused(const Call& call) {
     for (const bool fuse_steps : {true, false}) {
-      const Model model = broken_.load({.fuse_steps = fuse_steps});
+      ModelOptions options;
+      options.fuse_steps = fuse_steps;
+      const Model model = broken_.load(options);
       Sequence sequence = model.new_sequence();
       for (const TokenId token : {1, 2, 3, 4, 5}) {  // one by one, so that a step is recorded
         sequence.extend({&token, 1});

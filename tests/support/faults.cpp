@@ -67,22 +67,48 @@ int note_range(dl_phdr_info* info, std::size_t /*size*/, void* data) {
 
 Ranges ranges;
 
-/// Whether code of this program asked for memory, from where `caller` is.
+/// Whether a frame is of nlohmann::json's destructor, which makes a list of what it destroys and
+/// ends the process where there is no memory for that.
+bool is_of_json_destructor(const void* frame) noexcept {
+  struct Known {
+    const void* frame = nullptr;
+    bool is_of_json = false;
+  };
+  thread_local std::array<Known, 1024> known;  // names are slow to find
+  Known& place = known.at(reinterpret_cast<std::uintptr_t>(frame) % known.size());
+  if (place.frame != frame) {
+    Dl_info info{};
+    place.is_of_json = ::dladdr(frame, &info) != 0 && info.dli_sname != nullptr &&
+                       std::strstr(info.dli_sname, "json_value7destroy") != nullptr;
+    place.frame = frame;
+  }
+  return place.is_of_json;
+}
+
+/// Whether code of this program asked for memory, from where `caller` is, that may be refused.
 bool is_ours(const void* caller) noexcept {
-  if (!ranges.standard.holds(caller)) {
-    return ranges.program.holds(caller);
+  if (!ranges.standard.holds(caller) && !ranges.program.holds(caller)) {
+    return false;
   }
-  std::array<void*, 16> frames{};
+  std::array<void*, 24> frames{};
   const int depth = ::backtrace(frames.data(), static_cast<int>(frames.size()));
-  bool seen = false;
+  bool reached = false;
+  bool ours = false;
   for (int i = 0; i < depth; ++i) {
-    const bool standard = ranges.standard.holds(frames.at(static_cast<std::size_t>(i)));
-    if (seen && !standard) {
-      return ranges.program.holds(frames.at(static_cast<std::size_t>(i)));
+    const void* const frame = frames.at(static_cast<std::size_t>(i));
+    reached = reached || frame == caller;
+    if (!reached || ranges.standard.holds(frame)) {
+      continue;
     }
-    seen = seen || standard;
+    if (!ours && !ranges.program.holds(frame)) {
+      return false;  // the standard library's, on behalf of somebody else
+    }
+    ours = true;
+    if (is_of_json_destructor(frame)) {
+      return false;
+    }
   }
-  return false;
+  return ours;
 }
 
 bool allocation_fails(const void* caller) noexcept {

@@ -12,7 +12,7 @@ namespace kvcache::test {
 /// What can fail. Allocations are those that code of this program makes, also by way of the
 /// standard library; ONNX Runtime's own are left alone.
 enum class Faulty {
-  allocation,  // operator new, hwy::AllocateAligned
+  allocation,  // operator new, hwy::AllocateAligned; but those of nlohmann::json's destructor
   file,        // open, read, write, fsync, rename, link, fstat, ftruncate and their like
   memory,      // mmap; madvise that asks for pages now
   thread       // pthread_create
