@@ -22,6 +22,7 @@ ExitStatus exit_status(ErrorCode code) noexcept {
     case ErrorCode::out_of_memory:
     case ErrorCode::state_not_saved:
     case ErrorCode::run_failed:
+    case ErrorCode::logits_invalid:
       return kFailed;
   }
   return kFailed;

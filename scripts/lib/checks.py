@@ -4,7 +4,7 @@ import argparse
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from export import Source, export, is_exported
 from paths import BUILD, GOLDENS, PYTHON, ROOT, VENV
 from results import Results, read_junit
 from setup import setup
-from steps import StepError, main, run, say, step
+from steps import Outcome, StepError, main, run, say, step
 
 CLANG_TIDY_VERSION = 14  # another one warns of other things
 CLANG_TIDY = f"clang-tidy-{CLANG_TIDY_VERSION}"
@@ -58,17 +58,12 @@ def run_checks(*, full: bool) -> Results:
     narrow_models = {**NARROW_MODELS, **(MORE_NARROW_MODELS if full else {})}
     results.add(_work("models of tests/goldens", lambda: _export_goldens(narrow_models)))
     results.add(_gtest("C++ tests", BUILD))
-    for narrow in narrow_models:
-        environment = {
-            "KVCACHE_MODELS_DIR": str(_models_with(narrow)),
-            "GTEST_FILTER": TESTS_OF_MODELS,
-        }
-        results.add(_gtest(f"C++ tests with {narrow}", BUILD, environment))
+    results.add(_tests_of_models("C++ tests", BUILD, narrow_models))
     results.add(_clang_tidy(full=full))
-    results.add(_sanitizer_tests("address,undefined", ROOT / "build-asan"))
+    results.add(_sanitizer_tests("address,undefined", ROOT / "build-asan", narrow_models))
     if full:
         results.add(_gtest("C++ tests with fifty times the random cases", BUILD, MANY_CASES))
-        results.add(_sanitizer_tests("thread", ROOT / "build-tsan", LONG_HISTORIES))
+        results.add(_sanitizer_tests("thread", ROOT / "build-tsan", narrow_models, LONG_HISTORIES))
     results.add(_pytest(full=full))
     results.add(_without_gpu())
     return results
@@ -76,13 +71,16 @@ def run_checks(*, full: bool) -> Results:
 
 def _work(name: str, work: Callable[[], str | None]) -> Results:
     """Do one piece of work as one check; what it returns is said of it."""
+    results = Results(passed=1)
+    outcome = Outcome()
     try:
         with step("test", name) as outcome:
             outcome.text = work() or "ok"
     except StepError as error:
         say(error)
-        return Results(failed=[name])
-    return Results(passed=1)
+        results = Results(failed=[name])
+    results.seconds[name] = outcome.seconds
+    return results
 
 
 def _command(name: str, command: Sequence[str | Path]) -> Results:
@@ -175,10 +173,29 @@ def _models_with(narrow: str) -> Path:
     return BUILD / f"goldens-{name.strip('-')}"
 
 
+def _tests_of_models(name: str, directory: Path, narrow_models: Iterable[str]) -> Results:
+    """Run the tests of models over each of the narrow ones."""
+    results = Results()
+    for narrow in narrow_models:
+        environment = {
+            "KVCACHE_MODELS_DIR": str(_models_with(narrow)),
+            "GTEST_FILTER": TESTS_OF_MODELS,
+        }
+        results.add(_gtest(f"{name} with {narrow}", directory, environment))
+    return results
+
+
 def _sanitizer_tests(
-    sanitizers: str, directory: Path, environment: Mapping[str, str] | None = None
+    sanitizers: str,
+    directory: Path,
+    narrow_models: Iterable[str],
+    environment: Mapping[str, str] | None = None,
 ) -> Results:
-    """Build the C++ tests with sanitisers and run them."""
+    """Build the C++ tests with sanitisers and run them, and those of models over narrow ones too.
+
+    Args:
+        environment: of the run over all tests.
+    """
 
     def work() -> None:
         build.configure(
@@ -194,7 +211,9 @@ def _sanitizer_tests(
     built = _work(f"build with sanitisers {sanitizers}", work)
     if built.failed:
         return built
-    built.add(_gtest(f"C++ tests with sanitisers {sanitizers}", directory, environment))
+    name = f"C++ tests with sanitisers {sanitizers}"
+    built.add(_gtest(name, directory, environment))
+    built.add(_tests_of_models(name, directory, narrow_models))
     return built
 
 
@@ -234,14 +253,26 @@ def run_tests(
         results = read_junit(report, name) if report.exists() else Results()
         if problem and not results.failed:  # it crashed, or a sanitiser spoke at its end
             results.failed.append(f"{name}: {problem.problem}")
+        elif not results.ran:  # a filter that names no test any more
+            results.failed.append(f"{name}: no test ran")
         outcome.text = str(results)
+    results.seconds[name] = outcome.seconds
     if problem:
         say(problem)
     return results
 
 
 def conclude(results: Results) -> int:
-    """Print what was skipped and failed and, last and alone, the counts; return the exit status."""
+    """Print times, what was skipped and failed and, last and alone, the counts.
+
+    Returns:
+        The exit status.
+    """
+    longest_first = sorted(results.seconds.items(), key=lambda entry: -entry[1])
+    for name, seconds in longest_first:
+        say(f"{seconds:7.1f} s  {name}")
+    if longest_first:
+        say(f"{sum(results.seconds.values()):7.1f} s  in all")
     for text in results.skipped:
         say(f"skipped: {text}")
     for text in results.failed:

@@ -72,6 +72,7 @@ class Outcome:
 
     def __init__(self) -> None:
         self.text = "done"
+        self.seconds = 0.0  # once the block has ended
 
 
 def say(text: object, *, end: str = "\n") -> None:
@@ -101,7 +102,8 @@ def step(command: str, what: str) -> Iterator[Outcome]:
         outcome.text = "failed"
         raise
     finally:
-        say(f"{outcome.text} ({time.monotonic() - started:.1f} s)")
+        outcome.seconds = time.monotonic() - started
+        say(f"{outcome.text} ({outcome.seconds:.1f} s)")
 
 
 def run(

@@ -52,11 +52,32 @@ std::size_t growth_step(const ModelInfo& info, const cache::PoolShape& shape) {
 
 WorkspaceLease::WorkspaceLease(std::shared_ptr<Engine> engine,
                                std::unique_ptr<Workspace> workspace) noexcept
-    : engine_(std::move(engine)), workspace_(std::move(workspace)) {}
+    : workspace_(workspace.release()) {
+  workspace_->loan().engine = std::move(engine);
+  workspace_->loan().shares.store(1, std::memory_order_relaxed);
+}
+
+WorkspaceLease::WorkspaceLease(const WorkspaceLease& other) noexcept
+    : workspace_(other.workspace_) {
+  if (workspace_ != nullptr) {
+    workspace_->loan().shares.fetch_add(1, std::memory_order_relaxed);
+  }
+}
+
+WorkspaceLease::WorkspaceLease(WorkspaceLease&& other) noexcept
+    : workspace_(std::exchange(other.workspace_, nullptr)) {}
+
+WorkspaceLease& WorkspaceLease::operator=(WorkspaceLease other) noexcept {
+  std::swap(workspace_, other.workspace_);
+  return *this;
+}
 
 WorkspaceLease::~WorkspaceLease() {
-  if (engine_) {
-    engine_->give_back(std::move(workspace_));
+  // Acquire and release: who uses the workspace next sees all that was read from it.
+  if (workspace_ != nullptr &&
+      workspace_->loan().shares.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+    const std::shared_ptr<Engine> engine = std::move(workspace_->loan().engine);
+    engine->give_back(std::unique_ptr<Workspace>(workspace_));
   }
 }
 

@@ -8,11 +8,10 @@
 
 namespace kvcache {
 
-Logits::Logits(std::shared_ptr<inference::WorkspaceLease> lease, std::size_t first,
-               std::size_t rows)
+Logits::Logits(inference::WorkspaceLease lease, std::size_t first, std::size_t rows) noexcept
     : lease_(std::move(lease)), first_(first), rows_(rows) {}
 
-std::size_t Logits::vocab_size() const noexcept { return (*lease_)->info().vocab_size; }
+std::size_t Logits::vocab_size() const noexcept { return lease_->info().vocab_size; }
 
 std::size_t Logits::row_of_run(std::size_t row) const {
   if (row >= rows()) {
@@ -23,15 +22,13 @@ std::size_t Logits::row_of_run(std::size_t row) const {
 }
 
 std::span<const float> Logits::row(std::size_t row) const {
-  return (*lease_)->logits().row(row_of_run(row));
+  return lease_->logits().row(row_of_run(row));
 }
 
-TokenId Logits::argmax(std::size_t row) const {
-  return (*lease_)->logits().argmax(row_of_run(row));
-}
+TokenId Logits::argmax(std::size_t row) const { return lease_->logits().argmax(row_of_run(row)); }
 
 std::vector<TokenScore> Logits::top_k(std::size_t k, std::size_t row) const {
-  return (*lease_)->logits().top_k(std::min(k, vocab_size()), row_of_run(row));
+  return lease_->logits().top_k(std::min(k, vocab_size()), row_of_run(row));
 }
 
 }  // namespace kvcache

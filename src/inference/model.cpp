@@ -1,6 +1,7 @@
 #include "kvcache/model.hpp"
 
 #include <utility>
+#include <vector>
 
 #include "cache/saved_state.hpp"
 #include "inference/engine.hpp"
@@ -24,7 +25,8 @@ Sequence Model::new_sequence() const { return Sequence(engine_); }
 
 Sequence Model::load_sequence(const std::filesystem::path& path) const {
   auto state = std::make_unique<inference::SequenceState>(engine_);
-  state->tokens = cache::load_state(path, engine_->info().digest, state->table);
+  const std::vector<TokenId> tokens = cache::load_state(path, engine_->info().digest, state->table);
+  state->tokens.assign(tokens.begin(), tokens.end());  // into the room that is reserved
   return Sequence(std::move(state));
 }
 

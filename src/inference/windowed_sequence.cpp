@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "cache/window.hpp"
+#include "inference/sequence_state.hpp"
 #include "throw_error.hpp"
 
 namespace kvcache {
@@ -48,6 +49,7 @@ Logits WindowedSequence::extend(std::span<const TokenId> tokens) {
     length_ = length;
     return logits;
   }
+  sequence_.state_->engine->check_token_ids(tokens);  // those that slide out at once too
   const std::vector<TokenId> context = context_after(tokens, kept);
   // The sinks' positions stay, and with them their keys and values.
   Sequence next = sequence_.fork();

@@ -159,6 +159,7 @@ Config read_config(const fs::path& path) {
     fields.invalid("weights",
                    fmt::format("is \"{}\", must be {}", info.weights, fmt::join(kWeights, ", ")));
   }
+  config.weights_overridden = document.contains("weights_overrides");
   info.activations = fields.get<std::string>("activations");
   if (std::ranges::find(kActivations, info.activations) == std::end(kActivations)) {
     fields.invalid("activations", fmt::format("is \"{}\", must be {}", info.activations,

@@ -25,6 +25,7 @@ struct Config {
   std::filesystem::path directory;
   std::string model_file;
   std::vector<ModelFile> files;
+  bool weights_overridden = false;  // single matrices may have other types than info.weights
 
   [[nodiscard]] std::filesystem::path model_path() const { return directory / model_file; }
 };

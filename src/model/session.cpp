@@ -5,6 +5,7 @@
 #include "device/cpu/cpu_info.hpp"
 #include "device/ort_environment.hpp"
 #include "model/contract.hpp"
+#include "model/facts.hpp"
 #include "throw_error.hpp"
 
 namespace kvcache::model {
@@ -14,11 +15,21 @@ namespace {
 constexpr const char* kDisablePrepacking = "session.disable_prepacking";
 constexpr const char* kDisableSynchronizing = "disable_synchronize_execution_providers";
 
+/// Whether ONNX Runtime says that an optional input of the contract has an initializer. It says so
+/// of each at every load, and means that the input is no constant, which is what it is there for.
+bool is_expected(std::string_view message) {
+  constexpr std::string_view kBegin = "Initializer ";
+  constexpr std::string_view kRest = " appears in graph inputs";
+  const std::size_t end = message.find(kRest);
+  return message.starts_with(kBegin) && end != std::string_view::npos &&
+         is_optional_input(message.substr(kBegin.size(), end - kBegin.size()));
+}
+
 void ORT_API_CALL forward_message(void* param, OrtLoggingLevel /*severity*/,
                                   const char* /*category*/, const char* /*logid*/,
                                   const char* /*code_location*/, const char* message) {
   const auto& log = *static_cast<const LogCallback*>(param);
-  if (log) {
+  if (log && !is_expected(message)) {
     log(message);
   }
 }
@@ -85,13 +96,13 @@ Session::Session(const Config& config, const ModelOptions& options)
       check_file_digests(config, loaded);
     }
   });
-  Ort::Env& environment = device::ort_environment();
+  environment_ = device::ort_environment();
   Ort::SessionOptions ort_options = session_options(options, log_);
   choice_.backend->add_to(ort_options);
   domain_.add_to(ort_options);
   std::string refused;
   try {
-    session_ = Ort::Session(environment, config.model_path().c_str(), ort_options);
+    session_ = Ort::Session(*environment_, config.model_path().c_str(), ort_options);
   } catch (const Ort::Exception& error) {
     refused = error.what();
   }
@@ -101,6 +112,7 @@ Session::Session(const Config& config, const ModelOptions& options)
                 Ort::GetVersionString(), config.model_path().string(), refused);
   }
   check_contract(session_, config);
+  check_facts(domain_.facts(), config);
   if (options.weight_memory == WeightMemory::huge_pages) {
     for (ops::WeightFile& weights : weight_files_) {
       weights.move_to_huge_pages(num_threads_);

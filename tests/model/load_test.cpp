@@ -4,6 +4,7 @@
 #include <fstream>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -220,6 +221,49 @@ TEST_F(Load, NamesWhatContradictsTheGraph) {
   expect_mismatch("num_heads");
   expect_mismatch("head_dim");
   expect_mismatch("vocab_size");
+  if (test::models_dtype() == "float32") {  // else the embedding may be ONNX Runtime's node
+    expect_mismatch("max_seq_len");
+  }
+}
+
+/// Positions beyond the table would be read from what lies behind it, with plausible logits.
+TEST_F(Load, RefusesMorePositionsThanTheGraphHas) {
+  if (test::models_dtype() != "float32") {
+    GTEST_SKIP() << "the embedding may be ONNX Runtime's node, which checks every position";
+  }
+  const std::size_t has = Model::load(model()).info().max_seq_len;
+  change_config([&](json& config) { config["max_seq_len"] = 4 * has; });
+  expect_load_error(ErrorCode::config_mismatch, "says max_seq_len " + std::to_string(4 * has) +
+                                                    ", but the position table of the graph has " +
+                                                    std::to_string(has) + ";");
+}
+
+TEST_F(Load, NamesTypesThatContradictTheNodes) {
+  if (test::models_dtype() != "float32") {
+    GTEST_SKIP() << "the nodes with weights may be ONNX Runtime's";
+  }
+  const std::string original = read_file(model() / "config.json");
+  const std::string is = test::models_weights();
+  change_config([&](json& config) { config["weights"] = is == "float16" ? "int8" : "float16"; });
+  expect_load_error(ErrorCode::config_mismatch, "the matrices of the graph are " + is);
+  write_file(model() / "config.json", original);
+  const std::string rounded = test::models_activations();
+  change_config(
+      [&](json& config) { config["activations"] = rounded == "int8" ? "float32" : "int8"; });
+  expect_load_error(ErrorCode::config_mismatch, "the products of the graph round them to " +
+                                                    (rounded == "float32" ? "none" : rounded));
+}
+
+TEST_F(Load, HasNothingToSay) {
+  std::vector<std::string> said;
+  std::mutex mutex;
+  ModelOptions options;
+  options.log = [&](std::string_view message) {
+    const std::scoped_lock lock(mutex);
+    said.emplace_back(message);
+  };
+  (void)Model::load(model(), options);
+  EXPECT_TRUE(said.empty()) << said.size() << " messages, the first: " << said.front();
 }
 
 TEST_F(Load, CountsTheCachesBytes) {

@@ -106,7 +106,11 @@ void CudaPoolMemory::commit(std::size_t begin, std::size_t end) {
       check_driver(mapped, "mapping memory of the cache");
     }
     pages_[page] = handle;
-    check_driver(driver_.set_access(at, page_bytes_, &access, 1), "opening memory of the cache");
+    const CUresult opened = driver_.set_access(at, page_bytes_, &access, 1);
+    if (opened != CUDA_SUCCESS) {
+      give_back_page(page);  // nobody may take it for backed
+      check_driver(opened, "opening memory of the cache");
+    }
   }
 }
 

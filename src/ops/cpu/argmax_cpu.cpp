@@ -1,6 +1,7 @@
 #include "ops/cpu/argmax_cpu.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/cpu/argmax_cpu.cpp"
@@ -12,7 +13,23 @@ HWY_BEFORE_NAMESPACE();
 namespace kvcache::ops::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+bool has_nan(const float* values, std::int64_t count) {
+  const hn::ScalableTag<float> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  auto found = hn::IsNaN(hn::Zero(d));  // in no lane
+  std::int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    found = hn::Or(found, hn::IsNaN(hn::LoadU(d, values + i)));
+  }
+  return !hn::AllFalse(d, found) ||
+         std::any_of(values + i, values + count, [](float value) { return std::isnan(value); });
+}
+
 std::int64_t argmax(const float* values, std::int64_t count) {
+  if (has_nan(values, count)) {
+    return std::find_if(values, values + count, [](float value) { return std::isnan(value); }) -
+           values;
+  }
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   auto maxima = hn::Set(d, values[0]);
@@ -34,9 +51,14 @@ HWY_AFTER_NAMESPACE();
 namespace kvcache::ops {
 
 HWY_EXPORT(argmax);
+HWY_EXPORT(has_nan);
 
 std::int64_t argmax_cpu(const float* values, std::int64_t count) {
   return HWY_DYNAMIC_DISPATCH(argmax)(values, count);
+}
+
+bool has_nan_cpu(const float* values, std::int64_t count) {
+  return HWY_DYNAMIC_DISPATCH(has_nan)(values, count);
 }
 
 }  // namespace kvcache::ops
