@@ -296,7 +296,7 @@ def _command_line() -> int:
         " more types of weights and cache, clang-tidy over the tests, and the tests marked full",
     )
     arguments = parser.parse_args()
-    disk.announce("test", disk.TEST, minutes=20)
+    disk.announce("test", disk.TEST, minutes=15)
     setup()
     return conclude(run_checks(full=arguments.full))
 
