@@ -22,6 +22,10 @@ EXIT_SIGNAL = 128  # and the signal's number
 # With this variable set, the traceback of any failure comes before its line.
 DEBUG = "KVCACHE_DEBUG"
 
+# What libraries and the system say where memory or threads are lacking, in errors of many types.
+NO_MEMORY = ("bad_alloc", "Cannot allocate memory", "failed to map segment")
+NO_THREAD = ("pthread_create failed", "can't start new thread")
+
 
 def run(work: Callable[[], None]) -> int:
     """Does the work; the process's exit code."""
@@ -75,6 +79,8 @@ def _known_reason(error: BaseException) -> str | None:
             f"not enough memory{f' ({text})' if text else ''}; end other programs, export a smaller"
             " model, or take a machine (or limits) with more"
         )
+    if any(part in text for part in NO_THREAD):
+        return f"no thread can be made ({text}); raise the limit of processes (ulimit -u)"
     if isinstance(error, ModuleNotFoundError):
         return f"Python module {error.name!r} is missing; run: {INSTALL}"
     if isinstance(error, ImportError):
@@ -93,5 +99,4 @@ def _ended(end: signals.Ended) -> str:
 
 def _is_lack_of_memory(error: BaseException) -> bool:
     """MemoryError, also as C++ and the system say it."""
-    said = ("bad_alloc", "Cannot allocate memory", "failed to map segment")
-    return isinstance(error, MemoryError) or any(part in str(error) for part in said)
+    return isinstance(error, MemoryError) or any(part in str(error) for part in NO_MEMORY)

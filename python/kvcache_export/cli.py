@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -47,6 +48,13 @@ def main(arguments: list[str] | None = None) -> int:
     return boundary.run(lambda: _run(_parse(arguments)))
 
 
+def _filled(value: str) -> str:
+    """Refuses "", which a variable of the shell that was never set becomes."""
+    if not value:
+        raise argparse.ArgumentTypeError("it is empty")
+    return value
+
+
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = Parser(
         prog="export_gpt2_kvcache.py",
@@ -57,18 +65,24 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--model",
+        type=_filled,
         metavar="ID|DIR",
         help="a model of the Hugging Face hub, or a directory with config.json and safetensors"
         " (default: gpt2)",
     )
     source.add_argument(
         "--random-init",
+        type=_filled,
         metavar="NAME|CONFIG.json",
         help="random weights instead: gpt2, gpt2-medium, gpt2-large, gpt2-xl or a config file",
     )
     parser.add_argument("--seed", type=int, help="seed of the random weights (default: 0)")
     parser.add_argument(
-        "--output-dir", default="./models", metavar="DIR", help="where to write (default: ./models)"
+        "--output-dir",
+        type=_filled,
+        default="./models",
+        metavar="DIR",
+        help="where to write (default: ./models)",
     )
     parser.add_argument(
         "--dtype",
@@ -107,12 +121,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--weights-overrides",
+        type=_filled,
         metavar="FILE",
         help="with narrower weights: a JSON object of other types for some matrices, by patterns of"
         ' their names, for instance {"transformer.h.0.*": "float32", "transformer.wte": "float16"}',
     )
     parser.add_argument(
         "--rounding-ids",
+        type=_filled,
         metavar="FILE",
         help="with narrower weights or a narrower cache: a JSON list of token ids to measure on"
         " what that costs (default: random ids)",
@@ -149,6 +165,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 def _run(options: argparse.Namespace) -> None:
     say(f"Loading {options.random_init or options.model} model...")
     packages.check()
+    # numpy's library makes threads, which nothing here needs, and where it can't it sends SIGINT.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Imported here, so that --help works without third-party modules and a missing one is one line.
     from . import sources
     from .export import export

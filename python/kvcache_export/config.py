@@ -39,7 +39,7 @@ REFUSED_UNLESS = {
 OWN_NAMES = {"n_embd", "n_layer", "n_head"}
 
 # Far more than any GPT-2 has; a mistaken number would otherwise build graphs for hours.
-MAX_LAYERS = 10_000
+MAX_LAYERS = 1000
 MAX_ELEMENTS = 2**40
 
 GPT2_END_OF_TEXT = 50256

@@ -45,8 +45,8 @@ class Staging:
         room = shutil.disk_usage(self.output)
         if room.total and needed > room.free:
             raise ExportError(
-                f"cannot write to {self.output}: the weights take {needed / 1e9:.1f} GB, and"
-                f" {room.free / 1e9:.1f} GB are free"
+                f"cannot write to {self.output}: the weights take {needed / 1e6:.1f} MB, and"
+                f" {room.free / 1e6:.1f} MB are free; make room, or choose another --output-dir"
             )
 
 
@@ -69,8 +69,9 @@ def staging(output: Path) -> Iterator[Staging]:
                 staged.directory.mkdir()
                 yield staged
             finally:
-                # All again: those of a killed export may have been the model until now.
-                _remove_temporary(output, only=None if alone else staged)
+                with contextlib.suppress(OSError):  # the directory itself may have gone
+                    # All again: those of a killed export may have been the model until now.
+                    _remove_temporary(output, only=None if alone else staged)
     except OSError as error:
         # numpy reports a write that the system cut short without saying why.
         reason = error.strerror or f"{error}; is the disk full?"
@@ -78,13 +79,17 @@ def staging(output: Path) -> Iterator[Staging]:
 
 
 def _check_name(output: Path) -> None:
+    """Refuses a name that ONNX, which takes names as UTF-8, would look for elsewhere."""
+    name = os.fsencode(output)
     try:
-        str(output).encode()
-    except UnicodeEncodeError as error:
+        same = str(output).encode() == name
+    except UnicodeEncodeError:
+        same = False
+    if not same:
         raise ExportError(
-            f"cannot write to {os.fsencode(output)!r}: its name is not UTF-8, and ONNX opens no"
-            " such files; choose another --output-dir"
-        ) from error
+            f"cannot write to {name!r}: its name is not UTF-8, or the locale's encoding is not;"
+            " choose another --output-dir, or set PYTHONUTF8=1"
+        )
 
 
 def _check_files(output: Path) -> None:

@@ -37,6 +37,7 @@ class SafetensorsFile:
         try:
             if not stat.S_ISREG(path.stat().st_mode):
                 raise ExportError(f"cannot read {path}: it is not a regular file")
+            path.open("rb").close()  # safe_open calls any file that it can't open a missing one
             with safe_open(path, framework="numpy"):
                 pass
             with path.open("rb") as file:

@@ -15,10 +15,15 @@ INDEX_FILE = "model.safetensors.index.json"
 ADAPTER_FILE = "adapter_config.json"
 
 
-def locate(directory: Path) -> dict[str, SafetensorsFile]:
-    """The file of every tensor, by the tensor's stored name."""
+def check_no_adapter(directory: Path) -> None:
+    """Raises ExportError where transformers would load an adapter, beside a model or alone."""
     if (directory / ADAPTER_FILE).exists():
         raise ExportError(f"{directory} holds an adapter ({ADAPTER_FILE}); {MERGE}")
+
+
+def locate(directory: Path) -> dict[str, SafetensorsFile]:
+    """The file of every tensor, by the tensor's stored name."""
+    check_no_adapter(directory)
     if (directory / SINGLE_FILE).exists():
         file = SafetensorsFile(directory / SINGLE_FILE)
         return dict.fromkeys(file, file)

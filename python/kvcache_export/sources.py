@@ -11,6 +11,7 @@ from pathlib import Path
 from .checkpoint import HEAD_WEIGHT, CheckpointWeights
 from .config import PRESETS, Gpt2Config, read_config
 from .errors import ExportError
+from .shards import check_no_adapter
 from .weights import RandomWeights, Weights
 
 ADVICE = "give a directory with config.json and safetensors, or a model id of the hub"
@@ -35,6 +36,7 @@ def from_checkpoint(model: str) -> Source:
         raise ExportError(f"no such directory: {model!r}; {ADVICE}")
     else:
         directory, origin = _download(model), model
+    check_no_adapter(directory)  # one alone has no config.json
     config, weights = read_config(directory / "config.json"), CheckpointWeights(directory)
     if not config.tie_word_embeddings or weights.ties_head():
         return Source(origin, config, weights)

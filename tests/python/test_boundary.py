@@ -42,6 +42,11 @@ class PanicError(BaseException):
         (VerificationError("wrong"), 1, "wrong"),
         (MemoryError(), 2, "not enough memory; end other programs, export a smaller model"),
         (RuntimeError("std::bad_alloc"), 2, "not enough memory (std::bad_alloc); end other"),
+        (
+            RuntimeError("can't start new thread"),
+            2,
+            "no thread can be made (can't start new thread);",
+        ),
         (OSError(12, "Cannot allocate memory"), 2, "not enough memory"),
         (PermissionError(13, "Permission denied", "/x"), 2, "/x: Permission denied; check that it"),
         (OSError("odd"), 2, "odd; check that it can be read"),
@@ -159,22 +164,23 @@ def test_without_memory(tmp_path: Path, name: str, limit: int):
     assert not (tmp_path / "out").exists()
 
 
-def test_without_permission(tmp_path: Path):
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
+@pytest.mark.parametrize("closed", ["", "checkpoint/config.json", "checkpoint/model.safetensors"])
+def test_without_permission(tmp_path: Path, closed: str):
     """An unreadable checkpoint is not called a missing one."""
-    if os.geteuid() == 0:
-        pytest.skip("root may read anything")
     checkpoints.write_random(tmp_path / "closed" / "checkpoint")
-    (tmp_path / "closed").chmod(0)
+    (tmp_path / "closed" / closed).chmod(0)
+    model = tmp_path / "closed" / "checkpoint"
     result = subprocess.run(
-        [sys.executable, SCRIPT, "--model", tmp_path / "closed" / "checkpoint"],
+        [sys.executable, SCRIPT, "--model", model, "--output-dir", tmp_path / "out"],
         capture_output=True,
         text=True,
         check=False,
     )
+    (tmp_path / "closed" / closed).chmod(0o700)
+    where = tmp_path / "closed" / closed if closed else model
     assert result.returncode == 2
-    assert result.stderr == (
-        f"error: cannot read {tmp_path / 'closed' / 'checkpoint'}: Permission denied\n"
-    )
+    assert result.stderr == f"error: cannot read {where}: Permission denied\n"
 
 
 def test_names_that_are_not_utf8(small_checkpoint: Path, tmp_path: Path):

@@ -196,6 +196,11 @@ def test_an_adapter_beside_the_model_is_to_be_merged(tmp_path: Path):
     refuse(tmp_path, "holds an adapter (adapter_config.json)", "merge_and_unload()")
 
 
+def test_an_adapter_alone_is_to_be_merged(tmp_path: Path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    refuse(tmp_path, "holds an adapter (adapter_config.json)", "merge_and_unload()")
+
+
 def test_a_quantised_checkpoint_is_refused(tmp_path: Path):
     key = "transformer.h.0.attn.c_attn.weight.absmax"
     tensors = {**checkpoints.weights(checkpoints.SMALL), key: np.ones(61, np.float32)}

@@ -128,7 +128,7 @@ def test_model_type_may_be_missing_where_something_else_tells_a_gpt2(fields: dic
         ({"layer_norm_epsilon": 1e-300}, "layer_norm_epsilon must be between"),
         ({"initializer_range": math.inf}, "initializer_range must be between"),
         ({"vocab_size": 10**12}, "vocab_size must be at most 2147483647, not 1000000000000"),
-        ({"n_layer": 10**6}, "n_layer must be at most 10000, not 1000000"),
+        ({"n_layer": 10**6}, "n_layer must be at most 1000, not 1000000"),
         ({"n_embd": 2**31 - 1, "n_head": 1}, "make a tensor of"),
         ({"n_head": []}, "n_head must be a positive integer, not []"),
         ({"n_head": "x" * 10**6}, "n_head must be a positive integer, not 'xxxx"),

@@ -110,7 +110,9 @@ def test_a_system_error_becomes_one_line(tmp_path: Path):
 
 def test_too_little_room_is_said_before_anything_is_written(tmp_path: Path):
     with (
-        pytest.raises(ExportError, match=r"the weights take 1000000000\.0 GB, and .* GB are free"),
+        pytest.raises(
+            ExportError, match=r"the weights take 1000000000000\.0 MB, and .* MB are free"
+        ),
         staging(tmp_path) as staged,
     ):
         staged.check_room(10**18)
