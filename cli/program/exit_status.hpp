@@ -1,7 +1,6 @@
-// What the program's exit status means.
+// What a program's exit status means.
 #pragma once
 
-#include <stdexcept>
 #include <string>
 
 #include "kvcache/error.hpp"
@@ -10,19 +9,20 @@ namespace kvcache::cli {
 
 enum ExitStatus : int {
   kOk = 0,
-  kFailed = 1,         // the work failed, or something that must hold did not
-  kBadInput = 2,       // bad usage, bad arguments, or a model that cannot be used
-  kInterrupted = 130,  // Ctrl-C
+  kFailed = 1,           // the work failed, or something that must hold did not
+  kBadInput = 2,         // bad usage, bad arguments, or a model that cannot be used
+  kEndedBySignal = 128,  // and the signal's number: 130 for Ctrl-C
 };
 
 constexpr const char* kExitStatusHelp =
     "Exit status: 0 ok; 1 the work failed or a check did not hold; 2 bad usage or bad input;\n"
-    "130 interrupted (Ctrl-C). Errors are one line on standard error.";
+    "130 interrupted (Ctrl-C), 143 and 129 ended by SIGTERM and SIGHUP. Errors are one line on\n"
+    "standard error.";
 
 /// An argument that cannot be honoured.
-class UsageError : public std::runtime_error {
+class UsageError : public Error {
  public:
-  using std::runtime_error::runtime_error;
+  explicit UsageError(const std::string& message) : Error(ErrorCode::invalid_argument, message) {}
 };
 
 /// Whether the caller's input or the machine is to blame.

@@ -24,7 +24,7 @@ Sequence Model::new_sequence() const { return Sequence(engine_); }
 
 Sequence Model::load_sequence(const std::filesystem::path& path) const {
   auto state = std::make_unique<inference::SequenceState>(engine_);
-  state->tokens = cache::load_state(path, engine_->info().digest, state->table);
+  state->tokens = cache::load_state(path, engine_->info(), state->table);
   return Sequence(std::move(state));
 }
 
@@ -40,7 +40,7 @@ void Model::check_cache_invariants() const { engine_->pool().check_invariants();
 
 void Model::reserve_cache(std::size_t count) const {
   const std::size_t block_len = engine_->pool().shape().block_len;
-  engine_->pool().reserve((count + block_len - 1) / block_len);
+  engine_->pool().reserve(count / block_len + (count % block_len != 0 ? 1 : 0));
 }
 
 void Model::trim_cache() const noexcept { engine_->pool().trim(); }
