@@ -10,8 +10,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
-#include <cstdio>
-#include <exception>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -21,6 +19,11 @@
 #include <vector>
 
 #include "kvcache_inferencer.hpp"
+#include "program/exit_status.hpp"
+#include "program/interrupt.hpp"
+#include "program/run.hpp"
+#include "program/standard_streams.hpp"
+#include "program/whole_number.hpp"
 #include "report/agreement.hpp"
 #include "report/format.hpp"
 #include "report/statistics.hpp"
@@ -36,10 +39,6 @@ using kvcache::TokenId;
 using kvcache::report::Agreement;
 using Milliseconds = std::vector<double>;
 
-constexpr int kHeld = 0;
-constexpr int kDidNotHold = 1;
-constexpr int kBadInput = 2;
-
 constexpr std::size_t kBasicTokens = 10;
 constexpr std::size_t kDefaultTokens = 256;
 constexpr std::size_t kFirstCurvePoint = 16;
@@ -54,6 +53,7 @@ TokenId begin_of_text(const KVCacheInferencer& inferencer) {
 /// What a call takes, in milliseconds.
 template <typename Call>
 double time_of(const Call& call) {
+  kvcache::cli::throw_if_interrupted();
   const auto begin = std::chrono::steady_clock::now();
   call();
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
@@ -455,7 +455,7 @@ int run(const Options& options) {
   test_basic_inference(inferencer);
 
   print_heading(fmt::format("Test 2: {} tokens with and without the cache", tokens).c_str());
-  std::fflush(stdout);  // this takes a while
+  kvcache::cli::flush_standard_output();  // this takes a while
   const CachedGeneration cached = generate_with_cache(inferencer, tokens);
   const Recomputation recomputed = generate_without_cache(inferencer, cached);
   bool held = compare_scenarios(cached, recomputed);
@@ -469,45 +469,39 @@ int run(const Options& options) {
   }
 
   fmt::print("\n{}\n", held ? "All tests passed" : "FAILED: see the lines marked with ✗");
-  return held ? kHeld : kDidNotHold;
+  return held ? kvcache::cli::kOk : kvcache::cli::kFailed;
+}
+
+int run_command_line(int argc, char** argv) {
+  Options options;
+  options.model = default_model();
+  CLI::App app("Runs GPT-2 with and without the KV cache and compares time, tokens and memory.");
+  app.add_option("--model", options.model, "model directory, or its .onnx file")
+      ->capture_default_str();
+  app.add_option("--tokens", options.tokens,
+                 fmt::format("new tokens of test 2 (default: {})", kDefaultTokens))
+      ->check(kvcache::cli::whole_number(0));
+  app.add_option("--device", options.device, "auto, cpu or cuda; what cannot be had is an error")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
+  app.add_flag("--count-copies", options.count_copies,
+               "after the tests, also count the GPU's copies and allocations with CUPTI");
+  app.footer(
+      "Exit status: 0 everything held, 1 something did not, 2 bad usage or bad input, 130\n"
+      "interrupted (Ctrl-C), 143 and 129 ended by SIGTERM and SIGHUP.\n"
+      "TRIGO_FORCE_CPU=1 in the environment keeps a CUDA build on the CPU.");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp& help) {
+    return app.exit(help);
+  } catch (const CLI::ParseError& error) {
+    throw kvcache::cli::UsageError(fmt::format("{}; see --help", error.what()));
+  }
+  return run(options);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-    Options options;
-    options.model = default_model();
-    CLI::App app("Runs GPT-2 with and without the KV cache and compares time, tokens and memory.");
-    app.add_option("--model", options.model, "model directory, or its .onnx file")
-        ->capture_default_str();
-    app.add_option("--tokens", options.tokens,
-                   fmt::format("new tokens of test 2 (default: {})", kDefaultTokens));
-    app.add_option("--device", options.device, "auto, cpu or cuda; what cannot be had is an error")
-        ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
-        ->capture_default_str();
-    app.add_flag("--count-copies", options.count_copies,
-                 "after the tests, also count the GPU's copies and allocations with CUPTI");
-    app.footer(
-        "Exit status: 0 everything held, 1 something did not, 2 bad usage or bad input.\n"
-        "TRIGO_FORCE_CPU=1 in the environment keeps a CUDA build on the CPU.");
-    try {
-      app.parse(argc, argv);
-    } catch (const CLI::CallForHelp& help) {
-      return app.exit(help);
-    } catch (const CLI::ParseError& error) {
-      fmt::print(stderr, "error: {}; see --help\n", error.what());
-      return kBadInput;
-    }
-    return run(options);
-  } catch (const kvcache::Error& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
-    return error.code() == kvcache::ErrorCode::run_failed ||
-                   error.code() == kvcache::ErrorCode::out_of_memory
-               ? kDidNotHold
-               : kBadInput;
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
-    return kDidNotHold;
-  }
+  return kvcache::cli::run_program([&] { return run_command_line(argc, argv); });
 }

@@ -25,7 +25,7 @@ Sequence Model::new_sequence() const { return Sequence(engine_); }
 
 Sequence Model::load_sequence(const std::filesystem::path& path) const {
   auto state = std::make_unique<inference::SequenceState>(engine_);
-  const std::vector<TokenId> tokens = cache::load_state(path, engine_->info().digest, state->table);
+  const std::vector<TokenId> tokens = cache::load_state(path, engine_->info(), state->table);
   state->tokens.assign(tokens.begin(), tokens.end());  // into the room that is reserved
   return Sequence(std::move(state));
 }
@@ -42,7 +42,7 @@ void Model::check_cache_invariants() const { engine_->pool().check_invariants();
 
 void Model::reserve_cache(std::size_t count) const {
   const std::size_t block_len = engine_->pool().shape().block_len;
-  engine_->pool().reserve((count + block_len - 1) / block_len);
+  engine_->pool().reserve(count / block_len + (count % block_len != 0 ? 1 : 0));
 }
 
 void Model::trim_cache() const noexcept { engine_->pool().trim(); }

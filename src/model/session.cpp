@@ -48,12 +48,14 @@ Ort::SessionOptions session_options(const ModelOptions& options, LogCallback& lo
   return result;
 }
 
+constexpr int kMaxThreads = 4096;
+
 /// Threads of a run.
 int check_threads(const ModelOptions& options) {
-  if (options.num_threads < 0) {
+  if (options.num_threads < 0 || options.num_threads > kMaxThreads) {
     throw_error(ErrorCode::invalid_argument,
-                "num_threads is {}, must be 0 (one per physical core) or more",
-                options.num_threads);
+                "num_threads is {}, must be 0 (one per physical core) or at most {}",
+                options.num_threads, kMaxThreads);
   }
   return options.num_threads == 0 ? device::usable_physical_cores() : options.num_threads;
 }

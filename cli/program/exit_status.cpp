@@ -1,4 +1,4 @@
-#include "exit_status.hpp"
+#include "program/exit_status.hpp"
 
 namespace kvcache::cli {
 
