@@ -91,7 +91,7 @@ JsonDocument::JsonDocument(std::string_view text, JsonSource source) : source_(s
 JsonDocument::~JsonDocument() = default;
 
 bool JsonValue::has(std::string_view name) const {
-  return value_->is_object() && value_->find(name) != value_->end();
+  return value_->is_object() && value_->find(std::string(name)) != value_->end();
 }
 
 JsonValue JsonValue::field(std::string_view name) const {
