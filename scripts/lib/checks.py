@@ -12,6 +12,7 @@ import build
 import disk
 from clang_tidy import ClangTidy
 from export import Source, export, is_exported
+from fuzz import run_fuzzers
 from paths import BUILD, GOLDENS, PYTHON, ROOT, VENV
 from results import Results, read_junit
 from setup import setup
@@ -39,8 +40,12 @@ TESTS_OF_MODELS = (  # the others know nothing of a model's types
     "Batch.*:Greedy.*:History.*:LargeActivations.*:Load.*:LogitsOfAModel.*:PlainRuntime.*"
     ":PrefixCacheOfAModel.*:Tree.*:WindowedSequence.*:Goldens/*"
 )
-MANY_CASES = {"KVCACHE_TEST_SCALE": "50"}  # 1,000 random trees, batches and histories
+MANY_CASES = {  # 1,000 random trees, batches and histories, 200 killed processes
+    "KVCACHE_TEST_SCALE": "50",
+    "KVCACHE_TEST_KILLS": "200",
+}
 LONG_HISTORIES = {"KVCACHE_TEST_SECONDS": "600"}  # of two threads side by side
+FUZZER_SECONDS = 60  # of each
 TEST_ENVIRONMENT = {
     "KVCACHE_GOLDENS_DIR": str(GOLDENS),
     "KVCACHE_MODELS_DIR": str(GOLDEN_MODELS),
@@ -64,6 +69,7 @@ def run_checks(*, full: bool) -> Results:
     if full:
         results.add(_gtest("C++ tests with fifty times the random cases", BUILD, MANY_CASES))
         results.add(_sanitizer_tests("thread", ROOT / "build-tsan", narrow_models, LONG_HISTORIES))
+        results.add(run_fuzzers(FUZZER_SECONDS))
     results.add(_pytest(full=full))
     results.add(_without_gpu())
     return results
@@ -293,7 +299,8 @@ def _command_line() -> int:
         "--full",
         action="store_true",
         help="also the slow ones: the thread sanitiser, fifty times the random cases, models with"
-        " more types of weights and cache, clang-tidy over the tests, and the tests marked full",
+        " more types of weights and cache, the fuzzers, clang-tidy over the tests, and the tests"
+        " marked full",
     )
     arguments = parser.parse_args()
     disk.announce("test", disk.TEST, minutes=15)

@@ -4,13 +4,14 @@
 #include <utility>
 #include <vector>
 
+#include "error_boundary.hpp"
 #include "inference/extend.hpp"
 #include "kvcache/sequence.hpp"
 #include "throw_error.hpp"
 
 namespace kvcache {
 
-std::vector<Logits> extend(std::span<const Extension> batch) {
+std::vector<Logits> extend(std::span<const Extension> batch) try {
   std::vector<inference::Addition> additions;
   additions.reserve(batch.size());
   for (const auto& [sequence, tokens, logits_for] : batch) {
@@ -30,6 +31,8 @@ std::vector<Logits> extend(std::span<const Extension> batch) {
     first += addition.num_logits();
   }
   return results;
+} catch (...) {
+  rethrow_as_error(kRun);
 }
 
 }  // namespace kvcache

@@ -11,6 +11,9 @@ namespace {
 constexpr std::size_t kDefaultBlockLen = 32;
 constexpr std::size_t kDefaultSequences = 16;
 
+constexpr std::size_t kMaxCacheBytes = std::size_t{1} << 47;
+constexpr std::size_t kMaxBlocks = std::size_t{1} << 24;  // keeping account takes 12 bytes each
+
 // What idle workspaces keep for later, all together: a tree of 256 nodes of GPT-2 has 51 MB of
 // float32 logits, and should find its workspace again.
 constexpr std::size_t kMaxIdleLogitsBytes = std::size_t{64} << 20;
@@ -33,6 +36,19 @@ cache::PoolShape pool_shape(const ModelInfo& info, const ModelOptions& options) 
       (info.max_seq_len + shape.block_len - 1) / shape.block_len;
   shape.max_blocks = options.cache_bytes == 0 ? kDefaultSequences * blocks_per_sequence
                                               : options.cache_bytes / shape.block_bytes();
+  if (options.cache_bytes > kMaxCacheBytes) {
+    throw_error(ErrorCode::invalid_argument,
+                "cache_bytes is {}, must be at most {} (2^47), the addresses of a process; a full "
+                "sequence of {} tokens takes {} bytes",
+                options.cache_bytes, kMaxCacheBytes, info.max_seq_len,
+                blocks_per_sequence * shape.block_bytes());
+  }
+  if (shape.max_blocks > kMaxBlocks) {
+    throw_error(ErrorCode::invalid_argument,
+                "the cache would have {} blocks of {} tokens ({} bytes), must have at most {}; "
+                "give a larger block_len or fewer cache_bytes",
+                shape.max_blocks, shape.block_len, shape.block_bytes(), kMaxBlocks);
+  }
   if (shape.max_blocks == 0) {
     throw_error(ErrorCode::invalid_argument,
                 "cache_bytes is {}, less than one block of {} tokens ({} bytes); a full sequence "

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kvcache/types.hpp"
@@ -29,6 +30,11 @@ struct Config {
 
   [[nodiscard]] std::filesystem::path model_path() const { return directory / model_file; }
 };
+
+/// The config.json at `path` from its text: every field, each within its range.
+///
+/// @throws Error config_invalid (naming the field, what it is and what it must be)
+Config parse_config(std::string_view text, const std::filesystem::path& path);
 
 /// Reads config.json of the model directory `path`, or of the directory of the .onnx file `path`.
 ///

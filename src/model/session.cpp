@@ -1,9 +1,11 @@
 #include "model/session.hpp"
 
+#include <exception>
 #include <future>
 
 #include "device/cpu/cpu_info.hpp"
 #include "device/ort_environment.hpp"
+#include "error_boundary.hpp"
 #include "model/contract.hpp"
 #include "model/facts.hpp"
 #include "throw_error.hpp"
@@ -49,12 +51,14 @@ Ort::SessionOptions session_options(const ModelOptions& options, LogCallback& lo
   return result;
 }
 
+constexpr int kMaxThreads = 4096;
+
 /// Threads of a run.
 int check_threads(const ModelOptions& options) {
-  if (options.num_threads < 0) {
+  if (options.num_threads < 0 || options.num_threads > kMaxThreads) {
     throw_error(ErrorCode::invalid_argument,
-                "num_threads is {}, must be 0 (one per physical core) or more",
-                options.num_threads);
+                "num_threads is {}, must be 0 (one per physical core) or at most {}",
+                options.num_threads, kMaxThreads);
   }
   return options.num_threads == 0 ? device::usable_physical_cores() : options.num_threads;
 }
@@ -100,16 +104,20 @@ Session::Session(const Config& config, const ModelOptions& options)
   Ort::SessionOptions ort_options = session_options(options, log_);
   choice_.backend->add_to(ort_options);
   domain_.add_to(ort_options);
-  std::string refused;
+  std::exception_ptr refused;
   try {
     session_ = Ort::Session(*environment_, config.model_path().c_str(), ort_options);
-  } catch (const Ort::Exception& error) {
-    refused = error.what();
+  } catch (...) {
+    refused = std::current_exception();
   }
   digests.get();  // an altered file is the better explanation of a graph that does not load
-  if (!refused.empty()) {
-    throw_error(ErrorCode::model_invalid, "ONNX Runtime {} cannot load {}: {}",
-                Ort::GetVersionString(), config.model_path().string(), refused);
+  try {
+    if (refused) {
+      std::rethrow_exception(refused);
+    }
+  } catch (...) {
+    const std::string what = fmt::format("cannot load {}", config.model_path().string());
+    rethrow_as_error({what, ErrorCode::model_invalid, ErrorCode::model_invalid});
   }
   check_contract(session_, config);
   check_facts(domain_.facts(), config);
@@ -154,9 +162,8 @@ Ort::RunOptions Session::run_options() const {
 void Session::run(const Ort::RunOptions& options, Ort::IoBinding& binding) {
   try {
     session_.Run(options, binding);
-  } catch (const Ort::Exception& error) {
-    throw_error(ErrorCode::run_failed, "ONNX Runtime failed while running the model: {}",
-                error.what());
+  } catch (...) {
+    rethrow_as_error(kRun);
   }
 }
 

@@ -1,4 +1,4 @@
-// Fuzz target: random calls on two models at once. Every three bytes are one step: which model, and
+// Random calls on two models at once. Every three bytes are one step: which model, and
 // the seed of the step, so that what libFuzzer cuts, repeats and moves are calls.
 //
 // Invariants are those of the random histories (tests/support/history.hpp): tokens, logits as a

@@ -3,6 +3,7 @@
 
 #include <fstream>
 #include <functional>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -109,19 +110,22 @@ TEST_F(Load, NamesAMissingField) {
 
 TEST_F(Load, NamesAFieldOfTheWrongType) {
   change_config([](json& config) { config["head_dim"] = "many"; });
-  expect_load_error(ErrorCode::config_invalid, "field \"head_dim\" has the wrong type: \"many\"");
+  expect_load_error(ErrorCode::config_invalid,
+                    "field \"head_dim\" is \"many\", must be a whole number from 1");
 }
 
 TEST_F(Load, NamesAFieldOutOfRange) {
   change_config([](json& config) { config["max_seq_len"] = 0; });
-  expect_load_error(ErrorCode::config_invalid, "field \"max_seq_len\" is 0, must be at least 1");
+  expect_load_error(ErrorCode::config_invalid,
+                    "field \"max_seq_len\" is 0, must be a whole number from 1");
 }
 
 TEST_F(Load, RefusesAFormatItDoesNotKnow) {
   change_config([](json& config) { config["format_version"] = 2; });
-  expect_load_error(ErrorCode::config_invalid, "is 2, this library reads version 1");
+  expect_load_error(ErrorCode::config_invalid, "is 2, must be 1, which this library reads");
   change_config([](json& config) { config["format"] = "other"; });
-  expect_load_error(ErrorCode::config_invalid, "field \"format\" is not \"kvcache\"");
+  expect_load_error(ErrorCode::config_invalid,
+                    "field \"format\" is \"other\", must be \"kvcache\"");
 }
 
 TEST_F(Load, RefusesAnUnknownDtypeAndVariant) {
@@ -142,9 +146,10 @@ TEST_F(Load, RefusesAnUnknownDtypeAndVariant) {
     config["dtype"] = "float16";
     config["cache_dtype"] = "bfloat16";
   });
-  expect_load_error(ErrorCode::config_invalid,
-                    "field \"cache_dtype\" is \"bfloat16\" with dtype float16; only a float32 "
-                    "model's may differ");
+  expect_load_error(
+      ErrorCode::config_invalid,
+      "field \"cache_dtype\" is \"bfloat16\", must be the dtype, float16: only a float32 "
+      "model's may differ");
   change_config([](json& config) { config["dtype"] = "int8"; });
   expect_load_error(ErrorCode::config_invalid,
                     "field \"dtype\" is \"int8\", must be float32, float16, bfloat16;");
@@ -316,10 +321,16 @@ TEST_F(Load, NamesAnAttributeOfQuantizedWeightsThatItCannotUse) {
                     "accuracy_level is 2, must be 1 (float32) or 4 (int8)");
 }
 
-TEST_F(Load, RefusesNegativeThreads) {
+TEST_F(Load, RefusesANumberOfThreadsOutOfRange) {
   ModelOptions options;
-  options.num_threads = -1;
-  expect_load_error(ErrorCode::invalid_argument, "num_threads is -1", options);
+  for (const int threads : {-1, std::numeric_limits<int>::min(), 4097,
+                            std::numeric_limits<int>::max()}) {
+    options.num_threads = threads;
+    expect_load_error(ErrorCode::invalid_argument,
+                      "num_threads is " + std::to_string(threads) +
+                          ", must be 0 (one per physical core) or at most 4096",
+                      options);
+  }
 }
 
 TEST_F(Load, RefusesABudgetBelowOneBlock) {

@@ -15,6 +15,8 @@
 #include <cstring>
 #include <new>
 
+#include "device_memory_fault.hpp"
+
 namespace kvcache::test {
 namespace {
 
@@ -148,6 +150,7 @@ Fault::Fault(Faulty kind, std::uint64_t n) noexcept {
     std::array<void*, 1> frame{};
     ::backtrace(frame.data(), 1);  // loads what it needs
   }
+  kvcache::device_memory_fault = +[]() noexcept { return should_fail(Faulty::memory); };
   counted = 0;
   failing = n;
   armed = static_cast<int>(kind);

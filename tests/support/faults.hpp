@@ -14,7 +14,7 @@ namespace kvcache::test {
 enum class Faulty {
   allocation,  // operator new, hwy::AllocateAligned; but those of nlohmann::json's destructor
   file,        // open, read, write, fsync, rename, link, fstat, ftruncate and their like
-  memory,      // mmap; madvise that asks for pages now
+  memory,      // mmap; madvise that asks for pages now; a GPU's
   thread       // pthread_create
 };
 
