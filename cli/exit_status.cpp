@@ -20,6 +20,7 @@ ExitStatus exit_status(ErrorCode code) noexcept {
       return kBadInput;
     case ErrorCode::cache_full:
     case ErrorCode::out_of_memory:
+    case ErrorCode::system_refused:
     case ErrorCode::state_not_saved:
     case ErrorCode::run_failed:
       return kFailed;

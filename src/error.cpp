@@ -30,6 +30,8 @@ std::string_view error_code_name(ErrorCode code) noexcept {
       return "cache_full";
     case ErrorCode::out_of_memory:
       return "out_of_memory";
+    case ErrorCode::system_refused:
+      return "system_refused";
     case ErrorCode::state_not_saved:
       return "state_not_saved";
     case ErrorCode::state_invalid:

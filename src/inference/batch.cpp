@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "error_boundary.hpp"
 #include "inference/run.hpp"
 #include "inference/sequence_state.hpp"
 #include "kvcache/sequence.hpp"
@@ -52,7 +53,7 @@ void check_batch(std::span<const Extension> batch, std::span<SequenceState* cons
 
 }  // namespace
 
-std::vector<Logits> extend(std::span<const Extension> batch) {
+std::vector<Logits> extend(std::span<const Extension> batch) try {
   std::vector<SequenceState*> states;
   states.reserve(batch.size());
   for (const Extension& extension : batch) {
@@ -90,6 +91,8 @@ std::vector<Logits> extend(std::span<const Extension> batch) {
                              batch[i].tokens.end());
   }
   return results;
+} catch (...) {
+  rethrow_as_error(kRun);
 }
 
 }  // namespace kvcache

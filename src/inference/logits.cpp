@@ -3,10 +3,17 @@
 #include <algorithm>
 #include <utility>
 
+#include "error_boundary.hpp"
 #include "inference/engine.hpp"
 #include "throw_error.hpp"
 
 namespace kvcache {
+namespace {
+
+constexpr Meaning kReadLogits{"the logits were not read", ErrorCode::run_failed,
+                              ErrorCode::run_failed};
+
+}  // namespace
 
 Logits::Logits(std::shared_ptr<inference::WorkspaceLease> lease, std::size_t first,
                std::size_t rows)
@@ -22,16 +29,22 @@ std::size_t Logits::row_of_run(std::size_t row) const {
   return first_ + row;
 }
 
-std::span<const float> Logits::row(std::size_t row) const {
+std::span<const float> Logits::row(std::size_t row) const try {
   return (*lease_)->logits().row(row_of_run(row));
+} catch (...) {
+  rethrow_as_error(kReadLogits);
 }
 
-TokenId Logits::argmax(std::size_t row) const {
+TokenId Logits::argmax(std::size_t row) const try {
   return (*lease_)->logits().argmax(row_of_run(row));
+} catch (...) {
+  rethrow_as_error(kReadLogits);
 }
 
-std::vector<TokenScore> Logits::top_k(std::size_t k, std::size_t row) const {
+std::vector<TokenScore> Logits::top_k(std::size_t k, std::size_t row) const try {
   return (*lease_)->logits().top_k(std::min(k, vocab_size()), row_of_run(row));
+} catch (...) {
+  rethrow_as_error(kReadLogits);
 }
 
 }  // namespace kvcache

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "error_boundary.hpp"
 #include "inference/run.hpp"
 #include "inference/sequence_state.hpp"
 #include "kvcache/sequence.hpp"
@@ -63,7 +64,7 @@ TreeEvaluation::TreeEvaluation(TreeEvaluation&&) noexcept = default;
 TreeEvaluation& TreeEvaluation::operator=(TreeEvaluation&&) noexcept = default;
 TreeEvaluation::~TreeEvaluation() = default;
 
-std::vector<TreeEvaluation> evaluate(std::span<const TreeOfPrefix> batch) {
+std::vector<TreeEvaluation> evaluate(std::span<const TreeOfPrefix> batch) try {
   if (batch.empty()) {
     throw_error(ErrorCode::empty_input, "the batch is empty; at least one tree is needed");
   }
@@ -111,6 +112,8 @@ std::vector<TreeEvaluation> evaluate(std::span<const TreeOfPrefix> batch) {
     first += num_logits;
   }
   return results;
+} catch (...) {
+  rethrow_as_error(kRun);
 }
 
 }  // namespace kvcache

@@ -135,6 +135,7 @@ void Workspace::run() {
   if (step_->run([this] { session_.run(run_options_, binding_); })) {
     session_.count_replay(cache_use_ == CacheUse::in_place, info_.num_layers);
   }
+  session_.count_run();
 }
 
 }  // namespace kvcache::inference

@@ -4,6 +4,7 @@
 #include <onnxruntime_cxx_api.h>
 
 #include <cstdint>
+#include <memory>
 #include <type_traits>
 
 #include "ops/cpu/thread_team.hpp"
@@ -25,6 +26,17 @@ const W* kept_weight(const OrtKernelInfo* info, WeightStore& weights, std::size_
       weight.GetTensorRawData(), weight.GetTensorTypeAndShapeInfo().GetElementCount() * sizeof(W)));
 }
 
+/// Tells the store of a constant input, of 4 bytes an element, that is read where it lies.
+inline void read_in_place(const OrtKernelInfo* info, WeightStore& weights, std::size_t index) {
+  int is_constant = 0;
+  const Ort::ConstValue input =
+      Ort::ConstKernelInfo(info).GetTensorConstantInput(index, &is_constant);
+  if (is_constant != 0) {
+    weights.read_in_place(input.GetTensorRawData(),
+                          input.GetTensorTypeAndShapeInfo().GetElementCount() * sizeof(float));
+  }
+}
+
 /// The signature of a node on the CPU whose input kWeightInput is a weight of Kernel::Weight, with
 /// one output; Kernel::takes_ids says which inputs are int64; the last input of a node with a
 /// quantised weight are its scales, of float16; all others and the output are float32.
@@ -36,7 +48,15 @@ class WeightOp : public Ort::CustomOpBase<WeightOp<Kernel>, Kernel, true> {
 
   OrtStatusPtr CreateKernelV2(const OrtApi& /*api*/, const OrtKernelInfo* info,
                               void** kernel) const {
-    return status_of([&] { *kernel = new Kernel(info, weights_, threads_); });
+    return status_of([&] {
+      auto made = std::make_unique<Kernel>(info, weights_, threads_);
+      for (std::size_t i = 0; i < Kernel::kInputs; ++i) {
+        if (!is_kept(i) && !Kernel::takes_ids(i)) {
+          read_in_place(info, weights_, i);
+        }
+      }
+      *kernel = made.release();
+    });
   }
   static const char* GetName() { return Kernel::kName; }
   static const char* GetExecutionProviderType() { return "CPUExecutionProvider"; }
@@ -44,8 +64,8 @@ class WeightOp : public Ort::CustomOpBase<WeightOp<Kernel>, Kernel, true> {
   static ONNXTensorElementDataType GetInputType(std::size_t index) {
     return Kernel::takes_ids(index)        ? ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64
            : index == Kernel::kWeightInput ? Ort::TypeToTensorType<typename Kernel::Weight>::type
-           : kIsQuantized && index + 1 == Kernel::kInputs ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16
-                                                          : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+           : is_kept(index)                ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16
+                                           : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
   }
   static std::size_t GetOutputTypeCount() { return 1; }
   static ONNXTensorElementDataType GetOutputType(std::size_t /*index*/) {
@@ -54,6 +74,10 @@ class WeightOp : public Ort::CustomOpBase<WeightOp<Kernel>, Kernel, true> {
 
  private:
   static constexpr bool kIsQuantized = std::is_same_v<typename Kernel::Weight, std::uint8_t>;
+  /// The weight, and the scales of a quantised one.
+  static constexpr bool is_kept(std::size_t index) {
+    return index == Kernel::kWeightInput || (kIsQuantized && index + 1 == Kernel::kInputs);
+  }
 
   WeightStore& weights_;
   const ThreadTeam& threads_;
