@@ -1,7 +1,9 @@
 #include "device/ort_environment.hpp"
 
 #include <cstdlib>
+#include <optional>
 
+#include "device/telemetry_off.hpp"
 #include "throw_error.hpp"
 
 namespace kvcache::device {
@@ -18,6 +20,14 @@ std::shared_ptr<Ort::Env>& held() {
   return *environment;
 }
 
+std::shared_ptr<Ort::Env> new_environment(bool telemetry) {
+  std::optional<TelemetryOff> off;
+  if (!telemetry) {
+    off.emplace();
+  }
+  return std::make_shared<Ort::Env>(ORT_LOGGING_LEVEL_WARNING, "kvcache", &drop_message, nullptr);
+}
+
 void let_go() {
   if (held().use_count() == 1) {
     held().reset();
@@ -26,10 +36,9 @@ void let_go() {
 
 }  // namespace
 
-std::shared_ptr<Ort::Env> ort_environment() {
-  static const bool made = [] {
-    held() =
-        std::make_shared<Ort::Env>(ORT_LOGGING_LEVEL_WARNING, "kvcache", &drop_message, nullptr);
+std::shared_ptr<Ort::Env> ort_environment(bool telemetry) {
+  static const bool made = [&] {
+    held() = new_environment(telemetry);
     return std::atexit(&let_go) == 0;
   }();
   if (!made || !held()) {

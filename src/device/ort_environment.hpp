@@ -9,12 +9,13 @@ namespace kvcache::device {
 
 /// Of the whole process, silent: sessions have their own log. Making it takes 16 ms, for it
 /// registers the schemas of all operators; it must be there before a session, or a provider's
-/// options, but weights can be read meanwhile.
+/// options, but weights can be read meanwhile. The first call makes it and decides about
+/// ONNX Runtime's telemetry (ModelOptions::telemetry).
 ///
 /// Who makes a session keeps this as long. It is destroyed when the process ends; where a session
 /// is still there then, it is left to the system.
 /// @throws Error device_unavailable while the process is ending
-std::shared_ptr<Ort::Env> ort_environment();
+std::shared_ptr<Ort::Env> ort_environment(bool telemetry);
 
 /// To be called when the library of a provider (CUDA's) has been loaded: makes the environment go
 /// before that library's static objects.

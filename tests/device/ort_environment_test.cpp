@@ -27,7 +27,7 @@ class OrtEnvironmentDeathTest : public testing::Test {
 TEST_F(OrtEnvironmentDeathTest, GoesBeforeTheStaticObjectsOfAProvider) {
   EXPECT_EXIT(
       {
-        environment_seen = ort_environment();
+        environment_seen = ort_environment(false);
         std::atexit(&expect_environment_gone);
         destroy_environment_before_provider();
         std::exit(0);
@@ -39,7 +39,7 @@ TEST_F(OrtEnvironmentDeathTest, StaysForASessionThatOutlivesMain) {
   EXPECT_EXIT(
       {
         static std::shared_ptr<Ort::Env> of_a_session;
-        of_a_session = ort_environment();
+        of_a_session = ort_environment(false);
         destroy_environment_before_provider();
         std::atexit([] { std::_Exit(of_a_session.use_count() == 2 ? 0 : 1); });
         std::exit(2);
@@ -52,20 +52,22 @@ TEST_F(OrtEnvironmentDeathTest, IsRefusedOnceItHasGone) {
       {
         std::atexit([] {
           try {
-            ort_environment();
+            ort_environment(false);
             std::_Exit(1);
           } catch (const Error& error) {
             std::_Exit(error.code() == ErrorCode::device_unavailable ? 0 : 2);
           }
         });
-        ort_environment();
+        ort_environment(false);
         destroy_environment_before_provider();
         std::exit(3);
       },
       testing::ExitedWithCode(0), "");
 }
 
-TEST(OrtEnvironment, IsOneForTheProcess) { EXPECT_EQ(ort_environment(), ort_environment()); }
+TEST(OrtEnvironment, IsOneForTheProcess) {
+  EXPECT_EQ(ort_environment(false), ort_environment(false));
+}
 
 }  // namespace
 }  // namespace kvcache::device
