@@ -46,7 +46,8 @@ def run(work: Callable[[], None]) -> int:
                     console.trace(traceback.format_exc())
                 console.fail(message)
                 return code
-    except signals.Ended as end:  # it came while the failure was reported
+    except signals.Ended as end:  # it came while a failure was reported, or when all was done
+        console.fail(_ended(end))
         return EXIT_SIGNAL + end.number
     finally:
         console.finish()
@@ -74,13 +75,9 @@ def _known_reason(error: BaseException) -> str | None:
     text = str(error)
     if isinstance(error, ExportError):
         return text
-    if _is_lack_of_memory(error):
-        return (
-            f"not enough memory{f' ({text})' if text else ''}; end other programs, export a smaller"
-            " model, or take a machine (or limits) with more"
-        )
-    if any(part in text for part in NO_THREAD):
-        return f"no thread can be made ({text}); raise the limit of processes (ulimit -u)"
+    lacking = _lacking(error)
+    if lacking is not None:
+        return lacking
     if isinstance(error, ModuleNotFoundError):
         return f"Python module {error.name!r} is missing; run: {INSTALL}"
     if isinstance(error, ImportError):
@@ -97,6 +94,14 @@ def _ended(end: signals.Ended) -> str:
     return f"{what}, but {end.published} holds the new model" if end.published else what
 
 
-def _is_lack_of_memory(error: BaseException) -> bool:
-    """MemoryError, also as C++ and the system say it."""
-    return isinstance(error, MemoryError) or any(part in str(error) for part in NO_MEMORY)
+def _lacking(error: BaseException) -> str | None:
+    """What the machine has too little of: MemoryError and others, also as C++ says it."""
+    text = str(error)
+    if isinstance(error, MemoryError) or any(part in text for part in NO_MEMORY):
+        return (
+            f"not enough memory{f' ({text})' if text else ''}; end other programs, export a smaller"
+            " model, or take a machine (or limits) with more"
+        )
+    if any(part in text for part in NO_THREAD):
+        return f"no thread can be made ({text}); raise the limit of processes (ulimit -u)"
+    return None

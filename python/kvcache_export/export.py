@@ -55,30 +55,25 @@ def export(
         say("Note: over protobuf's 2 GB, so the weights go to a file of their own")
         single_file = False
 
-    published = False
-    try:
-        with output_directory.staging(Path(output)) as staging:
-            staging.check_room(save.weight_bytes(model))
-            config, summary = _write_and_verify(
-                staging.directory,
-                source,
-                model,
-                precision=precision,
-                ids=ids,
-                single_file=single_file,
-                progress=progress,
-            )
-            with signals.deferred():
-                publish(staging, config)
-                published = True
-            progress("")
-        say("✓ Model exported successfully")
-        say(f"✓ Configuration saved: {_shown(output, save.CONFIG_FILE)}")
-        for line in summary:
-            say(line)
-    except signals.Ended as end:
-        end.published = output if published else None
-        raise
+    with output_directory.staging(Path(output)) as staging:
+        staging.check_room(save.weight_bytes(model))
+        config, summary = _write_and_verify(
+            staging.directory,
+            source,
+            model,
+            precision=precision,
+            ids=ids,
+            single_file=single_file,
+            progress=progress,
+        )
+        with signals.deferred():
+            publish(staging, config)
+            signals.note_published(output)
+        progress("")
+    say("✓ Model exported successfully")
+    say(f"✓ Configuration saved: {_shown(output, save.CONFIG_FILE)}")
+    for line in summary:
+        say(line)
 
 
 def _write_and_verify(

@@ -14,18 +14,24 @@ from types import FrameType
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+class _State:
+    received: int | None = None
+    deferrals = 0
+    published: str | None = None
+
+
 class Ended(BaseException):
     """A signal came. As KeyboardInterrupt, it is no Exception: nothing shall take it for one."""
 
     def __init__(self, number: int):
         super().__init__(number)
         self.number = signal.Signals(number)
-        self.published: str | None = None  # the directory of the model, if that was done by then
+        self.published = _State.published  # the directory of the new model, if it is in place
 
 
-class _State:
-    received: int | None = None
-    deferrals = 0
+def note_published(directory: str) -> None:
+    """From now on a signal ends an export that has done its work, and says so."""
+    _State.published = directory
 
 
 @contextlib.contextmanager
@@ -34,7 +40,7 @@ def handled() -> Iterator[None]:
 
     A signal that the parent process has set to be ignored, as nohup does, stays ignored.
     """
-    _State.received, _State.deferrals = None, 0
+    _State.received, _State.deferrals, _State.published = None, 0, None
     if threading.current_thread() is not threading.main_thread():
         yield
         return
