@@ -28,6 +28,7 @@ def configure(directory: Path, build_type: str, **options: str) -> str:
     wanted = {
         "source tree": str(ROOT),
         "compiler": compiler,
+        "CUDA compiler": options.get("CMAKE_CUDA_COMPILER", ""),
         **{name: os.environ.get(name, "") for name in REMEMBERED},
     }
     cache = _Cache(directory)
