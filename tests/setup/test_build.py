@@ -76,6 +76,14 @@ def test_another_compiler_begins_anew(project: Path, monkeypatch: pytest.MonkeyP
     build.build(directory)
 
 
+def test_a_truncated_stamp_begins_anew(project: Path) -> None:
+    directory = project / "build"
+    build.configure(directory, "Release")
+    (directory / build.STAMP).write_text("{")
+    assert "cannot be read" in build.configure(directory, "Release")
+    assert build.configure(directory, "Release") == ""
+
+
 def test_another_cuda_compiler_begins_anew(project: Path) -> None:
     directory = project / "build"
     build.configure(directory, "Release", CMAKE_CUDA_COMPILER="/old/nvcc")
