@@ -8,7 +8,7 @@ include(GNUInstallDirs)
 
 set(kvcache_package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/kvcache")
 set(kvcache_bundle_dir "${CMAKE_INSTALL_LIBDIR}/kvcache") # what is brought along
-set(kvcache_rpath "")
+set(kvcache_bundled_libraries "") # where in it
 
 # ONNX Runtime, laid out as a release archive is.
 cmake_path(IS_PREFIX PROJECT_SOURCE_DIR "${ONNXRuntime_ROOT}" NORMALIZE kvcache_bundles_onnxruntime)
@@ -20,7 +20,7 @@ if(kvcache_bundles_onnxruntime)
   foreach(file VERSION_NUMBER LICENSE ThirdPartyNotices.txt)
     install(FILES "${ONNXRuntime_ROOT}/${file}" DESTINATION "${kvcache_onnxruntime_dir}" OPTIONAL)
   endforeach()
-  list(APPEND kvcache_rpath "${kvcache_onnxruntime_dir}/lib")
+  list(APPEND kvcache_bundled_libraries "onnxruntime/lib")
 else()
   set(kvcache_onnxruntime_dir "${ONNXRuntime_ROOT}")
 endif()
@@ -37,24 +37,26 @@ if(EXISTS "${kvcache_unpacked}")
     PATTERN "include/gtest" EXCLUDE
     PATTERN "include/gmock" EXCLUDE
     PATTERN "include/nlohmann" EXCLUDE)
-  list(APPEND kvcache_rpath "${kvcache_packages_dir}/lib/${CMAKE_LIBRARY_ARCHITECTURE}")
+  list(APPEND kvcache_bundled_libraries "debian/lib/${CMAKE_LIBRARY_ARCHITECTURE}")
 else()
   set(kvcache_packages_dir "")
 endif()
 
-# A static library takes no notice of it.
-list(TRANSFORM kvcache_rpath REPLACE "^${CMAKE_INSTALL_LIBDIR}/" "$ORIGIN/"
-     OUTPUT_VARIABLE kvcache_library_rpath)
-set_target_properties(kvcache PROPERTIES INSTALL_RPATH "${kvcache_library_rpath}"
-                                         INSTALL_RPATH_USE_LINK_PATH ON)
+# Sets the RPATH of a target that is installed `to_libdir` away from the library.
+function(kvcache_find_bundled target to_libdir)
+  list(TRANSFORM kvcache_bundled_libraries PREPEND "$ORIGIN/${to_libdir}kvcache/"
+       OUTPUT_VARIABLE rpath)
+  set_target_properties(${target} PROPERTIES INSTALL_RPATH "${rpath}"
+                                             INSTALL_RPATH_USE_LINK_PATH ON)
+endfunction()
+
+kvcache_find_bundled(kvcache "") # of no effect where it is static
 install(TARGETS kvcache EXPORT kvcacheTargets)
 install(DIRECTORY include/ TYPE INCLUDE)
 if(KVCACHE_BUILD_CLI)
   cmake_path(RELATIVE_PATH CMAKE_INSTALL_FULL_LIBDIR BASE_DIRECTORY "${CMAKE_INSTALL_FULL_BINDIR}"
              OUTPUT_VARIABLE kvcache_libdir_from_bindir)
-  cmake_path(GET kvcache_libdir_from_bindir PARENT_PATH kvcache_prefix_from_bindir)
-  list(TRANSFORM kvcache_rpath PREPEND "$ORIGIN/${kvcache_prefix_from_bindir}/")
-  set_target_properties(kvcache_cli PROPERTIES INSTALL_RPATH "${kvcache_rpath}")
+  kvcache_find_bundled(kvcache_cli "${kvcache_libdir_from_bindir}/")
   install(TARGETS kvcache_cli)
 endif()
 

@@ -28,6 +28,7 @@ def configure(directory: Path, build_type: str, **options: str) -> str:
     wanted = {
         "source tree": str(ROOT),
         "compiler": compiler,
+        "CUDA compiler": options.get("CMAKE_CUDA_COMPILER", ""),
         **{name: os.environ.get(name, "") for name in REMEMBERED},
     }
     cache = _Cache(directory)
@@ -76,7 +77,10 @@ def _changes(directory: Path, cache: _Cache, wanted: dict[str, str]) -> list[str
     """What a build directory was configured for that is something else now."""
     stamp = directory / STAMP
     if stamp.exists():
-        was = json.loads(stamp.read_text())
+        try:
+            was = json.loads(stamp.read_text())
+        except ValueError:
+            return ["what it was configured for cannot be read"]
     else:  # configured by hand
         was = {"source tree": cache.source_tree, "compiler": cache.compiler}
         was = {name: value for name, value in was.items() if value}

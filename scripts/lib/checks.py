@@ -1,7 +1,6 @@
 """scripts/test: set up, build, run every check and count them."""
 
 import argparse
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -169,7 +168,7 @@ def _export_goldens(narrow_models: Mapping[str, Sequence[str]]) -> str:
         )
     ]
     waiting = [(source, output) for source, output in waiting if not is_exported(source, output)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(build.jobs()) as pool:
         list(pool.map(lambda job: export(*job), waiting))
     return f"ok, {len(waiting)} exported"
 

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from build import jobs
 from paths import ROOT
 from steps import StepError, run
 
@@ -43,7 +43,7 @@ class ClangTidy:
         }
         changed = [source for source, key in keys.items() if not (self._passed / key).exists()]
         findings = []
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(jobs()) as pool:
             for source, found in zip(changed, pool.map(self._check_source, changed), strict=True):
                 if found:
                     findings.append(found)

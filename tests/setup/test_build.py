@@ -76,6 +76,21 @@ def test_another_compiler_begins_anew(project: Path, monkeypatch: pytest.MonkeyP
     build.build(directory)
 
 
+def test_a_truncated_stamp_begins_anew(project: Path) -> None:
+    directory = project / "build"
+    build.configure(directory, "Release")
+    (directory / build.STAMP).write_text("{")
+    assert "cannot be read" in build.configure(directory, "Release")
+    assert build.configure(directory, "Release") == ""
+
+
+def test_another_cuda_compiler_begins_anew(project: Path) -> None:
+    directory = project / "build"
+    build.configure(directory, "Release", CMAKE_CUDA_COMPILER="/old/nvcc")
+    why = build.configure(directory, "Release", CMAKE_CUDA_COMPILER="/new/nvcc")
+    assert why == "configured anew: CUDA compiler was /old/nvcc, is /new/nvcc"
+
+
 def test_flags_of_the_environment_count_in_an_old_directory_too(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,18 +99,23 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("shared", ["OFF", "ON"])
-def test_what_was_unpacked_goes_along(project: Path, tmp_path: Path, shared: str) -> None:
-    build(project, project / "build", f"-DBUILD_SHARED_LIBS={shared}")
+@pytest.mark.parametrize("libdir", ["lib", "lib/of-an-architecture"])
+def test_what_was_unpacked_goes_along(
+    project: Path, tmp_path: Path, libdir: str, shared: str
+) -> None:
+    options = [f"-DBUILD_SHARED_LIBS={shared}", f"-DCMAKE_INSTALL_LIBDIR={libdir}"]
+    build(project, project / "build", *options)
     installed = tmp_path / "installed"
     cmake("--install", project / "build", "--prefix", installed)
     shutil.rmtree(project)
     prefix = installed.rename(tmp_path / "moved")
 
     run(prefix / "bin" / "kvcache_cli")  # fails where a library is not found
-    assert not (prefix / "lib" / "kvcache" / "debian" / "include" / "gtest").exists()
+    assert not (prefix / libdir / "kvcache" / "debian" / "include" / "gtest").exists()
     consumer = tmp_path / "consumer"
     consumer.mkdir()
     (consumer / "CMakeLists.txt").write_text(CONSUMER)
     (consumer / "main.cpp").write_text(SOURCES["main.cpp"])
-    build(consumer, consumer / "build", f"-DCMAKE_PREFIX_PATH={prefix}")
+    package = prefix / libdir / "cmake" / "kvcache"
+    build(consumer, consumer / "build", f"-Dkvcache_DIR={package}")
     run(consumer / "build" / "consumer")

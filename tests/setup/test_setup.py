@@ -207,6 +207,13 @@ def test_the_headers_come_out_of_the_wheel_that_carries_them(tmp_path: Path) -> 
     }
 
 
+def test_no_release_of_a_distribution_is_asked_for() -> None:
+    """What comes from one ends where another runs, as the headers of Debian 13 did on Ubuntu."""
+    for path in (ROOT / "scripts" / "lib").iterdir():
+        if path.is_file():
+            assert not re.search("os-release|VERSION_CODENAME|trixie|bookworm", path.read_text())
+
+
 def test_a_wheel_without_headers(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "empty.whl", "w"):
         pass
