@@ -40,6 +40,8 @@ std::string_view error_code_name(ErrorCode code) noexcept {
       return "state_mismatch";
     case ErrorCode::run_failed:
       return "run_failed";
+    case ErrorCode::logits_invalid:
+      return "logits_invalid";
   }
   return "unknown";
 }

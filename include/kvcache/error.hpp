@@ -27,6 +27,7 @@ enum class ErrorCode {
   state_invalid,       ///< a file is no saved state, or is truncated or altered
   state_mismatch,      ///< a saved state is of another model, or of a newer version of the format
   run_failed,          ///< ONNX Runtime reported an error while running the graph
+  logits_invalid,      ///< the model computed logits that are not numbers
 };
 
 /// The code's name as it is written above, such as "context_full".

@@ -12,11 +12,13 @@ class Results:
     passed: int = 0
     failed: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)  # with the reason
+    seconds: dict[str, float] = field(default_factory=dict)  # that each check took
 
     def add(self, other: "Results") -> None:
         self.passed += other.passed
         self.failed += other.failed
         self.skipped += other.skipped
+        self.seconds.update(other.seconds)
 
     @property
     def ran(self) -> int:

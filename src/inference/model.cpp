@@ -1,6 +1,7 @@
 #include "kvcache/model.hpp"
 
 #include <utility>
+#include <vector>
 
 #include "cache/saved_state.hpp"
 #include "error_boundary.hpp"
@@ -38,7 +39,8 @@ Sequence Model::new_sequence() const { return Sequence(engine_); }
 
 Sequence Model::load_sequence(const std::filesystem::path& path) const try {
   auto state = std::make_unique<inference::SequenceState>(engine_);
-  state->tokens = cache::load_state(path, engine_->info().digest, state->table);
+  const std::vector<TokenId> tokens = cache::load_state(path, engine_->info(), state->table);
+  state->tokens.assign(tokens.begin(), tokens.end());  // into the room that is reserved
   return Sequence(std::move(state));
 } catch (...) {
   rethrow_as_error(
@@ -60,15 +62,13 @@ void Model::check_cache_invariants() const { engine_->pool().check_invariants();
 
 void Model::reserve_cache(std::size_t count) const try {
   const std::size_t block_len = engine_->pool().shape().block_len;
-  engine_->pool().reserve((count + block_len - 1) / block_len);
+  engine_->pool().reserve(count / block_len + (count % block_len != 0 ? 1 : 0));
 } catch (...) {
   rethrow_as_error(
       {"the cache was not reserved", ErrorCode::out_of_memory, ErrorCode::out_of_memory});
 }
 
 void Model::trim_cache() const noexcept { engine_->pool().trim(); }
-
-bool Model::move_weights() const { return engine_->session().move_weights(); }
 
 std::string Model::device_report() const { return engine_->session().device_report(); }
 

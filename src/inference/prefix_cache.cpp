@@ -77,10 +77,12 @@ Sequence PrefixCache::acquire(std::span<const TokenId> tokens) try {
   rethrow_as_error(kUsePrefixes);
 }
 
-std::size_t PrefixCache::longest_match(std::span<const TokenId> tokens) const {
+std::size_t PrefixCache::longest_match(std::span<const TokenId> tokens) const try {
   known_->engine->check_tokens(tokens, 0);
   const std::scoped_lock lock(known_->mutex);
   return known_->tree.match(tokens.first(tokens.size() - 1));
+} catch (...) {
+  rethrow_as_error(kUsePrefixes);
 }
 
 void PrefixCache::insert(const Sequence& sequence) try {

@@ -7,8 +7,7 @@
 
 #include "cache/saved_state.hpp"
 #include "error_boundary.hpp"
-#include "inference/run.hpp"
-#include "inference/sequence_state.hpp"
+#include "inference/extend.hpp"
 #include "throw_error.hpp"
 
 namespace kvcache {
@@ -28,8 +27,9 @@ Sequence& Sequence::operator=(Sequence&&) noexcept = default;
 Sequence::~Sequence() = default;
 
 Logits Sequence::extend(std::span<const TokenId> tokens, LogitsFor logits_for) try {
-  const std::array<Extension, 1> batch{Extension{this, tokens, logits_for}};
-  return std::move(kvcache::extend(batch).front());
+  const inference::Addition addition{state_.get(), tokens, logits_for};
+  const std::size_t rows = addition.num_logits();
+  return {inference::extend({&addition, 1}), 0, rows};
 } catch (...) {
   rethrow_as_error(kRun);
 }

@@ -68,6 +68,13 @@ std::vector<TreeEvaluation> evaluate(std::span<const TreeOfPrefix> batch) try {
   if (batch.empty()) {
     throw_error(ErrorCode::empty_input, "the batch is empty; at least one tree is needed");
   }
+  for (const TreeOfPrefix& element : batch) {
+    if (element.prefix == nullptr || !element.prefix->state_ || element.tree == nullptr) {
+      throw_error(ErrorCode::invalid_argument,
+                  "element {} of the batch names no tree, or no prefix, or one that was moved away",
+                  &element - batch.data());
+    }
+  }
   const std::shared_ptr<inference::Engine> engine = batch.front().prefix->state_->engine;
   const std::size_t block_len = engine->pool().shape().block_len;
   std::vector<cache::Growth> growths;  // blocks of the trees' own, behind the prefix's

@@ -5,6 +5,7 @@
 
 #include "cache/window.hpp"
 #include "error_boundary.hpp"
+#include "inference/sequence_state.hpp"
 #include "throw_error.hpp"
 
 namespace kvcache {
@@ -49,6 +50,7 @@ Logits WindowedSequence::extend(std::span<const TokenId> tokens) try {
     length_ = length;
     return logits;
   }
+  sequence_.state_->engine->check_token_ids(tokens);  // those that slide out at once too
   const std::vector<TokenId> context = context_after(tokens, kept);
   // The sinks' positions stay, and with them their keys and values.
   Sequence next = sequence_.fork();

@@ -1,8 +1,5 @@
 #include "model/session.hpp"
 
-#include <onnxruntime_run_options_config_keys.h>
-#include <onnxruntime_session_options_config_keys.h>
-
 #include <algorithm>
 #include <exception>
 #include <future>
@@ -11,6 +8,8 @@
 #include "device/ort_environment.hpp"
 #include "error_boundary.hpp"
 #include "model/contract.hpp"
+#include "model/external_initializers.hpp"
+#include "model/facts.hpp"
 #include "throw_error.hpp"
 
 namespace kvcache::model {
@@ -18,11 +17,26 @@ namespace {
 
 constexpr std::int64_t kNever = -1;
 
+// ONNX Runtime's names. Its headers of them are not in every package that has the others.
+constexpr const char* kDisablePrepacking = "session.disable_prepacking";
+constexpr const char* kDisableSynchronizing = "disable_synchronize_execution_providers";
+constexpr const char* kInitializersFolder = "session.model_external_initializers_file_folder_path";
+
+/// Whether ONNX Runtime says that an optional input of the contract has an initializer. It says so
+/// of each at every load, and means that the input is no constant, which is what it is there for.
+bool is_expected(std::string_view message) {
+  constexpr std::string_view kBegin = "Initializer ";
+  constexpr std::string_view kRest = " appears in graph inputs";
+  const std::size_t end = message.find(kRest);
+  return message.starts_with(kBegin) && end != std::string_view::npos &&
+         is_optional_input(message.substr(kBegin.size(), end - kBegin.size()));
+}
+
 void ORT_API_CALL forward_message(void* param, OrtLoggingLevel /*severity*/,
                                   const char* /*category*/, const char* /*logid*/,
                                   const char* /*code_location*/, const char* message) {
   const auto& log = *static_cast<const LogCallback*>(param);
-  if (log) {
+  if (log && !is_expected(message)) {
     log(message);
   }
 }
@@ -34,7 +48,7 @@ Ort::SessionOptions session_options(const ModelOptions& options, LogCallback& lo
   result.SetGraphOptimizationLevel(ORT_ENABLE_ALL);
   result.SetLogSeverityLevel(ORT_LOGGING_LEVEL_WARNING);
   // Our nodes read the weights where the system mapped them; packed copies would only take memory.
-  result.AddConfigEntry(kOrtSessionOptionsConfigDisablePrepacking, "1");
+  result.AddConfigEntry(kDisablePrepacking, "1");
   if (!options.profile_prefix.empty()) {
     result.EnableProfiling(options.profile_prefix.c_str());
   }
@@ -140,10 +154,9 @@ void Session::open(const Config& config, const ModelOptions& options) {
       check_file_digests(config, loaded);
     }
   });
-  Ort::Env& environment = device::ort_environment(options.telemetry);
+  environment_ = device::ort_environment(options.telemetry);
   Ort::SessionOptions ort_options = session_options(options, log_);
-  ort_options.AddConfigEntry(kOrtSessionOptionsModelExternalInitializersFileFolderPath,
-                             config.directory.c_str());
+  ort_options.AddConfigEntry(kInitializersFolder, config.directory.c_str());
   choice_.backend->add_to(ort_options);
   domain_.add_to(ort_options);
   std::exception_ptr refused;
@@ -152,7 +165,7 @@ void Session::open(const Config& config, const ModelOptions& options) {
       give_weights(ort_options);
     }
     graph.wait(graph.bytes().size());
-    session_ = Ort::Session(environment, graph.bytes().data(), graph.bytes().size(), ort_options);
+    session_ = Ort::Session(*environment_, graph.bytes().data(), graph.bytes().size(), ort_options);
   } catch (...) {
     refused = std::current_exception();
   }
@@ -166,22 +179,23 @@ void Session::open(const Config& config, const ModelOptions& options) {
     rethrow_as_error({what, ErrorCode::model_invalid, ErrorCode::model_invalid});
   }
   check_contract(session_, config);
+  check_facts(domain_.facts(), config);
 }
 
 /// ONNX Runtime's own nodes read the weights where it maps them, which nothing would keep apart
 /// from the file: it gets their bytes instead, and copies them.
 void Session::give_weights(Ort::SessionOptions& options) {
   std::vector<std::string> names;
-  std::vector<char*> bytes;
+  std::vector<const std::byte*> bytes;
   std::vector<std::size_t> sizes;
   for (auto& [name, weights] : weight_files_) {
     weights.wait(weights.bytes().size());
     names.push_back(name);
-    bytes.push_back(reinterpret_cast<char*>(const_cast<std::byte*>(weights.bytes().data())));
+    bytes.push_back(weights.bytes().data());
     sizes.push_back(weights.bytes().size());
   }
   if (!names.empty()) {
-    options.AddExternalInitializersFromFilesInMemory(names, bytes, sizes);
+    add_external_initializers(options, names, bytes, sizes);
   }
 }
 
@@ -214,7 +228,7 @@ std::string Session::device_report() const {
 Ort::RunOptions Session::run_options() const {
   Ort::RunOptions options;
   // Who runs the model waits for it, once all work is in order: see device::Step.
-  options.AddConfigEntry(kOrtRunOptionsConfigDisableSynchronizeExecutionProviders, "1");
+  options.AddConfigEntry(kDisableSynchronizing, "1");
   return options;
 }
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -69,6 +70,7 @@ class Session {
   };
 
   int num_threads_;
+  std::shared_ptr<Ort::Env> environment_;
   device::BackendChoice choice_;
   WeightFiles weight_files_;  // read by the session
   ops::NodeCounters counters_;

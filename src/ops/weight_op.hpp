@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "ops/cpu/thread_team.hpp"
+#include "ops/graph_facts.hpp"
 #include "ops/tensor_access.hpp"
 #include "ops/weight_store.hpp"
 
@@ -26,6 +27,14 @@ const W* kept_weight(const OrtKernelInfo* info, WeightStore& weights, std::size_
       weight.GetTensorRawData(), weight.GetTensorTypeAndShapeInfo().GetElementCount() * sizeof(W)));
 }
 
+/// The name of a matrix's type, in config.json's terms.
+template <typename W>
+constexpr const char* weight_type_name() {
+  return std::is_same_v<W, float>            ? "float32"
+         : std::is_same_v<W, Ort::Float16_t> ? "float16"
+                                             : "bfloat16";
+}
+
 /// Tells the store of a constant input, of 4 bytes an element, that is read where it lies.
 inline void read_in_place(const OrtKernelInfo* info, WeightStore& weights, std::size_t index) {
   int is_constant = 0;
@@ -38,18 +47,20 @@ inline void read_in_place(const OrtKernelInfo* info, WeightStore& weights, std::
 }
 
 /// The signature of a node on the CPU whose input kWeightInput is a weight of Kernel::Weight, with
-/// one output; Kernel::takes_ids says which inputs are int64; the last input of a node with a
-/// quantised weight are its scales, of float16; all others and the output are float32.
+/// one output; Kernel::tell() says what it saw of the model, Kernel::takes_ids which inputs are
+/// int64; the last input of a node with a quantised weight are its scales, of float16; all others
+/// and the output are float32.
 template <typename Kernel>
 class WeightOp : public Ort::CustomOpBase<WeightOp<Kernel>, Kernel, true> {
  public:
-  WeightOp(WeightStore& weights, const ThreadTeam& threads)
-      : weights_(weights), threads_(threads) {}
+  WeightOp(WeightStore& weights, const ThreadTeam& threads, GraphFacts& facts)
+      : weights_(weights), threads_(threads), facts_(facts) {}
 
   OrtStatusPtr CreateKernelV2(const OrtApi& /*api*/, const OrtKernelInfo* info,
                               void** kernel) const {
     return status_of([&] {
       auto made = std::make_unique<Kernel>(info, weights_, threads_);
+      made->tell(info, facts_);
       for (std::size_t i = 0; i < Kernel::kInputs; ++i) {
         if (!is_kept(i) && !Kernel::takes_ids(i)) {
           read_in_place(info, weights_, i);
@@ -81,6 +92,7 @@ class WeightOp : public Ort::CustomOpBase<WeightOp<Kernel>, Kernel, true> {
 
   WeightStore& weights_;
   const ThreadTeam& threads_;
+  GraphFacts& facts_;
 };
 
 }  // namespace kvcache::ops

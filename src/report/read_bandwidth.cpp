@@ -9,7 +9,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <ctime>
 #include <memory>
 #include <new>
 #include <span>
@@ -18,6 +17,7 @@
 
 #include "device/cpu/cpu_info.hpp"
 #include "huge_pages.hpp"
+#include "report/idle.hpp"
 #include "report/statistics.hpp"
 
 namespace kvcache::report {
@@ -105,27 +105,6 @@ std::uint64_t read_as(const Shape& shape, std::span<const std::uint64_t> words) 
     return shape.prefetch ? read_all<1, true>(words) : read_all<1, false>(words);
   }
   return shape.prefetch ? read_all<4, true>(words) : read_all<4, false>(words);
-}
-
-/// CPU time that this process has used.
-std::chrono::nanoseconds cpu_time() {
-  timespec time{};
-  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
-}
-
-/// Waits until no thread of this process works: ONNX Runtime's spin for 20 ms and more after a run,
-/// on the cores that are to read now. Others may work on; then it gives up.
-void wait_until_idle() {
-  constexpr auto kStep = std::chrono::milliseconds(2);
-  constexpr int kSteps = 100;
-  for (int step = 0; step < kSteps; ++step) {
-    const auto before = cpu_time();
-    std::this_thread::sleep_for(kStep);
-    if (cpu_time() - before < kStep / 4) {
-      return;
-    }
-  }
 }
 
 /// Where threads wait for each other without sleeping: one that has slept starts late, on a virtual

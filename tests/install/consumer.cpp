@@ -1,5 +1,11 @@
 // Uses the library as a stranger does: public headers and the target kvcache::kvcache alone.
 #include <iostream>
-#include <kvcache/error.hpp>
+#include <kvcache/kvcache.hpp>
 
-int main() { std::cout << kvcache::error_code_name(kvcache::ErrorCode::cache_full) << '\n'; }
+int main() {
+  try {
+    const kvcache::Model model = kvcache::Model::load("no such directory");
+  } catch (const kvcache::Error& error) {
+    std::cout << kvcache::error_code_name(error.code()) << '\n';
+  }
+}

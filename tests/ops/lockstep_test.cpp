@@ -2,14 +2,19 @@
 #include "ops/cpu/lockstep.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <iterator>
+#include <new>
 #include <numeric>
+#include <span>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "ops/cpu/thread_team.hpp"
@@ -82,18 +87,49 @@ TEST(Lockstep, WhatGoesToMemoryOfTheMemberIsNotShared) {
   }
 }
 
+/// Addresses that nobody may read: who does is killed by SIGSEGV.
+class UnreadableMemory {
+ public:
+  UnreadableMemory()
+      : addresses_(::mmap(nullptr, kSize, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {
+    if (addresses_ == MAP_FAILED) {
+      throw std::bad_alloc();
+    }
+  }
+  UnreadableMemory(const UnreadableMemory&) = delete;
+  UnreadableMemory& operator=(const UnreadableMemory&) = delete;
+  ~UnreadableMemory() { ::munmap(addresses_, kSize); }
+
+  [[nodiscard]] std::span<const std::byte> bytes() const {
+    return {static_cast<const std::byte*>(addresses_), kSize};
+  }
+
+ private:
+  static constexpr std::size_t kSize = 1 << 16;
+  void* addresses_;
+};
+
 TEST(Lockstep, FetchingAheadReadsNothing) {
-  const std::vector<std::byte> memory(100);
-  const std::vector<Upcoming> upcoming{{memory, false}, {{}, true}, {memory, true}};
+  const UnreadableMemory memory;
+  const std::vector<Upcoming> upcoming{
+      {memory.bytes().first(100), false}, {{}, true}, {memory.bytes(), true}};
   Lockstep shared(2);
   const ThreadTeam team(2);
-  for (int way = 0; way < 100; ++way) {
+  for (int way = 0; way < 20; ++way) {
     shared.begin();
+    std::atomic<int> begun{0};
+    std::atomic<int> done{0};
     team.together([&](int member) {
       LockstepFor loop_for(shared, member);
       loop_for.fetch_while_waiting(upcoming);
-      loop_for(3, [](std::int64_t /*i*/) {});
-      loop_for(3, [](std::int64_t /*i*/) {});
+      loop_for(2, [&](std::int64_t /*i*/) {
+        // Whoever has begun the last task keeps the others waiting: they fetch meanwhile.
+        if (++begun == 2) {
+          std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
+        ++done;
+      });
+      EXPECT_EQ(done, 2);
     });
   }
 }

@@ -3,10 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <atomic>
-#include <chrono>
 #include <stdexcept>
-#include <thread>
 
 #include "report/statistics.hpp"
 
@@ -49,19 +46,6 @@ TEST(ReadBandwidth, OfTwoNeighboursIsThatOfBothPassesTogether) {
   EXPECT_DOUBLE_EQ(result.around(0), 600 / (300 / 100.0 + 300 / 300.0));
   EXPECT_DOUBLE_EQ(result.around(1), 600 / (300 / 300.0 + 300 / 150.0));
   EXPECT_THROW(static_cast<void>(result.around(2)), std::out_of_range);
-}
-
-TEST(ReadBandwidth, WaitsForThreadsThatWork) {
-  std::atomic<bool> working{true};
-  std::thread spinner([&] {
-    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(40);
-    while (std::chrono::steady_clock::now() < end) {
-    }
-    working = false;
-  });
-  ReadBandwidth(1, 1).sample();
-  EXPECT_FALSE(working);
-  spinner.join();
 }
 
 }  // namespace

@@ -1,9 +1,12 @@
 """Counting: the line that scripts/test ends with."""
 
+import itertools
+import re
 from pathlib import Path
 
 import checks
 import pytest
+from paths import ROOT
 from results import Results, read_junit
 
 GTEST = """\
@@ -83,6 +86,42 @@ def test_a_program_that_crashes_counts_as_failed(
     results = checks.run_tests("crash", tmp_path, lambda _: ["sh", "-c", "echo dying; exit 139"])
     assert str(results) == "0 passed, 1 failed, 0 skipped"
     assert "dying" in capsys.readouterr().out
+
+
+def test_a_run_without_a_test_counts_as_failed(tmp_path: Path) -> None:
+    def command(report: Path) -> list[str]:
+        return ["sh", "-c", f"echo '<testsuites/>' > {report}"]
+
+    results = checks.run_tests("filtered", tmp_path, command)
+    assert results.failed == ["filtered: no test ran"]
+
+
+def test_every_suite_that_narrow_models_are_tested_with_exists() -> None:
+    """A suite that was given another name would no longer be run, and nobody would know."""
+    sources = [path.read_text() for path in (ROOT / "tests").rglob("*.cpp")]
+    suites = {
+        *itertools.chain.from_iterable(re.findall(r"^TEST\w*\((\w+),", s, re.M) for s in sources)
+    }
+    instances = {
+        *itertools.chain.from_iterable(
+            re.findall(r"^INSTANTIATE_TEST_SUITE_P\((\w+),", s, re.M) for s in sources
+        )
+    }
+    named = {re.split("[./]", pattern)[0] for pattern in checks.TESTS_OF_MODELS.split(":")}
+    assert named <= suites | instances
+
+
+def test_times_are_told_longest_first(capsys: pytest.CaptureFixture[str]) -> None:
+    results = Results(passed=1, seconds={"short": 1, "long": 20.25})
+    results.add(Results(passed=1, seconds={"between": 3}))
+    checks.conclude(results)
+    assert capsys.readouterr().out.splitlines() == [
+        "   20.2 s  long",
+        "    3.0 s  between",
+        "    1.0 s  short",
+        "   24.2 s  in all",
+        "2 passed, 0 failed, 0 skipped",
+    ]
 
 
 def test_a_program_that_fails_after_its_tests_passed_counts_as_failed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-#include "exit_status.hpp"
+#include "program/exit_status.hpp"
 
 namespace kvcache::cli {
 
@@ -23,6 +23,7 @@ ExitStatus exit_status(ErrorCode code) noexcept {
     case ErrorCode::system_refused:
     case ErrorCode::state_not_saved:
     case ErrorCode::run_failed:
+    case ErrorCode::logits_invalid:
       return kFailed;
   }
   return kFailed;
