@@ -62,7 +62,7 @@ def test_a_directory_that_may_not_be_searched(kvcache: Program, copy: Path) -> N
 @as_root
 @pytest.mark.parametrize("suffix", ["json", "onnx", "data"])
 def test_a_file_that_may_not_be_read(kvcache: Program, copy: Path, suffix: str) -> None:
-    (unreadable,) = copy.glob(f"*.{suffix}")
+    (unreadable,) = copy.glob(f"[!.]*.{suffix}")
     unreadable.chmod(0o600)
     finished = kvcache("info", copy, preexec_fn=become_nobody)
     assert_error(finished, 2, unreadable.name, "Permission denied")
@@ -107,5 +107,9 @@ def test_too_many_open_files(kvcache_path: Path, model: Path) -> None:
         if finished.returncode == 0:
             loaded += 1
         elif "error while loading shared libraries" not in finished.stderr:
-            assert_error(finished, finished.returncode, "Too many open files")
+            # ONNX Runtime has lines of its own before it.
+            assert finished.returncode in (1, 2)
+            line = finished.stderr.splitlines()[-1]
+            assert line.startswith("error: ")
+            assert "Too many open files" in line
     assert loaded
