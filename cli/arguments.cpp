@@ -31,11 +31,15 @@ void ModelArguments::add_to(CLI::App& command) {
       ->check(whole_number(1, kMaxCacheMib));
   command
       .add_option("--weight-memory", weight_memory,
-                  "where weights lie on the CPU: moved into huge pages beside the first tokens "
-                  "(the default), or mapped from the file for good")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, WeightMemory>{
-          {"huge-pages", WeightMemory::huge_pages}, {"mapped", WeightMemory::mapped}}))
-      ->option_text("huge-pages|mapped");
+                  "where weights lie on the CPU: moved into huge pages after --runs-before-move "
+                  "(the default), mapped from the file for good, or read during the load")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, WeightMemory>{{"huge-pages", WeightMemory::huge_pages},
+                                              {"mapped", WeightMemory::mapped},
+                                              {"copied", WeightMemory::copied}}))
+      ->option_text("huge-pages|mapped|copied");
+  command.add_option("--runs-before-move", runs_before_move,
+                     "runs (decoded tokens) until weights are moved into huge pages; 0: at once");
   command.add_flag("--verbose", verbose, "what is being done, and ONNX Runtime's messages");
 }
 
@@ -44,6 +48,7 @@ Model ModelArguments::load() const {
   options.num_threads = threads;
   options.cache_bytes = cache_mib << 20U;
   options.weight_memory = weight_memory;
+  options.runs_before_move = runs_before_move;
   if (!device.empty()) {
     options.require_device = device == "cuda" ? Device::cuda : Device::cpu;
   }

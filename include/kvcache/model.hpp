@@ -56,6 +56,11 @@ class Model {
   /// Gives the memory of free blocks back to the system.
   void trim_cache() const noexcept;
 
+  /// Moves the weights into the process's own memory now, where they are still mapped, and waits
+  /// for that. Whether they lie there (on a GPU: always); false where the system refused memory or
+  /// a thread.
+  [[nodiscard]] bool move_weights() const;
+
   /// One line: which device the model runs on and why.
   [[nodiscard]] std::string device_report() const;
 

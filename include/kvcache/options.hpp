@@ -15,16 +15,24 @@ namespace kvcache {
 using LogCallback = std::function<void(std::string_view message)>;
 
 /// Where weights lie on the CPU; in memory once in any case. docs/PERFORMANCE.md has the figures.
+///
+/// A file that is mapped is held: whoever wants to write to it or to make it shorter waits until
+/// the weights lie in the process's own memory, which is then begun at once and takes a second or
+/// less per GB. Linux lets the file's owner and root hold it (a lease, fcntl(2)), on most file
+/// systems of the machine's own, while nobody else has it open for writing. A file that is replaced
+/// by another of its name, as the exporter does it, is of no concern in any case.
 enum class WeightMemory {
-  /// Mapped from the file to begin with, and moved into huge pages beside the first tokens, which
-  /// takes a fraction of a second per GB: from then on, decoding is as fast as can be, whatever the
-  /// system does with the file. Until then, as mapped.
+  /// Mapped from the file to begin with, and moved into huge pages once enough tokens were decoded
+  /// to repay that (ModelOptions::runs_before_move): from then on, decoding is as fast as can be.
+  /// Where the file cannot be held, as copied.
   huge_pages,
   /// Mapped from the file, and processes share the memory. Decoding is up to a
   /// quarter slower where the system's cache holds the file in small pages, or in memory that has
-  /// lain idle in a virtual machine. The file must not change while the model is loaded; the
-  /// exporter replaces files and never changes them.
-  mapped
+  /// lain idle in a virtual machine. Where the file cannot be held, it must not change while the
+  /// model is loaded: the process would end by SIGBUS, or compute something else.
+  mapped,
+  /// Read into huge pages during the load, which takes up to a second per GB longer.
+  copied
 };
 
 struct ModelOptions {
@@ -52,6 +60,10 @@ struct ModelOptions {
   /// Where weights lie on the CPU.
   WeightMemory weight_memory = WeightMemory::huge_pages;
 
+  /// With WeightMemory::huge_pages, runs after which the weights are moved: each reads all of them,
+  /// and a move costs as much as mapped weights cost some dozens of runs. 0: right after the load.
+  std::size_t runs_before_move = 64;
+
   /// Checks the model files against the digests of config.json, beside the rest of the load (about
   /// 0.1 s per GB of one core). Sizes are checked always.
   bool verify_digests = true;
@@ -61,6 +73,13 @@ struct ModelOptions {
   /// GPU: of one token, as a single kernel (docs/CUDA.md), twice as fast, for a second copy of the
   /// layers' weights there.
   bool fuse_steps = true;
+
+  /// Leaves the telemetry of ONNX Runtime as it is. Off: official builds of 1.29 and later would
+  /// keep a device's id and a database of events under the home directory and send them. The first
+  /// model of a process decides, for ONNX Runtime's environment is the process's; one that the
+  /// program made itself before has decided already, and so has ORT_DISABLE_TELEMETRY in the
+  /// process's environment, whatever its value. SECURITY.md says how it is kept off.
+  bool telemetry = false;
 
   /// Writes ONNX Runtime's profile to a file that starts with this path; empty: no profile.
   std::filesystem::path profile_prefix;

@@ -57,6 +57,7 @@ struct BackendOptions {
   bool all_nodes_ours = true;  // on the CPU: they are for models of float32
   bool records_runs = true;    // a profile shows only runs that are not recorded
   bool fuses_steps = true;     // those of one token
+  bool telemetry = false;      // of ONNX Runtime, where its environment is made
   LogCallback log;
 };
 

@@ -1,5 +1,9 @@
 #include "device/ort_environment.hpp"
 
+#include <optional>
+
+#include "device/telemetry_off.hpp"
+
 namespace kvcache::device {
 namespace {
 
@@ -7,10 +11,18 @@ void ORT_API_CALL drop_message(void* /*param*/, OrtLoggingLevel /*severity*/,
                                const char* /*category*/, const char* /*logid*/,
                                const char* /*code_location*/, const char* /*message*/) {}
 
+Ort::Env new_environment(bool telemetry) {
+  std::optional<TelemetryOff> off;
+  if (!telemetry) {
+    off.emplace();
+  }
+  return {ORT_LOGGING_LEVEL_WARNING, "kvcache", &drop_message, nullptr};
+}
+
 }  // namespace
 
-Ort::Env& ort_environment() {
-  static Ort::Env environment(ORT_LOGGING_LEVEL_WARNING, "kvcache", &drop_message, nullptr);
+Ort::Env& ort_environment(bool telemetry) {
+  static Ort::Env environment = new_environment(telemetry);
   return environment;
 }
 

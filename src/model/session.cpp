@@ -3,6 +3,7 @@
 #include <onnxruntime_run_options_config_keys.h>
 #include <onnxruntime_session_options_config_keys.h>
 
+#include <algorithm>
 #include <exception>
 #include <future>
 
@@ -15,6 +16,8 @@
 
 namespace kvcache::model {
 namespace {
+
+constexpr std::int64_t kNever = -1;
 
 /// Whether ONNX Runtime says that an optional input of the contract has an initializer. It says so
 /// of each at every load, and means that the input is no constant, which is what it is there for.
@@ -78,6 +81,9 @@ std::string only_cpu(const ModelInfo& info) {
   return {};
 }
 
+/// Whether all nodes are ours, on the CPU, and read weights where the library has them.
+bool reads_mapped_weights(const ModelInfo& info) { return info.dtype == DataType::float32; }
+
 }  // namespace
 
 Session::Session(const Config& config, const ModelOptions& options)
@@ -85,27 +91,81 @@ Session::Session(const Config& config, const ModelOptions& options)
       choice_(device::choose_backend({.required = options.require_device,
                                       .only_cpu = only_cpu(config.info),
                                       .num_threads = num_threads_,
-                                      .all_nodes_ours = config.info.dtype == DataType::float32,
+                                      .all_nodes_ours = reads_mapped_weights(config.info),
                                       .records_runs = options.profile_prefix.empty(),
                                       .fuses_steps = options.fuse_steps,
+                                      .telemetry = options.telemetry,
                                       .log = options.log})),
       domain_(choice_.backend->device(), config.info.dtype, counters_, choice_.backend->threads()),
+      runs_left_(options.weight_memory == WeightMemory::huge_pages
+                     ? static_cast<std::int64_t>(options.runs_before_move)
+                     : kNever),
       log_(options.log),
       profiling_(!options.profile_prefix.empty()) {
-  check_file_sizes(config);
-  const LoadedFiles loaded = load_weights(config);
+  load_weights(config, options.weight_memory);
+  open(config, options);
+  if (!reads_mapped_weights(config.info)) {
+    weight_files_.clear();  // ONNX Runtime has its own
+  }
+  for (auto& [name, weights] : weight_files_) {
+    weights.settle(domain_.places_read(weights));
+  }
+  if (runs_left_ == 0) {
+    begin_to_move();
+  }
+}
+
+Session::StopMoves::~StopMoves() {
+  for (auto& [name, weights] : files) {
+    weights.stop();
+  }
+}
+
+void Session::load_weights(const Config& config, WeightMemory memory) {
+  if (choice_.backend->device() != Device::cpu) {
+    return;  // they go to the device
+  }
+  const ops::WeightSource source = !reads_mapped_weights(config.info) ? ops::WeightSource::read
+                                   : memory == WeightMemory::mapped   ? ops::WeightSource::mapped
+                                   : memory == WeightMemory::copied   ? ops::WeightSource::read
+                                                                      : ops::WeightSource::held;
+  for (const ModelFile& file : config.files) {
+    if (file.name != config.model_file) {
+      const auto [found, added] =
+          weight_files_.try_emplace(file.name, config.directory / file.name, source, num_threads_);
+      if (reads_mapped_weights(config.info)) {
+        domain_.read_from(found->second);
+      }
+    }
+  }
+}
+
+/// Opens the session from the graph's bytes, those whose digest is checked.
+void Session::open(const Config& config, const ModelOptions& options) {
+  check_file_sizes(config);  // after the files are held
+  const ops::WeightFile graph(config.model_path(), ops::WeightSource::read, 1);
+  LoadedFiles loaded{{config.model_file, &graph}};
+  for (const auto& [name, weights] : weight_files_) {
+    loaded[name] = &weights;
+  }
   auto digests = std::async(std::launch::async, [&] {  // while weights are read, and beyond
     if (options.verify_digests) {
       check_file_digests(config, loaded);
     }
   });
-  Ort::Env& environment = device::ort_environment();
+  Ort::Env& environment = device::ort_environment(options.telemetry);
   Ort::SessionOptions ort_options = session_options(options, log_);
+  ort_options.AddConfigEntry(kOrtSessionOptionsModelExternalInitializersFileFolderPath,
+                             config.directory.c_str());
   choice_.backend->add_to(ort_options);
   domain_.add_to(ort_options);
   std::exception_ptr refused;
   try {
-    session_ = Ort::Session(environment, config.model_path().c_str(), ort_options);
+    if (!reads_mapped_weights(config.info)) {
+      give_weights(ort_options);
+    }
+    graph.wait(graph.bytes().size());
+    session_ = Ort::Session(environment, graph.bytes().data(), graph.bytes().size(), ort_options);
   } catch (...) {
     refused = std::current_exception();
   }
@@ -120,27 +180,41 @@ Session::Session(const Config& config, const ModelOptions& options)
   }
   check_contract(session_, config);
   check_facts(domain_.facts(), config);
-  if (options.weight_memory == WeightMemory::huge_pages) {
-    for (ops::WeightFile& weights : weight_files_) {
-      weights.move_to_huge_pages(num_threads_);
-    }
+}
+
+/// ONNX Runtime's own nodes read the weights where it maps them, which nothing would keep apart
+/// from the file: it gets their bytes instead, and copies them.
+void Session::give_weights(Ort::SessionOptions& options) {
+  std::vector<std::string> names;
+  std::vector<char*> bytes;
+  std::vector<std::size_t> sizes;
+  for (auto& [name, weights] : weight_files_) {
+    weights.wait(weights.bytes().size());
+    names.push_back(name);
+    bytes.push_back(reinterpret_cast<char*>(const_cast<std::byte*>(weights.bytes().data())));
+    sizes.push_back(weights.bytes().size());
+  }
+  if (!names.empty()) {
+    options.AddExternalInitializersFromFilesInMemory(names, bytes, sizes);
   }
 }
 
-LoadedFiles Session::load_weights(const Config& config) {
-  LoadedFiles loaded;
-  if (choice_.backend->device() != Device::cpu) {
-    return loaded;  // they go to the device
+void Session::count_run() noexcept {
+  if (runs_left_.load(std::memory_order_relaxed) > 0 && --runs_left_ == 0) {
+    begin_to_move();
   }
-  weight_files_.reserve(config.files.size());  // the kernels refer to them
-  for (const ModelFile& file : config.files) {
-    if (file.name != config.model_file) {
-      const ops::WeightFile& weights = weight_files_.emplace_back(config.directory / file.name);
-      loaded[file.name] = &weights;
-      domain_.read_from(weights);
-    }
+}
+
+void Session::begin_to_move() noexcept {
+  for (auto& [name, weights] : weight_files_) {
+    weights.move();
   }
-  return loaded;
+}
+
+bool Session::move_weights() {
+  begin_to_move();
+  return std::ranges::all_of(weight_files_,
+                             [](const auto& file) { return file.second.wait_for_move(); });
 }
 
 std::string Session::device_report() const {

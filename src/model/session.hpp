@@ -3,7 +3,10 @@
 
 #include <onnxruntime_cxx_api.h>
 
+#include <atomic>
+#include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -34,6 +37,11 @@ class Session {
   /// Counts the attention nodes of a run that was replayed: they ran, but nobody called them.
   void count_replay(bool in_place, std::size_t attention_nodes) noexcept;
 
+  /// To be called after each run: after some, weights that are mapped begin to move.
+  void count_run() noexcept;
+  /// Moves them now and waits. Whether all lie in memory of the process's own.
+  [[nodiscard]] bool move_weights();
+
   [[nodiscard]] const ops::NodeCounters& counters() const noexcept { return counters_; }
   [[nodiscard]] int num_threads() const noexcept { return num_threads_; }
   [[nodiscard]] device::Backend& backend() noexcept { return *choice_.backend; }
@@ -49,16 +57,27 @@ class Session {
 
  private:
   /// Puts the weights beside the graph into memory, for the kernels to be read there.
-  LoadedFiles load_weights(const Config& config);
+  void load_weights(const Config& config, WeightMemory memory);
+  void open(const Config& config, const ModelOptions& options);
+  void give_weights(Ort::SessionOptions& options);
+  void begin_to_move() noexcept;
+
+  using WeightFiles = std::map<std::string, ops::WeightFile>;  // by name
+  struct StopMoves {
+    WeightFiles& files;
+    ~StopMoves();
+  };
 
   int num_threads_;
   device::BackendChoice choice_;
-  std::vector<ops::WeightFile> weight_files_;  // read by the session
+  WeightFiles weight_files_;  // read by the session
   ops::NodeCounters counters_;
   ops::NodeDomain domain_;
+  std::atomic<std::int64_t> runs_left_;  // until they move
   LogCallback log_;
   bool profiling_;
   Ort::Session session_{nullptr};
+  StopMoves stop_moves_{weight_files_};  // last: what they move is the session's too
 };
 
 }  // namespace kvcache::model

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <system_error>
+#include <utility>
 
 #include "huge_pages.hpp"
 
@@ -48,16 +50,20 @@ bool move_pages([[maybe_unused]] std::byte* copy, [[maybe_unused]] std::size_t b
 #endif
 }
 
+std::size_t round_up(std::size_t value, std::size_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
 /// The same for one part.
-bool copy_part(std::span<std::byte> part) {
+bool copy_part(const MappedPlace& part) {
   const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-  const std::size_t bytes = (part.size() + page - 1) / page * page;
+  const std::size_t bytes = round_up(part.place.size(), page);
   std::byte* copy = new_part(bytes);
   if (copy == nullptr) {
     return false;
   }
-  std::memcpy(copy, part.data(), part.size());
-  if (!move_pages(copy, bytes, part.data())) {
+  std::memcpy(copy, part.source, part.place.size());
+  if (!move_pages(copy, bytes, part.place.data())) {
     unmap(copy, copy + bytes);
     return false;
   }
@@ -66,16 +72,31 @@ bool copy_part(std::span<std::byte> part) {
 
 }  // namespace
 
-HugePageCopy::HugePageCopy(std::span<std::byte> place, int num_threads,
-                           const std::function<void()>& ready)
-    : place_(place) {
-  const std::size_t parts = (place.size() + kPart - 1) / kPart;
-  const std::size_t threads = std::min(static_cast<std::size_t>(num_threads), parts);
-  for (std::size_t i = 0; i < threads; ++i) {
-    threads_.push_back(std::async(std::launch::async, [this, ready] {
-      ready();
-      copy_parts();
-    }));
+HugePageCopy::HugePageCopy(std::span<const MappedPlace> places, int num_threads,
+                           std::function<void()> ready, std::function<void(bool all)> finished)
+    : ready_(std::move(ready)), finished_(std::move(finished)) {
+  for (const MappedPlace& place : places) {
+    for (std::size_t at = 0; at < place.place.size(); at += kPart) {
+      parts_.push_back(
+          {place.place.subspan(at, std::min(kPart, place.place.size() - at)), place.source + at});
+    }
+  }
+  const auto count =
+      std::clamp<std::size_t>(parts_.size(), 1, static_cast<std::size_t>(num_threads));
+  threads_.reserve(count);
+  running_ = count;
+  for (std::size_t i = 0; i < count; ++i) {
+    try {
+      threads_.push_back(std::async(std::launch::async, [this] { copy_parts(); }));
+    } catch (const std::system_error&) {
+      if (threads_.empty()) {
+        throw;
+      }
+      if ((running_ -= count - i) == 0) {
+        finished_(moved_ == parts_.size());
+      }
+      break;  // those that are there do it
+    }
   }
 }
 
@@ -85,18 +106,24 @@ bool HugePageCopy::wait() const {
   for (const std::future<void>& thread : threads_) {
     thread.wait();
   }
-  return !stopped_;
+  return moved_ == parts_.size();
 }
 
 void HugePageCopy::copy_parts() {
+  ready_();
   while (!stopped_) {
-    const std::size_t at = next_.fetch_add(kPart);
-    if (at >= place_.size()) {
-      return;
+    const std::size_t part = next_.fetch_add(1);
+    if (part >= parts_.size()) {
+      break;
     }
-    if (!copy_part(place_.subspan(at, std::min(kPart, place_.size() - at)))) {
+    if (copy_part(parts_[part])) {
+      ++moved_;
+    } else {
       stopped_ = true;
     }
+  }
+  if (--running_ == 0) {
+    finished_(moved_ == parts_.size());
   }
 }
 

@@ -33,6 +33,10 @@ class NodeDomain {
   /// The kernels read weights of this file where it lies; to be called before a session is made.
   /// The file must outlive the sessions.
   void read_from(const WeightFile& file) { weights_.read_from(file); }
+  /// What the kernels of the sessions that were made read elsewhere: WeightFile::settle().
+  [[nodiscard]] std::vector<MappedPlace> places_read(const WeightFile& file) const {
+    return weights_.places_read(file);
+  }
 
   /// Of the session that was made last.
   [[nodiscard]] const GraphFacts& facts() const noexcept { return facts_; }

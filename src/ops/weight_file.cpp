@@ -1,157 +1,149 @@
 #include "ops/weight_file.hpp"
 
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <atomic>
-#include <cerrno>
-#include <cstring>
-#include <future>
-#include <memory>
-#include <new>
+#include <exception>
+#include <mutex>
 #include <utility>
 
-#include "huge_pages.hpp"
+#include "ops/file_lease.hpp"
 #include "ops/memory_map.hpp"
-#include "throw_error.hpp"
+#include "ops/weight_pages.hpp"
 
 namespace kvcache::ops {
 namespace {
 
-constexpr std::size_t kPart = std::size_t{16} << 20;  // entered at once
-
-[[noreturn]] void cannot_read(const std::filesystem::path& path, int reason) {
-  throw_error(ErrorCode::model_not_found, "cannot read {}: {}", path.string(),
-              std::strerror(reason));
-}
-
-class File {
- public:
-  explicit File(const std::filesystem::path& path)
-      : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    struct stat status {};
-    if (descriptor_ < 0 || ::fstat(descriptor_, &status) != 0) {
-      const int reason = errno;
-      close();
-      cannot_read(path, reason);
-    }
-    if (!S_ISREG(status.st_mode)) {
-      close();
-      cannot_read(path, EISDIR);
-    }
-    size_ = static_cast<std::size_t>(status.st_size);
+/// How file_at() names an open file: as it does one of its pages.
+std::string name_of(const OpenFile& file) {
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  void* mapped = ::mmap(nullptr, page, PROT_NONE, MAP_PRIVATE, file.descriptor(), 0);
+  if (mapped == MAP_FAILED) {
+    return {};
   }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-  ~File() { close(); }
-
-  [[nodiscard]] std::size_t size() const { return size_; }
-
-  /// Replaces reserved addresses by the file; whether that was done.
-  [[nodiscard]] bool map(std::byte* data) const {
-    return ::mmap(data, size_, PROT_READ, MAP_PRIVATE | MAP_FIXED, descriptor_, 0) != MAP_FAILED;
-  }
-
- private:
-  void close() const {
-    if (descriptor_ >= 0) {
-      ::close(descriptor_);
-    }
-  }
-
-  int descriptor_;
-  std::size_t size_ = 0;
-};
-
-/// Enters pages in the page table, where the system can do that at once.
-void enter_pages([[maybe_unused]] std::byte* data, [[maybe_unused]] std::size_t bytes) {
-#ifdef MADV_POPULATE_READ
-  ::madvise(data, bytes, MADV_POPULATE_READ);
-#endif
+  const auto place = file_at(mapped);
+  ::munmap(mapped, page);
+  return place ? place->file : std::string();
 }
 
 }  // namespace
 
-/// A mapped file whose pages a thread enters from the first to the last.
-class WeightFile::Pages {
+class WeightFile::State {
  public:
-  explicit Pages(std::span<std::byte> mapped) : mapped_(mapped) {
-    ask_for_huge_pages(mapped.data(), mapped.size());  // of what is not in the system's cache yet
-    thread_ = std::async(std::launch::async, [this] { enter(); });
+  State(const std::filesystem::path& path, WeightSource source, int num_threads)
+      : file_(path), num_threads_(num_threads) {
+    if (file_.size() > 0) {
+      if (source != WeightSource::read) {
+        lease_.emplace(file_.descriptor(), [this] { move(); });
+        if (source == WeightSource::held && !lease_->held()) {
+          source = WeightSource::read;
+        }
+      }
+      name_ = name_of(file_);
+    }
+    mapped_ = source != WeightSource::read && file_.size() > 0;
+    pages_.emplace(file_, mapped_ ? WeightPages::Way::map : WeightPages::Way::read, num_threads);
   }
-  Pages(const Pages&) = delete;
-  Pages& operator=(const Pages&) = delete;
-  ~Pages() { stopped_ = true; }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  ~State() { stop(); }
 
-  void wait(std::size_t end) const {
-    for (std::size_t entered = entered_; entered < end; entered = entered_) {
-      entered_.wait(entered);
+  void settle(std::vector<MappedPlace> others) {
+    const std::unique_lock lock(mutex_);
+    others_ = std::move(others);
+    settled_ = true;
+    if (!mapped_) {
+      pages_->wait(file_.size());
+      begin();
+      static_cast<void>(!copy_ || copy_->wait());
+    } else if (move_wanted_) {
+      begin();
     }
   }
+
+  void move() {
+    const std::scoped_lock lock(mutex_);
+    move_wanted_ = true;
+    if (settled_ && mapped_) {
+      begin();
+    }
+  }
+
+  [[nodiscard]] bool wait_for_move() const {
+    const HugePageCopy* copy = nullptr;
+    {
+      const std::scoped_lock lock(mutex_);
+      copy = copy_.get();
+    }
+    return copy != nullptr && copy->wait();
+  }
+
+  void stop() noexcept {
+    std::unique_ptr<HugePageCopy> ended;
+    {
+      const std::scoped_lock lock(mutex_);
+      stopped_ = true;
+      ended = std::move(copy_);
+    }
+  }
+
+  [[nodiscard]] bool is_independent() const {
+    return !mapped_ || (lease_ && lease_->held()) || wait_for_move();
+  }
+
+  [[nodiscard]] const WeightPages& pages() const noexcept { return *pages_; }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
  private:
-  void enter() {
-    for (std::size_t at = 0; at < mapped_.size();) {
-      const std::size_t count = std::min(kPart, mapped_.size() - at);
-      if (!stopped_) {
-        enter_pages(mapped_.data() + at, count);
-      }
-      at += count;
-      entered_ = at;
-      entered_.notify_all();
+  /// Copies what is mapped, with the lock held.
+  void begin() {
+    if (copy_ || stopped_) {
+      return;
+    }
+    std::vector<MappedPlace> places = others_;
+    if (mapped_) {
+      places.push_back({pages_->bytes(), pages_->bytes().data()});
+    }
+    try {
+      copy_ = std::make_unique<HugePageCopy>(
+          places, num_threads_, [this] { pages_->wait(file_.size()); },
+          [this](bool all) {
+            if (all && lease_) {
+              lease_->give_back();
+            }
+          });
+    } catch (const std::exception&) {
+      // No thread or no memory: it stays mapped, and held.
     }
   }
 
-  std::span<std::byte> mapped_;
-  std::atomic<bool> stopped_ = false;
-  std::atomic<std::size_t> entered_ = 0;
-  std::future<void> thread_;  // last: it ends before what it uses does
+  OpenFile file_;
+  int num_threads_;
+  bool mapped_ = false;
+  std::string name_;
+  std::vector<MappedPlace> others_;
+  std::optional<WeightPages> pages_;
+  mutable std::mutex mutex_;
+  bool settled_ = false;
+  bool move_wanted_ = false;
+  bool stopped_ = false;
+  std::unique_ptr<HugePageCopy> copy_;
+  std::optional<FileLease> lease_;  // its thread may begin a copy, a copy may give it back
 };
 
-void WeightFile::Unmap::operator()(void* addresses) const noexcept { ::munmap(addresses, size); }
+WeightFile::WeightFile(const std::filesystem::path& path, WeightSource source, int num_threads)
+    : state_(std::make_unique<State>(path, source, num_threads)) {}
+WeightFile::WeightFile(WeightFile&&) noexcept = default;
+WeightFile& WeightFile::operator=(WeightFile&&) noexcept = default;
+WeightFile::~WeightFile() = default;
 
-WeightFile::WeightFile(const std::filesystem::path& path) {
-  const File file(path);
-  if (file.size() == 0) {
-    return;
-  }
-  std::size_t space = file.size() + 2 * kHugePage;
-  void* addresses =
-      ::mmap(nullptr, space, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (addresses == MAP_FAILED) {
-    throw std::bad_alloc();
-  }
-  addresses_ = {addresses, Unmap{space}};
-  data_ = static_cast<std::byte*>(std::align(kHugePage, file.size(), addresses, space));
-  if (!file.map(data_)) {
-    throw std::bad_alloc();
-  }
-  size_ = file.size();
-  if (const auto place = file_at(data_)) {
-    file_ = place->file;
-  }
-  pages_ = std::make_shared<Pages>(std::span(data_, size_));
-}
-
-void WeightFile::wait(std::size_t end) const {
-  if (pages_) {
-    pages_->wait(end);
-  }
-}
-
-void WeightFile::move_to_huge_pages(int num_threads) {
-  if (pages_) {
-    huge_pages_ =
-        std::make_unique<HugePageCopy>(std::span(data_, size_), num_threads,
-                                       [pages = pages_, size = size_] { pages->wait(size); });
-  }
-}
-
-bool WeightFile::wait_for_huge_pages() const {
-  return huge_pages_ != nullptr && huge_pages_->wait();
-}
+void WeightFile::wait(std::size_t end) const { state_->pages().wait(end); }
+void WeightFile::settle(std::vector<MappedPlace> others) { state_->settle(std::move(others)); }
+void WeightFile::move() { state_->move(); }
+bool WeightFile::wait_for_move() const { return state_->wait_for_move(); }
+void WeightFile::stop() noexcept { state_->stop(); }
+bool WeightFile::is_independent() const { return state_->is_independent(); }
+std::span<const std::byte> WeightFile::bytes() const noexcept { return state_->pages().bytes(); }
+const std::string& WeightFile::file() const noexcept { return state_->name(); }
 
 }  // namespace kvcache::ops

@@ -35,6 +35,17 @@ constexpr const char* weight_type_name() {
                                              : "bfloat16";
 }
 
+/// Tells the store of a constant input, of 4 bytes an element, that is read where it lies.
+inline void read_in_place(const OrtKernelInfo* info, WeightStore& weights, std::size_t index) {
+  int is_constant = 0;
+  const Ort::ConstValue input =
+      Ort::ConstKernelInfo(info).GetTensorConstantInput(index, &is_constant);
+  if (is_constant != 0) {
+    weights.read_in_place(input.GetTensorRawData(),
+                          input.GetTensorTypeAndShapeInfo().GetElementCount() * sizeof(float));
+  }
+}
+
 /// The signature of a node on the CPU whose input kWeightInput is a weight of Kernel::Weight, with
 /// one output; Kernel::tell() says what it saw of the model, Kernel::takes_ids which inputs are
 /// int64; the last input of a node with a quantised weight are its scales, of float16; all others
@@ -50,6 +61,11 @@ class WeightOp : public Ort::CustomOpBase<WeightOp<Kernel>, Kernel, true> {
     return status_of([&] {
       auto made = std::make_unique<Kernel>(info, weights_, threads_);
       made->tell(info, facts_);
+      for (std::size_t i = 0; i < Kernel::kInputs; ++i) {
+        if (!is_kept(i) && !Kernel::takes_ids(i)) {
+          read_in_place(info, weights_, i);
+        }
+      }
       *kernel = made.release();
     });
   }
@@ -59,8 +75,8 @@ class WeightOp : public Ort::CustomOpBase<WeightOp<Kernel>, Kernel, true> {
   static ONNXTensorElementDataType GetInputType(std::size_t index) {
     return Kernel::takes_ids(index)        ? ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64
            : index == Kernel::kWeightInput ? Ort::TypeToTensorType<typename Kernel::Weight>::type
-           : kIsQuantized && index + 1 == Kernel::kInputs ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16
-                                                          : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+           : is_kept(index)                ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16
+                                           : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
   }
   static std::size_t GetOutputTypeCount() { return 1; }
   static ONNXTensorElementDataType GetOutputType(std::size_t /*index*/) {
@@ -69,6 +85,10 @@ class WeightOp : public Ort::CustomOpBase<WeightOp<Kernel>, Kernel, true> {
 
  private:
   static constexpr bool kIsQuantized = std::is_same_v<typename Kernel::Weight, std::uint8_t>;
+  /// The weight, and the scales of a quantised one.
+  static constexpr bool is_kept(std::size_t index) {
+    return index == Kernel::kWeightInput || (kIsQuantized && index + 1 == Kernel::kInputs);
+  }
 
   WeightStore& weights_;
   const ThreadTeam& threads_;

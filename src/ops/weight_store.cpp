@@ -1,6 +1,7 @@
 #include "ops/weight_store.hpp"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -8,7 +9,7 @@
 #include <optional>
 
 #include "huge_pages.hpp"
-#include "ops/memory_map.hpp"
+#include "throw_error.hpp"
 
 namespace kvcache::ops {
 namespace {
@@ -19,6 +20,8 @@ constexpr std::size_t kAlignment = 64;                       // a cache line
 std::size_t round_up(std::size_t value, std::size_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
+
+std::size_t page_size() { return static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)); }
 
 }  // namespace
 
@@ -54,15 +57,32 @@ void WeightStore::read_from(const WeightFile& file) {
   files_.push_back(&file);
 }
 
+std::optional<WeightStore::InFile> WeightStore::find(const void* weights, std::size_t bytes) {
+  if (files_.empty()) {
+    return std::nullopt;
+  }
+  std::optional<FilePlace> place = map_ ? map_->file_at(weights) : std::nullopt;
+  if (!place) {
+    map_.emplace();  // it may have been mapped since
+    place = map_->file_at(weights);
+  }
+  if (!place) {
+    return std::nullopt;
+  }
+  for (const WeightFile* file : files_) {
+    const std::size_t size = file->bytes().size();
+    if (place->file == file->file() && bytes <= size && place->offset <= size - bytes) {
+      return InFile{file, place->offset};
+    }
+  }
+  throw_error(ErrorCode::digest_mismatch,
+              "a file of weights was replaced while the model was loaded; load it again");
+}
+
 const void* WeightStore::keep(const void* weights, std::size_t bytes) {
   const std::scoped_lock lock(mutex_);
-  if (const auto place = files_.empty() ? std::nullopt : file_at(weights)) {
-    for (const WeightFile* file : files_) {
-      const std::size_t size = file->bytes().size();
-      if (place->file == file->file() && bytes <= size && place->offset <= size - bytes) {
-        return file->bytes().data() + place->offset;
-      }
-    }
+  if (const auto place = find(weights, bytes)) {
+    return place->file->bytes().data() + place->offset;
   }
   if (const auto found = copies_.find(weights); found != copies_.end()) {
     return found->second;
@@ -75,6 +95,36 @@ const void* WeightStore::keep(const void* weights, std::size_t bytes) {
   region.used += round_up(bytes, kAlignment);
   std::memcpy(copy, weights, bytes);
   return copies_[weights] = copy;
+}
+
+void WeightStore::read_in_place(const void* weights, std::size_t bytes) {
+  if (bytes == 0) {
+    return;
+  }
+  const std::scoped_lock lock(mutex_);
+  const auto place = find(weights, bytes);
+  if (!place) {
+    return;
+  }
+  // A mapping's pages are those of its file.
+  const std::size_t before = place->offset % page_size();
+  auto* page = static_cast<std::byte*>(const_cast<void*>(weights)) - before;
+  in_place_[page] = {{place->file, place->offset - before}, before + bytes};
+}
+
+std::vector<MappedPlace> WeightStore::places_read(const WeightFile& file) const {
+  const std::scoped_lock lock(mutex_);
+  std::vector<MappedPlace> places;
+  for (const auto& [page, found] : in_place_) {
+    const auto& [in_file, bytes] = found;
+    if (in_file.file == &file) {
+      // Whole pages: what is exchanged.
+      const std::size_t whole =
+          std::min(round_up(bytes, page_size()), file.bytes().size() - in_file.offset);
+      places.push_back({{page, whole}, file.bytes().data() + in_file.offset});
+    }
+  }
+  return places;
 }
 
 }  // namespace kvcache::ops

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "device/ort_environment.hpp"
 #include "model/contract.hpp"
 #include "support/models.hpp"
 
@@ -15,7 +16,7 @@ namespace {
 
 std::vector<float> plain_logits(const test::fs::path& graph, const ModelInfo& info,
                                 std::vector<TokenId> tokens) {
-  Ort::Env env(ORT_LOGGING_LEVEL_ERROR, "plain");
+  Ort::Env& env = device::ort_environment(false);
   Ort::Session session(env, graph.c_str(), Ort::SessionOptions());
   const auto memory = Ort::MemoryInfo::CreateCpu(OrtDeviceAllocator, OrtMemTypeDefault);
   const auto seq_len = static_cast<std::int64_t>(tokens.size());

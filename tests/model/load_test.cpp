@@ -23,7 +23,8 @@ using test::fs::path;
 
 constexpr const char* kGraph = "gpt2_with_cache.onnx";
 constexpr const char* kWeights = "gpt2_with_cache.onnx.data";
-constexpr WeightMemory kWeightMemories[] = {WeightMemory::huge_pages, WeightMemory::mapped};
+constexpr WeightMemory kWeightMemories[] = {WeightMemory::huge_pages, WeightMemory::mapped,
+                                            WeightMemory::copied};
 
 std::string read_file(const path& file) {
   std::ifstream in(file, std::ios::binary);
@@ -190,6 +191,7 @@ TEST_F(Load, ComputesTheSameWhereverTheWeightsLie) {
     logits.emplace_back(found.last().begin(), found.last().end());
   }
   EXPECT_EQ(logits[1], logits[0]);
+  EXPECT_EQ(logits[2], logits[0]);
 }
 
 TEST_F(Load, RefusesWhatIsNotOnnx) {

@@ -11,6 +11,7 @@
 #include <string>
 #include <thread>
 
+#include "device/mapped_file.hpp"
 #include "kvcache/error.hpp"
 #include "ops/memory_map.hpp"
 #include "support/models.hpp"
@@ -43,30 +44,62 @@ class WeightFileTest : public testing::Test {
   test::TemporaryDirectory directory_;
 };
 
+constexpr WeightSource kSources[] = {WeightSource::mapped, WeightSource::held, WeightSource::read};
+
 TEST_F(WeightFileTest, HoldsTheBytesOnHugePageBoundaries) {
   // Several parts, and no multiple of anything; less than a page.
   for (const std::size_t size : {std::size_t{39'999'999}, std::size_t{5}}) {
-    const std::filesystem::path path = write(size);
-    WeightFile first(path);
-    WeightFile file = std::move(first);
-    EXPECT_TRUE(is_held_by(file));
-    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(file.bytes().data()) % kHugePage, 0U);
-    EXPECT_TRUE(file_at(file.bytes().data()).has_value());
-    EXPECT_FALSE(file.wait_for_huge_pages()) << "nobody asked for them";
+    for (const WeightSource source : kSources) {
+      const std::filesystem::path path = write(size);
+      WeightFile first(path, source, 3);
+      WeightFile file = std::move(first);
+      file.wait(size);
+      EXPECT_TRUE(is_held_by(file));
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(file.bytes().data()) % kHugePage, 0U);
+      EXPECT_FALSE(file.wait_for_move()) << "nobody asked for it";
 
-    const std::byte* place = file.bytes().data();
-    file.move_to_huge_pages(3);
-    WeightFile last = std::move(file);
-    EXPECT_TRUE(last.wait_for_huge_pages());
-    EXPECT_EQ(last.bytes().data(), place);
-    EXPECT_TRUE(is_held_by(last));
-    EXPECT_FALSE(file_at(place).has_value());
-    EXPECT_FALSE(file_at(place + size - 1).has_value());
+      const std::byte* place = file.bytes().data();
+      file.settle({});
+      file.move();
+      WeightFile last = std::move(file);
+      EXPECT_TRUE(last.wait_for_move());
+      EXPECT_EQ(last.bytes().data(), place);
+      EXPECT_TRUE(is_held_by(last));
+      EXPECT_FALSE(file_at(place).has_value());
+      EXPECT_FALSE(file_at(place + size - 1).has_value());
+    }
+  }
+}
+
+TEST_F(WeightFileTest, IsNamedAsItsOtherMappings) {
+  const std::filesystem::path path = write(20'000);
+  const device::MappedFile other(path);
+  for (const WeightSource source : kSources) {
+    EXPECT_EQ(WeightFile(path, source, 1).file(), file_at(other.bytes().data())->file);
+  }
+}
+
+TEST_F(WeightFileTest, MovesOtherMappingsOfItToo) {
+  for (const WeightSource source : kSources) {
+    const std::filesystem::path path = write(9'000'000);
+    const device::MappedFile other(path);
+    auto* const begin = const_cast<std::byte*>(other.bytes().data());
+    WeightFile file(path, source, 2);
+    // Two pages, and what there is of the last one.
+    file.settle({{{begin + 8'192, 8'192}, file.bytes().data() + 8'192},
+                 {{begin + 8'998'912, 1'088}, file.bytes().data() + 8'998'912}});
+    file.move();
+    EXPECT_TRUE(file.wait_for_move());
+    EXPECT_FALSE(file_at(begin + 8'192).has_value());
+    EXPECT_FALSE(file_at(begin + 16'383).has_value());
+    EXPECT_FALSE(file_at(begin + 8'999'999).has_value());
+    EXPECT_TRUE(file_at(begin).has_value()) << "nobody reads it";
+    EXPECT_EQ(std::memcmp(begin, contents_.data(), contents_.size()), 0);
   }
 }
 
 TEST_F(WeightFileTest, IsReadWhileItMoves) {
-  WeightFile file(write(60'000'000));
+  WeightFile file(write(60'000'000), WeightSource::held, 2);
   std::atomic<bool> moved = false;
   std::atomic<int> readings = 0;
   const auto read = [&] {
@@ -83,44 +116,98 @@ TEST_F(WeightFileTest, IsReadWhileItMoves) {
   while (readings == 0) {
     std::this_thread::yield();
   }
-  file.move_to_huge_pages(2);
-  EXPECT_TRUE(file.wait_for_huge_pages());
+  file.settle({});
+  file.move();
+  EXPECT_TRUE(file.wait_for_move());
   moved = true;
   for (std::future<bool>& reader : readers) {
     EXPECT_TRUE(reader.get());
   }
 }
 
+TEST_F(WeightFileTest, WhoeverWantsToChangeTheFileWaitsForTheMove) {
+  const std::filesystem::path path = write(30'000'000);
+  WeightFile file(path, WeightSource::held, 2);
+  if (!file_at(file.bytes().data())) {
+    GTEST_SKIP() << "this file system gives no leases: the file was read";
+  }
+  std::thread writer([&] { std::ofstream(path, std::ios::trunc) << "other"; });
+  EXPECT_TRUE(is_held_by(file));  // whenever the writer comes
+  file.settle({});
+  writer.join();  // nobody called move(): who wants to write begins it
+  EXPECT_TRUE(file.wait_for_move());
+  EXPECT_EQ(std::filesystem::file_size(path), 5U);
+  EXPECT_TRUE(is_held_by(file));
+}
+
+TEST_F(WeightFileTest, IsReadWhereItCannotBeHeld) {
+  const std::filesystem::path path = write(10'000'000);
+  const std::ofstream writer(path, std::ios::app);
+  WeightFile file(path, WeightSource::held, 2);
+  EXPECT_TRUE(file.is_independent());
+  file.wait(contents_.size());
+  std::filesystem::resize_file(path, 0);
+  EXPECT_TRUE(is_held_by(file));
+}
+
+TEST_F(WeightFileTest, SaysThatTheFileBecameShorterWhileItWasRead) {
+  const std::filesystem::path path = write(50'000'000);
+  int refused = 0;
+  for (int i = 0; i < 20; ++i) {
+    write(50'000'000);
+    std::thread shorter([&] { std::filesystem::resize_file(path, 49'000'000); });
+    const WeightFile file(path, WeightSource::read, 1);
+    shorter.join();
+    try {
+      file.wait(file.bytes().size());
+      EXPECT_EQ(std::memcmp(file.bytes().data(), contents_.data(), file.bytes().size()), 0);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::digest_mismatch);
+      EXPECT_NE(std::string(error.what()).find("it became shorter meanwhile"), std::string::npos);
+      ++refused;
+    }
+  }
+  RecordProperty("refused", refused);
+}
+
 TEST_F(WeightFileTest, CanGoWhileItMoves) {
   const std::filesystem::path path = write(60'000'000);
   for (int i = 0; i < 5; ++i) {
-    WeightFile file(path);
-    file.move_to_huge_pages(2);
+    WeightFile file(path, WeightSource::held, 2);
+    file.settle({});
+    file.move();
   }
 }
 
-TEST_F(WeightFileTest, HasEnteredThePagesThatWereWaitedFor) {
-  const WeightFile file(write(30'000'000));
-  for (const std::size_t end :
-       {std::size_t{0}, std::size_t{1}, std::size_t{8'400'000}, std::size_t{30'000'000}}) {
-    file.wait(end);
-    EXPECT_EQ(std::memcmp(file.bytes().data(), contents_.data(), end), 0);
+TEST_F(WeightFileTest, HasThePagesThatWereWaitedFor) {
+  for (const WeightSource source : kSources) {
+    const WeightFile file(write(30'000'000), source, 2);
+    for (const std::size_t end :
+         {std::size_t{0}, std::size_t{1}, std::size_t{8'400'000}, std::size_t{30'000'000}}) {
+      file.wait(end);
+      EXPECT_EQ(std::memcmp(file.bytes().data(), contents_.data(), end), 0);
+    }
   }
 }
 
 TEST_F(WeightFileTest, HoldsNothingOfAnEmptyFile) {
-  WeightFile file(write(0));
-  file.wait(0);
-  file.move_to_huge_pages(1);
-  EXPECT_FALSE(file.wait_for_huge_pages());
-  EXPECT_TRUE(file.bytes().empty());
+  for (const WeightSource source : kSources) {
+    WeightFile file(write(0), source, 1);
+    file.wait(0);
+    file.settle({});
+    file.move();
+    EXPECT_TRUE(file.is_independent());
+    EXPECT_TRUE(file.bytes().empty());
+  }
 }
 
 TEST_F(WeightFileTest, SaysWhatItCannotRead) {
-  test::expect_error(ErrorCode::model_not_found, "/no/such/file: No such file",
-                     [] { const WeightFile file("/no/such/file"); });
-  test::expect_error(ErrorCode::model_not_found, "Is a directory",
-                     [this] { const WeightFile file(directory_.path()); });
+  for (const WeightSource source : kSources) {
+    test::expect_error(ErrorCode::model_not_found, "/no/such/file: No such file",
+                       [&] { const WeightFile file("/no/such/file", source, 1); });
+    test::expect_error(ErrorCode::model_not_found, "Is a directory",
+                       [&] { const WeightFile file(directory_.path(), source, 1); });
+  }
 }
 
 }  // namespace

@@ -63,7 +63,7 @@ std::shared_ptr<Backend> find_cuda_backend(const BackendOptions& options, std::s
     int gpu = 0;
     check_cuda(cudaGetDevice(&gpu), "asking for the current GPU");
     auto backend = std::make_shared<CudaBackend>(gpu, options);
-    ort_environment();
+    ort_environment(options.telemetry);
     Ort::SessionOptions trial;
     backend->add_to(trial);
     return backend;
