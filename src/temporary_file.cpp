@@ -113,7 +113,7 @@ bool TemporaryFile::create_without_name() {
 
 void TemporaryFile::create_with_name() {
   while (true) {
-    const std::filesystem::path name = directory_ / random_name();
+    std::filesystem::path name = directory_ / random_name();
     file_ = FileDescriptor(
         ::open(name.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, kMode));
     if (!file_.is_open()) {
@@ -122,22 +122,23 @@ void TemporaryFile::create_with_name() {
       }
       throw_errno();
     }
-    name_ = name;
+    name_ = std::move(name);  // which cannot fail: the file is there
     // Who looks for stale files may have found it before it was locked.
     struct stat status {};
     if (lock(file_.get()) && ::fstat(file_.get(), &status) == 0 && status.st_nlink > 0) {
       return;
     }
-    ::unlink(name.c_str());
+    ::unlink(name_.c_str());
+    name_.clear();
   }
 }
 
 void TemporaryFile::give_temporary_name() {
   do {
-    const std::filesystem::path name = directory_ / random_name();
+    std::filesystem::path name = directory_ / random_name();
     if (::linkat(AT_FDCWD, name_of(file_.get()).c_str(), AT_FDCWD, name.c_str(),
                  AT_SYMLINK_FOLLOW) == 0) {
-      name_ = name;
+      name_ = std::move(name);  // which cannot fail: the file is there
       return;
     }
   } while (errno == EEXIST);

@@ -138,6 +138,7 @@ void Workspace::run() {
   if (step_->run([this] { session_.run(run_options_, binding_); })) {
     session_.count_replay(cache_use_ == CacheUse::in_place, info_.num_layers);
   }
+  session_.count_run();
   if (const auto row = step_->row_with_nan()) {
     throw_error(
         ErrorCode::logits_invalid,

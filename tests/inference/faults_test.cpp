@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
@@ -141,12 +142,13 @@ class Faults : public testing::Test {
     });
   }
 
-  [[nodiscard]] std::filesystem::path path() const { return directory_.path() / "text.state"; }
-
   const std::vector<TokenId> kText{1, 2, 3, 4, 5, 6};
   const std::vector<TokenId> kMore{7, 8, 1, 2};
   test::TemporaryDirectory directory_;
-  Model model_ = Model::load(test::model_path("plain"), short_blocks());
+  const std::filesystem::path path_ = directory_.path() / "text.state";
+  const std::filesystem::path model_path_ = test::model_path("plain");
+  const ModelOptions options_ = short_blocks();
+  Model model_ = Model::load(model_path_, options_);
   Sequence text_ = model_.new_sequence();
   std::vector<float> expected_;
 };
@@ -161,7 +163,8 @@ TEST_F(Faults, ExtendABatch) {
   Sequence other = text_.fork();
   const auto extend = [&](Sequence& sequence) {
     const std::size_t length = other.length();
-    const std::vector<Extension> batch{{&sequence, kMore, LogitsFor::all}, {&other, kMore}};
+    const std::array<Extension, 2> batch{
+        {{&sequence, kMore, LogitsFor::all}, {&other, kMore, LogitsFor::last}}};
     (void)kvcache::extend(batch);
     other.rewind(length);
   };
@@ -171,9 +174,8 @@ TEST_F(Faults, ExtendABatch) {
 }
 
 TEST_F(Faults, EvaluateATree) {
-  const auto evaluate = [&](Sequence& sequence) {
-    (void)sequence.evaluate({{7, 8, 9, 1, 2}, {-1, 0, 0, 1, -1}});
-  };
+  const TokenTree tree{{7, 8, 9, 1, 2}, {-1, 0, 0, 1, -1}};
+  const auto evaluate = [&](Sequence& sequence) { (void)sequence.evaluate(tree); };
   expect_all_or_nothing("evaluate, allocations", Faulty::allocation, kMemory, evaluate);
   expect_all_or_nothing("evaluate, memory of the cache", Faulty::memory, kMemory, evaluate);
 }
@@ -277,24 +279,24 @@ std::string contents(const std::filesystem::path& path) {
 TEST_F(Faults, SaveASequence) {
   Sequence older = model_.new_sequence();
   older.extend(kMore);
-  older.save(path());
-  const std::string before = contents(path());
+  older.save(path_);
+  const std::string before = contents(path_);
   for (const auto& [name, kind, code] :
        {std::tuple("save, allocations", Faulty::allocation, ErrorCode::out_of_memory),
         {"save, file operations", Faulty::file, ErrorCode::state_not_saved}}) {
     EachFault::run(name, kind, [&, code = code](EachFault& faults) {
-      if (!faults.under_fault({code}, [&] { text_.save(path()); })) {
-        EXPECT_EQ(contents(path()), before) << "half a file";
+      if (!faults.under_fault({code}, [&] { text_.save(path_); })) {
+        EXPECT_EQ(contents(path_), before) << "half a file";
       }
       EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory_.path()), {}), 1)
           << "something is left behind";
-      older.save(path());
+      older.save(path_);
     });
   }
 }
 
 TEST_F(Faults, LoadASequence) {
-  text_.save(path());
+  text_.save(path_);
   const Codes of_files{ErrorCode::state_invalid, ErrorCode::model_not_found};
   for (const auto& [name, kind, codes] :
        {std::tuple("load_sequence, allocations", Faulty::allocation, kMemory),
@@ -305,7 +307,7 @@ TEST_F(Faults, LoadASequence) {
       std::optional<Sequence> loaded;
       model_.trim_cache();
       const std::size_t blocks = model_.cache_stats().blocks_in_use;
-      if (faults.under_fault(codes, [&] { loaded = model_.load_sequence(path()); })) {
+      if (faults.under_fault(codes, [&] { loaded = model_.load_sequence(path_); })) {
         expect_same(model_, logits_after(*loaded), expected_);
       } else {
         EXPECT_EQ(model_.cache_stats().blocks_in_use, blocks);
@@ -331,7 +333,7 @@ TEST_F(Faults, TheFirstSteps) {
   EachFault::run(
       "the first three steps, allocations", Faulty::allocation,
       [&](EachFault& faults) {
-        const Model model = Model::load(test::model_path("plain"), short_blocks());
+        const Model model = Model::load(model_path_, options_);
         Sequence sequence = model.new_sequence();
         faults.under_fault(kMemory, [&] {
           while (sequence.length() < 3) {
@@ -365,7 +367,7 @@ TEST_F(Faults, LoadAModel) {
           const std::ptrdiff_t files = entries("/proc/self/fd");
           const std::ptrdiff_t threads = entries("/proc/self/task");
           faults.under_fault(codes, [&] {
-            const Model model = Model::load(test::model_path("plain"), short_blocks());
+            const Model model = Model::load(model_path_, options_);
             (void)model.new_sequence();
           });
           EXPECT_EQ(entries("/proc/self/fd"), files);

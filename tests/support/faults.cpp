@@ -252,6 +252,9 @@ KVCACHE_FAULTY(file, EIO, -1, int, fsync, (int file), (file))
 KVCACHE_FAULTY(file, EIO, -1, int, fdatasync, (int file), (file))
 KVCACHE_FAULTY(file, ENOSPC, -1, int, rename, (const char* from, const char* to) noexcept,
                (from, to))
+KVCACHE_FAULTY(file, ENOSPC, -1, int, linkat,
+               (int from_at, const char* from, int to_at, const char* to, int flags) noexcept,
+               (from_at, from, to_at, to, flags))
 KVCACHE_FAULTY(file, EIO, -1, int, fstat, (int file, struct stat* to) noexcept, (file, to))
 KVCACHE_FAULTY(file, ENOSPC, -1, int, mkstemp, (char* pattern), (pattern))
 KVCACHE_FAULTY(memory, ENOMEM, MAP_FAILED, void*, mmap,
