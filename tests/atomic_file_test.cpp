@@ -11,6 +11,7 @@
 #include <fstream>
 #include <future>
 #include <iterator>
+#include <memory>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -162,11 +163,29 @@ TEST_F(AtomicFileTest, FollowsSymbolicLinks) {
 
 TEST_F(AtomicFileTest, WritesToAPipeThatStaysOne) {
   ASSERT_EQ(::mkfifo(path_.c_str(), 0600), 0);
+  FileDescriptor end(::open(path_.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  auto file = std::make_unique<AtomicFile>(path_);
   auto reader = std::async(std::launch::async, [&] { return content_of(path_); });
-  write_to(path_, std::string(1'000'000, 'x'));
+  file->write(std::string(1'000'000, 'x'));
+  file->commit();
+  file.reset();
+  end = FileDescriptor();
   EXPECT_EQ(reader.get().size(), 1'000'000U);
   EXPECT_TRUE(fs::is_fifo(path_));
   EXPECT_EQ(files(), 1);
+}
+
+TEST_F(AtomicFileTest, RefusesAPipeThatNobodyReads) {
+  ASSERT_EQ(::mkfifo(path_.c_str(), 0600), 0);
+  try {
+    const AtomicFile file(path_);
+    FAIL();
+  } catch (const std::system_error& error) {
+    EXPECT_EQ(std::string(error.what()), "cannot write " + path_.string() +
+                                             ", a pipe that nobody reads yet: No such device or "
+                                             "address");
+  }
+  EXPECT_TRUE(fs::is_fifo(path_));
 }
 
 TEST_F(AtomicFileTest, WritesToADeviceThatStaysOne) {

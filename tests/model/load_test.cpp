@@ -99,7 +99,7 @@ TEST_F(Load, RefusesAConfigThatIsNotJson) {
 
 TEST_F(Load, RefusesAConfigThatIsNoObject) {
   write_file(model() / "config.json", "[1, 2]");
-  expect_load_error(ErrorCode::config_invalid, "is not a JSON object");
+  expect_load_error(ErrorCode::config_invalid, "is an array of 2 elements, must be an object");
 }
 
 TEST_F(Load, NamesAMissingField) {
