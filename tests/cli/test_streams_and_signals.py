@@ -102,19 +102,26 @@ def test_a_pipe_is_written_to(kvcache: Program, model: Path, tmp_path: Path) -> 
     assert fifo.is_fifo()
 
 
-def test_a_device_stays_one(kvcache: Program, model: Path, tmp_path: Path) -> None:
-    device = tmp_path / "null"
+def device(path: Path, minor: int) -> Path:
+    """A device of the test's own: as root, a fault would replace that of the machine."""
     try:
-        os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, minor))
     except PermissionError:
         pytest.skip("only root makes devices")
-    assert kvcache("logits", model, "--ids", "1", "--npy", device).returncode == 0
-    assert device.is_char_device()
+    return path
 
 
-def test_a_full_device_is_an_error(kvcache: Program, model: Path) -> None:
-    finished = kvcache("logits", model, "--ids", "1,2", "--npy", "/dev/full")
-    assert_error(finished, 1, "cannot write /dev/full: No space left on device")
+def test_a_device_stays_one(kvcache: Program, model: Path, tmp_path: Path) -> None:
+    null = device(tmp_path / "null", 3)
+    assert kvcache("logits", model, "--ids", "1", "--npy", null).returncode == 0
+    assert null.is_char_device()
+
+
+def test_a_full_device_is_an_error(kvcache: Program, model: Path, tmp_path: Path) -> None:
+    full = device(tmp_path / "full", 7)
+    finished = kvcache("logits", model, "--ids", "1,2", "--npy", full)
+    assert_error(finished, 1, f"cannot write {full}: No space left on device")
+    assert full.is_char_device()
 
 
 def test_a_file_beyond_the_limit_leaves_nothing(model: Path, tmp_path: Path) -> None:
