@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -131,6 +132,23 @@ def test_a_file_beyond_the_limit_leaves_nothing(model: Path, tmp_path: Path) -> 
     assert_error(finished, 1, f"cannot write {npy}: File too large")
     assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
     assert npy.read_text() == "old"
+
+
+def test_a_file_system_without_files_that_have_no_name(model: Path, tmp_path: Path) -> None:
+    strace = shutil.which("strace")
+    if strace is None or in_shell("", [strace, "true"]).returncode != 0:
+        pytest.skip("strace, which plays such a file system, does not work here")
+    directory = tmp_path / "out"
+    directory.mkdir()
+    npy = directory / "x.npy"
+    refuse = ["-e", "trace=openat", "-e", "inject=openat:error=EOPNOTSUPP"]
+    tracer = [strace, "-f", "-o", tmp_path / "log", "-P", directory, *refuse]
+    for _ in range(2):
+        finished = in_shell("", [*tracer, *logits_to(npy, model)])
+        assert finished.returncode == 0, finished.stderr
+        assert np.load(npy).shape[0] == 2
+        assert [path.name for path in directory.iterdir()] == ["x.npy"]
+    assert "O_TMPFILE, 0666) = -1 EOPNOTSUPP" in (tmp_path / "log").read_text()
 
 
 # ---- Signals -------------------------------------------------------------------------------------
