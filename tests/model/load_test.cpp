@@ -279,8 +279,8 @@ TEST_F(Load, NamesAnAttributeOfQuantizedWeightsThatItCannotUse) {
 
 TEST_F(Load, RefusesANumberOfThreadsOutOfRange) {
   ModelOptions options;
-  for (const int threads : {-1, std::numeric_limits<int>::min(), 4097,
-                            std::numeric_limits<int>::max()}) {
+  for (const int threads :
+       {-1, std::numeric_limits<int>::min(), 4097, std::numeric_limits<int>::max()}) {
     options.num_threads = threads;
     expect_load_error(ErrorCode::invalid_argument,
                       "num_threads is " + std::to_string(threads) +
