@@ -56,10 +56,10 @@ std::optional<fs::path> follow_links(const fs::path& given) {
 /// What the new file takes over from the one that it replaces.
 void keep_mode_and_owner(int descriptor, const struct stat& replaced) {
   // Who is not root may give a file to nobody else: it stays the process's then.
-  if (::fchown(descriptor, replaced.st_uid, replaced.st_gid) != 0) {
-    static_cast<void>(::fchown(descriptor, static_cast<uid_t>(-1), replaced.st_gid));
-  }
-  static_cast<void>(::fchmod(descriptor, replaced.st_mode & 0777U));
+  [[maybe_unused]] const bool kept =
+      ::fchown(descriptor, replaced.st_uid, replaced.st_gid) == 0 ||
+      ::fchown(descriptor, static_cast<uid_t>(-1), replaced.st_gid) == 0;
+  ::fchmod(descriptor, replaced.st_mode & 0777U);
 }
 
 /// A pipe that nobody reads is refused: to wait for a reader might be for ever.
