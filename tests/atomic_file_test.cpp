@@ -259,6 +259,7 @@ TEST_F(AtomicFileTest, OfSeveralWritersTheLastOneStaysAndEachIsWhole) {
     return std::string(400'000, static_cast<char>('a' + writer));
   };
   std::vector<std::thread> threads;
+  threads.reserve(kWriters);
   for (int writer = 0; writer < kWriters; ++writer) {
     threads.emplace_back([&, writer] {
       for (int round = 0; round < kRounds; ++round) {
