@@ -6,6 +6,7 @@
 #include <charconv>
 #include <system_error>
 
+#include "checked_json.hpp"
 #include "program/exit_status.hpp"
 
 namespace kvcache::cli {
@@ -18,13 +19,13 @@ TokenId parse_id(std::string_view word) {
   const char* end = word.data() + word.size();
   const auto [stopped, error] = std::from_chars(word.data(), end, id);
   if (error == std::errc::result_out_of_range) {
-    throw UsageError(fmt::format("--ids: {} is too large for a token id", word));
+    throw UsageError(fmt::format("--ids: {} is too large for a token id", in_quotes(word)));
   }
   if (error != std::errc() || stopped != end) {
     throw UsageError(
-        fmt::format("--ids: \"{}\" is not a token id; give whole numbers separated by "
+        fmt::format("--ids: {} is not a token id; give whole numbers separated by "
                     "commas or spaces, such as 50256,318",
-                    word));
+                    in_quotes(word)));
   }
   return id;
 }

@@ -56,10 +56,26 @@ std::optional<fs::path> follow_links(const fs::path& given) {
 /// What the new file takes over from the one that it replaces.
 void keep_mode_and_owner(int descriptor, const struct stat& replaced) {
   // Who is not root may give a file to nobody else: it stays the process's then.
-  if (::fchown(descriptor, replaced.st_uid, replaced.st_gid) != 0) {
-    static_cast<void>(::fchown(descriptor, static_cast<uid_t>(-1), replaced.st_gid));
+  [[maybe_unused]] const bool kept =
+      ::fchown(descriptor, replaced.st_uid, replaced.st_gid) == 0 ||
+      ::fchown(descriptor, static_cast<uid_t>(-1), replaced.st_gid) == 0;
+  ::fchmod(descriptor, replaced.st_mode & 0777U);
+}
+
+/// A pipe that nobody reads is refused: to wait for a reader might be for ever.
+FileDescriptor open_device(const fs::path& path) {
+  FileDescriptor device(::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+  if (!device.is_open() && errno == ENXIO && fs::is_fifo(path)) {
+    throw std::system_error(
+        ENXIO, std::generic_category(),
+        fmt::format("cannot write {}, a pipe that nobody reads yet", path.string()));
   }
-  static_cast<void>(::fchmod(descriptor, replaced.st_mode & 0777U));
+  if (!device.is_open()) {  // such as a directory
+    throw_errno(path);
+  }
+  const int flags = ::fcntl(device.get(), F_GETFL);
+  ::fcntl(device.get(), F_SETFL, flags & ~O_NONBLOCK);
+  return device;
 }
 
 }  // namespace
@@ -73,10 +89,7 @@ AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
   }
   const std::optional<fs::path> target = follow_links(path_);
   if (exists && (!S_ISREG(there.st_mode) || !target)) {
-    device_ = FileDescriptor(::open(path_.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY));
-    if (!device_.is_open()) {  // such as a directory
-      throw_errno(path_);
-    }
+    device_ = open_device(path_);
     return;
   }
   if (!target || !target->has_filename()) {

@@ -29,9 +29,7 @@ std::string shown(const json& value) {
   if (value.is_array()) {
     return fmt::format("an array of {} elements", value.size());
   }
-  constexpr bool kEscapeAllButAscii = true;
-  const std::string text = value.dump(-1, ' ', kEscapeAllButAscii, json::error_handler_t::replace);
-  return text.size() <= kShownLength ? text : text.substr(0, kShownLength) + "...";
+  return value.is_string() ? in_quotes(value.get_ref<const std::string&>()) : value.dump();
 }
 
 /// A number that is written as a whole one and fits. What is above every int64 is kept as a uint64
@@ -70,6 +68,13 @@ class ParseGuard {
 };
 
 }  // namespace
+
+std::string in_quotes(std::string_view text) {
+  constexpr bool kEscapeAllButAscii = true;
+  const std::string shown = json(std::string(text.substr(0, kShownLength)))
+                                .dump(-1, ' ', kEscapeAllButAscii, json::error_handler_t::replace);
+  return text.size() <= kShownLength ? shown : shown + "...";
+}
 
 JsonDocument::JsonDocument(std::string_view text, JsonSource source) : source_(std::move(source)) {
   ParseGuard guard(source_);
@@ -113,7 +118,7 @@ void JsonValue::only_fields(std::span<const std::string_view> names) const {
   }
   for (const auto& [name, value] : value_->items()) {
     if (std::ranges::find(names, name) == names.end()) {
-      throw_error(source_->code, "{}: there is no field {}; {}", source_->name, shown(json(name)),
+      throw_error(source_->code, "{}: there is no field {}; {}", source_->name, in_quotes(name),
                   source_->advice);
     }
   }

@@ -21,6 +21,10 @@ struct JsonSource {
   std::string advice;  // what to do next
 };
 
+/// A text as a message shows it, whatever it holds: in quotes, cut when it is long, all but
+/// printable ASCII escaped as in JSON.
+std::string in_quotes(std::string_view text);
+
 /// A value of a document and its place there. Every reader throws Error(source.code), naming the
 /// document, the place, what was found and the rule. Valid as long as the document.
 class JsonValue {

@@ -130,6 +130,13 @@ TEST(CheckedJson, RefusesOtherTextsAndFieldsThanItKnows) {
   expect_refused("7", "x.json is 7, must be an object", fields);
 }
 
+TEST(CheckedJson, ShowsTextsSoThatTheyFitAMessage) {
+  EXPECT_EQ(in_quotes("plain"), "\"plain\"");
+  EXPECT_EQ(in_quotes(std::string_view("a\0\n\x1b[31m\xc3\xa9\xff", 11)),
+            "\"a\\u0000\\n\\u001b[31m\\u00e9\\ufffd\"");
+  EXPECT_EQ(in_quotes(std::string(100, 'x')), "\"" + std::string(80, 'x') + "\"...");
+}
+
 TEST(CheckedJson, ShowsLittleOfWhatIsLong) {
   try {
     const JsonDocument document("[\"" + std::string(1'000'000, 'x') + "\"]", source());

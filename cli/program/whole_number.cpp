@@ -6,6 +6,8 @@
 #include <string>
 #include <system_error>
 
+#include "checked_json.hpp"
+
 namespace kvcache::cli {
 
 bool is_whole_number(std::string_view text, std::size_t least, std::size_t most) noexcept {
@@ -19,8 +21,8 @@ CLI::Validator whole_number(std::size_t least, std::size_t most) {
   return {[least, most](const std::string& text) {
             return is_whole_number(text, least, most)
                        ? std::string()
-                       : fmt::format("\"{}\" is not a whole number from {} to {}", text, least,
-                                     most);
+                       : fmt::format("{} is not a whole number from {} to {}", in_quotes(text),
+                                     least, most);
           },
           ""};
 }

@@ -5,11 +5,12 @@ What they promise in --help holds there too, and nothing half-written stays.
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
 import signal
 import stat
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,29 +93,36 @@ def test_a_symbolic_link_stays_one(kvcache: Program, model: Path, tmp_path: Path
 
 
 def test_a_pipe_is_written_to(kvcache: Program, model: Path, tmp_path: Path) -> None:
-    fifo, copy = tmp_path / "fifo", tmp_path / "copy"
+    fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    reader = threading.Thread(target=lambda: copy.write_bytes(fifo.read_bytes()))
-    reader.start()
-    assert kvcache("logits", model, "--ids", "1,2", "--npy", fifo).returncode == 0
-    reader.join(TIMEOUT_S)
+    finished = kvcache("logits", model, "--ids", "1,2", "--npy", fifo)
+    assert_error(finished, 1, f"cannot write {fifo}, a pipe that nobody reads yet")
+    with os.fdopen(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK), "rb") as reader:
+        assert kvcache("logits", model, "--ids", "1,2", "--npy", fifo).returncode == 0
+        assert np.load(io.BytesIO(reader.read())).shape[0] == 2
     assert fifo.is_fifo()
-    assert np.load(copy).shape[0] == 2
+
+
+def device(path: Path, minor: int) -> Path:
+    """A device of the test's own: as root, a fault would replace that of the machine."""
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, minor))
+    except PermissionError:
+        pytest.skip("only root makes devices")
+    return path
 
 
 def test_a_device_stays_one(kvcache: Program, model: Path, tmp_path: Path) -> None:
-    device = tmp_path / "null"
-    try:
-        os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 3))
-    except PermissionError:
-        pytest.skip("only root makes devices")
-    assert kvcache("logits", model, "--ids", "1", "--npy", device).returncode == 0
-    assert device.is_char_device()
+    null = device(tmp_path / "null", 3)
+    assert kvcache("logits", model, "--ids", "1", "--npy", null).returncode == 0
+    assert null.is_char_device()
 
 
-def test_a_full_device_is_an_error(kvcache: Program, model: Path) -> None:
-    finished = kvcache("logits", model, "--ids", "1,2", "--npy", "/dev/full")
-    assert_error(finished, 1, "cannot write /dev/full: No space left on device")
+def test_a_full_device_is_an_error(kvcache: Program, model: Path, tmp_path: Path) -> None:
+    full = device(tmp_path / "full", 7)
+    finished = kvcache("logits", model, "--ids", "1,2", "--npy", full)
+    assert_error(finished, 1, f"cannot write {full}: No space left on device")
+    assert full.is_char_device()
 
 
 def test_a_file_beyond_the_limit_leaves_nothing(model: Path, tmp_path: Path) -> None:
@@ -124,6 +132,23 @@ def test_a_file_beyond_the_limit_leaves_nothing(model: Path, tmp_path: Path) -> 
     assert_error(finished, 1, f"cannot write {npy}: File too large")
     assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
     assert npy.read_text() == "old"
+
+
+def test_a_file_system_without_files_that_have_no_name(model: Path, tmp_path: Path) -> None:
+    strace = shutil.which("strace")
+    if strace is None or in_shell("", [strace, "true"]).returncode != 0:
+        pytest.skip("strace, which plays such a file system, does not work here")
+    directory = tmp_path / "out"
+    directory.mkdir()
+    npy = directory / "x.npy"
+    refuse = ["-e", "trace=openat", "-e", "inject=openat:error=EOPNOTSUPP"]
+    tracer = [strace, "-f", "-o", tmp_path / "log", "-P", directory, *refuse]
+    for _ in range(2):
+        finished = in_shell("", [*tracer, *logits_to(npy, model)])
+        assert finished.returncode == 0, finished.stderr
+        assert np.load(npy).shape[0] == 2
+        assert [path.name for path in directory.iterdir()] == ["x.npy"]
+    assert "O_TMPFILE, 0666) = -1 EOPNOTSUPP" in (tmp_path / "log").read_text()
 
 
 # ---- Signals -------------------------------------------------------------------------------------

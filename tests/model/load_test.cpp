@@ -101,7 +101,7 @@ TEST_F(Load, RefusesAConfigThatIsNotJson) {
 
 TEST_F(Load, RefusesAConfigThatIsNoObject) {
   write_file(model() / "config.json", "[1, 2]");
-  expect_load_error(ErrorCode::config_invalid, "is not a JSON object");
+  expect_load_error(ErrorCode::config_invalid, "is an array of 2 elements, must be an object");
 }
 
 TEST_F(Load, NamesAMissingField) {
@@ -325,8 +325,8 @@ TEST_F(Load, NamesAnAttributeOfQuantizedWeightsThatItCannotUse) {
 
 TEST_F(Load, RefusesANumberOfThreadsOutOfRange) {
   ModelOptions options;
-  for (const int threads : {-1, std::numeric_limits<int>::min(), 4097,
-                            std::numeric_limits<int>::max()}) {
+  for (const int threads :
+       {-1, std::numeric_limits<int>::min(), 4097, std::numeric_limits<int>::max()}) {
     options.num_threads = threads;
     expect_load_error(ErrorCode::invalid_argument,
                       "num_threads is " + std::to_string(threads) +
