@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "kvcache/export.hpp"
 #include "kvcache/logits.hpp"
 #include "kvcache/types.hpp"
 
@@ -24,6 +25,6 @@ struct Extension {
 /// @throws Error as Sequence::extend; invalid_argument when a sequence occurs twice or the
 /// sequences
 ///         are of different models. All sequences are then as they were.
-std::vector<Logits> extend(std::span<const Extension> batch);
+KVCACHE_EXPORT std::vector<Logits> extend(std::span<const Extension> batch);
 
 }  // namespace kvcache

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "kvcache/export.hpp"
 #include "kvcache/types.hpp"
 
 namespace kvcache {
@@ -26,7 +27,7 @@ struct TokenScore {
 /// Logits of one or more tokens, [rows, vocab_size], left where the run wrote them: nothing is
 /// copied until asked for. They stay valid as long as this object lives, whatever happens to the
 /// sequence. Not for concurrent use, nor together with other results of the same batch.
-class Logits {
+class KVCACHE_EXPORT Logits {
  public:
   Logits(std::shared_ptr<inference::WorkspaceLease> lease, std::size_t first, std::size_t rows);
 
