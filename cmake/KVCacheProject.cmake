@@ -33,7 +33,7 @@ function(kvcache_program target)
   target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/src"
                                                "${PROJECT_SOURCE_DIR}/cli")
   target_link_libraries(
-    ${target} PRIVATE kvcache CLI11::CLI11 ONNXRuntime::ONNXRuntime fmt::fmt
+    ${target} PRIVATE kvcache_inner CLI11::CLI11 ONNXRuntime::ONNXRuntime fmt::fmt
                       nlohmann_json::nlohmann_json)
   set_target_properties(${target} PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
 endfunction()

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <span>
 
+#include "kvcache/export.hpp"
 #include "kvcache/kvcache.hpp"
 
 /// Runs one sequence through a model, token by token, on a cache that is allocated once at
@@ -14,7 +15,7 @@
 /// on the device and is written in place.
 ///
 /// For several sequences on one model use kvcache::Model and kvcache::Sequence.
-class KVCacheInferencer {
+class KVCACHE_EXPORT KVCacheInferencer {
  public:
   /// What forward() did since construction or reset_metrics().
   struct Metrics {

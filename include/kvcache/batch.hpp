@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "kvcache/export.hpp"
 #include "kvcache/logits.hpp"
 #include "kvcache/types.hpp"
 
@@ -22,8 +23,7 @@ struct Extension {
 /// lengths, take any numbers of tokens, and share blocks.
 ///
 /// @throws Error as Sequence::extend; invalid_argument when a sequence occurs twice, was moved
-/// away,
-///         or is of another model than the first. All sequences are then as they were.
-std::vector<Logits> extend(std::span<const Extension> batch);
+///         away, or is of another model than the first. All sequences are then as they were.
+KVCACHE_EXPORT std::vector<Logits> extend(std::span<const Extension> batch);
 
 }  // namespace kvcache

@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "kvcache/export.hpp"
+
 namespace kvcache {
 
 /// What kind of mistake or failure an Error reports; docs/ERRORS.md has cause and remedy of each.
@@ -31,12 +33,12 @@ enum class ErrorCode {
 };
 
 /// The code's name as it is written above, such as "context_full".
-std::string_view error_code_name(ErrorCode code) noexcept;
+KVCACHE_EXPORT std::string_view error_code_name(ErrorCode code) noexcept;
 
 /// Thrown by every call that cannot do what it was asked; the objects involved are as before.
 ///
 /// The message says what was asked, what is the case, which rule that breaks and what to do next.
-class Error : public std::runtime_error {
+class KVCACHE_EXPORT Error : public std::runtime_error {
  public:
   Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
 

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "kvcache/export.hpp"
 #include "kvcache/types.hpp"
 
 namespace kvcache {
@@ -16,7 +17,7 @@ class Workspace;
 
 /// A share in the memory of a run, which goes back to its engine with the last one. The engine
 /// lives as long. Copies may be in different threads.
-class WorkspaceLease {
+class KVCACHE_EXPORT WorkspaceLease {
  public:
   WorkspaceLease(std::shared_ptr<Engine> engine, std::unique_ptr<Workspace> workspace) noexcept;
   WorkspaceLease(const WorkspaceLease& other) noexcept;
@@ -45,7 +46,7 @@ struct TokenScore {
 /// copied until asked for. They stay valid as long as this object lives, whatever happens to the
 /// sequence, and are all numbers: a run that computes NaN fails. Any number of threads may read
 /// them at the same time, and other results of the same batch too.
-class Logits {
+class KVCACHE_EXPORT Logits {
  public:
   Logits(inference::WorkspaceLease lease, std::size_t first, std::size_t rows) noexcept;
 

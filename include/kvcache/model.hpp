@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include "kvcache/export.hpp"
 #include "kvcache/options.hpp"
 #include "kvcache/sequence.hpp"
 #include "kvcache/stats.hpp"
@@ -15,7 +16,7 @@ namespace kvcache {
 
 /// One ONNX Runtime session and one cache, immutable and shared: copies refer to the same model,
 /// and any thread may use it.
-class Model {
+class KVCACHE_EXPORT Model {
  public:
   /// Loads the model directory written by export_gpt2_kvcache.py (or its .onnx file).
   ///

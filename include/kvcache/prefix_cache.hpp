@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 
+#include "kvcache/export.hpp"
 #include "kvcache/model.hpp"
 #include "kvcache/sequence.hpp"
 #include "kvcache/types.hpp"
@@ -37,7 +38,7 @@ struct PrefixCacheStats {
 /// forgotten first when the limit is reached. Blocks that only this object holds never make another
 /// call fail with cache_full: they are given back when the model's cache runs out. Thread-safe; it
 /// keeps the model alive.
-class PrefixCache {
+class KVCACHE_EXPORT PrefixCache {
  public:
   explicit PrefixCache(const Model& model, const PrefixCacheOptions& options = {});
   PrefixCache(PrefixCache&&) noexcept;

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "kvcache/batch.hpp"
+#include "kvcache/export.hpp"
 #include "kvcache/logits.hpp"
 #include "kvcache/tree.hpp"
 #include "kvcache/types.hpp"
@@ -24,7 +25,7 @@ struct SequenceState;
 /// Move-only: copying is spelled fork(). Different sequences of one model may be used from
 /// different threads at the same time, also when they share blocks; one sequence from one thread at
 /// a time, but for const calls. A sequence keeps its model alive.
-class Sequence {
+class KVCACHE_EXPORT Sequence {
  public:
   explicit Sequence(std::shared_ptr<inference::Engine> engine);
   Sequence(Sequence&&) noexcept;

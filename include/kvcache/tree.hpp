@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "kvcache/export.hpp"
 #include "kvcache/logits.hpp"
 #include "kvcache/types.hpp"
 
@@ -27,7 +28,7 @@ struct TokenTree {
 
 /// The logits of a tree's nodes, and their keys and values, which Sequence::commit() can keep. They
 /// take cache blocks as long as this object lives. Move-only.
-class TreeEvaluation {
+class KVCACHE_EXPORT TreeEvaluation {
  public:
   TreeEvaluation(Logits logits, std::unique_ptr<inference::EvaluatedTree> tree);
   TreeEvaluation(TreeEvaluation&&) noexcept;
@@ -56,6 +57,6 @@ struct TreeOfPrefix {
 ///
 /// @throws Error as Sequence::evaluate; invalid_argument when the prefixes are of different
 ///         models, or one was moved away
-std::vector<TreeEvaluation> evaluate(std::span<const TreeOfPrefix> batch);
+KVCACHE_EXPORT std::vector<TreeEvaluation> evaluate(std::span<const TreeOfPrefix> batch);
 
 }  // namespace kvcache

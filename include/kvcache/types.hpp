@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "kvcache/export.hpp"
+
 namespace kvcache {
 
 /// A token of the vocabulary, in [0, vocab_size).
@@ -14,16 +16,16 @@ using TokenId = std::int64_t;
 /// Element type of weights, cache and logits; int8 of a cache only.
 enum class DataType { float32, float16, bfloat16, int8 };
 
-std::string_view data_type_name(DataType type) noexcept;  // "float32", …
-std::size_t data_type_size(DataType type) noexcept;       // in bytes
+KVCACHE_EXPORT std::string_view data_type_name(DataType type) noexcept;  // "float32", …
+KVCACHE_EXPORT std::size_t data_type_size(DataType type) noexcept;       // in bytes
 
 /// Where a model runs.
 enum class Device { cpu, cuda };
 
-std::string_view device_name(Device device) noexcept;  // "cpu", "cuda"
+KVCACHE_EXPORT std::string_view device_name(Device device) noexcept;  // "cpu", "cuda"
 
 /// What config.json says about a model, checked against the graph at load.
-struct ModelInfo {
+struct KVCACHE_EXPORT ModelInfo {
   std::string model_type;                    // "gpt2"
   std::string source;                        // where the weights came from
   DataType dtype = DataType::float32;        // of arithmetic and logits

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "kvcache/export.hpp"
 #include "kvcache/logits.hpp"
 #include "kvcache/model.hpp"
 #include "kvcache/sequence.hpp"
@@ -29,7 +30,7 @@ struct WindowOptions {
 /// depends on the length of the text alone, not on how it was split. A model with absolute
 /// positions (GPT-2) sees every kept token at a new position after sliding, which is why they are
 /// encoded anew; the sinks keep theirs, and their keys and values. Move-only; threads as Sequence.
-class WindowedSequence {
+class KVCACHE_EXPORT WindowedSequence {
  public:
   /// @throws Error invalid_argument when size + stride exceeds the model's positions, or sinks are
   ///         not below size
