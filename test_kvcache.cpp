@@ -9,13 +9,15 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstddef>
-#include <cstdio>
-#include <exception>
 #include <filesystem>
 #include <optional>
 #include <string>
 
 #include "kvcache_inferencer.hpp"
+#include "program/exit_status.hpp"
+#include "program/run.hpp"
+#include "program/standard_streams.hpp"
+#include "program/whole_number.hpp"
 #include "prototype/checks.hpp"
 #include "prototype/count_copies.hpp"
 #include "prototype/scenarios.hpp"
@@ -26,10 +28,6 @@ namespace {
 
 using namespace kvcache::prototype;
 using kvcache::TokenId;
-
-constexpr int kHeld = 0;
-constexpr int kDidNotHold = 1;
-constexpr int kBadInput = 2;
 
 constexpr std::size_t kBasicTokens = 10;
 constexpr std::size_t kDefaultTokens = 256;
@@ -164,7 +162,7 @@ int run(const Options& options) {
   test_basic_inference(inferencer);
 
   print_heading(fmt::format("Test 2: {} tokens with and without the cache", tokens).c_str());
-  std::fflush(stdout);  // this takes a while
+  kvcache::cli::flush_standard_output();  // this takes a while
   const CachedGeneration cached = generate_with_cache(inferencer, tokens);
   const Recomputation recomputed = generate_without_cache(inferencer, cached);
   bool held = compare_scenarios(cached, recomputed);
@@ -178,45 +176,39 @@ int run(const Options& options) {
   }
 
   fmt::print("\n{}\n", held ? "All tests passed" : "FAILED: see the lines marked with ✗");
-  return held ? kHeld : kDidNotHold;
+  return held ? kvcache::cli::kOk : kvcache::cli::kFailed;
+}
+
+int run_command_line(int argc, char** argv) {
+  Options options;
+  options.model = default_model();
+  CLI::App app("Runs GPT-2 with and without the KV cache and compares time, tokens and memory.");
+  app.add_option("--model", options.model, "model directory, or its .onnx file")
+      ->capture_default_str();
+  app.add_option("--tokens", options.tokens,
+                 fmt::format("new tokens of test 2 (default: {})", kDefaultTokens))
+      ->check(kvcache::cli::whole_number(0));
+  app.add_option("--device", options.device, "auto, cpu or cuda; what cannot be had is an error")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
+  app.add_flag("--count-copies", options.count_copies,
+               "after the tests, also count the GPU's copies and allocations with CUPTI");
+  app.footer(
+      "Exit status: 0 everything held, 1 something did not, 2 bad usage or bad input, 130\n"
+      "interrupted (Ctrl-C), 143 and 129 ended by SIGTERM and SIGHUP.\n"
+      "TRIGO_FORCE_CPU=1 in the environment keeps a CUDA build on the CPU.");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp& help) {
+    return app.exit(help);
+  } catch (const CLI::ParseError& error) {
+    throw kvcache::cli::UsageError(fmt::format("{}; see --help", error.what()));
+  }
+  return run(options);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-    Options options;
-    options.model = default_model();
-    CLI::App app("Runs GPT-2 with and without the KV cache and compares time, tokens and memory.");
-    app.add_option("--model", options.model, "model directory, or its .onnx file")
-        ->capture_default_str();
-    app.add_option("--tokens", options.tokens,
-                   fmt::format("new tokens of test 2 (default: {})", kDefaultTokens));
-    app.add_option("--device", options.device, "auto, cpu or cuda; what cannot be had is an error")
-        ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
-        ->capture_default_str();
-    app.add_flag("--count-copies", options.count_copies,
-                 "after the tests, also count the GPU's copies and allocations with CUPTI");
-    app.footer(
-        "Exit status: 0 everything held, 1 something did not, 2 bad usage or bad input.\n"
-        "TRIGO_FORCE_CPU=1 in the environment keeps a CUDA build on the CPU.");
-    try {
-      app.parse(argc, argv);
-    } catch (const CLI::CallForHelp& help) {
-      return app.exit(help);
-    } catch (const CLI::ParseError& error) {
-      fmt::print(stderr, "error: {}; see --help\n", error.what());
-      return kBadInput;
-    }
-    return run(options);
-  } catch (const kvcache::Error& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
-    return error.code() == kvcache::ErrorCode::run_failed ||
-                   error.code() == kvcache::ErrorCode::out_of_memory
-               ? kDidNotHold
-               : kBadInput;
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
-    return kDidNotHold;
-  }
+  return kvcache::cli::run_program([&] { return run_command_line(argc, argv); });
 }

@@ -1,66 +1,16 @@
 #include "arguments.hpp"
 
-#include <fmt/format.h>
-
-#include <charconv>
-#include <cstdio>
 #include <map>
 #include <string>
-#include <system_error>
 
-#include "exit_status.hpp"
+#include "program/standard_streams.hpp"
+#include "program/whole_number.hpp"
+#include "token_list.hpp"
 
 namespace kvcache::cli {
 namespace {
 
-constexpr std::string_view kSpace = " \t\n\r";
-
-TokenId parse_id(std::string_view word) {
-  TokenId id = 0;
-  const char* end = word.data() + word.size();
-  const auto [stopped, error] = std::from_chars(word.data(), end, id);
-  if (error == std::errc::result_out_of_range) {
-    throw UsageError(fmt::format("--ids: {} is too large for a token id", word));
-  }
-  if (error != std::errc() || stopped != end) {
-    throw UsageError(
-        fmt::format("--ids: \"{}\" is not a token id; give whole numbers separated by "
-                    "commas or spaces, such as 50256,318",
-                    word));
-  }
-  return id;
-}
-
-/// Takes the next word off `text`; empty at the end.
-std::string_view next_word(std::string_view& text) {
-  text.remove_prefix(std::min(text.find_first_not_of(kSpace), text.size()));
-  const std::string_view word = text.substr(0, text.find_first_of(kSpace));
-  text.remove_prefix(word.size());
-  return word;
-}
-
-/// The ids of a field between two commas, separated by spaces.
-void parse_field(std::string_view field, std::vector<TokenId>& ids) {
-  std::string_view word = next_word(field);
-  if (word.empty()) {
-    throw UsageError("--ids: an id is missing before, between or after commas");
-  }
-  for (; !word.empty(); word = next_word(field)) {
-    ids.push_back(parse_id(word));
-  }
-}
-
-CLI::Validator at_least(std::size_t least) {
-  return {[least](const std::string& text) {
-            std::size_t number = 0;
-            const char* end = text.data() + text.size();
-            const auto [stopped, error] = std::from_chars(text.data(), end, number);
-            return error == std::errc() && stopped == end && number >= least
-                       ? std::string()
-                       : fmt::format("\"{}\" is not a whole number of at least {}", text, least);
-          },
-          ""};
-}
+constexpr std::size_t kMaxCacheMib = std::size_t{1} << 27;  // 2^47 bytes: a process's addresses
 
 }  // namespace
 
@@ -71,14 +21,14 @@ void ModelArguments::add_to(CLI::App& command) {
                   ".onnx file")
       ->required();
   command.add_option("--threads", threads, "threads of one run (default: one per physical core)")
-      ->check(at_least_one());
+      ->check(whole_number(1));
   command.add_option("--device", device, "fail unless the model runs there")
       ->check(CLI::IsMember({"cpu", "cuda"}));
   command
       .add_option("--cache-mib", cache_mib,
                   "the most MiB that keys and values may take (default: enough for 16 sequences "
                   "of full length)")
-      ->check(at_least_one());
+      ->check(whole_number(1, kMaxCacheMib));
   command
       .add_option("--weight-memory", weight_memory,
                   "where weights lie on the CPU: moved into huge pages beside the first tokens "
@@ -98,7 +48,7 @@ Model ModelArguments::load() const {
     options.require_device = device == "cuda" ? Device::cuda : Device::cpu;
   }
   if (verbose) {
-    options.log = [](std::string_view message) { fmt::print(stderr, "{}\n", message); };
+    options.log = write_error_line;
   }
   return Model::load(path, options);
 }
@@ -109,38 +59,27 @@ void IdsArgument::add_to(CLI::App& command) {
 
 std::vector<TokenId> IdsArgument::parse() const { return parse_ids(text); }
 
+CLI::Validator not_empty() {
+  return {[](const std::string& text) {
+            return text.empty() ? std::string("the name of a file is missing") : std::string();
+          },
+          ""};
+}
+
 void WindowArguments::add_to(CLI::App& command) {
   command
       .add_option("--window", options.size,
                   "tokens that stay when a text outgrows the model's positions and the window "
                   "slides (default: half of the positions)")
-      ->check(at_least_one());
+      ->check(whole_number(1));
   command
       .add_option("--stride", options.stride,
                   "tokens between two slides (default: the positions that the window leaves)")
-      ->check(at_least_one());
+      ->check(whole_number(1));
   command
       .add_option("--sinks", options.sinks,
                   "first tokens of the text that stay whenever it slides (default: 0)")
-      ->check(at_least_zero());
-}
-
-CLI::Validator at_least_zero() { return at_least(0); }
-CLI::Validator at_least_one() { return at_least(1); }
-
-std::vector<TokenId> parse_ids(std::string_view text) {
-  std::vector<TokenId> ids;
-  if (text.find_first_not_of(kSpace) == std::string_view::npos) {
-    throw UsageError("--ids: no token ids were given; at least one is needed");
-  }
-  while (true) {
-    const std::size_t comma = text.find(',');
-    parse_field(text.substr(0, comma), ids);
-    if (comma == std::string_view::npos) {
-      return ids;
-    }
-    text.remove_prefix(comma + 1);
-  }
+      ->check(whole_number(0));
 }
 
 }  // namespace kvcache::cli

@@ -35,19 +35,14 @@ struct IdsArgument {
   [[nodiscard]] std::vector<TokenId> parse() const;
 };
 
+/// Accepts any path but an empty one, which some shell's variable was meant to hold.
+CLI::Validator not_empty();
+
 /// --window, --stride, --sinks
 struct WindowArguments {
   WindowOptions options;
 
   void add_to(CLI::App& command);
 };
-
-/// Accept whole numbers from 0 or 1 on.
-CLI::Validator at_least_zero();
-CLI::Validator at_least_one();
-
-/// Token ids separated by commas, spaces or both.
-/// @throws UsageError naming what is not an id
-std::vector<TokenId> parse_ids(std::string_view text);
 
 }  // namespace kvcache::cli

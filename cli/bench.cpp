@@ -16,12 +16,17 @@
 #include "atomic_file.hpp"
 #include "bench_mode.hpp"
 #include "commands.hpp"
-#include "exit_status.hpp"
+#include "program/exit_status.hpp"
+#include "program/run.hpp"
+#include "program/standard_streams.hpp"
+#include "program/whole_number.hpp"
 #include "report/environment.hpp"
 #include "report/format.hpp"
 
 namespace kvcache::cli {
 namespace {
+
+constexpr std::size_t kMaxSequences = std::size_t{1} << 20;
 
 struct Mode {
   std::string_view name;
@@ -105,7 +110,7 @@ int run_bench(const CLI::App& parser, BenchArguments& arguments) {
   arguments.options.window = arguments.window.options;
   arguments.options.progress = [verbose = arguments.model.verbose](const std::string& message) {
     if (verbose) {
-      fmt::print(stderr, "{}\n", message);
+      write_error_line(message);
     }
   };
   std::optional<AtomicFile> file;
@@ -117,7 +122,7 @@ int run_bench(const CLI::App& parser, BenchArguments& arguments) {
   const BenchReport report = mode.run(*model, arguments.options);
   const std::string json = to_json(*model, arguments, load_ms, report).dump(2);
   if (file) {
-    file->stream() << json << '\n';
+    file->write(json + '\n');
     file->commit();
   }
   if (arguments.json_to_stdout()) {
@@ -126,11 +131,10 @@ int run_bench(const CLI::App& parser, BenchArguments& arguments) {
     print_human(*model, load_ms, report);
   }
   if (!report.agreement.holds()) {
-    fmt::print(stderr, "error: cached and uncached do not agree: {}\n",
-               report.agreement.describe());
+    report_error("cached and uncached do not agree: " + report.agreement.describe(), kFailed);
   }
   for (const std::string& broken : report.broken) {
-    fmt::print(stderr, "error: {}\n", broken);
+    report_error(broken, kFailed);
   }
   return report.holds() ? kOk : kFailed;
 }
@@ -159,28 +163,31 @@ Command add_bench(CLI::App& program) {
       ->capture_default_str()
       ->check(CLI::IsMember(names));
   parser->add_option("--prompt", options.prompt, "tokens that are encoded first")
-      ->check(at_least_one());
+      ->check(whole_number(1));
   parser->add_option("--tokens", options.tokens, "tokens decoded in each round")
-      ->check(at_least_one());
+      ->check(whole_number(1));
   parser
       ->add_option("--depth", options.depths,
                    "tokens cached before decoding begins; in mode sequence one or more, separated "
                    "by commas")
       ->delimiter(',')
       ->allow_extra_args(false)
-      ->check(at_least_one());
-  parser->add_option("--rows", options.rows, "sequences decoded together")->check(at_least_one());
+      ->check(whole_number(1));
+  parser->add_option("--rows", options.rows, "sequences decoded together")
+      ->check(whole_number(1, kMaxSequences));
   parser->add_option("--siblings", options.siblings, "continuations of the prefix")
-      ->check(at_least_one());
+      ->check(whole_number(1, kMaxSequences));
   parser->add_flag("--curve", options.curve,
                    "many prefixes, depths and numbers of siblings: where a tree pays");
   arguments->window.add_to(*parser);
   parser->add_option("--repeat", options.repeat, "rounds, after what warms up")
       ->capture_default_str()
-      ->check(at_least_one());
-  parser->add_option("--json", arguments->json,
-                     "writes everything measured, raw samples included, to this file; - for "
-                     "standard output, without the table");
+      ->check(whole_number(1));
+  parser
+      ->add_option("--json", arguments->json,
+                   "writes everything measured, raw samples included, to this file; - for "
+                   "standard output, without the table")
+      ->check(not_empty());
   parser->footer(modes_help());
   return {parser, [parser, arguments] { return run_bench(*parser, *arguments); }};
 }

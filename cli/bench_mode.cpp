@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <random>
 
-#include "exit_status.hpp"
+#include "program/exit_status.hpp"
 #include "report/statistics.hpp"
 
 namespace kvcache::cli {

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "interrupt.hpp"
 #include "kvcache/kvcache.hpp"
+#include "program/interrupt.hpp"
 #include "report/agreement.hpp"
 #include "report/json.hpp"
 

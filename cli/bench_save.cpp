@@ -1,10 +1,13 @@
 // kvcache bench --mode save: loading a saved sequence against computing it.
 
 #include <fmt/format.h>
-#include <unistd.h>
+#include <stdlib.h>  // mkdtemp
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
+#include <string>
+#include <system_error>
 #include <vector>
 
 #include "bench_mode.hpp"
@@ -19,16 +22,22 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kDefaultPrompt = 1000;
 
-/// A file of this process that goes with the object.
-class TemporaryFile {
+/// A directory of this process that goes with the object.
+class TemporaryDirectory {
  public:
-  TemporaryFile()
-      : path_(fs::temp_directory_path() / fmt::format("kvcache-bench-{}.state", getpid())) {}
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-  ~TemporaryFile() {
+  TemporaryDirectory() {
+    std::string pattern = (fs::temp_directory_path() / "kvcache-bench-XXXXXX").string();
+    if (::mkdtemp(pattern.data()) == nullptr) {
+      throw std::system_error(errno, std::generic_category(),
+                              fmt::format("cannot make a directory {}", pattern));
+    }
+    path_ = pattern;
+  }
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+  ~TemporaryDirectory() {
     std::error_code ignored;
-    fs::remove(path_, ignored);
+    fs::remove_all(path_, ignored);
   }
 
   [[nodiscard]] const fs::path& path() const noexcept { return path_; }
@@ -44,7 +53,8 @@ BenchReport bench_save(const Model& model, const BenchOptions& options) {
   const std::size_t length = options.prompt.value_or(std::min(kDefaultPrompt, positions - 1));
   check_positions(fmt::format("the tokens of --prompt {} and one more", length), length + 1, model);
   const std::vector<TokenId> prompt = prompt_of(length, model);
-  const TemporaryFile file;
+  const TemporaryDirectory directory;
+  const fs::path file = directory.path() / "state";
   BenchReport report;
   report.agreement = new_agreement(model);
 
@@ -55,10 +65,10 @@ BenchReport bench_save(const Model& model, const BenchOptions& options) {
     options.progress(fmt::format("round {} of {}", round, options.repeat));
     Sequence computed = model.new_sequence();
     const double compute = time_of([&] { computed.extend(prompt); });
-    const double save = time_of([&] { computed.save(file.path()); });
+    const double save = time_of([&] { computed.save(file); });
     computed.reset();
     Sequence loaded = model.new_sequence();
-    const double load = time_of([&] { loaded = model.load_sequence(file.path()); });
+    const double load = time_of([&] { loaded = model.load_sequence(file); });
     if (round == 0) {  // warms up
       const TokenId next = 1;
       const Logits logits = loaded.extend({&next, 1});
@@ -71,7 +81,7 @@ BenchReport bench_save(const Model& model, const BenchOptions& options) {
   }
 
   const std::vector<double> faster = ratios(compute_ms, load_ms);
-  const auto bytes = fs::file_size(file.path());
+  const auto bytes = fs::file_size(file);
   report.json = {{"prompt", length},
                  {"file_bytes", bytes},
                  {"compute", report::times_to_json(compute_ms)},

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "bench_mode.hpp"
-#include "exit_status.hpp"
+#include "program/exit_status.hpp"
 #include "report/environment.hpp"
 #include "report/format.hpp"
 #include "report/read_bandwidth.hpp"

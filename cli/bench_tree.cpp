@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "bench_mode.hpp"
-#include "exit_status.hpp"
+#include "program/exit_status.hpp"
 #include "report/statistics.hpp"
 #include "report/table.hpp"
 

@@ -3,19 +3,19 @@
 #include <fmt/format.h>
 
 #include <filesystem>
-#include <fstream>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <vector>
 
 #include "arguments.hpp"
 #include "atomic_file.hpp"
 #include "commands.hpp"
-#include "exit_status.hpp"
-#include "interrupt.hpp"
 #include "npy.hpp"
+#include "program/exit_status.hpp"
+#include "program/interrupt.hpp"
+#include "program/run.hpp"
 #include "report/agreement.hpp"
+#include "tree_file.hpp"
 
 namespace kvcache::cli {
 namespace {
@@ -26,36 +26,6 @@ struct EvalTreeArguments {
   std::filesystem::path tree;
   std::filesystem::path npy;
 };
-
-/// An array of whole numbers; what is not one, such as 1.5, is not rounded to one.
-template <typename T>
-std::vector<T> whole_numbers(const nlohmann::json& array) {
-  std::vector<T> numbers;
-  for (const auto& number : array.get_ref<const nlohmann::json::array_t&>()) {
-    number.get_ref<const nlohmann::json::number_integer_t&>();  // throws where it is none
-    numbers.push_back(number.get<T>());
-  }
-  return numbers;
-}
-
-/// The file's tokens and parents.
-/// @throws UsageError naming the file and what is wrong with it
-TokenTree read_tree(const std::filesystem::path& path) {
-  std::ifstream file(path);
-  if (!file) {
-    throw UsageError(fmt::format("--tree: {} cannot be read", path.string()));
-  }
-  try {
-    const auto json = nlohmann::json::parse(file);
-    return {.tokens = whole_numbers<TokenId>(json.at("tokens")),
-            .parents = whole_numbers<std::int32_t>(json.at("parents"))};
-  } catch (const nlohmann::json::exception& error) {
-    throw UsageError(
-        fmt::format("--tree: {} does not hold {{\"tokens\": [ids], \"parents\": [earlier nodes, or "
-                    "-1 for the prefix]}}: {}",
-                    path.string(), error.what()));
-  }
-}
 
 /// The prefix and the tokens from the root to `node`.
 std::vector<TokenId> text_of(const std::vector<TokenId>& prefix, const TokenTree& tree,
@@ -106,9 +76,8 @@ int run_eval_tree(const EvalTreeArguments& arguments) {
   }
   fmt::print("# {}\n", agreement.describe());
   if (!agreement.holds()) {
-    fmt::print(stderr, "error: the tree and its paths alone do not agree: {}\n",
-               agreement.describe());
-    return kFailed;
+    return report_error("the tree and its paths alone do not agree: " + agreement.describe(),
+                        kFailed);
   }
   return kOk;
 }
@@ -129,9 +98,10 @@ Command add_eval_tree(CLI::App& program) {
                    "JSON file {\"tokens\": [...], \"parents\": [...]}: node i is tokens[i] after "
                    "node parents[i], an earlier one, or after the given tokens where that is -1")
       ->required();
-  parser->add_option("--npy", arguments->npy,
-                     "writes the logits of all nodes, float32 [nodes, vocabulary], to this .npy "
-                     "file");
+  parser
+      ->add_option("--npy", arguments->npy,
+                   "writes the logits of all nodes, float32 [nodes, vocabulary], to this .npy file")
+      ->check(not_empty());
   parser->footer(kExitStatusHelp);
   return {parser, [arguments] { return run_eval_tree(*arguments); }};
 }

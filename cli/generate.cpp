@@ -9,8 +9,10 @@
 #include "arguments.hpp"
 #include "commands.hpp"
 #include "decoding/greedy.hpp"
-#include "exit_status.hpp"
-#include "interrupt.hpp"
+#include "program/exit_status.hpp"
+#include "program/interrupt.hpp"
+#include "program/standard_streams.hpp"
+#include "program/whole_number.hpp"
 
 namespace kvcache::cli {
 namespace {
@@ -37,7 +39,7 @@ class TokenPrinter {
 
   void print(TokenId token) {
     fmt::print("{}{}", first_ ? "" : " ", token);
-    std::fflush(stdout);
+    flush_standard_output();
     first_ = false;
   }
 
@@ -76,7 +78,7 @@ Command add_generate(CLI::App& program) {
   arguments->ids.add_to(*parser);
   parser->add_option("--max-new-tokens", arguments->max_new_tokens, "how many tokens to generate")
       ->required()
-      ->check(at_least_one());
+      ->check(whole_number(1));
   arguments->window.add_to(*parser);
   parser->footer(kExitStatusHelp);
   return {parser, [parser, arguments] {

@@ -6,7 +6,7 @@
 
 #include "arguments.hpp"
 #include "commands.hpp"
-#include "exit_status.hpp"
+#include "program/exit_status.hpp"
 #include "report/format.hpp"
 #include "report/json.hpp"
 

@@ -11,9 +11,9 @@
 #include "arguments.hpp"
 #include "atomic_file.hpp"
 #include "commands.hpp"
-#include "exit_status.hpp"
-#include "interrupt.hpp"
 #include "npy.hpp"
+#include "program/exit_status.hpp"
+#include "program/interrupt.hpp"
 
 namespace kvcache::cli {
 namespace {
@@ -53,9 +53,11 @@ Command add_logits(CLI::App& program) {
       "logits", "Prints the five largest logits after the given tokens, a line \"id logit\" each");
   arguments->model.add_to(*parser);
   arguments->ids.add_to(*parser);
-  parser->add_option("--npy", arguments->npy,
-                     "writes the logits of all positions, float32 [tokens, vocabulary], to this "
-                     ".npy file");
+  parser
+      ->add_option("--npy", arguments->npy,
+                   "writes the logits of all positions, float32 [tokens, vocabulary], to this "
+                   ".npy file")
+      ->check(not_empty());
   parser->footer(kExitStatusHelp);
   return {parser, [arguments] { return run_logits(*arguments); }};
 }

@@ -29,11 +29,9 @@ std::string npy_header(std::size_t rows, std::size_t columns) {
 }  // namespace
 
 void write_npy(const Logits& logits, AtomicFile& file) {
-  file.stream() << npy_header(logits.rows(), logits.vocab_size());
+  file.write(npy_header(logits.rows(), logits.vocab_size()));
   for (std::size_t row = 0; row < logits.rows(); ++row) {
-    const auto bytes = std::as_bytes(logits.row(row));
-    file.stream().write(reinterpret_cast<const char*>(bytes.data()),
-                        static_cast<std::streamsize>(bytes.size()));
+    file.write(std::as_bytes(logits.row(row)));
   }
   file.commit();
 }

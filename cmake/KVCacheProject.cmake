@@ -30,7 +30,8 @@ endfunction()
 # its shared libraries without LD_LIBRARY_PATH, in the build directory and once installed.
 function(kvcache_program target)
   kvcache_compile_options(${target})
-  target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/src")
+  target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/src"
+                                               "${PROJECT_SOURCE_DIR}/cli")
   target_link_libraries(
     ${target} PRIVATE kvcache_inner CLI11::CLI11 ONNXRuntime::ONNXRuntime fmt::fmt
                       nlohmann_json::nlohmann_json)

@@ -28,8 +28,9 @@ class KVCACHE_EXPORT KVCacheInferencer {
     std::uint64_t cache_bytes_copied = 0;  // during those calls
   };
 
-  /// Loads the model and allocates the whole cache. `options.block_len` and `options.cache_bytes`
-  /// are set by this class. TRIGO_FORCE_CPU=1 in the environment keeps it on the CPU.
+  /// Loads the model and allocates the whole cache, of one sequence. `options.block_len` and
+  /// `options.cache_bytes` are set by this class: other sequences of model() find no room.
+  /// TRIGO_FORCE_CPU=1 in the environment keeps it on the CPU.
   ///
   /// @throws kvcache::Error as kvcache::Model::load
   explicit KVCacheInferencer(const std::filesystem::path& model,

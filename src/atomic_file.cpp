@@ -2,60 +2,142 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <system_error>
 #include <utility>
 
 namespace kvcache {
 namespace {
 
-[[noreturn]] void throw_cannot_write(const std::filesystem::path& path) {
-  throw std::system_error(errno, std::generic_category(),
-                          fmt::format("cannot write {}", path.string()));
+namespace fs = std::filesystem;
+
+constexpr std::size_t kBufferBytes = std::size_t{256} << 10;
+constexpr int kMaxLinks = 40;  // as many as Linux follows
+
+[[noreturn]] void throw_reason(const fs::path& path, const std::error_code& reason) {
+  throw std::system_error(reason, fmt::format("cannot write {}", path.string()));
 }
 
-/// A name must not outlive a crash that the content did not.
-bool flush_to_disk(const std::filesystem::path& path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) {
-    return false;
+[[noreturn]] void throw_errno(const fs::path& path, int reason = errno) {
+  throw_reason(path, {reason, std::generic_category()});
+}
+
+fs::path directory_of(const fs::path& path) {
+  return path.parent_path().empty() ? fs::path(".") : path.parent_path();
+}
+
+/// Where symbolic links lead, a file or the place of one to be made. Nothing for links of /proc
+/// (/dev/stdout is one), which lead to open files and not to names.
+std::optional<fs::path> follow_links(const fs::path& given) {
+  fs::path path = given;
+  for (int i = 0; i < kMaxLinks; ++i) {
+    std::error_code no_link;
+    const fs::path next = fs::read_symlink(path, no_link);
+    if (no_link) {
+      return path;
+    }
+    struct statfs file_system {};
+    if (::statfs(directory_of(path).c_str(), &file_system) == 0 &&
+        file_system.f_type == PROC_SUPER_MAGIC) {
+      return std::nullopt;
+    }
+    path = directory_of(path) / next;  // or `next`, where that begins with /
   }
-  const bool flushed = ::fsync(descriptor) == 0;
-  ::close(descriptor);
-  return flushed;
+  throw_errno(given, ELOOP);
+}
+
+/// What the new file takes over from the one that it replaces.
+void keep_mode_and_owner(int descriptor, const struct stat& replaced) {
+  // Who is not root may give a file to nobody else: it stays the process's then.
+  if (::fchown(descriptor, replaced.st_uid, replaced.st_gid) != 0) {
+    static_cast<void>(::fchown(descriptor, static_cast<uid_t>(-1), replaced.st_gid));
+  }
+  static_cast<void>(::fchmod(descriptor, replaced.st_mode & 0777U));
 }
 
 }  // namespace
 
-AtomicFile::AtomicFile(std::filesystem::path path)
-    : path_(std::move(path)), temporary_(path_.string() + fmt::format(".{}.tmp", ::getpid())) {
-  if (std::filesystem::is_directory(path_)) {
-    errno = EISDIR;
-    throw_cannot_write(path_);
+AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
+  buffer_.reserve(kBufferBytes);
+  struct stat there {};
+  const bool exists = ::stat(path_.c_str(), &there) == 0;
+  if (!exists && errno != ENOENT) {
+    throw_errno(path_);
   }
-  stream_.open(temporary_, std::ios::binary | std::ios::trunc);
-  if (!stream_) {
-    throw_cannot_write(path_);
+  const std::optional<fs::path> target = follow_links(path_);
+  if (exists && (!S_ISREG(there.st_mode) || !target)) {
+    device_ = FileDescriptor(::open(path_.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY));
+    if (!device_.is_open()) {  // such as a directory
+      throw_errno(path_);
+    }
+    return;
+  }
+  if (!target || !target->has_filename()) {
+    throw_errno(path_, ENOENT);
+  }
+  if (exists && ::faccessat(AT_FDCWD, path_.c_str(), W_OK, AT_EACCESS) != 0) {
+    throw_errno(path_);
+  }
+  target_ = *target;
+  try {
+    file_ = std::make_unique<TemporaryFile>(directory_of(target_));
+  } catch (const std::system_error& error) {
+    throw_reason(path_, error.code());
+  }
+  if (exists) {
+    keep_mode_and_owner(file_->descriptor(), there);
   }
 }
 
-AtomicFile::~AtomicFile() {
-  stream_.close();
-  std::error_code ignored;  // after commit() there is nothing to remove
-  std::filesystem::remove(temporary_, ignored);
+AtomicFile::~AtomicFile() = default;
+
+int AtomicFile::descriptor() const noexcept { return file_ ? file_->descriptor() : device_.get(); }
+
+void AtomicFile::write(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const std::size_t count = std::min(bytes.size(), kBufferBytes - buffer_.size());
+    buffer_.insert(buffer_.end(), bytes.begin(),
+                   bytes.begin() + static_cast<std::ptrdiff_t>(count));
+    bytes = bytes.subspan(count);
+    if (buffer_.size() == kBufferBytes) {
+      flush();
+    }
+  }
+}
+
+void AtomicFile::write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+
+void AtomicFile::flush() {
+  if (failure_ != 0) {
+    throw_errno(path_, failure_);  // what is there now has a hole
+  }
+  for (std::span<const std::byte> left(buffer_); !left.empty();) {
+    const ssize_t count = ::write(descriptor(), left.data(), left.size());
+    if (count < 0 && errno != EINTR) {
+      failure_ = errno;
+      throw_errno(path_, failure_);
+    }
+    left = left.subspan(static_cast<std::size_t>(std::max<ssize_t>(count, 0)));
+  }
+  buffer_.clear();
 }
 
 void AtomicFile::commit() {
-  stream_.close();
-  if (!stream_ || !flush_to_disk(temporary_)) {
-    throw_cannot_write(path_);
+  flush();
+  if (!file_) {
+    return;
   }
-  std::error_code error;
-  std::filesystem::rename(temporary_, path_, error);
-  if (error) {
-    throw std::system_error(error, fmt::format("cannot write {}", path_.string()));
+  try {
+    file_->publish(target_);
+  } catch (const std::system_error& error) {
+    throw_reason(path_, error.code());
   }
 }
 

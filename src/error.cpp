@@ -30,6 +30,8 @@ std::string_view error_code_name(ErrorCode code) noexcept {
       return "cache_full";
     case ErrorCode::out_of_memory:
       return "out_of_memory";
+    case ErrorCode::system_refused:
+      return "system_refused";
     case ErrorCode::state_not_saved:
       return "state_not_saved";
     case ErrorCode::state_invalid:
@@ -38,6 +40,8 @@ std::string_view error_code_name(ErrorCode code) noexcept {
       return "state_mismatch";
     case ErrorCode::run_failed:
       return "run_failed";
+    case ErrorCode::logits_invalid:
+      return "logits_invalid";
   }
   return "unknown";
 }

@@ -1,9 +1,10 @@
 #include "kvcache_inferencer.hpp"
 
 #include <cstdlib>
-#include <limits>
 #include <string_view>
 #include <utility>
+
+#include "model/config.hpp"
 
 namespace {
 
@@ -14,9 +15,12 @@ kvcache::Model load_contiguous(const std::filesystem::path& path, kvcache::Model
   if (force_cpu != nullptr && std::string_view(force_cpu) == "1") {
     options.require_device = kvcache::Device::cpu;
   }
-  options.block_len = std::numeric_limits<std::size_t>::max();  // one block holds a sequence
+  // One block that holds a sequence, and no other.
+  const kvcache::ModelInfo info = kvcache::model::read_config(path).info;
+  options.block_len = info.max_seq_len;
+  options.cache_bytes = info.max_seq_len * info.cache_bytes_per_token();
   kvcache::Model model = kvcache::Model::load(path, options);
-  model.reserve_cache(model.info().max_seq_len);
+  model.reserve_cache(info.max_seq_len);
   return model;
 }
 

@@ -23,6 +23,17 @@ TEST_F(Facade, AllocatesTheSpecifiedCacheAtOnce) {
   EXPECT_EQ(inferencer_.cache_bytes_allocated(), inferencer_.cache_bytes_theoretical());
 }
 
+TEST_F(Facade, HasACacheOfOneSequenceWhateverItsOptionsSay) {
+  kvcache::ModelOptions options;
+  options.block_len = 1;
+  options.cache_bytes = std::size_t{1} << 40;
+  const KVCacheInferencer inferencer(
+      kvcache::test::model_path(kvcache::test::golden_names().front()), options);
+  const kvcache::CacheStats stats = inferencer.model().cache_stats();
+  EXPECT_EQ(stats.blocks_limit, 1U);
+  EXPECT_EQ(stats.block_bytes, inferencer.cache_bytes_theoretical());
+}
+
 TEST_F(Facade, GeneratesTheSameTokensWithAndWithoutCache) {
   std::vector<TokenId> tokens{1};
   std::vector<TokenId> input = tokens;

@@ -8,7 +8,6 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <fstream>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -17,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "atomic_file.hpp"
 #include "gpu/device_activity.hpp"
 #include "kvcache/kvcache.hpp"
 
@@ -419,9 +419,11 @@ int main(int argc, char** argv) {
     return 2;
   }
   try {
+    kvcache::AtomicFile file(arguments[1]);  // before the work that it would lose
     kvcache::bench::Bench bench(arguments[0], !given("--no-fusing"), {});
     const nlohmann::json result = given("--decode-only") ? bench.run_decode() : bench.run();
-    std::ofstream(arguments[1]) << result.dump(1) << "\n";
+    file.write(result.dump(1) + "\n");
+    file.commit();
     return 0;
   } catch (const std::exception& error) {
     std::cerr << "error: " << error.what() << "\n";

@@ -101,7 +101,7 @@ bool write_logits(Runner& runner, const char* path) {
     file.write(reinterpret_cast<const char*>(logits.data()),
                static_cast<std::streamsize>(logits.size_bytes()));
   }
-  return file.good();
+  return file.flush().good();
 }
 
 inline void print(const Figures& figures) {

@@ -1,10 +1,13 @@
 """The job on ONNX Runtime alone: a stock graph, past and present bound to one buffer a layer."""
 
+import os
 from pathlib import Path
 
 import decode_job
 import gqa_graph
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before ONNX Runtime is loaded
 import onnxruntime as ort
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "scripts" / "lib")]
 
-import toolchain  # noqa: E402 (after the path)
+import python_environment  # noqa: E402
+import toolchain  # noqa: E402
+from build import jobs  # noqa: E402
 from paths import DEBIAN_ROOT  # noqa: E402
 from processes import ProcessError  # noqa: E402
 
@@ -43,12 +44,12 @@ def cmake(source: Path, build: Path, definitions: dict[str, str], *targets: str)
     ninja = f"-DCMAKE_MAKE_PROGRAM={toolchain.ninja()}"
     run(toolchain.cmake(), "-S", source, "-B", build, "-G", "Ninja", ninja, *options)
     chosen = ["--target", *targets] if targets else []
-    run(toolchain.cmake(), "--build", build, "--parallel", str(os.cpu_count()), *chosen)
+    run(toolchain.cmake(), "--build", build, "--parallel", str(jobs()), *chosen)
 
 
 def pip(*arguments: str | Path) -> None:
     """pip of the peers' environment."""
-    if not PYTHON.exists():
+    if not PYTHON.exists() or not python_environment.is_in_its_place(VENV):
         run(sys.executable, "-m", "venv", "--clear", VENV)
     command, *rest = arguments
     run(PYTHON, "-m", "pip", command, "--quiet", "--disable-pip-version-check", *rest)
@@ -59,7 +60,8 @@ def install(requirements: list[Path]) -> bool:
     text = "\0".join([sys.version, *(path.read_text() for path in requirements)])
     wanted = hashlib.sha256(text.encode()).hexdigest()
     stamp = VENV / f".{requirements[-1].stem}-installed"
-    if stamp.exists() and stamp.read_text() == wanted:
+    in_place = python_environment.is_in_its_place(VENV)
+    if in_place and stamp.exists() and stamp.read_text() == wanted:
         return False
     pip("install", *(word for path in requirements for word in ("-r", path)))
     stamp.write_text(wanted)

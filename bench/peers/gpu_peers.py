@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -74,6 +75,8 @@ def stock_graph() -> list[dict[str, Any]]:
     """ONNX Runtime's own attention with past and present in one buffer, as a CUDA graph."""
     import gqa_graph
     import numpy as np
+
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before ONNX Runtime is loaded
     import onnxruntime as ort
 
     with tempfile.TemporaryDirectory() as directory:
@@ -130,6 +133,8 @@ def genai() -> list[dict[str, Any]]:
     """onnxruntime-genai's generator on the same graph."""
     import gqa_graph
     import numpy as np
+
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before ONNX Runtime is loaded
     import onnxruntime_genai as og
 
     with tempfile.TemporaryDirectory() as directory:

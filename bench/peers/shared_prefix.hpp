@@ -65,7 +65,7 @@ int main_of(int argc, char** argv) {
   print_list("step_ms", step_ms, ", ");
   print_list("evaluated", evaluated, ", ");
   print_list("decoded", decoded, "}\n");
-  return file.good() ? 0 : 1;
+  return file.flush().good() ? 0 : 1;
 }
 
 }  // namespace peers

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kvcache_inferencer.hpp"
+#include "program/interrupt.hpp"
 #include "report/agreement.hpp"
 
 namespace kvcache::prototype {
@@ -15,8 +16,10 @@ namespace kvcache::prototype {
 using Milliseconds = std::vector<double>;
 
 /// What a call takes, in milliseconds.
+/// @throws cli::Interrupted before the call
 template <typename Call>
 double time_of(const Call& call) {
+  cli::throw_if_interrupted();
   const auto begin = std::chrono::steady_clock::now();
   call();
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)

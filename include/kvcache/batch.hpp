@@ -22,9 +22,9 @@ struct Extension {
 /// Extends all sequences in one run; element i holds the logits of batch[i]. Sequences may have any
 /// lengths, take any numbers of tokens, and share blocks.
 ///
-/// @throws Error as Sequence::extend; invalid_argument when a sequence occurs twice or the
-/// sequences
-///         are of different models. All sequences are then as they were.
+/// @throws Error as Sequence::extend; invalid_argument when a sequence occurs twice, was moved
+/// away,
+///         or is of another model than the first. All sequences are then as they were.
 KVCACHE_EXPORT std::vector<Logits> extend(std::span<const Extension> batch);
 
 }  // namespace kvcache

@@ -24,10 +24,12 @@ enum class ErrorCode {
   context_full,        ///< more tokens than the model has positions
   cache_full,          ///< the cache's byte budget is used up
   out_of_memory,       ///< the system refused memory
+  system_refused,      ///< the system refused a thread, a descriptor or the like
   state_not_saved,     ///< a saved state cannot be written
   state_invalid,       ///< a file is no saved state, or is truncated or altered
   state_mismatch,      ///< a saved state is of another model, or of a newer version of the format
   run_failed,          ///< ONNX Runtime reported an error while running the graph
+  logits_invalid,      ///< the model computed logits that are not numbers
 };
 
 /// The code's name as it is written above, such as "context_full".

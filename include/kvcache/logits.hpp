@@ -12,8 +12,26 @@
 namespace kvcache {
 
 namespace inference {
-class WorkspaceLease;
-}
+class Engine;
+class Workspace;
+
+/// A share in the memory of a run, which goes back to its engine with the last one. The engine
+/// lives as long. Copies may be in different threads.
+class KVCACHE_EXPORT WorkspaceLease {
+ public:
+  WorkspaceLease(std::shared_ptr<Engine> engine, std::unique_ptr<Workspace> workspace) noexcept;
+  WorkspaceLease(const WorkspaceLease& other) noexcept;
+  WorkspaceLease(WorkspaceLease&& other) noexcept;
+  WorkspaceLease& operator=(WorkspaceLease other) noexcept;
+  ~WorkspaceLease();
+
+  [[nodiscard]] Workspace& operator*() const noexcept { return *workspace_; }
+  [[nodiscard]] Workspace* operator->() const noexcept { return workspace_; }
+
+ private:
+  Workspace* workspace_;
+};
+}  // namespace inference
 
 /// Which of the new tokens' logits a call returns. The fewer, the cheaper: each row is a product
 /// with the whole vocabulary.
@@ -26,10 +44,11 @@ struct TokenScore {
 
 /// Logits of one or more tokens, [rows, vocab_size], left where the run wrote them: nothing is
 /// copied until asked for. They stay valid as long as this object lives, whatever happens to the
-/// sequence. Not for concurrent use, nor together with other results of the same batch.
+/// sequence, and are all numbers: a run that computes NaN fails. Any number of threads may read
+/// them at the same time, and other results of the same batch too.
 class KVCACHE_EXPORT Logits {
  public:
-  Logits(std::shared_ptr<inference::WorkspaceLease> lease, std::size_t first, std::size_t rows);
+  Logits(inference::WorkspaceLease lease, std::size_t first, std::size_t rows) noexcept;
 
   [[nodiscard]] std::size_t rows() const noexcept { return rows_; }
   [[nodiscard]] std::size_t vocab_size() const noexcept;
@@ -51,8 +70,8 @@ class KVCACHE_EXPORT Logits {
  private:
   [[nodiscard]] std::size_t row_of_run(std::size_t row) const;
 
-  std::shared_ptr<inference::WorkspaceLease> lease_;  // shared by the results of one batch
-  std::size_t first_;                                 // row of the run's logits
+  inference::WorkspaceLease lease_;  // shared by the results of one batch
+  std::size_t first_;                // row of the run's logits
   std::size_t rows_;
 };
 

@@ -38,7 +38,8 @@ class KVCACHE_EXPORT Model {
   /// The same logits computed from nothing, as a program without a cache would: every token is
   /// evaluated, nothing is kept. What caching is measured against.
   ///
-  /// @throws Error empty_input, token_out_of_range, context_full, run_failed
+  /// @throws Error empty_input, token_out_of_range, context_full, out_of_memory, run_failed,
+  ///         logits_invalid
   [[nodiscard]] Logits forward_without_cache(std::span<const TokenId> tokens,
                                              LogitsFor logits_for = LogitsFor::last) const;
 

@@ -34,8 +34,11 @@ class KVCACHE_EXPORT Sequence {
 
   /// Appends `tokens` and returns the logits of the last of them or of all, [1 or n, vocab_size].
   ///
+  /// They may be the sequence's own. In a workspace that was used before for as many tokens,
+  /// nothing is allocated on the host but what a new block takes.
+  ///
   /// @throws Error empty_input, token_out_of_range, context_full, cache_full, out_of_memory,
-  ///         run_failed. The sequence is then as it was.
+  ///         run_failed, logits_invalid. The sequence is then as it was.
   Logits extend(std::span<const TokenId> tokens, LogitsFor logits_for = LogitsFor::last);
 
   /// The same tokens again, on the same blocks: O(blocks) bookkeeping, no tensor is copied. The two
@@ -63,7 +66,7 @@ class KVCACHE_EXPORT Sequence {
   ///
   /// @throws Error empty_input, token_out_of_range, invalid_argument (a parent that is no earlier
   ///         node, a chosen node that does not exist), context_full, cache_full, out_of_memory,
-  ///         run_failed
+  ///         run_failed, logits_invalid
   [[nodiscard]] TreeEvaluation evaluate(const TokenTree& tree,
                                         std::span<const std::size_t> nodes = {}) const;
 
@@ -86,6 +89,7 @@ class KVCACHE_EXPORT Sequence {
  private:
   friend class Model;
   friend class PrefixCache;
+  friend class WindowedSequence;
   friend std::vector<Logits> extend(std::span<const Extension> batch);
   friend std::vector<TreeEvaluation> evaluate(std::span<const TreeOfPrefix> batch);
   explicit Sequence(std::unique_ptr<inference::SequenceState> state);

@@ -55,7 +55,8 @@ struct TreeOfPrefix {
 /// Evaluates all trees in one run. Prefixes may be the same sequence or share blocks, and stay as
 /// they are.
 ///
-/// @throws Error as Sequence::evaluate; invalid_argument when the prefixes are of different models
+/// @throws Error as Sequence::evaluate; invalid_argument when the prefixes are of different
+///         models, or one was moved away
 KVCACHE_EXPORT std::vector<TreeEvaluation> evaluate(std::span<const TreeOfPrefix> batch);
 
 }  // namespace kvcache

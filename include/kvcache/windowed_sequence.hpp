@@ -39,8 +39,8 @@ class KVCACHE_EXPORT WindowedSequence {
   /// Appends `tokens` and returns the logits of the last, [1, vocab_size]. While the window slides
   /// the old and the new context are both in the cache.
   ///
-  /// @throws Error empty_input, token_out_of_range, cache_full, out_of_memory, run_failed. The text
-  ///         is then as it was.
+  /// @throws Error empty_input, token_out_of_range, cache_full, out_of_memory, run_failed,
+  ///         logits_invalid. The text is then as it was.
   Logits extend(std::span<const TokenId> tokens);
 
   /// Number of tokens ever appended.

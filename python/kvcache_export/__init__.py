@@ -2,6 +2,8 @@
 
 docs/MODEL_FILE.md is the contract between the three.
 
-Modules in the order the data flows: activations, config, weights, hub, sources, precision,
-packing, quantization, functions, gpt2, rounding, save, verify, manifest, export, cli.
+Modules in the order the data flows: json_file, fields, activations, config, tensor_names,
+safetensors_file, shards, hub, weights, checkpoint, sources, precision, packing, quantization,
+functions, gpt2, rounding, save, runtime, verify, manifest, output_directory, publish, export;
+and around them console, signals, packages, boundary, cli.
 """

@@ -1,18 +1,16 @@
-"""The command line: arguments, and every failure as one line and an exit code."""
+"""The command line: its arguments, and what they ask for."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import sys
 from pathlib import Path
 from typing import NoReturn
 
-from .errors import ExportError, VerificationError
-
-EXIT_UNVERIFIED = 1
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
+from . import boundary, console, json_file, packages
+from .console import progress, say
+from .errors import ExportError
 
 DEFAULT_MODEL = "gpt2"
 
@@ -31,7 +29,9 @@ examples:
   export_gpt2_kvcache.py --random-init my/config.json        ... for any GPT-2 config
 
 exit codes:
-  0 exported   1 the exported model failed verification   2 bad input   130 interrupted
+  0 exported   1 the exported model failed verification, or the exporter did
+  2 bad input, or no room, memory, connection or package   130 interrupted, 128 + N by signal N
+KVCACHE_DEBUG=1 in the environment shows the traceback of a failure.
 """
 
 
@@ -39,24 +39,20 @@ class Parser(argparse.ArgumentParser):
     """Reports a wrong argument as every other error is: in one line."""
 
     def error(self, message: str) -> NoReturn:
-        sys.exit(_fail(f"{message} (see --help)", EXIT_BAD_INPUT))
+        console.fail(f"{message} (see --help)")
+        sys.exit(boundary.EXIT_BAD_INPUT)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one export; the process's exit code."""
-    options = _parse(arguments)
-    try:
-        _run(options)
-    except ExportError as error:
-        return _fail(str(error), EXIT_BAD_INPUT)
-    except VerificationError as error:
-        return _fail(str(error), EXIT_UNVERIFIED)
-    except ModuleNotFoundError as error:
-        install = "python -m pip install -r requirements.txt"
-        return _fail(f"Python module {error.name!r} is missing; run: {install}", EXIT_BAD_INPUT)
-    except KeyboardInterrupt:
-        return _fail("interrupted", EXIT_INTERRUPTED)
-    return 0
+    return boundary.run(lambda: _run(_parse(arguments)))
+
+
+def _filled(value: str) -> str:
+    """Refuses "", which a variable of the shell that was never set becomes."""
+    if not value:
+        raise argparse.ArgumentTypeError("it is empty")
+    return value
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -69,18 +65,24 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--model",
+        type=_filled,
         metavar="ID|DIR",
         help="a model of the Hugging Face hub, or a directory with config.json and safetensors"
         " (default: gpt2)",
     )
     source.add_argument(
         "--random-init",
+        type=_filled,
         metavar="NAME|CONFIG.json",
         help="random weights instead: gpt2, gpt2-medium, gpt2-large, gpt2-xl or a config file",
     )
     parser.add_argument("--seed", type=int, help="seed of the random weights (default: 0)")
     parser.add_argument(
-        "--output-dir", default="./models", metavar="DIR", help="where to write (default: ./models)"
+        "--output-dir",
+        type=_filled,
+        default="./models",
+        metavar="DIR",
+        help="where to write (default: ./models)",
     )
     parser.add_argument(
         "--dtype",
@@ -119,12 +121,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--weights-overrides",
+        type=_filled,
         metavar="FILE",
         help="with narrower weights: a JSON object of other types for some matrices, by patterns of"
         ' their names, for instance {"transformer.h.0.*": "float32", "transformer.wte": "float16"}',
     )
     parser.add_argument(
         "--rounding-ids",
+        type=_filled,
         metavar="FILE",
         help="with narrower weights or a narrower cache: a JSON list of token ids to measure on"
         " what that costs (default: random ids)",
@@ -159,7 +163,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace) -> None:
-    _say(f"Loading {options.random_init or options.model} model...")
+    say(f"Loading {options.random_init or options.model} model...")
+    packages.check()
+    # numpy's library makes threads, which nothing here needs, and where it can't it sends SIGINT.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Imported here, so that --help works without third-party modules and a missing one is one line.
     from . import sources
     from .export import export
@@ -177,7 +184,7 @@ def _run(options: argparse.Namespace) -> None:
     ids = _read_ids(options.rounding_ids) if options.rounding_ids else None
     if options.random_init:
         source = sources.from_seed(options.random_init, options.seed)
-        _say(f"Random weights, not trained (seed {options.seed})")
+        say(f"Random weights, not trained (seed {options.seed})")
     else:
         source = sources.from_checkpoint(options.model)
     export(
@@ -186,18 +193,16 @@ def _run(options: argparse.Namespace) -> None:
         precision=precision,
         rounding_ids=ids,
         single_file=options.single_file,
-        say=_say,
-        progress=_progress,
+        say=say,
+        progress=progress,
     )
 
 
 def _read_json(option: str, path: str) -> object:
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ExportError(f"{option}: cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ExportError(f"{option}: {path} is not JSON: {error}") from error
+        return json_file.read_json(Path(path), pipe=True)
+    except ExportError as error:
+        raise ExportError(f"{option}: {error}") from error
 
 
 def _read_overrides(path: str) -> dict[str, str]:
@@ -212,19 +217,3 @@ def _read_ids(path: str) -> list[int]:
     if not isinstance(ids, list) or not all(type(token) is int for token in ids):
         raise ExportError(f"--rounding-ids: {path} must hold a list of integers")
     return ids
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
-def _progress(step: str) -> None:
-    """Shows the current step on a terminal, over the one before; an empty step clears the line."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{step}", end="", file=sys.stderr, flush=True)
-
-
-def _fail(message: str, code: int) -> int:
-    _progress("")
-    print("error:", " ".join(message.splitlines()), file=sys.stderr)
-    return code

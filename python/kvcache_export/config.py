@@ -5,14 +5,16 @@ Field names, defaults and aliases are those of Hugging Face's `GPT2Config`.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import fields as checked
+from . import json_file
 from .activations import ACTIVATIONS
 from .errors import ExportError
+from .json_file import shown
 
 # Other spellings of the same field. `n_ctx` comes last: where it differs from n_positions, it is
 # n_positions that counts the rows of the position embedding.
@@ -33,6 +35,14 @@ REFUSED_UNLESS = {
     "quantization_config": (None,),
 }
 
+# Fields that no other family spells so.
+OWN_NAMES = {"n_embd", "n_layer", "n_head"}
+
+# Far more than any GPT-2 has; a mistaken number would otherwise build graphs for hours.
+MAX_LAYERS = 1000
+MAX_ELEMENTS = 2**40
+
+GPT2_END_OF_TEXT = 50256
 
 EMBEDDING = "transformer.wte"
 HEAD = "lm_head"
@@ -54,8 +64,8 @@ class Gpt2Config:
     scale_attn_weights: bool = True
     scale_attn_by_inverse_layer_idx: bool = False
     tie_word_embeddings: bool = True
-    bos_token_id: int | None = 50256
-    eos_token_id: int | None = 50256
+    bos_token_id: int | None = GPT2_END_OF_TEXT
+    eos_token_ids: tuple[int, ...] = (GPT2_END_OF_TEXT,)
 
     @property
     def head_dim(self) -> int:
@@ -96,14 +106,7 @@ PRESETS = {
 
 def read_config(path: Path) -> Gpt2Config:
     """Reads a config.json; raises ExportError naming the file or the field."""
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ExportError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ExportError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise ExportError(f"{path} is not a JSON object")
+    fields = json_file.read_object(path)
     try:
         return parse_config(fields)
     except ExportError as error:
@@ -112,42 +115,64 @@ def read_config(path: Path) -> Gpt2Config:
 
 def parse_config(fields: dict[str, Any]) -> Gpt2Config:
     """Checks every field that bears on inference; ExportError names the first it can't honour."""
+    _check_family(fields)
+    for name, accepted in REFUSED_UNLESS.items():
+        if name in fields and fields[name] not in accepted:
+            raise ExportError(f"unsupported {name}: {shown(fields[name])}")
+
+    n_embd = checked.size(*_field(fields, "n_embd"))
+    n_head = checked.size(*_field(fields, "n_head"))
+    if n_embd % n_head:
+        raise ExportError(f"n_embd {n_embd} is not a multiple of n_head {n_head}")
+    vocab_size = checked.size(*_field(fields, "vocab_size"))
+    config = Gpt2Config(
+        vocab_size=vocab_size,
+        n_positions=checked.size(*_field(fields, "n_positions")),
+        n_embd=n_embd,
+        n_layer=checked.size(*_field(fields, "n_layer"), largest=MAX_LAYERS),
+        n_head=n_head,
+        n_inner=4 * n_embd
+        if fields.get("n_inner") is None
+        else checked.size("n_inner", fields["n_inner"]),
+        activation_function=_activation(fields),
+        layer_norm_epsilon=checked.positive(*_field(fields, "layer_norm_epsilon")),
+        initializer_range=checked.positive(*_field(fields, "initializer_range")),
+        scale_attn_weights=checked.flag(*_field(fields, "scale_attn_weights")),
+        scale_attn_by_inverse_layer_idx=checked.flag(
+            *_field(fields, "scale_attn_by_inverse_layer_idx")
+        ),
+        tie_word_embeddings=checked.flag(*_field(fields, "tie_word_embeddings")),
+        bos_token_id=checked.token("bos_token_id", _token(fields, "bos_token_id"), vocab_size),
+        eos_token_ids=_end_tokens(fields, vocab_size),
+    )
+    largest = n_embd * max(3 * n_embd, config.n_inner, vocab_size, config.n_positions)
+    if largest > MAX_ELEMENTS:
+        raise ExportError(
+            f"n_embd {n_embd}, n_inner {config.n_inner}, vocab_size {vocab_size} and n_positions"
+            f" {config.n_positions} make a tensor of {largest} elements, must be at most"
+            f" {MAX_ELEMENTS}"
+        )
+    return config
+
+
+def _check_family(fields: dict[str, Any]) -> None:
+    """That it is the config of a GPT-2 with a language model's head, or of one without any.
+
+    `model_type` may be missing, as in configs made by hand, where something else tells a GPT-2.
+    """
     model_type = fields.get("model_type")
-    if model_type != "gpt2":
-        raise ExportError(f"not a GPT-2: model_type is {model_type!r}, expected 'gpt2'")
     architectures = fields.get("architectures")
+    if model_type is None and not architectures and not fields.keys() & OWN_NAMES:
+        raise ExportError("not a GPT-2: it has neither model_type nor n_embd, n_layer or n_head")
+    if model_type not in (None, "gpt2"):
+        raise ExportError(f"not a GPT-2: model_type is {shown(model_type)}, expected 'gpt2'")
     if architectures and not (
         isinstance(architectures, list) and any(name in LANGUAGE_MODELS for name in architectures)
     ):
         raise ExportError(
-            f"unsupported architectures {architectures!r}: not a language model"
+            f"unsupported architectures {shown(architectures)}: not a language model"
             f" (supported: {', '.join(LANGUAGE_MODELS)})"
         )
-    for name, accepted in REFUSED_UNLESS.items():
-        if name in fields and fields[name] not in accepted:
-            raise ExportError(f"unsupported {name}: {fields[name]!r}")
-
-    n_embd = _size(fields, "n_embd")
-    n_head = _size(fields, "n_head")
-    if n_embd % n_head:
-        raise ExportError(f"n_embd {n_embd} is not a multiple of n_head {n_head}")
-    vocab_size = _size(fields, "vocab_size")
-    return Gpt2Config(
-        vocab_size=vocab_size,
-        n_positions=_size(fields, "n_positions"),
-        n_embd=n_embd,
-        n_layer=_size(fields, "n_layer"),
-        n_head=n_head,
-        n_inner=4 * n_embd if fields.get("n_inner") is None else _size(fields, "n_inner"),
-        activation_function=_activation(fields),
-        layer_norm_epsilon=_positive(fields, "layer_norm_epsilon"),
-        initializer_range=_positive(fields, "initializer_range"),
-        scale_attn_weights=_flag(fields, "scale_attn_weights"),
-        scale_attn_by_inverse_layer_idx=_flag(fields, "scale_attn_by_inverse_layer_idx"),
-        tie_word_embeddings=_flag(fields, "tie_word_embeddings"),
-        bos_token_id=_token(fields, "bos_token_id", vocab_size),
-        eos_token_id=_token(fields, "eos_token_id", vocab_size),
-    )
 
 
 def _field(fields: dict[str, Any], name: str) -> tuple[str, Any]:
@@ -158,44 +183,22 @@ def _field(fields: dict[str, Any], name: str) -> tuple[str, Any]:
     return name, getattr(Gpt2Config, name)
 
 
-def _size(fields: dict[str, Any], name: str) -> int:
-    spelling, value = _field(fields, name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ExportError(f"{spelling} must be a positive integer, not {value!r}")
-    return value
-
-
-def _positive(fields: dict[str, Any], name: str) -> float:
-    _, value = _field(fields, name)
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < math.inf:
-        raise ExportError(f"{name} must be a positive number, not {value!r}")
-    return float(value)
-
-
-def _flag(fields: dict[str, Any], name: str) -> bool:
-    _, value = _field(fields, name)
-    if not isinstance(value, bool):
-        raise ExportError(f"{name} must be true or false, not {value!r}")
-    return value
-
-
 def _activation(fields: dict[str, Any]) -> str:
     _, value = _field(fields, "activation_function")
     if not isinstance(value, str) or value not in ACTIVATIONS:
         raise ExportError(
-            f"unsupported activation_function {value!r} (supported: {', '.join(ACTIVATIONS)})"
+            f"unsupported activation_function {shown(value)} (supported: {', '.join(ACTIVATIONS)})"
         )
     return value
 
 
-def _token(fields: dict[str, Any], name: str, vocab_size: int) -> int | None:
-    """A token id, or None where the config has none that its own vocabulary holds.
+def _token(fields: dict[str, Any], name: str) -> Any:
+    """The field's value; null says that there is no such token, and absence that it is GPT-2's."""
+    return fields.get(name, GPT2_END_OF_TEXT)
 
-    Small models often keep GPT-2's 50256, which lies beyond their vocabulary: no usable token.
-    """
-    value = fields.get(name, getattr(Gpt2Config, name))
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ExportError(f"unsupported {name}: {value!r} (supported: one token id or null)")
-    return value if 0 <= value < vocab_size else None
+
+def _end_tokens(fields: dict[str, Any], vocab_size: int) -> tuple[int, ...]:
+    value = _token(fields, "eos_token_id")
+    values = value if isinstance(value, list) else [value]
+    tokens = [checked.token("eos_token_id", each, vocab_size) for each in values]
+    return tuple(dict.fromkeys(token for token in tokens if token is not None))

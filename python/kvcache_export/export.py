@@ -7,17 +7,19 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 from onnxscript.nn import Parameter
 
-from . import functions, manifest, rounding, save, verify
+from . import functions, manifest, output_directory, rounding, save, signals, verify
 from .config import Gpt2Config
 from .gpt2 import build_model
 from .packing import PackedParameter, pack
 from .precision import ACCURACY_LEVELS, DTYPES, Precision, Product, convert
+from .publish import publish
 from .quantization import QuantizedParameter, ScalesParameter
 from .quantized_cache import SCALE_BYTES
 from .rounding import RoundingCosts
@@ -44,6 +46,8 @@ def export(
     Raises ExportError or VerificationError, and then leaves `output` as it was.
     """
     say(_summary(source.config))
+    for note in source.notes:
+        say(f"Note: {note}")
     ids = rounding.token_ids(source.config, rounding_ids)
     model = model_with_weights(source, precision)
     say(f"Exporting to ONNX: {_shown(output, save.MODEL_FILE)}")
@@ -51,31 +55,66 @@ def export(
         say("Note: over protobuf's 2 GB, so the weights go to a file of their own")
         single_file = False
 
-    with save.staging(Path(output)) as staged:
-        names = save.write_model(model, staged, single_file, progress)
-        progress("checking the graph")
-        verify.check_graph(staged / save.MODEL_FILE)
-        progress("comparing cached with uncached logits")
-        agreement = _agreement(source, staged, precision, progress)
-        costs = _rounding_costs(source, staged, precision, ids, progress)
-        progress("computing digests")
-        files = [manifest.describe(staged / name) for name in names]
-        save.write_config(manifest.contents(source, precision, files, agreement, costs), staged)
-        save.publish(staged, Path(output), names)
-        progress("")
+    published = False
+    try:
+        with output_directory.staging(Path(output)) as staging:
+            staging.check_room(save.weight_bytes(model))
+            config, summary = _write_and_verify(
+                staging.directory,
+                source,
+                model,
+                precision=precision,
+                ids=ids,
+                single_file=single_file,
+                progress=progress,
+            )
+            with signals.deferred():
+                publish(staging, config)
+                published = True
+            progress("")
+        say("✓ Model exported successfully")
+        say(f"✓ Configuration saved: {_shown(output, save.CONFIG_FILE)}")
+        for line in summary:
+            say(line)
+    except signals.Ended as end:
+        end.published = output if published else None
+        raise
 
-    say("✓ Model exported successfully")
-    say(f"✓ Configuration saved: {_shown(output, save.CONFIG_FILE)}")
-    say("✓ ONNX model is valid")
-    say(
+
+def _write_and_verify(
+    staged: Path,
+    source: Source,
+    model: ir.Model,
+    *,
+    precision: Precision,
+    ids: np.ndarray,
+    single_file: bool,
+    progress: save.Progress,
+) -> tuple[dict[str, Any], list[str]]:
+    """Makes the files of the model; config.json's contents, and what the user is told of them."""
+    names = save.write_model(model, staged, single_file, progress)
+    progress("checking the graph")
+    verify.check_graph(staged / save.MODEL_FILE)
+    progress("comparing cached with uncached logits")
+    agreement = _agreement(source, staged, precision, progress)
+    costs = _rounding_costs(source, staged, precision, ids, progress)
+    progress("computing digests")
+    files = [manifest.describe(staged / name) for name in names]
+    config = manifest.contents(source, precision, files, agreement, costs)
+    summary = [
+        "✓ ONNX model is valid",
         f"✓ Cached and uncached logits agree{_run_as(precision)}: max difference"
-        f" {agreement.max_abs_diff:.1e} (largest logit {agreement.max_abs_logit:.1f})"
-    )
+        f" {agreement.max_abs_diff:.1e} (largest logit {agreement.max_abs_logit:.1f})",
+    ]
     if costs.weights is not None:
-        say(f"✓ Weights in {_described(precision)}, against float32: {costs.weights}")
+        summary.append(f"✓ Weights in {_described(precision)}, against float32: {costs.weights}")
     if costs.cache is not None:
-        say(f"✓ Keys and values in {precision.cache_dtype}, against float32: {costs.cache}")
-    say(f"Model size: {sum(file['bytes'] for file in files) / MEGABYTE:.0f} MB")
+        summary.append(
+            f"✓ Keys and values in {precision.cache_dtype}, against float32: {costs.cache}"
+        )
+    size = sum(file["bytes"] for file in files)
+    summary.append(f"Model size: {size / MEGABYTE:.0f} MB")
+    return config, summary
 
 
 def _run_as(precision: Precision) -> str:

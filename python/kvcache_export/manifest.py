@@ -47,7 +47,7 @@ def contents(
         "weights": precision.weights,
         "activations": precision.rounded_activations or precision.dtype,
         "bos_token_id": config.bos_token_id,
-        "eos_token_id": config.eos_token_id,
+        "eos_token_id": config.eos_token_ids[0] if config.eos_token_ids else None,
         "model_file": MODEL_FILE,
         "files": files,
         "weight_bytes_per_token": weight_bytes_per_token(config, precision),
@@ -56,6 +56,8 @@ def contents(
             "max_abs_logit": agreement.max_abs_logit,
         },
     }
+    if len(config.eos_token_ids) > 1:
+        fields["eos_token_ids"] = list(config.eos_token_ids)
     if precision.quantized:
         fields["block_size"] = precision.block_size
     if precision.overrides:

@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from .errors import ExportError
+from .json_file import shown
 
 DTYPES = {
     "float32": ir.DataType.FLOAT,
@@ -93,7 +94,7 @@ class Precision:
         for pattern, weights in self.overrides.items():
             if weights not in WEIGHTS:
                 raise ExportError(
-                    f"--weights-overrides: {weights!r} for {pattern!r}, must be one of"
+                    f"--weights-overrides: {shown(weights)} for {pattern!r}, must be one of"
                     f" {', '.join(WEIGHTS)}"
                 )
 
@@ -185,7 +186,8 @@ class Precision:
         """Raises ExportError for a pattern that matches none of the model's matrices."""
         names = list(matrices)
         for pattern in self.overrides:
-            if not any(fnmatchcase(name, pattern) for name in names):
+            # Not printable, that is also half of a surrogate pair, which config.json cannot repeat.
+            if not pattern.isprintable() or not any(fnmatchcase(name, pattern) for name in names):
                 raise ExportError(
                     f"--weights-overrides: no matrix of the model is called {pattern!r}; there are"
                     f" {', '.join(names[:5])}, … {names[-1]}"

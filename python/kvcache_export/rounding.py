@@ -9,6 +9,7 @@ import numpy as np
 
 from .config import Gpt2Config
 from .errors import ExportError
+from .json_file import shown
 
 RANDOM_TOKENS = 512
 LONGEST_TEXT = 256  # tokens of a row
@@ -56,8 +57,8 @@ def token_ids(config: Gpt2Config, given: Sequence[int] | None) -> np.ndarray:
     for position, token in enumerate(given):
         if not 0 <= token < config.vocab_size:
             raise ExportError(
-                f"--rounding-ids: token {position} is {token}, must be in [0, {config.vocab_size}),"
-                " the model's vocabulary"
+                f"--rounding-ids: token {position} is {shown(token)}, must be in [0,"
+                f" {config.vocab_size}), the model's vocabulary"
             )
     length = min(longest, len(given))
     rows = len(given) // length

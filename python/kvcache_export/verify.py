@@ -5,20 +5,20 @@ The file is run in plain ONNX Runtime on the CPU, the way any other program woul
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from .config import Gpt2Config
 from .errors import VerificationError
+from .runtime import RUNTIME_ERRORS, ort, session
 
 BATCH = 2
 TOKENS = 12
-LOG_FATAL = 4
 
 # ONNX Runtime's names of element types, and ONNX's numbers.
 CACHE_TYPES = {
@@ -28,14 +28,8 @@ CACHE_TYPES = {
     "tensor(int8)": onnx.TensorProto.INT8,
 }
 
-# onnxruntime's exceptions have no base class of their own.
-RUNTIME_ERRORS = (
-    ort_errors.Fail,
-    ort_errors.InvalidArgument,
-    ort_errors.InvalidGraph,
-    ort_errors.NotImplemented,
-    ort_errors.RuntimeException,
-)
+# How ONNX Runtime says that memory is lacking, among other failures of a run.
+NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory")
 
 # Largest difference allowed between cached and uncached logits, as a share of the largest logit.
 # Sums in another order differ in the last places; a wrong cache gives other logits altogether.
@@ -69,20 +63,11 @@ def compare_cached(
     where the logits differ by more than TOLERANCE (or CACHE_TOLERANCE), are not finite, or can't be
     had.
     """
-    try:
-        tolerance = CACHE_TOLERANCE[cache_dtype] if cache_dtype else TOLERANCE[dtype]
-        return _compare_cached(Runner(model_file, config), config, tolerance)
-    except RUNTIME_ERRORS as error:
-        raise VerificationError(f"ONNX Runtime fails on the written model: {error}") from error
-
-
-def _compare_cached(runner: Runner, config: Gpt2Config, tolerance: float) -> Agreement:
+    tolerance = CACHE_TOLERANCE[cache_dtype] if cache_dtype else TOLERANCE[dtype]
+    runner = Runner(model_file, config)
     tokens = min(TOKENS, config.n_positions)
     ids = np.random.default_rng(0).integers(config.vocab_size, size=(BATCH, tokens))
     uncached = runner.logits(ids, [tokens])
-    if not np.isfinite(uncached).all():
-        raise VerificationError("the written model computes logits that are NaN or Inf")
-
     splits = [[1, 1, tokens - 2], [tokens - 1, 1]] if tokens > 2 else [[1] * tokens]
     differences = [
         np.abs(runner.logits(ids[:batch], split) - uncached[:batch]).max()
@@ -98,18 +83,31 @@ def _compare_cached(runner: Runner, config: Gpt2Config, tolerance: float) -> Agr
     return Agreement(difference, largest)
 
 
-class Runner:
-    """The model in ONNX Runtime, with a growing cache."""
+@contextlib.contextmanager
+def _runtime_errors() -> Iterator[None]:
+    try:
+        yield
+    except RUNTIME_ERRORS as error:
+        if any(part in str(error) for part in NO_MEMORY):
+            raise MemoryError(str(error)) from error
+        raise VerificationError(f"ONNX Runtime fails on the written model: {error}") from error
 
+
+class Runner:
+    """The model in ONNX Runtime, with a growing cache.
+
+    Raises VerificationError where ONNX Runtime fails, or the logits are not finite.
+    """
+
+    @_runtime_errors()
     def __init__(self, model_file: Path, config: Gpt2Config):
         self.config = config
-        options = ort.SessionOptions()
-        options.log_severity_level = LOG_FATAL  # errors are raised; the rest is not for our user
-        self.session = ort.InferenceSession(model_file, options, providers=["CPUExecutionProvider"])
+        self.session = session(model_file)
         self.outputs = [output.name for output in self.session.get_outputs()]
         past = next(value for value in self.session.get_inputs() if value.name == "past_key_0")
         self.cache_type, self.cache_row = CACHE_TYPES[past.type], past.shape[3]
 
+    @_runtime_errors()
     def logits(self, ids: np.ndarray, split: list[int]) -> np.ndarray:
         """float32 logits [batch, tokens, vocab] of ids [batch, tokens], fed in steps of `split`."""
         batch = ids.shape[0]
@@ -135,4 +133,7 @@ class Runner:
             past = dict(zip(past, presents, strict=True))
             steps.append(logits.numpy().astype(np.float32))
             start += size
-        return np.concatenate(steps, axis=1)
+        computed = np.concatenate(steps, axis=1)
+        if not np.isfinite(computed).all():
+            raise VerificationError("the written model computes logits that are NaN or Inf")
+        return computed

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import build
 import cuda
+import disk
 from export import BAD_INPUT, Source, export, exported_source, is_exported, made_by_hand
 from paths import BUILD, CUDA_BUILD, CUDA_ONNXRUNTIME_ROOT, MODELS, ROOT
 from setup import setup
@@ -13,6 +14,7 @@ from steps import StepError, main, step
 
 DEFAULT = Source("--model", "gpt2")
 STAND_IN = Source("--random-init", "gpt2")
+SIZES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
 ASKED_FOR_DEFAULT = "default"
 
 
@@ -50,9 +52,10 @@ def export_chosen(source: Source) -> None:
 
 
 def _build(directory: Path, **options: str) -> None:
-    with step("benchmark", f"build in {directory.name}/"):
-        build.configure(directory, "Release", **options)
+    with step("benchmark", f"build in {directory.name}/") as outcome:
+        why = build.configure(directory, "Release", **options)
         build.build(directory, "test_kvcache_prototype", "kvcache_cli")
+        outcome.text = f"done ({why})" if why else "done"
 
 
 def _build_for_cuda() -> None:
@@ -60,6 +63,7 @@ def _build_for_cuda() -> None:
     _build(
         CUDA_BUILD,
         USE_CUDA="ON",
+        KVCACHE_WARNINGS_AS_ERRORS="OFF",  # nvcc's host compiler is not one of those tried
         CMAKE_CUDA_COMPILER=nvcc,
         ONNXRUNTIME_ROOT_DIR=str(CUDA_ONNXRUNTIME_ROOT),
     )
@@ -78,15 +82,30 @@ def _arguments() -> argparse.Namespace:
     source.add_argument(
         "--random-init",
         metavar="CONFIG",
-        help="random weights: gpt2, gpt2-medium, gpt2-large, gpt2-xl, or a config.json",
+        help=f"random weights: {', '.join(SIZES)}, or a config.json",
     )
-    parser.add_argument("--tokens", metavar="N", help="how many tokens the benchmark generates")
+    parser.add_argument(
+        "--tokens", metavar="N", type=int, help="how many tokens the benchmark generates"
+    )
     parser.add_argument(
         "--cuda",
         action="store_true",
         help="build for CUDA in build-cuda/ and run on the GPU; what is missing for it is an error",
     )
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    # What is wrong is told now, not after minutes of setting up.
+    if arguments.tokens is not None and arguments.tokens < 1:
+        parser.error(f"--tokens is {arguments.tokens}, must be 1 or more")
+    if arguments.model and arguments.model.startswith(("/", ".", "~")):  # no id of a hub
+        _must_exist(parser, "--model", arguments.model)
+    if arguments.random_init and arguments.random_init not in SIZES:
+        _must_exist(parser, "--random-init", arguments.random_init)
+    return arguments
+
+
+def _must_exist(parser: argparse.ArgumentParser, option: str, path: str) -> None:
+    if not Path(path).exists():
+        parser.error(f"{option} names {path}, which does not exist")
 
 
 def _chosen_source(arguments: argparse.Namespace) -> Source | None:
@@ -103,6 +122,9 @@ def _chosen_source(arguments: argparse.Namespace) -> Source | None:
 def _command() -> int:
     arguments = _arguments()
     source = _chosen_source(arguments)
+    if arguments.cuda:
+        cuda.compiler()
+    disk.announce("benchmark", disk.BENCHMARK, minutes=7)
     setup()
     if source:
         export_chosen(source)
@@ -114,7 +136,7 @@ def _command() -> int:
         _build(BUILD)
     directory, device = (CUDA_BUILD, "cuda") if arguments.cuda else (BUILD, "auto")
     program = [directory / "test_kvcache_prototype", "--model", MODELS.name, "--device", device]
-    tokens = ["--tokens", arguments.tokens] if arguments.tokens else []
+    tokens = ["--tokens", str(arguments.tokens)] if arguments.tokens else []
     return subprocess.run([*program, *tokens], cwd=ROOT, check=False).returncode
 
 

@@ -9,14 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import build
+import disk
 from clang_tidy import ClangTidy
 from export import Source, export, is_exported
+from fuzz import run_fuzzers
 from paths import BUILD, GOLDENS, PYTHON, ROOT, VENV
 from results import Results, read_junit
 from setup import setup
-from steps import Outcome, StepError, main, run, step
+from steps import Outcome, StepError, main, run, say, step
 
-CLANG_TOOLS_VERSION = 14  # another one formats and warns differently
+CLANG_TIDY_VERSION = 14  # another one warns of other things
+CLANG_TIDY = f"clang-tidy-{CLANG_TIDY_VERSION}"
 CPP_FOLDERS = ["include", "src", "cli", "tests", "bench", "examples"]
 CPP_SUFFIXES = {".hpp", ".cpp", ".cuh", ".cu"}
 GOLDEN_MODELS = BUILD / "goldens"
@@ -37,8 +40,12 @@ TESTS_OF_MODELS = (  # the others know nothing of a model's types
     "Batch.*:Greedy.*:History.*:LargeActivations.*:Load.*:LogitsOfAModel.*:PlainRuntime.*"
     ":PrefixCacheOfAModel.*:Tree.*:WindowedSequence.*:Goldens/*"
 )
-MANY_CASES = {"KVCACHE_TEST_SCALE": "50"}  # 1,000 random trees, batches and histories
+MANY_CASES = {  # 1,000 random trees, batches and histories, 200 killed processes
+    "KVCACHE_TEST_SCALE": "50",
+    "KVCACHE_TEST_KILLS": "200",
+}
 LONG_HISTORIES = {"KVCACHE_TEST_SECONDS": "600"}  # of two threads side by side
+FUZZER_SECONDS = 60  # of each
 TEST_ENVIRONMENT = {
     "KVCACHE_GOLDENS_DIR": str(GOLDENS),
     "KVCACHE_MODELS_DIR": str(GOLDEN_MODELS),
@@ -62,6 +69,7 @@ def run_checks(*, full: bool) -> Results:
     if full:
         results.add(_gtest("C++ tests with fifty times the random cases", BUILD, MANY_CASES))
         results.add(_sanitizer_tests("thread", ROOT / "build-tsan", narrow_models, LONG_HISTORIES))
+        results.add(run_fuzzers(FUZZER_SECONDS))
     results.add(_pytest(full=full))
     results.add(_without_gpu())
     return results
@@ -75,7 +83,7 @@ def _work(name: str, work: Callable[[], str | None]) -> Results:
         with step("test", name) as outcome:
             outcome.text = work() or "ok"
     except StepError as error:
-        print(error, flush=True)
+        say(error)
         results = Results(failed=[name])
     results.seconds[name] = outcome.seconds
     return results
@@ -88,17 +96,12 @@ def _command(name: str, command: Sequence[str | Path]) -> Results:
     return _work(name, work)
 
 
-def _clang_tool(name: str) -> str | None:
-    """The program of the version that the repository is formatted and checked with, if there."""
-    for program in filter(None, map(shutil.which, (f"{name}-{CLANG_TOOLS_VERSION}", name))):
-        if re.search(rf"version {CLANG_TOOLS_VERSION}\.", run([program, "--version"])):
+def _clang_tidy_program() -> str | None:
+    """clang-tidy of the version that the repository is checked with, if there."""
+    for program in filter(None, map(shutil.which, (CLANG_TIDY, "clang-tidy"))):
+        if re.search(rf"version {CLANG_TIDY_VERSION}\.", run([program, "--version"])):
             return program
     return None
-
-
-def _missing_tool(name: str) -> Results:
-    package = f"{name}-{CLANG_TOOLS_VERSION}"
-    return Results(skipped=[f"{name} (not installed: apt-get install {package})"])
 
 
 def _without_gpu() -> Results:
@@ -114,9 +117,6 @@ def _without_gpu() -> Results:
 
 
 def _clang_format() -> Results:
-    program = _clang_tool("clang-format")
-    if program is None:
-        return _missing_tool("clang-format")
     sources = [
         *ROOT.glob("*.cpp"),
         *(
@@ -126,13 +126,19 @@ def _clang_format() -> Results:
             if path.suffix in CPP_SUFFIXES
         ),
     ]
-    return _command("clang-format", [program, "--dry-run", "-Werror", *sorted(sources)])
+    return _command(
+        "clang-format", [VENV / "bin" / "clang-format", "--dry-run", "-Werror", *sorted(sources)]
+    )
 
 
 def _clang_tidy(*, full: bool) -> Results:
-    program = _clang_tool("clang-tidy")
+    program = _clang_tidy_program()
     if program is None:
-        return _missing_tool("clang-tidy")
+        reason = (
+            f"version {CLANG_TIDY_VERSION} is not installed; the packages {CLANG_TIDY} of Debian 12"
+            " and Ubuntu 22.04 and 24.04 are"
+        )
+        return Results(skipped=[f"clang-tidy ({reason})"])
 
     def work() -> str:
         # Those of tests/ take a third of the time.
@@ -146,9 +152,10 @@ def _clang_tidy(*, full: bool) -> Results:
     return _work("clang-tidy", work)
 
 
-def _build_release() -> None:
-    build.configure(BUILD, "Release", KVCACHE_WARNINGS_AS_ERRORS="ON")
+def _build_release() -> str:
+    why = build.configure(BUILD, "Release")
     build.build(BUILD)
+    return f"ok ({why})" if why else "ok"
 
 
 def _export_goldens(narrow_models: Mapping[str, Sequence[str]]) -> str:
@@ -203,6 +210,7 @@ def _sanitizer_tests(
             CMAKE_CXX_FLAGS="-O1 -g1",
             KVCACHE_SANITIZE=sanitizers,
             KVCACHE_BUILD_CLI="OFF",
+            KVCACHE_WARNINGS_AS_ERRORS="OFF",  # sanitisers make GCC warn of what is not there
         )
         build.build(directory, "kvcache_tests")
 
@@ -256,7 +264,7 @@ def run_tests(
         outcome.text = str(results)
     results.seconds[name] = outcome.seconds
     if problem:
-        print(problem, flush=True)
+        say(problem)
     return results
 
 
@@ -268,16 +276,16 @@ def conclude(results: Results) -> int:
     """
     longest_first = sorted(results.seconds.items(), key=lambda entry: -entry[1])
     for name, seconds in longest_first:
-        print(f"{seconds:7.1f} s  {name}")
+        say(f"{seconds:7.1f} s  {name}")
     if longest_first:
-        print(f"{sum(results.seconds.values()):7.1f} s  in all")
+        say(f"{sum(results.seconds.values()):7.1f} s  in all")
     for text in results.skipped:
-        print(f"skipped: {text}")
+        say(f"skipped: {text}")
     for text in results.failed:
-        print(f"FAILED: {text}")
+        say(f"FAILED: {text}")
     if not results.ran:
-        print("no test ran")
-    print(results)
+        say("no test ran")
+    say(results)
     return 0 if results.ran and not results.failed else 1
 
 
@@ -291,9 +299,11 @@ def _command_line() -> int:
         "--full",
         action="store_true",
         help="also the slow ones: the thread sanitiser, fifty times the random cases, models with"
-        " more types of weights and cache, clang-tidy over the tests, and the tests marked full",
+        " more types of weights and cache, the fuzzers, clang-tidy over the tests, and the tests"
+        " marked full",
     )
     arguments = parser.parse_args()
+    disk.announce("test", disk.TEST, minutes=15)
     setup()
     return conclude(run_checks(full=arguments.full))
 

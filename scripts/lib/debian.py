@@ -7,10 +7,10 @@ from pathlib import Path
 
 from steps import StepError, run
 
-KEYRINGS = [
-    Path("/usr/share/keyrings/debian-archive-keyring.pgp"),
-    Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
-]
+NO_SOURCE = (
+    "apt finds no package where its sources (/etc/apt/sources.list, /etc/apt/sources.list.d) name"
+    " no archive, or one out of reach; on Ubuntu they must name the component universe."
+)
 
 
 def has_apt() -> bool:
@@ -19,51 +19,33 @@ def has_apt() -> bool:
 
 def may_install() -> bool:
     """Whether packages may be installed; KVCACHE_SETUP_NO_ROOT=1 forbids it even where root."""
-    return os.geteuid() == 0 and os.environ.get("KVCACHE_SETUP_NO_ROOT", "0") == "0"
+    forbidden = os.environ.get("KVCACHE_SETUP_NO_ROOT", "0") != "0"
+    return has_apt() and os.geteuid() == 0 and not forbidden
 
 
 def install(packages: Sequence[str]) -> None:
+    """Install packages, as root.
+
+    Raises:
+        StepError: apt-get failed; the advice names the packages and apt's sources.
+    """
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-    advice = f"Install them by hand: apt-get install {' '.join(packages)}"
-    run(["apt-get", "update"], advice=advice, environment=quiet)
-    run(
-        ["apt-get", "install", "--yes", "--no-install-recommends", *packages],
-        advice=advice,
-        environment=quiet,
-    )
-
-
-def source_line(suite: str) -> str:
-    """A line for sources.list: a suite of Debian from the mirror this machine is set up with."""
-    release = _os_release()
-    if release.get("ID") != "debian":
-        raise StepError(f"this machine has no mirror of Debian's {suite} in its apt sources")
-    form = "$(RELEASE) $(REPO_URI)"
-    # Without the release files' information it also answers where `apt-get update` never ran.
-    targets = run(["apt-get", "indextargets", "--no-release-info", "--format", form])
-    mirrors = [
-        mirror
-        for name, mirror in (line.split(maxsplit=1) for line in targets.splitlines())
-        if name in (release.get("VERSION_CODENAME"), "stable", "testing", "unstable", "sid")
-    ]
-    if not mirrors:
-        raise StepError("no mirror of Debian in this machine's apt sources")
-    keyring = next((str(path) for path in KEYRINGS if path.exists()), None)
-    options = f"[signed-by={keyring}] " if keyring else ""
-    return f"deb {options}{mirrors[0]} {suite} main\n"
-
-
-def _os_release() -> dict[str, str]:
-    lines = Path("/etc/os-release").read_text().splitlines()
-    pairs = (line.split("=", maxsplit=1) for line in lines if "=" in line)
-    return {key: value.strip('"') for key, value in pairs}
+    updated = ""
+    options = ("--yes", "--no-install-recommends")
+    try:
+        updated = run(["apt-get", "update"], environment=quiet)
+        run(["apt-get", "install", *options, *packages], environment=quiet)
+    except StepError as error:
+        error.advice, error.packages = NO_SOURCE, packages
+        error.output = f"{updated}\n{error.output}"
+        raise
 
 
 class PrivateApt:
     """apt with lists and cache of its own: needs no root and leaves the machine's state alone."""
 
-    def __init__(self, directory: Path, sources: str | None = None) -> None:
-        """Use `directory` for lists and cache; `sources` instead of the machine's sources.list."""
+    def __init__(self, directory: Path) -> None:
+        """Use `directory` for lists and cache."""
         self._archives = directory / "cache" / "archives"
         for folder in (directory / "lists" / "partial", self._archives / "partial"):
             folder.mkdir(parents=True, exist_ok=True)
@@ -73,25 +55,31 @@ class PrivateApt:
             "Debug::NoLocking": "1",
             "APT::Sandbox::User": "root",
         }
-        if sources is not None:
-            source_list = directory / "sources.list"
-            source_list.write_text(sources)
-            options |= {"Dir::Etc::SourceList": source_list, "Dir::Etc::SourceParts": "/dev/null"}
         self._options = [f"-o{key}={value}" for key, value in options.items()]
 
-    def _apt_get(self, *words: str) -> None:
-        run(["apt-get", *self._options, *words], cwd=self._archives)
+    def download_with_dependencies(self, packages: Sequence[str]) -> None:
+        """Download packages and what they depend on, less what is installed.
 
-    def update(self) -> None:
-        self._apt_get("update")
+        Raises:
+            StepError: apt-get failed; the advice names the packages and apt's sources.
+        """
+        options = ("--yes", "--no-install-recommends", "--download-only")
+        self._apt_get(packages, "install", *options, *packages)
 
     def download(self, package: str) -> None:
         """Download one package, without what it depends on."""
-        self._apt_get("download", package)
+        self._apt_get([package], "download", package)
 
-    def download_missing(self, packages: Sequence[str]) -> None:
-        """Download packages and what they depend on, less what is installed."""
-        self._apt_get("install", "--yes", "--no-install-recommends", "--download-only", *packages)
+    def _apt_get(self, packages: Sequence[str], *words: str) -> None:
+        updated = ""
+        try:
+            updated = run(["apt-get", *self._options, "update"])
+            run(["apt-get", *self._options, *words], cwd=self._archives)
+        except StepError as error:
+            # An update that reached nothing ends as one that did: what it said belongs to it.
+            error.advice, error.packages = NO_SOURCE, packages
+            error.output = f"{updated}\n{error.output}"
+            raise
 
     def unpack(self, target: Path) -> None:
         """Unpack all that was downloaded below `target`."""

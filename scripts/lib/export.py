@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,9 @@ def export(source: Source, output: Path, *, asked_for: str = "") -> None:
     options = [source.option, source.value, *source.others, "--output-dir", output]
     run([PYTHON, EXPORTER, *options], cwd=ROOT)
     stamp = {"asked_for": asked_for, "source": source.fingerprint(), **_state(output)}
-    (output / STAMP).write_text(json.dumps(stamp, indent=2))
+    written = output / f"{STAMP}.{os.getpid()}"
+    written.write_text(json.dumps(stamp, indent=2))
+    written.replace(output / STAMP)
 
 
 def exported_source(output: Path, *, asked_for: str) -> str | None:
@@ -73,8 +76,12 @@ def _current_stamp(output: Path) -> dict[str, str] | None:
 
 
 def _stamp(output: Path) -> dict[str, str] | None:
-    path = output / STAMP
-    return json.loads(path.read_text()) if path.exists() else None
+    """The stamp, or None where there is none that can be read: the model is exported again then."""
+    try:
+        stamp = json.loads((output / STAMP).read_text())
+        return {name: stamp[name] for name in ("asked_for", "source", "exporter", "config")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _state(output: Path) -> dict[str, str]:

@@ -1,7 +1,9 @@
 """The machine's cmake, ninja and compiler, and what stands in for them."""
 
+import functools
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
@@ -42,18 +44,56 @@ def ninja() -> str:
     return machine_ninja() or str(VENV / "bin" / "ninja")
 
 
-def compiler() -> str:
-    """The C++ compiler that CMake will take; StepError when there is none or it is too old."""
+def compiler() -> list[str]:
+    """The C++ compiler's path, and the flags that CXX names behind it.
+
+    Raises:
+        StepError: there is none, or it does not know C++20.
+    """
+    return list(_tried(os.environ.get("CXX", ""), os.environ.get("PATH", "")))
+
+
+@functools.cache
+def _tried(cxx: str, path: str) -> tuple[str, ...]:
+    """compiler(), once for each value of CXX and PATH."""
     advice = (
-        "g++ 11 or clang++ 14, or newer, is needed; on Debian and Ubuntu: apt-get install g++. "
-        "The environment variable CXX chooses another one."
+        "g++ 11 or clang++ 14, or newer, is needed; the environment variable CXX chooses one,"
+        ' with flags if need be: CXX="g++-12 -m64".'
     )
-    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["c++", "g++", "clang++"]
-    found = next(filter(None, map(shutil.which, names)), None)
+    try:
+        chosen = shlex.split(cxx)
+    except ValueError as error:
+        raise StepError(f"CXX is {cxx!r}: {error}", advice=advice) from error
+    names = chosen[:1] or ["c++", "g++", "clang++"]
+    found = next(filter(None, (shutil.which(name, path=path) for name in names)), None)
     if found is None:
-        raise StepError(f"no C++ compiler found (looked for {', '.join(names)})", advice=advice)
+        where = "CXX names it" if chosen else "on PATH"
+        raise StepError(
+            f"no C++ compiler found (looked for {', '.join(names)}; {where})",
+            advice=advice,
+            packages=["g++"],
+        )
+    words = (found, *chosen[1:])
     with tempfile.TemporaryDirectory() as folder:
         probe = Path(folder) / "probe.cpp"
         probe.write_text(CPP20_PROBE)
-        run([found, "-std=c++20", probe, "-o", probe.with_suffix("")], advice=advice)
-    return found
+        try:
+            run([*words, "-std=c++20", probe, "-o", probe.with_suffix("")])
+        except StepError as error:
+            raise StepError(
+                f"{shlex.join(words)} cannot build a program of C++20",
+                advice=advice,
+                packages=["g++"],
+                output=error.output,
+            ) from error
+    return words
+
+
+def compiler_version() -> tuple[str, int]:
+    """The C++ compiler's name as CMake has it, GNU or Clang (empty: another), and major version."""
+    macros = run([*compiler(), "-dM", "-E", "-x", "c++", "/dev/null"])
+    for name, macro in (("Clang", "__clang_major__"), ("GNU", "__GNUC__")):  # clang defines both
+        found = re.search(rf"^#define {macro} (\d+)$", macros, re.MULTILINE)
+        if found:
+            return name, int(found[1])
+    return "", 0

@@ -105,6 +105,24 @@ void BlockPool::reserve(std::size_t count) {
   }
 }
 
+template <typename Visit>
+void BlockPool::for_each_run(std::span<const BlockId> blocks, const Visit& visit) const {
+  const std::size_t bytes = shape_.layer_block_bytes();
+  for (auto run = blocks.begin(); run != blocks.end();) {
+    auto next = run + 1;
+    while (next != blocks.end() && *next + 1 == *(next - 1)) {
+      ++next;
+    }
+    const auto low = static_cast<std::size_t>(*(next - 1));
+    const auto high = static_cast<std::size_t>(*run) + 1;
+    for (std::size_t pool = 0; pool < shape_.num_pools(); ++pool) {
+      const std::size_t begin = pool * pool_stride_;
+      visit(begin + low * bytes, begin + high * bytes);
+    }
+    run = next;
+  }
+}
+
 void BlockPool::commit_blocks(std::size_t count) {
   if (count > unbacked_.size()) {
     const std::size_t used = blocks_in_use();
@@ -117,19 +135,13 @@ void BlockPool::commit_blocks(std::size_t count) {
   const std::size_t taken = std::min(unbacked_.size(), round_up(count, step_));
   // Highest first from the stack's end: runs of consecutive blocks are backed in one go.
   const auto first = unbacked_.end() - static_cast<std::ptrdiff_t>(taken);
-  const std::size_t bytes = shape_.layer_block_bytes();
-  for (auto run = first; run != unbacked_.end();) {
-    auto next = run + 1;
-    while (next != unbacked_.end() && *next + 1 == *(next - 1)) {
-      ++next;
-    }
-    const auto low = static_cast<std::size_t>(*(next - 1));
-    const auto high = static_cast<std::size_t>(*run) + 1;
-    for (std::size_t pool = 0; pool < shape_.num_pools(); ++pool) {
-      const std::size_t begin = pool * pool_stride_;
-      memory_->commit(begin + low * bytes, begin + high * bytes);
-    }
-    run = next;
+  const std::span<const BlockId> blocks(first, unbacked_.end());
+  try {
+    for_each_run(blocks, [&](std::size_t begin, std::size_t end) { memory_->commit(begin, end); });
+  } catch (...) {  // all of them or none
+    for_each_run(blocks,
+                 [&](std::size_t begin, std::size_t end) { memory_->decommit(begin, end); });
+    throw;
   }
   free_.insert(free_.end(), first, unbacked_.end());
   unbacked_.erase(first, unbacked_.end());
@@ -139,19 +151,8 @@ void BlockPool::commit_blocks(std::size_t count) {
 
 void BlockPool::trim() noexcept {
   const std::scoped_lock lock(mutex_);
-  const std::size_t bytes = shape_.layer_block_bytes();
-  std::ranges::sort(free_);
-  for (auto run = free_.begin(); run != free_.end();) {  // of consecutive blocks
-    auto next = run + 1;
-    while (next != free_.end() && *next == *(next - 1) + 1) {
-      ++next;
-    }
-    for (std::size_t pool = 0; pool < shape_.num_pools(); ++pool) {
-      const std::size_t begin = pool * pool_stride_ + static_cast<std::size_t>(*run) * bytes;
-      memory_->decommit(begin, begin + static_cast<std::size_t>(next - run) * bytes);
-    }
-    run = next;
-  }
+  std::ranges::sort(free_, std::greater<>());
+  for_each_run(free_, [&](std::size_t begin, std::size_t end) { memory_->decommit(begin, end); });
   unbacked_.insert(unbacked_.end(), free_.begin(), free_.end());  // has room: it held them once
   free_.clear();
   std::ranges::sort(unbacked_, std::greater<>());

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include "device/backend.hpp"
@@ -137,7 +138,11 @@ class BlockPool {
   void drop_reference(BlockId id) noexcept;
   [[nodiscard]] bool has_one_reference(BlockId id) const noexcept;
   void commit_blocks(std::size_t count);  // with mutex_ held
-  void reclaim(std::size_t count);        // without: what reclaimers drop comes back under it
+  /// Calls visit(begin, end) for the memory of consecutive ones among `blocks`, highest first, in
+  /// each pool.
+  template <typename Visit>
+  void for_each_run(std::span<const BlockId> blocks, const Visit& visit) const;
+  void reclaim(std::size_t count);  // without: what reclaimers drop comes back under it
   void fill_with_nan(BlockId id) noexcept;
   [[nodiscard]] std::size_t offset(std::size_t pool, const Block& block) const noexcept;
   [[nodiscard]] std::size_t blocks_in_use() const noexcept;  // with mutex_ held

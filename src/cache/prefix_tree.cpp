@@ -1,5 +1,6 @@
 #include "cache/prefix_tree.hpp"
 
+#include <algorithm>
 #include <functional>
 #include <iterator>
 #include <tuple>
@@ -63,13 +64,13 @@ std::vector<Block> PrefixTree::share(std::span<const TokenId> tokens) {
   return blocks;
 }
 
-void PrefixTree::use(std::span<Node* const> path) {
+void PrefixTree::use(std::span<Node* const> path) noexcept {
   ++time_;
   for (Node* node : path) {
-    const bool was_leaf = leaves_.erase(node) > 0;  // the order depends on the time
+    auto leaf = leaves_.extract(node);  // the order depends on the time
     node->used = time_;
-    if (was_leaf) {
-      leaves_.insert(node);
+    if (!leaf.empty()) {
+      leaves_.insert(std::move(leaf));  // nothing is allocated
     }
   }
 }
@@ -79,48 +80,82 @@ void PrefixTree::insert(std::span<const TokenId> tokens, std::span<const Block> 
   const Found found = find(tokens.first(whole * block_len_));
   std::vector<Node*> path = found.nodes;
   path.resize(found.tokens / block_len_);  // without a node that is known in part
-  use(path);
-  for (std::size_t i = path.size(); i < whole; ++i) {
-    if (size_ == max_blocks_) {
-      Node* oldest = leaves_.empty() ? nullptr : *leaves_.begin();
-      if (oldest == nullptr || oldest->used == time_) {
-        return;  // all that is left is this very prefix
-      }
-      remove(oldest);
-      ++evicted_;
-    }
-    path.push_back(add(path.empty() ? nullptr : path.back(),
-                       tokens.subspan(i * block_len_, block_len_), blocks[i]));
+  if (path.size() == whole) {
+    return use(path);
   }
+  // All that can fail comes before the tree changes.
+  const std::size_t known = path.size();
+  Branch branch = grow(path, tokens.subspan(known * block_len_), blocks.subspan(known));
+  use(std::span(path).first(known));
+  const std::size_t room = make_room(whole - known);
+  if (room > 0) {
+    attach(std::move(branch), std::span(path).first(known + room), known);
+  }
+}
+
+/// Destroys a chain of nodes from its beginning: those that destroy their children would recurse as
+/// deep as it is long.
+void PrefixTree::dismantle(Children& chain) noexcept {
+  while (!chain.empty()) {
+    Children rest = std::move(chain.begin()->second->children);
+    chain = std::move(rest);
+  }
+}
+
+/// Nodes for whole chunks behind `path`, which takes them up: each the child of the one before.
+PrefixTree::Branch PrefixTree::grow(std::vector<Node*>& path, std::span<const TokenId> tokens,
+                                    std::span<const Block> blocks) const {
+  Branch branch;
+  const std::size_t known = path.size();
+  path.reserve(known + blocks.size());
+  for (std::size_t i = 0; i < blocks.size() && (i + 1) * block_len_ <= tokens.size(); ++i) {
+    const auto chunk = tokens.subspan(i * block_len_, block_len_);
+    Node* const parent = path.empty() ? nullptr : path.back();
+    Children& children = i == 0 ? branch.root : parent->children;
+    auto node = std::make_unique<Node>(Node{.parent = parent,
+                                            .position = {},
+                                            .depth = path.size(),
+                                            .block = blocks[i].share(),
+                                            .used = 0,
+                                            .children = {}});
+    const auto position =
+        children.emplace(std::vector(chunk.begin(), chunk.end()), std::move(node)).first;
+    position->second->position = position;
+    path.push_back(position->second.get());
+  }
+  branch.leaf = Leaves{path.back()}.extract(path.back());
+  return branch;
+}
+
+/// Forgets the least recently used leaves until there is room for `count` more nodes, or all that
+/// is left was just used; how many there is room for.
+std::size_t PrefixTree::make_room(std::size_t count) noexcept {
+  while (max_blocks_ - size_ < count && !leaves_.empty() && (*leaves_.begin())->used != time_) {
+    remove(*leaves_.begin());
+    ++evicted_;
+  }
+  return std::min(count, max_blocks_ - size_);
+}
+
+/// Makes the nodes of `path` from the `known`-th on, the beginning of `branch`, part of the tree.
+void PrefixTree::attach(Branch branch, std::span<Node* const> path, std::size_t known) noexcept {
+  Node* const parent = known == 0 ? nullptr : path[known - 1];
+  if (parent != nullptr) {
+    leaves_.erase(parent);
+  }
+  const auto first = children_of(parent).insert(branch.root.extract(branch.root.begin())).position;
+  first->second->position = first;
+  for (Node* node : path.subspan(known)) {
+    node->used = time_;
+    ++size_;
+  }
+  dismantle(path.back()->children);  // what there was no room for
+  branch.leaf.value() = path.back();
+  leaves_.insert(std::move(branch.leaf));
 }
 
 PrefixTree::Children& PrefixTree::children_of(Node* node) noexcept {
   return node == nullptr ? roots_ : node->children;
-}
-
-PrefixTree::Node* PrefixTree::add(Node* parent, std::span<const TokenId> chunk,
-                                  const Block& block) {
-  auto owned = std::make_unique<Node>(Node{.parent = parent,
-                                           .position = {},
-                                           .depth = parent == nullptr ? 0 : parent->depth + 1,
-                                           .block = block.share(),
-                                           .used = time_,
-                                           .children = {}});
-  Node* node = owned.get();
-  leaves_.insert(node);
-  try {
-    node->position = children_of(parent)
-                         .emplace(std::vector(chunk.begin(), chunk.end()), std::move(owned))
-                         .first;
-  } catch (...) {  // out of memory
-    leaves_.erase(node);
-    throw;
-  }
-  if (parent != nullptr) {
-    leaves_.erase(parent);
-  }
-  ++size_;
-  return node;
 }
 
 void PrefixTree::remove(Node* leaf) noexcept {

@@ -33,6 +33,7 @@ class PrefixTree {
 
   /// Makes the whole blocks among `blocks` known, which hold `tokens`, and counts as a use of them.
   /// What is known already stays where it is.
+  /// @throws std::bad_alloc; the tree is then as it was
   void insert(std::span<const TokenId> tokens, std::span<const Block> blocks);
 
   /// Forgets up to `count` blocks that nobody else holds; returns how many that were.
@@ -69,14 +70,31 @@ class PrefixTree {
     bool operator()(const Node* a, const Node* b) const noexcept;
   };
 
+  using Leaves = std::set<Node*, LessRecentlyUsed>;
+
+  /// New nodes, each the child of the one before, and what the last takes among the leaves.
+  struct Branch {
+    Branch() = default;
+    Branch(Branch&&) noexcept = default;
+    Branch& operator=(Branch&&) = delete;
+    ~Branch() { dismantle(root); }
+
+    Children root;  // one
+    Leaves::node_type leaf;
+  };
+
   struct Found {
     std::vector<Node*> nodes;  // from the root on
     std::size_t tokens;        // of them known; inside the last node's block, or at its end
   };
 
   [[nodiscard]] Found find(std::span<const TokenId> tokens) const;
-  void use(std::span<Node* const> path);
-  [[nodiscard]] Node* add(Node* parent, std::span<const TokenId> chunk, const Block& block);
+  void use(std::span<Node* const> path) noexcept;
+  [[nodiscard]] Branch grow(std::vector<Node*>& path, std::span<const TokenId> tokens,
+                            std::span<const Block> blocks) const;
+  static void dismantle(Children& chain) noexcept;
+  [[nodiscard]] std::size_t make_room(std::size_t count) noexcept;
+  void attach(Branch branch, std::span<Node* const> path, std::size_t known) noexcept;
   void remove(Node* leaf) noexcept;
   [[nodiscard]] Children& children_of(Node* node) noexcept;
 
@@ -86,7 +104,7 @@ class PrefixTree {
   std::uint64_t time_ = 0;
   std::uint64_t evicted_ = 0;
   Children roots_;
-  std::set<Node*, LessRecentlyUsed> leaves_;
+  Leaves leaves_;
 };
 
 }  // namespace kvcache::cache

@@ -1,17 +1,19 @@
 #include "cache/saved_state.hpp"
 
-#include <xxhash.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cstring>
-#include <memory>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
 #include <system_error>
+#include <utility>
 
-#include "atomic_file.hpp"
-#include "device/mapped_file.hpp"
+#include "cache/state_file.hpp"
+#include "checked_json.hpp"
 #include "throw_error.hpp"
 
 namespace kvcache::cache {
@@ -21,20 +23,52 @@ static_assert(std::endian::native == std::endian::little, "the format is written
 
 constexpr std::array<char, 8> kMagic{'k', 'v', 'c', 'a', 'c', 'h', 'e', '\0'};
 constexpr std::uint32_t kVersion = 1;
-using Checksum = XXH128_canonical_t;
+constexpr std::size_t kMaxHeaderBytes = std::size_t{64} << 10;
+constexpr std::size_t kMost = std::numeric_limits<std::int64_t>::max();
 
-/// What a state must have in common with the model that loads it.
-nlohmann::json header_of(const std::string& model_digest, const PoolShape& shape,
-                         std::size_t tokens) {
-  return {{"model_digest", model_digest},         {"num_layers", shape.num_layers},
-          {"num_heads", shape.num_heads},         {"head_dim", shape.head_dim},
-          {"element_bytes", shape.element_bytes}, {"tokens", tokens}};
+/// What a state must have in common with the model that loads it, and its length.
+struct Header {
+  std::string model_digest;
+  std::size_t num_layers;
+  std::size_t num_heads;
+  std::size_t head_dim;
+  std::size_t element_bytes;
+  std::size_t tokens;
+
+  friend bool operator==(const Header&, const Header&) = default;
+};
+
+Header header_of(const std::string& model_digest, const PoolShape& shape, std::size_t tokens) {
+  return {model_digest,   shape.num_layers,    shape.num_heads,
+          shape.head_dim, shape.element_bytes, tokens};
+}
+
+std::string to_text(const Header& header) {
+  return nlohmann::json{{"model_digest", header.model_digest},   {"num_layers", header.num_layers},
+                        {"num_heads", header.num_heads},         {"head_dim", header.head_dim},
+                        {"element_bytes", header.element_bytes}, {"tokens", header.tokens}}
+      .dump();
+}
+
+Header parse_header(std::string_view text, const std::filesystem::path& path) {
+  const JsonDocument document(
+      text,
+      {.name = fmt::format("{} is not a saved state that can be loaded: its header", path.string()),
+       .code = ErrorCode::state_invalid,
+       .advice = "save the sequence again"});
+  constexpr std::array<std::string_view, 6> kFields{"model_digest", "num_layers",    "num_heads",
+                                                    "head_dim",     "element_bytes", "tokens"};
+  const JsonValue root = document.root();
+  root.only_fields(kFields);
+  return {root.field("model_digest").text(),          root.field("num_layers").size(1, kMost),
+          root.field("num_heads").size(1, kMost),     root.field("head_dim").size(1, kMost),
+          root.field("element_bytes").size(1, kMost), root.field("tokens").size(0, kMost)};
 }
 
 /// Whether the pieces below are to be read or written.
 enum class Direction { read, write };
 
-/// Calls `visit(bytes, size)` for each piece of the used part of all pools, in the file's order.
+/// Calls `visit(bytes)` for each piece of the used part of all pools, in the file's order.
 /// Blocks that the host cannot reach are brought to it before, or written back afterwards.
 template <typename Visit>
 void for_each_piece(const BlockTable& table, std::size_t tokens, Direction direction,
@@ -58,7 +92,7 @@ void for_each_piece(const BlockTable& table, std::size_t tokens, Direction direc
     for (std::size_t head = 0; head < shape.num_heads; ++head) {
       for (std::size_t i = 0; i < blocks; ++i) {
         const std::size_t count = std::min(shape.block_len, tokens - i * shape.block_len);
-        visit(block_bytes(i) + head * shape.head_bytes(), count * shape.row_bytes());
+        visit(std::span(block_bytes(i) + head * shape.head_bytes(), count * shape.row_bytes()));
       }
     }
     for (std::size_t i = 0; direction == Direction::write && !staging.empty() && i < blocks; ++i) {
@@ -67,110 +101,85 @@ void for_each_piece(const BlockTable& table, std::size_t tokens, Direction direc
   }
 }
 
-/// Writes to a stream and keeps the checksum of what it wrote.
-class ChecksummedWriter {
- public:
-  explicit ChecksummedWriter(std::ostream& stream) : stream_(stream) {
-    XXH3_128bits_reset(state_.get());
+/// Whether it is a state at all, and of a format that is known here.
+void read_format(StateReader& file, const std::filesystem::path& path) {
+  if (file.read_value<std::array<char, 8>>() != kMagic) {
+    file.invalid("it does not begin as one");
   }
-
-  void write(const void* bytes, std::size_t size) {
-    XXH3_128bits_update(state_.get(), bytes, size);
-    stream_.write(static_cast<const char*>(bytes), static_cast<std::streamsize>(size));
-  }
-
-  void write_checksum() {
-    Checksum checksum;
-    XXH128_canonicalFromHash(&checksum, XXH3_128bits_digest(state_.get()));
-    stream_.write(reinterpret_cast<const char*>(&checksum), sizeof(checksum));
-  }
-
- private:
-  std::ostream& stream_;
-  std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state_{XXH3_createState(),
-                                                                  &XXH3_freeState};
-};
-
-/// Takes pieces off the front of a checked file.
-class Reader {
- public:
-  Reader(const std::filesystem::path& path, std::span<const std::byte> bytes)
-      : path_(path), bytes_(bytes) {}
-
-  std::span<const std::byte> take(std::size_t size) {
-    if (size > bytes_.size()) {
-      invalid("it ends too early");
-    }
-    const auto taken = bytes_.first(size);
-    bytes_ = bytes_.subspan(size);
-    return taken;
-  }
-
-  template <typename T>
-  T take() {
-    T value;
-    std::memcpy(&value, take(sizeof(T)).data(), sizeof(T));
-    return value;
-  }
-
-  [[nodiscard]] std::size_t left() const { return bytes_.size(); }
-
-  [[noreturn]] void invalid(std::string_view why) const {
-    throw_error(ErrorCode::state_invalid,
-                "{} is not a saved state that can be loaded: {}; save the "
-                "sequence again",
-                path_.string(), why);
-  }
-
- private:
-  const std::filesystem::path& path_;
-  std::span<const std::byte> bytes_;
-};
-
-/// The contents without the checksum, which they match.
-std::span<const std::byte> check_contents(const std::filesystem::path& path,
-                                          std::span<const std::byte> file) {
-  Reader reader(path, file);
-  if (reader.take<std::array<char, 8>>() != kMagic) {
-    reader.invalid("it does not begin as one");
-  }
-  if (const auto version = reader.take<std::uint32_t>(); version != kVersion) {
+  if (const auto version = file.read_value<std::uint32_t>(); version != kVersion) {
     throw_error(ErrorCode::state_mismatch,
                 "{} has format version {}, this library reads version {}; use the version that "
                 "saved it",
                 path.string(), version, kVersion);
   }
-  if (reader.left() < sizeof(Checksum)) {
-    reader.invalid("it ends too early");
+}
+
+std::string read_header_text(StateReader& file) {
+  const auto size = file.read_value<std::uint32_t>();
+  if (size > kMaxHeaderBytes) {
+    file.invalid(
+        fmt::format("its header has {} bytes, must have at most {}", size, kMaxHeaderBytes));
   }
-  const auto contents = file.first(file.size() - sizeof(Checksum));
-  Checksum expected;
-  std::memcpy(&expected, contents.data() + contents.size(), sizeof(expected));
-  Checksum found;
-  XXH128_canonicalFromHash(&found, XXH3_128bits(contents.data(), contents.size()));
-  if (std::memcmp(&expected, &found, sizeof(found)) != 0) {
-    reader.invalid("its checksum does not match: it was truncated or altered");
+  std::string text(size, '\0');
+  file.read(std::as_writable_bytes(std::span(text)));
+  return text;
+}
+
+/// Reads the header and compares it with the model's; returns the number of tokens.
+std::size_t read_header(StateReader& file, const std::filesystem::path& path,
+                        const ModelInfo& model, const PoolShape& shape) {
+  const Header header = parse_header(read_header_text(file), path);
+  if (header.element_bytes != shape.element_bytes) {
+    throw_error(ErrorCode::state_mismatch,
+                "{} is the state of a model whose keys and values take {} bytes an element, this "
+                "model's take {}; load it with the model that saved it, or with one of the same "
+                "--cache-dtype",
+                path.string(), header.element_bytes, shape.element_bytes);
   }
-  return contents;
+  if (header != header_of(model.digest, shape, header.tokens)) {
+    throw_error(ErrorCode::state_mismatch,
+                "{} is the state of another model (digest {}, this model has {}); load it with the "
+                "model that saved it",
+                path.string(), header.model_digest, model.digest);
+  }
+  if (header.tokens > model.max_seq_len) {
+    file.invalid(fmt::format("it holds {} tokens, the model has {} positions", header.tokens,
+                             model.max_seq_len));
+  }
+  const std::uint64_t expected = header.tokens * (sizeof(TokenId) + shape.token_bytes());
+  if (file.left() != expected) {
+    file.invalid(fmt::format("{} bytes follow its header, {} tokens take {}", file.left(),
+                             header.tokens, expected));
+  }
+  return header.tokens;
+}
+
+std::vector<TokenId> read_tokens(StateReader& file, std::size_t count, const ModelInfo& model) {
+  std::vector<TokenId> tokens(count);
+  file.read(std::as_writable_bytes(std::span(tokens)));
+  for (std::size_t i = 0; i < count; ++i) {
+    if (tokens[i] < 0 || std::cmp_greater_equal(tokens[i], model.vocab_size)) {
+      file.invalid(fmt::format("its token {} is {}, must be in [0, {}), the model's vocabulary", i,
+                               tokens[i], model.vocab_size));
+    }
+  }
+  return tokens;
 }
 
 }  // namespace
 
 void save_state(const std::filesystem::path& path, const std::string& model_digest,
                 std::span<const TokenId> tokens, const BlockTable& table) {
-  const std::string header = header_of(model_digest, table.pool().shape(), tokens.size()).dump();
-  const auto header_size = static_cast<std::uint32_t>(header.size());
+  const std::string header = to_text(header_of(model_digest, table.pool().shape(), tokens.size()));
   try {
-    AtomicFile file(path);
-    ChecksummedWriter writer(file.stream());
-    writer.write(kMagic.data(), kMagic.size());
-    writer.write(&kVersion, sizeof(kVersion));
-    writer.write(&header_size, sizeof(header_size));
-    writer.write(header.data(), header.size());
-    writer.write(tokens.data(), tokens.size_bytes());
+    StateWriter file(path);
+    file.write_value(kMagic);
+    file.write_value(kVersion);
+    file.write_value(static_cast<std::uint32_t>(header.size()));
+    file.write(std::as_bytes(std::span(header)));
+    file.write(std::as_bytes(tokens));
     for_each_piece(table, tokens.size(), Direction::read,
-                   [&](const std::byte* bytes, std::size_t size) { writer.write(bytes, size); });
-    writer.write_checksum();
+                   [&](std::span<std::byte> piece) { file.write(piece); });
     file.commit();
   } catch (const std::system_error& error) {
     throw_error(ErrorCode::state_not_saved, "the state of {} tokens was not saved: {}",
@@ -178,38 +187,24 @@ void save_state(const std::filesystem::path& path, const std::string& model_dige
   }
 }
 
-std::vector<TokenId> load_state(const std::filesystem::path& path, const std::string& model_digest,
+std::vector<TokenId> load_state(const std::filesystem::path& path, const ModelInfo& model,
                                 BlockTable& table) {
-  const device::MappedFile file(path);
-  Reader reader(path, check_contents(path, file.bytes()));
-  reader.take(kMagic.size() + sizeof(kVersion));
-  const auto header_bytes = reader.take(reader.take<std::uint32_t>());
-  const auto header = nlohmann::json::parse(
-      reinterpret_cast<const char*>(header_bytes.data()),
-      reinterpret_cast<const char*>(header_bytes.data() + header_bytes.size()));
-  const auto count = header.at("tokens").get<std::size_t>();
-  const PoolShape& shape = table.pool().shape();
-  if (header.at("element_bytes") != shape.element_bytes) {
-    throw_error(ErrorCode::state_mismatch,
-                "{} is the state of a model whose keys and values take {} bytes an element, this "
-                "model's take {}; load it with the model that saved it, or with one of the same "
-                "--cache-dtype",
-                path.string(), header.at("element_bytes").get<std::size_t>(), shape.element_bytes);
+  StateReader file(path);
+  read_format(file, path);
+  std::vector<TokenId> tokens;
+  try {
+    tokens = read_tokens(file, read_header(file, path, model, table.pool().shape()), model);
+  } catch (const Error&) {
+    file.check();  // that it was altered explains it better
+    throw;
   }
-  if (header != header_of(model_digest, shape, count)) {
-    throw_error(ErrorCode::state_mismatch,
-                "{} is the state of another model (digest {}, this model has {}); load it with the "
-                "model that saved it",
-                path.string(), header.at("model_digest").get<std::string>(), model_digest);
-  }
-  std::vector<TokenId> tokens(count);
-  const auto token_bytes = reader.take(count * sizeof(TokenId));
-  std::ranges::copy(token_bytes, std::as_writable_bytes(std::span(tokens)).begin());
-
-  table.apply(table.plan_growth(0, count));
-  for_each_piece(table, count, Direction::write, [&](std::byte* bytes, std::size_t size) {
-    std::memcpy(bytes, reader.take(size).data(), size);
-  });
+  BlockTable filled(table.pool());
+  filled.reserve(tokens.size());
+  filled.apply(filled.plan_growth(0, tokens.size()));
+  for_each_piece(filled, tokens.size(), Direction::write,
+                 [&](std::span<std::byte> piece) { file.read(piece); });
+  file.check();
+  table = std::move(filled);
   return tokens;
 }
 

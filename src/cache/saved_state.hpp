@@ -20,9 +20,10 @@ namespace kvcache::cache {
 void save_state(const std::filesystem::path& path, const std::string& model_digest,
                 std::span<const TokenId> tokens, const BlockTable& table);
 
-/// Checks the file, then fills `table`, which must be empty; returns the tokens.
+/// Fills `table`, which must be empty, and returns the tokens. Everything in the file is checked
+/// against `model` and the checksum; the file is read once, so that it may change meanwhile.
 /// @throws Error state_invalid, state_mismatch, cache_full, out_of_memory; the table is empty then
-std::vector<TokenId> load_state(const std::filesystem::path& path, const std::string& model_digest,
+std::vector<TokenId> load_state(const std::filesystem::path& path, const ModelInfo& model,
                                 BlockTable& table);
 
 }  // namespace kvcache::cache

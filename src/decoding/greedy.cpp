@@ -1,5 +1,8 @@
 #include "decoding/greedy.hpp"
 
+#include <algorithm>
+
+#include "error_boundary.hpp"
 #include "throw_error.hpp"
 
 namespace kvcache::decoding {
@@ -28,15 +31,30 @@ void check_fits(const Sequence& sequence, std::size_t prompt, std::size_t new_to
               free < prompt ? 0 : free - prompt + 1);
 }
 
+std::vector<TokenId> with_room_for(std::size_t count) try {
+  std::vector<TokenId> tokens;
+  tokens.reserve(count);
+  return tokens;
+} catch (...) {
+  rethrow_as_error(kRun);
+}
+
+void append(std::vector<TokenId>& tokens, TokenId token) try {
+  tokens.push_back(token);
+} catch (...) {
+  rethrow_as_error(kRun);
+}
+
+constexpr std::size_t kMostReserved = 4096;  // who asks for more may stop early
+
 /// `AnySequence` is a Sequence or a WindowedSequence; `max_new_tokens` is above 0.
 template <typename AnySequence>
 std::vector<TokenId> generate(AnySequence& sequence, std::span<const TokenId> prompt,
                               std::size_t max_new_tokens, const TokenCallback& on_token) {
-  std::vector<TokenId> tokens;
-  tokens.reserve(max_new_tokens);
+  std::vector<TokenId> tokens = with_room_for(std::min(max_new_tokens, kMostReserved));
   Logits logits = sequence.extend(prompt);
   while (true) {
-    tokens.push_back(logits.argmax());
+    append(tokens, logits.argmax());
     const bool go_on = !on_token || on_token(tokens.back());
     if (!go_on || tokens.size() == max_new_tokens) {
       return tokens;
@@ -53,7 +71,13 @@ std::vector<TokenId> generate_greedy(Sequence& sequence, std::span<const TokenId
     return {};
   }
   check_fits(sequence, prompt.size(), max_new_tokens);
-  return generate(sequence, prompt, max_new_tokens, on_token);
+  const std::size_t length = sequence.length();
+  try {
+    return generate(sequence, prompt, max_new_tokens, on_token);
+  } catch (...) {
+    sequence.rewind(length);
+    throw;
+  }
 }
 
 std::vector<TokenId> generate_greedy(WindowedSequence& sequence, std::span<const TokenId> prompt,

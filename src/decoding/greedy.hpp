@@ -19,13 +19,16 @@ using TokenCallback = std::function<bool(TokenId)>;
 /// logit. Returns the new tokens. The last of them is not in the sequence: nothing was asked after.
 ///
 /// @throws Error context_full when prompt and new tokens do not fit, before anything is computed;
-///         otherwise as Sequence::extend
+///         otherwise as Sequence::extend. The sequence is then as it was (but for a last block that
+///         it shared, which has become its own), and so it is where `on_token` throws.
 std::vector<TokenId> generate_greedy(Sequence& sequence, std::span<const TokenId> prompt,
                                      std::size_t max_new_tokens,
                                      const TokenCallback& on_token = {});
 
 /// The same on a text that may outgrow the model's positions.
-/// @throws Error as WindowedSequence::extend
+/// @throws Error as WindowedSequence::extend. What was appended until then stays, because a text
+/// that
+///         slid has forgotten what was before.
 std::vector<TokenId> generate_greedy(WindowedSequence& sequence, std::span<const TokenId> prompt,
                                      std::size_t max_new_tokens,
                                      const TokenCallback& on_token = {});

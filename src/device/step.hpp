@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -18,7 +19,7 @@ struct StepShape {
 };
 
 /// Memory of a run's inputs and logits on the device, the inputs' twin on the host, and the run
-/// itself. Used by one thread at a time.
+/// itself. One thread at a time prepares and runs it; after that, any number may read its logits.
 class Step {
  public:
   Step() = default;
@@ -44,11 +45,15 @@ class Step {
   /// @throws Error run_failed, and what `enqueue` throws
   virtual bool run(const std::function<void()>& enqueue) = 0;
 
+  /// The first row of the last run's logits that holds a NaN.
+  [[nodiscard]] virtual std::optional<std::size_t> row_with_nan() const = 0;
+
   /// One row of the last run's logits as float32, [vocab_size]; where they are if the host can read
   /// them so, otherwise brought and converted on first use.
   [[nodiscard]] virtual std::span<const float> row(std::size_t row) = 0;
 
   /// The token with the largest logit of a row, the smallest id when several are equal.
+  /// A NaN counts as larger than every number here and below.
   [[nodiscard]] virtual TokenId argmax(std::size_t row) = 0;
 
   /// The k ≤ vocab_size tokens with the largest logits of a row, largest first.

@@ -11,6 +11,9 @@ namespace {
 constexpr std::size_t kDefaultBlockLen = 32;
 constexpr std::size_t kDefaultSequences = 16;
 
+constexpr std::size_t kMaxCacheBytes = std::size_t{1} << 47;
+constexpr std::size_t kMaxBlocks = std::size_t{1} << 24;  // keeping account takes 12 bytes each
+
 // What idle workspaces keep for later, all together: a tree of 256 nodes of GPT-2 has 51 MB of
 // float32 logits, and should find its workspace again.
 constexpr std::size_t kMaxIdleLogitsBytes = std::size_t{64} << 20;
@@ -33,6 +36,19 @@ cache::PoolShape pool_shape(const ModelInfo& info, const ModelOptions& options) 
       (info.max_seq_len + shape.block_len - 1) / shape.block_len;
   shape.max_blocks = options.cache_bytes == 0 ? kDefaultSequences * blocks_per_sequence
                                               : options.cache_bytes / shape.block_bytes();
+  if (options.cache_bytes > kMaxCacheBytes) {
+    throw_error(ErrorCode::invalid_argument,
+                "cache_bytes is {}, must be at most {} (2^47), the addresses of a process; a full "
+                "sequence of {} tokens takes {} bytes",
+                options.cache_bytes, kMaxCacheBytes, info.max_seq_len,
+                blocks_per_sequence * shape.block_bytes());
+  }
+  if (shape.max_blocks > kMaxBlocks) {
+    throw_error(ErrorCode::invalid_argument,
+                "the cache would have {} blocks of {} tokens ({} bytes), must have at most {}; "
+                "give a larger block_len or fewer cache_bytes",
+                shape.max_blocks, shape.block_len, shape.block_bytes(), kMaxBlocks);
+  }
   if (shape.max_blocks == 0) {
     throw_error(ErrorCode::invalid_argument,
                 "cache_bytes is {}, less than one block of {} tokens ({} bytes); a full sequence "
@@ -52,11 +68,32 @@ std::size_t growth_step(const ModelInfo& info, const cache::PoolShape& shape) {
 
 WorkspaceLease::WorkspaceLease(std::shared_ptr<Engine> engine,
                                std::unique_ptr<Workspace> workspace) noexcept
-    : engine_(std::move(engine)), workspace_(std::move(workspace)) {}
+    : workspace_(workspace.release()) {
+  workspace_->loan().engine = std::move(engine);
+  workspace_->loan().shares.store(1, std::memory_order_relaxed);
+}
+
+WorkspaceLease::WorkspaceLease(const WorkspaceLease& other) noexcept
+    : workspace_(other.workspace_) {
+  if (workspace_ != nullptr) {
+    workspace_->loan().shares.fetch_add(1, std::memory_order_relaxed);
+  }
+}
+
+WorkspaceLease::WorkspaceLease(WorkspaceLease&& other) noexcept
+    : workspace_(std::exchange(other.workspace_, nullptr)) {}
+
+WorkspaceLease& WorkspaceLease::operator=(WorkspaceLease other) noexcept {
+  std::swap(workspace_, other.workspace_);
+  return *this;
+}
 
 WorkspaceLease::~WorkspaceLease() {
-  if (engine_) {
-    engine_->give_back(std::move(workspace_));
+  // Acquire and release: who uses the workspace next sees all that was read from it.
+  if (workspace_ != nullptr &&
+      workspace_->loan().shares.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+    const std::shared_ptr<Engine> engine = std::move(workspace_->loan().engine);
+    engine->give_back(std::unique_ptr<Workspace>(workspace_));
   }
 }
 

@@ -15,24 +15,6 @@
 
 namespace kvcache::inference {
 
-class Engine;
-
-/// A workspace on loan; goes back to its engine, which it keeps alive. Move-only.
-class WorkspaceLease {
- public:
-  WorkspaceLease(std::shared_ptr<Engine> engine, std::unique_ptr<Workspace> workspace) noexcept;
-  WorkspaceLease(WorkspaceLease&&) noexcept = default;
-  WorkspaceLease& operator=(WorkspaceLease&&) = delete;
-  ~WorkspaceLease();
-
-  [[nodiscard]] Workspace& operator*() const noexcept { return *workspace_; }
-  [[nodiscard]] Workspace* operator->() const noexcept { return workspace_.get(); }
-
- private:
-  std::shared_ptr<Engine> engine_;
-  std::unique_ptr<Workspace> workspace_;
-};
-
 /// Session, cache and workspaces of one loaded model. Thread-safe.
 class Engine : public std::enable_shared_from_this<Engine> {
  public:
@@ -44,6 +26,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   [[nodiscard]] const cache::BlockPool& pool() const noexcept { return pool_; }
 
   /// A workspace for the calling thread, used before where there is one; best for the same shape.
+  /// Allocates only where there is none.
   WorkspaceLease lease(CacheUse cache_use, const RunShape& shape);
 
   /// Checks tokens that are to follow `length` earlier ones.

@@ -3,16 +3,22 @@
 #include <algorithm>
 #include <utility>
 
+#include "error_boundary.hpp"
 #include "inference/engine.hpp"
 #include "throw_error.hpp"
 
 namespace kvcache {
+namespace {
 
-Logits::Logits(std::shared_ptr<inference::WorkspaceLease> lease, std::size_t first,
-               std::size_t rows)
+constexpr Meaning kReadLogits{"the logits were not read", ErrorCode::run_failed,
+                              ErrorCode::run_failed};
+
+}  // namespace
+
+Logits::Logits(inference::WorkspaceLease lease, std::size_t first, std::size_t rows) noexcept
     : lease_(std::move(lease)), first_(first), rows_(rows) {}
 
-std::size_t Logits::vocab_size() const noexcept { return (*lease_)->info().vocab_size; }
+std::size_t Logits::vocab_size() const noexcept { return lease_->info().vocab_size; }
 
 std::size_t Logits::row_of_run(std::size_t row) const {
   if (row >= rows()) {
@@ -22,16 +28,22 @@ std::size_t Logits::row_of_run(std::size_t row) const {
   return first_ + row;
 }
 
-std::span<const float> Logits::row(std::size_t row) const {
-  return (*lease_)->logits().row(row_of_run(row));
+std::span<const float> Logits::row(std::size_t row) const try {
+  return lease_->logits().row(row_of_run(row));
+} catch (...) {
+  rethrow_as_error(kReadLogits);
 }
 
-TokenId Logits::argmax(std::size_t row) const {
-  return (*lease_)->logits().argmax(row_of_run(row));
+TokenId Logits::argmax(std::size_t row) const try {
+  return lease_->logits().argmax(row_of_run(row));
+} catch (...) {
+  rethrow_as_error(kReadLogits);
 }
 
-std::vector<TokenScore> Logits::top_k(std::size_t k, std::size_t row) const {
-  return (*lease_)->logits().top_k(std::min(k, vocab_size()), row_of_run(row));
+std::vector<TokenScore> Logits::top_k(std::size_t k, std::size_t row) const try {
+  return lease_->logits().top_k(std::min(k, vocab_size()), row_of_run(row));
+} catch (...) {
+  rethrow_as_error(kReadLogits);
 }
 
 }  // namespace kvcache

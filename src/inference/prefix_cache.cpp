@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "cache/prefix_tree.hpp"
+#include "error_boundary.hpp"
 #include "inference/sequence_state.hpp"
 #include "throw_error.hpp"
 
@@ -32,6 +33,9 @@ class KnownPrefixes final : public cache::Reclaimer {
 
 namespace {
 
+constexpr Meaning kUsePrefixes{"the prefix cache was not used", ErrorCode::run_failed,
+                               ErrorCode::run_failed};
+
 std::size_t max_blocks(const cache::PoolShape& shape, const PrefixCacheOptions& options) {
   if (options.max_bytes == 0) {
     return shape.max_blocks / 2;
@@ -46,17 +50,19 @@ std::size_t max_blocks(const cache::PoolShape& shape, const PrefixCacheOptions& 
 
 }  // namespace
 
-PrefixCache::PrefixCache(const Model& model, const PrefixCacheOptions& options)
+PrefixCache::PrefixCache(const Model& model, const PrefixCacheOptions& options) try
     : known_(std::make_shared<inference::KnownPrefixes>(
           model.engine_, max_blocks(model.engine_->pool().shape(), options))) {
   known_->engine->pool().add_reclaimer(known_);
+} catch (...) {
+  rethrow_as_error(kUsePrefixes);
 }
 
 PrefixCache::PrefixCache(PrefixCache&&) noexcept = default;
 PrefixCache& PrefixCache::operator=(PrefixCache&&) noexcept = default;
 PrefixCache::~PrefixCache() = default;
 
-Sequence PrefixCache::acquire(std::span<const TokenId> tokens) {
+Sequence PrefixCache::acquire(std::span<const TokenId> tokens) try {
   known_->engine->check_tokens(tokens, 0);
   auto state = std::make_unique<inference::SequenceState>(known_->engine);
   const auto prefix = tokens.first(tokens.size() - 1);
@@ -67,21 +73,27 @@ Sequence PrefixCache::acquire(std::span<const TokenId> tokens) {
   ++(length > 0 ? known_->stats.hits : known_->stats.misses);
   known_->stats.tokens_reused += length;
   return Sequence(std::move(state));
+} catch (...) {
+  rethrow_as_error(kUsePrefixes);
 }
 
-std::size_t PrefixCache::longest_match(std::span<const TokenId> tokens) const {
+std::size_t PrefixCache::longest_match(std::span<const TokenId> tokens) const try {
   known_->engine->check_tokens(tokens, 0);
   const std::scoped_lock lock(known_->mutex);
   return known_->tree.match(tokens.first(tokens.size() - 1));
+} catch (...) {
+  rethrow_as_error(kUsePrefixes);
 }
 
-void PrefixCache::insert(const Sequence& sequence) {
+void PrefixCache::insert(const Sequence& sequence) try {
   if (sequence.state_->engine != known_->engine) {
     throw_error(ErrorCode::invalid_argument,
                 "the sequence is of another model than the prefix cache; make one of its own");
   }
   const std::scoped_lock lock(known_->mutex);
   known_->tree.insert(sequence.state_->tokens, sequence.state_->table.blocks());
+} catch (...) {
+  rethrow_as_error(kUsePrefixes);
 }
 
 void PrefixCache::clear() noexcept {

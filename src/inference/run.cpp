@@ -72,10 +72,10 @@ std::size_t Row::num_logits() const noexcept {
   return logits_for == LogitsFor::last ? 1 : tokens.size();
 }
 
-std::shared_ptr<WorkspaceLease> run_rows(Engine& engine, std::span<const Row> rows) {
+WorkspaceLease run_rows(Engine& engine, std::span<const Row> rows) {
   const RunShape shape = shape_of(engine, rows);
-  auto workspace = std::make_shared<WorkspaceLease>(engine.lease(CacheUse::in_place, shape));
-  Workspace::Inputs& inputs = (*workspace)->prepare(shape);
+  WorkspaceLease workspace = engine.lease(CacheUse::in_place, shape);
+  RunInputs& inputs = workspace->prepare(shape);
   std::size_t first = 0;
   auto next_logits = inputs.logits_positions.begin();
   for (std::size_t r = 0; r < rows.size(); ++r) {
@@ -101,22 +101,22 @@ std::shared_ptr<WorkspaceLease> run_rows(Engine& engine, std::span<const Row> ro
   if (rows.size() > 1) {
     inputs.row_offsets[0] = 0;
   }
-  (*workspace)->run();
+  workspace->run();
   return workspace;
 }
 
-std::shared_ptr<WorkspaceLease> run_without_cache(Engine& engine, std::span<const TokenId> tokens,
-                                                  LogitsFor logits_for) {
+WorkspaceLease run_without_cache(Engine& engine, std::span<const TokenId> tokens,
+                                 LogitsFor logits_for) {
   const bool last_only = logits_for == LogitsFor::last && tokens.size() > 1;
   const RunShape shape{.tokens = tokens.size(), .num_logits = last_only ? 1U : 0U};
-  auto workspace = std::make_shared<WorkspaceLease>(engine.lease(CacheUse::none, shape));
-  Workspace::Inputs& inputs = (*workspace)->prepare(shape);
+  WorkspaceLease workspace = engine.lease(CacheUse::none, shape);
+  RunInputs& inputs = workspace->prepare(shape);
   std::ranges::copy(tokens, inputs.input_ids.begin());
   std::iota(inputs.position_ids.begin(), inputs.position_ids.end(), std::int64_t{0});
   if (last_only) {
     inputs.logits_positions[0] = static_cast<std::int64_t>(tokens.size()) - 1;
   }
-  (*workspace)->run();
+  workspace->run();
   return workspace;
 }
 

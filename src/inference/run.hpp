@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 
 #include "cache/block_table.hpp"
@@ -28,12 +27,12 @@ struct Row {
 };
 
 /// Logits of the rows, one after the other.
-/// @throws Error out_of_memory, run_failed
-std::shared_ptr<WorkspaceLease> run_rows(Engine& engine, std::span<const Row> rows);
+/// @throws Error out_of_memory, run_failed, logits_invalid
+WorkspaceLease run_rows(Engine& engine, std::span<const Row> rows);
 
 /// Runs `tokens` without the cache.
-/// @throws Error out_of_memory, run_failed
-std::shared_ptr<WorkspaceLease> run_without_cache(Engine& engine, std::span<const TokenId> tokens,
-                                                  LogitsFor logits_for);
+/// @throws Error out_of_memory, run_failed, logits_invalid
+WorkspaceLease run_without_cache(Engine& engine, std::span<const TokenId> tokens,
+                                 LogitsFor logits_for);
 
 }  // namespace kvcache::inference

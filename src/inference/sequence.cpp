@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "cache/saved_state.hpp"
-#include "inference/run.hpp"
-#include "inference/sequence_state.hpp"
+#include "error_boundary.hpp"
+#include "inference/extend.hpp"
 #include "throw_error.hpp"
 
 namespace kvcache {
@@ -15,28 +15,39 @@ namespace kvcache {
 using inference::EvaluatedTree;
 using inference::SequenceState;
 
-Sequence::Sequence(std::shared_ptr<inference::Engine> engine)
-    : state_(std::make_unique<SequenceState>(std::move(engine))) {}
+Sequence::Sequence(std::shared_ptr<inference::Engine> engine) try
+    : state_(std::make_unique<SequenceState>(std::move(engine))) {
+} catch (...) {
+  rethrow_as_error(kRun);
+}
 
 Sequence::Sequence(std::unique_ptr<SequenceState> state) : state_(std::move(state)) {}
 Sequence::Sequence(Sequence&&) noexcept = default;
 Sequence& Sequence::operator=(Sequence&&) noexcept = default;
 Sequence::~Sequence() = default;
 
-Logits Sequence::extend(std::span<const TokenId> tokens, LogitsFor logits_for) {
-  const std::array<Extension, 1> batch{Extension{this, tokens, logits_for}};
-  return std::move(kvcache::extend(batch).front());
+Logits Sequence::extend(std::span<const TokenId> tokens, LogitsFor logits_for) try {
+  const inference::Addition addition{state_.get(), tokens, logits_for};
+  const std::size_t rows = addition.num_logits();
+  return {inference::extend({&addition, 1}), 0, rows};
+} catch (...) {
+  rethrow_as_error(kRun);
 }
 
-Sequence Sequence::fork() const {
+Sequence Sequence::fork() const try {
   auto state = std::make_unique<SequenceState>(state_->engine);
   state->table = state_->table.share();
   state->tokens.assign(state_->tokens.begin(), state_->tokens.end());
   return Sequence(std::move(state));
+} catch (...) {
+  rethrow_as_error(kRun);
 }
 
-void Sequence::save(const std::filesystem::path& path) const {
+void Sequence::save(const std::filesystem::path& path) const try {
   cache::save_state(path, state_->engine->info().digest, state_->tokens, state_->table);
+} catch (...) {
+  rethrow_as_error(
+      {"the sequence was not saved", ErrorCode::state_not_saved, ErrorCode::state_not_saved});
 }
 
 bool Sequence::can_rewind_to(std::size_t length) const noexcept { return length <= this->length(); }
@@ -56,9 +67,12 @@ void Sequence::reset() noexcept {
   state_->tokens.clear();
 }
 
-TreeEvaluation Sequence::evaluate(const TokenTree& tree, std::span<const std::size_t> nodes) const {
+TreeEvaluation Sequence::evaluate(const TokenTree& tree, std::span<const std::size_t> nodes) const
+    try {
   const std::array<TreeOfPrefix, 1> batch{TreeOfPrefix{this, &tree, nodes}};
   return std::move(kvcache::evaluate(batch).front());
+} catch (...) {
+  rethrow_as_error(kRun);
 }
 
 namespace {
@@ -76,7 +90,7 @@ std::vector<std::size_t> path_to(const TokenTree& tree, std::size_t node) {
 
 }  // namespace
 
-void Sequence::commit(const TreeEvaluation& evaluation, std::size_t node) {
+void Sequence::commit(const TreeEvaluation& evaluation, std::size_t node) try {
   const EvaluatedTree& evaluated = *evaluation.tree_;
   SequenceState& state = *state_;
   if (node >= evaluated.tree.tokens.size()) {
@@ -98,6 +112,8 @@ void Sequence::commit(const TreeEvaluation& evaluation, std::size_t node) {
         state.table.block_of(depth + i), state.table.offset_of(depth + i), 1);
     state.tokens.push_back(evaluated.tree.tokens[path[i]]);
   }
+} catch (...) {
+  rethrow_as_error(kRun);
 }
 
 std::size_t Sequence::length() const noexcept { return state_->tokens.size(); }

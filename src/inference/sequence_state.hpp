@@ -17,7 +17,7 @@ namespace kvcache::inference {
 struct SequenceState {
   explicit SequenceState(std::shared_ptr<Engine> shared_engine)
       : engine(std::move(shared_engine)), table(engine->pool()) {
-    // Decoding allocates nothing, and nothing can fail after a run.
+    // So that nothing can fail after a run: what is appended then finds room.
     table.reserve(engine->info().max_seq_len);
     tokens.reserve(engine->info().max_seq_len);
   }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "error_boundary.hpp"
 #include "inference/run.hpp"
 #include "inference/sequence_state.hpp"
 #include "kvcache/sequence.hpp"
@@ -63,9 +64,16 @@ TreeEvaluation::TreeEvaluation(TreeEvaluation&&) noexcept = default;
 TreeEvaluation& TreeEvaluation::operator=(TreeEvaluation&&) noexcept = default;
 TreeEvaluation::~TreeEvaluation() = default;
 
-std::vector<TreeEvaluation> evaluate(std::span<const TreeOfPrefix> batch) {
+std::vector<TreeEvaluation> evaluate(std::span<const TreeOfPrefix> batch) try {
   if (batch.empty()) {
     throw_error(ErrorCode::empty_input, "the batch is empty; at least one tree is needed");
+  }
+  for (const TreeOfPrefix& element : batch) {
+    if (element.prefix == nullptr || !element.prefix->state_ || element.tree == nullptr) {
+      throw_error(ErrorCode::invalid_argument,
+                  "element {} of the batch names no tree, or no prefix, or one that was moved away",
+                  &element - batch.data());
+    }
   }
   const std::shared_ptr<inference::Engine> engine = batch.front().prefix->state_->engine;
   const std::size_t block_len = engine->pool().shape().block_len;
@@ -111,6 +119,8 @@ std::vector<TreeEvaluation> evaluate(std::span<const TreeOfPrefix> batch) {
     first += num_logits;
   }
   return results;
+} catch (...) {
+  rethrow_as_error(kRun);
 }
 
 }  // namespace kvcache

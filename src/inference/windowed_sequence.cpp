@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "cache/window.hpp"
+#include "error_boundary.hpp"
+#include "inference/sequence_state.hpp"
 #include "throw_error.hpp"
 
 namespace kvcache {
@@ -40,7 +42,7 @@ cache::Window window_of(const WindowOptions& options) {
 WindowedSequence::WindowedSequence(const Model& model, const WindowOptions& options)
     : options_(with_defaults(options, model.info().max_seq_len)), sequence_(model.new_sequence()) {}
 
-Logits WindowedSequence::extend(std::span<const TokenId> tokens) {
+Logits WindowedSequence::extend(std::span<const TokenId> tokens) try {
   const std::uint64_t length = length_ + tokens.size();
   const std::size_t kept = window_of(options_).kept(length);
   if (kept == sequence_.length() + tokens.size()) {
@@ -48,6 +50,7 @@ Logits WindowedSequence::extend(std::span<const TokenId> tokens) {
     length_ = length;
     return logits;
   }
+  sequence_.state_->engine->check_token_ids(tokens);  // those that slide out at once too
   const std::vector<TokenId> context = context_after(tokens, kept);
   // The sinks' positions stay, and with them their keys and values.
   Sequence next = sequence_.fork();
@@ -59,6 +62,8 @@ Logits WindowedSequence::extend(std::span<const TokenId> tokens) {
   length_ = length;
   ++slides_;
   return logits;
+} catch (...) {
+  rethrow_as_error(kRun);
 }
 
 /// The first `sinks` and the last tokens of the text with `tokens` appended, `kept` in all.

@@ -4,6 +4,7 @@
 #include <initializer_list>
 
 #include "model/contract.hpp"
+#include "throw_error.hpp"
 
 namespace kvcache::inference {
 namespace {
@@ -31,8 +32,8 @@ class Layout {
 };
 
 /// The inputs of a run of this shape in `layout`'s memory.
-Workspace::Inputs lay_out(Layout& layout, const RunShape& shape, bool cached) {
-  Workspace::Inputs inputs;
+RunInputs lay_out(Layout& layout, const RunShape& shape, bool cached) {
+  RunInputs inputs;
   inputs.input_ids = layout.take<std::int64_t>(shape.tokens);
   inputs.position_ids = layout.take<std::int64_t>(shape.tokens);
   inputs.logits_positions = layout.take<std::int64_t>(shape.num_logits);
@@ -83,57 +84,67 @@ void Workspace::bind_cache() {
   }
 }
 
-Workspace::Inputs& Workspace::prepare(const RunShape& shape) {
+RunInputs& Workspace::prepare(const RunShape& shape) {
   if (shape == shape_) {
     return inputs_;
   }
-  shape_ = {0, 0, 0, 0, false};  // until everything below has succeeded
+  shape_ = kNoShape;  // until everything below has succeeded
   const bool cached = cache_use_ == CacheUse::in_place;
   Layout sizes(nullptr);
   lay_out(sizes, shape, cached);
-  step_->resize({.input_bytes = sizes.used(),
-                 .logits_rows = shape.num_logits == 0 ? shape.tokens : shape.num_logits});
+  step_->resize({.input_bytes = sizes.used(), .logits_rows = shape.logits_rows()});
   Layout on_host(step_->host_inputs());
   inputs_ = lay_out(on_host, shape, cached);
-  shape_ = shape;
   Layout on_device(step_->device_inputs());
-  bind_inputs_and_logits(lay_out(on_device, shape, cached));
+  bind_inputs_and_logits(lay_out(on_device, shape, cached), shape);
+  shape_ = shape;
   return inputs_;
 }
 
-void Workspace::bind_inputs_and_logits(const Inputs& inputs) {
+void Workspace::bind_inputs_and_logits(const RunInputs& inputs, const RunShape& shape) {
   const auto bind = [&]<typename T>(const char* name, std::span<T> data,
-                                    std::initializer_list<std::int64_t> shape) {
+                                    std::initializer_list<std::int64_t> axes) {
     binding_.BindInput(name, Ort::Value::CreateTensor<T>(memory_, data.data(), data.size(),
-                                                         shape.begin(), shape.size()));
+                                                         axes.begin(), axes.size()));
   };
   const auto bind_list = [&](const char* name, auto data) {
     bind(name, data, {as_axis(data.size())});
   };
-  bind("input_ids", inputs.input_ids, {1, as_axis(shape_.tokens)});
-  bind("position_ids", inputs.position_ids, {1, as_axis(shape_.tokens)});
+  bind("input_ids", inputs.input_ids, {1, as_axis(shape.tokens)});
+  bind("position_ids", inputs.position_ids, {1, as_axis(shape.tokens)});
   bind_list("logits_positions", inputs.logits_positions);
   if (cache_use_ == CacheUse::in_place) {
-    bind("block_table", inputs.block_table, {as_axis(shape_.rows), as_axis(shape_.blocks_per_row)});
+    bind("block_table", inputs.block_table, {as_axis(shape.rows), as_axis(shape.blocks_per_row)});
     bind_list("past_lengths", inputs.past_lengths);
     bind_list("append_positions", inputs.append_positions);
     bind_list("row_offsets", inputs.row_offsets);
     bind_list("tree_parents", inputs.tree_parents);
   }
-  const std::array<std::int64_t, 3> shape{1, as_axis(logits_rows()), as_axis(info_.vocab_size)};
-  const std::size_t bytes = logits_rows() * info_.vocab_size * data_type_size(info_.dtype);
+  const std::array<std::int64_t, 3> axes{1, as_axis(shape.logits_rows()),
+                                         as_axis(info_.vocab_size)};
+  const std::size_t bytes = shape.logits_rows() * info_.vocab_size * data_type_size(info_.dtype);
   binding_.BindOutput("logits",
-                      Ort::Value::CreateTensor(memory_, step_->device_logits(), bytes, shape.data(),
-                                               shape.size(), model::element_type(info_.dtype)));
-}
-
-std::size_t Workspace::logits_rows() const noexcept {
-  return shape_.num_logits == 0 ? shape_.tokens : shape_.num_logits;
+                      Ort::Value::CreateTensor(memory_, step_->device_logits(), bytes, axes.data(),
+                                               axes.size(), model::element_type(info_.dtype)));
 }
 
 void Workspace::run() {
+  const cache::PoolShape& pool = pool_.shape();
+  check_inputs(inputs_, shape_,
+               {.vocab_size = info_.vocab_size,
+                .max_seq_len = info_.max_seq_len,
+                .blocks = pool.max_blocks,
+                .block_len = pool.block_len});
   if (step_->run([this] { session_.run(run_options_, binding_); })) {
     session_.count_replay(cache_use_ == CacheUse::in_place, info_.num_layers);
+  }
+  if (const auto row = step_->row_with_nan()) {
+    throw_error(
+        ErrorCode::logits_invalid,
+        "row {} of the run's {} rows of logits holds NaN: the model's weights hold some, or "
+        "keys and values overflowed {}; check the checkpoint, or export the model with "
+        "--dtype float32",
+        *row, logits_rows(), data_type_name(info_.dtype));
   }
 }
 

@@ -1,107 +1,144 @@
 #include "model/config.hpp"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
-#include <fstream>
+#include <algorithm>
+#include <array>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
+#include <string_view>
+#include <system_error>
+#include <utility>
 
+#include "checked_json.hpp"
+#include "input_file.hpp"
 #include "model/digest.hpp"
 #include "throw_error.hpp"
 
 namespace kvcache::model {
 namespace {
 
-using nlohmann::json;
 namespace fs = std::filesystem;
 
-constexpr int kFormatVersion = 1;
+constexpr std::size_t kFormatVersion = 1;
 constexpr const char* kExportHint = "export the model again with export_gpt2_kvcache.py";
+constexpr std::size_t kMaxConfigBytes = std::size_t{16} << 20;
+constexpr std::size_t kMaxSize = std::numeric_limits<std::int32_t>::max();  // of one axis
+constexpr std::size_t kMaxBytes = std::numeric_limits<std::int64_t>::max();
+constexpr std::size_t kMaxSequenceBytes = std::size_t{1} << 47;  // the addresses of a process
+constexpr std::size_t kDigestDigits = 32;
 
-/// One JSON object of config.json, with errors that name the file and the field.
-class Fields {
- public:
-  Fields(const json& object, fs::path file) : object_(object), file_(std::move(file)) {}
+constexpr std::array kDataTypes{DataType::float32, DataType::float16, DataType::bfloat16};
+constexpr std::array kCacheTypes{DataType::float32, DataType::float16, DataType::bfloat16,
+                                 DataType::int8};
+constexpr std::array<std::string_view, 4> kActivations{"float32", "float16", "bfloat16", "int8"};
+constexpr std::array<std::string_view, 5> kWeights{"float32", "float16", "bfloat16", "int8",
+                                                   "int4"};
 
-  template <typename T>
-  [[nodiscard]] T get(const char* name) const {
-    const auto found = object_.find(name);
-    if (found == object_.end()) {
-      invalid(name, "is missing");
-    }
-    try {
-      return found->get<T>();
-    } catch (const json::exception&) {
-      invalid(name, fmt::format("has the wrong type: {}", found->dump()));
-    }
-  }
-
-  [[nodiscard]] std::size_t get_positive(const char* name) const {
-    const auto value = get<std::int64_t>(name);
-    if (value <= 0 || value > std::numeric_limits<std::int32_t>::max()) {
-      invalid(name, fmt::format("is {}, must be at least 1 and below 2^31", value));
-    }
-    return static_cast<std::size_t>(value);
-  }
-
-  [[noreturn]] void invalid(const char* name, const std::string& what) const {
-    throw_error(ErrorCode::config_invalid, "{}: field \"{}\" {}; {}", file_.string(), name, what,
-                kExportHint);
-  }
-
- private:
-  const json& object_;
-  fs::path file_;
-};
-
-constexpr DataType kDataTypes[] = {DataType::float32, DataType::float16, DataType::bfloat16};
-constexpr DataType kCacheTypes[] = {DataType::float32, DataType::float16, DataType::bfloat16,
-                                    DataType::int8};
-constexpr std::string_view kActivations[] = {"float32", "float16", "bfloat16", "int8"};
-constexpr std::string_view kWeights[] = {"float32", "float16", "bfloat16", "int8", "int4"};
-
-DataType parse_data_type(const Fields& fields, const char* field, std::span<const DataType> known) {
-  const auto name = fields.get<std::string>(field);
+DataType data_type_of(const JsonValue& field, std::span<const DataType> known) {
   std::vector<std::string_view> names;
-  for (const DataType type : known) {
-    names.push_back(data_type_name(type));
-    if (name == names.back()) {
-      return type;
-    }
-  }
-  fields.invalid(field, fmt::format("is \"{}\", must be {}", name, fmt::join(names, ", ")));
+  std::ranges::transform(known, std::back_inserter(names), data_type_name);
+  const std::string name = field.text_of(names);
+  return known[static_cast<std::size_t>(std::ranges::find(names, name) - names.begin())];
 }
 
-json read_json(const fs::path& path) {
-  std::ifstream file(path);
-  if (!file) {
-    throw_error(ErrorCode::model_not_found,
-                "no config.json in {}: not a model directory; write one with "
-                "export_gpt2_kvcache.py --output-dir {}",
-                path.parent_path().string(), path.parent_path().string());
+/// Refuses what the library's sizes in bytes cannot hold.
+void check_cache_size(const ModelInfo& info, const JsonValue& root) {
+  std::size_t bytes = 2 * info.cache_row_bytes();  // keys and values
+  for (const std::size_t count : {info.num_layers, info.num_heads, info.max_seq_len}) {
+    if (__builtin_mul_overflow(bytes, count, &bytes) || bytes > kMaxSequenceBytes) {
+      root.field("max_seq_len")
+          .refuse(fmt::format("with num_layers {}, num_heads {} and head_dim {} the keys and "
+                              "values of one sequence must take at most 2^47 bytes",
+                              info.num_layers, info.num_heads, info.head_dim));
+    }
   }
-  try {
-    return json::parse(file);
-  } catch (const json::parse_error& error) {
-    throw_error(ErrorCode::config_invalid, "{} is not JSON (byte {}); {}", path.string(),
-                error.byte, kExportHint);
+}
+
+void read_sizes(const JsonValue& root, ModelInfo& info) {
+  info.num_layers = root.field("num_layers").size(1, kMaxSize);
+  info.num_heads = root.field("num_heads").size(1, kMaxSize);
+  info.head_dim = root.field("head_dim").size(1, kMaxSize);
+  info.vocab_size = root.field("vocab_size").size(1, kMaxSize);
+  info.max_seq_len = root.field("max_seq_len").size(1, kMaxSize);
+  info.weight_bytes_per_token = root.field("weight_bytes_per_token").size(0, kMaxBytes);
+  check_cache_size(info, root);
+}
+
+void read_types(const JsonValue& root, ModelInfo& info) {
+  info.dtype = data_type_of(root.field("dtype"), kDataTypes);
+  const JsonValue cache_dtype = root.field("cache_dtype");
+  info.cache_dtype = data_type_of(cache_dtype, kCacheTypes);
+  if (info.cache_dtype != info.dtype && info.dtype != DataType::float32) {
+    cache_dtype.refuse(fmt::format("must be the dtype, {}: only a float32 model's may differ",
+                                   data_type_name(info.dtype)));
   }
+  info.weights = root.field("weights").text_of(kWeights);
+  info.activations = root.field("activations").text_of(kActivations);
+}
+
+void read_files(const JsonValue& root, Config& config) {
+  ModelInfo& info = config.info;
+  const JsonValue files = root.field("files");
+  for (const JsonValue& entry : files.elements()) {
+    const JsonValue name = entry.field("name");
+    const JsonValue bytes = entry.field("bytes");
+    const ModelFile file{name.file_name(), bytes.size(0, kMaxBytes),
+                         entry.field("xxh3_128").hex_digest(kDigestDigits)};
+    if (std::ranges::find(config.files, file.name, &ModelFile::name) != config.files.end()) {
+      name.refuse("must be another name than those before");
+    }
+    info.model_bytes += file.bytes;  // both below 2^63
+    if (info.model_bytes > kMaxBytes) {
+      bytes.refuse("all files together must have less than 2^63 bytes");
+    }
+    info.digest += file.xxh3_128;
+    config.files.push_back(file);
+  }
+  if (std::ranges::find(config.files, config.model_file, &ModelFile::name) == config.files.end()) {
+    root.field("model_file").refuse("must be one of \"files\"");
+  }
+}
+
+[[noreturn]] void not_a_model(const fs::path& path, const std::string& reason) {
+  throw_error(ErrorCode::model_not_found,
+              "{} {}; give a model directory written by export_gpt2_kvcache.py", path.string(),
+              reason);
 }
 
 /// The directory of the model, and the graph's file name where the caller named one.
 std::pair<fs::path, std::optional<std::string>> locate(const fs::path& path) {
-  if (fs::is_directory(path)) {
-    return {path, std::nullopt};
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  switch (status.type()) {
+    case fs::file_type::directory:
+      return {path, std::nullopt};
+    case fs::file_type::regular:
+      return {path.parent_path().empty() ? fs::path(".") : path.parent_path(),
+              path.filename().string()};
+    case fs::file_type::not_found:
+      not_a_model(path, "does not exist");
+    default:
+      not_a_model(
+          path, error ? "cannot be read: " + error.message() : "is neither a directory nor a file");
   }
-  if (fs::is_regular_file(path)) {
-    return {path.parent_path().empty() ? fs::path(".") : path.parent_path(),
-            path.filename().string()};
+}
+
+std::string read_text(const fs::path& path) {
+  try {
+    return read_file(path, kMaxConfigBytes);
+  } catch (const std::system_error& error) {
+    const std::string directory = path.parent_path().string();
+    if (error.code() == std::errc::no_such_file_or_directory) {
+      throw_error(ErrorCode::model_not_found,
+                  "no config.json in {}: not a model directory; write one with "
+                  "export_gpt2_kvcache.py --output-dir {}",
+                  directory, directory);
+    }
+    throw_error(ErrorCode::model_not_found, "cannot read {}: {}", path.string(),
+                error.code().message());
   }
-  throw_error(ErrorCode::model_not_found,
-              "{} does not exist; give a model directory written by export_gpt2_kvcache.py",
-              path.string());
 }
 
 [[noreturn]] void digest_mismatch(const Config& config, const ModelFile& file,
@@ -114,72 +151,41 @@ std::pair<fs::path, std::optional<std::string>> locate(const fs::path& path) {
 
 }  // namespace
 
+Config parse_config(std::string_view text, const fs::path& path) {
+  const JsonDocument document(
+      text, {.name = path.string(), .code = ErrorCode::config_invalid, .advice = kExportHint});
+  const JsonValue root = document.root();
+  if (const JsonValue format = root.field("format"); format.text() != "kvcache") {
+    format.refuse("must be \"kvcache\"");
+  }
+  if (const JsonValue version = root.field("format_version");
+      version.size(0, kMaxSize) != kFormatVersion) {
+    version.refuse(fmt::format("must be {}, which this library reads", kFormatVersion));
+  }
+  if (const JsonValue variant = root.field("variant"); variant.text() != "cached_attention") {
+    variant.refuse("must be \"cached_attention\", which this library runs");
+  }
+  Config config;
+  config.directory = path.parent_path();
+  config.model_file = root.field("model_file").file_name();
+  config.info.model_type = root.field("model_type").text();
+  config.info.source = root.field("source").text();
+  read_types(root, config.info);
+  config.weights_overridden = root.has("weights_overrides");
+  read_sizes(root, config.info);
+  read_files(root, config);
+  return config;
+}
+
 Config read_config(const fs::path& path) {
   const auto [directory, named_file] = locate(path);
   const fs::path config_path = directory / "config.json";
-  const json document = read_json(config_path);
-  if (!document.is_object()) {
-    throw_error(ErrorCode::config_invalid, "{} is not a JSON object; {}", config_path.string(),
-                kExportHint);
-  }
-  const Fields fields(document, config_path);
-  if (fields.get<std::string>("format") != "kvcache") {
-    fields.invalid("format", "is not \"kvcache\"");
-  }
-  if (const int version = fields.get<int>("format_version"); version != kFormatVersion) {
-    fields.invalid("format_version",
-                   fmt::format("is {}, this library reads version {}", version, kFormatVersion));
-  }
-  if (const auto variant = fields.get<std::string>("variant"); variant != "cached_attention") {
-    fields.invalid("variant",
-                   fmt::format("is \"{}\", this library runs \"cached_attention\"", variant));
-  }
-
-  Config config;
-  config.directory = directory;
-  config.model_file = fields.get<std::string>("model_file");
+  Config config = parse_config(read_text(config_path), config_path);
   if (named_file && *named_file != config.model_file) {
     throw_error(ErrorCode::model_not_found,
                 "{} is not a model: config.json beside it describes {}; give that file or the "
                 "directory",
                 path.string(), config.model_file);
-  }
-  ModelInfo& info = config.info;
-  info.model_type = fields.get<std::string>("model_type");
-  info.source = fields.get<std::string>("source");
-  info.dtype = parse_data_type(fields, "dtype", kDataTypes);
-  info.cache_dtype = parse_data_type(fields, "cache_dtype", kCacheTypes);
-  if (info.cache_dtype != info.dtype && info.dtype != DataType::float32) {
-    fields.invalid("cache_dtype",
-                   fmt::format("is \"{}\" with dtype {}; only a float32 model's may differ",
-                               data_type_name(info.cache_dtype), data_type_name(info.dtype)));
-  }
-  info.weights = fields.get<std::string>("weights");
-  if (std::ranges::find(kWeights, info.weights) == std::end(kWeights)) {
-    fields.invalid("weights",
-                   fmt::format("is \"{}\", must be {}", info.weights, fmt::join(kWeights, ", ")));
-  }
-  info.activations = fields.get<std::string>("activations");
-  if (std::ranges::find(kActivations, info.activations) == std::end(kActivations)) {
-    fields.invalid("activations", fmt::format("is \"{}\", must be {}", info.activations,
-                                              fmt::join(kActivations, ", ")));
-  }
-  info.num_layers = fields.get_positive("num_layers");
-  info.num_heads = fields.get_positive("num_heads");
-  info.head_dim = fields.get_positive("head_dim");
-  info.vocab_size = fields.get_positive("vocab_size");
-  info.max_seq_len = fields.get_positive("max_seq_len");
-  info.weight_bytes_per_token = fields.get<std::size_t>("weight_bytes_per_token");
-
-  for (const json& entry : fields.get<json::array_t>("files")) {
-    const Fields file(entry, config_path);
-    config.files.push_back({file.get<std::string>("name"), file.get<std::uintmax_t>("bytes"),
-                            file.get<std::string>("xxh3_128")});
-    info.model_bytes += config.files.back().bytes;
-    info.digest += config.files.back().xxh3_128;
-  }
-  if (config.files.empty()) {
-    fields.invalid("files", "is empty");
   }
   return config;
 }

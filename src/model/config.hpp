@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kvcache/types.hpp"
@@ -25,9 +26,15 @@ struct Config {
   std::filesystem::path directory;
   std::string model_file;
   std::vector<ModelFile> files;
+  bool weights_overridden = false;  // single matrices may have other types than info.weights
 
   [[nodiscard]] std::filesystem::path model_path() const { return directory / model_file; }
 };
+
+/// The config.json at `path` from its text: every field, each within its range.
+///
+/// @throws Error config_invalid (naming the field, what it is and what it must be)
+Config parse_config(std::string_view text, const std::filesystem::path& path);
 
 /// Reads config.json of the model directory `path`, or of the directory of the .onnx file `path`.
 ///

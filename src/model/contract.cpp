@@ -129,6 +129,20 @@ std::vector<Expected> cache_tensors(const char* prefix, const ModelInfo& info) {
   return tensors;
 }
 
+struct OptionalInput {
+  const char* name;
+  ONNXTensorElementDataType type;
+  std::size_t axes;  // all free
+};
+
+constexpr OptionalInput kOptionalInputs[]{
+    {"block_table", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, 2},
+    {"past_lengths", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, 1},
+    {"append_positions", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, 1},
+    {"row_offsets", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, 1},
+    {"tree_parents", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, 1},
+    {"logits_positions", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, 1}};
+
 /// Overridable initializers have no promised order: sorts both sides by name.
 void sort_by_name(auto& tensors) {
   std::sort(tensors.begin(), tensors.end(),
@@ -136,6 +150,11 @@ void sort_by_name(auto& tensors) {
 }
 
 }  // namespace
+
+bool is_optional_input(std::string_view name) noexcept {
+  return std::ranges::find(kOptionalInputs, name, &OptionalInput::name) !=
+         std::end(kOptionalInputs);
+}
 
 std::string past_key_name(std::size_t layer) { return fmt::format("past_key_{}", layer); }
 std::string past_value_name(std::size_t layer) { return fmt::format("past_value_{}", layer); }
@@ -190,13 +209,10 @@ void check_contract(const Ort::Session& session, const Config& config) {
       {"input_ids", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, {{}, {}}},
       {"position_ids", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, {{}, {}}}};
   std::ranges::copy(cache_tensors("past", info), std::back_inserter(expected_inputs));
-  std::vector<Expected> expected_optional{
-      {"block_table", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, {{}, {}}},
-      {"past_lengths", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, {{}}},
-      {"append_positions", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, {{}}},
-      {"row_offsets", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, {{}}},
-      {"tree_parents", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, {{}}},
-      {"logits_positions", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, {{}}}};
+  std::vector<Expected> expected_optional;
+  for (const auto& [name, type, axes] : kOptionalInputs) {
+    expected_optional.push_back({name, type, std::vector<Axis>(axes)});
+  }
   std::vector<Expected> expected_outputs{
       {"logits", element_type(info.dtype), {{}, {}, {"vocab_size", info.vocab_size}}}};
   std::ranges::copy(cache_tensors("present", info), std::back_inserter(expected_outputs));

@@ -3,6 +3,9 @@
 
 #include <onnxruntime_cxx_api.h>
 
+#include <string>
+#include <string_view>
+
 #include "model/config.hpp"
 
 namespace kvcache::model {
@@ -13,6 +16,9 @@ namespace kvcache::model {
 /// @throws Error contract_violation (naming the input or output), config_mismatch (naming the
 /// field)
 void check_contract(const Ort::Session& session, const Config& config);
+
+/// Whether the contract has an optional input of this name: one that has an initializer, too.
+bool is_optional_input(std::string_view name) noexcept;
 
 /// The names of layer i's tensors.
 std::string past_key_name(std::size_t layer);

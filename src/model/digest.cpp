@@ -1,19 +1,17 @@
 #include "model/digest.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstddef>
-#include <cstring>
 #include <memory>
 #include <new>
 #include <span>
+#include <system_error>
 #include <vector>
 
+#include "input_file.hpp"
 #include "throw_error.hpp"
 
 namespace kvcache::model {
@@ -36,27 +34,6 @@ Hash new_hash() {
   return hash;
 }
 
-class File {
- public:
-  explicit File(const std::filesystem::path& path)
-      : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {}
-  ~File() {
-    if (descriptor_ >= 0) {
-      ::close(descriptor_);
-    }
-  }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-
-  /// Bytes read, 0 at the end, negative on failure (also when the file could not be opened).
-  [[nodiscard]] ssize_t read(std::vector<char>& buffer) const {
-    return ::read(descriptor_, buffer.data(), buffer.size());
-  }
-
- private:
-  int descriptor_;
-};
-
 std::string to_text(const XXH128_hash_t& hash) {
   return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
 }
@@ -71,16 +48,16 @@ void prefetch(std::span<const std::byte> bytes, std::size_t begin, std::size_t e
 }  // namespace
 
 std::string file_digest(const std::filesystem::path& path) {
-  const File file(path);
   const Hash state = new_hash();
-  std::vector<char> buffer(kReadBytes);
-  ssize_t count = 0;
-  while ((count = file.read(buffer)) > 0) {
-    XXH3_128bits_update(state.get(), buffer.data(), static_cast<std::size_t>(count));
-  }
-  if (count < 0) {
+  std::vector<std::byte> buffer(kReadBytes);
+  try {
+    InputFile file(path);
+    while (const std::size_t count = file.read(buffer)) {
+      XXH3_128bits_update(state.get(), buffer.data(), count);
+    }
+  } catch (const std::system_error& error) {
     throw_error(ErrorCode::model_not_found, "cannot read {}: {}", path.string(),
-                std::strerror(errno));
+                error.code().message());
   }
   return to_text(XXH3_128bits_digest(state.get()));
 }

@@ -1,23 +1,37 @@
 #include "model/session.hpp"
 
-#include <onnxruntime_run_options_config_keys.h>
-#include <onnxruntime_session_options_config_keys.h>
-
+#include <exception>
 #include <future>
 
 #include "device/cpu/cpu_info.hpp"
 #include "device/ort_environment.hpp"
+#include "error_boundary.hpp"
 #include "model/contract.hpp"
+#include "model/facts.hpp"
 #include "throw_error.hpp"
 
 namespace kvcache::model {
 namespace {
 
+// ONNX Runtime's names. Its headers of them are not in every package that has the others.
+constexpr const char* kDisablePrepacking = "session.disable_prepacking";
+constexpr const char* kDisableSynchronizing = "disable_synchronize_execution_providers";
+
+/// Whether ONNX Runtime says that an optional input of the contract has an initializer. It says so
+/// of each at every load, and means that the input is no constant, which is what it is there for.
+bool is_expected(std::string_view message) {
+  constexpr std::string_view kBegin = "Initializer ";
+  constexpr std::string_view kRest = " appears in graph inputs";
+  const std::size_t end = message.find(kRest);
+  return message.starts_with(kBegin) && end != std::string_view::npos &&
+         is_optional_input(message.substr(kBegin.size(), end - kBegin.size()));
+}
+
 void ORT_API_CALL forward_message(void* param, OrtLoggingLevel /*severity*/,
                                   const char* /*category*/, const char* /*logid*/,
                                   const char* /*code_location*/, const char* message) {
   const auto& log = *static_cast<const LogCallback*>(param);
-  if (log) {
+  if (log && !is_expected(message)) {
     log(message);
   }
 }
@@ -29,7 +43,7 @@ Ort::SessionOptions session_options(const ModelOptions& options, LogCallback& lo
   result.SetGraphOptimizationLevel(ORT_ENABLE_ALL);
   result.SetLogSeverityLevel(ORT_LOGGING_LEVEL_WARNING);
   // Our nodes read the weights where the system mapped them; packed copies would only take memory.
-  result.AddConfigEntry(kOrtSessionOptionsConfigDisablePrepacking, "1");
+  result.AddConfigEntry(kDisablePrepacking, "1");
   if (!options.profile_prefix.empty()) {
     result.EnableProfiling(options.profile_prefix.c_str());
   }
@@ -37,12 +51,14 @@ Ort::SessionOptions session_options(const ModelOptions& options, LogCallback& lo
   return result;
 }
 
+constexpr int kMaxThreads = 4096;
+
 /// Threads of a run.
 int check_threads(const ModelOptions& options) {
-  if (options.num_threads < 0) {
+  if (options.num_threads < 0 || options.num_threads > kMaxThreads) {
     throw_error(ErrorCode::invalid_argument,
-                "num_threads is {}, must be 0 (one per physical core) or more",
-                options.num_threads);
+                "num_threads is {}, must be 0 (one per physical core) or at most {}",
+                options.num_threads, kMaxThreads);
   }
   return options.num_threads == 0 ? device::usable_physical_cores() : options.num_threads;
 }
@@ -84,22 +100,27 @@ Session::Session(const Config& config, const ModelOptions& options)
       check_file_digests(config, loaded);
     }
   });
-  Ort::Env& environment = device::ort_environment();
+  environment_ = device::ort_environment();
   Ort::SessionOptions ort_options = session_options(options, log_);
   choice_.backend->add_to(ort_options);
   domain_.add_to(ort_options);
-  std::string refused;
+  std::exception_ptr refused;
   try {
-    session_ = Ort::Session(environment, config.model_path().c_str(), ort_options);
-  } catch (const Ort::Exception& error) {
-    refused = error.what();
+    session_ = Ort::Session(*environment_, config.model_path().c_str(), ort_options);
+  } catch (...) {
+    refused = std::current_exception();
   }
   digests.get();  // an altered file is the better explanation of a graph that does not load
-  if (!refused.empty()) {
-    throw_error(ErrorCode::model_invalid, "ONNX Runtime {} cannot load {}: {}",
-                Ort::GetVersionString(), config.model_path().string(), refused);
+  try {
+    if (refused) {
+      std::rethrow_exception(refused);
+    }
+  } catch (...) {
+    const std::string what = fmt::format("cannot load {}", config.model_path().string());
+    rethrow_as_error({what, ErrorCode::model_invalid, ErrorCode::model_invalid});
   }
   check_contract(session_, config);
+  check_facts(domain_.facts(), config);
   if (options.weight_memory == WeightMemory::huge_pages) {
     for (ops::WeightFile& weights : weight_files_) {
       weights.move_to_huge_pages(num_threads_);
@@ -134,16 +155,15 @@ std::string Session::device_report() const {
 Ort::RunOptions Session::run_options() const {
   Ort::RunOptions options;
   // Who runs the model waits for it, once all work is in order: see device::Step.
-  options.AddConfigEntry(kOrtRunOptionsConfigDisableSynchronizeExecutionProviders, "1");
+  options.AddConfigEntry(kDisableSynchronizing, "1");
   return options;
 }
 
 void Session::run(const Ort::RunOptions& options, Ort::IoBinding& binding) {
   try {
     session_.Run(options, binding);
-  } catch (const Ort::Exception& error) {
-    throw_error(ErrorCode::run_failed, "ONNX Runtime failed while running the model: {}",
-                error.what());
+  } catch (...) {
+    rethrow_as_error(kRun);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <onnxruntime_cxx_api.h>
 
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -52,6 +53,7 @@ class Session {
   LoadedFiles load_weights(const Config& config);
 
   int num_threads_;
+  std::shared_ptr<Ort::Env> environment_;
   device::BackendChoice choice_;
   std::vector<ops::WeightFile> weight_files_;  // read by the session
   ops::NodeCounters counters_;

@@ -27,6 +27,14 @@ constexpr const char* linear_name(LinearNode node, Multiplied x) {
   return as_is ? "SelectNormHead" : "BFloat16SelectNormHead";
 }
 
+template <typename W>
+void tell_types(Multiplied x, GraphFacts& facts) {
+  facts.weights.emplace(weight_type_name<W>());
+  if (x == Multiplied::as_bfloat16) {
+    facts.rounded_to.emplace("bfloat16");
+  }
+}
+
 /// [batch, seq_len, inputs] to [batch, seq_len, outputs].
 template <LinearNode kNode, typename W, Multiplied kX = Multiplied::as_is>
 class LinearKernel {
@@ -43,6 +51,7 @@ class LinearKernel {
         weight_(kept_weight<W>(info, weights, kWeightInput)),
         threads_(threads) {}
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
+  void tell(const OrtKernelInfo* /*info*/, GraphFacts& facts) const { tell_types<W>(kX, facts); }
 
  private:
   std::string name_;
@@ -70,6 +79,7 @@ class HeadKernel {
         weight_(kept_weight<W>(info, weights, kWeightInput)),
         threads_(threads) {}
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
+  void tell(const OrtKernelInfo* /*info*/, GraphFacts& facts) const { tell_types<W>(kX, facts); }
 
  private:
   std::string name_;

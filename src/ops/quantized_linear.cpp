@@ -32,6 +32,14 @@ QuantizedLinearKernel<kNode>::QuantizedLinearKernel(const OrtKernelInfo* info, W
 }
 
 template <LinearNode kNode>
+void QuantizedLinearKernel<kNode>::tell(const OrtKernelInfo* /*info*/, GraphFacts& facts) const {
+  facts.weights.emplace(weight_.type_name());
+  if (accuracy_ == AccuracyLevel::int8) {
+    facts.rounded_to.emplace("int8");
+  }
+}
+
+template <LinearNode kNode>
 OrtStatusPtr QuantizedLinearKernel<kNode>::ComputeV2(OrtKernelContext* raw_context) {
   return status_of([&] {
     const Ort::KernelContext context(raw_context);

@@ -26,6 +26,7 @@ class QuantizedLinearKernel {
 
   QuantizedLinearKernel(const OrtKernelInfo* info, WeightStore& weights, const ThreadTeam& threads);
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
+  void tell(const OrtKernelInfo* info, GraphFacts& facts) const;
 
  private:
   std::string name_;

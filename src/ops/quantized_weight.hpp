@@ -22,6 +22,9 @@ class KeptQuantizedWeight {
   [[nodiscard]] QuantizedWeight matrix(const Ort::KernelContext& context, const std::string& node,
                                        std::int64_t inputs, std::int64_t outputs) const;
 
+  /// As config.json names it.
+  [[nodiscard]] const char* type_name() const { return bits_ == 8 ? "int8" : "int4"; }
+
  private:
   std::size_t weight_input_;
   std::size_t scales_input_;

@@ -19,7 +19,7 @@ NodeDomain::NodeDomain(Device device, [[maybe_unused]] DataType type, NodeCounte
     : domain_("kvcache") {
 #ifdef KVCACHE_USE_CUDA
   if (device == Device::cuda) {
-    for (auto& op : cuda_nodes(counters)) {
+    for (auto& op : cuda_nodes(counters, facts_)) {
       add(std::move(op));
     }
     return;
@@ -44,7 +44,7 @@ void NodeDomain::add_16_bit_nodes(NodeCounters& counters) {
 
 void NodeDomain::add_float32_nodes(NodeCounters& counters, const ThreadTeam& threads) {
   const auto add_with_weight = [&]<typename Kernel>(std::type_identity<Kernel> /*kernel*/) {
-    add(std::make_shared<WeightOp<Kernel>>(weights_, threads));
+    add(std::make_shared<WeightOp<Kernel>>(weights_, threads, facts_));
   };
   const auto add_for_weights = [&]<typename W>(W /*element*/) {
     add_with_weight(std::type_identity<TokenEmbeddingKernel<W>>());

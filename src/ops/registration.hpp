@@ -8,6 +8,7 @@
 
 #include "kvcache/types.hpp"
 #include "ops/cpu/thread_team.hpp"
+#include "ops/graph_facts.hpp"
 #include "ops/node_counters.hpp"
 #include "ops/weight_store.hpp"
 
@@ -33,12 +34,16 @@ class NodeDomain {
   /// The file must outlive the sessions.
   void read_from(const WeightFile& file) { weights_.read_from(file); }
 
+  /// Of the session that was made last.
+  [[nodiscard]] const GraphFacts& facts() const noexcept { return facts_; }
+
  private:
   void add_float32_nodes(NodeCounters& counters, const ThreadTeam& threads);
   void add_16_bit_nodes(NodeCounters& counters);
   void add(std::shared_ptr<OrtCustomOp> op);
 
   WeightStore weights_;
+  GraphFacts facts_;
   std::vector<std::shared_ptr<OrtCustomOp>> operators_;
   Ort::CustomOpDomain domain_;
 };

@@ -22,7 +22,7 @@ void AnyTokenEmbedding::compute(Ort::KernelContext& context, const Table& table,
                                 std::int64_t vocab_size) const {
   const auto input_ids = context.GetInput(0);
   const auto position_ids = context.GetInput(1);
-  const auto position_weight = context.GetInput(3);
+  const auto position_weight = context.GetInput(kPositionsInput);
   const Shape shape = shape_of(input_ids);
   const Shape positions_shape = shape_of(position_weight);
   check(shape.size() == 2 && shape_of(position_ids) == shape, name_,
@@ -43,14 +43,30 @@ void AnyTokenEmbedding::compute(Ort::KernelContext& context, const Table& table,
   run_node(node, threads_);
 }
 
+void AnyTokenEmbedding::tell_sizes(const OrtKernelInfo* info, std::int64_t vocab_size,
+                                   GraphFacts& facts) {
+  const Shape positions = declared_shape(info, kPositionsInput);
+  check(positions.size() == 2, node_name("TokenEmbedding", info),
+        "position_weight must be [max_seq_len, size]");
+  facts.embedding = {vocab_size, positions[0], positions[1]};
+}
+
+template <typename W>
+void TokenEmbeddingKernel<W>::tell(const OrtKernelInfo* info, GraphFacts& facts) const {
+  const Shape table = declared_shape(info, kWeightInput);
+  check(table.size() == 2, name_, "weight must be [vocab_size, size]");
+  tell_sizes(info, table[0], facts);
+  facts.weights.emplace(weight_type_name<W>());
+}
+
 template <typename W>
 OrtStatusPtr TokenEmbeddingKernel<W>::ComputeV2(OrtKernelContext* raw_context) {
   return status_of([&] {
     Ort::KernelContext context(raw_context);
     const auto weight = context.GetInput(kWeightInput);
     const Shape shape = shape_of(weight);
-    check(shape.size() == 2 && shape[1] == shape_of(context.GetInput(3)).back(), name_,
-          "weight must be [vocab_size, size], with the size of position_weight");
+    check(shape.size() == 2 && shape[1] == shape_of(context.GetInput(kPositionsInput)).back(),
+          name_, "weight must be [vocab_size, size], with the size of position_weight");
     const W* const table = weight_ != nullptr ? weight_ : raw_data<W>(weight);
     compute(context, table, shape[0]);
   });
@@ -68,10 +84,15 @@ QuantizedTokenEmbeddingKernel::QuantizedTokenEmbeddingKernel(const OrtKernelInfo
       inputs_(Ort::ConstKernelInfo(info).GetAttribute<std::int64_t>("inputs")),
       outputs_(Ort::ConstKernelInfo(info).GetAttribute<std::int64_t>("outputs")) {}
 
+void QuantizedTokenEmbeddingKernel::tell(const OrtKernelInfo* info, GraphFacts& facts) const {
+  tell_sizes(info, outputs_, facts);
+  facts.weights.emplace(weight_.type_name());
+}
+
 OrtStatusPtr QuantizedTokenEmbeddingKernel::ComputeV2(OrtKernelContext* raw_context) {
   return status_of([&] {
     Ort::KernelContext context(raw_context);
-    check(inputs_ == shape_of(context.GetInput(3)).back(), name_,
+    check(inputs_ == shape_of(context.GetInput(kPositionsInput)).back(), name_,
           "the weight must have the size of position_weight");
     compute(context, weight_.matrix(context, name_, inputs_, outputs_), outputs_);
   });

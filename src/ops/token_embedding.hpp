@@ -18,6 +18,7 @@ namespace kvcache::ops {
 class AnyTokenEmbedding {
  public:
   static constexpr std::size_t kWeightInput = 2;
+  static constexpr std::size_t kPositionsInput = 3;
   static constexpr bool takes_ids(std::size_t input) { return input < kWeightInput; }
 
  protected:
@@ -26,6 +27,7 @@ class AnyTokenEmbedding {
   /// Looks up rows of a table of `vocab_size`.
   template <typename Table>
   void compute(Ort::KernelContext& context, const Table& table, std::int64_t vocab_size) const;
+  static void tell_sizes(const OrtKernelInfo* info, std::int64_t vocab_size, GraphFacts& facts);
 
   std::string name_;
 
@@ -44,6 +46,7 @@ class TokenEmbeddingKernel : public AnyTokenEmbedding {
       : AnyTokenEmbedding(kName, info, threads),
         weight_(kept_weight<W>(info, weights, kWeightInput)) {}
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
+  void tell(const OrtKernelInfo* info, GraphFacts& facts) const;
 
  private:
   const W* weight_;
@@ -59,6 +62,7 @@ class QuantizedTokenEmbeddingKernel : public AnyTokenEmbedding {
   QuantizedTokenEmbeddingKernel(const OrtKernelInfo* info, WeightStore& weights,
                                 const ThreadTeam& threads);
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
+  void tell(const OrtKernelInfo* info, GraphFacts& facts) const;
 
  private:
   KeptQuantizedWeight weight_;

@@ -4,9 +4,11 @@
 #include <onnxruntime_cxx_api.h>
 
 #include <cstdint>
+#include <memory>
 #include <type_traits>
 
 #include "ops/cpu/thread_team.hpp"
+#include "ops/graph_facts.hpp"
 #include "ops/tensor_access.hpp"
 #include "ops/weight_store.hpp"
 
@@ -25,18 +27,31 @@ const W* kept_weight(const OrtKernelInfo* info, WeightStore& weights, std::size_
       weight.GetTensorRawData(), weight.GetTensorTypeAndShapeInfo().GetElementCount() * sizeof(W)));
 }
 
+/// The name of a matrix's type, in config.json's terms.
+template <typename W>
+constexpr const char* weight_type_name() {
+  return std::is_same_v<W, float>            ? "float32"
+         : std::is_same_v<W, Ort::Float16_t> ? "float16"
+                                             : "bfloat16";
+}
+
 /// The signature of a node on the CPU whose input kWeightInput is a weight of Kernel::Weight, with
-/// one output; Kernel::takes_ids says which inputs are int64; the last input of a node with a
-/// quantised weight are its scales, of float16; all others and the output are float32.
+/// one output; Kernel::tell() says what it saw of the model, Kernel::takes_ids which inputs are
+/// int64; the last input of a node with a quantised weight are its scales, of float16; all others
+/// and the output are float32.
 template <typename Kernel>
 class WeightOp : public Ort::CustomOpBase<WeightOp<Kernel>, Kernel, true> {
  public:
-  WeightOp(WeightStore& weights, const ThreadTeam& threads)
-      : weights_(weights), threads_(threads) {}
+  WeightOp(WeightStore& weights, const ThreadTeam& threads, GraphFacts& facts)
+      : weights_(weights), threads_(threads), facts_(facts) {}
 
   OrtStatusPtr CreateKernelV2(const OrtApi& /*api*/, const OrtKernelInfo* info,
                               void** kernel) const {
-    return status_of([&] { *kernel = new Kernel(info, weights_, threads_); });
+    return status_of([&] {
+      auto made = std::make_unique<Kernel>(info, weights_, threads_);
+      made->tell(info, facts_);
+      *kernel = made.release();
+    });
   }
   static const char* GetName() { return Kernel::kName; }
   static const char* GetExecutionProviderType() { return "CPUExecutionProvider"; }
@@ -57,6 +72,7 @@ class WeightOp : public Ort::CustomOpBase<WeightOp<Kernel>, Kernel, true> {
 
   WeightStore& weights_;
   const ThreadTeam& threads_;
+  GraphFacts& facts_;
 };
 
 }  // namespace kvcache::ops

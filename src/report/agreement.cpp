@@ -59,6 +59,13 @@ double logit_tolerance(const ModelInfo& model) noexcept {
 }
 
 void Agreement::compare_token(TokenId token, std::span<const float> reference) {
+  const bool comparable =
+      token >= 0 && token < static_cast<TokenId>(reference.size()) &&
+      std::ranges::none_of(reference, [](float logit) { return std::isnan(logit); });
+  if (!comparable) {
+    ++different;
+    return;
+  }
   const auto largest = std::max_element(reference.begin(), reference.end());
   if (largest - reference.begin() == token) {
     ++equal;

@@ -24,7 +24,8 @@ struct Agreement {
   std::size_t logits_compared = 0;  // rows
   double largest_logit_difference = 0;  // as a share of the row's largest logit
 
-  /// Whether `token` is the choice that `reference` [vocab_size] makes.
+  /// Whether `token` is the choice that `reference` [vocab_size] makes. A token outside of it, and
+  /// any token where the reference holds NaN, is another one.
   void compare_token(TokenId token, std::span<const float> reference);
 
   /// The largest difference between two rows of logits; NaN counts as infinitely different.

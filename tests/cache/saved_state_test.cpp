@@ -1,8 +1,12 @@
 // Saved states: what is loaded equals what was saved, and nothing else is loaded.
 #include <gtest/gtest.h>
+#include <xxhash.h>
 
+#include <cstring>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "support/models.hpp"
 #include "support/temporary_directory.hpp"
@@ -22,6 +26,32 @@ std::string read_file(const test::fs::path& path) {
 
 void write_file(const test::fs::path& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary) << bytes;
+}
+
+constexpr std::size_t kBeforeHeader = 16;  // magic, version, the header's size
+
+/// A state with a checksum that matches, whatever it holds.
+std::string with_checksum(std::string contents) {
+  XXH128_canonical_t checksum;
+  XXH128_canonicalFromHash(&checksum, XXH3_128bits(contents.data(), contents.size()));
+  contents.append(reinterpret_cast<const char*>(checksum.digest), sizeof(checksum.digest));
+  return contents;
+}
+
+std::string state_of(const std::string& header, const std::string& rest) {
+  const auto size = static_cast<std::uint32_t>(header.size());
+  std::string state("kvcache\0\1\0\0\0", 12);
+  state.append(reinterpret_cast<const char*>(&size), sizeof(size));
+  return with_checksum(state + header + rest);
+}
+
+/// The header of a state, and what follows it up to the checksum.
+std::pair<nlohmann::json, std::string> parts_of(const std::string& state) {
+  std::uint32_t size = 0;
+  std::memcpy(&size, state.data() + 12, sizeof(size));
+  const std::size_t payload = kBeforeHeader + size;
+  return {nlohmann::json::parse(state.substr(kBeforeHeader, size)),
+          state.substr(payload, state.size() - payload - sizeof(XXH128_canonical_t))};
 }
 
 class SavedState : public testing::Test {
@@ -72,13 +102,103 @@ TEST_F(SavedState, OfAnEmptySequenceIsEmpty) {
 }
 
 TEST_F(SavedState, RefusesATruncatedFileOfAnyLength) {
+  saved_.rewind(3);
   saved_.save(path());
-  const std::string whole = read_file(path());
-  for (const std::size_t size : {std::size_t{0}, std::size_t{5}, std::size_t{12}, std::size_t{17},
-                                 std::size_t{40}, whole.size() / 2, whole.size() - 1}) {
-    write_file(path(), whole.substr(0, size));
+  for (std::uintmax_t size = test::fs::file_size(path()); size-- > 0;) {
+    SCOPED_TRACE(size);
+    test::fs::resize_file(path(), size);
     expect_load_error(ErrorCode::state_invalid, "is not a saved state that can be loaded");
   }
+}
+
+TEST_F(SavedState, RefusesAFileWithAnyByteOfItsHeaderOrTokensAltered) {
+  saved_.rewind(3);
+  saved_.save(path());
+  const std::string whole = read_file(path());
+  const std::size_t header = parts_of(whole).first.dump().size();
+  for (std::size_t at = 0; at < kBeforeHeader + header + 3 * sizeof(TokenId); ++at) {
+    for (const int mask : {0x01, 0x20, 0x80, 0xFF}) {
+      SCOPED_TRACE(at);
+      std::string altered = whole;
+      altered[at] = static_cast<char>(altered[at] ^ mask);
+      write_file(path(), altered);
+      const bool in_version = at >= 8 && at < 12;
+      expect_load_error(in_version ? ErrorCode::state_mismatch : ErrorCode::state_invalid,
+                        in_version ? "has format version"
+                        : at < 8   ? "it does not begin as one"
+                                   : "its checksum does not match");
+    }
+  }
+}
+
+TEST_F(SavedState, RefusesAHeaderThatLiesThoughItsChecksumMatches) {
+  saved_.rewind(3);
+  saved_.save(path());
+  const auto [header, rest] = parts_of(read_file(path()));
+  const auto expect_refused = [&, &rest = rest](const std::string& text, const std::string& part) {
+    SCOPED_TRACE(text.substr(0, 100));
+    write_file(path(), state_of(text, rest));
+    expect_load_error(ErrorCode::state_invalid, "is not a saved state that can be loaded: ");
+    expect_load_error(ErrorCode::state_invalid, part);
+  };
+  const auto with = [&header = header](const char* field, const nlohmann::json& value) {
+    nlohmann::json changed = header;
+    changed[field] = value;
+    return changed.dump();
+  };
+  write_file(path(), state_of(header.dump(), rest));
+  EXPECT_EQ(model_.load_sequence(path()).length(), 3U);
+
+  expect_refused("", "its header is not JSON");
+  expect_refused("[]", "its header is an array of 0 elements, must be an object");
+  expect_refused("{}", "field \"model_digest\" is missing");
+  expect_refused(std::string(60'000, '['), "nested more than");
+  expect_refused(std::string(70'000, ' '), "its header has 70000 bytes, must have at most 65536");
+  expect_refused(with("more", 1), "there is no field \"more\"");
+  expect_refused(with("model_digest", 7), "field \"model_digest\" is 7, must be a text");
+  for (const char* field : {"num_layers", "num_heads", "head_dim", "element_bytes", "tokens"}) {
+    for (const nlohmann::json& value :
+         {nlohmann::json(-1), nlohmann::json(1.5), nlohmann::json("3"), nlohmann::json(nullptr),
+          nlohmann::json(1e30), nlohmann::json(~std::uint64_t{0})}) {
+      expect_refused(with(field, value), "must be a whole number of at least");
+    }
+  }
+  const std::string positions = std::to_string(model_.info().max_seq_len);
+  expect_refused(with("tokens", std::int64_t{1} << 61),
+                 "it holds 2305843009213693952 tokens, the model has " + positions + " positions");
+  expect_refused(with("tokens", 2), "bytes follow its header, 2 tokens take");
+  expect_refused(with("tokens", 4), "bytes follow its header, 4 tokens take");
+}
+
+TEST_F(SavedState, RefusesMoreTokensThanTheModelHasPositions) {
+  saved_.save(path());
+  const auto [header, rest] = parts_of(read_file(path()));
+  const std::size_t count = model_.info().max_seq_len + 1;
+  nlohmann::json longer = header;
+  longer["tokens"] = count;
+  write_file(path(), state_of(longer.dump(), std::string(rest.size() / tokens_.size() * count, 0)));
+  expect_load_error(ErrorCode::state_invalid, "it holds " + std::to_string(count) +
+                                                  " tokens, the model has " +
+                                                  std::to_string(count - 1) + " positions");
+}
+
+TEST_F(SavedState, RefusesTokensOutsideTheVocabulary) {
+  saved_.save(path());
+  const auto [header, rest] = parts_of(read_file(path()));
+  const auto vocab_size = static_cast<TokenId>(model_.info().vocab_size);
+  for (const TokenId token : {TokenId{-5}, vocab_size, TokenId{1} << 40}) {
+    std::string changed = rest;
+    std::memcpy(changed.data() + 2 * sizeof(TokenId), &token, sizeof(token));
+    write_file(path(), state_of(header.dump(), changed));
+    expect_load_error(ErrorCode::state_invalid,
+                      "its token 2 is " + std::to_string(token) + ", must be in [0, ");
+  }
+}
+
+TEST_F(SavedState, RefusesWhatFollowsTheChecksum) {
+  saved_.save(path());
+  write_file(path(), with_checksum(read_file(path())));
+  expect_load_error(ErrorCode::state_invalid, "bytes follow its header");
 }
 
 TEST_F(SavedState, RefusesAnAlteredFile) {
@@ -101,6 +221,9 @@ TEST_F(SavedState, RefusesWhatIsNoState) {
   expect_load_error(ErrorCode::state_invalid, "No such file or directory");
   test::fs::create_directory(path());
   expect_load_error(ErrorCode::state_invalid, "Is a directory");
+  test::fs::remove(path());
+  test::fs::create_symlink("/dev/zero", path());
+  expect_load_error(ErrorCode::state_invalid, "it is no regular file");
 }
 
 TEST_F(SavedState, RefusesANewerVersion) {

@@ -232,10 +232,17 @@ def test_eval_tree_gives_the_logits_of_each_path(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "does not hold"),
-        ('{"tokens": [1]}', "key 'parents' not found"),
-        ('{"tokens": [1.5], "parents": [-1]}', "does not hold"),
-        ('{"tokens": "1", "parents": [-1]}', "does not hold"),
+        ("{", "is not JSON (byte 2)"),
+        ('{"tokens": [1]}', 'field "parents" is missing; give {"tokens": [ids], "parents": ['),
+        ('{"tokens": [1.5], "parents": [-1]}', 'field "tokens[0]" is 1.5, must be a whole number'),
+        ('{"tokens": "1", "parents": [-1]}', 'field "tokens" is "1", must be an array'),
+        ('{"tokens": [1], "parents": [4294967295]}', '"parents[0]" is 4294967295, must be'),
+        ('{"tokens": [1, 2], "parents": [-1, 4294967296]}', "from -1 to 2147483647"),
+        ('{"tokens": [1], "parents": [-2]}', '"parents[0]" is -2, must be a whole number from -1'),
+        ('{"tokens": [18446744073709551615], "parents": [-1]}', "must be a whole number"),
+        ('{"tokens": [1], "tokens": [2], "parents": [-1]}', 'field "tokens" is there twice'),
+        ('{"tokens": ' + "[" * 1_000_000, "nested more than"),
+        ("[1]", "must be an object"),
         ('{"tokens": [1, 2], "parents": [-1]}', "2 tokens and 1 parents"),
         ('{"tokens": [1, 2], "parents": [1, -1]}', "node 0 of the tree has parent 1"),
         ('{"tokens": [], "parents": []}', "no tokens"),
@@ -255,7 +262,7 @@ def test_eval_tree_refuses(
 
 def test_eval_tree_without_its_file(kvcache: Program, model: Path) -> None:
     finished = kvcache("eval-tree", model, "--ids", "1", "--tree", "/missing.json")
-    assert_error(finished, 2, "--tree: /missing.json cannot be read")
+    assert_error(finished, 2, "--tree: /missing.json cannot be read: No such file or directory")
 
 
 # ---- bench ---------------------------------------------------------------------------------------
@@ -374,8 +381,12 @@ def test_bench_chooses_what_fits_a_small_model(kvcache: Program, model: Path) ->
         (["--prompt", 100_000], "the tokens of --prompt 100000 do not fit: the model has"),
         (["--depth", "8,100000"], "--depth 100000 and"),
         (["--tokens", 100_000], "--tokens 100000: the model has"),
-        (["--tokens", 0], '"0" is not a whole number of at least 1'),
-        (["--depth", "8,x"], '"x" is not a whole number of at least 1'),
+        (["--tokens", 0], '"0" is not a whole number from 1'),
+        (["--depth", "8,x"], '"x" is not a whole number from 1'),
+        (["--prompt", 2**64 - 1], "is not a whole number from 1 to 2147483647"),
+        (["--mode", "fork", "--prompt", 2**31 - 1], "and one more do not fit"),
+        (["--mode", "batch", "--rows", 2**60], "is not a whole number from 1 to 1048576"),
+        (["--mode", "tree", "--siblings", 2**60], "is not a whole number from 1 to 1048576"),
         (["--depth", "-1"], "--depth"),
         (["--mode", "fly"], "--mode: fly not in {sequence,fork,tree,batch,window,save}"),
         (["--siblings", 3], "--siblings is not for --mode sequence; it has --prompt --tokens"),
@@ -418,12 +429,21 @@ def test_interrupting_a_bench_leaves_no_file(kvcache_path: Path, model: Path, tm
         (["logits", "x"], "--ids is required; see kvcache logits --help"),
         (["generate", "x", "--ids", "1"], "--max-new-tokens is required"),
         (["generate", "x", "--ids", "1", "--max-new-tokens", "0"], '"0" is not a whole number'),
-        (["info", "x", "--threads", "0"], '"0" is not a whole number of at least 1'),
-        (["info", "x", "--cache-mib", "0"], '"0" is not a whole number of at least 1'),
+        (["info", "x", "--threads", "0"], '"0" is not a whole number from 1 to 2147483647'),
+        (["info", "x", "--threads", "2147483648"], '"2147483648" is not a whole number from 1'),
+        (["info", "x", "--threads", "1.5"], '"1.5" is not a whole number from 1'),
+        (["info", "x", "--threads", "0x4"], '"0x4" is not a whole number from 1'),
+        (["info", "x", "--cache-mib", "0"], '"0" is not a whole number from 1 to 134217728'),
+        (["info", "x", "--cache-mib", 2**27 + 1], "is not a whole number from 1 to 134217728"),
+        (["info", "x", "--cache-mib", 2**44], "is not a whole number from 1 to 134217728"),
+        (["info", "x", "--cache-mib", 2**44 + 1], "is not a whole number from 1 to 134217728"),
+        (["info", "x", "--cache-mib", 2**64 + 1], "is not a whole number from 1 to 134217728"),
         (
             ["generate", "x", "--ids", "1", "--max-new-tokens", "1", "--sinks", "-1"],
-            '"-1" is not a whole number of at least 0',
+            '"-1" is not a whole number from 0 to 2147483647',
         ),
+        (["logits", "x", "--ids", "1", "--npy", ""], "--npy: the name of a file is missing"),
+        (["bench", "x", "--json", ""], "--json: the name of a file is missing"),
         (["info", "x", "--device", "tpu"], "--device: tpu not in {cpu,cuda}"),
         (["info", "x", "--fast"], "--fast"),
         (["info", "/missing"], "/missing does not exist"),

@@ -165,7 +165,10 @@ def test_kept_on_the_cpu(prototype: Program, model: Path) -> None:
     ("options", "message"),
     [
         (["--model", "/missing"], "/missing does not exist"),
-        (["--tokens", "x"], "--tokens"),
+        (["--tokens", "x"], '--tokens: "x" is not a whole number from 0 to 2147483647; see --help'),
+        (["--tokens", "-1"], '"-1" is not a whole number'),
+        (["--tokens", "2.5"], '"2.5" is not a whole number'),
+        (["--tokens", str(2**64 + 2)], "is not a whole number"),
         (["--fast"], "--fast"),
         (["--device", "gpu"], "--device"),
         (

@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 #include <numeric>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -68,6 +70,20 @@ TEST_F(Greedy, StopsWhenTheCallbackSaysSo) {
   const auto tokens = generate_greedy(sequence_, prompt_, 5, [&](TokenId) { return ++told < 2; });
   EXPECT_EQ(tokens.size(), 2U);
   EXPECT_EQ(sequence_.length(), prompt_.size() + 1);
+}
+
+TEST_F(Greedy, LeavesTheSequenceAsItWasWhereTheCallbackThrows) {
+  static_cast<void>(sequence_.extend(prompt_));
+  std::size_t told = 0;
+  EXPECT_THROW(generate_greedy(sequence_, prompt_, 5,
+                               [&](TokenId) -> bool {
+                                 if (++told == 3) {
+                                   throw std::runtime_error("enough");
+                                 }
+                                 return true;
+                               }),
+               std::runtime_error);
+  EXPECT_TRUE(std::ranges::equal(sequence_.tokens(), prompt_));
 }
 
 TEST_F(Greedy, ContinuesFromTheLastTokenAsIfNeverStopped) {

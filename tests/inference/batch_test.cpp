@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "support/models.hpp"
@@ -86,6 +89,34 @@ TEST_F(BadBatch, ChangesNoSequence) {
   const std::vector<TokenId> outside{0, -5};
   expect_refused(ErrorCode::token_out_of_range, "token 1 of the input is -5",
                  {{&first_, tokens_}, {&second_, outside}});
+}
+
+TEST_F(BadBatch, NamesASequenceThatIsNotThere) {
+  Sequence moved = model_.new_sequence();
+  const Sequence taken = std::move(moved);
+  const std::string part = "element 1 of the batch names no sequence, or one that was moved away";
+  expect_refused(ErrorCode::invalid_argument, part, {{&first_, tokens_}, {&moved, tokens_}});
+  expect_refused(ErrorCode::invalid_argument, part, {{&first_, tokens_}, {nullptr, tokens_}});
+  const TokenTree tree{{1}, {-1}};
+  const std::vector<TreeOfPrefix> trees{{&first_, &tree}, {&moved, &tree}};
+  expect_error(ErrorCode::invalid_argument, "element 1 of the batch names no tree, or no prefix",
+               [&] { (void)evaluate(trees); });
+}
+
+/// Rows may hold each other's tokens, which grow in the same call.
+TEST_F(BadBatch, MayHoldItsSequencesOwnTokens) {
+  Sequence first = first_.fork();
+  Sequence second = second_.fork();
+  const std::vector<Extension> own{{&first, second.tokens()}, {&second, second.tokens()}};
+  const std::vector<Logits> found = extend(own);
+  const std::vector<TokenId> copied = tokens_;
+  const std::vector<Extension> copies{{&first_, copied}, {&second_, copied}};
+  const std::vector<Logits> expected = extend(copies);
+  EXPECT_TRUE(std::ranges::equal(first.tokens(), std::vector<TokenId>{1, 2, 3, 1, 2}));
+  EXPECT_TRUE(std::ranges::equal(second.tokens(), std::vector<TokenId>{1, 2, 1, 2}));
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    test::expect_close(found[i].last(), expected[i].last());
+  }
 }
 
 TEST_F(BadBatch, OutOfCacheGivesBackWhatOtherRowsTook) {

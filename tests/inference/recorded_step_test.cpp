@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "support/faults.hpp"
 #include "support/models.hpp"
 #include "support/random_cases.hpp"
 
@@ -90,6 +91,27 @@ TEST_P(RecordedStepOf, GivesTheLogitsOfNodeByNode) {
       EXPECT_GT(recorded.said_of_steps(), 0U) << "it has nodes that cannot be recorded";
     }
   });
+}
+
+/// Whatever the step needs was made while it ran for the first times.
+TEST_P(RecordedStepOf, AllocatesNothing) {
+  if (test::models_dtype() != "float32" || !has_gelu(GetParam())) {
+    GTEST_SKIP() << "nothing is recorded";
+  }
+  ModelOptions options;
+  options.num_threads = 2;
+  options.require_device = Device::cpu;
+  const Model model = Model::load(test::model_path(GetParam()), options);
+  Sequence sequence = model.new_sequence();
+  TokenId next = 1;
+  for (int i = 0; i < 4; ++i) {
+    next = sequence.extend({&next, 1}).argmax();
+  }
+  const test::Fault counted(test::Faulty::allocation, 0);
+  for (int i = 0; i < 20; ++i) {  // within the first block of 32
+    next = sequence.extend({&next, 1}).argmax();
+  }
+  EXPECT_EQ(test::Fault::calls(), 0U);
 }
 
 INSTANTIATE_TEST_SUITE_P(Goldens, RecordedStepOf, testing::ValuesIn(test::golden_names()),

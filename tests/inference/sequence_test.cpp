@@ -264,6 +264,20 @@ TEST_P(CachedSequence, AFailedCallLeavesTheSequenceAsItWas) {
                model.forward_without_cache(tokens).last());
 }
 
+TEST_P(CachedSequence, CanBeExtendedByItsOwnTokens) {
+  const Model model = load();
+  const std::vector<TokenId> tokens{1, 2, 3};
+  Sequence sequence = model.new_sequence();
+  Sequence copied = model.new_sequence();
+  sequence.extend(tokens);
+  copied.extend(tokens);
+  const Logits found = sequence.extend(sequence.tokens().subspan(1), LogitsFor::all);
+  const Logits expected = copied.extend(std::vector<TokenId>{2, 3}, LogitsFor::all);
+  EXPECT_TRUE(std::ranges::equal(sequence.tokens(), std::vector<TokenId>{1, 2, 3, 2, 3}));
+  ASSERT_EQ(found.rows(), 2U);
+  expect_close(found.row(1), expected.row(1));
+}
+
 TEST_P(CachedSequence, AFullCacheSaysSoAndChangesNothing) {
   ModelOptions options;
   options.block_len = 4;

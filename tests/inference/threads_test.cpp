@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <thread>
 #include <vector>
 
@@ -63,6 +64,43 @@ TEST(Threads, ForksOutliveTheirParentInOtherThreads) {
   }
   EXPECT_EQ(model.cache_stats().blocks_in_use, 0U);
   model.check_cache_invariants();
+}
+
+/// The first look at a row may convert it; and the last result to go gives their memory back.
+TEST(Threads, ReadTheResultsOfOneBatchAtTheSameTime) {
+  Random random(7);
+  const Model model = test::load_poisoned(random);
+  std::vector<Sequence> sequences;
+  std::vector<std::vector<TokenId>> tokens;
+  for (int i = 0; i < 4; ++i) {
+    sequences.push_back(model.new_sequence());
+    tokens.push_back(test::random_tokens(random, model.info(), 3));
+  }
+  for (int round = 0; round < 20; ++round) {
+    std::vector<Extension> batch;
+    for (std::size_t i = 0; i < sequences.size(); ++i) {
+      batch.push_back({&sequences[i], tokens[i], LogitsFor::all});
+    }
+    std::vector<Logits> results = extend(batch);
+    const Logits shared = results.front();
+    std::vector<std::jthread> threads;
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      threads.emplace_back([&shared, own = std::move(results[i])] {
+        for (std::size_t row = 0; row < own.rows(); ++row) {
+          for (const Logits& logits : {std::cref(own), std::cref(shared)}) {
+            const std::span<const float> values = logits.row(row);
+            const TokenId best = logits.argmax(row);
+            EXPECT_EQ(values[static_cast<std::size_t>(best)], std::ranges::max(values));
+            EXPECT_EQ(logits.top_k(1, row).front().token, best);
+          }
+        }
+      });
+    }
+    threads.clear();
+    for (Sequence& sequence : sequences) {
+      sequence.reset();
+    }
+  }
 }
 
 TEST(Threads, ASmallBudgetRefusesSomeAndLosesNothing) {

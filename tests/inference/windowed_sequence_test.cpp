@@ -133,6 +133,26 @@ TEST(WindowedSequence, AFailedCallLeavesTheTextAsItWas) {
   expect_error(ErrorCode::token_out_of_range, "vocabulary", [&] {
     static_cast<void>(sequence.extend({&outside, 1}));
   });
+  std::vector<TokenId> long_text(40, TokenId{2});
+  long_text[10] = outside;  // would slide out at once
+  expect_error(ErrorCode::token_out_of_range, "token 10 of the input",
+               [&] { static_cast<void>(sequence.extend(long_text)); });
+  EXPECT_EQ(sequence.length(), 16U);
+}
+
+TEST(WindowedSequence, TakesItsOwnTokens) {
+  const Model model = Model::load(test::model_path("plain"));
+  for (const std::size_t length : {3U, 7U}) {  // 6 fit; 14 do not
+    WindowedSequence text(model, {.size = 5, .stride = 3});
+    WindowedSequence copied(model, {.size = 5, .stride = 3});
+    const std::vector<TokenId> tokens(length, TokenId{4});
+    text.extend(tokens);
+    copied.extend(tokens);
+    const Logits found = text.extend(text.context().tokens());
+    const Logits expected = copied.extend(tokens);
+    EXPECT_TRUE(std::ranges::equal(text.context().tokens(), copied.context().tokens()));
+    test::expect_close(found.last(), expected.last());
+  }
 }
 
 }  // namespace

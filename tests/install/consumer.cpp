@@ -1,12 +1,12 @@
 // Uses the library as a stranger does: public headers and the target kvcache::kvcache alone. What
+// the library throws is caught as its own type. What
 // the library throws is caught here, as its own type.
 #include <iostream>
-#include <kvcache/error.hpp>
-#include <kvcache/model.hpp>
+#include <kvcache/kvcache.hpp>
 
 int main() {
   try {
-    kvcache::Model::load("/no/such/model");
+    const kvcache::Model model = kvcache::Model::load("no such directory");
   } catch (const kvcache::Error& error) {
     std::cout << kvcache::error_code_name(error.code()) << '\n';
   }

@@ -3,7 +3,9 @@
 
 #include <fstream>
 #include <functional>
+#include <limits>
 #include <map>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -108,19 +110,22 @@ TEST_F(Load, NamesAMissingField) {
 
 TEST_F(Load, NamesAFieldOfTheWrongType) {
   change_config([](json& config) { config["head_dim"] = "many"; });
-  expect_load_error(ErrorCode::config_invalid, "field \"head_dim\" has the wrong type: \"many\"");
+  expect_load_error(ErrorCode::config_invalid,
+                    "field \"head_dim\" is \"many\", must be a whole number from 1");
 }
 
 TEST_F(Load, NamesAFieldOutOfRange) {
   change_config([](json& config) { config["max_seq_len"] = 0; });
-  expect_load_error(ErrorCode::config_invalid, "field \"max_seq_len\" is 0, must be at least 1");
+  expect_load_error(ErrorCode::config_invalid,
+                    "field \"max_seq_len\" is 0, must be a whole number from 1");
 }
 
 TEST_F(Load, RefusesAFormatItDoesNotKnow) {
   change_config([](json& config) { config["format_version"] = 2; });
-  expect_load_error(ErrorCode::config_invalid, "is 2, this library reads version 1");
+  expect_load_error(ErrorCode::config_invalid, "is 2, must be 1, which this library reads");
   change_config([](json& config) { config["format"] = "other"; });
-  expect_load_error(ErrorCode::config_invalid, "field \"format\" is not \"kvcache\"");
+  expect_load_error(ErrorCode::config_invalid,
+                    "field \"format\" is \"other\", must be \"kvcache\"");
 }
 
 TEST_F(Load, RefusesAnUnknownDtypeAndVariant) {
@@ -141,9 +146,10 @@ TEST_F(Load, RefusesAnUnknownDtypeAndVariant) {
     config["dtype"] = "float16";
     config["cache_dtype"] = "bfloat16";
   });
-  expect_load_error(ErrorCode::config_invalid,
-                    "field \"cache_dtype\" is \"bfloat16\" with dtype float16; only a float32 "
-                    "model's may differ");
+  expect_load_error(
+      ErrorCode::config_invalid,
+      "field \"cache_dtype\" is \"bfloat16\", must be the dtype, float16: only a float32 "
+      "model's may differ");
   change_config([](json& config) { config["dtype"] = "int8"; });
   expect_load_error(ErrorCode::config_invalid,
                     "field \"dtype\" is \"int8\", must be float32, float16, bfloat16;");
@@ -220,6 +226,49 @@ TEST_F(Load, NamesWhatContradictsTheGraph) {
   expect_mismatch("num_heads");
   expect_mismatch("head_dim");
   expect_mismatch("vocab_size");
+  if (test::models_dtype() == "float32") {  // else the embedding may be ONNX Runtime's node
+    expect_mismatch("max_seq_len");
+  }
+}
+
+/// Positions beyond the table would be read from what lies behind it, with plausible logits.
+TEST_F(Load, RefusesMorePositionsThanTheGraphHas) {
+  if (test::models_dtype() != "float32") {
+    GTEST_SKIP() << "the embedding may be ONNX Runtime's node, which checks every position";
+  }
+  const std::size_t has = Model::load(model()).info().max_seq_len;
+  change_config([&](json& config) { config["max_seq_len"] = 4 * has; });
+  expect_load_error(ErrorCode::config_mismatch, "says max_seq_len " + std::to_string(4 * has) +
+                                                    ", but the position table of the graph has " +
+                                                    std::to_string(has) + ";");
+}
+
+TEST_F(Load, NamesTypesThatContradictTheNodes) {
+  if (test::models_dtype() != "float32") {
+    GTEST_SKIP() << "the nodes with weights may be ONNX Runtime's";
+  }
+  const std::string original = read_file(model() / "config.json");
+  const std::string is = test::models_weights();
+  change_config([&](json& config) { config["weights"] = is == "float16" ? "int8" : "float16"; });
+  expect_load_error(ErrorCode::config_mismatch, "the matrices of the graph are " + is);
+  write_file(model() / "config.json", original);
+  const std::string rounded = test::models_activations();
+  change_config(
+      [&](json& config) { config["activations"] = rounded == "int8" ? "float32" : "int8"; });
+  expect_load_error(ErrorCode::config_mismatch, "the products of the graph round them to " +
+                                                    (rounded == "float32" ? "none" : rounded));
+}
+
+TEST_F(Load, HasNothingToSay) {
+  std::vector<std::string> said;
+  std::mutex mutex;
+  ModelOptions options;
+  options.log = [&](std::string_view message) {
+    const std::scoped_lock lock(mutex);
+    said.emplace_back(message);
+  };
+  (void)Model::load(model(), options);
+  EXPECT_TRUE(said.empty()) << said.size() << " messages, the first: " << said.front();
 }
 
 TEST_F(Load, CountsTheCachesBytes) {
@@ -272,10 +321,16 @@ TEST_F(Load, NamesAnAttributeOfQuantizedWeightsThatItCannotUse) {
                     "accuracy_level is 2, must be 1 (float32) or 4 (int8)");
 }
 
-TEST_F(Load, RefusesNegativeThreads) {
+TEST_F(Load, RefusesANumberOfThreadsOutOfRange) {
   ModelOptions options;
-  options.num_threads = -1;
-  expect_load_error(ErrorCode::invalid_argument, "num_threads is -1", options);
+  for (const int threads : {-1, std::numeric_limits<int>::min(), 4097,
+                            std::numeric_limits<int>::max()}) {
+    options.num_threads = threads;
+    expect_load_error(ErrorCode::invalid_argument,
+                      "num_threads is " + std::to_string(threads) +
+                          ", must be 0 (one per physical core) or at most 4096",
+                      options);
+  }
 }
 
 TEST_F(Load, RefusesABudgetBelowOneBlock) {

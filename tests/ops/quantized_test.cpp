@@ -220,6 +220,31 @@ TEST_P(QuantizedProducts, AddTheResidualLast) {
   });
 }
 
+TEST_P(QuantizedProducts, WithoutABiasHaveActivationAndResidualAllTheSame) {
+  test::for_random_cases(10, [](Random& random) {
+    const Case of(random);
+    const std::vector<float> residual = normal_floats(random, of.tokens * of.outputs);
+    const std::vector<float> zeros(of.bias.size());
+    for (const Activation activation : {Activation::none, Activation::gelu}) {
+      for (const AccuracyLevel accuracy : {AccuracyLevel::int8, AccuracyLevel::float32}) {
+        for (const float* added : {residual.data(), static_cast<const float*>(nullptr)}) {
+          std::vector<float> expected;
+          std::vector<float> found;
+          QuantizedLinearArgs args = of.args(expected, accuracy);
+          args.bias = zeros.data();
+          args.activation = activation;
+          args.residual = added;
+          quantized_linear_cpu(args, test::ThreeThreads());
+          args.out = (found = expected).data();
+          args.bias = nullptr;
+          quantized_linear_cpu(args, test::ThreeThreads());
+          ASSERT_EQ(found, expected);
+        }
+      }
+    }
+  });
+}
+
 TEST_P(QuantizedProducts, OfATokenAreTheSameBitsWithAnyOtherTokensAndThreads) {
   test::for_random_cases(40, [](Random& random) {
     const Case of(random);

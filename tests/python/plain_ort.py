@@ -8,23 +8,18 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 
 from kvcache_export import functions
 from kvcache_export.gpt2 import IR_VERSION
+from kvcache_export.runtime import ort, session
 
-LOG_FATAL = 4
 BFLOAT16 = ir.DataType.BFLOAT16.numpy()
 
 
 class PlainModel:
     def __init__(self, directory: Path):
         self.config = json.loads((directory / "config.json").read_text())
-        options = ort.SessionOptions()
-        options.log_severity_level = LOG_FATAL
-        self.session = ort.InferenceSession(
-            directory / self.config["model_file"], options, providers=["CPUExecutionProvider"]
-        )
+        self.session = session(directory / self.config["model_file"])
         self.cache_dtype = np.dtype(self.config["cache_dtype"])
 
     def past(self, batch: int, length: int = 0, seed: int = 0) -> list[np.ndarray]:

@@ -131,6 +131,11 @@ def test_every_example_of_the_help_parses():
         (["--random-init", "gpt2", "--model", "gpt2"], "not allowed with argument"),
         (["--dtype", "int8"], "invalid choice: 'int8'"),
         (["--cache-dtype", "int4"], "invalid choice: 'int4'"),
+        (["--model", ""], "argument --model: it is empty"),
+        (["--random-init", ""], "argument --random-init: it is empty"),
+        (["--output-dir", ""], "argument --output-dir: it is empty"),
+        (["--rounding-ids", ""], "argument --rounding-ids: it is empty"),
+        (["--weights-overrides", ""], "argument --weights-overrides: it is empty"),
         (["--colour"], "unrecognized arguments: --colour"),
         (["--random-init", "gpt5"], "no such architecture or file: 'gpt5'"),
         (["--model", "./nowhere"], "no such directory: './nowhere'"),
@@ -257,32 +262,61 @@ def test_failed_verification_leaves_the_earlier_export(
     assert snapshot(tmp_path) == before
 
 
-def test_interrupted(tmp_path: Path):
-    """Ctrl-C while half a gigabyte is being written."""
+@pytest.mark.parametrize(
+    ("number", "code", "line"),
+    [
+        (signal.SIGINT, 130, "error: interrupted\n"),
+        (signal.SIGTERM, 143, "error: ended by SIGTERM\n"),
+        (signal.SIGHUP, 129, "error: ended by SIGHUP\n"),
+    ],
+)
+def test_ended_by_a_signal(tmp_path: Path, number: signal.Signals, code: int, line: str):
+    """While a quarter of a gigabyte is being written; nothing is left of it."""
+    (tmp_path / "config.json").write_text(
+        json.dumps({**checkpoints.SMALL, "n_embd": 1024, "vocab_size": 60_000})
+    )
     output = tmp_path / "models"
     process = subprocess.Popen(
-        [sys.executable, SCRIPT, "--random-init", "gpt2", "--output-dir", output],
+        [sys.executable, SCRIPT, "--random-init", tmp_path / "config.json", "--output-dir", output],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         # A shell's background job inherits that Ctrl-C is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+        preexec_fn=lambda: [  # noqa: PLW1509
+            signal.signal(each, signal.SIG_DFL) for each in (number, signal.SIGINT)
+        ],
     )
     deadline = time.monotonic() + 60
     while not list(output.glob(".export-*/*")) and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
+    process.send_signal(number)  # one more does not disturb the cleaning up
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert error == "error: interrupted\n"
+    assert process.returncode == code
+    assert error == line
     assert not output.exists()
+
+
+def test_a_signal_that_is_ignored_stays_ignored(small_checkpoint: Path, tmp_path: Path):
+    """As nohup has it."""
+    output = tmp_path / "models"
+    process = subprocess.Popen(
+        [sys.executable, SCRIPT, "--model", small_checkpoint, "--output-dir", output],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),  # noqa: PLW1509
+    )
+    assert process.stdout.readline().startswith("Loading")
+    process.send_signal(signal.SIGHUP)
+    assert "Model size" in process.communicate(timeout=60)[0]
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         (None, "cannot read"),
-        ("[1, ", "is not JSON"),
+        ("[1, ", "is not valid JSON"),
         ('{"ids": []}', "must hold a list of integers"),
         ("[1.5]", "must hold a list of integers"),
         ("[61]", "token 0 is 61, must be in [0, 61), the model's vocabulary"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -73,18 +74,32 @@ def test_fields_without_effect_on_inference_are_accepted():
 
 
 @pytest.mark.parametrize(
-    ("value", "vocab_size", "expected"), [(5, 10, 5), (50256, 10, None), (None, 10, None)]
+    ("value", "expected"), [(5, 5), (50256, None), (None, None), (-1, None), (10**400, None)]
 )
-def test_token_ids_outside_the_vocabulary_are_none(value, vocab_size, expected):
-    config = parse(vocab_size=vocab_size, bos_token_id=value, eos_token_id=value)
-    assert (config.bos_token_id, config.eos_token_id) == (expected, expected)
+def test_token_ids_outside_the_vocabulary_are_none(value, expected):
+    config = parse(vocab_size=10, bos_token_id=value, eos_token_id=value)
+    assert config.bos_token_id == expected
+    assert config.eos_token_ids == (() if expected is None else (expected,))
+
+
+def test_a_list_of_end_tokens_without_those_outside_the_vocabulary():
+    config = parse(vocab_size=10, bos_token_id=1, eos_token_id=[7, 50256, 3, 7])
+    assert config.eos_token_ids == (7, 3)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"n_head": 2}, {"architectures": ["GPT2LMHeadModel"]}, {"model_type": None, "n_layer": 1}],
+)
+def test_model_type_may_be_missing_where_something_else_tells_a_gpt2(fields: dict):
+    parse_config(fields)
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"model_type": "llama"}, "not a GPT-2: model_type is 'llama'"),
-        ({"model_type": None}, "not a GPT-2: model_type is None"),
+        ({"model_type": None}, "not a GPT-2: it has neither model_type nor n_embd"),
         ({"architectures": ["GPT2ForSequenceClassification"]}, "unsupported architectures"),
         ({"architectures": 1}, "unsupported architectures 1"),
         ({"add_cross_attention": True}, "unsupported add_cross_attention: True"),
@@ -93,7 +108,10 @@ def test_token_ids_outside_the_vocabulary_are_none(value, vocab_size, expected):
         ({"quantization_config": {"bits": 4}}, "unsupported quantization_config"),
         ({"activation_function": "prelu"}, "unsupported activation_function 'prelu'"),
         ({"activation_function": ["relu"]}, "unsupported activation_function"),
-        ({"eos_token_id": [1, 2]}, "unsupported eos_token_id: [1, 2]"),
+        ({"eos_token_id": [1, 2.0]}, "unsupported eos_token_id: 2.0"),
+        ({"eos_token_id": [[1]]}, "unsupported eos_token_id: [1]"),
+        ({"bos_token_id": [1, 2]}, "unsupported bos_token_id: [1, 2]"),
+        ({"bos_token_id": True}, "unsupported bos_token_id: True"),
         ({"n_head": 5}, "n_embd 768 is not a multiple of n_head 5"),
         ({"n_layer": 0}, "n_layer must be a positive integer, not 0"),
         ({"n_ctx": 1.5}, "n_ctx must be a positive integer, not 1.5"),
@@ -101,6 +119,19 @@ def test_token_ids_outside_the_vocabulary_are_none(value, vocab_size, expected):
         ({"vocab_size": True}, "vocab_size must be a positive integer, not True"),
         ({"layer_norm_epsilon": "x"}, "layer_norm_epsilon must be a positive number, not 'x'"),
         ({"layer_norm_epsilon": 0}, "layer_norm_epsilon must be a positive number, not 0"),
+        ({"layer_norm_epsilon": math.nan}, "layer_norm_epsilon must be a positive number, not nan"),
+        ({"layer_norm_epsilon": True}, "layer_norm_epsilon must be a positive number, not True"),
+        (
+            {"layer_norm_epsilon": 10**400},
+            "layer_norm_epsilon must be between 1.18e-38 and 3.4e+38",
+        ),
+        ({"layer_norm_epsilon": 1e-300}, "layer_norm_epsilon must be between"),
+        ({"initializer_range": math.inf}, "initializer_range must be between"),
+        ({"vocab_size": 10**12}, "vocab_size must be at most 2147483647, not 1000000000000"),
+        ({"n_layer": 10**6}, "n_layer must be at most 1000, not 1000000"),
+        ({"n_embd": 2**31 - 1, "n_head": 1}, "make a tensor of"),
+        ({"n_head": []}, "n_head must be a positive integer, not []"),
+        ({"n_head": "x" * 10**6}, "n_head must be a positive integer, not 'xxxx"),
         ({"tie_word_embeddings": "yes"}, "tie_word_embeddings must be true or false, not 'yes'"),
     ],
 )
@@ -108,6 +139,7 @@ def test_refused_by_the_name_of_the_field(fields: dict, message: str):
     with pytest.raises(ExportError) as error:
         parse_config({"model_type": "gpt2", **fields})
     assert message in str(error.value)
+    assert len(str(error.value)) < 300
 
 
 @pytest.mark.parametrize(

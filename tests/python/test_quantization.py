@@ -160,13 +160,15 @@ def test_overrides_leave_layers_wider(export, small_checkpoint: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        ('{"transformer.wte": ["int8"]}', "['int8'] for 'transformer.wte', must be one of"),
+        ('{"transformer.wt[\\ud800e]": "float32"}', "no matrix of the model is called"),
         (
             '{"transformer.h.9.*": "float32"}',
             "no matrix of the model is called 'transformer.h.9.*'",
         ),
         ('{"transformer.wte": "int3"}', "'int3' for 'transformer.wte', must be one of float32"),
         ("[]", "must hold an object"),
-        ("{", "is not JSON"),
+        ("{", "is not valid JSON"),
     ],
 )
 def test_bad_overrides(

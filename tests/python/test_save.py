@@ -1,4 +1,4 @@
-"""The model's files: how they lie, and that they replace others completely or not at all."""
+"""The model's files: which there are, and how they lie."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 from plain_ort import PlainModel
 
 from kvcache_export import save
-from kvcache_export.errors import ExportError
 
 EXTERNAL = ["config.json", "gpt2_with_cache.onnx", "gpt2_with_cache.onnx.data"]
 SINGLE = EXTERNAL[:2]
@@ -82,64 +81,6 @@ def test_single_file_replaces_an_export_with_external_weights(
     (tmp_path / "notes.txt").write_text("mine")
     assert main([*arguments, "--single-file"]) == 0
     assert names(tmp_path) == sorted([*SINGLE, "notes.txt"])
-
-
-class TestStaging:
-    def test_nothing_is_left_of_a_failure(self, tmp_path: Path):
-        output = tmp_path / "new" / "deep"
-        with pytest.raises(ZeroDivisionError), save.staging(output) as staged:
-            (staged / "half").write_text("written")
-            raise ZeroDivisionError
-        assert names(tmp_path) == []
-
-    def test_what_was_there_stays(self, tmp_path: Path):
-        (tmp_path / "model").write_text("old")
-        with pytest.raises(KeyboardInterrupt), save.staging(tmp_path) as staged:
-            (staged / "model").write_text("new")
-            raise KeyboardInterrupt
-        assert names(tmp_path) == ["model"]
-        assert (tmp_path / "model").read_text() == "old"
-
-    @pytest.mark.parametrize("foreign", ['{"model_type": "gpt2"}', "[]", "# not JSON"])
-    def test_the_config_of_something_else_stays(self, tmp_path: Path, foreign: str):
-        (tmp_path / "config.json").write_text(foreign)
-        with (
-            pytest.raises(ExportError, match=r"config\.json belongs to something else"),
-            save.staging(tmp_path),
-        ):
-            pass
-        assert names(tmp_path) == ["config.json"]
-
-    def test_a_system_error_becomes_one_line(self, tmp_path: Path):
-        with (
-            pytest.raises(ExportError, match=f"cannot write to {tmp_path}: No space left"),
-            save.staging(tmp_path),
-        ):
-            raise OSError(28, "No space left on device")
-
-    def test_output_that_is_a_file(self, tmp_path: Path):
-        (tmp_path / "file").write_text("")
-        for output in (tmp_path / "file", tmp_path / "file" / "below"):
-            with (
-                pytest.raises(ExportError, match=f"cannot write to {output}"),
-                save.staging(output),
-            ):
-                pass
-
-
-def test_config_json_is_replaced_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    staged, output = tmp_path / "staged", tmp_path / "output"
-    for directory in (staged, output):
-        directory.mkdir()
-    for name in EXTERNAL:
-        (staged / name).write_text("new")
-    order = []
-    replace = Path.replace
-    monkeypatch.setattr(Path, "replace", lambda a, b: order.append(b.name) or replace(a, b))
-
-    save.publish(staged, output, [save.MODEL_FILE, save.DATA_FILE])
-
-    assert order == [save.DATA_FILE, save.MODEL_FILE, save.CONFIG_FILE]
 
 
 def test_page_alignment_wastes_little(export, tmp_path: Path):

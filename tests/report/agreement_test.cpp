@@ -74,6 +74,27 @@ TEST(Agreement, DoesNotHoldWithNaN) {
   }
 }
 
+TEST(Agreement, CountsATokenThatIsNoneAsDifferent) {
+  Agreement agreement = float32_agreement();
+  agreement.compare_token(4, reference_row);
+  agreement.compare_token(-1, reference_row);
+  agreement.compare_token(std::numeric_limits<std::int32_t>::max(), reference_row);
+  EXPECT_EQ(agreement.different, 3U);
+}
+
+TEST(Agreement, CountsAnyTokenAsDifferentWhereTheReferenceHoldsNaN) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (std::size_t at = 0; at < reference_row.size(); ++at) {
+    std::vector<float> broken = reference_row;
+    broken[at] = nan;
+    for (TokenId token = 0; token < 4; ++token) {
+      Agreement agreement = float32_agreement();
+      agreement.compare_token(token, broken);
+      EXPECT_EQ(agreement.different, 1U);
+    }
+  }
+}
+
 TEST(Agreement, DoesNotHoldWhenNothingWasCompared) { EXPECT_FALSE(float32_agreement().holds()); }
 
 }  // namespace

@@ -41,6 +41,40 @@ def run_until_program_speaks(tree: Path, environment: dict[str, str]) -> tuple[s
     pytest.fail(said)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--tokens", "many"], "invalid int value: 'many'"),
+        (["--tokens", "0"], "--tokens is 0, must be 1 or more"),
+        (["--model", "./nowhere"], "--model names ./nowhere, which does not exist"),
+        (["--random-init", "gpt3"], "--random-init names gpt3, which does not exist"),
+        (["--model", "gpt2", "--random-init", "gpt2"], "not allowed with argument"),
+    ],
+)
+def test_wrong_arguments_are_told_before_anything_is_set_up(
+    arguments: list[str], problem: str
+) -> None:
+    process = subprocess.run(
+        [ROOT / "scripts" / "benchmark", *arguments], capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 2
+    assert process.stdout == ""
+    assert problem in process.stderr
+
+
+def test_a_missing_cuda_compiler_is_told_before_anything_is_set_up() -> None:
+    process = subprocess.run(
+        [ROOT / "scripts" / "benchmark", "--cuda"],
+        env={**os.environ, "CUDACXX": "/nowhere/nvcc"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 1
+    assert process.stdout == ""
+    assert "/nowhere/nvcc cannot be run" in process.stderr
+
+
 @pytest.mark.full
 def test_a_second_run_starts_within_seconds_and_without_network(fresh_tree: Path) -> None:
     run_until_program_speaks(fresh_tree, {})

@@ -1,11 +1,13 @@
 """cmake/FindONNXRuntime.cmake on every layout that ONNX Runtime comes in."""
 
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 import toolchain
-from paths import ROOT
+from paths import ONNXRUNTIME_ROOT, ROOT
 
 PROJECT = f"""\
 cmake_minimum_required(VERSION 3.21)
@@ -61,6 +63,13 @@ def make_root(
     return root
 
 
+def architecture() -> str:
+    """The name of the folder in which a distribution keeps libraries of this architecture."""
+    return subprocess.run(
+        [*toolchain.compiler(), "-print-multiarch"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
 @pytest.mark.parametrize(
     ("include", "lib"),
     [
@@ -78,10 +87,7 @@ def test_layout(project: Path, tmp_path: Path, include: str, lib: str) -> None:
 
 
 def test_package_of_a_distribution(project: Path, tmp_path: Path) -> None:
-    architecture = subprocess.run(
-        [toolchain.compiler(), "-print-multiarch"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    root = make_root(tmp_path, include="include/onnxruntime", lib=f"lib/{architecture}")
+    root = make_root(tmp_path, include="include/onnxruntime", lib=f"lib/{architecture()}")
     output = find(project, f"-DCMAKE_PREFIX_PATH={root}")
     assert f"probe: {root}/include/onnxruntime {root}/lib" in output
 
@@ -98,6 +104,57 @@ def test_version_of_an_archive_whose_library_has_none_in_its_name(
     )
     (root / "VERSION_NUMBER").unlink()
     assert f"ONNX Runtime: {root} (library 1.21" in find(project, f"-DONNXRUNTIME_ROOT_DIR={root}")
+
+
+PROGRAM = """\
+#include <onnxruntime_cxx_api.h>
+#include <iostream>
+
+int main() {
+  const Ort::Env environment;
+  std::cout << Ort::GetVersionString();
+}
+"""
+
+
+@pytest.mark.parametrize("layout", ["release archive", "distribution's package"])
+def test_a_program_builds_and_runs(tmp_path: Path, project: Path, layout: str) -> None:
+    """The real headers and library, laid out in another place as each of them lays them out."""
+    ours = ONNXRUNTIME_ROOT
+    if not (ours / "lib" / "libonnxruntime.so").exists():
+        pytest.skip("the library is not in .deps/onnxruntime here")
+    archive = layout == "release archive"
+    root = tmp_path / "onnxruntime-linux-x64"
+    include = root / ("include" if archive else "include/onnxruntime")
+    lib = root / "lib" if archive else root / "lib" / architecture()
+    shutil.copytree(ours / "include", include)
+    lib.mkdir(parents=True)
+    for library in (ours / "lib").iterdir():  # with its links
+        shutil.copy2(library, lib, follow_symlinks=False)
+    config = lib / "cmake" / "onnxruntime" / "onnxruntimeConfig.cmake"
+    config.parent.mkdir(parents=True)
+    config.write_text("message(FATAL_ERROR [[that of some releases names lib64 for lib]])\n")
+    if archive:
+        shutil.copy2(ours / "VERSION_NUMBER", root)
+
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "probe.cpp").write_text(PROGRAM)
+    lists = (project / "CMakeLists.txt").read_text() + (
+        "add_executable(probe probe.cpp)\n"
+        "target_link_libraries(probe PRIVATE ONNXRuntime::ONNXRuntime)\n"
+    )
+    (source / "CMakeLists.txt").write_text(lists)
+    output = find(source, f"-DONNXRUNTIME_ROOT_DIR={root}")
+    version = (ours / "VERSION_NUMBER").read_text().strip()
+    assert f"ONNX Runtime: {root} (library {version}" in output
+    build = [toolchain.cmake(), "--build", source / "build"]
+    subprocess.run(build, capture_output=True, text=True, check=True)
+    environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}
+    program = subprocess.run(
+        [source / "build" / "probe"], env=environment, capture_output=True, text=True, check=True
+    )
+    assert program.stdout == version
 
 
 def test_environment_variables(

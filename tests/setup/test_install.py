@@ -1,14 +1,18 @@
 """A project outside the repository uses the library: installed, and as a subdirectory."""
 
 import os
+import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 import toolchain
-from paths import BUILD, DEBIAN_ROOT, ROOT
+from paths import BUILD, ROOT
 
 CONSUMER = ROOT / "tests" / "install"
+CONSUMER_SAYS = "model_not_found\n"
+NAMESPACE = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
 
 
 def cmake(*words: str | Path) -> None:
@@ -41,9 +45,48 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prefix
 
 
+def test_nothing_installed_names_the_source_tree(prefix: Path) -> None:
+    """A list of libraries (RUNPATH), a CMake package or a link into it would break when it goes."""
+    assert (prefix / "bin" / "kvcache").exists()
+    tree = os.fsencode(ROOT)
+    for path in prefix.rglob("*"):
+        if path.is_symlink():
+            assert not path.resolve().is_relative_to(ROOT), path
+        elif path.is_file():
+            assert tree not in path.read_bytes(), path
+
+
+def test_installed_program(prefix: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(prefix, moved, symlinks=True)
+    assert "kvcache" in run(moved / "bin" / "kvcache", "--help")
+    assert "gpt2, plain" in run(moved / "bin" / "kvcache", "info", BUILD / "goldens" / "plain")
+
+
 def test_installed(prefix: Path, tmp_path: Path) -> None:
-    build(CONSUMER, tmp_path, f"-DCMAKE_PREFIX_PATH={prefix};{DEBIAN_ROOT / 'usr'}")
-    assert run(tmp_path / "consumer") == "model_not_found\n"
+    """The consumer names the prefix alone."""
+    build(CONSUMER, tmp_path, f"-DCMAKE_PREFIX_PATH={prefix}")
+    assert run(tmp_path / "consumer") == CONSUMER_SAYS
+
+
+def test_installed_without_the_source_tree(prefix: Path, tmp_path: Path) -> None:
+    """In a namespace in which the folders that the build came from are empty."""
+    if subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this machine lets nobody make a mount namespace")
+    source = shutil.copytree(CONSUMER, tmp_path / "source")
+    ninja = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={toolchain.ninja()}"]
+    hidden = [BUILD, ROOT / ".deps", ROOT / "src", ROOT / "include", ROOT / "cmake"]
+    commands = [
+        *(["mount", "-t", "tmpfs", "none", path.resolve()] for path in hidden),
+        [toolchain.cmake(), "-S", source, "-B", tmp_path, f"-DCMAKE_PREFIX_PATH={prefix}", *ninja],
+        [toolchain.cmake(), "--build", tmp_path],
+        [tmp_path / "consumer"],
+        [prefix / "bin" / "kvcache", "--help"],
+    ]
+    script = " && ".join(shlex.join(map(str, command)) for command in commands)
+    output = run(*NAMESPACE, "sh", "-c", script)
+    assert f"{CONSUMER_SAYS}" in output
+    assert "eval-tree" in output
 
 
 @pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").iterdir()))
@@ -51,11 +94,11 @@ def test_examples_build_against_what_is_installed(
     prefix: Path, tmp_path: Path, example: str
 ) -> None:
     source = ROOT / "examples" / example
-    build(source, tmp_path, f"-DCMAKE_PREFIX_PATH={prefix};{DEBIAN_ROOT / 'usr'}")
+    build(source, tmp_path, f"-DCMAKE_PREFIX_PATH={prefix}")
     run(tmp_path / f"example_{example}", BUILD / "goldens" / "plain")
 
 
 @pytest.mark.full
 def test_subdirectory(tmp_path: Path) -> None:
     build(CONSUMER, tmp_path, f"-DKVCACHE_SOURCE_DIR={ROOT}")
-    assert run(tmp_path / "consumer") == "model_not_found\n"
+    assert run(tmp_path / "consumer") == CONSUMER_SAYS

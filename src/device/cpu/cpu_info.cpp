@@ -11,6 +11,8 @@
 #include <thread>
 #include <vector>
 
+#include "device/cpu/cpu_quota.hpp"
+
 namespace kvcache::device {
 namespace {
 
@@ -21,14 +23,6 @@ std::string core_of(int cpu) {
       fmt::format("/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list", cpu));
   std::string siblings;
   return std::getline(file, siblings) ? siblings : fmt::format("cpu {}", cpu);
-}
-
-/// CPU time per time that the control group grants (cgroup v2's cpu.max), or a huge number.
-double cpu_quota() {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  double quota = 0;
-  double period = 0;
-  return file >> quota >> period && period > 0 ? quota / period : 1e9;
 }
 
 }  // namespace
@@ -51,14 +45,15 @@ int usable_physical_cores() {
   const std::vector<int> cores = usable_cpus();
   const auto count = cores.empty() ? static_cast<double>(std::thread::hardware_concurrency())
                                    : static_cast<double>(cores.size());
-  return std::max(1, static_cast<int>(std::min(count, std::ceil(cpu_quota()))));
+  return std::max(1, static_cast<int>(std::min(count, std::ceil(cpu_quota().value_or(count)))));
 }
 
 std::string cpu_name() {
   std::ifstream file("/proc/cpuinfo");
   for (std::string line; std::getline(file, line);) {
     if (line.starts_with("model name")) {
-      return line.substr(line.find(':') + 2);
+      const std::size_t name = line.find_first_not_of(": \t", line.find(':'));
+      return name == std::string::npos ? "unknown CPU" : line.substr(name);
     }
   }
   return "unknown CPU";

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <iterator>
 #include <new>
 #include <numeric>
@@ -16,6 +17,19 @@ namespace kvcache::device {
 namespace {
 
 constexpr int kRunsBeforeRecording = 1;  // whoever wants a single token should not pay for it
+
+/// Whether one of `count` values of `type` is NaN.
+bool holds_nan(DataType type, const std::byte* values, std::size_t count) {
+  if (type == DataType::float32) {
+    return ops::has_nan_cpu(reinterpret_cast<const float*>(values),
+                            static_cast<std::int64_t>(count));
+  }
+  // Above infinity, without the sign.
+  const unsigned infinity = type == DataType::float16 ? 0x7C00 : 0x7F80;
+  const auto* const bits = reinterpret_cast<const std::uint16_t*>(values);
+  return std::any_of(bits, bits + count,
+                     [&](unsigned value) { return (value & 0x7FFF) > infinity; });
+}
 
 }  // namespace
 
@@ -72,11 +86,23 @@ void CpuStep::record(const std::function<void()>& enqueue) {
   }
 }
 
+std::optional<std::size_t> CpuStep::row_with_nan() const {
+  const std::size_t row_bytes = vocab_size_ * data_type_size(type_);
+  const std::size_t rows = logits_.size() / row_bytes;
+  for (std::size_t row = 0; row < rows; ++row) {
+    if (holds_nan(type_, logits_.data() + row * row_bytes, vocab_size_)) {
+      return row;
+    }
+  }
+  return std::nullopt;
+}
+
 std::span<const float> CpuStep::row(std::size_t row) {
   const std::byte* logits = logits_.data() + row * vocab_size_ * data_type_size(type_);
   if (type_ == DataType::float32) {
     return {reinterpret_cast<const float*>(logits), vocab_size_};
   }
+  const std::scoped_lock lock(widening_);  // rows of one run may be read by several threads
   if (widened_[row].empty()) {
     widened_[row] = widen(type_, logits, vocab_size_);
   }
@@ -95,7 +121,7 @@ std::vector<TokenScore> CpuStep::top_k(std::size_t k, std::size_t row) {
   const auto logit = [&](TokenId token) { return logits[static_cast<std::size_t>(token)]; };
   const auto end = order.begin() + static_cast<std::ptrdiff_t>(k);
   std::partial_sort(order.begin(), end, order.end(), [&](TokenId a, TokenId b) {
-    return logit(a) != logit(b) ? logit(a) > logit(b) : a < b;
+    return ops::comes_before(logit(a), a, logit(b), b);
   });
   std::vector<TokenScore> best;
   best.reserve(k);

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
+#include <optional>
 
 #include "device/step.hpp"
 #include "kvcache/options.hpp"
@@ -21,6 +23,7 @@ class CpuStep : public Step {
   [[nodiscard]] std::byte* device_logits() noexcept override { return logits_.data(); }
   [[nodiscard]] std::size_t logits_capacity() const noexcept override { return logits_.capacity(); }
   bool run(const std::function<void()>& enqueue) override;
+  [[nodiscard]] std::optional<std::size_t> row_with_nan() const override;
   [[nodiscard]] std::span<const float> row(std::size_t row) override;
   [[nodiscard]] TokenId argmax(std::size_t row) override;
   [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, std::size_t row) override;
@@ -35,7 +38,8 @@ class CpuStep : public Step {
   int runs_ = 0;  // of this shape
   std::unique_ptr<ops::RecordedStep> recorded_;
   std::vector<std::byte> inputs_;
-  std::vector<std::byte> logits_;            // [logits_rows, vocab_size]
+  std::vector<std::byte> logits_;  // [logits_rows, vocab_size]
+  std::mutex widening_;
   std::vector<std::vector<float>> widened_;  // [logits_rows][vocab_size], empty until asked for
 };
 

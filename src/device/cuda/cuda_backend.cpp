@@ -63,9 +63,10 @@ std::shared_ptr<Backend> find_cuda_backend(const BackendOptions& options, std::s
     int gpu = 0;
     check_cuda(cudaGetDevice(&gpu), "asking for the current GPU");
     auto backend = std::make_shared<CudaBackend>(gpu, options);
-    ort_environment();
+    const auto environment = ort_environment();
     Ort::SessionOptions trial;
-    backend->add_to(trial);
+    backend->add_to(trial);  // loads the provider's library
+    destroy_environment_before_provider();
     return backend;
   } catch (const Ort::Exception& refusal) {
     why_not = fmt::format(

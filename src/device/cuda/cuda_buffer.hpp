@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "device/cuda/cuda_error.hpp"
+#include "device_memory_fault.hpp"
 
 namespace kvcache::device {
 
@@ -20,8 +21,9 @@ class CudaBuffer {
   /// @throws Error out_of_memory naming `purpose`
   CudaBuffer(std::size_t bytes, const char* purpose) : bytes_(bytes) {
     void* data = nullptr;
-    check_cuda(kPlace == BufferPlace::gpu ? cudaMalloc(&data, bytes)
-                                          : cudaHostAlloc(&data, bytes, cudaHostAllocDefault),
+    check_cuda(device_memory_is_refused()   ? cudaErrorMemoryAllocation
+               : kPlace == BufferPlace::gpu ? cudaMalloc(&data, bytes)
+                                            : cudaHostAlloc(&data, bytes, cudaHostAllocDefault),
                purpose);
     data_ = static_cast<std::byte*>(data);
   }

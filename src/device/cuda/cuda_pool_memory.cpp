@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "device/cuda/cuda_error.hpp"
+#include "device_memory_fault.hpp"
 #include "ops/cuda/copy_pieces.hpp"
 
 namespace kvcache::device {
@@ -98,7 +99,9 @@ void CudaPoolMemory::commit(std::size_t begin, std::size_t end) {
       continue;
     }
     CUmemGenericAllocationHandle handle = 0;
-    check_driver(driver_.create(&handle, page_bytes_, &properties, 0), "more of the cache");
+    check_driver(device_memory_is_refused() ? CUDA_ERROR_OUT_OF_MEMORY
+                                            : driver_.create(&handle, page_bytes_, &properties, 0),
+                 "more of the cache");
     const CUdeviceptr at = address_ + page * page_bytes_;
     const CUresult mapped = driver_.map(at, page_bytes_, 0, handle, 0);
     if (mapped != CUDA_SUCCESS) {
@@ -106,7 +109,11 @@ void CudaPoolMemory::commit(std::size_t begin, std::size_t end) {
       check_driver(mapped, "mapping memory of the cache");
     }
     pages_[page] = handle;
-    check_driver(driver_.set_access(at, page_bytes_, &access, 1), "opening memory of the cache");
+    const CUresult opened = driver_.set_access(at, page_bytes_, &access, 1);
+    if (opened != CUDA_SUCCESS) {
+      give_back_page(page);  // nobody may take it for backed
+      check_driver(opened, "opening memory of the cache");
+    }
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <exception>
 
 #include "device/widen.hpp"
@@ -176,11 +177,21 @@ void CudaStep::record(const std::function<void()>& enqueue) {
   }
 }
 
+std::optional<std::size_t> CudaStep::row_with_nan() const {
+  // A NaN comes before all numbers (logit_order.cuh): it is the best of its row.
+  for (std::size_t row = 0; row < shape_.logits_rows; ++row) {
+    if (std::isnan(best()[row].logit)) {
+      return row;
+    }
+  }
+  return std::nullopt;
+}
+
 std::span<const float> CudaStep::row(std::size_t row) {
+  const auto lock = resources_->stream->lock();
   std::vector<float>& widened = widened_[row];
   if (widened.empty()) {
     std::vector<std::byte> bytes(row_bytes());
-    const auto lock = resources_->stream->lock();
     check_cuda(cudaMemcpyAsync(bytes.data(), logits_.data() + row * row_bytes(), bytes.size(),
                                cudaMemcpyDeviceToHost, resources_->stream->get()),
                "copying logits to the host");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "device/cuda/cuda_buffer.hpp"
@@ -24,7 +25,7 @@ struct CudaStepResources {
 };
 
 /// What crosses the bus in a run are its inputs in one copy and each row's best token; logits only
-/// when asked for.
+/// when asked for, under the stream's lock, so that several threads may ask.
 ///
 /// The third run of a shape is recorded as a CUDA graph, which serves the ones after it: the block
 /// table and the lengths are read on the device, so one recording serves every depth. (The second
@@ -43,6 +44,7 @@ class CudaStep : public Step {
   [[nodiscard]] std::byte* device_logits() noexcept override { return logits_.data(); }
   [[nodiscard]] std::size_t logits_capacity() const noexcept override { return logits_.size(); }
   bool run(const std::function<void()>& enqueue) override;
+  [[nodiscard]] std::optional<std::size_t> row_with_nan() const override;
   [[nodiscard]] std::span<const float> row(std::size_t row) override;
   [[nodiscard]] TokenId argmax(std::size_t row) override;
   [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, std::size_t row) override;

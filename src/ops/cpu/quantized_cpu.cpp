@@ -34,6 +34,8 @@ bool takes_amx([[maybe_unused]] std::int64_t tokens) {
 #endif
 }
 
+constexpr float kNoBias[kPanelColumns] = {};
+
 /// Tokens that there must be memory for.
 std::int64_t whole_tiles(std::int64_t tokens) {
   return (tokens + kAmxTokens - 1) / kAmxTokens * kAmxTokens;
@@ -55,12 +57,11 @@ void for_panels(const QuantizedLinearArgs& args, const ParallelFor& parallel_for
       const std::int64_t place = (first + token) * outputs + column;
       const float* residual = args.residual == nullptr ? nullptr : args.residual + place;
       float* out = args.out + place;
-      if (args.bias == nullptr) {
-        std::copy_n(row, count, out);
-      } else if (args.activation == Activation::gelu) {
-        finish_row<Activation::gelu>(row, args.bias + column, residual, count, out);
+      const float* bias = args.bias == nullptr ? kNoBias : args.bias + column;
+      if (args.activation == Activation::gelu) {
+        finish_row<Activation::gelu>(row, bias, residual, count, out);
       } else {
-        finish_row<Activation::none>(row, args.bias + column, residual, count, out);
+        finish_row<Activation::none>(row, bias, residual, count, out);
       }
     }
   };

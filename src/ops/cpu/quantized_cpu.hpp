@@ -46,7 +46,7 @@ struct QuantizedLinearArgs {
   QuantizedWeight weight;
   const float* bias = nullptr;      // [weight.outputs], null for none
   float* out = nullptr;             // [tokens, weight.outputs]
-  const float* residual = nullptr;  // [tokens, weight.outputs], null for none; needs a bias
+  const float* residual = nullptr;  // [tokens, weight.outputs], null for none
   std::int64_t tokens = 0;
   Activation activation = Activation::none;
   AccuracyLevel accuracy = AccuracyLevel::int8;

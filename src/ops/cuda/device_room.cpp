@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "device_memory_fault.hpp"
+
 namespace kvcache::ops {
 
 DeviceRoom::DeviceRoom() {
@@ -23,10 +25,11 @@ DeviceRoom::~DeviceRoom() {
 void* DeviceRoom::scratch(std::size_t bytes) {
   if (bytes > scratch_bytes_) {
     const std::size_t grown = std::max(bytes, 2 * scratch_bytes_);  // so that few are kept
+    scratches_.reserve(scratches_.size() + 1);  // before there is something to lose
     void* data = nullptr;
-    if (cudaMalloc(&data, grown) != cudaSuccess) {
+    if (device_memory_is_refused() || cudaMalloc(&data, grown) != cudaSuccess) {
       cudaGetLastError();
-      throw std::runtime_error("the GPU has no memory for intermediate results");
+      throw std::runtime_error("the GPU is out of memory for intermediate results");
     }
     scratches_.push_back(data);
     scratch_bytes_ = grown;

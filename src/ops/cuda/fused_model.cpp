@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "device_memory_fault.hpp"
+
 namespace kvcache::ops {
 namespace {
 
@@ -142,7 +144,9 @@ struct StepNodes {
 class DeviceMemory {
  public:
   explicit DeviceMemory(std::size_t bytes) {
-    require_success(cudaMalloc(&data_, bytes), "taking memory");
+    require_success(
+        device_memory_is_refused() ? cudaErrorMemoryAllocation : cudaMalloc(&data_, bytes),
+        "taking memory");
   }
   DeviceMemory(const DeviceMemory&) = delete;
   DeviceMemory& operator=(const DeviceMemory&) = delete;

@@ -40,6 +40,17 @@ NormArgs<T> norm_of(const std::string& name, const Ort::ConstValue& weight,
 }  // namespace
 
 template <typename T>
+TokenEmbeddingNode<T>::TokenEmbeddingNode(const OrtKernelInfo* info,
+                                          const CudaNodeResources& resources)
+    : name_(node_name(kName, info)) {
+  const Shape tokens = declared_shape(info, 2);
+  const Shape positions = declared_shape(info, 3);
+  check(tokens.size() == 2 && positions.size() == 2 && tokens[1] == positions[1], name_,
+        "the weights must be [count, size], of one size");
+  resources.facts.embedding = {tokens[0], positions[0], positions[1]};
+}
+
+template <typename T>
 OrtStatusPtr TokenEmbeddingNode<T>::ComputeV2(OrtKernelContext* raw_context) {
   return status_of([&] {
     Ort::KernelContext context(raw_context);

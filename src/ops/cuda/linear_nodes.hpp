@@ -16,8 +16,7 @@ class TokenEmbeddingNode {
                                       ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, kElement, kElement};
   static constexpr std::size_t kOutputs = 1;
 
-  TokenEmbeddingNode(const OrtKernelInfo* info, const CudaNodeResources& /*resources*/)
-      : name_(node_name(kName, info)) {}
+  TokenEmbeddingNode(const OrtKernelInfo* info, const CudaNodeResources& resources);
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
 
  private:

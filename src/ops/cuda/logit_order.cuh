@@ -6,9 +6,14 @@
 
 namespace kvcache::ops {
 
-/// Whether a comes before b: the larger logit, then the smaller id.
+/// Whether a comes before b: the larger logit, NaN before all numbers so that it cannot hide, then
+/// the smaller id. A total order, as on the CPU (argmax_cpu.hpp).
 __device__ inline bool comes_before(const TopLogit& a, const TopLogit& b) {
-  return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
+  const bool a_is_nan = isnan(a.logit);
+  if (a_is_nan != static_cast<bool>(isnan(b.logit))) {
+    return a_is_nan;
+  }
+  return a.logit > b.logit || ((a_is_nan || a.logit == b.logit) && a.token < b.token);
 }
 
 /// The best of a warp's, in all its lanes.

@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <vector>
 
+#include "device_memory_fault.hpp"
+
 namespace kvcache::ops {
 namespace {
 
@@ -205,11 +207,15 @@ MatrixProduct::Plan& MatrixProduct::plan(Kind kind, cudaDataType type, std::int6
   if (known) {
     return *known;
   }
+  if (workspace_ == nullptr) {
+    if (device_memory_is_refused() || cudaMalloc(&workspace_, kWorkspaceBytes) != cudaSuccess) {
+      workspace_ = nullptr;
+      cudaGetLastError();
+      throw std::runtime_error("the GPU is out of memory for cuBLASLt's workspace of 32 MiB");
+    }
+  }
   if (!library_) {
     library_ = std::make_unique<Library>();
-    if (cudaMalloc(&workspace_, kWorkspaceBytes) != cudaSuccess) {
-      throw std::runtime_error("no device memory for cuBLASLt's workspace of 32 MiB");
-    }
   }
   const auto make = [&] {
     auto made = std::make_unique<Plan>(*library_);

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "ops/cuda/device_room.hpp"
+#include "ops/graph_facts.hpp"
 #include "ops/node_counters.hpp"
 #include "ops/tensor_access.hpp"
 
@@ -49,6 +50,7 @@ inline cudaStream_t stream_of(const Ort::KernelContext& context) {
 struct CudaNodeResources {
   std::shared_ptr<DeviceRoom> room;
   NodeCounters& counters;
+  GraphFacts& facts;
 };
 
 /// The signature of a node: `Kernel` names it and the types of its inputs; its outputs are of its

@@ -5,8 +5,8 @@
 
 namespace kvcache::ops {
 
-std::vector<std::shared_ptr<OrtCustomOp>> cuda_nodes(NodeCounters& counters) {
-  const CudaNodeResources resources{std::make_shared<DeviceRoom>(), counters};
+std::vector<std::shared_ptr<OrtCustomOp>> cuda_nodes(NodeCounters& counters, GraphFacts& facts) {
+  const CudaNodeResources resources{std::make_shared<DeviceRoom>(), counters, facts};
   std::vector<std::shared_ptr<OrtCustomOp>> nodes;
   const auto add_for_type = [&]<typename T>(T /*element*/) {
     nodes.push_back(std::make_shared<CudaNode<TokenEmbeddingNode<T>>>(resources));

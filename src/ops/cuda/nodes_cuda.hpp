@@ -6,12 +6,13 @@
 #include <memory>
 #include <vector>
 
+#include "ops/graph_facts.hpp"
 #include "ops/node_counters.hpp"
 
 namespace kvcache::ops {
 
-/// Operators for all element types; they share what they need on the device. `counters` must
-/// outlive the sessions.
-std::vector<std::shared_ptr<OrtCustomOp>> cuda_nodes(NodeCounters& counters);
+/// Operators for all element types; they share what they need on the device. `counters` and
+/// `facts` must outlive the sessions.
+std::vector<std::shared_ptr<OrtCustomOp>> cuda_nodes(NodeCounters& counters, GraphFacts& facts);
 
 }  // namespace kvcache::ops

@@ -68,7 +68,7 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ TopLogit bests[2][kMaxCluster];
   arrive_at_cluster();  // all its blocks run before any writes to another
   wait_for_previous_kernel();
-  TopLogit last{-1, INFINITY};
+  TopLogit last{-1, nanf("")};  // comes before every token
   for (std::int64_t pass = 0; pass < k; ++pass) {
     const TopLogit own =
         best_after(logits + std::int64_t{blockIdx.x} * vocab_size, vocab_size, last);

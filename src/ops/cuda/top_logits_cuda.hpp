@@ -13,6 +13,8 @@ struct alignas(8) TopLogit {
   float logit;
 };
 
+/// NaN counts as larger than every number (logit_order.cuh).
+///
 /// The token with the largest logit of each row of logits [rows, vocab_size], the smallest id when
 /// several are equal; `best` [rows] may be memory of the host that the device can write.
 template <typename T>

@@ -6,6 +6,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -56,6 +58,30 @@ TYPED_TEST(TopLogitsOnCuda, AreThoseOfASort) {
     for (std::size_t i = 0; i < found.size(); ++i) {
       EXPECT_EQ(found[i].token, order[i]) << i;
     }
+  });
+}
+
+/// Wherever it is: whoever looks at the best token sees that the row holds one.
+TYPED_TEST(TopLogitsOnCuda, BeginWithNaN) {
+  using T = TypeParam;
+  test::for_random_cases(20, [](Random& random) {
+    const std::int64_t vocab_size = random.integer(2, random.chance(0.2) ? 60000 : 3000);
+    std::vector<T> logits(static_cast<std::size_t>(vocab_size), T(1.0F));
+    const std::int64_t first = random.integer(0, vocab_size - 1);
+    const std::int64_t second = random.integer(0, vocab_size - 1);
+    for (const std::int64_t token : {first, second}) {
+      logits[static_cast<std::size_t>(token)] = T(std::numeric_limits<float>::quiet_NaN());
+    }
+    const DeviceArray<T> on_device(logits);
+    const DeviceArray<TopLogit> best(std::vector<TopLogit>(1));
+    const DeviceArray<TopLogit> top(std::vector<TopLogit>(2));
+    ASSERT_EQ(argmax_cuda(on_device.data(), 1, vocab_size, best.data(), nullptr), cudaSuccess);
+    ASSERT_EQ(top_k_cuda(on_device.data(), vocab_size, 2, top.data(), nullptr), cudaSuccess);
+    ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+    EXPECT_EQ(best.to_host()[0].token, std::min(first, second));
+    EXPECT_TRUE(std::isnan(best.to_host()[0].logit));
+    EXPECT_EQ(top.to_host()[0].token, std::min(first, second));
+    EXPECT_TRUE(first == second || top.to_host()[1].token == std::max(first, second));
   });
 }
 

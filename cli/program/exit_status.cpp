@@ -1,4 +1,4 @@
-#include "exit_status.hpp"
+#include "program/exit_status.hpp"
 
 namespace kvcache::cli {
 
@@ -20,8 +20,10 @@ ExitStatus exit_status(ErrorCode code) noexcept {
       return kBadInput;
     case ErrorCode::cache_full:
     case ErrorCode::out_of_memory:
+    case ErrorCode::system_refused:
     case ErrorCode::state_not_saved:
     case ErrorCode::run_failed:
+    case ErrorCode::logits_invalid:
       return kFailed;
   }
   return kFailed;

@@ -1,0 +1,28 @@
+#include "program/whole_number.hpp"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <string>
+#include <system_error>
+
+namespace kvcache::cli {
+
+bool is_whole_number(std::string_view text, std::size_t least, std::size_t most) noexcept {
+  std::size_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto [stopped, error] = std::from_chars(text.data(), end, number);
+  return error == std::errc() && stopped == end && number >= least && number <= most;
+}
+
+CLI::Validator whole_number(std::size_t least, std::size_t most) {
+  return {[least, most](const std::string& text) {
+            return is_whole_number(text, least, most)
+                       ? std::string()
+                       : fmt::format("\"{}\" is not a whole number from {} to {}", text, least,
+                                     most);
+          },
+          ""};
+}
+
+}  // namespace kvcache::cli

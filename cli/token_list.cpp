@@ -1,0 +1,68 @@
+#include "token_list.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <system_error>
+
+#include "program/exit_status.hpp"
+
+namespace kvcache::cli {
+namespace {
+
+constexpr std::string_view kSpace = " \t\n\r";
+
+TokenId parse_id(std::string_view word) {
+  TokenId id = 0;
+  const char* end = word.data() + word.size();
+  const auto [stopped, error] = std::from_chars(word.data(), end, id);
+  if (error == std::errc::result_out_of_range) {
+    throw UsageError(fmt::format("--ids: {} is too large for a token id", word));
+  }
+  if (error != std::errc() || stopped != end) {
+    throw UsageError(
+        fmt::format("--ids: \"{}\" is not a token id; give whole numbers separated by "
+                    "commas or spaces, such as 50256,318",
+                    word));
+  }
+  return id;
+}
+
+/// Takes the next word off `text`; empty at the end.
+std::string_view next_word(std::string_view& text) {
+  text.remove_prefix(std::min(text.find_first_not_of(kSpace), text.size()));
+  const std::string_view word = text.substr(0, text.find_first_of(kSpace));
+  text.remove_prefix(word.size());
+  return word;
+}
+
+/// The ids of a field between two commas, separated by spaces.
+void parse_field(std::string_view field, std::vector<TokenId>& ids) {
+  std::string_view word = next_word(field);
+  if (word.empty()) {
+    throw UsageError("--ids: an id is missing before, between or after commas");
+  }
+  for (; !word.empty(); word = next_word(field)) {
+    ids.push_back(parse_id(word));
+  }
+}
+
+}  // namespace
+
+std::vector<TokenId> parse_ids(std::string_view text) {
+  std::vector<TokenId> ids;
+  if (text.find_first_not_of(kSpace) == std::string_view::npos) {
+    throw UsageError("--ids: no token ids were given; at least one is needed");
+  }
+  while (true) {
+    const std::size_t comma = text.find(',');
+    parse_field(text.substr(0, comma), ids);
+    if (comma == std::string_view::npos) {
+      return ids;
+    }
+    text.remove_prefix(comma + 1);
+  }
+}
+
+}  // namespace kvcache::cli

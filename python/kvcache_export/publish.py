@@ -1,0 +1,118 @@
+"""Puts a model's files in place so that every moment finds a whole model there, old or new.
+
+Three files cannot be renamed at once, and config.json holds the digests of the others. So the new
+model first stands beside the old one under names that only it has, `.export-….onnx` and
+`.export-….onnx.data`, and one renaming makes config.json describe it. From then on those who read
+config.json have the new model. The usual names follow, in an order in which the graph of the usual
+name always finds its own weights: first a graph that reads the weights under their temporary name,
+then the weights, then the graph that reads them. At last config.json describes the usual names, and
+nobody needs the temporary ones any more.
+
+A process that is killed in between leaves such a model, which loads; the next export tidies up.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from . import manifest
+from .errors import ExportError
+from .output_directory import Staging
+from .save import CONFIG_FILE, DATA_FILE, MODEL_FILE
+
+
+def publish(staged: Staging, config: dict[str, Any]) -> None:
+    """Moves the files that `config` describes from the staging directory to the output directory.
+
+    Raises OSError where nothing has changed, and ExportError where the new model stands under its
+    temporary names. Unused files of an earlier model go.
+    """
+    output, directory = staged.output, staged.directory
+    external = any(file["name"] == DATA_FILE for file in config["files"])
+    graph, data = staged.beside(".onnx"), staged.beside(".onnx.data")
+    interim = directory / "interim.onnx"
+    if external:
+        _copy_with_weights_in(directory / MODEL_FILE, interim, data.name)
+    else:
+        _link(directory / MODEL_FILE, interim)
+    _write_json(directory / CONFIG_FILE, config)
+    _write_json(directory / "interim.json", _config_of_interim(config, interim, graph, data))
+    for path in directory.iterdir():
+        flush(path)
+
+    if external:
+        _link(directory / DATA_FILE, data)
+    _link(interim, graph)
+    flush(output)
+    (directory / "interim.json").replace(output / CONFIG_FILE)
+    try:
+        flush(output)
+        if external:
+            interim.replace(output / MODEL_FILE)
+            flush(output)
+            (directory / DATA_FILE).replace(output / DATA_FILE)
+        (directory / MODEL_FILE).replace(output / MODEL_FILE)
+        flush(output)
+        (directory / CONFIG_FILE).replace(output / CONFIG_FILE)
+        if not external:
+            (output / DATA_FILE).unlink(missing_ok=True)
+        flush(output)
+    except OSError as error:
+        raise ExportError(
+            f"{output} holds the new model, but its files could not get their usual names"
+            f" ({error.strerror}); export again"
+        ) from error
+
+
+def _copy_with_weights_in(graph: Path, copy: Path, data: str) -> None:
+    """The same graph, which reads its weights from a file of another name."""
+    model = onnx.load(graph, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = data
+    onnx.save(model, copy)
+
+
+def _config_of_interim(
+    config: dict[str, Any], interim: Path, graph: Path, data: Path
+) -> dict[str, Any]:
+    """The same config of the same model under its temporary names."""
+    described = {
+        MODEL_FILE: lambda _: {**manifest.describe(interim), "name": graph.name},
+        DATA_FILE: lambda file: {**file, "name": data.name},
+    }
+    files = [described[file["name"]](file) for file in config["files"]]
+    return {**config, "model_file": graph.name, "files": files}
+
+
+def _write_json(path: Path, config: dict[str, Any]) -> None:
+    path.write_text(json.dumps(config, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _link(path: Path, other: Path) -> None:
+    """A second name for the file, or a copy where the file system has no such names."""
+    try:
+        os.link(path, other)
+    except OSError:
+        shutil.copyfile(path, other)
+        flush(other)
+
+
+def flush(path: Path) -> None:
+    """Has a file, or the names in a directory, written to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that cannot, which is no reason to fail
+            raise
+    finally:
+        os.close(descriptor)

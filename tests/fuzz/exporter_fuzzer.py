@@ -1,0 +1,253 @@
+#!/usr/bin/env python3
+"""Feeds the exporter's readers of files with damaged ones; each reads them or raises ExportError.
+
+    python tests/fuzz/exporter_fuzzer.py [--seconds S] [--seed N] [READER ...]
+
+Readers are config, index, options, safetensors, header and names. Inputs are the seeds below,
+changed by atheris (which follows the coverage of the exporter) where it is installed, else at
+random. Ends with 1 at the first finding, which it prints with its input and how to repeat it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from safetensors import deserialize
+
+ROOT = Path(__file__).resolve().parents[2]
+DICTIONARY = Path(__file__).with_name("exporter.dict")
+sys.path.insert(0, str(ROOT / "python"))
+
+try:
+    import atheris
+except ImportError:
+    atheris = None
+
+with (
+    atheris.instrument_imports(include=["kvcache_export"]) if atheris else contextlib.nullcontext()
+):
+    from kvcache_export import config, json_file, precision, rounding, shards, tensor_names
+    from kvcache_export.errors import ExportError
+    from kvcache_export.safetensors_file import DTYPES, SafetensorsFile
+
+LARGEST_INPUT = 4096
+SLOW_S = 5
+CONFIG = {
+    "model_type": "gpt2",
+    "architectures": ["GPT2LMHeadModel"],
+    "vocab_size": 97,
+    "n_positions": 40,
+    "n_embd": 24,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_inner": None,
+    "activation_function": "gelu_new",
+    "layer_norm_epsilon": 1e-5,
+    "initializer_range": 0.02,
+    "tie_word_embeddings": True,
+    "bos_token_id": 0,
+    "eos_token_id": [0, 3],
+}
+HEADER = {
+    "__metadata__": {"format": "pt"},
+    "a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]},
+    "b": {"dtype": "BF16", "shape": [], "data_offsets": [24, 26]},
+    "c": {"dtype": "F16", "shape": [0, 5], "data_offsets": [26, 26]},
+    "d": {"dtype": "F64", "shape": [1], "data_offsets": [26, 34]},
+}
+
+
+@contextlib.contextmanager
+def file_of(data: bytes) -> Iterator[Path]:
+    descriptor = os.memfd_create("input")
+    try:
+        os.write(descriptor, data)
+        yield Path(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+
+
+def read_config(data: bytes) -> None:
+    with file_of(data) as path:
+        found = config.read_config(path)
+    assert found.n_embd % found.n_head == 0
+    sizes = (found.vocab_size, found.n_positions, found.n_embd, found.n_layer, found.n_inner)
+    assert all(type(size) is int and 0 < size < 2**31 for size in sizes)
+    assert (
+        np.isfinite(np.float32(found.attention_scale(0)))
+        and np.float32(found.layer_norm_epsilon) > 0
+    )
+    tokens = (found.bos_token_id, *found.eos_token_ids)
+    assert all(token is None or 0 <= token < found.vocab_size for token in tokens)
+
+
+def read_index(data: bytes) -> None:
+    with file_of(data) as path:
+        found = shards.shard_of_each(path)
+    for name in found.values():
+        assert Path(name).name == name and "\0" not in name
+        name.encode()
+
+
+def read_options(data: bytes) -> None:
+    value = json_file.parse(data, "options")
+    if isinstance(value, dict):
+        asked = precision.Precision("float32", "int4", overrides=value)
+        asked.check_overrides(config.PRESETS["gpt2"].matrices())
+        json.dumps(value, ensure_ascii=False).encode()  # config.json repeats them
+    elif isinstance(value, list) and all(type(token) is int for token in value):
+        rounding.token_ids(config.PRESETS["gpt2"], value)
+
+
+def read_safetensors(data: bytes) -> None:
+    with file_of(data) as path:
+        file = SafetensorsFile(path)
+        values = {key: file.read(key) for key in file if file.dtype(key) in DTYPES}
+    if len(values) == len(list(file)):
+        for key, expected in deserialize(data):
+            assert values[key].shape == tuple(expected["shape"])
+            assert values[key].tobytes() == bytes(expected["data"])
+
+
+def read_header(data: bytes) -> None:
+    """The input is a header, whose length is right, before 34 bytes of data."""
+    read_safetensors(struct.pack("<Q", len(data)) + data + bytes(range(34)))
+
+
+def read_names(data: bytes) -> None:
+    key = data.decode("utf-8", "surrogateescape")
+    name = tensor_names.canonical(key)
+    assert tensor_names.canonical(name) == name
+    tensor_names.is_harmless(name)
+    assert str(tensor_names.unexpected(key, "here"))
+
+
+def _safetensors(header: dict, size: int) -> bytes:
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + bytes(range(size))
+
+
+READERS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
+    "config": (read_config, [json.dumps(CONFIG).encode(), b'{"n_embd": 12, "n_head": 3}']),
+    "index": (read_index, [b'{"weight_map": {"a": "x.safetensors", "b": "y.safetensors"}}']),
+    "options": (
+        read_options,
+        [b'{"transformer.h.0.*": "float32", "transformer.wt[e]": "int4"}', b"[1, 2, 50256]"],
+    ),
+    "safetensors": (read_safetensors, [_safetensors(HEADER, 34), _safetensors({}, 0)]),
+    "header": (read_header, [json.dumps(HEADER).encode()]),
+    "names": (
+        read_names,
+        [b"module._orig_mod.transformer.h.0.attn.masked_bias", b"h.1.attn.c_attn.lora_A.weight"],
+    ),
+}
+
+
+def once(reader: str, data: bytes) -> None:
+    begin = time.monotonic()
+    with contextlib.suppress(ExportError):
+        READERS[reader][0](data)
+    if time.monotonic() - begin > SLOW_S:
+        raise TimeoutError(f"took {time.monotonic() - begin:.1f} s")
+
+
+def words() -> list[bytes]:
+    lines = re.findall(r'"(.*)"$', DICTIONARY.read_text(), re.MULTILINE)
+    return [line.encode().decode("unicode_escape").encode("latin-1") for line in lines]
+
+
+def changed(data: bytes, known: list[bytes], by: random.Random) -> bytes:
+    """The input with one to eight pieces inserted, removed, doubled or overwritten."""
+    for _ in range(by.randint(1, 8)):
+        start = by.randint(0, len(data))
+        end = min(len(data), start + by.choice([0, 1, 2, 4, 16, 64]))
+        piece = by.choice(
+            [by.choice(known), by.randbytes(by.choice([1, 1, 2, 8])), data[start:end] * 2, b""]
+        )
+        data = data[:start] + piece + data[end:]
+    return data[:LARGEST_INPUT]
+
+
+def at_random(reader: str, seconds: float, seed: int) -> None:
+    by, known, seeds = random.Random(seed), words(), READERS[reader][1]
+    for data in seeds:
+        READERS[reader][0](data)  # they are good ones
+    end, count = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        data, count = changed(by.choice(seeds), known, by), count + 1
+        try:
+            once(reader, data)
+        except BaseException:
+            traceback.print_exc()
+            sys.exit(f"{reader}: finding {count} of seed {seed}, input {data!r}")
+    print(f"{reader}: {count} inputs, none found (seed {seed})")
+
+
+def by_coverage(reader: str, seconds: float, seed: int) -> None:
+    """In a process of its own, because libFuzzer ends the process."""
+    with tempfile.TemporaryDirectory() as corpus:
+        for number, data in enumerate(READERS[reader][1]):
+            (Path(corpus) / str(number)).write_bytes(data)
+        options = [
+            f"-max_total_time={max(1, int(seconds))}",
+            f"-seed={seed}",
+            f"-dict={DICTIONARY}",
+            f"-max_len={LARGEST_INPUT}",
+            f"-timeout={SLOW_S}",
+            "-rss_limit_mb=2048",
+            "-print_final_stats=1",
+            f"-artifact_prefix={corpus}/finding-",
+            corpus,
+        ]
+        command = [sys.executable, __file__, "--in-this-process", reader, "--", *options]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode != 0:
+            sys.exit(
+                f"{result.stdout[-3000:]}{result.stderr[-6000:]}\n{reader}: a finding (seed {seed})"
+            )
+        count = re.search(r"number_of_executed_units: (\d+)", result.stderr)
+        coverage = re.findall(r"cov: (\d+)", result.stderr)
+        print(f"{reader}: {count[1]} inputs, coverage {coverage[-1]}, none found (seed {seed})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("readers", nargs="*", metavar="READER", help="default: all")
+    parser.add_argument("--seconds", type=float, default=60, help="altogether (default: 60)")
+    parser.add_argument("--seed", type=int, default=random.randrange(1, 2**31))
+    parser.add_argument("--in-this-process", action="store_true", help=argparse.SUPPRESS)
+    own, rest = sys.argv[1:], []
+    if "--" in own:
+        own, rest = own[: own.index("--")], own[own.index("--") + 1 :]
+    options = parser.parse_args(own)
+    unknown = set(options.readers) - READERS.keys()
+    if unknown:
+        parser.error(
+            f"no such reader: {', '.join(sorted(unknown))} (there are {', '.join(READERS)})"
+        )
+    readers = options.readers or list(READERS)
+    if options.in_this_process:
+        atheris.Setup([sys.argv[0], *rest], lambda data: once(readers[0], data))
+        atheris.Fuzz()
+        return
+    for reader in readers:
+        fuzz = by_coverage if atheris else at_random
+        fuzz(reader, options.seconds / len(readers), options.seed)
+
+
+if __name__ == "__main__":
+    main()

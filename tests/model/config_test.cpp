@@ -1,0 +1,136 @@
+// config.json: each field is what it must be, or refused by name.
+#include "model/config.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "support/models.hpp"
+#include "support/temporary_directory.hpp"
+
+namespace kvcache::model {
+namespace {
+
+using nlohmann::json;
+using test::expect_error;
+namespace fs = std::filesystem;
+
+json valid_config() {
+  return json::parse(R"({
+    "format": "kvcache", "format_version": 1, "variant": "cached_attention",
+    "model_file": "m.onnx", "model_type": "gpt2", "source": "a test",
+    "dtype": "float32", "cache_dtype": "float32", "weights": "float32", "activations": "float32",
+    "num_layers": 2, "num_heads": 3, "head_dim": 4, "vocab_size": 50, "max_seq_len": 64,
+    "weight_bytes_per_token": 1000,
+    "files": [
+      {"name": "m.onnx", "bytes": 10, "xxh3_128": "00112233445566778899aabbccddeeff"},
+      {"name": "m.onnx.data", "bytes": 20, "xxh3_128": "ffeeddccbbaa99887766554433221100"}]})");
+}
+
+Config parse(const json& config) { return parse_config(config.dump(), "dir/config.json"); }
+
+/// Expects that a config whose field at `pointer` is `value` is refused with this message.
+void expect_refused(const char* pointer, const json& value, const std::string& message) {
+  SCOPED_TRACE(pointer + (" = " + value.dump()));
+  json config = valid_config();
+  config[json::json_pointer(pointer)] = value;
+  expect_error(ErrorCode::config_invalid, message, [&] { parse(config); });
+}
+
+TEST(Config, IsRead) {
+  const Config config = parse(valid_config());
+  EXPECT_EQ(config.directory, "dir");
+  EXPECT_EQ(config.model_path(), "dir/m.onnx");
+  EXPECT_EQ(config.info.num_layers, 2U);
+  EXPECT_EQ(config.info.max_seq_len, 64U);
+  EXPECT_EQ(config.info.model_bytes, 30U);
+  EXPECT_EQ(config.info.digest, "00112233445566778899aabbccddeeffffeeddccbbaa99887766554433221100");
+  ASSERT_EQ(config.files.size(), 2U);
+  EXPECT_EQ(config.files[1].name, "m.onnx.data");
+}
+
+TEST(Config, RefusesSizesThatAreNoWholeNumbersOrOutOfRange) {
+  for (const char* field : {"num_layers", "num_heads", "head_dim", "vocab_size", "max_seq_len"}) {
+    const std::string pointer = std::string("/") + field;
+    for (const json& value : {json(2.9), json(2.0), json(0), json(-1), json(2147483648), json(1e30),
+                              json("2"), json(true), json(nullptr), json::array({2})}) {
+      expect_refused(pointer.c_str(), value,
+                     std::string("dir/config.json: field \"") + field + "\" is ");
+      expect_refused(pointer.c_str(), value, "must be a whole number from 1 to 2147483647; export");
+    }
+  }
+  expect_refused("/weight_bytes_per_token", -1, "must be a whole number of at least 0");
+  expect_refused("/weight_bytes_per_token", 1.5, "must be a whole number of at least 0");
+  expect_refused("/format_version", 1.0, "must be a whole number");
+}
+
+TEST(Config, RefusesSizesWhoseProductOverflows) {
+  json config = valid_config();
+  for (const char* field : {"num_layers", "num_heads", "head_dim", "max_seq_len"}) {
+    config[field] = 2147483647;
+  }
+  expect_error(ErrorCode::config_invalid,
+               "field \"max_seq_len\" is 2147483647, with num_layers 2147483647, num_heads "
+               "2147483647 and head_dim 2147483647 the keys and values of one sequence must take "
+               "at most 2^47 bytes",
+               [&] { parse(config); });
+}
+
+TEST(Config, RefusesFilesThatLeaveTheDirectory) {
+  for (const char* name : {"../m.onnx", "/etc/passwd", "", ".", "..", "sub/m.onnx"}) {
+    const std::string rule = "must be the plain name of a file in the same directory";
+    expect_refused("/files/1/name", name, "field \"files[1].name\" is ");
+    expect_refused("/files/1/name", name, rule);
+    expect_refused("/model_file", name, rule);
+  }
+  expect_refused("/files/1/name", std::string("m.onnx\0x", 8), "must be the plain name");
+}
+
+TEST(Config, RefusesAListOfFilesThatContradictsItself) {
+  expect_refused("/files/1/name", "m.onnx", "must be another name than those before");
+  expect_refused("/model_file", "other.onnx",
+                 "field \"model_file\" is \"other.onnx\", must be one of \"files\"");
+  expect_refused("/files", json::array(), "must be one of \"files\"");
+  expect_refused("/files", 7, "field \"files\" is 7, must be an array");
+  expect_refused("/files/0/bytes", -1, "field \"files[0].bytes\" is -1");
+  expect_refused("/files/0/bytes", 9223372036854775807, "must have less than 2^63 bytes");
+}
+
+TEST(Config, RefusesDigestsOfAnotherForm) {
+  for (const char* digest :
+       {"", "0011", "00112233445566778899AABBCCDDEEFF", "00112233445566778899aabbccddeeff0"}) {
+    expect_refused("/files/0/xxh3_128", digest, "must be 32 hexadecimal digits (0-9, a-f)");
+  }
+}
+
+TEST(Config, RefusesAFieldThatIsThereTwiceAndDeepNesting) {
+  const std::string text = valid_config().dump();
+  const auto refused = [](const std::string& document, const std::string& message) {
+    expect_error(ErrorCode::config_invalid, message,
+                 [&] { parse_config(document, "dir/config.json"); });
+  };
+  refused(R"({"num_layers": 1, )" + text.substr(1), "field \"num_layers\" is there twice");
+  refused(R"({"x": )" + std::string(1'000'000, '['), "nested more than");
+}
+
+TEST(Config, SaysWhyAPathCannotBeRead) {
+  const test::TemporaryDirectory directory;
+  const auto expect_not_found = [](const fs::path& path, const std::string& reason) {
+    expect_error(ErrorCode::model_not_found, reason, [&] { read_config(path); });
+  };
+  expect_not_found(directory.path(), "no config.json in");
+  expect_not_found(directory.path() / std::string(300, 'x'), "cannot be read: File name too long");
+  fs::create_symlink("loop", directory.path() / "loop");
+  expect_not_found(directory.path() / "loop", "cannot be read: Too many levels of symbolic links");
+  ASSERT_EQ(::mkfifo((directory.path() / "fifo").c_str(), 0600), 0);
+  expect_not_found(directory.path() / "fifo", "is neither a directory nor a file");
+  fs::create_directory(directory.path() / "config.json");
+  expect_not_found(directory.path(), "config.json: Is a directory");
+}
+
+}  // namespace
+}  // namespace kvcache::model

@@ -1,0 +1,31 @@
+"""tests/fuzz/exporter_fuzzer.py runs, here for a moment, and notices a reader that fails."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+FUZZER = Path(__file__).parents[1] / "fuzz" / "exporter_fuzzer.py"
+
+
+def test_no_reader_fails():
+    result = subprocess.run(
+        [sys.executable, FUZZER, "--seconds", "3"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("none found (seed") == 6
+
+
+def test_a_reader_that_fails_is_a_finding():
+    program = (
+        f"import sys; sys.path.insert(0, {str(FUZZER.parent)!r}); import exporter_fuzzer as fuzzer;"
+        "fuzzer.atheris = None; fuzzer.shards._is_file_name = lambda name: True;"
+        "sys.argv = ['fuzzer', 'index', '--seconds', '60', '--seed', '1']; fuzzer.main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert "index: finding " in result.stderr
+    assert "of seed 1, input b" in result.stderr

@@ -1,0 +1,116 @@
+"""Installing after a set-up without root: libraries that lie in .deps/debian go along.
+
+A small project in place of this repository, with its cmake/ and with small libraries that have the
+names of the real ones.
+"""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from paths import ROOT
+from test_find_onnxruntime import architecture
+from test_install import build, cmake, run
+
+PROJECT = """\
+cmake_minimum_required(VERSION 3.21)
+project(kvcache VERSION 0.1.0 LANGUAGES CXX)
+set(KVCACHE_BUILD_CLI ON)
+set(KVCACHE_ONNXRUNTIME_VERSION 1.21)
+list(APPEND CMAKE_MODULE_PATH "${PROJECT_SOURCE_DIR}/cmake")
+list(APPEND CMAKE_PREFIX_PATH "${PROJECT_SOURCE_DIR}/.deps/debian/usr")
+find_package(ONNXRuntime REQUIRED)
+find_package(fmt REQUIRED)
+add_library(kvcache kvcache.cpp)
+target_link_libraries(kvcache PRIVATE fmt::fmt ONNXRuntime::ONNXRuntime)
+add_library(kvcache_inner STATIC kvcache.cpp)
+target_link_libraries(kvcache_inner PRIVATE fmt::fmt ONNXRuntime::ONNXRuntime)
+add_executable(kvcache_cli main.cpp)
+target_link_libraries(kvcache_cli PRIVATE kvcache_inner)
+include(KVCacheInstall)
+"""
+SOURCES = {
+    "kvcache.cpp": "int fmt(); int ort(); int kvcache() { return fmt() + ort(); }\n",
+    "main.cpp": "int kvcache(); int main() { return kvcache() - 42; }\n",
+    "include/kvcache/kvcache.hpp": "int kvcache();\n",
+}
+FMT_CONFIG = """\
+add_library(fmt::fmt SHARED IMPORTED)
+set_target_properties(
+  fmt::fmt PROPERTIES IMPORTED_LOCATION "${CMAKE_CURRENT_LIST_DIR}/../../libfmt.so")
+"""
+CONSUMER = """\
+cmake_minimum_required(VERSION 3.21)
+project(consumer LANGUAGES CXX)
+set(before "${CMAKE_PREFIX_PATH}")
+find_package(kvcache 0.1 REQUIRED)
+if(NOT before STREQUAL CMAKE_PREFIX_PATH)
+  message(FATAL_ERROR "CMAKE_PREFIX_PATH was changed: ${CMAKE_PREFIX_PATH}")
+endif()
+add_executable(consumer main.cpp)
+target_link_libraries(consumer PRIVATE kvcache::kvcache)
+"""
+LIBRARIES = """\
+cmake_minimum_required(VERSION 3.21)
+project(libraries LANGUAGES CXX)
+foreach(name IN ITEMS fmt onnxruntime xxhash)
+  add_library(${name} SHARED ${name}.cpp)
+endforeach()
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    libraries = tmp_path / "libraries"
+    libraries.mkdir()
+    (libraries / "CMakeLists.txt").write_text(LIBRARIES)
+    (libraries / "fmt.cpp").write_text("int fmt() { return 40; }\n")
+    (libraries / "onnxruntime.cpp").write_text("int ort() { return 2; }\n")
+    (libraries / "xxhash.cpp").write_text("int xxh() { return 0; }\n")
+    build(libraries, libraries)
+
+    root = tmp_path / "source"
+    for name, text in {"CMakeLists.txt": PROJECT, **SOURCES}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    shutil.copytree(ROOT / "cmake", root / "cmake")
+
+    lib = root / ".deps" / "debian" / "usr" / "lib" / architecture()
+    for name in ("fmt", "hwy"):
+        (lib / "cmake" / name).mkdir(parents=True)
+    (lib / "cmake" / "fmt" / "fmt-config.cmake").write_text(FMT_CONFIG)
+    (lib / "cmake" / "hwy" / "hwy-config.cmake").touch()
+    for name in ("fmt", "xxhash"):
+        shutil.copy2(libraries / f"lib{name}.so", lib)
+    include = root / ".deps" / "debian" / "usr" / "include"
+    for name in ("xxhash.h", "gtest/gtest.h"):
+        (include / name).parent.mkdir(parents=True, exist_ok=True)
+        (include / name).touch()
+
+    runtime = root / ".deps" / "onnxruntime"
+    for name in ("include", "lib"):
+        (runtime / name).mkdir(parents=True)
+    (runtime / "include" / "onnxruntime_cxx_api.h").touch()
+    (runtime / "include" / "onnxruntime_c_api.h").write_text("#define ORT_API_VERSION 17\n")
+    (runtime / "VERSION_NUMBER").write_text("1.31.1\n")
+    shutil.copy2(libraries / "libonnxruntime.so", runtime / "lib")
+    shutil.rmtree(libraries)
+    return root
+
+
+@pytest.mark.parametrize("shared", ["OFF", "ON"])
+def test_what_was_unpacked_goes_along(project: Path, tmp_path: Path, shared: str) -> None:
+    build(project, project / "build", f"-DBUILD_SHARED_LIBS={shared}")
+    installed = tmp_path / "installed"
+    cmake("--install", project / "build", "--prefix", installed)
+    shutil.rmtree(project)
+    prefix = installed.rename(tmp_path / "moved")
+
+    run(prefix / "bin" / "kvcache_cli")  # fails where a library is not found
+    assert not (prefix / "lib" / "kvcache" / "debian" / "include" / "gtest").exists()
+    consumer = tmp_path / "consumer"
+    consumer.mkdir()
+    (consumer / "CMakeLists.txt").write_text(CONSUMER)
+    (consumer / "main.cpp").write_text(SOURCES["main.cpp"])
+    build(consumer, consumer / "build", f"-DCMAKE_PREFIX_PATH={prefix}")
+    run(consumer / "build" / "consumer")

@@ -1,0 +1,57 @@
+"""The virtual environment: one that was moved with its repository is made again."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import python_environment
+
+
+@pytest.fixture
+def venv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An environment of its own, without pip, that python_environment takes for .venv."""
+    folder = tmp_path / "here" / ".venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    take(folder, monkeypatch)
+    return folder
+
+
+def take(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(python_environment, "VENV", folder)
+    monkeypatch.setattr(python_environment, "PYTHON", folder / "bin" / "python")
+
+
+def test_one_in_its_place_is_kept(venv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[str] = []
+    monkeypatch.setattr(python_environment, "pip", lambda *words: commands.append(words[0]))
+    marker = venv / "marker"
+    marker.touch()
+    assert python_environment.install([], "nothing")
+    assert not python_environment.install([], "nothing")
+    assert commands == ["install"]
+    assert marker.exists()
+
+
+def test_a_moved_one_is_made_again(
+    venv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its Python still runs, but the programs beside it begin with the old place's path."""
+    monkeypatch.setattr(python_environment, "pip", lambda *_: None)
+    assert python_environment.install([], "nothing")
+    moved = tmp_path / "there" / ".venv"
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    take(moved, monkeypatch)
+    assert subprocess.run([moved / "bin" / "python", "-c", ""], check=False).returncode == 0
+    assert python_environment.install([], "nothing")
+    assert str(moved) in (moved / "pyvenv.cfg").read_text()
+    assert str(venv) not in (moved / "pyvenv.cfg").read_text()
+
+
+def test_one_without_a_python_is_made_again(venv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(python_environment, "pip", lambda *_: None)
+    assert python_environment.install([], "nothing")
+    (venv / "bin" / "python").unlink()
+    assert python_environment.install([], "nothing")
+    assert (venv / "bin" / "python").exists()
