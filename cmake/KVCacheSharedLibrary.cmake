@@ -1,13 +1,15 @@
 # What makes a shared library of kvcache: a version, and no symbols but those of include/.
 
-# Objects are compiled with hidden visibility: KVCACHE_EXPORT shows what is public. The linker's
-# version script hides what compilers show nevertheless, instances of the standard library's
-# templates.
+# Hidden visibility leaves what KVCACHE_EXPORT marks. The linker's version script hides what
+# compilers show nevertheless, instances of the standard library's templates.
 function(kvcache_shared_library target)
   set_target_properties(
-    ${target} PROPERTIES OUTPUT_NAME kvcache VERSION "${PROJECT_VERSION}"
-                         SOVERSION "${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}"
-                         INSTALL_RPATH_USE_LINK_PATH ON)
+    ${target}
+    PROPERTIES CXX_VISIBILITY_PRESET hidden
+               CUDA_VISIBILITY_PRESET hidden
+               VISIBILITY_INLINES_HIDDEN ON
+               VERSION "${PROJECT_VERSION}"
+               SOVERSION "${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}")
   if(UNIX AND NOT APPLE)
     set(script "${PROJECT_SOURCE_DIR}/cmake/kvcache.map")
     target_link_options(${target} PRIVATE "LINKER:--version-script=${script}")
