@@ -16,8 +16,8 @@ namespace {
 
 std::vector<float> plain_logits(const test::fs::path& graph, const ModelInfo& info,
                                 std::vector<TokenId> tokens) {
-  Ort::Env& env = device::ort_environment(false);
-  Ort::Session session(env, graph.c_str(), Ort::SessionOptions());
+  const auto env = device::ort_environment(false);
+  Ort::Session session(*env, graph.c_str(), Ort::SessionOptions());
   const auto memory = Ort::MemoryInfo::CreateCpu(OrtDeviceAllocator, OrtMemTypeDefault);
   const auto seq_len = static_cast<std::int64_t>(tokens.size());
   const std::array<std::int64_t, 2> ids_shape{1, seq_len};
