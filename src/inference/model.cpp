@@ -70,6 +70,8 @@ void Model::reserve_cache(std::size_t count) const try {
 
 void Model::trim_cache() const noexcept { engine_->pool().trim(); }
 
+bool Model::move_weights() const { return engine_->session().move_weights(); }
+
 std::string Model::device_report() const { return engine_->session().device_report(); }
 
 std::filesystem::path Model::end_profile() const try {
