@@ -16,6 +16,7 @@ namespace kvcache::model {
 namespace {
 
 constexpr std::int64_t kNever = -1;
+constexpr int kMaxThreads = 4096;
 
 // ONNX Runtime's names. Its headers of them are not in every package that has the others.
 constexpr const char* kDisablePrepacking = "session.disable_prepacking";
@@ -58,10 +59,10 @@ Ort::SessionOptions session_options(const ModelOptions& options, LogCallback& lo
 
 /// Threads of a run.
 int check_threads(const ModelOptions& options) {
-  if (options.num_threads < 0) {
+  if (options.num_threads < 0 || options.num_threads > kMaxThreads) {
     throw_error(ErrorCode::invalid_argument,
-                "num_threads is {}, must be 0 (one per physical core) or more",
-                options.num_threads);
+                "num_threads is {}, must be 0 (one per physical core) or at most {}",
+                options.num_threads, kMaxThreads);
   }
   return options.num_threads == 0 ? device::usable_physical_cores() : options.num_threads;
 }

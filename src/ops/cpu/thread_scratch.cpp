@@ -2,6 +2,7 @@
 
 #include <hwy/aligned_allocator.h>
 
+#include <algorithm>
 #include <array>
 #include <new>
 
@@ -15,12 +16,13 @@ float* thread_scratch(std::int64_t floats, ScratchUse use) {
   thread_local std::array<Scratch, 3> scratches;
   auto& [memory, capacity] = scratches.at(static_cast<std::size_t>(use));
   if (capacity < floats) {
+    const std::int64_t grown = std::max(floats, 2 * capacity);  // a text grows token by token
     capacity = 0;
-    memory = hwy::AllocateAligned<float>(static_cast<std::size_t>(floats));
+    memory = hwy::AllocateAligned<float>(static_cast<std::size_t>(grown));
     if (!memory) {
       throw std::bad_alloc();
     }
-    capacity = floats;
+    capacity = grown;
   }
   return memory.get();
 }

@@ -11,7 +11,7 @@ enum class ScratchUse { task, call, normed };
 
 /// At least `floats` floats of the calling thread's own for this use, aligned for whole vectors;
 /// contents are undefined, and the next call on this thread for the same use may return the same
-/// memory. Kept from run to run, so that decoding allocates nothing.
+/// memory. Kept from run to run and grown by doubling, so that decoding hardly ever allocates.
 /// @throws std::bad_alloc
 float* thread_scratch(std::int64_t floats, ScratchUse use = ScratchUse::task);
 
