@@ -13,7 +13,6 @@ from programs import Program
 
 TRIALS = 40 * int(os.environ.get("KVCACHE_TEST_SCALE", "1"))
 TOKENS = 200
-MOST_SECONDS = 0.25  # of a load and these tokens
 
 
 def truncate(path: Path, chance: random.Random) -> None:
@@ -45,9 +44,12 @@ def test_changes_at_random_moments(
     print(f"KVCACHE_TEST_SEED={seed}")
     chance = random.Random(seed)
     generate = ["--ids", "1", "--window", "20", "--max-new-tokens", str(TOKENS)]
+    started = time.monotonic()
     expected = kvcache("generate", model, *generate).stdout
+    undisturbed = time.monotonic() - started
     files = sorted(path.name for path in model.iterdir())
     outcomes = {"right": 0, "refused": 0}
+    during = 0  # changes that came before the program's end
     for trial in range(TRIALS):
         copy = tmp_path / str(trial)
         shutil.copytree(model, copy)
@@ -59,7 +61,7 @@ def test_changes_at_random_moments(
         ]
         change = chance.choice([truncate, overwrite, replace_part, replace])
         name = chance.choice(files)
-        delay = chance.uniform(0, MOST_SECONDS)
+        delay = chance.uniform(0, undisturbed)
         with subprocess.Popen(
             [kvcache_path, "generate", copy, *generate, *options],
             stdout=subprocess.PIPE,
@@ -67,6 +69,7 @@ def test_changes_at_random_moments(
             text=True,
         ) as process:
             time.sleep(delay)
+            during += process.poll() is None
             change(copy / name, chance)
             output, errors = process.communicate(timeout=60)
         what = f"trial {trial}: {change.__name__} {name} after {delay:.3f} s with {options}"
@@ -79,5 +82,5 @@ def test_changes_at_random_moments(
             assert not output, what
             outcomes["refused"] += 1
         shutil.rmtree(copy)
-    print(outcomes)
-    assert all(outcomes.values()), "all changes came too early, or too late"
+    print(outcomes, during)
+    assert during > 0, "all changes came too late"
