@@ -5,8 +5,8 @@
 
 namespace kvcache {
 
-/// For tests: asked wherever memory of a GPU is taken, or pinned for it; true: there is none. On the
-/// CPU, tests stand between the library and the system instead (tests/support/faults.cpp).
+/// For tests: asked wherever memory of a GPU is taken, or pinned for it; true: there is none. On
+/// the CPU, tests stand between the library and the system instead (tests/support/faults.cpp).
 inline std::atomic<bool (*)() noexcept> device_memory_fault{nullptr};
 
 inline bool device_memory_is_refused() noexcept {
