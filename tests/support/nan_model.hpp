@@ -1,12 +1,12 @@
 // A model whose weights hold NaN.
 #pragma once
 
-#include <algorithm>
+#include <onnxruntime_cxx_api.h>
+
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
@@ -17,7 +17,7 @@
 
 namespace kvcache::test {
 
-/// The float32 model of golden `plain`, with a row of its position table filled with NaN: text up
+/// The model of golden `plain`, with a row of its position table filled with NaN: text up
 /// to there has logits, and what comes at that position and after it has none.
 class NanModel {
  public:
@@ -28,11 +28,9 @@ class NanModel {
     std::string bytes = read(weights);
     const std::size_t at = bytes.find(row);
     if (at == std::string::npos) {
-      throw std::runtime_error("the model has no such row of float32");
+      throw std::runtime_error("the model has no such row of positions");
     }
-    const std::vector<float> nans(row.size() / sizeof(float),
-                                  std::numeric_limits<float>::quiet_NaN());
-    std::memcpy(bytes.data() + at, nans.data(), row.size());
+    std::memset(bytes.data() + at, 0xFF, row.size());  // NaN in every type
     std::ofstream(weights, std::ios::binary) << bytes;
   }
 
@@ -49,7 +47,8 @@ class NanModel {
     return {std::istreambuf_iterator<char>(in), {}};
   }
 
-  /// As it is in the checkpoint: 8 bytes of the header's size, the header, the tensors.
+  /// As it is in the model. In the checkpoint: 8 bytes of the header's size, the header, the
+  /// tensors.
   static std::string position_row(std::size_t position) {
     const std::string file = read(goldens_directory() / "plain" / "model.safetensors");
     std::uint64_t header_size = 0;
@@ -58,7 +57,21 @@ class NanModel {
     const auto& table = header.at("transformer.wpe.weight");
     const auto size = table.at("shape")[1].get<std::size_t>() * sizeof(float);
     const auto begin = table.at("data_offsets")[0].get<std::size_t>();
-    return file.substr(sizeof(header_size) + header_size + begin + position * size, size);
+    const std::size_t at = sizeof(header_size) + header_size + begin + position * size;
+    const std::string dtype = models_dtype();
+    return dtype == "float16"    ? narrowed<Ort::Float16_t>(file.substr(at, size))
+           : dtype == "bfloat16" ? narrowed<Ort::BFloat16_t>(file.substr(at, size))
+                                 : file.substr(at, size);
+  }
+
+  template <typename Narrow>
+  static std::string narrowed(const std::string& floats) {
+    std::vector<float> wide(floats.size() / sizeof(float));
+    std::memcpy(wide.data(), floats.data(), floats.size());
+    const std::vector<Narrow> narrow(wide.begin(), wide.end());
+    std::string bytes(narrow.size() * sizeof(Narrow), '\0');
+    std::memcpy(bytes.data(), narrow.data(), bytes.size());
+    return bytes;
   }
 
   TemporaryDirectory directory_;

@@ -29,7 +29,9 @@ template <typename T>
 class ProductNode {
  protected:
   ProductNode(const char* op, const OrtKernelInfo* info, const CudaNodeResources& resources)
-      : name_(node_name(op, info)), room_(resources.room) {}
+      : name_(node_name(op, info)), room_(resources.room) {
+    resources.facts.weights.insert(CudaType<T>::kName);
+  }
 
   void run(LinearCudaArgs<T>& args, cudaStream_t stream);
   [[nodiscard]] static bool is_few(std::int64_t tokens, std::int64_t inputs);

@@ -22,16 +22,19 @@ struct CudaType;
 template <>
 struct CudaType<float> {
   static constexpr auto kElement = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+  static constexpr const char* kName = "float32";  // as config.json has it
   static constexpr auto kProduct = CUDA_R_32F;
 };
 template <>
 struct CudaType<__half> {
   static constexpr auto kElement = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
+  static constexpr const char* kName = "float16";  // as config.json has it
   static constexpr auto kProduct = CUDA_R_16F;
 };
 template <>
 struct CudaType<__nv_bfloat16> {
   static constexpr auto kElement = ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16;
+  static constexpr const char* kName = "bfloat16";  // as config.json has it
   static constexpr auto kProduct = CUDA_R_16BF;
 };
 
