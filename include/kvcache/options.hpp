@@ -61,8 +61,9 @@ struct ModelOptions {
   WeightMemory weight_memory = WeightMemory::huge_pages;
 
   /// With WeightMemory::huge_pages, runs after which the weights are moved: each reads all of them,
-  /// and a move costs as much as mapped weights cost some dozens of runs. 0: right after the load.
-  std::size_t runs_before_move = 64;
+  /// and a move costs as much as mapped weights cost in dozens to hundreds of runs, which depends
+  /// on the machine. 0: right after the load.
+  std::size_t runs_before_move = 256;
 
   /// Checks the model files against the digests of config.json, beside the rest of the load (about
   /// 0.1 s per GB of one core). Sizes are checked always.

@@ -277,6 +277,7 @@ def test_bench_as_json_only(kvcache: Program, model: Path) -> None:
     bench = json.loads(finished.stdout)
     assert bench["agreement"]["holds"]
     assert bench["broken"] == []
+    assert bench["weights_moved"]
     assert bench["agreement"]["tokens_compared"] == 6
     assert bench["agreement"]["largest_logit_difference"] <= 1e-4
     assert bench["prefill"]["tokens"] == 8
