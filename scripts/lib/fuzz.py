@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 
 import build
-from paths import ROOT
+from paths import PYTHON, ROOT
 from results import Results
 from steps import StepError, main, run, step
 
@@ -82,6 +82,7 @@ def run_fuzzers(seconds: int) -> Results:
     results = Results()
     for name in names():
         results.add(_fuzz(name, seconds))
+    results.add(_fuzz_exporter(seconds))
     return results
 
 
@@ -133,6 +134,19 @@ def _fuzz(name: str, seconds: int) -> Results:
                 advice=f"The input is in {found}: run the program with its name.",
             )
             outcome.text = _figures(output)
+    except StepError as error:
+        print(error, flush=True)
+        return Results(failed=[check])
+    return Results(passed=1)
+
+
+def _fuzz_exporter(seconds: int) -> Results:
+    """Run that of the exporter's readers, in Python."""
+    check = "fuzzer exporter"
+    try:
+        with step("test", f"{check}, {seconds} s") as outcome:
+            run([PYTHON, SOURCES / "exporter_fuzzer.py", "--seconds", str(seconds)])
+            outcome.text = "ok"
     except StepError as error:
         print(error, flush=True)
         return Results(failed=[check])

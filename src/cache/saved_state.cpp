@@ -44,10 +44,15 @@ Header header_of(const std::string& model_digest, const PoolShape& shape, std::s
 }
 
 std::string to_text(const Header& header) {
-  return nlohmann::json{{"model_digest", header.model_digest},   {"num_layers", header.num_layers},
-                        {"num_heads", header.num_heads},         {"head_dim", header.head_dim},
-                        {"element_bytes", header.element_bytes}, {"tokens", header.tokens}}
-      .dump();
+  // One by one: of a list that cannot be made whole, nlohmann-json 3.11.2 frees nothing.
+  nlohmann::json fields;
+  fields["model_digest"] = header.model_digest;
+  fields["num_layers"] = header.num_layers;
+  fields["num_heads"] = header.num_heads;
+  fields["head_dim"] = header.head_dim;
+  fields["element_bytes"] = header.element_bytes;
+  fields["tokens"] = header.tokens;
+  return fields.dump();
 }
 
 Header parse_header(std::string_view text, const std::filesystem::path& path) {

@@ -110,6 +110,12 @@ class Faults : public testing::Test {
     expected_ = logits_after(text_);
   }
 
+  void SetUp() override {
+    if (!test::kFaultsCanBeInjected) {
+      GTEST_SKIP() << "the thread sanitiser takes the same functions";
+    }
+  }
+
   /// Of one more token, on a fork.
   [[nodiscard]] static std::vector<float> logits_after(const Sequence& sequence) {
     const TokenId next = 9;

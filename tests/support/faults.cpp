@@ -113,12 +113,13 @@ bool is_ours(const void* caller) noexcept {
   return ours;
 }
 
-bool allocation_fails(const void* caller) noexcept {
+[[maybe_unused]] bool allocation_fails(const void* caller) noexcept {
   return armed.load(std::memory_order_relaxed) == static_cast<int>(Faulty::allocation) &&
          is_ours(caller) && should_fail(Faulty::allocation);
 }
 
-void* allocate(std::size_t size, std::size_t alignment, const void* caller) noexcept {
+[[maybe_unused]] void* allocate(std::size_t size, std::size_t alignment,
+                                const void* caller) noexcept {
   if (allocation_fails(caller)) {
     return nullptr;
   }
@@ -128,7 +129,8 @@ void* allocate(std::size_t size, std::size_t alignment, const void* caller) noex
              : std::aligned_alloc(alignment, (wanted + alignment - 1) / alignment * alignment);
 }
 
-void* allocate_or_throw(std::size_t size, std::size_t alignment, const void* caller) {
+[[maybe_unused]] void* allocate_or_throw(std::size_t size, std::size_t alignment,
+                                         const void* caller) {
   void* const memory = allocate(size, alignment, caller);
   if (memory == nullptr) {
     throw std::bad_alloc();
@@ -161,6 +163,8 @@ Fault::~Fault() { armed = kNone; }
 std::uint64_t Fault::calls() noexcept { return counted; }
 
 }  // namespace kvcache::test
+
+#ifndef __SANITIZE_THREAD__
 
 using kvcache::test::Faulty;
 using kvcache::test::should_fail;
@@ -278,3 +282,5 @@ extern "C" int madvise(void* at, std::size_t size, int advice) noexcept {
 }
 
 // NOLINTEND(readability-inconsistent-declaration-parameter-name, misc-no-recursion)
+
+#endif  // __SANITIZE_THREAD__

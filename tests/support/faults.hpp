@@ -9,6 +9,13 @@
 
 namespace kvcache::test {
 
+/// The thread sanitiser calls the same functions before it can bear theirs to be taken.
+#ifdef __SANITIZE_THREAD__
+constexpr bool kFaultsCanBeInjected = false;
+#else
+constexpr bool kFaultsCanBeInjected = true;
+#endif
+
 /// What can fail. Allocations are those that code of this program makes, also by way of the
 /// standard library; ONNX Runtime's own are left alone.
 enum class Faulty {
