@@ -143,7 +143,7 @@ kvcache::ModelOptions model_options(const Options& options) {
 }
 
 int run(const Options& options) {
-  if (options.count_copies && !kCanCountCopies) {
+  if (options.count_copies && !can_count_copies()) {
     throw kvcache::Error(kvcache::ErrorCode::invalid_argument,
                          "--count-copies needs CUPTI, which this build has not; configure with "
                          "-DUSE_CUDA=ON -DKVCACHE_BUILD_GPU_BENCH=ON");

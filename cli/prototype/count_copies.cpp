@@ -13,7 +13,7 @@
 
 namespace kvcache::prototype {
 
-const bool kCanCountCopies = true;
+bool can_count_copies() noexcept { return true; }
 
 namespace {
 
@@ -62,7 +62,7 @@ bool count_copies(KVCacheInferencer& inferencer) {
 
 namespace kvcache::prototype {
 
-const bool kCanCountCopies = false;
+bool can_count_copies() noexcept { return false; }
 
 bool count_copies(KVCacheInferencer& /*inferencer*/) { return false; }
 

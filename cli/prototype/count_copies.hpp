@@ -6,7 +6,7 @@
 namespace kvcache::prototype {
 
 /// Whether this build can count: only with -DKVCACHE_BUILD_GPU_BENCH=ON.
-extern const bool kCanCountCopies;
+bool can_count_copies() noexcept;
 
 /// Prints what crosses the bus, and what the device copies and allocates, for each decoded token.
 /// Whether it copied nothing within itself and allocated nothing.
