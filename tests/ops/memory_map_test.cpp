@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "device/mapped_file.hpp"
+#include "support/mapped_file.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace kvcache::ops {
@@ -17,9 +17,9 @@ TEST(FileAt, TellsTheFileAndThePlaceInIt) {
   for (const char* name : {"one", "other"}) {
     std::ofstream(directory.path() / name) << std::string(20'000, 'x');
   }
-  const device::MappedFile one(directory.path() / "one");
-  const device::MappedFile again(directory.path() / "one");
-  const device::MappedFile other(directory.path() / "other");
+  const test::MappedFile one(directory.path() / "one");
+  const test::MappedFile again(directory.path() / "one");
+  const test::MappedFile other(directory.path() / "other");
   const auto place = file_at(one.bytes().data() + 12'345);
   ASSERT_TRUE(place);
   EXPECT_EQ(place->offset, 12'345U);

@@ -14,9 +14,9 @@
 #include <string>
 #include <thread>
 
-#include "device/mapped_file.hpp"
 #include "kvcache/error.hpp"
 #include "ops/memory_map.hpp"
+#include "support/mapped_file.hpp"
 #include "support/models.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -87,7 +87,7 @@ TEST_F(WeightFileTest, HoldsTheBytesOnHugePageBoundaries) {
 
 TEST_F(WeightFileTest, IsNamedAsItsOtherMappings) {
   const std::filesystem::path path = write(20'000);
-  const device::MappedFile other(path);
+  const test::MappedFile other(path);
   for (const WeightSource source : kSources) {
     EXPECT_EQ(WeightFile(path, source, 1).file(), file_at(other.bytes().data())->file);
   }
@@ -96,7 +96,7 @@ TEST_F(WeightFileTest, IsNamedAsItsOtherMappings) {
 TEST_F(WeightFileTest, MovesOtherMappingsOfItToo) {
   for (const WeightSource source : kSources) {
     const std::filesystem::path path = write(9'000'000);
-    const device::MappedFile other(path);
+    const test::MappedFile other(path);
     auto* const begin = const_cast<std::byte*>(other.bytes().data());
     WeightFile file(path, source, 2);
     // Two pages, and what there is of the last one.

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "device/mapped_file.hpp"
+#include "support/mapped_file.hpp"
 #include "support/models.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -45,7 +45,7 @@ class WeightStoreOfAFile : public testing::Test {
 
 TEST_F(WeightStoreOfAFile, ReadsWeightsWhereTheFileLies) {
   // As ONNX Runtime maps them, at addresses of its own.
-  const device::MappedFile weights(directory_.path() / "weights");
+  const test::MappedFile weights(directory_.path() / "weights");
   for (const WeightSource source : {WeightSource::held, WeightSource::read}) {
     for (const bool moved : {false, true}) {
       WeightFile file(directory_.path() / "weights", source, 1);
@@ -68,7 +68,7 @@ TEST_F(WeightStoreOfAFile, ReadsWeightsWhereTheFileLies) {
 }
 
 TEST_F(WeightStoreOfAFile, TellsWhatIsReadInPlace) {
-  const device::MappedFile weights(directory_.path() / "weights");
+  const test::MappedFile weights(directory_.path() / "weights");
   const std::byte* begin = weights.bytes().data();
   const WeightFile file(directory_.path() / "weights", WeightSource::held, 1);
   const WeightFile other(directory_.path() / "others", WeightSource::held, 1);
@@ -91,7 +91,7 @@ TEST_F(WeightStoreOfAFile, TellsWhatIsReadInPlace) {
 TEST_F(WeightStoreOfAFile, RefusesWeightsOfAFileThatTookItsPlace) {
   const WeightFile file(directory_.path() / "weights", WeightSource::held, 1);
   std::filesystem::rename(directory_.path() / "others", directory_.path() / "weights");
-  const device::MappedFile weights(directory_.path() / "weights");
+  const test::MappedFile weights(directory_.path() / "weights");
   WeightStore store;
   store.read_from(file);
   test::expect_error(ErrorCode::digest_mismatch, "was replaced while the model was loaded",
