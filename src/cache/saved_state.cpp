@@ -6,7 +6,6 @@
 #include <array>
 #include <bit>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -44,15 +43,13 @@ Header header_of(const std::string& model_digest, const PoolShape& shape, std::s
 }
 
 std::string to_text(const Header& header) {
-  // One by one: of a list that cannot be made whole, nlohmann-json 3.11.2 frees nothing.
-  nlohmann::json fields;
-  fields["model_digest"] = header.model_digest;
-  fields["num_layers"] = header.num_layers;
-  fields["num_heads"] = header.num_heads;
-  fields["head_dim"] = header.head_dim;
-  fields["element_bytes"] = header.element_bytes;
-  fields["tokens"] = header.tokens;
-  return fields.dump();
+  // Not by nlohmann-json: where its memory runs out, 3.11.2 leaks or ends the process. A digest is
+  // of hex digits.
+  return fmt::format(
+      R"({{"element_bytes":{},"head_dim":{},"model_digest":"{}","num_heads":{},"num_layers":{},)"
+      R"("tokens":{}}})",
+      header.element_bytes, header.head_dim, header.model_digest, header.num_heads,
+      header.num_layers, header.tokens);
 }
 
 Header parse_header(std::string_view text, const std::filesystem::path& path) {
