@@ -124,7 +124,7 @@ def _command() -> int:
     source = _chosen_source(arguments)
     if arguments.cuda:
         cuda.compiler()
-    disk.announce("benchmark", disk.BENCHMARK, minutes=7)
+    disk.announce("benchmark", disk.BENCHMARK, minutes=8)
     setup()
     if source:
         export_chosen(source)

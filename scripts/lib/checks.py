@@ -302,7 +302,7 @@ def _command_line() -> int:
         " marked full",
     )
     arguments = parser.parse_args()
-    disk.announce("test", disk.TEST, minutes=15)
+    disk.announce("test", disk.TEST, minutes=40)
     setup()
     return conclude(run_checks(full=arguments.full))
 

@@ -68,7 +68,7 @@ environment:
         " puts ONNX Runtime with its CUDA provider into .deps/onnxruntime-cuda",
     )
     arguments = parser.parse_args()
-    disk.announce("setup", disk.SETUP, minutes=2)
+    disk.announce("setup", disk.SETUP, minutes=1)
     setup()
     if arguments.cuda:
         cuda.provide()
