@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-#include "atomic_file.hpp"
+#include "base/atomic_file.hpp"
 #include "gpu/device_activity.hpp"
 #include "kvcache/kvcache.hpp"
 

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from onnxscript.nn import Parameter
 
-PANEL_COLUMNS = 64  # kPanelColumns of src/ops/cpu/linear_cpu.hpp
+PANEL_COLUMNS = 64  # kPanelColumns of src/kernels/cpu/linear_cpu.hpp
 
 
 class PackedParameter(Parameter):

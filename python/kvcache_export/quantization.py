@@ -16,7 +16,7 @@ from . import packing
 from .packing import PANEL_COLUMNS
 from .precision import convert
 
-GROUP_INPUTS = 4  # kGroupInputs of src/ops/cpu/quantized_cpu.hpp
+GROUP_INPUTS = 4  # kGroupInputs of src/kernels/cpu/quantized_cpu.hpp
 BYTE_BITS = 8
 LARGEST = 127  # of 8 bits: symmetric, -128 is not used
 

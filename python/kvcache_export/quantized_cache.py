@@ -3,7 +3,7 @@
 A row, the key or value of one token and one head, is int8 [head_dim + 2]: its values, then their
 scale, the two bytes of a bfloat16, the lower one first. The operators can't look at a number's
 bits, so bytes are made of numbers and numbers of bytes by arithmetic that is exact. They compute
-what src/ops/cpu/quantized_rows-inl.hpp does, to the bit.
+what src/kernels/cpu/quantized_rows-inl.hpp does, to the bit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from onnxscript import OpBuilder
 
 SCALE_BYTES = 2
 LARGEST = 127.0  # what a row's largest magnitude becomes
-SMALLEST_MAXIMUM = 1e-30  # kSmallestRowMaximum of src/ops/cpu/quantized_rows-inl.hpp
+SMALLEST_MAXIMUM = 1e-30  # kSmallestRowMaximum of src/kernels/cpu/quantized_rows-inl.hpp
 
 # A bfloat16: sign (0 here), 8 bits of exponent, 7 of mantissa.
 MANTISSAS = 128

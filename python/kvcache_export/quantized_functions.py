@@ -14,7 +14,7 @@ from .packing import PANEL_COLUMNS
 
 INT8_ACCURACY = 4  # the attribute accuracy_level, after MatMulNBits; 1 is float32
 LARGEST_INT8 = 127.0
-SMALLEST_MAXIMUM = 1e-30  # kSmallestMaximum of src/ops/cpu/quantize_tokens-inl.hpp
+SMALLEST_MAXIMUM = 1e-30  # kSmallestMaximum of src/kernels/cpu/quantize_tokens-inl.hpp
 
 
 def attribute(op: OpBuilder, name: str) -> ir.Value:

@@ -7,7 +7,7 @@
 #include <stdexcept>
 #include <utility>
 
-#include "throw_error.hpp"
+#include "base/throw_error.hpp"
 
 namespace kvcache::cache {
 namespace {

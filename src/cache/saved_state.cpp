@@ -12,8 +12,8 @@
 #include <utility>
 
 #include "cache/state_file.hpp"
-#include "checked_json.hpp"
-#include "throw_error.hpp"
+#include "base/checked_json.hpp"
+#include "base/throw_error.hpp"
 
 namespace kvcache::cache {
 namespace {

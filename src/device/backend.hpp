@@ -11,7 +11,7 @@
 #include "device/step.hpp"
 #include "kvcache/options.hpp"
 #include "kvcache/types.hpp"
-#include "ops/cpu/thread_team.hpp"
+#include "base/thread_team.hpp"
 
 namespace kvcache::device {
 

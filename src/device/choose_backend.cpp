@@ -5,7 +5,7 @@
 
 #include "device/backend.hpp"
 #include "device/cpu/cpu_backend.hpp"
-#include "throw_error.hpp"
+#include "base/throw_error.hpp"
 #ifdef KVCACHE_USE_CUDA
 #include "device/cuda/cuda_backend.hpp"
 #endif

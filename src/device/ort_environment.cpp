@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "device/telemetry_off.hpp"
-#include "throw_error.hpp"
+#include "base/throw_error.hpp"
 
 namespace kvcache::device {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "throw_error.hpp"
+#include "base/throw_error.hpp"
 
 namespace kvcache::inference {
 namespace {

@@ -11,7 +11,7 @@
 #include "kvcache/logits.hpp"
 #include "kvcache/options.hpp"
 #include "model/config.hpp"
-#include "model/session.hpp"
+#include "ort/session.hpp"
 
 namespace kvcache::inference {
 

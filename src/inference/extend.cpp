@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "inference/run.hpp"
-#include "throw_error.hpp"
+#include "base/throw_error.hpp"
 
 namespace kvcache::inference {
 namespace {

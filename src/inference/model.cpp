@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "cache/saved_state.hpp"
-#include "error_boundary.hpp"
+#include "ort/error_boundary.hpp"
 #include "inference/engine.hpp"
 #include "inference/run.hpp"
 #include "inference/sequence_state.hpp"

@@ -4,9 +4,9 @@
 #include <utility>
 
 #include "cache/prefix_tree.hpp"
-#include "error_boundary.hpp"
+#include "ort/error_boundary.hpp"
 #include "inference/sequence_state.hpp"
-#include "throw_error.hpp"
+#include "base/throw_error.hpp"
 
 namespace kvcache {
 

@@ -6,9 +6,9 @@
 #include <utility>
 
 #include "cache/saved_state.hpp"
-#include "error_boundary.hpp"
+#include "ort/error_boundary.hpp"
 #include "inference/extend.hpp"
-#include "throw_error.hpp"
+#include "base/throw_error.hpp"
 
 namespace kvcache {
 

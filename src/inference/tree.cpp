@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <utility>
 
-#include "error_boundary.hpp"
+#include "ort/error_boundary.hpp"
 #include "inference/run.hpp"
 #include "inference/sequence_state.hpp"
 #include "kvcache/sequence.hpp"
-#include "throw_error.hpp"
+#include "base/throw_error.hpp"
 
 namespace kvcache {
 namespace {

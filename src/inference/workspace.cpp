@@ -3,8 +3,8 @@
 #include <array>
 #include <initializer_list>
 
-#include "model/contract.hpp"
-#include "throw_error.hpp"
+#include "ort/contract.hpp"
+#include "base/throw_error.hpp"
 
 namespace kvcache::inference {
 namespace {

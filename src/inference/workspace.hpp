@@ -11,7 +11,7 @@
 #include "device/step.hpp"
 #include "inference/run_inputs.hpp"
 #include "kvcache/types.hpp"
-#include "model/session.hpp"
+#include "ort/session.hpp"
 
 namespace kvcache::inference {
 

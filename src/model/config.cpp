@@ -11,10 +11,10 @@
 #include <system_error>
 #include <utility>
 
-#include "checked_json.hpp"
-#include "input_file.hpp"
+#include "base/checked_json.hpp"
+#include "base/input_file.hpp"
 #include "model/digest.hpp"
-#include "throw_error.hpp"
+#include "base/throw_error.hpp"
 
 namespace kvcache::model {
 namespace {

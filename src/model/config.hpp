@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "kvcache/types.hpp"
-#include "ops/weight_file.hpp"
+#include "weights/weight_file.hpp"
 
 namespace kvcache::model {
 

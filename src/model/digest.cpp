@@ -11,8 +11,8 @@
 #include <system_error>
 #include <vector>
 
-#include "input_file.hpp"
-#include "throw_error.hpp"
+#include "base/input_file.hpp"
+#include "base/throw_error.hpp"
 
 namespace kvcache::model {
 namespace {

@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <string>
 
-#include "ops/weight_file.hpp"
+#include "weights/weight_file.hpp"
 
 namespace kvcache::model {
 

@@ -16,7 +16,7 @@
 #include <utility>
 
 #include "device/cpu/cpu_info.hpp"
-#include "huge_pages.hpp"
+#include "base/huge_pages.hpp"
 #include "report/idle.hpp"
 #include "report/statistics.hpp"
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "device/ort_environment.hpp"
-#include "model/contract.hpp"
+#include "ort/contract.hpp"
 #include "support/models.hpp"
 
 namespace kvcache {

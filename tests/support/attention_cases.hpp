@@ -15,7 +15,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "ops/cached_attention_args.hpp"
+#include "kernels/cached_attention_args.hpp"
 #include "support/random_cases.hpp"
 
 namespace kvcache::test {

@@ -9,7 +9,7 @@
 
 #include "hwy/highway.h"
 #include "hwy/targets.h"
-#include "ops/cpu/amx.hpp"
+#include "kernels/cpu/amx.hpp"
 
 namespace kvcache::test {
 

@@ -5,7 +5,7 @@
 #include <thread>
 #include <vector>
 
-#include "ops/parallel_for.hpp"
+#include "base/parallel_for.hpp"
 
 namespace kvcache::test {
 

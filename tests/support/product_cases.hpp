@@ -11,7 +11,7 @@
 #include <limits>
 #include <vector>
 
-#include "ops/cpu/linear_cpu.hpp"
+#include "kernels/cpu/linear_cpu.hpp"
 #include "support/parallel_for.hpp"
 #include "support/random_cases.hpp"
 

@@ -9,8 +9,8 @@
 #include <numeric>
 
 #include "device/widen.hpp"
-#include "ops/cpu/argmax_cpu.hpp"
-#include "throw_error.hpp"
+#include "kernels/cpu/argmax_cpu.hpp"
+#include "base/throw_error.hpp"
 
 namespace kvcache::device {
 

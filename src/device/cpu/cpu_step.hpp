@@ -7,7 +7,7 @@
 
 #include "device/step.hpp"
 #include "kvcache/options.hpp"
-#include "ops/cpu/recorded_step.hpp"
+#include "plan/cpu/recorded_step.hpp"
 
 namespace kvcache::device {
 

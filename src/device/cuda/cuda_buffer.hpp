@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "device/cuda/cuda_error.hpp"
-#include "device_memory_fault.hpp"
+#include "base/device_memory_fault.hpp"
 
 namespace kvcache::device {
 

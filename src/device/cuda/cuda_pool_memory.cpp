@@ -3,8 +3,8 @@
 #include <cstdint>
 
 #include "device/cuda/cuda_error.hpp"
-#include "device_memory_fault.hpp"
-#include "ops/cuda/copy_pieces.hpp"
+#include "base/device_memory_fault.hpp"
+#include "kernels/cuda/copy_pieces.hpp"
 
 namespace kvcache::device {
 namespace {

@@ -9,8 +9,8 @@
 #include "device/cuda/cuda_stream.hpp"
 #include "device/step.hpp"
 #include "kvcache/options.hpp"
-#include "ops/cuda/fused_model.hpp"
-#include "ops/cuda/top_logits_cuda.hpp"
+#include "plan/cuda/fused_model.hpp"
+#include "kernels/cuda/top_logits_cuda.hpp"
 
 namespace kvcache::device {
 

@@ -1,0 +1,40 @@
+// The node `CachedAttention` on CUDA.
+#pragma once
+
+#include "kernels/cached_attention_args.hpp"
+#include "kernels/cuda/launch_order.hpp"
+#include "ort/cuda/node_access.hpp"
+
+namespace kvcache::ops {
+
+/// Checks shapes; what the tables say is on the device, and its writer's business.
+template <typename T>
+class CachedAttentionNode {
+ public:
+  static constexpr const char* kName = "CachedAttention";
+  static constexpr auto kElement = CudaType<T>::kElement;
+  static constexpr std::array kInputs{kElement,
+                                      kElement,
+                                      kElement,
+                                      ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32,
+                                      ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32,
+                                      ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32,
+                                      ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32,
+                                      ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32};
+  static constexpr std::size_t kOutputs = 3;
+
+  CachedAttentionNode(const OrtKernelInfo* info, const CudaNodeResources& resources);
+  OrtStatusPtr ComputeV2(OrtKernelContext* context);
+
+ private:
+  void compute_in_place(Ort::KernelContext& context);
+  void compute_growing(Ort::KernelContext& context);
+  void attend(const CachedAttentionArgs<T>& args, std::int64_t tokens, LaunchOrder order);
+
+  std::string name_;
+  std::int64_t num_heads_;
+  float scale_;
+  CudaNodeResources resources_;
+};
+
+}  // namespace kvcache::ops

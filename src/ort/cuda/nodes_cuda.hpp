@@ -1,0 +1,18 @@
+// The nodes of domain `kvcache` on CUDA, as ONNX Runtime sees them. See docs/MODEL_FILE.md.
+#pragma once
+
+#include <onnxruntime_cxx_api.h>
+
+#include <memory>
+#include <vector>
+
+#include "ort/graph_facts.hpp"
+#include "ort/node_counters.hpp"
+
+namespace kvcache::ops {
+
+/// Operators for all element types; they share what they need on the device. `counters` and
+/// `facts` must outlive the sessions.
+std::vector<std::shared_ptr<OrtCustomOp>> cuda_nodes(NodeCounters& counters, GraphFacts& facts);
+
+}  // namespace kvcache::ops
