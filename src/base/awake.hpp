@@ -8,7 +8,7 @@
 #include <immintrin.h>
 #endif
 
-namespace kvcache::ops {
+namespace kvcache {
 
 /// One look after another at what another thread is about to do.
 class Awake {
@@ -33,4 +33,4 @@ class Awake {
   int looks_ = 0;
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache

@@ -8,7 +8,7 @@
 #include <future>
 #include <utility>
 
-namespace kvcache::ops {
+namespace kvcache {
 namespace {
 
 /// Threads that are made while one is there take no signals.
@@ -90,4 +90,4 @@ void FileLease::give_back() noexcept {}
 
 #endif
 
-}  // namespace kvcache::ops
+}  // namespace kvcache

@@ -5,7 +5,7 @@
 #include <functional>
 #include <thread>
 
-namespace kvcache::ops {
+namespace kvcache {
 
 /// A read lease on an open file, see fcntl(2): whoever opens the file for writing or makes it
 /// shorter, in this process or another, waits until it is given back, at most as long as
@@ -40,4 +40,4 @@ class FileLease {
   std::thread thread_;  // there until the destructor where it was held
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache

@@ -11,7 +11,7 @@
 
 #include "base/huge_pages.hpp"
 
-namespace kvcache::ops {
+namespace kvcache {
 namespace {
 
 constexpr std::size_t kPart = 2 * kHugePage;  // in memory twice, for each thread
@@ -127,4 +127,4 @@ void HugePageCopy::copy_parts() {
   }
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache

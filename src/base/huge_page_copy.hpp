@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-namespace kvcache::ops {
+namespace kvcache {
 
 /// Mapped bytes, from the beginning of a page on, and where to copy them from: themselves, or
 /// memory that holds the same.
@@ -52,4 +52,4 @@ class HugePageCopy {
   std::vector<std::future<void>> threads_;  // last: they end before what they use does
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache

@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <fstream>
 
-namespace kvcache::ops {
+namespace kvcache {
 
 MemoryMap::MemoryMap() {
   std::ifstream maps("/proc/self/maps");
@@ -42,4 +42,4 @@ std::optional<FilePlace> MemoryMap::file_at(const void* address) const {
 
 std::optional<FilePlace> file_at(const void* address) { return MemoryMap().file_at(address); }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache

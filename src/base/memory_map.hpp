@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace kvcache::ops {
+namespace kvcache {
 
 /// A place in a file.
 struct FilePlace {
@@ -36,4 +36,4 @@ class MemoryMap {
 /// The same, now.
 std::optional<FilePlace> file_at(const void* address);
 
-}  // namespace kvcache::ops
+}  // namespace kvcache

@@ -6,7 +6,7 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
-namespace kvcache::ops {
+namespace kvcache {
 
 /// What happened in this thread before comes before what follows a receive_work() of the same
 /// address.
@@ -23,4 +23,4 @@ inline void receive_work([[maybe_unused]] void* work) noexcept {
 #endif
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache

@@ -6,7 +6,7 @@
 #include <array>
 #include <new>
 
-namespace kvcache::ops {
+namespace kvcache {
 
 float* thread_scratch(std::int64_t floats, ScratchUse use) {
   struct Scratch {
@@ -27,4 +27,4 @@ float* thread_scratch(std::int64_t floats, ScratchUse use) {
   return memory.get();
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-namespace kvcache::ops {
+namespace kvcache {
 
 /// A thread that waits for a kernel's tasks does some of them itself: memory that they share is not
 /// theirs. A call may have two: its normed tokens, and those rounded to int8.
@@ -15,4 +15,4 @@ enum class ScratchUse { task, call, normed };
 /// @throws std::bad_alloc
 float* thread_scratch(std::int64_t floats, ScratchUse use = ScratchUse::task);
 
-}  // namespace kvcache::ops
+}  // namespace kvcache

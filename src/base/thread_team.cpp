@@ -5,7 +5,7 @@
 
 #include "base/awake.hpp"
 
-namespace kvcache::ops {
+namespace kvcache {
 namespace {
 
 // Job::state: the use's number, two flags, how many are inside.
@@ -172,4 +172,4 @@ bool ThreadTeam::is_needed(const Uses& helped) const noexcept {
   return false;
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache

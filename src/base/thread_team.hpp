@@ -15,7 +15,7 @@
 
 #include "base/parallel_for.hpp"
 
-namespace kvcache::ops {
+namespace kvcache {
 
 /// Threads that help whoever calls; they wait awake for a millisecond, then sleep. Thread-safe:
 /// callers share them, and whoever finds none free does its work alone.
@@ -75,4 +75,4 @@ class ThreadTeam final : public ParallelFor {
   std::vector<std::jthread> threads_;  // last: they use what is above
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache

@@ -7,11 +7,11 @@
 #include <optional>
 #include <string>
 
+#include "base/thread_team.hpp"
 #include "device/pool_memory.hpp"
 #include "device/step.hpp"
 #include "kvcache/options.hpp"
 #include "kvcache/types.hpp"
-#include "base/thread_team.hpp"
 
 namespace kvcache::device {
 
@@ -30,7 +30,7 @@ class Backend {
   [[nodiscard]] virtual std::string description() const = 0;
 
   /// The threads of our nodes; null where they are the device's or ONNX Runtime's.
-  [[nodiscard]] virtual const ops::ThreadTeam* threads() const noexcept { return nullptr; }
+  [[nodiscard]] virtual const ThreadTeam* threads() const noexcept { return nullptr; }
 
   /// Makes sessions run here.
   /// @throws Ort::Exception when ONNX Runtime cannot

@@ -3,8 +3,8 @@
 #include <cstdlib>
 #include <optional>
 
-#include "device/telemetry_off.hpp"
 #include "base/throw_error.hpp"
+#include "device/telemetry_off.hpp"
 
 namespace kvcache::device {
 namespace {

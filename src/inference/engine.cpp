@@ -166,7 +166,7 @@ void Engine::check_room(std::size_t count, std::size_t length) const {
 
 CacheStats Engine::cache_stats() const {
   CacheStats stats = pool_.stats();
-  const ops::NodeCounters& counters = session_.counters();
+  const ort::NodeCounters& counters = session_.counters();
   stats.in_place_runs = counters.in_place_runs;
   stats.growing_runs = counters.growing_runs;
   stats.bytes_copied += counters.past_bytes_copied;

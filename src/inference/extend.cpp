@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include "inference/run.hpp"
 #include "base/throw_error.hpp"
+#include "inference/run.hpp"
 
 namespace kvcache::inference {
 namespace {

@@ -3,10 +3,10 @@
 #include <mutex>
 #include <utility>
 
-#include "cache/prefix_tree.hpp"
-#include "ort/error_boundary.hpp"
-#include "inference/sequence_state.hpp"
 #include "base/throw_error.hpp"
+#include "cache/prefix_tree.hpp"
+#include "inference/sequence_state.hpp"
+#include "ort/error_boundary.hpp"
 
 namespace kvcache {
 

@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <utility>
 
-#include "ort/error_boundary.hpp"
+#include "base/throw_error.hpp"
 #include "inference/run.hpp"
 #include "inference/sequence_state.hpp"
 #include "kvcache/sequence.hpp"
-#include "base/throw_error.hpp"
+#include "ort/error_boundary.hpp"
 
 namespace kvcache {
 namespace {

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <utility>
 
-#include "cache/window.hpp"
-#include "ort/error_boundary.hpp"
-#include "inference/sequence_state.hpp"
 #include "base/throw_error.hpp"
+#include "cache/window.hpp"
+#include "inference/sequence_state.hpp"
+#include "ort/error_boundary.hpp"
 
 namespace kvcache {
 namespace {

@@ -3,8 +3,8 @@
 #include <array>
 #include <initializer_list>
 
-#include "ort/contract.hpp"
 #include "base/throw_error.hpp"
+#include "ort/contract.hpp"
 
 namespace kvcache::inference {
 namespace {
@@ -47,7 +47,7 @@ RunInputs lay_out(Layout& layout, const RunShape& shape, bool cached) {
 
 }  // namespace
 
-Workspace::Workspace(model::Session& session, const ModelInfo& info, const cache::BlockPool& pool,
+Workspace::Workspace(ort::Session& session, const ModelInfo& info, const cache::BlockPool& pool,
                      CacheUse cache_use)
     : session_(session),
       info_(info),
@@ -62,7 +62,7 @@ Workspace::Workspace(model::Session& session, const ModelInfo& info, const cache
 
 void Workspace::bind_cache() {
   const cache::PoolShape& pool = pool_.shape();
-  const ONNXTensorElementDataType type = model::element_type(info_.cache_dtype);
+  const ONNXTensorElementDataType type = ort::element_type(info_.cache_dtype);
   const std::array<std::int64_t, 4> in_place{as_axis(pool.max_blocks), as_axis(pool.num_heads),
                                              as_axis(pool.block_len), as_axis(pool.row_elements())};
   const std::array<std::int64_t, 4> empty{1, as_axis(info_.num_heads), 0,
@@ -75,11 +75,11 @@ void Workspace::bind_cache() {
                                                     shape.data(), shape.size(), type);
     const Ort::Value value = Ort::Value::CreateTensor(memory_, pool_.pool_data(2 * layer + 1),
                                                       bytes, shape.data(), shape.size(), type);
-    binding_.BindInput(model::past_key_name(layer).c_str(), key);
-    binding_.BindInput(model::past_value_name(layer).c_str(), value);
+    binding_.BindInput(ort::past_key_name(layer).c_str(), key);
+    binding_.BindInput(ort::past_value_name(layer).c_str(), value);
     if (cached) {
-      binding_.BindOutput(model::present_key_name(layer).c_str(), key);
-      binding_.BindOutput(model::present_value_name(layer).c_str(), value);
+      binding_.BindOutput(ort::present_key_name(layer).c_str(), key);
+      binding_.BindOutput(ort::present_value_name(layer).c_str(), value);
     }
   }
 }
@@ -125,7 +125,7 @@ void Workspace::bind_inputs_and_logits(const RunInputs& inputs, const RunShape& 
   const std::size_t bytes = shape.logits_rows() * info_.vocab_size * data_type_size(info_.dtype);
   binding_.BindOutput("logits",
                       Ort::Value::CreateTensor(memory_, step_->device_logits(), bytes, axes.data(),
-                                               axes.size(), model::element_type(info_.dtype)));
+                                               axes.size(), ort::element_type(info_.dtype)));
 }
 
 void Workspace::run() {

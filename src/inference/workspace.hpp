@@ -27,7 +27,7 @@ enum class CacheUse { in_place, none };
 /// time; then its logits may be read by several.
 class Workspace {
  public:
-  Workspace(model::Session& session, const ModelInfo& info, const cache::BlockPool& pool,
+  Workspace(ort::Session& session, const ModelInfo& info, const cache::BlockPool& pool,
             CacheUse cache_use);
 
   /// Makes room for a run of this shape. The inputs are to be filled before run(); their contents
@@ -62,7 +62,7 @@ class Workspace {
   void bind_cache();
   void bind_inputs_and_logits(const RunInputs& inputs, const RunShape& shape);
 
-  model::Session& session_;
+  ort::Session& session_;
   const ModelInfo& info_;
   const cache::BlockPool& pool_;
   CacheUse cache_use_;

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <type_traits>
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 /// Elements behind a row of a key or value that are its scale: a row of int8 ends with a bfloat16.
 template <typename Cache>
@@ -47,4 +47,4 @@ struct CachedAttentionArgs {
   }
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

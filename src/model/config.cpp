@@ -13,8 +13,8 @@
 
 #include "base/checked_json.hpp"
 #include "base/input_file.hpp"
-#include "model/digest.hpp"
 #include "base/throw_error.hpp"
+#include "model/digest.hpp"
 
 namespace kvcache::model {
 namespace {

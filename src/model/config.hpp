@@ -47,7 +47,7 @@ Config read_config(const std::filesystem::path& path);
 void check_file_sizes(const Config& config);
 
 /// Files that are being read into memory, by name.
-using LoadedFiles = std::map<std::string, const ops::WeightFile*>;
+using LoadedFiles = std::map<std::string, const weights::WeightFile*>;
 
 /// Compares the files' digests with those of config.json: of what is in memory there, so that the
 /// very bytes that are used are checked, else of the file.

@@ -8,7 +8,7 @@
 #include "kernels/cached_attention_args.hpp"
 #include "ort/tensor_access.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 
 enum AttentionInput : std::size_t {
   kQkv,
@@ -49,7 +49,7 @@ inline AttentionSizes check_attention_shapes(const std::string& node, std::int64
 /// A run over the cache's pools, but for its outputs.
 template <typename T, typename Cache = T>
 struct InPlaceRun {
-  CachedAttentionArgs<T, Cache> args;
+  kernels::CachedAttentionArgs<T, Cache> args;
   std::int64_t tokens = 0;
   std::int64_t blocks = 0;
   AttentionSizes sizes{};
@@ -68,12 +68,13 @@ InPlaceRun<T, Cache> in_place_run(const Ort::KernelContext& context, const std::
   const Shape table_shape = shape_of(context.GetInput(kBlockTable));
   InPlaceRun<T, Cache> run;
   run.sizes = check_attention_shapes(node, num_heads, shape_of(qkv), pool_shape,
-                                     shape_of(context.GetInput(kPastValue)), kScaleElements<Cache>);
+                                     shape_of(context.GetInput(kPastValue)),
+                                     kernels::kScaleElements<Cache>);
   run.tokens = run.sizes.batch * run.sizes.seq_len;
   run.blocks = pool_shape[0];
   check(table_shape.size() == 2, node, "block_table must be [rows, blocks_per_row]");
 
-  CachedAttentionArgs<T, Cache>& args = run.args;
+  kernels::CachedAttentionArgs<T, Cache>& args = run.args;
   args.qkv = raw_data<T>(qkv);
   args.block_table = raw_data<std::int32_t>(context.GetInput(kBlockTable));
   args.past_lengths = optional_data<std::int32_t>(past_lengths);
@@ -117,4 +118,4 @@ void bind_in_place(Ort::KernelContext& context, const std::string& node,
       Shape{run.sizes.batch, run.sizes.seq_len, run.args.num_heads * run.sizes.head_dim});
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

@@ -6,14 +6,15 @@
 #include <vector>
 
 #include "kernels/cpu/cached_attention_cpu.hpp"
+#include "ort/ort_parallel_for.hpp"
 #include "plan/cpu/recorded_nodes.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 namespace {
 
 /// Checks what a wrong value of would turn into a read or write outside the pool.
 template <typename T, typename Cache>
-void check_tables(const std::string& node, const CachedAttentionArgs<T, Cache>& args,
+void check_tables(const std::string& node, const kernels::CachedAttentionArgs<T, Cache>& args,
                   std::int64_t tokens, std::int64_t blocks) {
   std::int64_t seen = 0;
   for (std::int64_t row = 0; row < args.rows; ++row) {
@@ -74,7 +75,7 @@ void CachedAttentionKernel<T, Cache>::compute_in_place(Ort::KernelContext& conte
   InPlaceRun<T, Cache> run = in_place_run<T, Cache>(context, name_, num_heads_, scale_);
   check_tables(name_, run.args, run.tokens, run.blocks);
   bind_in_place(context, name_, run);
-  CpuRecording::note(run.args);
+  plan::CpuRecording::note(run.args);
   attend(run.args, context);
   counters_.in_place_runs.fetch_add(1, std::memory_order_relaxed);
 }
@@ -85,8 +86,9 @@ void CachedAttentionKernel<T, Cache>::compute_growing(Ort::KernelContext& contex
   const auto past_key = context.GetInput(kPastKey);
   const auto past_value = context.GetInput(kPastValue);
   const Shape past_shape = shape_of(past_key);
-  const AttentionSizes sizes = check_attention_shapes(name_, num_heads_, shape_of(qkv), past_shape,
-                                                      shape_of(past_value), kScaleElements<Cache>);
+  const AttentionSizes sizes =
+      check_attention_shapes(name_, num_heads_, shape_of(qkv), past_shape, shape_of(past_value),
+                             kernels::kScaleElements<Cache>);
   const std::int64_t past_len = past_shape[2];
   const std::int64_t total_len = past_len + sizes.seq_len;
   check(past_shape[0] == sizes.batch, name_, "past_key and qkv must have the same batch");
@@ -98,7 +100,7 @@ void CachedAttentionKernel<T, Cache>::compute_growing(Ort::KernelContext& contex
   auto attention =
       context.GetOutput(kAttention, Shape{sizes.batch, sizes.seq_len, num_heads_ * sizes.head_dim});
 
-  CachedAttentionArgs<T, Cache> args;
+  kernels::CachedAttentionArgs<T, Cache> args;
   args.qkv = qkv.template GetTensorData<T>();
   args.key_pool = present_key.template GetTensorMutableData<Cache>();
   args.value_pool = present_value.template GetTensorMutableData<Cache>();
@@ -136,20 +138,20 @@ void CachedAttentionKernel<T, Cache>::compute_growing(Ort::KernelContext& contex
 }
 
 template <typename T, typename Cache>
-void CachedAttentionKernel<T, Cache>::attend(const CachedAttentionArgs<T, Cache>& args,
+void CachedAttentionKernel<T, Cache>::attend(const kernels::CachedAttentionArgs<T, Cache>& args,
                                              Ort::KernelContext& context) const {
   if (threads_ != nullptr) {
-    cached_attention_cpu(args, *threads_);
+    kernels::cached_attention_cpu(args, *threads_);
   } else {
-    cached_attention_cpu(args, OrtParallelFor(context));
+    kernels::cached_attention_cpu(args, OrtParallelFor(context));
   }
 }
 
 template class CachedAttentionKernel<float, float>;
-template class CachedAttentionKernel<float, Ort::Float16_t>;
-template class CachedAttentionKernel<float, Ort::BFloat16_t>;
+template class CachedAttentionKernel<float, Float16>;
+template class CachedAttentionKernel<float, BFloat16>;
 template class CachedAttentionKernel<float, std::int8_t>;
-template class CachedAttentionKernel<Ort::Float16_t, Ort::Float16_t>;
-template class CachedAttentionKernel<Ort::BFloat16_t, Ort::BFloat16_t>;
+template class CachedAttentionKernel<Float16, Float16>;
+template class CachedAttentionKernel<BFloat16, BFloat16>;
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

@@ -5,12 +5,12 @@
 
 #include <string>
 
-#include "ort/attention_tensors.hpp"
 #include "base/thread_team.hpp"
+#include "ort/attention_tensors.hpp"
 #include "ort/node_counters.hpp"
 #include "ort/tensor_access.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 
 /// The kernel of one node: checks the tensors, then runs in place or growing. The elements of keys
 /// and values are Cache's, all others T's. Runs on `threads`, or, null, on ONNX Runtime's, as the
@@ -25,7 +25,8 @@ class CachedAttentionKernel {
  private:
   void compute_in_place(Ort::KernelContext& context);
   void compute_growing(Ort::KernelContext& context);
-  void attend(const CachedAttentionArgs<T, Cache>& args, Ort::KernelContext& context) const;
+  void attend(const kernels::CachedAttentionArgs<T, Cache>& args,
+              Ort::KernelContext& context) const;
 
   std::string name_;
   std::int64_t num_heads_;
@@ -52,14 +53,13 @@ class CachedAttentionOp
   static std::size_t GetInputTypeCount() { return 8; }
   static ONNXTensorElementDataType GetInputType(std::size_t index) {
     if (index == kPastKey || index == kPastValue) {
-      return Ort::TypeToTensorType<Cache>::type;
+      return element_type_of<Cache>;
     }
-    return index == kQkv ? Ort::TypeToTensorType<T>::type : ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
+    return index == kQkv ? element_type_of<T> : ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
   }
   static std::size_t GetOutputTypeCount() { return 3; }
   static ONNXTensorElementDataType GetOutputType(std::size_t index) {
-    return index == kAttention ? Ort::TypeToTensorType<T>::type
-                               : Ort::TypeToTensorType<Cache>::type;
+    return index == kAttention ? element_type_of<T> : element_type_of<Cache>;
   }
 
  private:
@@ -67,4 +67,4 @@ class CachedAttentionOp
   const ThreadTeam* threads_;
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

@@ -10,7 +10,7 @@
 
 #include "base/throw_error.hpp"
 
-namespace kvcache::model {
+namespace kvcache::ort {
 namespace {
 
 /// A free axis of any size, or a fixed one that config.json names.
@@ -62,7 +62,7 @@ Found describe(std::string name, const Ort::TypeInfo& info) {
 }
 
 void check_one(const char* kind, const Expected& expected, const Found& found,
-               const Config& config) {
+               const model::Config& config) {
   if (found.type != expected.type) {
     throw_error(ErrorCode::contract_violation, "{} {} has type {}, must be {} (docs/MODEL_FILE.md)",
                 kind, expected.name, type_name(found.type), type_name(expected.type));
@@ -94,7 +94,7 @@ void check_one(const char* kind, const Expected& expected, const Found& found,
 
 /// Checks that `found` begins with `expected`, in this order.
 void check_all(const char* kind, const std::vector<Expected>& expected,
-               const std::vector<Found>& found, const Config& config) {
+               const std::vector<Found>& found, const model::Config& config) {
   for (std::size_t i = 0; i < expected.size(); ++i) {
     if (i >= found.size()) {
       throw_error(ErrorCode::contract_violation, "{} {} is missing (docs/MODEL_FILE.md)", kind,
@@ -175,7 +175,7 @@ ONNXTensorElementDataType element_type(DataType type) noexcept {
   return ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
 }
 
-void check_contract(const Ort::Session& session, const Config& config) {
+void check_contract(const Ort::Session& session, const model::Config& config) {
   const ModelInfo& info = config.info;
   const Ort::AllocatorWithDefaultOptions allocator;
 
@@ -224,4 +224,4 @@ void check_contract(const Ort::Session& session, const Config& config) {
   check_all("output", expected_outputs, outputs, config);
 }
 
-}  // namespace kvcache::model
+}  // namespace kvcache::ort

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
-namespace kvcache::model {
+namespace kvcache::ort {
 namespace {
 
 #if ORT_API_VERSION >= 18
@@ -39,4 +39,4 @@ void add_external_initializers(Ort::SessionOptions& options, const std::vector<s
       options, files.data(), read.data(), sizes.data(), files.size()));
 }
 
-}  // namespace kvcache::model
+}  // namespace kvcache::ort

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace kvcache::model {
+namespace kvcache::ort {
 
 /// What a graph says lies in file names[i] is read from the sizes[i] bytes at bytes[i] when a
 /// session is made; they may go afterwards.
@@ -16,4 +16,4 @@ void add_external_initializers(Ort::SessionOptions& options, const std::vector<s
                                const std::vector<const std::byte*>& bytes,
                                const std::vector<std::size_t>& sizes);
 
-}  // namespace kvcache::model
+}  // namespace kvcache::ort

@@ -6,18 +6,18 @@
 
 #include "base/throw_error.hpp"
 
-namespace kvcache::model {
+namespace kvcache::ort {
 namespace {
 
 template <typename Said, typename Found>
-[[noreturn]] void mismatch(const Config& config, std::string_view field, const Said& said,
+[[noreturn]] void mismatch(const model::Config& config, std::string_view field, const Said& said,
                            std::string_view what, const Found& found) {
   throw_error(ErrorCode::config_mismatch,
               "config.json of {} says {} {}, but {} of the graph {}; export the model again",
               config.directory.string(), field, said, what, found);
 }
 
-void check_size(const Config& config, std::string_view field, std::size_t said,
+void check_size(const model::Config& config, std::string_view field, std::size_t said,
                 std::string_view what, std::int64_t found) {
   if (found != static_cast<std::int64_t>(said)) {
     mismatch(config, field, said, what, fmt::format("has {}", found));
@@ -25,7 +25,7 @@ void check_size(const Config& config, std::string_view field, std::size_t said,
 }
 
 /// A position or token beyond its table would be read from whatever lies behind it.
-void check_embedding(const Config& config, const ops::GraphFacts::Embedding& embedding) {
+void check_embedding(const model::Config& config, const GraphFacts::Embedding& embedding) {
   const ModelInfo& info = config.info;
   check_size(config, "max_seq_len", info.max_seq_len, "the position table", embedding.max_seq_len);
   check_size(config, "vocab_size", info.vocab_size, "the token table", embedding.vocab_size);
@@ -38,7 +38,7 @@ std::string join(const std::set<std::string>& types) {
   return types.empty() ? "none" : fmt::format("{}", fmt::join(types, ", "));
 }
 
-void check_types(const Config& config, const ops::GraphFacts& facts) {
+void check_types(const model::Config& config, const GraphFacts& facts) {
   const ModelInfo& info = config.info;
   // Overrides may name other types for all matrices of a kind.
   if (!facts.weights.contains(info.weights) && !config.weights_overridden) {
@@ -57,7 +57,7 @@ void check_types(const Config& config, const ops::GraphFacts& facts) {
 
 }  // namespace
 
-void check_facts(const ops::GraphFacts& facts, const Config& config) {
+void check_facts(const GraphFacts& facts, const model::Config& config) {
   if (facts.embedding) {
     check_embedding(config, *facts.embedding);
   }
@@ -66,4 +66,4 @@ void check_facts(const ops::GraphFacts& facts, const Config& config) {
   }
 }
 
-}  // namespace kvcache::model
+}  // namespace kvcache::ort

@@ -5,9 +5,9 @@
 #include "model/config.hpp"
 #include "ort/graph_facts.hpp"
 
-namespace kvcache::model {
+namespace kvcache::ort {
 
 /// @throws Error config_mismatch (naming the field)
-void check_facts(const ops::GraphFacts& facts, const Config& config);
+void check_facts(const GraphFacts& facts, const model::Config& config);
 
-}  // namespace kvcache::model
+}  // namespace kvcache::ort

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 
 /// Sizes and types that no input or output of the graph shows. Nodes are made one after the other,
 /// in the thread that opens the session. Where ONNX Runtime's own nodes stand in the place of ours
@@ -31,4 +31,4 @@ inline std::vector<std::int64_t> declared_shape(const OrtKernelInfo* info, std::
   return Ort::ConstKernelInfo(info).GetInputTypeInfo(input).GetTensorTypeAndShapeInfo().GetShape();
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

@@ -10,10 +10,10 @@
 #include "ort/linear_node.hpp"
 #include "ort/weight_op.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 
-constexpr const char* linear_name(LinearNode node, Multiplied x) {
-  const bool as_is = x == Multiplied::as_is;
+constexpr const char* linear_name(LinearNode node, kernels::Multiplied x) {
+  const bool as_is = x == kernels::Multiplied::as_is;
   switch (node) {
     case LinearNode::norm:
       return as_is ? "NormLinear" : "BFloat16NormLinear";
@@ -28,24 +28,24 @@ constexpr const char* linear_name(LinearNode node, Multiplied x) {
 }
 
 template <typename W>
-void tell_types(Multiplied x, GraphFacts& facts) {
+void tell_types(kernels::Multiplied x, GraphFacts& facts) {
   facts.weights.emplace(weight_type_name<W>());
-  if (x == Multiplied::as_bfloat16) {
+  if (x == kernels::Multiplied::as_bfloat16) {
     facts.rounded_to.emplace("bfloat16");
   }
 }
 
 /// [batch, seq_len, inputs] to [batch, seq_len, outputs].
-template <LinearNode kNode, typename W, Multiplied kX = Multiplied::as_is>
+template <LinearNode kNode, typename W, kernels::Multiplied kX = kernels::Multiplied::as_is>
 class LinearKernel {
  public:
   using Weight = W;
   static constexpr const char* kName = linear_name(kNode, kX);
   static constexpr std::size_t kInputs = input_count(kNode);
   static constexpr std::size_t kWeightInput = weight_input(kNode);
-  static constexpr bool takes_ids(std::size_t input) { return ops::takes_ids(kNode, input); }
+  static constexpr bool takes_ids(std::size_t input) { return ort::takes_ids(kNode, input); }
 
-  LinearKernel(const OrtKernelInfo* info, WeightStore& weights, const ThreadTeam& threads)
+  LinearKernel(const OrtKernelInfo* info, weights::WeightStore& weights, const ThreadTeam& threads)
       : name_(node_name(kName, info)),
         around_(info),
         weight_(kept_weight<W>(info, weights, kWeightInput)),
@@ -62,18 +62,16 @@ class LinearKernel {
 
 /// Norm of the chosen tokens of x, times weightᵀ: [batch, seq_len, inputs] to
 /// [batch, num_logits, outputs].
-template <typename W, Multiplied kX = Multiplied::as_is>
+template <typename W, kernels::Multiplied kX = kernels::Multiplied::as_is>
 class HeadKernel {
  public:
   using Weight = W;
   static constexpr const char* kName = linear_name(LinearNode::head, kX);
   static constexpr std::size_t kInputs = input_count(LinearNode::head);
   static constexpr std::size_t kWeightInput = weight_input(LinearNode::head);
-  static constexpr bool takes_ids(std::size_t input) {
-    return ops::takes_ids(LinearNode::head, input);
-  }
+  static constexpr bool takes_ids(std::size_t input) { return ort::takes_ids(LinearNode::head, input); }
 
-  HeadKernel(const OrtKernelInfo* info, WeightStore& weights, const ThreadTeam& threads)
+  HeadKernel(const OrtKernelInfo* info, weights::WeightStore& weights, const ThreadTeam& threads)
       : name_(node_name(kName, info)),
         around_(info),
         weight_(kept_weight<W>(info, weights, kWeightInput)),
@@ -88,4 +86,4 @@ class HeadKernel {
   const ThreadTeam& threads_;
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 namespace {
 
 /// The tokens that a head is wanted of, all where none is named.
@@ -82,4 +82,4 @@ template class AroundLinear<LinearNode::norm_gelu>;
 template class AroundLinear<LinearNode::residual>;
 template class AroundLinear<LinearNode::head>;
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

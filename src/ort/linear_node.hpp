@@ -13,7 +13,7 @@
 #include "kernels/cpu/linear_cpu.hpp"
 #include "ort/tensor_access.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 
 enum class LinearNode { norm, norm_gelu, residual, head };
 
@@ -34,14 +34,14 @@ constexpr std::size_t input_count(LinearNode node) {
 constexpr bool takes_ids(LinearNode node, std::size_t input) {
   return node == LinearNode::head && input == 1;
 }
-constexpr Activation activation_of(LinearNode node) {
-  return node == LinearNode::norm_gelu ? Activation::gelu : Activation::none;
+constexpr kernels::Activation activation_of(LinearNode node) {
+  return node == LinearNode::norm_gelu ? kernels::Activation::gelu : kernels::Activation::none;
 }
 
 /// A call's tokens: x, or the layer norm that is to be made of it.
 struct TokensOfNode {
   const float* x = nullptr;
-  LayerNormArgs norm;  // null weight: none
+  kernels::LayerNormArgs norm;  // null weight: none
   std::int64_t batch = 0;
   std::int64_t seq_len = 0;  // of the output
   std::int64_t inputs = 0;
@@ -67,4 +67,4 @@ class AroundLinear {
   float epsilon_ = 0;
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

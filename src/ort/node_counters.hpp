@@ -4,7 +4,7 @@
 #include <atomic>
 #include <cstdint>
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 
 /// Counted by every run of every CachedAttention node of a model, from any thread.
 struct NodeCounters {
@@ -13,4 +13,4 @@ struct NodeCounters {
   std::atomic<std::uint64_t> past_bytes_copied{0};  // bytes of old tokens rewritten by growing runs
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

@@ -4,13 +4,13 @@
 
 #include "plan/cpu/recorded_nodes.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 namespace {
 
-AccuracyLevel accuracy_of(const OrtKernelInfo* info, const std::string& node) {
+kernels::AccuracyLevel accuracy_of(const OrtKernelInfo* info, const std::string& node) {
   const auto value = Ort::ConstKernelInfo(info).GetAttribute<std::int64_t>("accuracy_level");
-  const auto level = static_cast<AccuracyLevel>(value);
-  if (level != AccuracyLevel::float32 && level != AccuracyLevel::int8) {
+  const auto level = static_cast<kernels::AccuracyLevel>(value);
+  if (level != kernels::AccuracyLevel::float32 && level != kernels::AccuracyLevel::int8) {
     fail(fmt::format("{}: accuracy_level is {}, must be 1 (float32) or 4 (int8)", node, value));
   }
   return level;
@@ -19,7 +19,8 @@ AccuracyLevel accuracy_of(const OrtKernelInfo* info, const std::string& node) {
 }  // namespace
 
 template <LinearNode kNode>
-QuantizedLinearKernel<kNode>::QuantizedLinearKernel(const OrtKernelInfo* info, WeightStore& weights,
+QuantizedLinearKernel<kNode>::QuantizedLinearKernel(const OrtKernelInfo* info,
+                                                    weights::WeightStore& weights,
                                                     const ThreadTeam& threads)
     : name_(node_name(kName, info)),
       around_(info),
@@ -34,7 +35,7 @@ QuantizedLinearKernel<kNode>::QuantizedLinearKernel(const OrtKernelInfo* info, W
 template <LinearNode kNode>
 void QuantizedLinearKernel<kNode>::tell(const OrtKernelInfo* /*info*/, GraphFacts& facts) const {
   facts.weights.emplace(weight_.type_name());
-  if (accuracy_ == AccuracyLevel::int8) {
+  if (accuracy_ == kernels::AccuracyLevel::int8) {
     facts.rounded_to.emplace("int8");
   }
 }
@@ -44,8 +45,9 @@ OrtStatusPtr QuantizedLinearKernel<kNode>::ComputeV2(OrtKernelContext* raw_conte
   return status_of([&] {
     const Ort::KernelContext context(raw_context);
     const TokensOfNode tokens = around_.tokens(context, name_);
-    NormedProduct<QuantizedLinearArgs> node{.norm = tokens.norm, .product = {}, .x = {}};
-    QuantizedLinearArgs& args = node.product;
+    kernels::NormedProduct<kernels::QuantizedLinearArgs> node{
+        .norm = tokens.norm, .product = {}, .x = {}};
+    kernels::QuantizedLinearArgs& args = node.product;
     std::int64_t outputs = outputs_;
     if constexpr (kNode != LinearNode::head) {
       const auto bias = around_.bias(context, name_);
@@ -60,8 +62,8 @@ OrtStatusPtr QuantizedLinearKernel<kNode>::ComputeV2(OrtKernelContext* raw_conte
     args.activation = activation_of(kNode);
     args.accuracy = accuracy_;
     args.out = context.GetOutput(0, out_shape).template GetTensorMutableData<float>();
-    CpuRecording::note(node);
-    run_node(node, threads_);
+    plan::CpuRecording::note(node);
+    kernels::run_node(node, threads_);
   });
 }
 
@@ -70,4 +72,4 @@ template class QuantizedLinearKernel<LinearNode::norm_gelu>;
 template class QuantizedLinearKernel<LinearNode::residual>;
 template class QuantizedLinearKernel<LinearNode::head>;
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

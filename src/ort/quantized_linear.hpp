@@ -9,7 +9,7 @@
 #include "ort/linear_node.hpp"
 #include "ort/quantized_weight.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 
 /// [batch, seq_len, inputs] to [batch, seq_len or num_logits, outputs].
 template <LinearNode kNode>
@@ -22,9 +22,10 @@ class QuantizedLinearKernel {
                                                                         : "QuantizedSelectNormHead";
   static constexpr std::size_t kInputs = input_count(kNode) + 1;  // weight_scales
   static constexpr std::size_t kWeightInput = weight_input(kNode);
-  static constexpr bool takes_ids(std::size_t input) { return ops::takes_ids(kNode, input); }
+  static constexpr bool takes_ids(std::size_t input) { return ort::takes_ids(kNode, input); }
 
-  QuantizedLinearKernel(const OrtKernelInfo* info, WeightStore& weights, const ThreadTeam& threads);
+  QuantizedLinearKernel(const OrtKernelInfo* info, weights::WeightStore& weights,
+                        const ThreadTeam& threads);
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
   void tell(const OrtKernelInfo* info, GraphFacts& facts) const;
 
@@ -32,9 +33,9 @@ class QuantizedLinearKernel {
   std::string name_;
   AroundLinear<kNode> around_;
   KeptQuantizedWeight weight_;
-  AccuracyLevel accuracy_;
+  kernels::AccuracyLevel accuracy_;
   std::int64_t outputs_ = 0;  // of a head: it has no bias to tell
   const ThreadTeam& threads_;
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

@@ -8,19 +8,20 @@
 #include "kernels/cpu/quantized_cpu.hpp"
 #include "ort/weight_op.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 
 /// The weight of a node, its scales (the last input) and the attributes `bits` and `block_size`.
 class KeptQuantizedWeight {
  public:
   /// @throws Ort::Exception where an attribute is missing or has a value that is not supported
-  KeptQuantizedWeight(const OrtKernelInfo* info, WeightStore& weights, const std::string& node,
-                      std::size_t weight_input, std::size_t scales_input);
+  KeptQuantizedWeight(const OrtKernelInfo* info, weights::WeightStore& weights,
+                      const std::string& node, std::size_t weight_input, std::size_t scales_input);
 
   /// The weight as a matrix [inputs, outputs].
   /// @throws Ort::Exception where the tensors of this call have other shapes
-  [[nodiscard]] QuantizedWeight matrix(const Ort::KernelContext& context, const std::string& node,
-                                       std::int64_t inputs, std::int64_t outputs) const;
+  [[nodiscard]] kernels::QuantizedWeight matrix(const Ort::KernelContext& context,
+                                                const std::string& node, std::int64_t inputs,
+                                                std::int64_t outputs) const;
 
   /// As config.json names it.
   [[nodiscard]] const char* type_name() const { return bits_ == 8 ? "int8" : "int4"; }
@@ -28,10 +29,10 @@ class KeptQuantizedWeight {
  private:
   std::size_t weight_input_;
   std::size_t scales_input_;
-  const std::uint8_t* values_;    // null where it is no constant
-  const Ort::Float16_t* scales_;  // the same
+  const std::uint8_t* values_;  // null where it is no constant
+  const Float16* scales_;       // the same
   std::int64_t block_size_;
   std::int64_t bits_;
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

@@ -12,7 +12,7 @@
 #include "ort/cuda/nodes_cuda.hpp"
 #endif
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 
 NodeDomain::NodeDomain(Device device, [[maybe_unused]] DataType type, NodeCounters& counters,
                        const ThreadTeam* threads)
@@ -38,8 +38,8 @@ void NodeDomain::add_16_bit_nodes(NodeCounters& counters) {
     add(std::make_shared<CachedAttentionOp<T, T>>(counters, nullptr));
     add(std::make_shared<SelectTokensOp<T>>());
   };
-  add_for_type(Ort::Float16_t{});
-  add_for_type(Ort::BFloat16_t{});
+  add_for_type(Float16{});
+  add_for_type(BFloat16{});
 }
 
 void NodeDomain::add_float32_nodes(NodeCounters& counters, const ThreadTeam& threads) {
@@ -54,10 +54,9 @@ void NodeDomain::add_float32_nodes(NodeCounters& counters, const ThreadTeam& thr
     add_with_weight(std::type_identity<HeadKernel<W>>());
   };
   add_for_weights(float{});
-  add_for_weights(Ort::Float16_t{});
-  add_for_weights(Ort::BFloat16_t{});
-  using BFloat16 = Ort::BFloat16_t;
-  constexpr auto kRounded = Multiplied::as_bfloat16;
+  add_for_weights(Float16{});
+  add_for_weights(BFloat16{});
+  constexpr auto kRounded = kernels::Multiplied::as_bfloat16;
   add_with_weight(std::type_identity<LinearKernel<LinearNode::norm, BFloat16, kRounded>>());
   add_with_weight(std::type_identity<LinearKernel<LinearNode::norm_gelu, BFloat16, kRounded>>());
   add_with_weight(std::type_identity<LinearKernel<LinearNode::residual, BFloat16, kRounded>>());
@@ -68,8 +67,8 @@ void NodeDomain::add_float32_nodes(NodeCounters& counters, const ThreadTeam& thr
   add_with_weight(std::type_identity<QuantizedLinearKernel<LinearNode::residual>>());
   add_with_weight(std::type_identity<QuantizedLinearKernel<LinearNode::head>>());
   add(std::make_shared<CachedAttentionOp<float, float>>(counters, &threads));
-  add(std::make_shared<CachedAttentionOp<float, Ort::Float16_t>>(counters, &threads));
-  add(std::make_shared<CachedAttentionOp<float, Ort::BFloat16_t>>(counters, &threads));
+  add(std::make_shared<CachedAttentionOp<float, Float16>>(counters, &threads));
+  add(std::make_shared<CachedAttentionOp<float, BFloat16>>(counters, &threads));
   add(std::make_shared<CachedAttentionOp<float, std::int8_t>>(counters, &threads));
 }
 
@@ -82,4 +81,4 @@ NodeDomain::~NodeDomain() = default;
 
 void NodeDomain::add_to(Ort::SessionOptions& options) const { options.Add(domain_); }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

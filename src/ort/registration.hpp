@@ -6,13 +6,13 @@
 #include <memory>
 #include <vector>
 
-#include "kvcache/types.hpp"
 #include "base/thread_team.hpp"
+#include "kvcache/types.hpp"
 #include "ort/graph_facts.hpp"
 #include "ort/node_counters.hpp"
 #include "weights/weight_store.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 
 /// The operators of one model. Must outlive the sessions it was added to.
 class NodeDomain {
@@ -32,9 +32,9 @@ class NodeDomain {
 
   /// The kernels read weights of this file where it lies; to be called before a session is made.
   /// The file must outlive the sessions.
-  void read_from(const WeightFile& file) { weights_.read_from(file); }
+  void read_from(const weights::WeightFile& file) { weights_.read_from(file); }
   /// What the kernels of the sessions that were made read elsewhere: WeightFile::settle().
-  [[nodiscard]] std::vector<MappedPlace> places_read(const WeightFile& file) const {
+  [[nodiscard]] std::vector<MappedPlace> places_read(const weights::WeightFile& file) const {
     return weights_.places_read(file);
   }
 
@@ -46,10 +46,10 @@ class NodeDomain {
   void add_16_bit_nodes(NodeCounters& counters);
   void add(std::shared_ptr<OrtCustomOp> op);
 
-  WeightStore weights_;
+  weights::WeightStore weights_;
   GraphFacts facts_;
   std::vector<std::shared_ptr<OrtCustomOp>> operators_;
   Ort::CustomOpDomain domain_;
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

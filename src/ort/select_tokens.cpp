@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 
 template <typename T>
 SelectTokensKernel<T>::SelectTokensKernel(const OrtKernelInfo* info)
@@ -44,7 +44,7 @@ void SelectTokensKernel<T>::compute(Ort::KernelContext& context) {
 }
 
 template class SelectTokensKernel<float>;
-template class SelectTokensKernel<Ort::Float16_t>;
-template class SelectTokensKernel<Ort::BFloat16_t>;
+template class SelectTokensKernel<Float16>;
+template class SelectTokensKernel<BFloat16>;
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

@@ -7,7 +7,7 @@
 
 #include "ort/tensor_access.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 
 /// Copies the chosen positions of [batch, seq_len, n] to [batch, num_logits, n]; all when none are
 /// given.
@@ -35,12 +35,12 @@ class SelectTokensOp : public Ort::CustomOpBase<SelectTokensOp<T>, SelectTokensK
   static const char* GetExecutionProviderType() { return "CPUExecutionProvider"; }
   static std::size_t GetInputTypeCount() { return 2; }
   static ONNXTensorElementDataType GetInputType(std::size_t index) {
-    return index == 0 ? Ort::TypeToTensorType<T>::type : ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
+    return index == 0 ? element_type_of<T> : ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
   }
   static std::size_t GetOutputTypeCount() { return 1; }
   static ONNXTensorElementDataType GetOutputType(std::size_t /*index*/) {
-    return Ort::TypeToTensorType<T>::type;
+    return element_type_of<T>;
   }
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

@@ -4,15 +4,15 @@
 #include <exception>
 #include <future>
 
+#include "base/throw_error.hpp"
 #include "device/cpu/cpu_info.hpp"
 #include "device/ort_environment.hpp"
-#include "ort/error_boundary.hpp"
 #include "ort/contract.hpp"
+#include "ort/error_boundary.hpp"
 #include "ort/external_initializers.hpp"
 #include "ort/facts.hpp"
-#include "base/throw_error.hpp"
 
-namespace kvcache::model {
+namespace kvcache::ort {
 namespace {
 
 constexpr std::int64_t kNever = -1;
@@ -88,7 +88,7 @@ bool reads_mapped_weights(const ModelInfo& info) { return info.dtype == DataType
 
 }  // namespace
 
-Session::Session(const Config& config, const ModelOptions& options)
+Session::Session(const model::Config& config, const ModelOptions& options)
     : num_threads_(check_threads(options)),
       choice_(device::choose_backend({.required = options.require_device,
                                       .only_cpu = only_cpu(config.info),
@@ -123,15 +123,16 @@ Session::StopMoves::~StopMoves() {
   }
 }
 
-void Session::load_weights(const Config& config, WeightMemory memory) {
+void Session::load_weights(const model::Config& config, WeightMemory memory) {
   if (choice_.backend->device() != Device::cpu) {
     return;  // they go to the device
   }
-  const ops::WeightSource source = !reads_mapped_weights(config.info) ? ops::WeightSource::read
-                                   : memory == WeightMemory::mapped   ? ops::WeightSource::mapped
-                                   : memory == WeightMemory::copied   ? ops::WeightSource::read
-                                                                      : ops::WeightSource::held;
-  for (const ModelFile& file : config.files) {
+  const weights::WeightSource source =
+      !reads_mapped_weights(config.info) ? weights::WeightSource::read
+      : memory == WeightMemory::mapped   ? weights::WeightSource::mapped
+      : memory == WeightMemory::copied   ? weights::WeightSource::read
+                                         : weights::WeightSource::held;
+  for (const model::ModelFile& file : config.files) {
     if (file.name != config.model_file) {
       const auto [found, added] =
           weight_files_.try_emplace(file.name, config.directory / file.name, source, num_threads_);
@@ -143,16 +144,16 @@ void Session::load_weights(const Config& config, WeightMemory memory) {
 }
 
 /// Opens the session from the graph's bytes, those whose digest is checked.
-void Session::open(const Config& config, const ModelOptions& options) {
-  check_file_sizes(config);  // after the files are held
-  const ops::WeightFile graph(config.model_path(), ops::WeightSource::read, 1);
-  LoadedFiles loaded{{config.model_file, &graph}};
+void Session::open(const model::Config& config, const ModelOptions& options) {
+  model::check_file_sizes(config);  // after the files are held
+  const weights::WeightFile graph(config.model_path(), weights::WeightSource::read, 1);
+  model::LoadedFiles loaded{{config.model_file, &graph}};
   for (const auto& [name, weights] : weight_files_) {
     loaded[name] = &weights;
   }
   auto digests = std::async(std::launch::async, [&] {  // while weights are read, and beyond
     if (options.verify_digests) {
-      check_file_digests(config, loaded);
+      model::check_file_digests(config, loaded);
     }
   });
   environment_ = device::ort_environment(options.telemetry);
@@ -256,4 +257,4 @@ std::filesystem::path Session::end_profile() {
   return session_.EndProfilingAllocated(allocator).get();
 }
 
-}  // namespace kvcache::model
+}  // namespace kvcache::ort

@@ -18,7 +18,7 @@
 #include "ort/registration.hpp"
 #include "weights/weight_file.hpp"
 
-namespace kvcache::model {
+namespace kvcache::ort {
 
 /// Opens the graph with our nodes registered and checks it against the contract and config.json.
 /// Any thread may run it.
@@ -26,7 +26,7 @@ class Session {
  public:
   /// @throws Error model_invalid, contract_violation, config_mismatch, digest_mismatch,
   ///         model_not_found, device_unavailable
-  Session(const Config& config, const ModelOptions& options);
+  Session(const model::Config& config, const ModelOptions& options);
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
@@ -43,7 +43,7 @@ class Session {
   /// Moves them now and waits. Whether all lie in memory of the process's own.
   [[nodiscard]] bool move_weights();
 
-  [[nodiscard]] const ops::NodeCounters& counters() const noexcept { return counters_; }
+  [[nodiscard]] const NodeCounters& counters() const noexcept { return counters_; }
   [[nodiscard]] int num_threads() const noexcept { return num_threads_; }
   [[nodiscard]] device::Backend& backend() noexcept { return *choice_.backend; }
 
@@ -58,12 +58,12 @@ class Session {
 
  private:
   /// Puts the weights beside the graph into memory, for the kernels to be read there.
-  void load_weights(const Config& config, WeightMemory memory);
-  void open(const Config& config, const ModelOptions& options);
+  void load_weights(const model::Config& config, WeightMemory memory);
+  void open(const model::Config& config, const ModelOptions& options);
   void give_weights(Ort::SessionOptions& options);
   void begin_to_move() noexcept;
 
-  using WeightFiles = std::map<std::string, ops::WeightFile>;  // by name
+  using WeightFiles = std::map<std::string, weights::WeightFile>;  // by name
   struct StopMoves {
     WeightFiles& files;
     ~StopMoves();
@@ -73,8 +73,8 @@ class Session {
   std::shared_ptr<Ort::Env> environment_;
   device::BackendChoice choice_;
   WeightFiles weight_files_;  // read by the session
-  ops::NodeCounters counters_;
-  ops::NodeDomain domain_;
+  NodeCounters counters_;
+  NodeDomain domain_;
   std::atomic<std::int64_t> runs_left_;  // until they move
   LogCallback log_;
   bool profiling_;
@@ -82,4 +82,4 @@ class Session {
   StopMoves stop_moves_{weight_files_};  // last: what they move is the session's too
 };
 
-}  // namespace kvcache::model
+}  // namespace kvcache::ort

@@ -10,7 +10,9 @@
 #include <utility>
 #include <vector>
 
-namespace kvcache::ops {
+#include "base/float16.hpp"
+
+namespace kvcache::ort {
 
 using Shape = std::vector<std::int64_t>;
 
@@ -37,6 +39,16 @@ OrtStatusPtr status_of(const Work& work) {
     return Ort::Status(error.what(), ORT_RUNTIME_EXCEPTION).release();
   }
 }
+
+/// ONNX's name of T, which is a number or one of base/float16.hpp.
+template <typename T>
+constexpr ONNXTensorElementDataType element_type_of = Ort::TypeToTensorType<T>::type;
+template <>
+inline constexpr ONNXTensorElementDataType element_type_of<Float16> =
+    ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
+template <>
+inline constexpr ONNXTensorElementDataType element_type_of<BFloat16> =
+    ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16;
 
 /// How error messages call a node: its operator and its name in the graph.
 inline std::string node_name(const char* op, const OrtKernelInfo* info) {
@@ -67,4 +79,4 @@ T* raw_output(Ort::KernelContext& context, std::size_t index, const Shape& shape
       context.GetOutput(index, shape.data(), shape.size()).GetTensorMutableRawData());
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

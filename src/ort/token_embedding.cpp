@@ -4,7 +4,7 @@
 
 #include "plan/cpu/recorded_nodes.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 namespace {
 
 /// The ids of an input, each checked to be a row of a table.
@@ -28,7 +28,7 @@ void AnyTokenEmbedding::compute(Ort::KernelContext& context, const Table& table,
   check(shape.size() == 2 && shape_of(position_ids) == shape, name_,
         "input_ids and position_ids must be [batch, seq_len]");
   check(positions_shape.size() == 2, name_, "position_weight must be [max_seq_len, size]");
-  TokenEmbeddingArgs<Table> node;
+  kernels::TokenEmbeddingArgs<Table> node;
   node.tokens = shape[0] * shape[1];
   node.size = positions_shape[1];
   node.input_ids = checked_ids(input_ids, node.tokens, vocab_size, name_,
@@ -39,8 +39,8 @@ void AnyTokenEmbedding::compute(Ort::KernelContext& context, const Table& table,
   node.position_weight = position_weight.template GetTensorData<float>();
   node.out = context.GetOutput(0, Shape{shape[0], shape[1], node.size})
                  .template GetTensorMutableData<float>();
-  CpuRecording::note(node);
-  run_node(node, threads_);
+  plan::CpuRecording::note(node);
+  kernels::run_node(node, threads_);
 }
 
 void AnyTokenEmbedding::tell_sizes(const OrtKernelInfo* info, std::int64_t vocab_size,
@@ -73,11 +73,11 @@ OrtStatusPtr TokenEmbeddingKernel<W>::ComputeV2(OrtKernelContext* raw_context) {
 }
 
 template class TokenEmbeddingKernel<float>;
-template class TokenEmbeddingKernel<Ort::Float16_t>;
-template class TokenEmbeddingKernel<Ort::BFloat16_t>;
+template class TokenEmbeddingKernel<Float16>;
+template class TokenEmbeddingKernel<BFloat16>;
 
 QuantizedTokenEmbeddingKernel::QuantizedTokenEmbeddingKernel(const OrtKernelInfo* info,
-                                                             WeightStore& weights,
+                                                             weights::WeightStore& weights,
                                                              const ThreadTeam& threads)
     : AnyTokenEmbedding(kName, info, threads),
       weight_(info, weights, name_, kWeightInput, kInputs - 1),
@@ -98,4 +98,4 @@ OrtStatusPtr QuantizedTokenEmbeddingKernel::ComputeV2(OrtKernelContext* raw_cont
   });
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

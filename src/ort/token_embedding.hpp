@@ -11,7 +11,7 @@
 #include "ort/quantized_weight.hpp"
 #include "ort/weight_op.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 
 /// What the two have in common: input_ids [batch, seq_len], position_ids of the same shape, the
 /// tokens' table and position_weight [max_seq_len, size] to [batch, seq_len, size].
@@ -42,7 +42,8 @@ class TokenEmbeddingKernel : public AnyTokenEmbedding {
   static constexpr const char* kName = "TokenEmbedding";
   static constexpr std::size_t kInputs = 4;
 
-  TokenEmbeddingKernel(const OrtKernelInfo* info, WeightStore& weights, const ThreadTeam& threads)
+  TokenEmbeddingKernel(const OrtKernelInfo* info, weights::WeightStore& weights,
+                       const ThreadTeam& threads)
       : AnyTokenEmbedding(kName, info, threads),
         weight_(kept_weight<W>(info, weights, kWeightInput)) {}
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
@@ -59,7 +60,7 @@ class QuantizedTokenEmbeddingKernel : public AnyTokenEmbedding {
   static constexpr const char* kName = "QuantizedTokenEmbedding";
   static constexpr std::size_t kInputs = 5;  // weight_scales
 
-  QuantizedTokenEmbeddingKernel(const OrtKernelInfo* info, WeightStore& weights,
+  QuantizedTokenEmbeddingKernel(const OrtKernelInfo* info, weights::WeightStore& weights,
                                 const ThreadTeam& threads);
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
   void tell(const OrtKernelInfo* info, GraphFacts& facts) const;
@@ -70,4 +71,4 @@ class QuantizedTokenEmbeddingKernel : public AnyTokenEmbedding {
   std::int64_t outputs_;
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

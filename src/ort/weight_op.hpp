@@ -12,11 +12,11 @@
 #include "ort/tensor_access.hpp"
 #include "weights/weight_store.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 
 /// The store's copy of a node's weight, input `index`; null when that is no constant.
 template <typename W>
-const W* kept_weight(const OrtKernelInfo* info, WeightStore& weights, std::size_t index) {
+const W* kept_weight(const OrtKernelInfo* info, weights::WeightStore& weights, std::size_t index) {
   int is_constant = 0;
   const Ort::ConstValue weight =
       Ort::ConstKernelInfo(info).GetTensorConstantInput(index, &is_constant);
@@ -30,13 +30,12 @@ const W* kept_weight(const OrtKernelInfo* info, WeightStore& weights, std::size_
 /// The name of a matrix's type, in config.json's terms.
 template <typename W>
 constexpr const char* weight_type_name() {
-  return std::is_same_v<W, float>            ? "float32"
-         : std::is_same_v<W, Ort::Float16_t> ? "float16"
-                                             : "bfloat16";
+  return std::is_same_v<W, float> ? "float32" : std::is_same_v<W, Float16> ? "float16" : "bfloat16";
 }
 
 /// Tells the store of a constant input, of 4 bytes an element, that is read where it lies.
-inline void read_in_place(const OrtKernelInfo* info, WeightStore& weights, std::size_t index) {
+inline void read_in_place(const OrtKernelInfo* info, weights::WeightStore& weights,
+                          std::size_t index) {
   int is_constant = 0;
   const Ort::ConstValue input =
       Ort::ConstKernelInfo(info).GetTensorConstantInput(index, &is_constant);
@@ -53,7 +52,7 @@ inline void read_in_place(const OrtKernelInfo* info, WeightStore& weights, std::
 template <typename Kernel>
 class WeightOp : public Ort::CustomOpBase<WeightOp<Kernel>, Kernel, true> {
  public:
-  WeightOp(WeightStore& weights, const ThreadTeam& threads, GraphFacts& facts)
+  WeightOp(weights::WeightStore& weights, const ThreadTeam& threads, GraphFacts& facts)
       : weights_(weights), threads_(threads), facts_(facts) {}
 
   OrtStatusPtr CreateKernelV2(const OrtApi& /*api*/, const OrtKernelInfo* info,
@@ -74,7 +73,7 @@ class WeightOp : public Ort::CustomOpBase<WeightOp<Kernel>, Kernel, true> {
   static std::size_t GetInputTypeCount() { return Kernel::kInputs; }
   static ONNXTensorElementDataType GetInputType(std::size_t index) {
     return Kernel::takes_ids(index)        ? ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64
-           : index == Kernel::kWeightInput ? Ort::TypeToTensorType<typename Kernel::Weight>::type
+           : index == Kernel::kWeightInput ? element_type_of<typename Kernel::Weight>
            : is_kept(index)                ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16
                                            : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
   }
@@ -90,9 +89,9 @@ class WeightOp : public Ort::CustomOpBase<WeightOp<Kernel>, Kernel, true> {
     return index == Kernel::kWeightInput || (kIsQuantized && index + 1 == Kernel::kInputs);
   }
 
-  WeightStore& weights_;
+  weights::WeightStore& weights_;
   const ThreadTeam& threads_;
   GraphFacts& facts_;
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

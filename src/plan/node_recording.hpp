@@ -7,7 +7,7 @@
 #include <variant>
 #include <vector>
 
-namespace kvcache::ops {
+namespace kvcache::plan {
 
 /// Of this thread's runs from its construction to its end, in their order. ONNX Runtime calls a
 /// run's nodes in the thread that started it.
@@ -44,4 +44,4 @@ class Recording {
   std::vector<Node> nodes_;
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::plan

@@ -15,8 +15,8 @@
 #include <thread>
 #include <utility>
 
-#include "device/cpu/cpu_info.hpp"
 #include "base/huge_pages.hpp"
+#include "device/cpu/cpu_info.hpp"
 #include "report/idle.hpp"
 #include "report/statistics.hpp"
 

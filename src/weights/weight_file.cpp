@@ -11,7 +11,7 @@
 #include "base/memory_map.hpp"
 #include "weights/weight_pages.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::weights {
 namespace {
 
 /// How file_at() names an open file: as it does one of its pages.
@@ -146,4 +146,4 @@ bool WeightFile::is_independent() const { return state_->is_independent(); }
 std::span<const std::byte> WeightFile::bytes() const noexcept { return state_->pages().bytes(); }
 const std::string& WeightFile::file() const noexcept { return state_->name(); }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::weights

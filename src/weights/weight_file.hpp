@@ -11,7 +11,7 @@
 
 #include "base/huge_page_copy.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::weights {
 
 /// How the bytes come into memory.
 enum class WeightSource {
@@ -68,4 +68,4 @@ class WeightFile {
   std::unique_ptr<State> state_;
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::weights

@@ -14,7 +14,7 @@
 #include "base/huge_pages.hpp"
 #include "base/throw_error.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::weights {
 namespace {
 
 constexpr std::size_t kPart = std::size_t{16} << 20;  // mapped: entered at once
@@ -135,4 +135,4 @@ WeightPages::Part WeightPages::bring(std::span<std::byte> part, std::size_t offs
   return Part::there;
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::weights

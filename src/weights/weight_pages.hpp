@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-namespace kvcache::ops {
+namespace kvcache::weights {
 
 /// A regular file that is open for reading. Not copyable (RAII).
 class OpenFile {
@@ -74,4 +74,4 @@ class WeightPages {
   std::vector<std::future<void>> threads_;  // last: they end before what they use does
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::weights

@@ -11,7 +11,7 @@
 #include "base/huge_pages.hpp"
 #include "base/throw_error.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::weights {
 namespace {
 
 constexpr std::size_t kRegionBytes = std::size_t{64} << 20;  // many weights share a region
@@ -127,4 +127,4 @@ std::vector<MappedPlace> WeightStore::places_read(const WeightFile& file) const 
   return places;
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::weights

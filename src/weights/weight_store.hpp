@@ -12,7 +12,7 @@
 #include "base/memory_map.hpp"
 #include "weights/weight_file.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::weights {
 
 /// Keeps weights on huge pages: those of files that were put there before are read there, and
 /// others, such as those of a model in a single file, are copied. Decoding reads all weights once
@@ -60,4 +60,4 @@ class WeightStore {
   std::map<std::byte*, std::pair<InFile, std::size_t>> in_place_;  // pages, and how many bytes
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::weights

@@ -9,17 +9,17 @@
 #include <future>
 #include <string>
 
-#include "weights/weight_pages.hpp"
 #include "support/temporary_directory.hpp"
+#include "weights/weight_pages.hpp"
 
-namespace kvcache::ops {
+namespace kvcache {
 namespace {
 
 class FileLeaseTest : public testing::Test {
  protected:
   void SetUp() override {
     std::ofstream(path_) << "weights";
-    const OpenFile file(path_);
+    const weights::OpenFile file(path_);
     if (!FileLease(file.descriptor(), [] {}).held()) {
       GTEST_SKIP() << "this file system gives no leases";
     }
@@ -35,7 +35,7 @@ class FileLeaseTest : public testing::Test {
 };
 
 TEST_F(FileLeaseTest, OthersWaitUntilItIsGivenBack) {
-  const OpenFile file(path_);
+  const weights::OpenFile file(path_);
   std::promise<void> asked;
   std::atomic<int> times = 0;
   FileLease lease(file.descriptor(), [&] {
@@ -55,7 +55,7 @@ TEST_F(FileLeaseTest, OthersWaitUntilItIsGivenBack) {
 }
 
 TEST_F(FileLeaseTest, MayBeGivenBackByWhoIsAsked) {
-  const OpenFile file(path_);
+  const weights::OpenFile file(path_);
   std::promise<FileLease*> made;
   FileLease lease(file.descriptor(), [&, future = std::make_shared<std::future<FileLease*>>(
                                              made.get_future())] { future->get()->give_back(); });
@@ -65,8 +65,8 @@ TEST_F(FileLeaseTest, MayBeGivenBackByWhoIsAsked) {
 }
 
 TEST_F(FileLeaseTest, GoesWithItsOwnerAndIsNotForTwoKinds) {
-  const OpenFile file(path_);
-  const OpenFile again(path_);
+  const weights::OpenFile file(path_);
+  const weights::OpenFile again(path_);
   {
     const FileLease lease(file.descriptor(), [] {});
     const FileLease second(again.descriptor(), [] {});
@@ -79,7 +79,7 @@ TEST_F(FileLeaseTest, GoesWithItsOwnerAndIsNotForTwoKinds) {
 }
 
 TEST_F(FileLeaseTest, ReplacingTheFileDoesNotWait) {
-  const OpenFile file(path_);
+  const weights::OpenFile file(path_);
   std::atomic<bool> asked = false;
   const FileLease lease(file.descriptor(), [&] { asked = true; });
   std::ofstream(directory_.path() / "new") << "new";
@@ -89,4 +89,4 @@ TEST_F(FileLeaseTest, ReplacingTheFileDoesNotWait) {
 }
 
 }  // namespace
-}  // namespace kvcache::ops
+}  // namespace kvcache

@@ -9,7 +9,7 @@
 #include "support/mapped_file.hpp"
 #include "support/temporary_directory.hpp"
 
-namespace kvcache::ops {
+namespace kvcache {
 namespace {
 
 TEST(FileAt, TellsTheFileAndThePlaceInIt) {
@@ -34,4 +34,4 @@ TEST(FileAt, TellsNothingOfMemoryThatIsNoFile) {
 }
 
 }  // namespace
-}  // namespace kvcache::ops
+}  // namespace kvcache

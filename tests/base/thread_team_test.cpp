@@ -15,7 +15,7 @@
 
 #include "support/random_cases.hpp"
 
-namespace kvcache::ops {
+namespace kvcache {
 namespace {
 
 TEST(ThreadTeam, DoesEveryTaskOnceWhateverItsSize) {
@@ -100,4 +100,4 @@ TEST(ThreadTeam, AnExceptionReachesTheCallerWhoeverThrewIt) {
 }
 
 }  // namespace
-}  // namespace kvcache::ops
+}  // namespace kvcache

@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "base/file_lease.hpp"
-#include "weights/weight_pages.hpp"
 #include "support/models.hpp"
 #include "support/temporary_directory.hpp"
+#include "weights/weight_pages.hpp"
 
 namespace kvcache {
 namespace {
@@ -60,8 +60,8 @@ class Weights : public testing::Test {
   }
 
   [[nodiscard]] bool can_be_held() const {
-    const ops::OpenFile file(model_ / kWeights);
-    return ops::FileLease(file.descriptor(), [] {}).held();
+    const weights::OpenFile file(model_ / kWeights);
+    return FileLease(file.descriptor(), [] {}).held();
   }
 
   /// Logits of some runs, the last of them recorded.

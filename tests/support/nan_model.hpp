@@ -1,8 +1,6 @@
 // A model whose weights hold NaN.
 #pragma once
 
-#include <onnxruntime_cxx_api.h>
-
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
@@ -12,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/float16.hpp"
 #include "support/models.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -59,8 +58,8 @@ class NanModel {
     const auto begin = table.at("data_offsets")[0].get<std::size_t>();
     const std::size_t at = sizeof(header_size) + header_size + begin + position * size;
     const std::string dtype = models_dtype();
-    return dtype == "float16"    ? narrowed<Ort::Float16_t>(file.substr(at, size))
-           : dtype == "bfloat16" ? narrowed<Ort::BFloat16_t>(file.substr(at, size))
+    return dtype == "float16"    ? narrowed<Float16>(file.substr(at, size))
+           : dtype == "bfloat16" ? narrowed<BFloat16>(file.substr(at, size))
                                  : file.substr(at, size);
   }
 

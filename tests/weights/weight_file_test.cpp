@@ -14,13 +14,13 @@
 #include <string>
 #include <thread>
 
-#include "kvcache/error.hpp"
 #include "base/memory_map.hpp"
+#include "kvcache/error.hpp"
 #include "support/mapped_file.hpp"
 #include "support/models.hpp"
 #include "support/temporary_directory.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::weights {
 namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
@@ -236,4 +236,4 @@ TEST_F(WeightFileTest, SaysWhatItCannotRead) {
 }
 
 }  // namespace
-}  // namespace kvcache::ops
+}  // namespace kvcache::weights

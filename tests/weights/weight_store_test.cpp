@@ -13,7 +13,7 @@
 #include "support/models.hpp"
 #include "support/temporary_directory.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::weights {
 namespace {
 
 TEST(WeightStore, KeepsACopyOfEachWeightOnce) {
@@ -99,4 +99,4 @@ TEST_F(WeightStoreOfAFile, RefusesWeightsOfAFileThatTookItsPlace) {
 }
 
 }  // namespace
-}  // namespace kvcache::ops
+}  // namespace kvcache::weights

@@ -10,7 +10,7 @@ namespace kvcache::device {
 
 CpuBackend::CpuBackend(const BackendOptions& options)
     : num_threads_(options.num_threads),
-      threads_(options.all_nodes_ours ? std::make_unique<ops::ThreadTeam>(options.num_threads)
+      threads_(options.all_nodes_ours ? std::make_unique<ThreadTeam>(options.num_threads)
                                       : nullptr),
       records_steps_(threads_ != nullptr && options.records_runs && options.fuses_steps),
       log_(options.log) {}

@@ -8,9 +8,9 @@
 #include <new>
 #include <numeric>
 
+#include "base/throw_error.hpp"
 #include "device/widen.hpp"
 #include "kernels/cpu/argmax_cpu.hpp"
-#include "base/throw_error.hpp"
 
 namespace kvcache::device {
 
@@ -21,8 +21,8 @@ constexpr int kRunsBeforeRecording = 1;  // whoever wants a single token should 
 /// Whether one of `count` values of `type` is NaN.
 bool holds_nan(DataType type, const std::byte* values, std::size_t count) {
   if (type == DataType::float32) {
-    return ops::has_nan_cpu(reinterpret_cast<const float*>(values),
-                            static_cast<std::int64_t>(count));
+    return kernels::has_nan_cpu(reinterpret_cast<const float*>(values),
+                                static_cast<std::int64_t>(count));
   }
   // Above infinity, without the sign.
   const unsigned infinity = type == DataType::float16 ? 0x7C00 : 0x7F80;
@@ -68,9 +68,9 @@ bool CpuStep::run(const std::function<void()>& enqueue) {
 /// Runs once as usual, once as recorded, and keeps the recording if both agree to the last bit.
 void CpuStep::record(const std::function<void()>& enqueue) {
   std::string why_not;
-  const ops::CpuRecording recording;
+  const plan::CpuRecording recording;
   enqueue();
-  auto step = ops::RecordedStep::from(recording, *threads_, why_not);
+  auto step = plan::RecordedStep::from(recording, *threads_, why_not);
   if (step) {
     const std::vector<std::byte> expected = logits_;
     step->run();  // writes the same keys and values to the same places
@@ -111,7 +111,7 @@ std::span<const float> CpuStep::row(std::size_t row) {
 
 TokenId CpuStep::argmax(std::size_t row) {
   const std::span<const float> logits = this->row(row);
-  return ops::argmax_cpu(logits.data(), static_cast<std::int64_t>(logits.size()));
+  return kernels::argmax_cpu(logits.data(), static_cast<std::int64_t>(logits.size()));
 }
 
 std::vector<TokenScore> CpuStep::top_k(std::size_t k, std::size_t row) {
@@ -121,7 +121,7 @@ std::vector<TokenScore> CpuStep::top_k(std::size_t k, std::size_t row) {
   const auto logit = [&](TokenId token) { return logits[static_cast<std::size_t>(token)]; };
   const auto end = order.begin() + static_cast<std::ptrdiff_t>(k);
   std::partial_sort(order.begin(), end, order.end(), [&](TokenId a, TokenId b) {
-    return ops::comes_before(logit(a), a, logit(b), b);
+    return kernels::comes_before(logit(a), a, logit(b), b);
   });
   std::vector<TokenScore> best;
   best.reserve(k);

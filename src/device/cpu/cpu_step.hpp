@@ -14,7 +14,7 @@ namespace kvcache::device {
 class CpuStep : public Step {
  public:
   /// `threads` run steps of few tokens that were recorded; null: none is recorded.
-  CpuStep(DataType type, std::size_t vocab_size, const ops::ThreadTeam* threads, LogCallback log)
+  CpuStep(DataType type, std::size_t vocab_size, const ThreadTeam* threads, LogCallback log)
       : type_(type), vocab_size_(vocab_size), threads_(threads), log_(std::move(log)) {}
 
   void resize(const StepShape& shape) override;
@@ -33,10 +33,10 @@ class CpuStep : public Step {
 
   DataType type_;
   std::size_t vocab_size_;
-  const ops::ThreadTeam* threads_;
+  const ThreadTeam* threads_;
   LogCallback log_;
   int runs_ = 0;  // of this shape
-  std::unique_ptr<ops::RecordedStep> recorded_;
+  std::unique_ptr<plan::RecordedStep> recorded_;
   std::vector<std::byte> inputs_;
   std::vector<std::byte> logits_;  // [logits_rows, vocab_size]
   std::mutex widening_;

@@ -6,8 +6,8 @@
 #include <cstddef>
 #include <utility>
 
-#include "device/cuda/cuda_error.hpp"
 #include "base/device_memory_fault.hpp"
+#include "device/cuda/cuda_error.hpp"
 
 namespace kvcache::device {
 

@@ -59,7 +59,7 @@ void CudaStep::resize(const StepShape& shape) {
   grow(host_inputs_, shape.input_bytes, "the inputs of a run");
   grow(device_inputs_, shape.input_bytes, "the inputs of a run");
   grow(logits_, shape.logits_rows * row_bytes(), "logits; ask for those of fewer tokens");
-  grow(best_, shape.logits_rows * sizeof(ops::TopLogit), "the best tokens");
+  grow(best_, shape.logits_rows * sizeof(kernels::TopLogit), "the best tokens");
   widened_.clear();
   widened_.resize(shape.logits_rows);
   shape_ = shape;
@@ -95,17 +95,18 @@ void CudaStep::enqueue_all(const std::function<void()>& enqueue) {
   enqueue();
   check_cuda(with_type(type_,
                        [&](const auto* type) {
-                         return ops::argmax_cuda(reinterpret_cast<decltype(type)>(logits_.data()),
-                                                 static_cast<std::int64_t>(shape_.logits_rows),
-                                                 static_cast<std::int64_t>(vocab_size_), best(),
-                                                 resources_->stream->get());
+                         return kernels::argmax_cuda(
+                             reinterpret_cast<decltype(type)>(logits_.data()),
+                             static_cast<std::int64_t>(shape_.logits_rows),
+                             static_cast<std::int64_t>(vocab_size_), best(),
+                             resources_->stream->get());
                        }),
              "finding the best tokens");
 }
 
 void CudaStep::run_fused() {
-  const ops::FusedStepPlaces& places = fused_places_;
-  ops::FusedStepInputs inputs;
+  const plan::FusedStepPlaces& places = fused_places_;
+  kernels::FusedStepInputs inputs;
   inputs.input_id = *on_host(places.input_ids);
   inputs.position_id = *on_host(places.position_ids);
   inputs.past_length = *on_host(places.past_lengths);
@@ -127,7 +128,7 @@ void CudaStep::run_fused() {
   }
 }
 
-void CudaStep::fuse(const ops::NodeRecording& recording) {
+void CudaStep::fuse(const plan::NodeRecording& recording) {
   std::string why_not;
   fused_ = ops::fuse(recording, resources_->multiprocessors, resources_->fused,
                      resources_->stream->get(), fused_places_, why_not);
@@ -140,7 +141,7 @@ void CudaStep::fuse(const ops::NodeRecording& recording) {
 
 void CudaStep::record(const std::function<void()>& enqueue) {
   std::string failure;
-  const ops::NodeRecording recording;
+  const plan::NodeRecording recording;
   const auto keep = [&](cudaError_t error) {
     if (error != cudaSuccess && failure.empty()) {
       failure = cudaGetErrorString(error);
@@ -204,13 +205,13 @@ std::span<const float> CudaStep::row(std::size_t row) {
 TokenId CudaStep::argmax(std::size_t row) { return best()[row].token; }
 
 std::vector<TokenScore> CudaStep::top_k(std::size_t k, std::size_t row) {
-  const CudaBuffer<BufferPlace::host> top(std::max<std::size_t>(k, 1) * sizeof(ops::TopLogit),
+  const CudaBuffer<BufferPlace::host> top(std::max<std::size_t>(k, 1) * sizeof(kernels::TopLogit),
                                           "the best tokens");
-  auto* const found = reinterpret_cast<ops::TopLogit*>(top.data());
+  auto* const found = reinterpret_cast<kernels::TopLogit*>(top.data());
   const auto lock = resources_->stream->lock();
   check_cuda(with_type(type_,
                        [&](const auto* type) {
-                         return ops::top_k_cuda(
+                         return kernels::top_k_cuda(
                              reinterpret_cast<decltype(type)>(logits_.data() + row * row_bytes()),
                              static_cast<std::int64_t>(vocab_size_), static_cast<std::int64_t>(k),
                              found, resources_->stream->get());
@@ -218,7 +219,7 @@ std::vector<TokenScore> CudaStep::top_k(std::size_t k, std::size_t row) {
              "finding the best tokens");
   resources_->stream->wait();
   std::vector<TokenScore> best(k);
-  std::transform(found, found + k, best.begin(), [](const ops::TopLogit& one) {
+  std::transform(found, found + k, best.begin(), [](const kernels::TopLogit& one) {
     return TokenScore{one.token, one.logit};
   });
   return best;

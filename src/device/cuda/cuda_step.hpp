@@ -8,9 +8,9 @@
 #include "device/cuda/cuda_buffer.hpp"
 #include "device/cuda/cuda_stream.hpp"
 #include "device/step.hpp"
+#include "kernels/cuda/top_logits_cuda.hpp"
 #include "kvcache/options.hpp"
 #include "plan/cuda/fused_model.hpp"
-#include "kernels/cuda/top_logits_cuda.hpp"
 
 namespace kvcache::device {
 
@@ -21,7 +21,7 @@ struct CudaStepResources {
   bool records_runs = true;
   bool fuses_steps = true;
   LogCallback log;
-  std::shared_ptr<ops::FusedModel> fused;  // once a step has been fused
+  std::shared_ptr<plan::FusedModel> fused;  // once a step has been fused
 };
 
 /// What crosses the bus in a run are its inputs in one copy and each row's best token; logits only
@@ -52,7 +52,7 @@ class CudaStep : public Step {
  private:
   void enqueue_all(const std::function<void()>& enqueue);
   void record(const std::function<void()>& enqueue);
-  void fuse(const ops::NodeRecording& recording);
+  void fuse(const plan::NodeRecording& recording);
   void run_fused();
   void forget_recording() noexcept;
 
@@ -65,8 +65,8 @@ class CudaStep : public Step {
   [[nodiscard]] std::size_t row_bytes() const noexcept {
     return vocab_size_ * data_type_size(type_);
   }
-  [[nodiscard]] ops::TopLogit* best() const noexcept {
-    return reinterpret_cast<ops::TopLogit*>(best_.data());
+  [[nodiscard]] kernels::TopLogit* best() const noexcept {
+    return reinterpret_cast<kernels::TopLogit*>(best_.data());
   }
 
   DataType type_;
@@ -80,8 +80,8 @@ class CudaStep : public Step {
   std::vector<std::vector<float>> widened_;  // [logits_rows][vocab_size], empty until asked for
   int runs_ = 0;                             // of this shape
   cudaGraphExec_t graph_ = nullptr;
-  std::shared_ptr<ops::FusedModel> fused_;  // in place of a graph
-  ops::FusedStepPlaces fused_places_;
+  std::shared_ptr<plan::FusedModel> fused_;  // in place of a graph
+  plan::FusedStepPlaces fused_places_;
 };
 
 }  // namespace kvcache::device

@@ -2,11 +2,11 @@
 // busy at the same time, not in turns.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
-#if defined(KVCACHE_OPS_AHEAD_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVCACHE_OPS_AHEAD_INL_HPP_
-#undef KVCACHE_OPS_AHEAD_INL_HPP_
+#if defined(KVCACHE_KERNELS_AHEAD_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_AHEAD_INL_HPP_
+#undef KVCACHE_KERNELS_AHEAD_INL_HPP_
 #else
-#define KVCACHE_OPS_AHEAD_INL_HPP_
+#define KVCACHE_KERNELS_AHEAD_INL_HPP_
 #endif
 
 #include <cstdint>
@@ -15,7 +15,7 @@
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
+namespace kvcache::kernels::HWY_NAMESPACE {
 
 /// Nothing: the processor's own prefetching keeps up.
 struct NothingAhead {
@@ -53,6 +53,6 @@ struct Ahead {
 template <typename T>
 Ahead(const T*, std::int64_t) -> Ahead<T>;
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif

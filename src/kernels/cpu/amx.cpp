@@ -8,7 +8,7 @@
 #include <unistd.h>
 #endif
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 namespace {
 
 std::atomic<bool> allowed_by_tests = true;
@@ -51,4 +51,4 @@ bool has_amx() {
 
 void allow_amx(bool allowed) { allowed_by_tests = allowed; }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

@@ -6,7 +6,7 @@
 
 #include "hwy/base.h"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 /// Whether the processor has tiles of int8 and bfloat16 and the system lets this process use them,
 /// which Linux has to be asked for.
@@ -75,4 +75,4 @@ class AmxTiles {
 
 #endif
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

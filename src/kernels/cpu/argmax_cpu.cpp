@@ -10,7 +10,7 @@
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
+namespace kvcache::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 /// Index of the first value that `is` says is wanted, of vectors and of the single ones behind
@@ -64,11 +64,11 @@ std::int64_t argmax(const float* values, std::int64_t count) {
   });
 }
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 HWY_EXPORT(argmax);
 HWY_EXPORT(has_nan);
@@ -81,5 +81,5 @@ bool has_nan_cpu(const float* values, std::int64_t count) {
   return HWY_DYNAMIC_DISPATCH(has_nan)(values, count);
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels
 #endif

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 /// The order of tokens by their logits, a total one: the larger logit first, NaN before all numbers
 /// so that it cannot hide, then the smaller id.
@@ -22,4 +22,4 @@ std::int64_t argmax_cpu(const float* values, std::int64_t count);
 
 bool has_nan_cpu(const float* values, std::int64_t count);
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

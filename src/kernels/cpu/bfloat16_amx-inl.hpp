@@ -1,11 +1,11 @@
 // The product of bfloat16_tile-inl.hpp in tiles: sixteen times the products of an instruction.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
-#if defined(KVCACHE_OPS_BFLOAT16_AMX_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVCACHE_OPS_BFLOAT16_AMX_INL_HPP_
-#undef KVCACHE_OPS_BFLOAT16_AMX_INL_HPP_
+#if defined(KVCACHE_KERNELS_BFLOAT16_AMX_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_BFLOAT16_AMX_INL_HPP_
+#undef KVCACHE_KERNELS_BFLOAT16_AMX_INL_HPP_
 #else
-#define KVCACHE_OPS_BFLOAT16_AMX_INL_HPP_
+#define KVCACHE_KERNELS_BFLOAT16_AMX_INL_HPP_
 #endif
 
 #include <cstdint>
@@ -24,7 +24,7 @@
 
 #if KVCACHE_BFLOAT16_AMX
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
+namespace kvcache::kernels::HWY_NAMESPACE {
 
 /// Elements of a tile's row on the left; rows of its pairs on the right are half of that.
 inline constexpr std::int64_t kAmxDepth = AmxTiles::kRowBytes / 2;
@@ -114,7 +114,7 @@ HWY_INLINE void multiply_pairs_amx(LeftBFloat16 left, std::int64_t rows, std::in
   }
 }
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif
 #endif

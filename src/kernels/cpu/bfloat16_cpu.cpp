@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "kernels/cpu/panel_tasks.hpp"
 #include "base/thread_scratch.hpp"
+#include "kernels/cpu/panel_tasks.hpp"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/bfloat16_cpu.cpp"
@@ -20,9 +20,7 @@
 #include "kernels/cpu/widen-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
-
-using BFloat16 = Ort::BFloat16_t;
+namespace kvcache::kernels::HWY_NAMESPACE {
 
 constexpr std::int64_t kTokensAtATime = 8;  // of rounding
 
@@ -51,7 +49,7 @@ const float* rounded_floats(const float* x, std::int64_t tokens, std::int64_t in
       hn::StoreU(hn::BitCast(d, round_to_bfloat16(d, hn::LoadU(d, from + i))), d, to + i);
     }
     for (; i < inputs; ++i) {
-      to[i] = BFloat16(from[i]).ToFloat();
+      to[i] = static_cast<float>(BFloat16(from[i]));
     }
   });
   return rounded;
@@ -223,21 +221,21 @@ void head_bfloat16(const HeadArgs<BFloat16>& args, const ParallelFor& parallel_f
   head_cpu(rounded, parallel_for);
 }
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 HWY_EXPORT(linear_bfloat16);
 HWY_EXPORT(head_bfloat16);
 
-void bfloat16_linear_cpu(const LinearArgs<Ort::BFloat16_t>& args, const ParallelFor& parallel) {
+void bfloat16_linear_cpu(const LinearArgs<BFloat16>& args, const ParallelFor& parallel) {
   HWY_DYNAMIC_DISPATCH(linear_bfloat16)(args, parallel);
 }
-void bfloat16_head_cpu(const HeadArgs<Ort::BFloat16_t>& args, const ParallelFor& parallel) {
+void bfloat16_head_cpu(const HeadArgs<BFloat16>& args, const ParallelFor& parallel) {
   HWY_DYNAMIC_DISPATCH(head_bfloat16)(args, parallel);
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels
 #endif

@@ -2,18 +2,17 @@
 // multiplies pairs of them: twice the products of an instruction.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
-#if defined(KVCACHE_OPS_BFLOAT16_TILE_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVCACHE_OPS_BFLOAT16_TILE_INL_HPP_
-#undef KVCACHE_OPS_BFLOAT16_TILE_INL_HPP_
+#if defined(KVCACHE_KERNELS_BFLOAT16_TILE_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_BFLOAT16_TILE_INL_HPP_
+#undef KVCACHE_KERNELS_BFLOAT16_TILE_INL_HPP_
 #else
-#define KVCACHE_OPS_BFLOAT16_TILE_INL_HPP_
+#define KVCACHE_KERNELS_BFLOAT16_TILE_INL_HPP_
 #endif
-
-#include <onnxruntime_cxx_api.h>
 
 #include <cstdint>
 #include <cstring>
 
+#include "base/float16.hpp"
 #include "hwy/highway.h"
 #include "kernels/cpu/ahead-inl.hpp"
 #include "kernels/cpu/matrix_tile-inl.hpp"
@@ -29,7 +28,7 @@
 
 #if KVCACHE_BFLOAT16_DOT
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
+namespace kvcache::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 inline bool has_bfloat16_dot() {
@@ -50,7 +49,7 @@ HWY_INLINE hn::Vec<hn::ScalableTag<float>> add_pair_products(hn::Vec<hn::Scalabl
 
 /// The first kCount of two neighbours, and 0 for the rest, for every lane.
 template <std::size_t kCount>
-HWY_INLINE hn::Vec<PairTag> broadcast_pair(const Ort::BFloat16_t* from) {
+HWY_INLINE hn::Vec<PairTag> broadcast_pair(const BFloat16* from) {
   std::uint32_t pair = 0;
   std::memcpy(&pair, from, kCount * sizeof *from);
   return hn::Set(PairTag(), pair);
@@ -58,7 +57,7 @@ HWY_INLINE hn::Vec<PairTag> broadcast_pair(const Ort::BFloat16_t* from) {
 
 /// `depth` rows of a panel, [depth, kTileColumns], as pairs of rows, [⌈depth / 2⌉, kTileColumns]:
 /// the second of a last, odd row is 0.
-HWY_INLINE void pair_rows(const Ort::BFloat16_t* HWY_RESTRICT rows, std::int64_t depth,
+HWY_INLINE void pair_rows(const BFloat16* HWY_RESTRICT rows, std::int64_t depth,
                           std::uint32_t* HWY_RESTRICT pairs) {
   const PairTag d;
   const hn::Rebind<std::uint16_t, PairTag> half;
@@ -80,7 +79,7 @@ HWY_INLINE void pair_rows(const Ort::BFloat16_t* HWY_RESTRICT rows, std::int64_t
 
 /// The left matrix of a product, whose rows are `row_stride` elements apart.
 struct LeftBFloat16 {
-  const Ort::BFloat16_t* data;
+  const BFloat16* data;
   std::int64_t row_stride;
 };
 
@@ -164,7 +163,7 @@ HWY_INLINE void multiply_pairs(LeftBFloat16 left, std::int64_t rows, std::int64_
   }
 }
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif
 #endif

@@ -1,12 +1,11 @@
 // Cuts one run of the attention node into tasks and hands each to the kernel that suits it.
 #include "kernels/cpu/cached_attention_cpu.hpp"
 
-#include <onnxruntime_cxx_api.h>
-
 #include <algorithm>
 #include <type_traits>
 #include <vector>
 
+#include "base/float16.hpp"
 #include "base/thread_scratch.hpp"
 
 #undef HWY_TARGET_INCLUDE
@@ -24,7 +23,7 @@
 #include "kernels/cpu/widen-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
+namespace kvcache::kernels::HWY_NAMESPACE {
 
 // Below this many queries the lanes of a tile would stand empty, and one query at a time is faster.
 constexpr std::int64_t kFewQueries = 6;
@@ -200,11 +199,11 @@ void cached_attention(const CachedAttentionArgs<T, Cache>& args, const ParallelF
 void cached_attention_f32(const CachedAttentionArgs<float>& args, const ParallelFor& parallel) {
   cached_attention(args, parallel);
 }
-void cached_attention_f32_f16(const CachedAttentionArgs<float, Ort::Float16_t>& args,
+void cached_attention_f32_f16(const CachedAttentionArgs<float, Float16>& args,
                               const ParallelFor& parallel) {
   cached_attention(args, parallel);
 }
-void cached_attention_f32_bf16(const CachedAttentionArgs<float, Ort::BFloat16_t>& args,
+void cached_attention_f32_bf16(const CachedAttentionArgs<float, BFloat16>& args,
                                const ParallelFor& parallel) {
   cached_attention(args, parallel);
 }
@@ -212,20 +211,18 @@ void cached_attention_f32_i8(const CachedAttentionArgs<float, std::int8_t>& args
                              const ParallelFor& parallel) {
   cached_attention(args, parallel);
 }
-void cached_attention_f16(const CachedAttentionArgs<Ort::Float16_t>& args,
-                          const ParallelFor& parallel) {
+void cached_attention_f16(const CachedAttentionArgs<Float16>& args, const ParallelFor& parallel) {
   cached_attention(args, parallel);
 }
-void cached_attention_bf16(const CachedAttentionArgs<Ort::BFloat16_t>& args,
-                           const ParallelFor& parallel) {
+void cached_attention_bf16(const CachedAttentionArgs<BFloat16>& args, const ParallelFor& parallel) {
   cached_attention(args, parallel);
 }
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 HWY_EXPORT(cached_attention_f32);
 HWY_EXPORT(cached_attention_f32_f16);
@@ -239,12 +236,12 @@ void cached_attention_cpu(const CachedAttentionArgs<float>& args, const Parallel
   HWY_DYNAMIC_DISPATCH(cached_attention_f32)(args, parallel);
 }
 template <>
-void cached_attention_cpu(const CachedAttentionArgs<float, Ort::Float16_t>& args,
+void cached_attention_cpu(const CachedAttentionArgs<float, Float16>& args,
                           const ParallelFor& parallel) {
   HWY_DYNAMIC_DISPATCH(cached_attention_f32_f16)(args, parallel);
 }
 template <>
-void cached_attention_cpu(const CachedAttentionArgs<float, Ort::BFloat16_t>& args,
+void cached_attention_cpu(const CachedAttentionArgs<float, BFloat16>& args,
                           const ParallelFor& parallel) {
   HWY_DYNAMIC_DISPATCH(cached_attention_f32_bf16)(args, parallel);
 }
@@ -254,15 +251,13 @@ void cached_attention_cpu(const CachedAttentionArgs<float, std::int8_t>& args,
   HWY_DYNAMIC_DISPATCH(cached_attention_f32_i8)(args, parallel);
 }
 template <>
-void cached_attention_cpu(const CachedAttentionArgs<Ort::Float16_t>& args,
-                          const ParallelFor& parallel) {
+void cached_attention_cpu(const CachedAttentionArgs<Float16>& args, const ParallelFor& parallel) {
   HWY_DYNAMIC_DISPATCH(cached_attention_f16)(args, parallel);
 }
 template <>
-void cached_attention_cpu(const CachedAttentionArgs<Ort::BFloat16_t>& args,
-                          const ParallelFor& parallel) {
+void cached_attention_cpu(const CachedAttentionArgs<BFloat16>& args, const ParallelFor& parallel) {
   HWY_DYNAMIC_DISPATCH(cached_attention_bf16)(args, parallel);
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels
 #endif

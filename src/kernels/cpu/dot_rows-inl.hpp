@@ -1,11 +1,11 @@
 // Dot products of one vector with consecutive rows: scores of a query, logits of a token.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
-#if defined(KVCACHE_OPS_DOT_ROWS_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVCACHE_OPS_DOT_ROWS_INL_HPP_
-#undef KVCACHE_OPS_DOT_ROWS_INL_HPP_
+#if defined(KVCACHE_KERNELS_DOT_ROWS_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_DOT_ROWS_INL_HPP_
+#undef KVCACHE_KERNELS_DOT_ROWS_INL_HPP_
 #else
-#define KVCACHE_OPS_DOT_ROWS_INL_HPP_
+#define KVCACHE_KERNELS_DOT_ROWS_INL_HPP_
 #endif
 
 #include <algorithm>
@@ -17,7 +17,7 @@
 #include "kernels/cpu/widen-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
+namespace kvcache::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 #if HWY_TARGET != HWY_SCALAR
@@ -131,6 +131,6 @@ HWY_INLINE float dot_long_row(const float* HWY_RESTRICT vector, const W* HWY_RES
   return hn::GetLane(hn::SumOfLanes(d, total));
 }
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif

@@ -1,11 +1,11 @@
 // What follows a product: bias, activation and residual.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
-#if defined(KVCACHE_OPS_FINISH_ROW_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVCACHE_OPS_FINISH_ROW_INL_HPP_
-#undef KVCACHE_OPS_FINISH_ROW_INL_HPP_
+#if defined(KVCACHE_KERNELS_FINISH_ROW_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_FINISH_ROW_INL_HPP_
+#undef KVCACHE_KERNELS_FINISH_ROW_INL_HPP_
 #else
-#define KVCACHE_OPS_FINISH_ROW_INL_HPP_
+#define KVCACHE_KERNELS_FINISH_ROW_INL_HPP_
 #endif
 
 #include <algorithm>
@@ -17,7 +17,7 @@
 #include "kernels/cpu/partial_vector-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
+namespace kvcache::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 /// out[i] = activation(sums[i] + bias[i]) + residual[i] for i in [0, count); without residual where
@@ -71,6 +71,6 @@ HWY_INLINE void finish_panel(const LinearArgs<W>& args, std::int64_t panel, std:
   }
 }
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif

@@ -1,18 +1,18 @@
 // The activation of GPT-2.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
-#if defined(KVCACHE_OPS_GELU_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVCACHE_OPS_GELU_INL_HPP_
-#undef KVCACHE_OPS_GELU_INL_HPP_
+#if defined(KVCACHE_KERNELS_GELU_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_GELU_INL_HPP_
+#undef KVCACHE_KERNELS_GELU_INL_HPP_
 #else
-#define KVCACHE_OPS_GELU_INL_HPP_
+#define KVCACHE_KERNELS_GELU_INL_HPP_
 #endif
 
 #include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
+namespace kvcache::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 /// The tanh approximation of gelu, 0.5 x (1 + tanh(u)) with u = √(2/π) (x + 0.044715 x³), of
@@ -27,6 +27,6 @@ HWY_INLINE hn::Vec<D> gelu(D d, hn::Vec<D> x) {
   return hn::Div(x, hn::Add(hn::Set(d, 1.0F), hn::Exp(d, exponent)));
 }
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif

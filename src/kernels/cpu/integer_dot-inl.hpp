@@ -1,11 +1,11 @@
 // Sums of four products of bytes: unsigned weights times signed activations.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
-#if defined(KVCACHE_OPS_INTEGER_DOT_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVCACHE_OPS_INTEGER_DOT_INL_HPP_
-#undef KVCACHE_OPS_INTEGER_DOT_INL_HPP_
+#if defined(KVCACHE_KERNELS_INTEGER_DOT_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_INTEGER_DOT_INL_HPP_
+#undef KVCACHE_KERNELS_INTEGER_DOT_INL_HPP_
 #else
-#define KVCACHE_OPS_INTEGER_DOT_INL_HPP_
+#define KVCACHE_KERNELS_INTEGER_DOT_INL_HPP_
 #endif
 
 #include <cstdint>
@@ -24,7 +24,7 @@
 #endif
 
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
+namespace kvcache::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 /// The four activations of a group, for every lane.
@@ -138,6 +138,6 @@ HWY_INLINE hn::Vec<hn::ScalableTag<float>> float_sums(Sums sums) { return sums; 
 
 #endif
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif

@@ -1,11 +1,11 @@
 // How a kernel walks the cache: positions of a row -> runs of consecutive rows in pool blocks.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
-#if defined(KVCACHE_OPS_KV_VIEW_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVCACHE_OPS_KV_VIEW_INL_HPP_
-#undef KVCACHE_OPS_KV_VIEW_INL_HPP_
+#if defined(KVCACHE_KERNELS_KV_VIEW_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_KV_VIEW_INL_HPP_
+#undef KVCACHE_KERNELS_KV_VIEW_INL_HPP_
 #else
-#define KVCACHE_OPS_KV_VIEW_INL_HPP_
+#define KVCACHE_KERNELS_KV_VIEW_INL_HPP_
 #endif
 
 #include <algorithm>
@@ -16,7 +16,7 @@
 #include "kernels/cpu/ahead-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
+namespace kvcache::kernels::HWY_NAMESPACE {
 
 inline constexpr std::int64_t kPieceRows = 32;
 
@@ -71,6 +71,6 @@ struct KvView {
   }
 };
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif

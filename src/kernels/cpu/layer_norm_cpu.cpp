@@ -11,7 +11,7 @@
 #include "kernels/cpu/partial_vector-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
+namespace kvcache::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 using Lanes = hn::ScalableTag<float>;
@@ -83,11 +83,11 @@ void layer_norm(const LayerNormArgs& args, const ParallelFor& parallel_for) {
   });
 }
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 HWY_EXPORT(layer_norm);
 
@@ -95,5 +95,5 @@ void layer_norm_cpu(const LayerNormArgs& args, const ParallelFor& parallel) {
   HWY_DYNAMIC_DISPATCH(layer_norm)(args, parallel);
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels
 #endif

@@ -5,7 +5,7 @@
 
 #include "base/parallel_for.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 /// out = (x − mean) / √(variance + epsilon) · weight + bias, each token by itself; of all tokens,
 /// or of those selected.
@@ -32,4 +32,4 @@ struct LayerNormArgs {
 /// All arithmetic is float32; a token's result depends on nothing but the token.
 void layer_norm_cpu(const LayerNormArgs& args, const ParallelFor& parallel_for);
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

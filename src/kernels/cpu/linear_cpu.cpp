@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "kernels/cpu/panel_tasks.hpp"
 #include "base/thread_scratch.hpp"
+#include "kernels/cpu/panel_tasks.hpp"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/linear_cpu.cpp"
@@ -19,7 +19,7 @@
 #include "kernels/cpu/widen-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
+namespace kvcache::kernels::HWY_NAMESPACE {
 
 static_assert(kTileColumns == kPanelColumns);
 
@@ -151,24 +151,22 @@ void linear_f32(const LinearArgs<float>& args, const ParallelFor& parallel) {
   linear(args, parallel);
 }
 void head_f32(const HeadArgs<float>& args, const ParallelFor& parallel) { head(args, parallel); }
-void linear_f16(const LinearArgs<Ort::Float16_t>& args, const ParallelFor& parallel) {
+void linear_f16(const LinearArgs<Float16>& args, const ParallelFor& parallel) {
   linear(args, parallel);
 }
-void head_f16(const HeadArgs<Ort::Float16_t>& args, const ParallelFor& parallel) {
-  head(args, parallel);
-}
-void linear_bf16(const LinearArgs<Ort::BFloat16_t>& args, const ParallelFor& parallel) {
+void head_f16(const HeadArgs<Float16>& args, const ParallelFor& parallel) { head(args, parallel); }
+void linear_bf16(const LinearArgs<BFloat16>& args, const ParallelFor& parallel) {
   linear(args, parallel);
 }
-void head_bf16(const HeadArgs<Ort::BFloat16_t>& args, const ParallelFor& parallel) {
+void head_bf16(const HeadArgs<BFloat16>& args, const ParallelFor& parallel) {
   head(args, parallel);
 }
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 HWY_EXPORT(linear_f32);
 HWY_EXPORT(head_f32);
@@ -186,21 +184,21 @@ void head_cpu(const HeadArgs<float>& args, const ParallelFor& parallel) {
   HWY_DYNAMIC_DISPATCH(head_f32)(args, parallel);
 }
 template <>
-void linear_cpu(const LinearArgs<Ort::Float16_t>& args, const ParallelFor& parallel) {
+void linear_cpu(const LinearArgs<Float16>& args, const ParallelFor& parallel) {
   HWY_DYNAMIC_DISPATCH(linear_f16)(args, parallel);
 }
 template <>
-void head_cpu(const HeadArgs<Ort::Float16_t>& args, const ParallelFor& parallel) {
+void head_cpu(const HeadArgs<Float16>& args, const ParallelFor& parallel) {
   HWY_DYNAMIC_DISPATCH(head_f16)(args, parallel);
 }
 template <>
-void linear_cpu(const LinearArgs<Ort::BFloat16_t>& args, const ParallelFor& parallel) {
+void linear_cpu(const LinearArgs<BFloat16>& args, const ParallelFor& parallel) {
   HWY_DYNAMIC_DISPATCH(linear_bf16)(args, parallel);
 }
 template <>
-void head_cpu(const HeadArgs<Ort::BFloat16_t>& args, const ParallelFor& parallel) {
+void head_cpu(const HeadArgs<BFloat16>& args, const ParallelFor& parallel) {
   HWY_DYNAMIC_DISPATCH(head_bf16)(args, parallel);
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels
 #endif

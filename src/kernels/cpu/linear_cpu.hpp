@@ -6,15 +6,15 @@
 
 #include "base/parallel_for.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 /// Columns of a panel of packed weights (docs/MODEL_FILE.md).
 inline constexpr std::int64_t kPanelColumns = 64;
 
 enum class Activation { none, gelu };
 
-/// out = activation(x · weight + bias) + residual, for weights of float, Ort::Float16_t or
-/// Ort::BFloat16_t.
+/// out = activation(x · weight + bias) + residual, for weights of float, Float16 or
+/// BFloat16.
 template <typename W>
 struct LinearArgs {
   const float* x = nullptr;         // [tokens, inputs]
@@ -48,4 +48,4 @@ struct HeadArgs {
 template <typename W>
 void head_cpu(const HeadArgs<W>& args, const ParallelFor& parallel_for);
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

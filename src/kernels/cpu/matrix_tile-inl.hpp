@@ -1,11 +1,11 @@
 // The matrix product that everything bound by arithmetic is made of: tiles of 64 columns.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
-#if defined(KVCACHE_OPS_MATRIX_TILE_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVCACHE_OPS_MATRIX_TILE_INL_HPP_
-#undef KVCACHE_OPS_MATRIX_TILE_INL_HPP_
+#if defined(KVCACHE_KERNELS_MATRIX_TILE_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_MATRIX_TILE_INL_HPP_
+#undef KVCACHE_KERNELS_MATRIX_TILE_INL_HPP_
 #else
-#define KVCACHE_OPS_MATRIX_TILE_INL_HPP_
+#define KVCACHE_KERNELS_MATRIX_TILE_INL_HPP_
 #endif
 
 #include <algorithm>
@@ -16,7 +16,7 @@
 #include "kernels/cpu/widen-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
+namespace kvcache::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 inline constexpr std::int64_t kTileColumns = 64;  // from one row to the next of `right` and `out`
@@ -139,6 +139,6 @@ HWY_INLINE std::int64_t whole_vectors(std::int64_t count) {
   return (count + lanes - 1) / lanes * lanes;
 }
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif

@@ -1,23 +1,22 @@
 // float32 to 16 bits: what is kept or returned, rounded once.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
-#if defined(KVCACHE_OPS_NARROW_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVCACHE_OPS_NARROW_INL_HPP_
-#undef KVCACHE_OPS_NARROW_INL_HPP_
+#if defined(KVCACHE_KERNELS_NARROW_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_NARROW_INL_HPP_
+#undef KVCACHE_KERNELS_NARROW_INL_HPP_
 #else
-#define KVCACHE_OPS_NARROW_INL_HPP_
+#define KVCACHE_KERNELS_NARROW_INL_HPP_
 #endif
-
-#include <onnxruntime_cxx_api.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <type_traits>
 
+#include "base/float16.hpp"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
+namespace kvcache::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // Elsewhere Highway 1.0's conversion to float16 cuts digits off instead of rounding.
@@ -45,7 +44,7 @@ template <typename T>
 HWY_INLINE void narrow(const float* HWY_RESTRICT from, std::int64_t count, T* HWY_RESTRICT to) {
   std::int64_t i = 0;
 #if KVCACHE_ROUNDS_TO_FLOAT16
-  if constexpr (std::is_same_v<T, Ort::Float16_t>) {
+  if constexpr (std::is_same_v<T, Float16>) {
     const hn::ScalableTag<float> df;
     const hn::Rebind<hwy::float16_t, decltype(df)> half_tag;
     const hn::Rebind<std::uint16_t, decltype(df)> bits_tag;
@@ -56,7 +55,7 @@ HWY_INLINE void narrow(const float* HWY_RESTRICT from, std::int64_t count, T* HW
     }
   }
 #endif
-  if constexpr (std::is_same_v<T, Ort::BFloat16_t>) {
+  if constexpr (std::is_same_v<T, BFloat16>) {
     const hn::ScalableTag<float> df;
     const hn::RebindToSigned<decltype(df)> di;
     const hn::Rebind<std::uint16_t, decltype(df)> bits_tag;
@@ -72,6 +71,6 @@ HWY_INLINE void narrow(const float* HWY_RESTRICT from, std::int64_t count, T* HW
 
 #undef KVCACHE_ROUNDS_TO_FLOAT16
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif

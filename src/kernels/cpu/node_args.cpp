@@ -1,15 +1,14 @@
 #include "kernels/cpu/node_args.hpp"
 
-#include <onnxruntime_cxx_api.h>
-
 #include <algorithm>
 #include <functional>
 #include <type_traits>
 
-#include "kernels/cpu/bfloat16_cpu.hpp"
+#include "base/float16.hpp"
 #include "base/thread_scratch.hpp"
+#include "kernels/cpu/bfloat16_cpu.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 namespace {
 
 template <typename W>
@@ -23,7 +22,7 @@ void token_row(const QuantizedWeight& table, std::int64_t /*size*/, std::int64_t
 
 template <typename W>
 void multiply(const LinearArgs<W>& args, Multiplied x, const ParallelFor& parallel_for) {
-  if constexpr (std::is_same_v<W, Ort::BFloat16_t>) {
+  if constexpr (std::is_same_v<W, BFloat16>) {
     if (x == Multiplied::as_bfloat16) {
       bfloat16_linear_cpu(args, parallel_for);
       return;
@@ -33,7 +32,7 @@ void multiply(const LinearArgs<W>& args, Multiplied x, const ParallelFor& parall
 }
 template <typename W>
 void multiply(const HeadArgs<W>& args, Multiplied x, const ParallelFor& parallel_for) {
-  if constexpr (std::is_same_v<W, Ort::BFloat16_t>) {
+  if constexpr (std::is_same_v<W, BFloat16>) {
     if (x == Multiplied::as_bfloat16) {
       bfloat16_head_cpu(args, parallel_for);
       return;
@@ -74,15 +73,15 @@ void run_node(const NormedProduct<Product>& node, const ParallelFor& parallel_fo
 }
 
 template void run_node(const TokenEmbeddingArgs<const float*>&, const ParallelFor&);
-template void run_node(const TokenEmbeddingArgs<const Ort::Float16_t*>&, const ParallelFor&);
-template void run_node(const TokenEmbeddingArgs<const Ort::BFloat16_t*>&, const ParallelFor&);
+template void run_node(const TokenEmbeddingArgs<const Float16*>&, const ParallelFor&);
+template void run_node(const TokenEmbeddingArgs<const BFloat16*>&, const ParallelFor&);
 template void run_node(const TokenEmbeddingArgs<QuantizedWeight>&, const ParallelFor&);
 template void run_node(const NormedProduct<LinearArgs<float>>&, const ParallelFor&);
-template void run_node(const NormedProduct<LinearArgs<Ort::Float16_t>>&, const ParallelFor&);
-template void run_node(const NormedProduct<LinearArgs<Ort::BFloat16_t>>&, const ParallelFor&);
+template void run_node(const NormedProduct<LinearArgs<Float16>>&, const ParallelFor&);
+template void run_node(const NormedProduct<LinearArgs<BFloat16>>&, const ParallelFor&);
 template void run_node(const NormedProduct<HeadArgs<float>>&, const ParallelFor&);
-template void run_node(const NormedProduct<HeadArgs<Ort::Float16_t>>&, const ParallelFor&);
-template void run_node(const NormedProduct<HeadArgs<Ort::BFloat16_t>>&, const ParallelFor&);
+template void run_node(const NormedProduct<HeadArgs<Float16>>&, const ParallelFor&);
+template void run_node(const NormedProduct<HeadArgs<BFloat16>>&, const ParallelFor&);
 template void run_node(const NormedProduct<QuantizedLinearArgs>&, const ParallelFor&);
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

@@ -3,12 +3,12 @@
 
 #include <cstdint>
 
+#include "base/parallel_for.hpp"
 #include "kernels/cpu/layer_norm_cpu.hpp"
 #include "kernels/cpu/linear_cpu.hpp"
 #include "kernels/cpu/quantized_cpu.hpp"
-#include "base/parallel_for.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 /// out[i] = row input_ids[i] of the tokens' table + position_weight[position_ids[i]]. The table is
 /// [vocab_size, size] of a W, or a quantised weight whose outputs are the rows.
@@ -42,4 +42,4 @@ void run_node(const TokenEmbeddingArgs<W>& node, const ParallelFor& parallel_for
 template <typename Product>
 void run_node(const NormedProduct<Product>& node, const ParallelFor& parallel_for);
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

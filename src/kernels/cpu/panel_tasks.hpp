@@ -7,7 +7,7 @@
 
 #include "base/parallel_for.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 /// Panels of one task: a few, because each is fetched ahead only within its task, but enough tasks
 /// for every core to have two.
@@ -35,4 +35,4 @@ void for_panel_tasks(std::int64_t panels, std::int64_t tokens, const ParallelFor
   });
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

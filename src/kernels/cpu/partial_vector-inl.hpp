@@ -1,11 +1,11 @@
 // The first few lanes of a vector, for head sizes that are no multiple of a vector.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
-#if defined(KVCACHE_OPS_PARTIAL_VECTOR_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVCACHE_OPS_PARTIAL_VECTOR_INL_HPP_
-#undef KVCACHE_OPS_PARTIAL_VECTOR_INL_HPP_
+#if defined(KVCACHE_KERNELS_PARTIAL_VECTOR_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_PARTIAL_VECTOR_INL_HPP_
+#undef KVCACHE_KERNELS_PARTIAL_VECTOR_INL_HPP_
 #else
-#define KVCACHE_OPS_PARTIAL_VECTOR_INL_HPP_
+#define KVCACHE_KERNELS_PARTIAL_VECTOR_INL_HPP_
 #endif
 
 #include <algorithm>
@@ -14,7 +14,7 @@
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
+namespace kvcache::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // Highway's MaskedLoad wants aligned addresses and may read whole vectors where the target has no
@@ -51,6 +51,6 @@ HWY_INLINE void store_first(hn::Vec<D> vector, D d, float* HWY_RESTRICT to, std:
 
 #undef KVCACHE_HAVE_MASKED_ACCESS
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif

@@ -1,11 +1,11 @@
 // Activations rounded to int8, as docs/MODEL_FILE.md says it.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
-#if defined(KVCACHE_OPS_QUANTIZE_TOKENS_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVCACHE_OPS_QUANTIZE_TOKENS_INL_HPP_
-#undef KVCACHE_OPS_QUANTIZE_TOKENS_INL_HPP_
+#if defined(KVCACHE_KERNELS_QUANTIZE_TOKENS_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_QUANTIZE_TOKENS_INL_HPP_
+#undef KVCACHE_KERNELS_QUANTIZE_TOKENS_INL_HPP_
 #else
-#define KVCACHE_OPS_QUANTIZE_TOKENS_INL_HPP_
+#define KVCACHE_KERNELS_QUANTIZE_TOKENS_INL_HPP_
 #endif
 
 #include <algorithm>
@@ -15,7 +15,7 @@
 #include "kernels/cpu/quantized_tile-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
+namespace kvcache::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 inline constexpr float kLargestInt8 = 127.0F;
@@ -74,6 +74,6 @@ HWY_INLINE void quantize_token(const float* x, const QuantizedWeight& weight,
   }
 }
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif

@@ -1,11 +1,11 @@
 // The product of many tokens, rounded to int8, with a panel of quantised weights, in tiles.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
-#if defined(KVCACHE_OPS_QUANTIZED_AMX_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVCACHE_OPS_QUANTIZED_AMX_INL_HPP_
-#undef KVCACHE_OPS_QUANTIZED_AMX_INL_HPP_
+#if defined(KVCACHE_KERNELS_QUANTIZED_AMX_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_QUANTIZED_AMX_INL_HPP_
+#undef KVCACHE_KERNELS_QUANTIZED_AMX_INL_HPP_
 #else
-#define KVCACHE_OPS_QUANTIZED_AMX_INL_HPP_
+#define KVCACHE_KERNELS_QUANTIZED_AMX_INL_HPP_
 #endif
 
 #include <algorithm>
@@ -28,7 +28,7 @@
 
 #if KVCACHE_QUANTIZED_AMX
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
+namespace kvcache::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 /// Weights of 8 bits as they lie in a panel: a row of a tile is a group of four inputs.
@@ -57,9 +57,9 @@ HWY_INLINE void unpack_groups(const std::uint8_t* HWY_RESTRICT packed, std::int6
 
 /// A part of a panel: whole blocks of all its columns.
 struct PanelPart {
-  const std::uint8_t* groups;    // [blocks · block size / 4, kGroupBytes]
-  const Ort::Float16_t* scales;  // [blocks, kPanelColumns]
-  std::int64_t first_block;      // of the panel
+  const std::uint8_t* groups;  // [blocks · block size / 4, kGroupBytes]
+  const Float16* scales;       // [blocks, kPanelColumns]
+  std::int64_t first_block;    // of the panel
   std::int64_t blocks;
 };
 
@@ -88,7 +88,7 @@ HWY_INLINE void multiply_block(TileOperands& at, std::int64_t block_size, TileSu
 }
 
 /// totals += the weights' scales · (the tokens' scales · sums).
-HWY_INLINE void add_scaled(const TileSums& sums, const Ort::Float16_t* weight_scales,
+HWY_INLINE void add_scaled(const TileSums& sums, const Float16* weight_scales,
                            const float* HWY_RESTRICT scales,
                            const std::int32_t* HWY_RESTRICT offsets, TileTotals& totals) {
   const hn::ScalableTag<float> df;
@@ -112,7 +112,7 @@ HWY_INLINE void multiply_amx_tile(const QuantizedTokens& x, const QuantizedWeigh
   const std::int64_t size = weight.block_size;
   const float* scales = x.scales + part.first_block * kRows;
   const std::int32_t* offsets = x.offsets + part.first_block * kRows;
-  const Ort::Float16_t* weight_scales = part.scales + column;
+  const Float16* weight_scales = part.scales + column;
   TileOperands at{x.values + part.first_block * kRows * size,
                   part.groups + column * QuantizedWeight::kGroupInputs};
   HWY_ALIGN TileSums even;
@@ -155,7 +155,7 @@ HWY_INLINE void multiply_quantized_amx(const QuantizedTokens& x, std::int64_t to
   const std::int64_t fetches = (tokens + AmxTiles::kRows - 1) / AmxTiles::kRows * kColumnTiles;
   const std::int64_t padded_inputs = weight.padded_inputs();
   const std::uint8_t* values = weight.values + panel * weight.panel_bytes();
-  const Ort::Float16_t* scales = weight.scales + panel * weight.blocks() * kPanelColumns;
+  const Float16* scales = weight.scales + panel * weight.blocks() * kPanelColumns;
   HWY_ALIGN std::uint8_t unpacked[kBits == 8 ? 1 : kAmxPartInputs * kPanelColumns];
   for (std::int64_t input = 0; input < padded_inputs; input += kAmxPartInputs) {
     const std::int64_t depth = std::min(kAmxPartInputs, padded_inputs - input);
@@ -179,7 +179,7 @@ HWY_INLINE void multiply_quantized_amx(const QuantizedTokens& x, std::int64_t to
   }
 }
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif
 #endif

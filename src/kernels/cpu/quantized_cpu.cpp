@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "kernels/cpu/panel_tasks.hpp"
 #include "base/thread_scratch.hpp"
+#include "kernels/cpu/panel_tasks.hpp"
 
 #ifndef HWY_WANT_AVX3_DL
 #define HWY_WANT_AVX3_DL  // AVX-512 with the integer products of VNNI
@@ -21,7 +21,7 @@
 #include "kernels/cpu/widen_panel-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
+namespace kvcache::kernels::HWY_NAMESPACE {
 
 constexpr std::int64_t kAmxTokens = 16;
 
@@ -150,11 +150,11 @@ void quantized_linear(const QuantizedLinearArgs& args, const ParallelFor& parall
   }
 }
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 HWY_EXPORT(quantized_linear);
 
@@ -167,11 +167,11 @@ void quantized_row_cpu(const QuantizedWeight& weight, std::int64_t output, float
   const std::int64_t panel = output / kPanelColumns;
   const std::int64_t column = output % kPanelColumns;
   const std::uint8_t* values = weight.values + panel * weight.panel_bytes() + column * kGroup;
-  const Ort::Float16_t* scales = weight.scales + panel * weight.blocks() * kPanelColumns + column;
+  const Float16* scales = weight.scales + panel * weight.blocks() * kPanelColumns + column;
   const std::int64_t per_byte = 8 / weight.bits;
   const unsigned mask = (1U << weight.bits) - 1;
   for (std::int64_t block = 0; block < weight.blocks(); ++block) {
-    const float scale = scales[block * kPanelColumns].ToFloat();
+    const float scale = static_cast<float>(scales[block * kPanelColumns]);
     const std::int64_t end = std::min((block + 1) * weight.block_size, weight.inputs);
     for (std::int64_t input = block * weight.block_size; input < end; ++input) {
       const std::int64_t group = input / kGroup;
@@ -182,5 +182,5 @@ void quantized_row_cpu(const QuantizedWeight& weight, std::int64_t output, float
   }
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels
 #endif

@@ -1,14 +1,13 @@
 // Products with weights of 8 or 4 bits, and rows of such a weight.
 #pragma once
 
-#include <onnxruntime_cxx_api.h>
-
 #include <cstdint>
 
-#include "kernels/cpu/linear_cpu.hpp"
+#include "base/float16.hpp"
 #include "base/parallel_for.hpp"
+#include "kernels/cpu/linear_cpu.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 /// A matrix [inputs, outputs] of small unsigned integers around a zero point (docs/MODEL_FILE.md).
 /// `block_size` consecutive inputs of an output share a scale: weight = scale · (value − zero
@@ -17,8 +16,8 @@ struct QuantizedWeight {
   static constexpr std::int64_t kGroupInputs = 4;  // side by side: what one integer product sums
   static constexpr std::int64_t kLargestBlock = 256;
 
-  const std::uint8_t* values = nullptr;    // [panels, groups(), kPanelColumns, kGroupInputs]
-  const Ort::Float16_t* scales = nullptr;  // [panels, blocks(), kPanelColumns]
+  const std::uint8_t* values = nullptr;  // [panels, groups(), kPanelColumns, kGroupInputs]
+  const Float16* scales = nullptr;       // [panels, blocks(), kPanelColumns]
   std::int64_t inputs = 0;
   std::int64_t outputs = 0;
   std::int64_t block_size = 0;  // 16, 32, 64, 128 or 256
@@ -59,4 +58,4 @@ void quantized_linear_cpu(const QuantizedLinearArgs& args, const ParallelFor& pa
 /// Row `output` of weightᵀ, in float32: out [inputs].
 void quantized_row_cpu(const QuantizedWeight& weight, std::int64_t output, float* out);
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

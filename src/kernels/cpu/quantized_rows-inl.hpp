@@ -2,27 +2,26 @@
 // it; of other types, the same without scales.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
-#if defined(KVCACHE_OPS_QUANTIZED_ROWS_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVCACHE_OPS_QUANTIZED_ROWS_INL_HPP_
-#undef KVCACHE_OPS_QUANTIZED_ROWS_INL_HPP_
+#if defined(KVCACHE_KERNELS_QUANTIZED_ROWS_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_QUANTIZED_ROWS_INL_HPP_
+#undef KVCACHE_KERNELS_QUANTIZED_ROWS_INL_HPP_
 #else
-#define KVCACHE_OPS_QUANTIZED_ROWS_INL_HPP_
+#define KVCACHE_KERNELS_QUANTIZED_ROWS_INL_HPP_
 #endif
-
-#include <onnxruntime_cxx_api.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
 
+#include "base/float16.hpp"
 #include "hwy/highway.h"
 #include "kernels/cpu/kv_view-inl.hpp"
 #include "kernels/cpu/partial_vector-inl.hpp"
 #include "kernels/cpu/widen-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
+namespace kvcache::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 inline constexpr float kLargestOfRow = 127.0F;        // what a row's largest magnitude becomes
@@ -52,9 +51,8 @@ HWY_INLINE void quantize_row(const float* HWY_RESTRICT x, std::int64_t size,
     look_at(load_first(df, x + i, size - i));
   }
   const float maximum = hn::GetLane(hn::MaxOfLanes(df, largest));
-  const Ort::BFloat16_t scale(maximum / kLargestOfRow +
-                              hn::GetLane(hn::SumOfLanes(df, not_finite)));
-  const auto inverse = hn::Set(df, 1.0F / scale.ToFloat());
+  const BFloat16 scale(maximum / kLargestOfRow + hn::GetLane(hn::SumOfLanes(df, not_finite)));
+  const auto inverse = hn::Set(df, 1.0F / static_cast<float>(scale));
   const auto rounded = [&](hn::Vec<decltype(df)> element) {
     return hn::DemoteTo(bytes_tag, hn::NearestInt(hn::Mul(element, inverse)));
   };
@@ -66,7 +64,7 @@ HWY_INLINE void quantize_row(const float* HWY_RESTRICT x, std::int64_t size,
     hn::StoreU(rounded(load_first(df, x + i, size - i)), bytes_tag, last);
     std::copy_n(last, size - i, row + i);
   }
-  std::memcpy(row + size, &scale.val, sizeof(scale.val));
+  std::memcpy(row + size, &scale, sizeof(scale));
 }
 
 /// The scale of a row of `size` elements.
@@ -120,6 +118,6 @@ HWY_INLINE const float* rows_as_float(const KvView<T>& view, const T* rows, std:
   }
 }
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif

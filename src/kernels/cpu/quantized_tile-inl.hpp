@@ -1,11 +1,11 @@
 // The product of a few tokens, rounded to int8, with a panel of quantised weights.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
-#if defined(KVCACHE_OPS_QUANTIZED_TILE_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVCACHE_OPS_QUANTIZED_TILE_INL_HPP_
-#undef KVCACHE_OPS_QUANTIZED_TILE_INL_HPP_
+#if defined(KVCACHE_KERNELS_QUANTIZED_TILE_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_QUANTIZED_TILE_INL_HPP_
+#undef KVCACHE_KERNELS_QUANTIZED_TILE_INL_HPP_
 #else
-#define KVCACHE_OPS_QUANTIZED_TILE_INL_HPP_
+#define KVCACHE_KERNELS_QUANTIZED_TILE_INL_HPP_
 #endif
 
 #include <cstdint>
@@ -17,7 +17,7 @@
 #include "kernels/cpu/widen-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
+namespace kvcache::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 /// Tokens rounded to int8: x ≈ scale · value. One after the other, or in tiles of `tile` tokens
@@ -75,7 +75,7 @@ HWY_INLINE void multiply_quantized_registers(const QuantizedTokens& x,
   const std::int64_t padded_inputs = weight.padded_inputs();
   const std::uint8_t* values =
       weight.values + panel * weight.panel_bytes() + column * QuantizedWeight::kGroupInputs;
-  const Ort::Float16_t* scales = weight.scales + panel * blocks * kPanelColumns + column;
+  const Float16* scales = weight.scales + panel * blocks * kPanelColumns + column;
   const std::int8_t* activations = x.values;
   std::int64_t step = 0;
   for (std::int64_t block = 0; block < blocks; ++block) {
@@ -148,6 +148,6 @@ HWY_INLINE void multiply_quantized(QuantizedTokens x, std::int64_t tokens,
   }
 }
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif

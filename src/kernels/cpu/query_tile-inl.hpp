@@ -6,11 +6,11 @@
 // the keys, what was summed before is rescaled when a larger score turns up.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
-#if defined(KVCACHE_OPS_QUERY_TILE_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVCACHE_OPS_QUERY_TILE_INL_HPP_
-#undef KVCACHE_OPS_QUERY_TILE_INL_HPP_
+#if defined(KVCACHE_KERNELS_QUERY_TILE_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_QUERY_TILE_INL_HPP_
+#undef KVCACHE_KERNELS_QUERY_TILE_INL_HPP_
 #else
-#define KVCACHE_OPS_QUERY_TILE_INL_HPP_
+#define KVCACHE_KERNELS_QUERY_TILE_INL_HPP_
 #endif
 
 #include "hwy/contrib/math/math-inl.h"
@@ -20,7 +20,7 @@
 #include "kernels/cpu/widen-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
+namespace kvcache::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 inline constexpr std::int64_t kTileQueries = kTileColumns;
@@ -156,6 +156,6 @@ HWY_INLINE void attend_query_tile(const KvView<T>& keys, const KvView<T>& values
   }
 }
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif

@@ -2,11 +2,11 @@
 // once.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
-#if defined(KVCACHE_OPS_SINGLE_QUERY_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVCACHE_OPS_SINGLE_QUERY_INL_HPP_
-#undef KVCACHE_OPS_SINGLE_QUERY_INL_HPP_
+#if defined(KVCACHE_KERNELS_SINGLE_QUERY_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_SINGLE_QUERY_INL_HPP_
+#undef KVCACHE_KERNELS_SINGLE_QUERY_INL_HPP_
 #else
-#define KVCACHE_OPS_SINGLE_QUERY_INL_HPP_
+#define KVCACHE_KERNELS_SINGLE_QUERY_INL_HPP_
 #endif
 
 #include <span>
@@ -19,7 +19,7 @@
 #include "kernels/cpu/widen-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
+namespace kvcache::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 /// Turns scores into unnormalised probabilities exp(score − max) in place; returns their sum.
@@ -164,6 +164,6 @@ HWY_INLINE void attend_single_query(const float* query, const KvView<T>& keys,
   std::transform(out, out + values.head_dim, out, [&](float sum) { return sum * normaliser; });
 }
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif

@@ -1,25 +1,24 @@
 // Narrower elements to float32.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
-#if defined(KVCACHE_OPS_WIDEN_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVCACHE_OPS_WIDEN_INL_HPP_
-#undef KVCACHE_OPS_WIDEN_INL_HPP_
+#if defined(KVCACHE_KERNELS_WIDEN_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_WIDEN_INL_HPP_
+#undef KVCACHE_KERNELS_WIDEN_INL_HPP_
 #else
-#define KVCACHE_OPS_WIDEN_INL_HPP_
+#define KVCACHE_KERNELS_WIDEN_INL_HPP_
 #endif
-
-#include <onnxruntime_cxx_api.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
 
+#include "base/float16.hpp"
 #include "hwy/highway.h"
 #include "kernels/cpu/partial_vector-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
+namespace kvcache::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 /// A vector of float32, float16, bfloat16 or int8, as float32, exactly.
@@ -34,7 +33,7 @@ HWY_INLINE hn::Vec<D> load_widened(D df, const T* HWY_RESTRICT from) {
   } else {
     const hn::Rebind<std::uint16_t, D> bits_tag;
     const auto bits = hn::LoadU(bits_tag, reinterpret_cast<const std::uint16_t*>(from));
-    if constexpr (std::is_same_v<T, Ort::Float16_t>) {
+    if constexpr (std::is_same_v<T, Float16>) {
       const hn::Rebind<hwy::float16_t, D> half_tag;
       return hn::PromoteTo(df, hn::BitCast(half_tag, bits));
     } else {  // a bfloat16 is the upper half of a float32
@@ -72,12 +71,12 @@ HWY_INLINE void widen(const T* from, std::int64_t count, float* HWY_RESTRICT to)
       if constexpr (std::is_same_v<T, std::int8_t>) {
         to[i] = from[i];
       } else {
-        to[i] = from[i].ToFloat();
+        to[i] = static_cast<float>(from[i]);
       }
     }
   }
 }
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif

@@ -1,11 +1,11 @@
 // Quantised weights in float32.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
-#if defined(KVCACHE_OPS_WIDEN_PANEL_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVCACHE_OPS_WIDEN_PANEL_INL_HPP_
-#undef KVCACHE_OPS_WIDEN_PANEL_INL_HPP_
+#if defined(KVCACHE_KERNELS_WIDEN_PANEL_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_WIDEN_PANEL_INL_HPP_
+#undef KVCACHE_KERNELS_WIDEN_PANEL_INL_HPP_
 #else
-#define KVCACHE_OPS_WIDEN_PANEL_INL_HPP_
+#define KVCACHE_KERNELS_WIDEN_PANEL_INL_HPP_
 #endif
 
 #include <cstdint>
@@ -15,7 +15,7 @@
 #include "kernels/cpu/widen-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
-namespace kvcache::ops::HWY_NAMESPACE {
+namespace kvcache::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 inline constexpr std::int64_t kWidenedInputs = 16;  // at a time: the smallest block
@@ -51,9 +51,9 @@ HWY_INLINE void widen_panel(const QuantizedWeight& weight, std::int64_t panel, s
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(df));
   constexpr std::int64_t kBytes = kWidenedInputs * kBits / 8 * kPanelColumns;
   const std::uint8_t* values = weight.values + panel * weight.panel_bytes();
-  const Ort::Float16_t* scales = weight.scales + panel * weight.blocks() * kPanelColumns;
+  const Float16* scales = weight.scales + panel * weight.blocks() * kPanelColumns;
   for (std::int64_t input = 0; input < count; input += kWidenedInputs) {
-    const Ort::Float16_t* of_block = scales + (first + input) / weight.block_size * kPanelColumns;
+    const Float16* of_block = scales + (first + input) / weight.block_size * kPanelColumns;
     const std::uint8_t* bytes = values + (first + input) / kWidenedInputs * kBytes;
     for (std::int64_t c = 0; c < kPanelColumns; c += lanes) {
       widen_inputs<kBits>(df, bytes + c * QuantizedWeight::kGroupInputs,
@@ -62,6 +62,6 @@ HWY_INLINE void widen_panel(const QuantizedWeight& weight, std::int64_t panel, s
   }
 }
 
-}  // namespace kvcache::ops::HWY_NAMESPACE
+}  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif

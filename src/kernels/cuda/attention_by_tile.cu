@@ -9,7 +9,7 @@
 #include "kernels/cuda/cached_attention_cuda.hpp"
 #include "kernels/cuda/tensor_cores.cuh"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 namespace {
 
 constexpr int kWarps = 4;
@@ -403,4 +403,4 @@ template cudaError_t cached_attention_by_tile(const CachedAttentionArgs<__half>&
 template cudaError_t cached_attention_by_tile(const CachedAttentionArgs<__nv_bfloat16>&,
                                               std::int64_t, int, LaunchOrder);
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

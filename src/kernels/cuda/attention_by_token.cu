@@ -10,7 +10,7 @@
 #include "kernels/cuda/attention_rows.cuh"
 #include "kernels/cuda/cached_attention_cuda.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 namespace {
 
 constexpr int kThreads = 128;
@@ -388,4 +388,4 @@ template cudaError_t cached_attention_by_token(const CachedAttentionArgs<__half>
 template cudaError_t cached_attention_by_token(const CachedAttentionArgs<__nv_bfloat16>&,
                                                std::int64_t, AttentionSplits, LaunchOrder);
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

@@ -4,7 +4,7 @@
 #include "kernels/cached_attention_args.hpp"
 #include "kernels/cuda/device_code.cuh"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 /// A new token: its row, and which of the row's tokens it is.
 struct NewToken {
@@ -53,4 +53,4 @@ __device__ std::int64_t qkv_offset(const CachedAttentionArgs<T>& args, int token
   return ((std::int64_t{token} * 3 + part) * args.num_heads + head) * args.head_dim;
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

@@ -6,7 +6,7 @@
 
 #include "kernels/cuda/device_code.cuh"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 /// Whether what is copied is worth its place in the second-level cache.
 enum class ReadAgain { no, next_step };
@@ -75,4 +75,4 @@ class CopyBarrier {
   std::uint64_t state_;
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

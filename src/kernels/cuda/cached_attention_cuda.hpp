@@ -9,7 +9,7 @@
 #include "kernels/cached_attention_args.hpp"
 #include "kernels/cuda/launch_order.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 /// Parts that a token's past is divided into, each of which a thread block of its own works on: few
 /// tokens with a long past must fill the device too. At most 8, and 1 on devices before sm_90.
@@ -40,4 +40,4 @@ template <typename T>
 cudaError_t cached_attention_by_tile(const CachedAttentionArgs<T>& args, std::int64_t tokens,
                                      int multiprocessors, LaunchOrder order);
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

@@ -2,7 +2,7 @@
 
 #include "kernels/cuda/copy_pieces.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 namespace {
 
 /// Grid: pieces, pools. T divides everything.
@@ -34,4 +34,4 @@ cudaError_t copy_pieces(std::byte* to, const std::byte* from, std::size_t bytes,
   return cudaGetLastError();
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

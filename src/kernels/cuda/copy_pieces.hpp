@@ -5,7 +5,7 @@
 
 #include <cstddef>
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 /// Copies `count` pieces of `bytes`, `stride` apart on both sides, in each of `pools` pools that
 /// lie `pool_stride` apart.
@@ -13,4 +13,4 @@ cudaError_t copy_pieces(std::byte* to, const std::byte* from, std::size_t bytes,
                         std::size_t count, std::size_t pool_stride, std::size_t pools,
                         cudaStream_t stream);
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

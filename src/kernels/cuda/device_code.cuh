@@ -9,7 +9,7 @@
 
 #include "kernels/cuda/launch_order.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 constexpr unsigned kAllLanes = 0xFFFFFFFFU;
 
@@ -167,4 +167,4 @@ cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, int threads, std::s
   return cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

@@ -1,7 +1,7 @@
 #include "kernels/cuda/device_code.cuh"
 #include "kernels/cuda/embedding_cuda.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 namespace {
 
 constexpr int kThreads = 256;
@@ -37,4 +37,4 @@ template cudaError_t token_embedding_cuda(const EmbeddingCudaArgs<float>&, cudaS
 template cudaError_t token_embedding_cuda(const EmbeddingCudaArgs<__half>&, cudaStream_t);
 template cudaError_t token_embedding_cuda(const EmbeddingCudaArgs<__nv_bfloat16>&, cudaStream_t);
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 /// out[i] = token_weight[input_ids[i]] + position_weight[position_ids[i]]. Ids outside the tables
 /// give NaN.
@@ -25,4 +25,4 @@ struct EmbeddingCudaArgs {
 template <typename T>
 cudaError_t token_embedding_cuda(const EmbeddingCudaArgs<T>& args, cudaStream_t stream);
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

@@ -11,7 +11,7 @@
 #include "kernels/cuda/device_code.cuh"
 #include "kernels/cuda/fused_step.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 /// A NaN that no arithmetic makes: results that are not numbers are 0x7FFFFFFF, and of two 16-bit
 /// values in a word 0x7FFF.
@@ -143,4 +143,4 @@ __device__ inline float2 values_of<__nv_bfloat16>(unsigned pair) {
   return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&pair));
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

@@ -9,7 +9,7 @@
 #include "kernels/cuda/exchange.cuh"
 #include "kernels/cuda/fused_step.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 constexpr int kStripInputs = 32;  // that a pair of matrix instructions takes
 
@@ -122,4 +122,4 @@ struct FusedShared {
   TopLogit bests[kFusedWarps];
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

@@ -9,7 +9,7 @@
 #include "kernels/cuda/fused_block.cuh"
 #include "kernels/cuda/tensor_cores.cuh"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 /// The warp's sums of columns 2t and 2t + 1 of a strip, of row 0 in lanes t = 0 … 3, of row 1 in
 /// lanes 4 + t.
@@ -144,4 +144,4 @@ __device__ void multiply_arriving(const uint4* strip, const unsigned* pairs, uin
   }
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

@@ -14,7 +14,7 @@
 #include "kernels/cuda/linear_cuda.hpp"
 #include "kernels/cuda/top_logits_cuda.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 inline constexpr int kFusedWarps = 12;
 inline constexpr int kFusedThreads = 32 * kFusedWarps;
@@ -172,4 +172,4 @@ cudaError_t pack_strips(const T* panels, int inputs, int outputs, T* strips, cud
 template <typename T>
 cudaError_t fused_step(const FusedStepArgs<T>& args, int multiprocessors, cudaStream_t stream);
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

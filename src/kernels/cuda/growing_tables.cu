@@ -1,6 +1,6 @@
 #include "kernels/cuda/growing_tables.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 namespace {
 
 __global__ void growing_tables_kernel(std::int32_t* block_table, std::int32_t* past_lengths,
@@ -21,4 +21,4 @@ cudaError_t growing_tables(std::int32_t* block_table, std::int32_t* past_lengths
   return cudaGetLastError();
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

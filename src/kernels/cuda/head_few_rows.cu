@@ -5,7 +5,7 @@
 #include "kernels/cuda/linear_cuda.hpp"
 #include "kernels/cuda/norm_rows.cuh"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 namespace {
 
 constexpr int kThreads = 256;
@@ -230,4 +230,4 @@ template cudaError_t layer_norm(const __nv_bfloat16*, const std::int64_t*,
                                 const NormArgs<__nv_bfloat16>&, std::int64_t, std::int64_t,
                                 __nv_bfloat16*, cudaStream_t);
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

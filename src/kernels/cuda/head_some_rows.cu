@@ -6,7 +6,7 @@
 #include "kernels/cuda/linear_cuda.hpp"
 #include "kernels/cuda/tensor_cores.cuh"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 namespace {
 
 constexpr int kOutputs = 64;  // of a tile
@@ -177,4 +177,4 @@ cudaError_t head_some_rows(const HeadCudaArgs<T>& args, int multiprocessors, cud
 template cudaError_t head_some_rows(const HeadCudaArgs<__half>&, int, cudaStream_t);
 template cudaError_t head_some_rows(const HeadCudaArgs<__nv_bfloat16>&, int, cudaStream_t);
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

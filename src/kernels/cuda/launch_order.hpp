@@ -3,7 +3,7 @@
 
 #include <cuda_runtime_api.h>
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 /// A stream, and whether a kernel put into it may start while the one before still runs: it then
 /// reads the run's inputs and the past of the cache at once, and the rest when that one has ended.
@@ -14,4 +14,4 @@ struct LaunchOrder {
   bool overlaps;
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

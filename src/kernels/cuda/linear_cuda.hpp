@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 /// Layer norm of the last axis; none when `weight` is null.
 template <typename T>
@@ -80,4 +80,4 @@ cudaError_t layer_norm(const T* x, const std::int64_t* positions, const NormArgs
 template <typename T>
 cudaError_t finish_linear(const LinearCudaArgs<T>& args, cudaStream_t stream);
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

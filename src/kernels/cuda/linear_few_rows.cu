@@ -7,7 +7,7 @@
 #include "kernels/cuda/linear_cuda.hpp"
 #include "kernels/cuda/norm_rows.cuh"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 namespace {
 
 constexpr int kPanelColumns = 64;
@@ -348,4 +348,4 @@ template cudaError_t finish_linear(const LinearCudaArgs<float>&, cudaStream_t);
 template cudaError_t finish_linear(const LinearCudaArgs<__half>&, cudaStream_t);
 template cudaError_t finish_linear(const LinearCudaArgs<__nv_bfloat16>&, cudaStream_t);
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

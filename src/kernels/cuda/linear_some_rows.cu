@@ -9,7 +9,7 @@
 #include "kernels/cuda/norm_rows.cuh"
 #include "kernels/cuda/tensor_cores.cuh"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 namespace {
 
 constexpr int kThreads = 256;
@@ -240,4 +240,4 @@ cudaError_t linear_some_rows(const LinearCudaArgs<T>& args, cudaStream_t stream)
 template cudaError_t linear_some_rows(const LinearCudaArgs<__half>&, cudaStream_t);
 template cudaError_t linear_some_rows(const LinearCudaArgs<__nv_bfloat16>&, cudaStream_t);
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

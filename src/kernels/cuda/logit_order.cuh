@@ -4,7 +4,7 @@
 #include "kernels/cuda/device_code.cuh"
 #include "kernels/cuda/top_logits_cuda.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 /// Whether a comes before b: the larger logit, NaN before all numbers so that it cannot hide, then
 /// the smaller id. A total order, as on the CPU (argmax_cpu.hpp).
@@ -27,4 +27,4 @@ __device__ inline TopLogit best_of_lanes(TopLogit best) {
   return best;
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

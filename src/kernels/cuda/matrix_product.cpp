@@ -9,7 +9,7 @@
 
 #include "base/device_memory_fault.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 namespace {
 
 constexpr std::int64_t kPanelColumns = 64;
@@ -294,4 +294,4 @@ void MatrixProduct::with_rows(cudaDataType type, const void* x, const void* weig
   run(plan(Kind::rows, type, rows, inputs, outputs), x, weight, {}, out, stream);
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

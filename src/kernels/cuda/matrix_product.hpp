@@ -10,7 +10,7 @@
 #include <string>
 #include <tuple>
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 /// What is done with a product x: residual + activation(x + bias).
 struct ProductEnd {
@@ -59,4 +59,4 @@ class MatrixProduct {
   void* workspace_ = nullptr;
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

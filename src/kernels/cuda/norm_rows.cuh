@@ -4,7 +4,7 @@
 #include "kernels/cuda/device_code.cuh"
 #include "kernels/cuda/linear_cuda.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 /// The tanh approximation of gelu (Hendrycks and Gimpel, arXiv:1606.08415).
 __device__ inline float gelu_tanh(float x) {
@@ -69,4 +69,4 @@ __device__ void stage_rows(const T* x, const NormArgs<T>& norm, int existing, in
   __syncthreads();
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

@@ -3,7 +3,7 @@
 
 #include "kernels/cuda/device_code.cuh"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 /// Elements of the matrix instruction m16n8k16 held by a lane: lane = 4·g + t holds rows g and
 /// g + 8, columns 2t and 2t + 1 (and 8 further) of a matrix. PTX ISA, "Matrix Fragments for
@@ -45,4 +45,4 @@ __device__ void load_transposed(const T* row, unsigned (&matrices)[4]) {
                : "r"(address));
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

@@ -6,7 +6,7 @@
 #include "kernels/cuda/logit_order.cuh"
 #include "kernels/cuda/top_logits_cuda.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 namespace {
 
 constexpr int kThreads = 512;
@@ -131,4 +131,4 @@ template cudaError_t top_k_cuda(const __half*, std::int64_t, std::int64_t, TopLo
 template cudaError_t top_k_cuda(const __nv_bfloat16*, std::int64_t, std::int64_t, TopLogit*,
                                 cudaStream_t);
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 
 /// A token and its logit, as the kernels below write them.
 struct alignas(8) TopLogit {
@@ -26,4 +26,4 @@ template <typename T>
 cudaError_t top_k_cuda(const T* logits, std::int64_t vocab_size, std::int64_t k, TopLogit* best,
                        cudaStream_t stream);
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

@@ -2,12 +2,12 @@
 
 #include <limits>
 
-#include "ort/attention_tensors.hpp"
 #include "kernels/cuda/cached_attention_cuda.hpp"
 #include "kernels/cuda/growing_tables.hpp"
+#include "ort/attention_tensors.hpp"
 #include "plan/cuda/recorded_nodes.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 
 template <typename T>
 CachedAttentionNode<T>::CachedAttentionNode(const OrtKernelInfo* info,
@@ -30,27 +30,28 @@ OrtStatusPtr CachedAttentionNode<T>::ComputeV2(OrtKernelContext* raw_context) {
 }
 
 template <typename T>
-void CachedAttentionNode<T>::attend(const CachedAttentionArgs<T>& args, std::int64_t tokens,
-                                    LaunchOrder order) {
+void CachedAttentionNode<T>::attend(const kernels::CachedAttentionArgs<T>& args,
+                                    std::int64_t tokens, kernels::LaunchOrder order) {
   check(args.head_dim <= 256, name_, "head_dim is at most 256 on CUDA");
   if constexpr (sizeof(T) == 2) {
     constexpr std::int64_t kWorthATile = 16;  // tokens of a row
-    if (tokens >= kWorthATile * args.rows && attention_tiles_fit(args.head_dim, tokens)) {
-      check_launch(
-          cached_attention_by_tile(args, tokens, resources_.room->multiprocessors(), order), name_);
+    if (tokens >= kWorthATile * args.rows && kernels::attention_tiles_fit(args.head_dim, tokens)) {
+      check_launch(kernels::cached_attention_by_tile(args, tokens,
+                                                     resources_.room->multiprocessors(), order),
+                   name_);
       return;
     }
   }
   const auto splits =
-      AttentionSplits::choose(tokens, args.num_heads, resources_.room->multiprocessors());
-  check_launch(cached_attention_by_token(args, tokens, splits, order), name_);
+      kernels::AttentionSplits::choose(tokens, args.num_heads, resources_.room->multiprocessors());
+  check_launch(kernels::cached_attention_by_token(args, tokens, splits, order), name_);
 }
 
 template <typename T>
 void CachedAttentionNode<T>::compute_in_place(Ort::KernelContext& context) {
   InPlaceRun<T> run = in_place_run<T>(context, name_, num_heads_, scale_);
   bind_in_place(context, name_, run);
-  NodeRecording::note(run.args);
+  plan::NodeRecording::note(run.args);
   attend(run.args, run.tokens, stream_of(context));
   resources_.counters.in_place_runs.fetch_add(1, std::memory_order_relaxed);
 }
@@ -70,7 +71,7 @@ void CachedAttentionNode<T>::compute_growing(Ort::KernelContext& context) {
   const cudaStream_t stream = stream_of(context);
 
   const Shape present_shape{sizes.batch, num_heads_, total_len, sizes.head_dim};
-  CachedAttentionArgs<T> args;
+  kernels::CachedAttentionArgs<T> args;
   args.qkv = raw_data<T>(context.GetInput(kQkv));
   args.key_pool = raw_output<T>(context, kPresentKey, present_shape);
   args.value_pool = raw_output<T>(context, kPresentValue, present_shape);
@@ -98,8 +99,8 @@ void CachedAttentionNode<T>::compute_growing(Ort::KernelContext& context) {
   const auto batch = static_cast<std::size_t>(sizes.batch);
   auto* tables =
       static_cast<std::int32_t*>(resources_.room->scratch(2 * batch * sizeof(std::int32_t)));
-  check_launch(growing_tables(tables, tables + batch, sizes.batch,
-                              static_cast<std::int32_t>(past_len), stream),
+  check_launch(kernels::growing_tables(tables, tables + batch, sizes.batch,
+                                       static_cast<std::int32_t>(past_len), stream),
                name_);
   args.block_table = tables;
   args.past_lengths = tables + batch;
@@ -118,4 +119,4 @@ template class CachedAttentionNode<float>;
 template class CachedAttentionNode<__half>;
 template class CachedAttentionNode<__nv_bfloat16>;
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

@@ -5,7 +5,7 @@
 #include "kernels/cuda/launch_order.hpp"
 #include "ort/cuda/node_access.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 
 /// Checks shapes; what the tables say is on the device, and its writer's business.
 template <typename T>
@@ -29,7 +29,8 @@ class CachedAttentionNode {
  private:
   void compute_in_place(Ort::KernelContext& context);
   void compute_growing(Ort::KernelContext& context);
-  void attend(const CachedAttentionArgs<T>& args, std::int64_t tokens, LaunchOrder order);
+  void attend(const kernels::CachedAttentionArgs<T>& args, std::int64_t tokens,
+              kernels::LaunchOrder order);
 
   std::string name_;
   std::int64_t num_heads_;
@@ -37,4 +38,4 @@ class CachedAttentionNode {
   CudaNodeResources resources_;
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

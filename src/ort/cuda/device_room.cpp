@@ -5,7 +5,7 @@
 
 #include "base/device_memory_fault.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 
 DeviceRoom::DeviceRoom() {
   int device = 0;
@@ -37,4 +37,4 @@ void* DeviceRoom::scratch(std::size_t bytes) {
   return scratches_.empty() ? nullptr : scratches_.back();
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

@@ -6,7 +6,7 @@
 
 #include "kernels/cuda/matrix_product.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 
 /// The device's size, its matrix products, and memory for results that no other node sees. Its
 /// nodes run one after the other, on one stream.
@@ -18,7 +18,7 @@ class DeviceRoom {
   ~DeviceRoom();
 
   [[nodiscard]] int multiprocessors() const noexcept { return multiprocessors_; }
-  [[nodiscard]] MatrixProduct& products() noexcept { return products_; }
+  [[nodiscard]] kernels::MatrixProduct& products() noexcept { return products_; }
 
   /// At least `bytes`, whose contents last until the next call. What was given out once stays
   /// allocated: a recorded run may use it.
@@ -27,9 +27,9 @@ class DeviceRoom {
 
  private:
   int multiprocessors_ = 0;
-  MatrixProduct products_;
+  kernels::MatrixProduct products_;
   std::vector<void*> scratches_;
   std::size_t scratch_bytes_ = 0;
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

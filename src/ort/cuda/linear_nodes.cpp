@@ -3,25 +3,25 @@
 #include "kernels/cuda/embedding_cuda.hpp"
 #include "plan/cuda/recorded_nodes.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 namespace {
 
-constexpr std::int64_t kPanelColumns = 64;
+constexpr std::int64_t kernels::kPanelColumns = 64;
 
 /// The sizes of a product, after checking that its inputs agree.
 template <typename T>
-LinearCudaArgs<T> product_of(const std::string& name, const Ort::ConstValue& x,
-                             const Ort::ConstValue& weight, const Ort::ConstValue& bias) {
+kernels::LinearCudaArgs<T> product_of(const std::string& name, const Ort::ConstValue& x,
+                                      const Ort::ConstValue& weight, const Ort::ConstValue& bias) {
   const Shape x_shape = shape_of(x);
   const Shape bias_shape = shape_of(bias);
   check(x_shape.size() == 3 && bias_shape.size() == 1, name,
         "x must be [batch, seq_len, inputs] and bias [outputs]");
-  LinearCudaArgs<T> args;
+  kernels::LinearCudaArgs<T> args;
   args.tokens = x_shape[0] * x_shape[1];
   args.inputs = x_shape[2];
   args.outputs = bias_shape[0];
-  const std::int64_t panels = (args.outputs + kPanelColumns - 1) / kPanelColumns;
-  check(shape_of(weight) == Shape{panels, args.inputs, kPanelColumns}, name,
+  const std::int64_t panels = (args.outputs + kernels::kPanelColumns - 1) / kernels::kPanelColumns;
+  check(shape_of(weight) == Shape{panels, args.inputs, kernels::kPanelColumns}, name,
         "weight must be packed: [ceil(outputs / 64), inputs, 64]");
   args.x = raw_data<T>(x);
   args.weight = raw_data<T>(weight);
@@ -30,8 +30,8 @@ LinearCudaArgs<T> product_of(const std::string& name, const Ort::ConstValue& x,
 }
 
 template <typename T>
-NormArgs<T> norm_of(const std::string& name, const Ort::ConstValue& weight,
-                    const Ort::ConstValue& bias, std::int64_t inputs, float epsilon) {
+kernels::NormArgs<T> norm_of(const std::string& name, const Ort::ConstValue& weight,
+                             const Ort::ConstValue& bias, std::int64_t inputs, float epsilon) {
   check(shape_of(weight) == Shape{inputs} && shape_of(bias) == Shape{inputs}, name,
         "the norm's weight and bias must be [inputs]");
   return {raw_data<T>(weight), raw_data<T>(bias), epsilon};
@@ -64,7 +64,7 @@ OrtStatusPtr TokenEmbeddingNode<T>::ComputeV2(OrtKernelContext* raw_context) {
     check(token_shape.size() == 2 && position_shape.size() == 2 &&
               token_shape[1] == position_shape[1],
           name_, "the weights must be [count, size], of one size");
-    EmbeddingCudaArgs<T> args;
+    kernels::EmbeddingCudaArgs<T> args;
     args.input_ids = raw_data<std::int64_t>(input_ids);
     args.position_ids = raw_data<std::int64_t>(position_ids);
     args.token_weight = raw_data<T>(context.GetInput(2));
@@ -74,9 +74,9 @@ OrtStatusPtr TokenEmbeddingNode<T>::ComputeV2(OrtKernelContext* raw_context) {
     args.vocab_size = token_shape[0];
     args.max_seq_len = position_shape[0];
     args.out = raw_output<T>(context, 0, Shape{ids_shape[0], ids_shape[1], args.size});
-    NodeRecording::note(args);
+    plan::NodeRecording::note(args);
     if (args.tokens > 0) {
-      check_launch(token_embedding_cuda(args, stream_of(context)), name_);
+      check_launch(kernels::token_embedding_cuda(args, stream_of(context)), name_);
     }
   });
 }
@@ -85,37 +85,38 @@ template <typename T>
 bool ProductNode<T>::is_few(std::int64_t tokens, std::int64_t inputs) {
   // Where cuBLAS's tensor cores begin to win; float32 has none.
   constexpr std::int64_t kFew = sizeof(T) == 2 ? 4 : 32;
-  return tokens <= kFew && few_rows_fit(tokens, inputs);
+  return tokens <= kFew && kernels::few_rows_fit(tokens, inputs);
 }
 
 template <typename T>
-void ProductNode<T>::run(LinearCudaArgs<T>& args, cudaStream_t stream) {
-  NodeRecording::note(args);
+void ProductNode<T>::run(kernels::LinearCudaArgs<T>& args, cudaStream_t stream) {
+  plan::NodeRecording::note(args);
   if (args.tokens == 0) {
     return;
   }
   if constexpr (sizeof(T) == 2) {
-    if (args.tokens > 1 && some_rows_fit(args.tokens, args.inputs, args.outputs)) {
-      check_launch(linear_some_rows(args, stream), name_);
+    if (args.tokens > 1 && kernels::some_rows_fit(args.tokens, args.inputs, args.outputs)) {
+      check_launch(kernels::linear_some_rows(args, stream), name_);
       return;
     }
   }
   if (is_few(args.tokens, args.inputs)) {
-    check_launch(linear_few_rows(args, stream), name_);
+    check_launch(kernels::linear_few_rows(args, stream), name_);
     return;
   }
   const T* x = args.x;
   if (args.norm.weight != nullptr) {
     auto* normalized = static_cast<T*>(
         room_->scratch(static_cast<std::size_t>(args.tokens * args.inputs) * sizeof(T)));
-    check_launch(layer_norm<T>(x, nullptr, args.norm, args.tokens, args.inputs, normalized, stream),
-                 name_);
+    check_launch(
+        kernels::layer_norm<T>(x, nullptr, args.norm, args.tokens, args.inputs, normalized, stream),
+        name_);
     x = normalized;
   }
-  const ProductEnd end{args.bias, args.residual, args.gelu};
+  const kernels::ProductEnd end{args.bias, args.residual, args.gelu};
   if (!room_->products().with_panels(CudaType<T>::kProduct, x, args.weight, end, args.out,
                                      args.tokens, args.inputs, args.outputs, stream)) {
-    check_launch(finish_linear(args, stream), name_);
+    check_launch(kernels::finish_linear(args, stream), name_);
   }
 }
 
@@ -124,7 +125,7 @@ OrtStatusPtr NormLinearNode<T, kGelu>::ComputeV2(OrtKernelContext* raw_context) 
   return status_of([&] {
     Ort::KernelContext context(raw_context);
     const auto x = context.GetInput(0);
-    LinearCudaArgs<T> args =
+    kernels::LinearCudaArgs<T> args =
         product_of<T>(this->name_, x, context.GetInput(3), context.GetInput(4));
     args.norm =
         norm_of<T>(this->name_, context.GetInput(1), context.GetInput(2), args.inputs, epsilon_);
@@ -141,7 +142,7 @@ OrtStatusPtr LinearResidualNode<T>::ComputeV2(OrtKernelContext* raw_context) {
     Ort::KernelContext context(raw_context);
     const auto x = context.GetInput(0);
     const auto residual = context.GetInput(3);
-    LinearCudaArgs<T> args =
+    kernels::LinearCudaArgs<T> args =
         product_of<T>(this->name_, x, context.GetInput(1), context.GetInput(2));
     const Shape shape = shape_of(x);
     check(shape_of(residual) == Shape{shape[0], shape[1], args.outputs}, this->name_,
@@ -163,7 +164,7 @@ OrtStatusPtr SelectNormHeadNode<T>::ComputeV2(OrtKernelContext* raw_context) {
     const Shape weight_shape = shape_of(weight);
     check(x_shape.size() == 3 && weight_shape.size() == 2 && x_shape[2] == weight_shape[1],
           this->name_, "x must be [batch, seq_len, inputs] and weight [outputs, inputs]");
-    HeadCudaArgs<T> args;
+    kernels::HeadCudaArgs<T> args;
     args.positions = optional_data<std::int64_t>(positions);
     check(args.positions == nullptr || x_shape[0] == 1, this->name_,
           "logits_positions are those of a batch of one");
@@ -181,26 +182,26 @@ OrtStatusPtr SelectNormHeadNode<T>::ComputeV2(OrtKernelContext* raw_context) {
 }
 
 template <typename T>
-void SelectNormHeadNode<T>::run_head(const HeadCudaArgs<T>& args, cudaStream_t stream) {
-  NodeRecording::note(args);
+void SelectNormHeadNode<T>::run_head(const kernels::HeadCudaArgs<T>& args, cudaStream_t stream) {
+  plan::NodeRecording::note(args);
   if (args.tokens == 0) {
     return;
   }
   DeviceRoom& room = *this->room_;
   if (this->is_few(args.tokens, args.inputs)) {
-    check_launch(head_few_rows(args, room.multiprocessors(), stream), this->name_);
+    check_launch(kernels::head_few_rows(args, room.multiprocessors(), stream), this->name_);
     return;
   }
   auto* normalized = static_cast<T*>(
       room.scratch(static_cast<std::size_t>(args.tokens * args.inputs) * sizeof(T)));
-  check_launch(layer_norm<T>(args.x, args.positions, args.norm, args.tokens, args.inputs,
-                             normalized, stream),
+  check_launch(kernels::layer_norm<T>(args.x, args.positions, args.norm, args.tokens, args.inputs,
+                                      normalized, stream),
                this->name_);
   if constexpr (sizeof(T) == 2) {
-    if (head_some_rows_fit(args.tokens, args.inputs)) {
-      HeadCudaArgs<T> rest = args;
+    if (kernels::head_some_rows_fit(args.tokens, args.inputs)) {
+      kernels::HeadCudaArgs<T> rest = args;
       rest.x = normalized;
-      check_launch(head_some_rows(rest, room.multiprocessors(), stream), this->name_);
+      check_launch(kernels::head_some_rows(rest, room.multiprocessors(), stream), this->name_);
       return;
     }
   }
@@ -224,4 +225,4 @@ template class SelectNormHeadNode<float>;
 template class SelectNormHeadNode<__half>;
 template class SelectNormHeadNode<__nv_bfloat16>;
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

@@ -5,7 +5,7 @@
 #include "kernels/cuda/linear_cuda.hpp"
 #include "ort/cuda/node_access.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 
 template <typename T>
 class TokenEmbeddingNode {
@@ -33,7 +33,7 @@ class ProductNode {
     resources.facts.weights.insert(CudaType<T>::kName);
   }
 
-  void run(LinearCudaArgs<T>& args, cudaStream_t stream);
+  void run(kernels::LinearCudaArgs<T>& args, cudaStream_t stream);
   [[nodiscard]] static bool is_few(std::int64_t tokens, std::int64_t inputs);
 
   std::string name_;
@@ -85,9 +85,9 @@ class SelectNormHeadNode : ProductNode<T> {
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
 
  private:
-  void run_head(const HeadCudaArgs<T>& args, cudaStream_t stream);
+  void run_head(const kernels::HeadCudaArgs<T>& args, cudaStream_t stream);
 
   float epsilon_;
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

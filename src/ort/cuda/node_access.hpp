@@ -14,7 +14,7 @@
 #include "ort/node_counters.hpp"
 #include "ort/tensor_access.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 
 /// The device's types have the bits of ONNX Runtime's.
 template <typename T>
@@ -80,4 +80,4 @@ class CudaNode : public Ort::CustomOpBase<CudaNode<Kernel>, Kernel, true> {
   CudaNodeResources resources_;
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

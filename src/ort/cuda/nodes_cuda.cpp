@@ -3,7 +3,7 @@
 #include "ort/cuda/attention_node.hpp"
 #include "ort/cuda/linear_nodes.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 
 std::vector<std::shared_ptr<OrtCustomOp>> cuda_nodes(NodeCounters& counters, GraphFacts& facts) {
   const CudaNodeResources resources{std::make_shared<DeviceRoom>(), counters, facts};
@@ -22,4 +22,4 @@ std::vector<std::shared_ptr<OrtCustomOp>> cuda_nodes(NodeCounters& counters, Gra
   return nodes;
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

@@ -9,10 +9,10 @@
 #include "ort/graph_facts.hpp"
 #include "ort/node_counters.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::ort {
 
 /// Operators for all element types; they share what they need on the device. `counters` and
 /// `facts` must outlive the sessions.
 std::vector<std::shared_ptr<OrtCustomOp>> cuda_nodes(NodeCounters& counters, GraphFacts& facts);
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::ort

@@ -2,7 +2,7 @@
 
 #include "base/awake.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::plan {
 namespace {
 
 // A share's word: the number of the loop, and how many of its tasks are taken.
@@ -121,4 +121,4 @@ void LockstepFor::wait() const {
   }
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::plan

@@ -13,7 +13,7 @@
 
 #include "base/parallel_for.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::plan {
 
 /// What the members of a team share on their way. The way is a sequence of loops, the same for all.
 class Lockstep {
@@ -79,4 +79,4 @@ class LockstepFor final : public ParallelFor {
   mutable std::uint64_t tasks_ = 0;  // of the loops until here, this one included
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::plan

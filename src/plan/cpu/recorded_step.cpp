@@ -11,7 +11,7 @@
 
 #include "kernels/cpu/cached_attention_cpu.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::plan {
 namespace {
 
 // What every thread does for itself between two loops grows with the tokens.
@@ -32,20 +32,20 @@ void require(bool holds, const char* otherwise) {
 enum class Kind { other, embedding, norm, attention, residual, norm_gelu, head };
 
 template <typename W>
-Kind kind_of(const TokenEmbeddingArgs<W>& /*node*/) {
+Kind kind_of(const kernels::TokenEmbeddingArgs<W>& /*node*/) {
   return Kind::embedding;
 }
 template <typename Cache>
-Kind kind_of(const CachedAttentionArgs<float, Cache>& /*node*/) {
+Kind kind_of(const kernels::CachedAttentionArgs<float, Cache>& /*node*/) {
   return Kind::attention;
 }
 template <typename Product>
-Kind kind_of(const NormedProduct<Product>& node) {
+Kind kind_of(const kernels::NormedProduct<Product>& node) {
   if constexpr (requires { node.product.bias; }) {
     if (node.product.bias != nullptr) {
-      return node.norm.weight == nullptr                   ? Kind::residual
-             : node.product.activation == Activation::gelu ? Kind::norm_gelu
-                                                           : Kind::norm;
+      return node.norm.weight == nullptr                            ? Kind::residual
+             : node.product.activation == kernels::Activation::gelu ? Kind::norm_gelu
+                                                                    : Kind::norm;
     }
   }
   return Kind::head;
@@ -80,25 +80,25 @@ Overloaded(Of...) -> Overloaded<Of...>;
 // Of each kind of node: the tokens it reads and writes, as far as they pass between nodes.
 
 template <typename W, typename Visit>
-void for_tensors(TokenEmbeddingArgs<W>& node, const Visit& visit) {
+void for_tensors(kernels::TokenEmbeddingArgs<W>& node, const Visit& visit) {
   visit.output(node.out, node.tokens * node.size);
 }
 template <typename T, typename Visit>
-void for_tensors(CachedAttentionArgs<float, T>& node, const Visit& visit) {
+void for_tensors(kernels::CachedAttentionArgs<float, T>& node, const Visit& visit) {
   const std::int64_t tokens = node.row_begin(node.rows);
   visit.input(node.qkv);
   visit.output(node.attention, tokens * node.num_heads * node.head_dim);
 }
 template <typename Product>
 constexpr std::int64_t outputs_of(const Product& product) {
-  if constexpr (std::is_same_v<Product, QuantizedLinearArgs>) {
+  if constexpr (std::is_same_v<Product, kernels::QuantizedLinearArgs>) {
     return product.weight.outputs;
   } else {
     return product.outputs;
   }
 }
 template <typename Product, typename Visit>
-void for_tensors(NormedProduct<Product>& node, const Visit& visit) {
+void for_tensors(kernels::NormedProduct<Product>& node, const Visit& visit) {
   Product& product = node.product;
   visit.input(node.norm.weight != nullptr ? node.norm.x : product.x);
   if constexpr (requires { product.residual; }) {
@@ -115,15 +115,16 @@ std::span<const std::byte> bytes(const T* data, std::int64_t count) {
 }
 
 template <typename W>
-std::span<const std::byte> weight_of(const LinearArgs<W>& product) {
-  const std::int64_t panels = (product.outputs + kPanelColumns - 1) / kPanelColumns;
-  return bytes(product.weight, panels * product.inputs * kPanelColumns);
+std::span<const std::byte> weight_of(const kernels::LinearArgs<W>& product) {
+  const std::int64_t panels =
+      (product.outputs + kernels::kPanelColumns - 1) / kernels::kPanelColumns;
+  return bytes(product.weight, panels * product.inputs * kernels::kPanelColumns);
 }
 template <typename W>
-std::span<const std::byte> weight_of(const HeadArgs<W>& product) {
+std::span<const std::byte> weight_of(const kernels::HeadArgs<W>& product) {
   return bytes(product.weight, product.outputs * product.inputs);
 }
-std::span<const std::byte> weight_of(const QuantizedLinearArgs& product) {
+std::span<const std::byte> weight_of(const kernels::QuantizedLinearArgs& product) {
   return bytes(product.weight.values, product.weight.panels() * product.weight.panel_bytes());
 }
 
@@ -173,7 +174,7 @@ void RecordedStep::connect(const CpuRecording& recording) {
   for (const CpuNode& recorded : recording.nodes()) {
     Node& node = nodes_.emplace_back(Node{recorded, {}});
     const Connect visit{*this, places, &recorded == &recording.nodes().back()};
-    std::visit(Overloaded{[&]<typename W>(const TokenEmbeddingArgs<W>& embedding) {
+    std::visit(Overloaded{[&]<typename W>(const kernels::TokenEmbeddingArgs<W>& embedding) {
                             require(embedding.tokens <= kMostTokens, "it has too many tokens");
                           },
                           [](const auto&) {}},
@@ -188,8 +189,8 @@ void RecordedStep::look_ahead() {
   std::vector<Upcoming> upcoming;
   std::for_each(nodes_.rbegin(), nodes_.rend(), [&](Node& node) {
     node.upcoming = upcoming;
-    std::visit(Overloaded{[&]<typename Product>(const NormedProduct<Product>& args) {
-                            const LayerNormArgs& norm = args.norm;
+    std::visit(Overloaded{[&]<typename Product>(const kernels::NormedProduct<Product>& args) {
+                            const kernels::LayerNormArgs& norm = args.norm;
                             upcoming.clear();
                             if (norm.weight != nullptr) {
                               upcoming.push_back({bytes(norm.weight, norm.size), false});
@@ -208,14 +209,15 @@ void RecordedStep::run() {
     LockstepFor loops(lockstep_, member);
     for (const Node& node : nodes_) {
       loops.fetch_while_waiting(node.upcoming);
-      std::visit(Overloaded{[](std::monostate) {},
-                            [&]<typename Cache>(const CachedAttentionArgs<float, Cache>& args) {
-                              cached_attention_cpu(args, loops);
-                            },
-                            [&](const auto& args) { run_node(args, loops); }},
-                 node.args);
+      std::visit(
+          Overloaded{[](std::monostate) {},
+                     [&]<typename Cache>(const kernels::CachedAttentionArgs<float, Cache>& args) {
+                       kernels::cached_attention_cpu(args, loops);
+                     },
+                     [&](const auto& args) { kernels::run_node(args, loops); }},
+          node.args);
     }
   });
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::plan

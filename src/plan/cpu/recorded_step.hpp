@@ -11,11 +11,11 @@
 #include <string>
 #include <vector>
 
+#include "base/thread_team.hpp"
 #include "plan/cpu/lockstep.hpp"
 #include "plan/cpu/recorded_nodes.hpp"
-#include "base/thread_team.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::plan {
 
 /// The nodes of one run, over the same inputs, cache and logits, whose values may change between
 /// steps; what one node hands to another is in memory of its own. Bitwise, the results are those
@@ -48,4 +48,4 @@ class RecordedStep {
   std::vector<hwy::AlignedFreeUniquePtr<float[]>> between_;  // outputs of nodes
 };
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::plan

@@ -7,7 +7,7 @@
 
 #include "base/device_memory_fault.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::plan {
 namespace {
 
 /// Why a run is no fused step, for the log.
@@ -34,21 +34,21 @@ void require_success(cudaError_t error, const char* doing) {
 
 template <typename T>
 struct LayerNodes {
-  LinearCudaArgs<T> qkv;
-  CachedAttentionArgs<T> attention;
-  LinearCudaArgs<T> projection;
-  LinearCudaArgs<T> expansion;
-  LinearCudaArgs<T> contraction;
+  kernels::LinearCudaArgs<T> qkv;
+  kernels::CachedAttentionArgs<T> attention;
+  kernels::LinearCudaArgs<T> projection;
+  kernels::LinearCudaArgs<T> expansion;
+  kernels::LinearCudaArgs<T> contraction;
 
-  [[nodiscard]] const LinearCudaArgs<T>& product(LayerWeight weight) const {
+  [[nodiscard]] const kernels::LinearCudaArgs<T>& product(kernels::LayerWeight weight) const {
     switch (weight) {
-      case LayerWeight::qkv:
+      case kernels::LayerWeight::qkv:
         return qkv;
-      case LayerWeight::projection:
+      case kernels::LayerWeight::projection:
         return projection;
-      case LayerWeight::expansion:
+      case kernels::LayerWeight::expansion:
         return expansion;
-      case LayerWeight::contraction:
+      case kernels::LayerWeight::contraction:
         break;
     }
     return contraction;
@@ -58,9 +58,9 @@ struct LayerNodes {
 /// A run as the fused step knows it.
 template <typename T>
 struct StepNodes {
-  EmbeddingCudaArgs<T> embedding;
+  kernels::EmbeddingCudaArgs<T> embedding;
   std::vector<LayerNodes<T>> layers;
-  HeadCudaArgs<T> head;
+  kernels::HeadCudaArgs<T> head;
 
   /// @throws NotFused
   explicit StepNodes(const std::vector<RecordedNode>& nodes) : next_(nodes.begin()) {
@@ -93,8 +93,8 @@ struct StepNodes {
     check();
   }
 
-  [[nodiscard]] FusedSizes sizes() const {
-    FusedSizes sizes;
+  [[nodiscard]] kernels::FusedSizes sizes() const {
+    kernels::FusedSizes sizes;
     sizes.layers = static_cast<int>(layers.size());
     sizes.hidden = static_cast<int>(embedding.size);
     sizes.inner = static_cast<int>(layers.front().expansion.outputs);
@@ -117,8 +117,9 @@ struct StepNodes {
   }
 
   void check() const {
-    require(!layers.empty() && layers.size() <= kMaxFusedLayers, "it has no or too many layers");
-    const CachedAttentionArgs<T>& first = layers.front().attention;
+    require(!layers.empty() && layers.size() <= kernels::kMaxFusedLayers,
+            "it has no or too many layers");
+    const kernels::CachedAttentionArgs<T>& first = layers.front().attention;
     require(embedding.tokens == 1 && first.rows == 1 && head.tokens == 1,
             "it has more than one token");
     require(first.tree_parents == nullptr && first.append_positions == nullptr &&
@@ -126,7 +127,8 @@ struct StepNodes {
             "it is one of trees or of ragged rows");
     require(std::has_single_bit(block_len()) && block_len() >= 8,
             "block_len is no power of two, or under 8");
-    require(first.blocks_per_row <= kMaxTableBlocks, "its block table is too long for a launch");
+    require(first.blocks_per_row <= kernels::kMaxTableBlocks,
+            "its block table is too long for a launch");
     for (const LayerNodes<T>& layer : layers) {
       require(layer.qkv.norm.epsilon == head.norm.epsilon &&
                   layer.expansion.norm.epsilon == head.norm.epsilon,
@@ -168,13 +170,13 @@ class FusedModelOf : public FusedModel {
   FusedModelOf(const StepNodes<T>& nodes, int multiprocessors, cudaStream_t stream)
       : multiprocessors_(multiprocessors),
         sizes_(checked(nodes.sizes(), multiprocessors)),
-        exchange_words_(exchange_words(sizes_, multiprocessors)),
+        exchange_words_(kernels::exchange_words(sizes_, multiprocessors)),
         weights_(elements(sizes_.layer_elements()) * sizeof(T)),
         vectors_(elements(vectors().elements()) * sizeof(T)),
         exchanges_(2 * static_cast<std::size_t>(exchange_words_) * sizeof(unsigned)) {
     for (std::size_t layer = 0; layer < nodes.layers.size(); ++layer) {
       pack(nodes.layers[layer], static_cast<std::int64_t>(layer), stream);
-      const CachedAttentionArgs<T>& attention = nodes.layers[layer].attention;
+      const kernels::CachedAttentionArgs<T>& attention = nodes.layers[layer].attention;
       args_.pools[2 * layer] = attention.key_pool;
       args_.pools[2 * layer + 1] = attention.value_pool;
       args_.scales[layer] = attention.scale;
@@ -194,20 +196,20 @@ class FusedModelOf : public FusedModel {
     args_.block_len_shift = std::countr_zero(nodes.block_len());
   }
 
-  cudaError_t step(const FusedStepInputs& inputs, void* logits, TopLogit* best,
+  cudaError_t step(const kernels::FusedStepInputs& inputs, void* logits, kernels::TopLogit* best,
                    cudaStream_t stream) override {
     args_.exchange = exchanges_.as<unsigned>() + (steps_ % 2) * exchange_words_;
     args_.other_exchange = exchanges_.as<unsigned>() + (1 - steps_ % 2) * exchange_words_;
     args_.logits = static_cast<T*>(logits);
     args_.best = best;
     args_.inputs = inputs;
-    const cudaError_t error = fused_step(args_, multiprocessors_, stream);
+    const cudaError_t error = kernels::fused_step(args_, multiprocessors_, stream);
     steps_ += error == cudaSuccess ? 1 : 0;
     return error;
   }
 
  private:
-  static FusedSizes checked(const FusedSizes& sizes, int multiprocessors) {
+  static kernels::FusedSizes checked(const kernels::FusedSizes& sizes, int multiprocessors) {
     const char* why_not = why_not_fused(sizes, multiprocessors);
     require(why_not == nullptr, why_not);
     return sizes;
@@ -215,7 +217,7 @@ class FusedModelOf : public FusedModel {
   [[nodiscard]] std::size_t elements(std::int64_t of_layer) const {
     return static_cast<std::size_t>(sizes_.layers * of_layer);
   }
-  [[nodiscard]] LayerVectors vectors() const { return {sizes_.hidden, sizes_.inner}; }
+  [[nodiscard]] kernels::LayerVectors vectors() const { return {sizes_.hidden, sizes_.inner}; }
 
   void pack(const LayerNodes<T>& layer, std::int64_t number, cudaStream_t stream) {
     T* const weights = weights_.as<T>() + number * sizes_.layer_elements();
@@ -226,30 +228,31 @@ class FusedModelOf : public FusedModel {
                           cudaMemcpyDeviceToDevice, stream),
           "copying norms and biases");
     };
-    const NormArgs<T> norms[2]{layer.qkv.norm, layer.expansion.norm};
+    const kernels::NormArgs<T> norms[2]{layer.qkv.norm, layer.expansion.norm};
     for (int norm = 0; norm < 2; ++norm) {
       copy(vectors().norm_weight(norm), norms[norm].weight, sizes_.hidden);
       copy(vectors().norm_bias(norm), norms[norm].bias, sizes_.hidden);
     }
-    for (int w = 0; w < kLayerWeights; ++w) {
-      const auto weight = static_cast<LayerWeight>(w);
-      const LinearCudaArgs<T>& product = layer.product(weight);
+    for (int w = 0; w < kernels::kLayerWeights; ++w) {
+      const auto weight = static_cast<kernels::LayerWeight>(w);
+      const kernels::LinearCudaArgs<T>& product = layer.product(weight);
       require(product.inputs == sizes_.inputs(weight) && product.outputs == sizes_.outputs(weight),
               "its layers differ in size");
       copy(vectors().bias(weight), product.bias, product.outputs);
-      require_success(pack_strips(product.weight, sizes_.inputs(weight), sizes_.outputs(weight),
-                                  weights + sizes_.weight_at(weight), stream),
-                      "packing weights");
+      require_success(
+          kernels::pack_strips(product.weight, sizes_.inputs(weight), sizes_.outputs(weight),
+                               weights + sizes_.weight_at(weight), stream),
+          "packing weights");
     }
   }
 
   int multiprocessors_;
-  FusedSizes sizes_;
+  kernels::FusedSizes sizes_;
   std::int64_t exchange_words_;  // of one set
   DeviceMemory weights_;
   DeviceMemory vectors_;
   DeviceMemory exchanges_;
-  FusedStepArgs<T> args_;
+  kernels::FusedStepArgs<T> args_;
   std::int64_t steps_ = 0;
 };
 
@@ -258,7 +261,7 @@ std::shared_ptr<FusedModel> fuse_nodes(const NodeRecording& recording, int multi
                                        std::shared_ptr<FusedModel> model, cudaStream_t stream,
                                        FusedStepPlaces& places) {
   const StepNodes<T> nodes(recording.nodes());
-  const CachedAttentionArgs<T>& attention = nodes.layers.front().attention;
+  const kernels::CachedAttentionArgs<T>& attention = nodes.layers.front().attention;
   places.input_ids = nodes.embedding.input_ids;
   places.position_ids = nodes.embedding.position_ids;
   places.past_lengths = attention.past_lengths;
@@ -276,10 +279,10 @@ std::shared_ptr<FusedModel> fuse(const NodeRecording& recording, int multiproces
   try {
     require(!recording.nodes().empty(), "it has no nodes");
     const RecordedNode& first = recording.nodes().front();
-    if (std::holds_alternative<EmbeddingCudaArgs<__half>>(first)) {
+    if (std::holds_alternative<kernels::EmbeddingCudaArgs<__half>>(first)) {
       return fuse_nodes<__half>(recording, multiprocessors, std::move(model), stream, places);
     }
-    require(std::holds_alternative<EmbeddingCudaArgs<__nv_bfloat16>>(first),
+    require(std::holds_alternative<kernels::EmbeddingCudaArgs<__nv_bfloat16>>(first),
             "the model is not of a 16-bit type");
     return fuse_nodes<__nv_bfloat16>(recording, multiprocessors, std::move(model), stream, places);
   } catch (const NotFused& reason) {
@@ -288,4 +291,4 @@ std::shared_ptr<FusedModel> fuse(const NodeRecording& recording, int multiproces
   }
 }
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::plan

@@ -9,7 +9,7 @@
 #include "kernels/cuda/fused_step.hpp"
 #include "plan/cuda/recorded_nodes.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::plan {
 
 /// Where the run that was recorded has its inputs, in memory of the device.
 struct FusedStepPlaces {
@@ -31,8 +31,8 @@ class FusedModel {
 
   /// Puts a step into the stream. `best` may be memory of the host, which sees both of its members
   /// change at once, when the step is through but for ending.
-  virtual cudaError_t step(const FusedStepInputs& inputs, void* logits, TopLogit* best,
-                           cudaStream_t stream) = 0;
+  virtual cudaError_t step(const kernels::FusedStepInputs& inputs, void* logits,
+                           kernels::TopLogit* best, cudaStream_t stream) = 0;
 };
 
 /// Makes the model that the recorded run of one token is a step of, or leaves `model` as it is
@@ -42,4 +42,4 @@ std::shared_ptr<FusedModel> fuse(const NodeRecording& recording, int multiproces
                                  std::shared_ptr<FusedModel> model, cudaStream_t stream,
                                  FusedStepPlaces& places, std::string& why_not);
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::plan

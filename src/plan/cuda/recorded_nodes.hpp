@@ -11,14 +11,16 @@
 #include "kernels/cuda/linear_cuda.hpp"
 #include "plan/node_recording.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::plan {
 
 /// Nothing: a node that this cannot describe.
-using RecordedNode = std::variant<std::monostate, EmbeddingCudaArgs<__half>, LinearCudaArgs<__half>,
-                                  CachedAttentionArgs<__half>, HeadCudaArgs<__half>,
-                                  EmbeddingCudaArgs<__nv_bfloat16>, LinearCudaArgs<__nv_bfloat16>,
-                                  CachedAttentionArgs<__nv_bfloat16>, HeadCudaArgs<__nv_bfloat16>>;
+using RecordedNode =
+    std::variant<std::monostate, kernels::EmbeddingCudaArgs<__half>,
+                 kernels::LinearCudaArgs<__half>, kernels::CachedAttentionArgs<__half>,
+                 kernels::HeadCudaArgs<__half>, kernels::EmbeddingCudaArgs<__nv_bfloat16>,
+                 kernels::LinearCudaArgs<__nv_bfloat16>,
+                 kernels::CachedAttentionArgs<__nv_bfloat16>, kernels::HeadCudaArgs<__nv_bfloat16>>;
 
 using NodeRecording = Recording<RecordedNode>;
 
-}  // namespace kvcache::ops
+}  // namespace kvcache::plan

@@ -7,7 +7,7 @@
 #include "kernels/cpu/argmax_cpu.hpp"
 #include "support/random_cases.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 namespace {
 
 TEST(Argmax, FindsTheFirstLargestOfAnyCount) {
@@ -56,4 +56,4 @@ TEST(Argmax, HandlesAllNegativeValues) {
 }
 
 }  // namespace
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

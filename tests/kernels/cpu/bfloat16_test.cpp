@@ -1,27 +1,25 @@
 // Products of bfloat16 against double precision with the same rounded inputs, on every instruction
 // set.
 #include <gtest/gtest.h>
-#include <onnxruntime_cxx_api.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
 
+#include "base/float16.hpp"
 #include "kernels/cpu/bfloat16_cpu.hpp"
 #include "support/instruction_sets.hpp"
 #include "support/parallel_for.hpp"
 #include "support/product_cases.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 namespace {
-
-using BFloat16 = Ort::BFloat16_t;
 
 std::vector<float> rounded_to_bfloat16(const std::vector<float>& x) {
   std::vector<float> result(x.size());
   std::ranges::transform(x, result.begin(),
-                         [](float element) { return BFloat16(element).ToFloat(); });
+                         [](float element) { return static_cast<float>(BFloat16(element)); });
   return result;
 }
 
@@ -132,4 +130,4 @@ INSTANTIATE_TEST_SUITE_P(Targets, BFloat16Products,
                          test::instruction_set_name);
 
 }  // namespace
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

@@ -1,6 +1,5 @@
 // The attention kernel against double precision.
 #include <gtest/gtest.h>
-#include <onnxruntime_cxx_api.h>
 
 #include <algorithm>
 #include <cmath>
@@ -12,12 +11,13 @@
 #include <type_traits>
 #include <vector>
 
+#include "base/float16.hpp"
 #include "kernels/cpu/cached_attention_cpu.hpp"
 #include "support/attention_cases.hpp"
 #include "support/instruction_sets.hpp"
 #include "support/parallel_for.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 namespace {
 
 using test::AttentionCase;
@@ -48,7 +48,7 @@ TEST_P(CachedAttention, AgreesWithDoublePrecisionOnLongRows) {
 
 TEST_P(CachedAttention, RoundsOnlyTheResultOfFloat16) {
   test::for_random_cases(40, [](Random& random) {
-    AttentionCase<Ort::Float16_t> attention(random);
+    AttentionCase<Float16> attention(random);
     run(attention, test::Serial());
     EXPECT_LE(attention.largest_error(), 5.0 * std::ldexp(1.0, -11));  // |value| < 5 or so
   });
@@ -56,7 +56,7 @@ TEST_P(CachedAttention, RoundsOnlyTheResultOfFloat16) {
 
 TEST_P(CachedAttention, RoundsOnlyTheResultOfBFloat16) {
   test::for_random_cases(40, [](Random& random) {
-    AttentionCase<Ort::BFloat16_t> attention(random);
+    AttentionCase<BFloat16> attention(random);
     run(attention, test::Serial());
     EXPECT_LE(attention.largest_error(), 5.0 * std::ldexp(1.0, -8));
   });
@@ -72,15 +72,14 @@ std::vector<Cache> rounded_row(std::span<const float> x) {
       largest = std::max(largest, std::abs(element));
       finite &= std::isfinite(element);
     }
-    const Ort::BFloat16_t scale(finite ? largest / 127.0F
-                                       : std::numeric_limits<float>::quiet_NaN());
-    std::vector<std::int8_t> row(x.size() + sizeof(scale.val));
+    const BFloat16 scale(finite ? largest / 127.0F : std::numeric_limits<float>::quiet_NaN());
+    std::vector<std::int8_t> row(x.size() + sizeof(scale));
     std::ranges::transform(x, row.begin(), [&](float element) {
-      return finite ? static_cast<std::int8_t>(
-                          std::nearbyint(element * (1.0F / scale.ToFloat())))  // ties to even
+      return finite ? static_cast<std::int8_t>(std::nearbyint(
+                          element * (1.0F / static_cast<float>(scale))))  // ties to even
                     : std::int8_t{0};
     });
-    std::memcpy(row.data() + x.size(), &scale.val, sizeof(scale.val));
+    std::memcpy(row.data() + x.size(), &scale, sizeof(scale));
     return row;
   } else {
     std::vector<Cache> row;
@@ -136,11 +135,11 @@ void expect_exact_over_narrow_cache(double limit = 2e-6) {
 }
 
 TEST_P(CachedAttention, AgreesWithDoublePrecisionOverACacheOfFloat16) {
-  expect_exact_over_narrow_cache<Ort::Float16_t>();
+  expect_exact_over_narrow_cache<Float16>();
 }
 
 TEST_P(CachedAttention, AgreesWithDoublePrecisionOverACacheOfBFloat16) {
-  expect_exact_over_narrow_cache<Ort::BFloat16_t>();
+  expect_exact_over_narrow_cache<BFloat16>();
 }
 
 TEST_P(CachedAttention, AgreesWithDoublePrecisionOverACacheOfInt8) {
@@ -189,7 +188,7 @@ TEST_P(CachedAttention, ShowsValuesOfInt8ThatAreNotFinite) {
 
 TEST_P(CachedAttention, RoundsKeysBeyondTheRangeOfFloat16AsACastDoes) {
   test::for_random_cases(5, [](Random& random) {
-    AttentionCase<float, Ort::Float16_t> attention(random);
+    AttentionCase<float, Float16> attention(random);
     // Subnormal, just below and beyond the largest, halfway between two neighbours.
     constexpr float kHard[] = {1e-7F, -3e-5F, 65519.0F, 65520.0F, -1e6F, 1.00048828125F, 0.0F};
     for (float& element : attention.qkv) {
@@ -238,4 +237,4 @@ INSTANTIATE_TEST_SUITE_P(Targets, CachedAttention, test::all_instruction_sets(),
                          test::instruction_set_name);
 
 }  // namespace
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

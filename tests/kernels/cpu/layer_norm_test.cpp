@@ -11,7 +11,7 @@
 #include "support/parallel_for.hpp"
 #include "support/random_cases.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 namespace {
 
 class LayerNorm : public test::OnInstructionSet {};
@@ -74,4 +74,4 @@ INSTANTIATE_TEST_SUITE_P(Targets, LayerNorm, test::all_instruction_sets(),
                          test::instruction_set_name);
 
 }  // namespace
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

@@ -1,15 +1,15 @@
 // The matrix products against double precision, on every instruction set.
 #include <gtest/gtest.h>
-#include <onnxruntime_cxx_api.h>
 
 #include <vector>
 
+#include "base/float16.hpp"
 #include "kernels/cpu/linear_cpu.hpp"
 #include "support/instruction_sets.hpp"
 #include "support/parallel_for.hpp"
 #include "support/product_cases.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 namespace {
 
 class Products : public test::OnInstructionSet {};
@@ -27,14 +27,12 @@ void expect_head_of_random_cases() {
 }
 
 TEST_P(Products, LinearAgreesWithDoublePrecision) { expect_linear_of_random_cases<float>(); }
-TEST_P(Products, LinearOfFloat16WeightsAgrees) { expect_linear_of_random_cases<Ort::Float16_t>(); }
-TEST_P(Products, LinearOfBFloat16WeightsAgrees) {
-  expect_linear_of_random_cases<Ort::BFloat16_t>();
-}
+TEST_P(Products, LinearOfFloat16WeightsAgrees) { expect_linear_of_random_cases<Float16>(); }
+TEST_P(Products, LinearOfBFloat16WeightsAgrees) { expect_linear_of_random_cases<BFloat16>(); }
 
 TEST_P(Products, HeadAgreesWithDoublePrecision) { expect_head_of_random_cases<float>(); }
-TEST_P(Products, HeadOfFloat16WeightsAgrees) { expect_head_of_random_cases<Ort::Float16_t>(); }
-TEST_P(Products, HeadOfBFloat16WeightsAgrees) { expect_head_of_random_cases<Ort::BFloat16_t>(); }
+TEST_P(Products, HeadOfFloat16WeightsAgrees) { expect_head_of_random_cases<Float16>(); }
+TEST_P(Products, HeadOfBFloat16WeightsAgrees) { expect_head_of_random_cases<BFloat16>(); }
 
 TEST_P(Products, GeluStaysFiniteFarOut) {
   const std::vector<float> x{-1e4F, -100.0F, -12.0F, -3.0F, 0.0F, 3.0F, 12.0F, 100.0F, 1e4F};
@@ -60,4 +58,4 @@ INSTANTIATE_TEST_SUITE_P(Targets, Products, test::all_instruction_sets(),
                          test::instruction_set_name);
 
 }  // namespace
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

@@ -1,6 +1,5 @@
 // Products with weights of 8 and 4 bits against double precision, on every instruction set.
 #include <gtest/gtest.h>
-#include <onnxruntime_cxx_api.h>
 
 #include <algorithm>
 #include <array>
@@ -12,12 +11,13 @@
 #ifndef HWY_WANT_AVX3_DL
 #define HWY_WANT_AVX3_DL  // as the kernels have it
 #endif
+#include "base/float16.hpp"
 #include "kernels/cpu/quantized_cpu.hpp"
 #include "support/instruction_sets.hpp"
 #include "support/parallel_for.hpp"
 #include "support/random_cases.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 namespace {
 
 using test::Random;
@@ -43,7 +43,7 @@ class Weight {
     std::ranges::generate(bytes_,
                           [&] { return static_cast<std::uint8_t>(random.integer(0, 255)); });
     scales_.resize(index(view_.panels() * view_.blocks() * kPanelColumns));
-    std::ranges::generate(scales_, [&] { return Ort::Float16_t(0.02F * random.normal()); });
+    std::ranges::generate(scales_, [&] { return Float16(0.02F * random.normal()); });
     view_.values = bytes_.data();
     view_.scales = scales_.data();
   }
@@ -63,7 +63,7 @@ class Weight {
   }
   [[nodiscard]] double scale(std::int64_t block, std::int64_t output) const {
     const std::int64_t at = (output / 64 * view_.blocks() + block) * 64 + output % 64;
-    return scales_[index(at)].ToFloat();
+    return static_cast<float>(scales_[index(at)]);
   }
   [[nodiscard]] double at(std::int64_t input, std::int64_t output) const {
     return value(input, output) * scale(input / view_.block_size, output);
@@ -71,7 +71,7 @@ class Weight {
 
  private:
   std::vector<std::uint8_t> bytes_;
-  std::vector<Ort::Float16_t> scales_;
+  std::vector<Float16> scales_;
   QuantizedWeight view_;
 };
 
@@ -336,4 +336,4 @@ TEST(QuantizedRow, IsAnOutputOfTheWeight) {
 }
 
 }  // namespace
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

@@ -4,19 +4,19 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <gtest/gtest.h>
-#include <onnxruntime_cxx_api.h>
 
 #include <cmath>
 #include <cstring>
 #include <span>
 #include <vector>
 
+#include "base/float16.hpp"
 #include "kernels/cpu/cached_attention_cpu.hpp"
 #include "support/attention_cases.hpp"
 #include "support/gpu.hpp"
 #include "support/parallel_for.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 namespace {
 
 using test::AttentionCase;
@@ -29,11 +29,11 @@ struct DeviceType {
   using type = T;
 };
 template <>
-struct DeviceType<Ort::Float16_t> {
+struct DeviceType<Float16> {
   using type = __half;
 };
 template <>
-struct DeviceType<Ort::BFloat16_t> {
+struct DeviceType<BFloat16> {
   using type = __nv_bfloat16;
 };
 
@@ -106,7 +106,7 @@ TEST_F(CachedAttentionOnCuda, AgreesWithDoublePrecision) {
 
 TEST_F(CachedAttentionOnCuda, RoundsOnlyTheResultOfFloat16) {
   test::for_random_cases(50, [](Random& random) {
-    AttentionCase<Ort::Float16_t> attention(random, random.chance(0.2));
+    AttentionCase<Float16> attention(random, random.chance(0.2));
     run_on_device(attention, by_token(random));
     EXPECT_LE(attention.largest_error(), 5.0 * std::ldexp(1.0, -11));
   });
@@ -114,7 +114,7 @@ TEST_F(CachedAttentionOnCuda, RoundsOnlyTheResultOfFloat16) {
 
 TEST_F(CachedAttentionOnCuda, RoundsOnlyTheResultOfBFloat16) {
   test::for_random_cases(50, [](Random& random) {
-    AttentionCase<Ort::BFloat16_t> attention(random, random.chance(0.2));
+    AttentionCase<BFloat16> attention(random, random.chance(0.2));
     run_on_device(attention, by_token(random));
     EXPECT_LE(attention.largest_error(), 5.0 * std::ldexp(1.0, -8));
   });
@@ -124,7 +124,7 @@ TEST_F(CachedAttentionOnCuda, RoundsOnlyTheResultOfBFloat16) {
 // many cancel.
 TEST_F(CachedAttentionOnCuda, TilesRoundWeightsAndResultOfFloat16) {
   test::for_random_cases(100, [](Random& random) {
-    AttentionCase<Ort::Float16_t> attention(random, random.chance(0.6), kTileHeadDims);
+    AttentionCase<Float16> attention(random, random.chance(0.6), kTileHeadDims);
     run_on_device(attention, by_tile(random));
     EXPECT_LE(attention.largest_error(), 8.0 * std::ldexp(1.0, -11));
   });
@@ -132,7 +132,7 @@ TEST_F(CachedAttentionOnCuda, TilesRoundWeightsAndResultOfFloat16) {
 
 TEST_F(CachedAttentionOnCuda, TilesRoundWeightsAndResultOfBFloat16) {
   test::for_random_cases(50, [](Random& random) {
-    AttentionCase<Ort::BFloat16_t> attention(random, random.chance(0.6), kTileHeadDims);
+    AttentionCase<BFloat16> attention(random, random.chance(0.6), kTileHeadDims);
     run_on_device(attention, by_tile(random));
     EXPECT_LE(attention.largest_error(), 8.0 * std::ldexp(1.0, -8));
   });
@@ -142,8 +142,8 @@ TEST_F(CachedAttentionOnCuda, TilesWriteThePoolAsTheOtherKernelDoes) {
   test::for_random_cases(50, [](Random& random) {
     const bool long_rows = random.chance(0.5);
     Random same = random;
-    AttentionCase<Ort::Float16_t> tiles(random, long_rows, kTileHeadDims);
-    AttentionCase<Ort::Float16_t> tokens(same, long_rows, kTileHeadDims);
+    AttentionCase<Float16> tiles(random, long_rows, kTileHeadDims);
+    AttentionCase<Float16> tokens(same, long_rows, kTileHeadDims);
     run_on_device(tiles, by_tile(random));
     run_on_device(tokens, by_token(random));
     const auto same_bytes = [](const auto& a, const auto& b) {
@@ -176,4 +176,4 @@ TEST_F(CachedAttentionOnCuda, SplitsFillTheDeviceForFewTokensOnly) {
 }
 
 }  // namespace
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

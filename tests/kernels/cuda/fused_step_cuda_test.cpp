@@ -11,12 +11,12 @@
 #include <numeric>
 #include <vector>
 
-#include "plan/cuda/fused_model.hpp"
 #include "kernels/cuda/fused_step.hpp"
+#include "plan/cuda/fused_model.hpp"
 #include "support/gpu.hpp"
 #include "support/random_cases.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 namespace {
 
 using test::DeviceArray;
@@ -168,12 +168,12 @@ class FusedCase {
     embedding.size = hidden_;
     embedding.vocab_size = vocab_size_;
     embedding.max_seq_len = kContext;
-    NodeRecording::note(embedding);
+    plan::NodeRecording::note(embedding);
     const T* x = embedding.out;
     for (const auto& layer : layers_) {
       auto qkv = layer->qkv.args(x);
       qkv.norm = layer->first_norm.args();
-      NodeRecording::note(qkv);
+      plan::NodeRecording::note(qkv);
       CachedAttentionArgs<T> attention;
       attention.qkv = qkv.out;
       attention.key_pool = layer->keys.data();
@@ -188,17 +188,17 @@ class FusedCase {
       attention.head_dim = kFusedHeadDim;
       attention.block_len = block_len_;
       attention.scale = kScale;
-      NodeRecording::note(attention);
+      plan::NodeRecording::note(attention);
       auto projection = layer->projection.args(attention.attention);
       projection.residual = x;
-      NodeRecording::note(projection);
+      plan::NodeRecording::note(projection);
       auto expansion = layer->expansion.args(projection.out);
       expansion.norm = layer->second_norm.args();
       expansion.gelu = true;
-      NodeRecording::note(expansion);
+      plan::NodeRecording::note(expansion);
       auto contraction = layer->contraction.args(expansion.out);
       contraction.residual = projection.out;
-      NodeRecording::note(contraction);
+      plan::NodeRecording::note(contraction);
       x = contraction.out;
     }
     HeadCudaArgs<T> head;
@@ -209,7 +209,7 @@ class FusedCase {
     head.tokens = 1;
     head.inputs = hidden_;
     head.outputs = vocab_size_;
-    NodeRecording::note(head);
+    plan::NodeRecording::note(head);
   }
 
   /// Adds random keys and values until the sequence has `length` tokens.
@@ -400,10 +400,10 @@ int multiprocessors() {
 }
 
 template <typename T>
-std::shared_ptr<FusedModel> fused(const FusedCase<T>& of, std::string& why_not) {
-  const NodeRecording recording;
+std::shared_ptr<plan::FusedModel> fused(const FusedCase<T>& of, std::string& why_not) {
+  const plan::NodeRecording recording;
   of.note();
-  FusedStepPlaces places;
+  plan::FusedStepPlaces places;
   return fuse(recording, multiprocessors(), nullptr, nullptr, places, why_not);
 }
 
@@ -499,9 +499,9 @@ TYPED_TEST(FusedStepOnCuda, AnIdOutsideTheTablesGivesNaN) {
 TYPED_TEST(FusedStepOnCuda, SaysWhyARunIsNoSuchStep) {
   using T = TypeParam;
   const auto why_not = [](const auto& note) {
-    const NodeRecording recording;
+    const plan::NodeRecording recording;
     note();
-    FusedStepPlaces places;
+    plan::FusedStepPlaces places;
     std::string reason;
     EXPECT_EQ(fuse(recording, multiprocessors(), nullptr, nullptr, places, reason), nullptr);
     return reason;
@@ -510,11 +510,11 @@ TYPED_TEST(FusedStepOnCuda, SaysWhyARunIsNoSuchStep) {
   const FusedCase<T> fits(random, 1, 2, 512);
   const FusedCase<T> other_inner(random, 1, 2, 384);
   EXPECT_EQ(why_not([] {}), "it has no nodes");
-  EXPECT_EQ(why_not([] { NodeRecording::note(EmbeddingCudaArgs<float>{}); }),
+  EXPECT_EQ(why_not([] { plan::NodeRecording::note(EmbeddingCudaArgs<float>{}); }),
             "the model is not of a 16-bit type");
   EXPECT_EQ(why_not([&] {
               fits.note();
-              NodeRecording::note(LinearCudaArgs<T>{});
+              plan::NodeRecording::note(LinearCudaArgs<T>{});
             }),
             "it has nodes beside those of GPT-2");
   EXPECT_EQ(why_not([&] { other_inner.note(); }),
@@ -522,4 +522,4 @@ TYPED_TEST(FusedStepOnCuda, SaysWhyARunIsNoSuchStep) {
 }
 
 }  // namespace
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

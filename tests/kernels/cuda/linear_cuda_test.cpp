@@ -14,7 +14,7 @@
 #include "support/gpu.hpp"
 #include "support/random_cases.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 namespace {
 
 using test::DeviceArray;
@@ -379,4 +379,4 @@ TYPED_TEST(LinearOnCuda, EmbeddingAddsRowsAndMarksWrongIds) {
 }
 
 }  // namespace
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

@@ -14,7 +14,7 @@
 #include "support/gpu.hpp"
 #include "support/random_cases.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::kernels {
 namespace {
 
 using test::DeviceArray;
@@ -86,4 +86,4 @@ TYPED_TEST(TopLogitsOnCuda, BeginWithNaN) {
 }
 
 }  // namespace
-}  // namespace kvcache::ops
+}  // namespace kvcache::kernels

@@ -20,7 +20,7 @@
 #include "base/thread_team.hpp"
 #include "support/random_cases.hpp"
 
-namespace kvcache::ops {
+namespace kvcache::plan {
 namespace {
 
 using Values = std::vector<std::int64_t>;
@@ -159,4 +159,4 @@ TEST(Lockstep, AnExceptionEndsTheWayOfAll) {
 }
 
 }  // namespace
-}  // namespace kvcache::ops
+}  // namespace kvcache::plan
