@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/huge_pages.hpp"
+#include "base/rounding.hpp"
 
 namespace kvcache {
 namespace {
@@ -48,10 +49,6 @@ bool move_pages([[maybe_unused]] std::byte* copy, [[maybe_unused]] std::size_t b
 #else
   return false;
 #endif
-}
-
-std::size_t round_up(std::size_t value, std::size_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
 }
 
 /// The same for one part.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/rounding.hpp"
 #include "base/throw_error.hpp"
 #include "inference/run.hpp"
 #include "inference/sequence_state.hpp"
@@ -50,10 +51,6 @@ void check_tree(const SequenceState& prefix, const TokenTree& tree,
   }
   prefix.engine->check_token_ids(tree.tokens);
   prefix.engine->check_room(deepest, prefix.tokens.size());
-}
-
-std::size_t round_up(std::size_t value, std::size_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
 }
 
 }  // namespace

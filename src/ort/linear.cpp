@@ -18,8 +18,7 @@ OrtStatusPtr LinearKernel<kNode, W, kX>::ComputeV2(OrtKernelContext* raw_context
     args.inputs = tokens.inputs;
     args.outputs = shape_of(bias)[0];
     args.activation = activation_of(kNode);
-    const std::int64_t panels =
-        (args.outputs + kernels::kPanelColumns - 1) / kernels::kPanelColumns;
+    const std::int64_t panels = kernels::panel_count(args.outputs);
     check(shape_of(weight) == Shape{panels, args.inputs, kernels::kPanelColumns}, name_,
           "weight must be packed: [ceil(outputs / 64), inputs, 64]");
     const Shape out_shape{tokens.batch, tokens.seq_len, args.outputs};

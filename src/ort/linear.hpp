@@ -69,7 +69,9 @@ class HeadKernel {
   static constexpr const char* kName = linear_name(LinearNode::head, kX);
   static constexpr std::size_t kInputs = input_count(LinearNode::head);
   static constexpr std::size_t kWeightInput = weight_input(LinearNode::head);
-  static constexpr bool takes_ids(std::size_t input) { return ort::takes_ids(LinearNode::head, input); }
+  static constexpr bool takes_ids(std::size_t input) {
+    return ort::takes_ids(LinearNode::head, input);
+  }
 
   HeadKernel(const OrtKernelInfo* info, weights::WeightStore& weights, const ThreadTeam& threads)
       : name_(node_name(kName, info)),

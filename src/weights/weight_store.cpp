@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "base/huge_pages.hpp"
+#include "base/rounding.hpp"
 #include "base/throw_error.hpp"
 
 namespace kvcache::weights {
@@ -16,10 +17,6 @@ namespace {
 
 constexpr std::size_t kRegionBytes = std::size_t{64} << 20;  // many weights share a region
 constexpr std::size_t kAlignment = 64;                       // a cache line
-
-std::size_t round_up(std::size_t value, std::size_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
 
 std::size_t page_size() { return static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)); }
 

@@ -130,8 +130,8 @@ void CudaStep::run_fused() {
 
 void CudaStep::fuse(const plan::NodeRecording& recording) {
   std::string why_not;
-  fused_ = ops::fuse(recording, resources_->multiprocessors, resources_->fused,
-                     resources_->stream->get(), fused_places_, why_not);
+  fused_ = plan::fuse(recording, resources_->multiprocessors, resources_->fused,
+                      resources_->stream->get(), fused_places_, why_not);
   if (fused_ != nullptr) {
     resources_->fused = fused_;
   } else if (resources_->log) {

@@ -18,6 +18,7 @@
 #include "kernels/cpu/matrix_tile-inl.hpp"
 #include "kernels/cpu/narrow-inl.hpp"
 #include "kernels/cpu/widen-inl.hpp"
+#include "kernels/panels.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::kernels::HWY_NAMESPACE {
@@ -56,10 +57,6 @@ const float* rounded_floats(const float* x, std::int64_t tokens, std::int64_t in
 }
 
 #if KVCACHE_BFLOAT16_DOT
-
-std::int64_t round_up(std::int64_t count, std::int64_t multiple) {
-  return (count + multiple - 1) / multiple * multiple;
-}
 
 #if KVCACHE_BFLOAT16_AMX
 constexpr std::int64_t kWholeRows = AmxTiles::kRows;
@@ -124,7 +121,7 @@ void multiply_panel_of_pairs(LeftBFloat16 x, std::int64_t tokens, std::int64_t i
 
 void linear_of_pairs(const LinearArgs<BFloat16>& args, const ParallelFor& parallel_for) {
   const LeftBFloat16 x = rounded_tokens(args, parallel_for);
-  const std::int64_t panels = (args.outputs + kPanelColumns - 1) / kPanelColumns;
+  const std::int64_t panels = panel_count(args.outputs);
   for_panel_tasks(panels, args.tokens, parallel_for,
                   [&](std::int64_t panel, std::int64_t first, std::int64_t tokens) {
                     float* sums = thread_scratch(round_up(tokens, kWholeRows) * kPanelColumns);

@@ -5,11 +5,9 @@
 #include <cstdint>
 
 #include "base/parallel_for.hpp"
+#include "kernels/panels.hpp"
 
 namespace kvcache::kernels {
-
-/// Columns of a panel of packed weights (docs/MODEL_FILE.md).
-inline constexpr std::int64_t kPanelColumns = 64;
 
 enum class Activation { none, gelu };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/rounding.hpp"
 #include "base/thread_scratch.hpp"
 #include "kernels/cpu/panel_tasks.hpp"
 
@@ -37,9 +38,7 @@ bool takes_amx([[maybe_unused]] std::int64_t tokens) {
 constexpr float kNoBias[kPanelColumns] = {};
 
 /// Tokens that there must be memory for.
-std::int64_t whole_tiles(std::int64_t tokens) {
-  return (tokens + kAmxTokens - 1) / kAmxTokens * kAmxTokens;
-}
+std::int64_t whole_tiles(std::int64_t tokens) { return round_up(tokens, kAmxTokens); }
 
 /// Calls multiply(panel, first token, tokens, sums) for parts of the output, sums
 /// [tokens, kPanelColumns], and finishes what it computes.

@@ -6,6 +6,7 @@
 #include "base/float16.hpp"
 #include "base/parallel_for.hpp"
 #include "kernels/cpu/linear_cpu.hpp"
+#include "kernels/panels.hpp"
 
 namespace kvcache::kernels {
 
@@ -23,9 +24,7 @@ struct QuantizedWeight {
   std::int64_t block_size = 0;  // 16, 32, 64, 128 or 256
   std::int64_t bits = 8;  // 8, or 4: a byte then has a value of this group and one of the next
 
-  [[nodiscard]] std::int64_t panels() const {
-    return (outputs + kPanelColumns - 1) / kPanelColumns;
-  }
+  [[nodiscard]] std::int64_t panels() const { return panel_count(outputs); }
   [[nodiscard]] std::int64_t blocks() const { return (inputs + block_size - 1) / block_size; }
   [[nodiscard]] std::int64_t padded_inputs() const { return blocks() * block_size; }
   [[nodiscard]] std::int64_t groups() const { return padded_inputs() * bits / 8 / kGroupInputs; }

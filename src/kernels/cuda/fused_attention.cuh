@@ -15,7 +15,7 @@ __device__ inline float exp2_of(float x) {
   return result;
 }
 
-template <typename T, typename ort::Shape>
+template <typename T, typename Shape>
 class FusedAttention {
  public:
   __device__ FusedAttention(const FusedStepArgs<T>& args, int block)
@@ -38,7 +38,7 @@ class FusedAttention {
     append_row_ = row_of(past);
   }
 
-  [[nodiscard]] __device__ bool takes_part() const { return head_ < ort::Shape::kHeads; }
+  [[nodiscard]] __device__ bool takes_part() const { return head_ < Shape::kHeads; }
 
   /// Starts to load a layer's past.
   __device__ void prefetch(int layer) {
@@ -67,7 +67,7 @@ class FusedAttention {
 
   /// Waits for the query, attends, appends the new key and value, and hands over the softmax.
   __device__ void run(unsigned* exchange, FusedShared& shared) {
-    const unsigned* qkv = exchange + ort::Shape::exchange().qkv() + head_ * (kFusedHeadDim / 2);
+    const unsigned* qkv = exchange + Shape::exchange().qkv() + head_ * (kFusedHeadDim / 2);
     float max = -FLT_MAX;
     float sum = 0;
     float2 value{0.0F, 0.0F};
@@ -101,14 +101,14 @@ class FusedAttention {
   [[nodiscard]] __device__ unsigned row_of(int position) const {
     const int number = position >> args_.block_len_shift;
     const auto block = static_cast<unsigned>(args_.inputs.block_table[number]);
-    return ((block * ort::Shape::kHeads + static_cast<unsigned>(head_)) << args_.block_len_shift) +
+    return ((block * Shape::kHeads + static_cast<unsigned>(head_)) << args_.block_len_shift) +
            static_cast<unsigned>(position - (number << args_.block_len_shift));
   }
 
   /// Words 0 … 7: eight neighbouring elements of the query's both halves, in lanes 0 … 3. For the
   /// warp that appends, words 8 … 10: a pair of the query, the key and the value in every lane.
   __device__ Arriving<11> receive_query(const unsigned* qkv, bool appends) const {
-    constexpr int kPart = ort::Shape::kHidden / 2;
+    constexpr int kPart = Shape::kHidden / 2;
     pause(kCyclesOnTheWay);
     return receive<11>([&](Arriving<11>& to) {
       if (lane_ < 4) {
@@ -206,12 +206,12 @@ class FusedAttention {
     // Nothing seen: zero. Not a number stays so.
     const float scale = sum == 0.0F ? 0.0F : __fdividef(1.0F, sum);
     const int part = head_ * kFusedSplits + split_;
-    constexpr int kCopy = ort::Shape::exchange().copy_words();
+    constexpr int kCopy = Shape::exchange().copy_words();
     hand_over_to_all<kCopy>(
-        exchange + ort::Shape::exchange().attention() + part * (kFusedHeadDim / 2) + lane_,
+        exchange + Shape::exchange().attention() + part * (kFusedHeadDim / 2) + lane_,
         pair_of<T>(value.x * scale, value.y * scale));
     if (lane_ < 2) {
-      hand_over_to_all<kCopy>(exchange + ort::Shape::exchange().softmaxes() + 2 * part + lane_,
+      hand_over_to_all<kCopy>(exchange + Shape::exchange().softmaxes() + 2 * part + lane_,
                               lane_ == 0 ? max : sum);
     }
   }
@@ -234,12 +234,12 @@ class FusedAttention {
 
 /// A head's attention from its splits' softmaxes: a pair of elements per lane. By all warps of the
 /// block, of which each has a head, or -1.
-template <typename T, typename ort::Shape>
+template <typename T, typename Shape>
 __device__ float2 receive_attention(const unsigned* exchange, int head) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const unsigned* softmaxes =
-      exchange + ort::Shape::exchange().softmaxes() + 2 * head * kFusedSplits + lane % 4 * 2;
-  const unsigned* values = exchange + ort::Shape::exchange().attention() +
+      exchange + Shape::exchange().softmaxes() + 2 * head * kFusedSplits + lane % 4 * 2;
+  const unsigned* values = exchange + Shape::exchange().attention() +
                            head * kFusedSplits * (kFusedHeadDim / 2) + lane;
   const auto arriving = receive_together<2 + kFusedSplits>([&](Arriving<2 + kFusedSplits>& to) {
     if (head < 0) {

@@ -15,7 +15,7 @@ __device__ inline uint4 choose(bool first, const uint4& a, const uint4& b) {
   return {first ? a.x : b.x, first ? a.y : b.y, first ? a.z : b.z, first ? a.w : b.w};
 }
 
-template <typename T, typename ort::Shape>
+template <typename T, typename Shape>
 class FusedHead {
  public:
   __device__ FusedHead(const FusedStepArgs<T>& args, unsigned char* slots,
@@ -43,11 +43,11 @@ class FusedHead {
       const int row = (mine_.first + n) * kStripColumns;
       const int rows = min(kStripColumns, args_.sizes.vocab_size - row);
       const auto bytes =
-          static_cast<unsigned>(rows * ort::Shape::kHidden * static_cast<int>(sizeof(T)));
+          static_cast<unsigned>(rows * Shape::kHidden * static_cast<int>(sizeof(T)));
       shared_.head_arrivals[n].expect(bytes);
       shared_.head_arrivals[n].copy(
-          slots_ + slot * ort::Shape::kSlotBytes,
-          args_.head_weight + static_cast<std::int64_t>(row) * ort::Shape::kHidden, bytes,
+          slots_ + slot * Shape::kSlotBytes,
+          args_.head_weight + static_cast<std::int64_t>(row) * Shape::kHidden, bytes,
           is_kept(n) ? ReadAgain::next_step : ReadAgain::no);
     }
   }
@@ -65,20 +65,20 @@ class FusedHead {
       }
       shared_.head_arrivals[n].wait(0);
       // What is behind the last rows of the vocabulary is of another strip, and not looked at.
-      const auto* row = reinterpret_cast<const uint4*>(slots_ + slot * ort::Shape::kSlotBytes) +
-                        lane / 4 * (ort::Shape::kHidden / 8) + lane % 4;
+      const auto* row = reinterpret_cast<const uint4*>(slots_ + slot * Shape::kSlotBytes) +
+                        lane / 4 * (Shape::kHidden / 8) + lane % 4;
       // Two neighbouring rows lie on the same banks: every other row takes the second of two pieces
       // first.
       const bool odd = lane / 4 % 2 == 1;
       StripSums sums[2];
 #pragma unroll 6
-      for (int piece = 0; piece < ort::Shape::kPieces; piece += 2) {
+      for (int piece = 0; piece < Shape::kPieces; piece += 2) {
         const uint4 now = row[piece * 4 + (odd ? 4 : 0)];
         const uint4 then = row[piece * 4 + (odd ? 0 : 4)];
         sums[0].add<T>(choose(odd, then, now),
-                       inputs_of_lane<2>(inputs, ort::Shape::kPieces * 4, piece, lane));
+                       inputs_of_lane<2>(inputs, Shape::kPieces * 4, piece, lane));
         sums[1].add<T>(choose(odd, now, then),
-                       inputs_of_lane<2>(inputs, ort::Shape::kPieces * 4, piece + 1, lane));
+                       inputs_of_lane<2>(inputs, Shape::kPieces * 4, piece + 1, lane));
       }
       __syncwarp();
       if (lane == 0) {

@@ -6,6 +6,7 @@
 #include "kernels/cuda/fused_head.cuh"
 #include "kernels/cuda/fused_products.cuh"
 #include "kernels/cuda/fused_step.hpp"
+#include "kernels/panels.hpp"
 
 namespace kvcache::kernels {
 namespace {
@@ -29,7 +30,7 @@ struct FusedKernelArgs {
 };
 
 /// One block's way through the step.
-template <typename T, typename ort::Shape>
+template <typename T, typename Shape>
 class FusedStep {
  public:
   __device__ FusedStep(const FusedKernelArgs<T>& args, unsigned char* dynamic, FusedShared& shared)
@@ -50,11 +51,11 @@ class FusedStep {
 #pragma unroll 1
     for (int layer = 0; layer < args_.sizes.layers; ++layer) {
       const unsigned* before = own_copy_;
-      exchange_ = args_.exchange + layer * ort::Shape::exchange().layer_words();
+      exchange_ = args_.exchange + layer * Shape::exchange().layer_words();
       own_copy_ = exchange_ + static_cast<int>(blockIdx.x) % kExchangeCopies *
-                                  ort::Shape::exchange().copy_words();
+                                  Shape::exchange().copy_words();
       if (layer > 0) {
-        receive_residual(before + ort::Shape::exchange().after_layer());
+        receive_residual(before + Shape::exchange().after_layer());
       }
       normalize(2 * layer + 1);
       multiply_normalized<LayerWeight::qkv>(layer);
@@ -65,7 +66,7 @@ class FusedStep {
         }
       }
       project(layer);
-      receive_residual(own_copy_ + ort::Shape::exchange().after_attention());
+      receive_residual(own_copy_ + Shape::exchange().after_attention());
       normalize(2 * layer + 2);
       multiply_normalized<LayerWeight::expansion>(layer);
       contract(layer);
@@ -74,8 +75,8 @@ class FusedStep {
   }
 
  private:
-  static constexpr int kPairsOfThread = ort::Shape::kPairsOfThread;
-  static constexpr int kCopy = ort::Shape::exchange().copy_words();
+  static constexpr int kPairsOfThread = Shape::kPairsOfThread;
+  static constexpr int kCopy = Shape::exchange().copy_words();
 
   __device__ void start() {
     // What is small is asked for first: behind the weights it would wait for all of them.
@@ -83,7 +84,7 @@ class FusedStep {
 #pragma unroll
     for (int w = 0; w < kLayerWeights; ++w) {
       const auto weight = static_cast<LayerWeight>(w);
-      shares_[w] = StripShare::of(ort::Shape::sizes().strips(weight), static_cast<int>(blockIdx.x),
+      shares_[w] = StripShare::of(Shape::sizes().strips(weight), static_cast<int>(blockIdx.x),
                                   static_cast<int>(gridDim.x), layout_.first_block(weight));
     }
     bias_[0] = load_bias<LayerWeight::qkv>(0);
@@ -118,7 +119,7 @@ class FusedStep {
   template <LayerWeight kWeight>
   [[nodiscard]] __device__ uint4* strips() const {
     return reinterpret_cast<uint4*>(slots_ + layout_.weight_slot[static_cast<int>(kWeight)] *
-                                                 ort::Shape::kSlotBytes);
+                                                 Shape::kSlotBytes);
   }
 
   /// The block's strips of a weight on their way, by one thread; those of the layer before are used
@@ -128,25 +129,25 @@ class FusedStep {
   __device__ void fetch(int layer) {
     constexpr unsigned kCyclesApart = 300;
     constexpr int kIndex = static_cast<int>(kWeight);
-    constexpr int kStrip = ort::Shape::sizes().strip_elements(kWeight);
+    constexpr int kStrip = Shape::sizes().strip_elements(kWeight);
     const int slot = layout_.weight_slot[kIndex];
     if (layer == args_.sizes.layers) {
       fetch_head(slot, layout_.weight_slot[kIndex + 1]);
     } else if (share<kWeight>().count > 0) {
       const auto* from = reinterpret_cast<const unsigned char*>(
-          args_.weights + layer * ort::Shape::sizes().layer_elements() +
-          ort::Shape::sizes().weight_at(kWeight) + share<kWeight>().first * kStrip);
-      const int slots = share<kWeight>().count * ort::Shape::sizes().slots_per_strip(kWeight);
+          args_.weights + layer * Shape::sizes().layer_elements() +
+          Shape::sizes().weight_at(kWeight) + share<kWeight>().first * kStrip);
+      const int slots = share<kWeight>().count * Shape::sizes().slots_per_strip(kWeight);
       const bool pauses = layer > 0 && (kWeight != LayerWeight::qkv || !attention_.takes_part());
       CopyBarrier& arrival = shared_.layer_arrivals[kIndex];
-      arrival.expect(static_cast<unsigned>(slots * ort::Shape::kSlotBytes));
+      arrival.expect(static_cast<unsigned>(slots * Shape::kSlotBytes));
 #pragma unroll 1
       for (int i = 0; i < slots; ++i) {
         if (pauses && i > 0) {
           pause(kCyclesApart);
         }
-        arrival.copy(slots_ + (slot + i) * ort::Shape::kSlotBytes,
-                     from + i * ort::Shape::kSlotBytes, ort::Shape::kSlotBytes, ReadAgain::no);
+        arrival.copy(slots_ + (slot + i) * Shape::kSlotBytes,
+                     from + i * Shape::kSlotBytes, Shape::kSlotBytes, ReadAgain::no);
       }
     }
     // Slots that no layer uses: some in each layer.
@@ -167,7 +168,7 @@ class FusedStep {
   __device__ void clear_other_exchange() {
     const auto blocks = static_cast<int>(gridDim.x);
     const int vectors =
-        (args_.sizes.layers * ort::Shape::exchange().layer_words() + 2 * blocks + 3) / 4;
+        (args_.sizes.layers * Shape::exchange().layer_words() + 2 * blocks + 3) / 4;
     auto* to = reinterpret_cast<uint4*>(args_.other_exchange);
 #pragma unroll 1
     for (int i = static_cast<int>(blockIdx.x) * kFusedThreads + thread_; i < vectors;
@@ -182,7 +183,7 @@ class FusedStep {
 #pragma unroll
     for (int i = 0; i < kPairsOfThread; ++i) {
       const int pair = thread_ + i * kFusedThreads;
-      if (ort::Shape::kPairs % kFusedThreads == 0 || pair < ort::Shape::kPairs) {
+      if (Shape::kPairs % kFusedThreads == 0 || pair < Shape::kPairs) {
         work(i, pair);
       }
     }
@@ -211,8 +212,8 @@ class FusedStep {
     Embedded embedded;
     embedded.exists = id >= 0 && id < args_.sizes.vocab_size && position >= 0 &&
                       position < args_.sizes.max_seq_len;
-    const T* token = args_.token_weight + (embedded.exists ? id : 0) * ort::Shape::kHidden;
-    const T* place = args_.position_weight + (embedded.exists ? position : 0) * ort::Shape::kHidden;
+    const T* token = args_.token_weight + (embedded.exists ? id : 0) * Shape::kHidden;
+    const T* place = args_.position_weight + (embedded.exists ? position : 0) * Shape::kHidden;
     embedded.firsts[0] = token[0];
     embedded.firsts[1] = place[0];
     for_my_pairs([&](int i, int pair) {
@@ -237,7 +238,7 @@ class FusedStep {
     const auto look = [&](auto number) {
       constexpr int kNumber = decltype(number)::value;
       const int pair = thread_ + kNumber * kFusedThreads;
-      if (ort::Shape::kPairs % kFusedThreads == 0 || pair < ort::Shape::kPairs) {
+      if (Shape::kPairs % kFusedThreads == 0 || pair < Shape::kPairs) {
         to.template look_at_two<2 * kNumber>(from + 2 * pair);
       }
     };
@@ -256,7 +257,7 @@ class FusedStep {
   }
 
   [[nodiscard]] __device__ const T* vectors_of(int layer) const {
-    return args_.vectors + layer * ort::Shape::vectors().elements();
+    return args_.vectors + layer * Shape::vectors().elements();
   }
 
   /// A norm's weight and bias on their way; norms are counted through the layers, the last is the
@@ -264,8 +265,8 @@ class FusedStep {
   __device__ void load_norm(int number) {
     const bool last = number == 2 * args_.sizes.layers;
     const T* weight = last ? args_.last_norm.weight
-                           : vectors_of(number / 2) + ort::Shape::vectors().norm_weight(number % 2);
-    const T* bias = last ? args_.last_norm.bias : weight + ort::Shape::kHidden;
+                           : vectors_of(number / 2) + Shape::vectors().norm_weight(number % 2);
+    const T* bias = last ? args_.last_norm.bias : weight + Shape::kHidden;
     for_my_pairs([&](int i, int pair) {
       norm_weight_[i] = load_pair(weight, pair);
       norm_bias_[i] = load_pair(bias, pair);
@@ -294,7 +295,7 @@ class FusedStep {
       total.x += one.x;
       total.y += one.y;
     }
-    constexpr float kInverse = 1.0F / ort::Shape::kHidden;
+    constexpr float kInverse = 1.0F / Shape::kHidden;
     const float from_origin = total.x * kInverse;
     const float variance = total.y * kInverse - from_origin * from_origin;
     const float scale = rsqrtf(variance + args_.last_norm.epsilon);
@@ -349,7 +350,7 @@ class FusedStep {
   [[nodiscard]] __device__ unsigned load_bias(int layer) const {
     return thread_ < kMaxStrips * kStripColumns / 2 &&
                    thread_ < share<kWeight>().count * kStripColumns / 2
-               ? load_pair(vectors_of(layer) + ort::Shape::vectors().bias(kWeight),
+               ? load_pair(vectors_of(layer) + Shape::vectors().bias(kWeight),
                            own_pair<kWeight>())
                : 0;
   }
@@ -360,16 +361,16 @@ class FusedStep {
     if (share<kWeight>().count > 0) {
       const unsigned bias = next_bias<kWeight>(layer);
       wait_for_strips<kWeight>(layer);
-      multiply<T, ort::Shape::kPieces>(
+      multiply<T, Shape::kPieces>(
           strips<kWeight>(), share<kWeight>().count, inputs(), shared_, [&](float2 sum) {
             const float2 biases = values_of<T>(bias);
             sum = {sum.x + biases.x, sum.y + biases.y};
             if constexpr (kWeight == LayerWeight::expansion) {
               hand_over_to_all<kCopy>(
-                  exchange_ + ort::Shape::exchange().expanded() + own_pair<kWeight>(),
+                  exchange_ + Shape::exchange().expanded() + own_pair<kWeight>(),
                   pair_of<T>(gelu_by_exp(sum.x), gelu_by_exp(sum.y)));
             } else {
-              hand_over(exchange_ + ort::Shape::exchange().qkv() + own_pair<kWeight>(),
+              hand_over(exchange_ + Shape::exchange().qkv() + own_pair<kWeight>(),
                         pair_of<T>(sum.x, sum.y));
             }
           });
@@ -386,19 +387,19 @@ class FusedStep {
       const unsigned bias = next_bias<kWeight>(layer);
       wait_for_strips<kWeight>(layer);
 #pragma unroll
-      for (int first = 0; first < ort::Shape::kHeads; first += kFusedWarps) {
+      for (int first = 0; first < Shape::kHeads; first += kFusedWarps) {
         const int own = first + thread_ / 32;
-        const int head = own < ort::Shape::kHeads ? own : -1;
-        const float2 value = receive_attention<T, ort::Shape>(own_copy_, head);
+        const int head = own < Shape::kHeads ? own : -1;
+        const float2 value = receive_attention<T, Shape>(own_copy_, head);
         if (head >= 0) {
           put_input(head * (kFusedHeadDim / 2) + thread_ % 32, value);
         }
       }
       __syncthreads();
-      multiply<T, ort::Shape::kPieces>(strips<kWeight>(), share<kWeight>().count, inputs(), shared_,
+      multiply<T, Shape::kPieces>(strips<kWeight>(), share<kWeight>().count, inputs(), shared_,
                                        [&](float2 sum) {
                                          add_to_residual(own_pair<kWeight>(), sum, bias,
-                                                         ort::Shape::exchange().after_attention());
+                                                         Shape::exchange().after_attention());
                                        });
     }
     if (thread_ == kFetchingThread) {
@@ -411,12 +412,12 @@ class FusedStep {
     if (share<kWeight>().count > 0) {
       const unsigned bias = next_bias<kWeight>(layer);
       wait_for_strips<kWeight>(layer);
-      multiply_arriving<T, ort::Shape::kInnerPieces>(
-          strips<kWeight>(), own_copy_ + ort::Shape::exchange().expanded(), inner_, shared_);
+      multiply_arriving<T, Shape::kInnerPieces>(
+          strips<kWeight>(), own_copy_ + Shape::exchange().expanded(), inner_, shared_);
       __syncthreads();
       if (thread_ < kStripColumns / 2) {
         add_to_residual(own_pair<kWeight>(), sum_of_warps<1>(shared_, thread_), bias,
-                        ort::Shape::exchange().after_layer());
+                        Shape::exchange().after_layer());
       }
     }
     if (thread_ == kFetchingThread) {
@@ -432,7 +433,7 @@ class FusedStep {
   }
 
   __device__ void finish() {
-    receive_residual(own_copy_ + ort::Shape::exchange().after_layer());
+    receive_residual(own_copy_ + Shape::exchange().after_layer());
     normalize(2 * args_.sizes.layers + 1);
     TopLogit best = head_.run(inputs());
     if (thread_ % 32 == 0) {
@@ -444,7 +445,7 @@ class FusedStep {
     }
     const TopLogit none{INT_MAX, -INFINITY};
     best = best_of_lanes(thread_ < kFusedWarps ? shared_.bests[thread_] : none);
-    unsigned* bests = args_.exchange + args_.sizes.layers * ort::Shape::exchange().layer_words();
+    unsigned* bests = args_.exchange + args_.sizes.layers * Shape::exchange().layer_words();
     if (thread_ == 0) {
       hand_over(bests + 2 * blockIdx.x, float2{__int_as_float(best.token), best.logit});
     }
@@ -490,8 +491,8 @@ class FusedStep {
   unsigned bias_[kLayerWeights] = {};          // of the next product with each weight
   unsigned norm_weight_[kPairsOfThread] = {};  // of the next norm
   unsigned norm_bias_[kPairsOfThread] = {};
-  FusedAttention<T, ort::Shape> attention_;
-  FusedHead<T, ort::Shape> head_;
+  FusedAttention<T, Shape> attention_;
+  FusedHead<T, Shape> head_;
 };
 
 template <typename T, int kHeads>
@@ -505,17 +506,17 @@ __global__ void __launch_bounds__(kFusedThreads, 1)
 /// Grid: pieces of 32 inputs, strips. A thread has eight inputs of a column.
 template <typename T>
 __global__ void pack_strips_kernel(const T* panels, int inputs, T* strips) {
-  constexpr int kPanelColumns = 64;
+  constexpr int kPanel = static_cast<int>(kPanelColumns);
   const int piece = static_cast<int>(blockIdx.x);
   const int strip = static_cast<int>(blockIdx.y);
   const int lane = static_cast<int>(threadIdx.x);
   const int column = strip * kStripColumns + lane / 4;
   const int input = piece * kStripInputs + lane % 4 * 8;
-  const T* from = panels + (std::int64_t{column / kPanelColumns} * inputs + input) * kPanelColumns +
-                  column % kPanelColumns;
+  const T* from =
+      panels + (std::int64_t{column / kPanel} * inputs + input) * kPanel + column % kPanel;
   T* to = strips + ((std::int64_t{strip} * (inputs / kStripInputs) + piece) * 32 + lane) * 8;
   for (int i = 0; i < 8; ++i) {
-    to[i] = from[i * kPanelColumns];
+    to[i] = from[i * kPanel];
   }
 }
 

@@ -6,11 +6,12 @@
 // input's sector; the threads' sums meet in shared memory.
 #include "kernels/cuda/linear_cuda.hpp"
 #include "kernels/cuda/norm_rows.cuh"
+#include "kernels/panels.hpp"
 
 namespace kvcache::kernels {
 namespace {
 
-constexpr int kPanelColumns = 64;
+constexpr int kPanel = static_cast<int>(kPanelColumns);
 constexpr int kSectorBytes = 32;
 constexpr int kMaxRowsAtOnce = 8;
 constexpr std::size_t kMaxSharedBytes = std::size_t{200} << 10;
@@ -97,8 +98,8 @@ __global__ void __launch_bounds__(kThreads) linear_one_row_kernel(LinearCudaArgs
   const int half = lane % 2;
   const int first_input = static_cast<int>(threadIdx.x) / 2;
   const std::int64_t first_column = std::int64_t{blockIdx.x} * kColumns;
-  const T* weight = args.weight + first_column / kPanelColumns * kPanelColumns * args.inputs +
-                    first_column % kPanelColumns + half * kVector;
+  const T* weight = args.weight + first_column / kPanel * kPanel * args.inputs +
+                    first_column % kPanel + half * kVector;
   Weights weights[kSteps];
   T norm_weight[kNorm ? kSteps : 1];
   T norm_bias[kNorm ? kSteps : 1];
@@ -107,7 +108,7 @@ __global__ void __launch_bounds__(kThreads) linear_one_row_kernel(LinearCudaArgs
     const int input = first_input + i * kStep;
     const bool exists = input < inputs;
     weights[i] =
-        exists ? Weights::load_once(weight + std::int64_t{input} * kPanelColumns) : Weights::zero();
+        exists ? Weights::load_once(weight + std::int64_t{input} * kPanel) : Weights::zero();
     if constexpr (kNorm) {
       norm_weight[i] = exists ? args.norm.weight[input] : from_float<T>(0.0F);
       norm_bias[i] = exists ? args.norm.bias[input] : from_float<T>(0.0F);
@@ -203,13 +204,13 @@ __global__ void __launch_bounds__(kThreads) linear_few_rows_kernel(LinearCudaArg
   const std::int64_t first_column = std::int64_t{blockIdx.x} * kColumns;
   const int half = static_cast<int>(threadIdx.x) % 2;
   const int first_input = static_cast<int>(threadIdx.x) / 2;
-  const T* weight = args.weight + first_column / kPanelColumns * kPanelColumns * args.inputs +
-                    first_column % kPanelColumns + half * kVector;
+  const T* weight = args.weight + first_column / kPanel * kPanel * args.inputs +
+                    first_column % kPanel + half * kVector;
   Weights ring[kAhead];
 #pragma unroll
   for (int i = 0; i < kAhead; ++i) {
     const int input = first_input + i * kStep;
-    ring[i] = input < inputs ? Weights::load_once(weight + std::int64_t{input} * kPanelColumns)
+    ring[i] = input < inputs ? Weights::load_once(weight + std::int64_t{input} * kPanel)
                              : Weights::zero();
   }
 
@@ -237,7 +238,7 @@ __global__ void __launch_bounds__(kThreads) linear_few_rows_kernel(LinearCudaArg
       const Weights now = ring[i];
       const int next = input + kAhead * kStep;
       if (next < inputs) {
-        ring[i] = Weights::load_once(weight + std::int64_t{next} * kPanelColumns);
+        ring[i] = Weights::load_once(weight + std::int64_t{next} * kPanel);
       }
       if (input < inputs) {
 #pragma unroll

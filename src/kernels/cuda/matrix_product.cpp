@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "base/device_memory_fault.hpp"
+#include "kernels/panels.hpp"
 
 namespace kvcache::kernels {
 namespace {
 
-constexpr std::int64_t kPanelColumns = 64;
 constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;  // what cuBLAS wants on Hopper
 constexpr std::uint32_t kAlignment = 16;                        // of all pointers, at least
 

@@ -1,12 +1,11 @@
 #include "ort/cuda/linear_nodes.hpp"
 
 #include "kernels/cuda/embedding_cuda.hpp"
+#include "kernels/panels.hpp"
 #include "plan/cuda/recorded_nodes.hpp"
 
 namespace kvcache::ort {
 namespace {
-
-constexpr std::int64_t kernels::kPanelColumns = 64;
 
 /// The sizes of a product, after checking that its inputs agree.
 template <typename T>
@@ -20,7 +19,7 @@ kernels::LinearCudaArgs<T> product_of(const std::string& name, const Ort::ConstV
   args.tokens = x_shape[0] * x_shape[1];
   args.inputs = x_shape[2];
   args.outputs = bias_shape[0];
-  const std::int64_t panels = (args.outputs + kernels::kPanelColumns - 1) / kernels::kPanelColumns;
+  const std::int64_t panels = kernels::panel_count(args.outputs);
   check(shape_of(weight) == Shape{panels, args.inputs, kernels::kPanelColumns}, name,
         "weight must be packed: [ceil(outputs / 64), inputs, 64]");
   args.x = raw_data<T>(x);

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "kernels/cpu/cached_attention_cpu.hpp"
+#include "kernels/panels.hpp"
 
 namespace kvcache::plan {
 namespace {
@@ -116,8 +117,7 @@ std::span<const std::byte> bytes(const T* data, std::int64_t count) {
 
 template <typename W>
 std::span<const std::byte> weight_of(const kernels::LinearArgs<W>& product) {
-  const std::int64_t panels =
-      (product.outputs + kernels::kPanelColumns - 1) / kernels::kPanelColumns;
+  const std::int64_t panels = kernels::panel_count(product.outputs);
   return bytes(product.weight, panels * product.inputs * kernels::kPanelColumns);
 }
 template <typename W>
