@@ -168,6 +168,23 @@ std::vector<std::int64_t> JsonValue::integers(std::int64_t least, std::int64_t m
   return numbers;
 }
 
+double JsonValue::number(double least, double most) const {
+  const double number = value_->is_number() ? value_->get<double>() : least - 1;
+  if (!(number >= least && number <= most)) {
+    refuse(fmt::format("must be a number from {} to {}", least, most));
+  }
+  return number;
+}
+
+bool JsonValue::flag() const {
+  if (!value_->is_boolean()) {
+    refuse("must be true or false");
+  }
+  return value_->get<bool>();
+}
+
+bool JsonValue::is_null() const { return value_->is_null(); }
+
 std::string JsonValue::text() const {
   if (!value_->is_string()) {
     refuse("must be a text");

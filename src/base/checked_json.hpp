@@ -51,6 +51,11 @@ class JsonValue {
   /// An array of these.
   [[nodiscard]] std::vector<std::int64_t> integers(std::int64_t least, std::int64_t most) const;
 
+  /// A finite number within [least, most].
+  [[nodiscard]] double number(double least, double most) const;
+  [[nodiscard]] bool flag() const;
+  [[nodiscard]] bool is_null() const;
+
   [[nodiscard]] std::string text() const;
   /// A text that is one of `choices`.
   [[nodiscard]] std::string text_of(std::span<const std::string_view> choices) const;

@@ -39,7 +39,7 @@ std::size_t ModelInfo::cache_row_bytes() const noexcept {
 }
 
 std::size_t ModelInfo::cache_bytes_per_token() const noexcept {
-  return 2 * num_layers * num_heads * cache_row_bytes();
+  return 2 * num_layers * num_kv_heads * cache_row_bytes();
 }
 
 }  // namespace kvcache

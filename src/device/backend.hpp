@@ -45,8 +45,7 @@ class Backend {
   /// @throws Error out_of_memory
   [[nodiscard]] virtual std::unique_ptr<PoolMemory> reserve(std::size_t bytes) = 0;
 
-  /// For runs of a model with logits of this type and vocabulary.
-  [[nodiscard]] virtual std::unique_ptr<Step> new_step(DataType type, std::size_t vocab_size) = 0;
+  [[nodiscard]] virtual std::unique_ptr<Step> new_step(const StepModel& model) = 0;
 };
 
 /// What choosing a backend depends on.

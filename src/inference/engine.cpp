@@ -26,7 +26,7 @@ constexpr std::size_t kShapesKept = 8;
 cache::PoolShape pool_shape(const ModelInfo& info, const ModelOptions& options) {
   cache::PoolShape shape{};
   shape.num_layers = info.num_layers;
-  shape.num_heads = info.num_heads;
+  shape.num_heads = info.num_kv_heads;
   shape.head_dim = info.head_dim;
   shape.element_bytes = data_type_size(info.cache_dtype);
   shape.scale_bytes = info.cache_row_bytes() - info.head_dim * shape.element_bytes;

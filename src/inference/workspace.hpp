@@ -60,6 +60,7 @@ class Workspace {
 
  private:
   void bind_cache();
+  void bind_step(const RunInputs& inputs, const RunShape& shape);
   void bind_inputs_and_logits(const RunInputs& inputs, const RunShape& shape);
 
   ort::Session& session_;
@@ -73,6 +74,7 @@ class Workspace {
   static constexpr RunShape kNoShape{.tokens = 0, .rows = 0};
   RunShape shape_ = kNoShape;
   RunInputs inputs_;
+  plan::StepBinding step_binding_;
   Loan loan_;
 };
 

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "kernels/cpu/cached_attention_cpu.hpp"
+#include "ort/node_info.hpp"
 #include "ort/ort_parallel_for.hpp"
-#include "plan/cpu/recorded_nodes.hpp"
 
 namespace kvcache::ort {
 namespace {
@@ -56,7 +56,10 @@ CachedAttentionKernel<T, Cache>::CachedAttentionKernel(const OrtKernelInfo* info
       num_heads_(Ort::ConstKernelInfo(info).GetAttribute<std::int64_t>("num_heads")),
       scale_(Ort::ConstKernelInfo(info).GetAttribute<float>("scale")),
       counters_(counters),
-      threads_(threads) {}
+      threads_(threads) {
+  check(attribute_or<std::int64_t>(info, "num_kv_heads", num_heads_) == num_heads_, name_,
+        "there is no kernel for num_kv_heads other than num_heads");
+}
 
 template <typename T, typename Cache>
 OrtStatusPtr CachedAttentionKernel<T, Cache>::ComputeV2(OrtKernelContext* raw_context) {
@@ -75,7 +78,6 @@ void CachedAttentionKernel<T, Cache>::compute_in_place(Ort::KernelContext& conte
   InPlaceRun<T, Cache> run = in_place_run<T, Cache>(context, name_, num_heads_, scale_);
   check_tables(name_, run.args, run.tokens, run.blocks);
   bind_in_place(context, name_, run);
-  plan::CpuRecording::note(run.args);
   attend(run.args, context);
   counters_.in_place_runs.fetch_add(1, std::memory_order_relaxed);
 }

@@ -120,10 +120,12 @@ std::vector<Expected> cache_tensors(const char* prefix, const ModelInfo& info) {
   std::vector<Expected> tensors;
   for (std::size_t layer = 0; layer < info.num_layers; ++layer) {
     for (const char* part : {"key", "value"}) {
-      tensors.push_back(
-          {fmt::format("{}_{}_{}", prefix, part, layer),
-           element_type(info.cache_dtype),
-           {{}, {"num_heads", info.num_heads}, {}, {"head_dim", info.head_dim, scale_elements}}});
+      tensors.push_back({fmt::format("{}_{}_{}", prefix, part, layer),
+                         element_type(info.cache_dtype),
+                         {{},
+                          {"num_kv_heads", info.num_kv_heads},
+                          {},
+                          {"head_dim", info.head_dim, scale_elements}}});
     }
   }
   return tensors;

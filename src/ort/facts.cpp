@@ -29,8 +29,7 @@ void check_embedding(const model::Config& config, const GraphFacts::Embedding& e
   const ModelInfo& info = config.info;
   check_size(config, "max_seq_len", info.max_seq_len, "the position table", embedding.max_seq_len);
   check_size(config, "vocab_size", info.vocab_size, "the token table", embedding.vocab_size);
-  check_size(config, "num_heads x head_dim", info.num_heads * info.head_dim, "a token's row",
-             embedding.hidden_size);
+  check_size(config, "hidden_size", info.hidden_size, "a token's row", embedding.hidden_size);
 }
 
 /// "none" for no types.

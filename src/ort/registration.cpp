@@ -1,13 +1,11 @@
 #include "ort/registration.hpp"
 
-#include <type_traits>
 #include <utility>
 
 #include "ort/cached_attention.hpp"
-#include "ort/linear.hpp"
-#include "ort/quantized_linear.hpp"
+#include "ort/embedding_node.hpp"
+#include "ort/product_node.hpp"
 #include "ort/select_tokens.hpp"
-#include "ort/token_embedding.hpp"
 #ifdef KVCACHE_USE_CUDA
 #include "ort/cuda/nodes_cuda.hpp"
 #endif
@@ -19,7 +17,7 @@ NodeDomain::NodeDomain(Device device, [[maybe_unused]] DataType type, NodeCounte
     : domain_("kvcache") {
 #ifdef KVCACHE_USE_CUDA
   if (device == Device::cuda) {
-    for (auto& op : cuda_nodes(counters, facts_)) {
+    for (auto& op : cuda_nodes(counters, facts_, node_weights_)) {
       add(std::move(op));
     }
     return;
@@ -43,29 +41,16 @@ void NodeDomain::add_16_bit_nodes(NodeCounters& counters) {
 }
 
 void NodeDomain::add_float32_nodes(NodeCounters& counters, const ThreadTeam& threads) {
-  const auto add_with_weight = [&]<typename Kernel>(std::type_identity<Kernel> /*kernel*/) {
-    add(std::make_shared<WeightOp<Kernel>>(weights_, threads, facts_));
-  };
+  const NodeResources resources{weights_, threads, node_weights_, facts_};
   const auto add_for_weights = [&]<typename W>(W /*element*/) {
-    add_with_weight(std::type_identity<TokenEmbeddingKernel<W>>());
-    add_with_weight(std::type_identity<LinearKernel<LinearNode::norm, W>>());
-    add_with_weight(std::type_identity<LinearKernel<LinearNode::norm_gelu, W>>());
-    add_with_weight(std::type_identity<LinearKernel<LinearNode::residual, W>>());
-    add_with_weight(std::type_identity<HeadKernel<W>>());
+    add(std::make_shared<EmbeddingOp<W>>(resources));
+    add(std::make_shared<ProductOp<ProductRole::linear, W>>(resources));
+    add(std::make_shared<ProductOp<ProductRole::head, W>>(resources));
   };
   add_for_weights(float{});
   add_for_weights(Float16{});
   add_for_weights(BFloat16{});
-  constexpr auto kRounded = kernels::Multiplied::as_bfloat16;
-  add_with_weight(std::type_identity<LinearKernel<LinearNode::norm, BFloat16, kRounded>>());
-  add_with_weight(std::type_identity<LinearKernel<LinearNode::norm_gelu, BFloat16, kRounded>>());
-  add_with_weight(std::type_identity<LinearKernel<LinearNode::residual, BFloat16, kRounded>>());
-  add_with_weight(std::type_identity<HeadKernel<BFloat16, kRounded>>());
-  add_with_weight(std::type_identity<QuantizedTokenEmbeddingKernel>());
-  add_with_weight(std::type_identity<QuantizedLinearKernel<LinearNode::norm>>());
-  add_with_weight(std::type_identity<QuantizedLinearKernel<LinearNode::norm_gelu>>());
-  add_with_weight(std::type_identity<QuantizedLinearKernel<LinearNode::residual>>());
-  add_with_weight(std::type_identity<QuantizedLinearKernel<LinearNode::head>>());
+  add_for_weights(std::uint8_t{});  // quantised
   add(std::make_shared<CachedAttentionOp<float, float>>(counters, &threads));
   add(std::make_shared<CachedAttentionOp<float, Float16>>(counters, &threads));
   add(std::make_shared<CachedAttentionOp<float, BFloat16>>(counters, &threads));

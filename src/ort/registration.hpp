@@ -1,4 +1,4 @@
-// Makes the kernels known to ONNX Runtime: operators of domain `kvcache`, version 1.
+// Makes the kernels known to ONNX Runtime: operators of domain `kvcache`, version 2.
 #pragma once
 
 #include <onnxruntime_cxx_api.h>
@@ -10,6 +10,7 @@
 #include "kvcache/types.hpp"
 #include "ort/graph_facts.hpp"
 #include "ort/node_counters.hpp"
+#include "plan/node_weights.hpp"
 #include "weights/weight_store.hpp"
 
 namespace kvcache::ort {
@@ -38,7 +39,8 @@ class NodeDomain {
     return weights_.places_read(file);
   }
 
-  /// Of the session that was made last.
+  /// Both of the session that was made last.
+  [[nodiscard]] const plan::NodeWeights& node_weights() const noexcept { return node_weights_; }
   [[nodiscard]] const GraphFacts& facts() const noexcept { return facts_; }
 
  private:
@@ -48,6 +50,7 @@ class NodeDomain {
 
   weights::WeightStore weights_;
   GraphFacts facts_;
+  plan::NodeWeights node_weights_;
   std::vector<std::shared_ptr<OrtCustomOp>> operators_;
   Ort::CustomOpDomain domain_;
 };

@@ -99,11 +99,19 @@ Session::Session(const model::Config& config, const ModelOptions& options)
                                       .telemetry = options.telemetry,
                                       .log = options.log})),
       domain_(choice_.backend->device(), config.info.dtype, counters_, choice_.backend->threads()),
+      dtype_(config.info.dtype),
+      vocab_size_(config.info.vocab_size),
+      plan_(plan::make_plan(config.spec)),
       runs_left_(options.weight_memory == WeightMemory::huge_pages
                      ? static_cast<std::int64_t>(options.runs_before_move)
                      : kNever),
       log_(options.log),
       profiling_(!options.profile_prefix.empty()) {
+  if (const std::string part = model::unsupported_part(config.spec); !part.empty()) {
+    throw_error(ErrorCode::model_invalid,
+                "{} has {}, which this library has no kernel for; plain ONNX Runtime runs it",
+                config.model_path().string(), part);
+  }
   load_weights(config, options.weight_memory);
   open(config, options);
   if (!reads_mapped_weights(config.info)) {
@@ -133,7 +141,7 @@ void Session::load_weights(const model::Config& config, WeightMemory memory) {
       : memory == WeightMemory::copied   ? weights::WeightSource::read
                                          : weights::WeightSource::held;
   for (const model::ModelFile& file : config.files) {
-    if (file.name != config.model_file) {
+    if (file.role == model::FileRole::weights) {
       const auto [found, added] =
           weight_files_.try_emplace(file.name, config.directory / file.name, source, num_threads_);
       if (reads_mapped_weights(config.info)) {

@@ -46,6 +46,10 @@ class Session {
   [[nodiscard]] const NodeCounters& counters() const noexcept { return counters_; }
   [[nodiscard]] int num_threads() const noexcept { return num_threads_; }
   [[nodiscard]] device::Backend& backend() noexcept { return *choice_.backend; }
+  /// What the backend makes runs of the model with.
+  [[nodiscard]] device::StepModel step_model() const noexcept {
+    return {dtype_, vocab_size_, plan_, domain_.node_weights()};
+  }
 
   /// One line: which device the model runs on and why.
   [[nodiscard]] std::string device_report() const;
@@ -75,6 +79,9 @@ class Session {
   WeightFiles weight_files_;  // read by the session
   NodeCounters counters_;
   NodeDomain domain_;
+  DataType dtype_;
+  std::size_t vocab_size_;
+  plan::Plan plan_;
   std::atomic<std::int64_t> runs_left_;  // until they move
   LogCallback log_;
   bool profiling_;

@@ -38,9 +38,8 @@ std::unique_ptr<PoolMemory> CpuBackend::reserve(std::size_t bytes) {
   return std::make_unique<ReservedMemory>(bytes);
 }
 
-std::unique_ptr<Step> CpuBackend::new_step(DataType type, std::size_t vocab_size) {
-  return std::make_unique<CpuStep>(type, vocab_size, records_steps_ ? threads_.get() : nullptr,
-                                   log_);
+std::unique_ptr<Step> CpuBackend::new_step(const StepModel& model) {
+  return std::make_unique<CpuStep>(model, records_steps_ ? threads_.get() : nullptr, log_);
 }
 
 }  // namespace kvcache::device

@@ -19,7 +19,7 @@ class CpuBackend : public Backend {
   [[nodiscard]] Ort::MemoryInfo memory_info() const override;
   [[nodiscard]] std::size_t pool_alignment() const noexcept override;
   [[nodiscard]] std::unique_ptr<PoolMemory> reserve(std::size_t bytes) override;
-  [[nodiscard]] std::unique_ptr<Step> new_step(DataType type, std::size_t vocab_size) override;
+  [[nodiscard]] std::unique_ptr<Step> new_step(const StepModel& model) override;
 
  private:
   int num_threads_;

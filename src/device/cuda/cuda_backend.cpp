@@ -122,8 +122,8 @@ std::unique_ptr<PoolMemory> CudaBackend::reserve(std::size_t bytes) {
   return std::make_unique<CudaPoolMemory>(bytes, resources_->stream);
 }
 
-std::unique_ptr<Step> CudaBackend::new_step(DataType type, std::size_t vocab_size) {
-  return std::make_unique<CudaStep>(type, vocab_size, resources_);
+std::unique_ptr<Step> CudaBackend::new_step(const StepModel& model) {
+  return std::make_unique<CudaStep>(model, resources_);
 }
 
 }  // namespace kvcache::device

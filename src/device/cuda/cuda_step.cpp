@@ -65,17 +65,22 @@ void CudaStep::resize(const StepShape& shape) {
   shape_ = shape;
 }
 
-bool CudaStep::run(const std::function<void()>& enqueue) {
+bool CudaStep::run(const plan::StepBinding& binding, const std::function<void()>& enqueue) {
   for (std::vector<float>& row : widened_) {
     row.clear();
   }
   const auto lock = resources_->stream->lock();
   const bool known = graph_ != nullptr || fused_ != nullptr;
   if (resources_->records_runs && !known && runs_ == kRunsBeforeRecording) {
-    record(enqueue);
+    if (resources_->fuses_steps && binding.tokens == 1 && binding.block_table != nullptr) {
+      fuse(binding);
+    }
+    if (fused_ == nullptr) {
+      record(enqueue);
+    }
   }
   if (fused_ != nullptr) {
-    run_fused();
+    run_fused(binding);
   } else {
     if (graph_ != nullptr) {
       check_cuda(cudaGraphLaunch(graph_, resources_->stream->get()), "starting a recorded run");
@@ -93,24 +98,23 @@ void CudaStep::enqueue_all(const std::function<void()>& enqueue) {
                              cudaMemcpyHostToDevice, resources_->stream->get()),
              "copying the inputs");
   enqueue();
-  check_cuda(with_type(type_,
+  check_cuda(with_type(model_.type,
                        [&](const auto* type) {
                          return kernels::argmax_cuda(
                              reinterpret_cast<decltype(type)>(logits_.data()),
                              static_cast<std::int64_t>(shape_.logits_rows),
-                             static_cast<std::int64_t>(vocab_size_), best(),
+                             static_cast<std::int64_t>(model_.vocab_size), best(),
                              resources_->stream->get());
                        }),
              "finding the best tokens");
 }
 
-void CudaStep::run_fused() {
-  const plan::FusedStepPlaces& places = fused_places_;
+void CudaStep::run_fused(const plan::StepBinding& binding) {
   kernels::FusedStepInputs inputs;
-  inputs.input_id = *on_host(places.input_ids);
-  inputs.position_id = *on_host(places.position_ids);
-  inputs.past_length = *on_host(places.past_lengths);
-  std::copy_n(on_host(places.block_table), places.blocks_per_row, inputs.block_table);
+  inputs.input_id = *on_host(binding.input_ids);
+  inputs.position_id = *on_host(binding.position_ids);
+  inputs.past_length = *on_host(binding.past_lengths);
+  std::copy_n(on_host(binding.block_table), binding.blocks_per_row, inputs.block_table);
   const std::atomic_ref token(best()->token);
   token.store(kNoToken, std::memory_order_relaxed);
   check_cuda(fused_->step(inputs, logits_.data(), best(), resources_->stream->get()),
@@ -128,10 +132,10 @@ void CudaStep::run_fused() {
   }
 }
 
-void CudaStep::fuse(const plan::NodeRecording& recording) {
+void CudaStep::fuse(const plan::StepBinding& binding) {
   std::string why_not;
-  fused_ = plan::fuse(recording, resources_->multiprocessors, resources_->fused,
-                      resources_->stream->get(), fused_places_, why_not);
+  fused_ = plan::fuse(model_.plan, *model_.weights.cuda, binding, resources_->multiprocessors,
+                      resources_->fused, resources_->stream->get(), why_not);
   if (fused_ != nullptr) {
     resources_->fused = fused_;
   } else if (resources_->log) {
@@ -141,7 +145,6 @@ void CudaStep::fuse(const plan::NodeRecording& recording) {
 
 void CudaStep::record(const std::function<void()>& enqueue) {
   std::string failure;
-  const plan::NodeRecording recording;
   const auto keep = [&](cudaError_t error) {
     if (error != cudaSuccess && failure.empty()) {
       failure = cudaGetErrorString(error);
@@ -157,10 +160,7 @@ void CudaStep::record(const std::function<void()>& enqueue) {
     cudaGraph_t graph = nullptr;
     keep(cudaStreamEndCapture(resources_->stream->get(), &graph));
     if (graph != nullptr) {
-      if (failure.empty() && resources_->fuses_steps && shape_.logits_rows == 1) {
-        fuse(recording);
-      }
-      if (failure.empty() && fused_ == nullptr) {
+      if (failure.empty()) {
         keep(cudaGraphInstantiate(&graph_, graph, 0));
       }
       cudaGraphDestroy(graph);
@@ -197,7 +197,7 @@ std::span<const float> CudaStep::row(std::size_t row) {
                                cudaMemcpyDeviceToHost, resources_->stream->get()),
                "copying logits to the host");
     resources_->stream->wait();
-    widened = widen(type_, bytes.data(), vocab_size_);
+    widened = widen(model_.type, bytes.data(), model_.vocab_size);
   }
   return widened;
 }
@@ -209,12 +209,12 @@ std::vector<TokenScore> CudaStep::top_k(std::size_t k, std::size_t row) {
                                           "the best tokens");
   auto* const found = reinterpret_cast<kernels::TopLogit*>(top.data());
   const auto lock = resources_->stream->lock();
-  check_cuda(with_type(type_,
+  check_cuda(with_type(model_.type,
                        [&](const auto* type) {
                          return kernels::top_k_cuda(
                              reinterpret_cast<decltype(type)>(logits_.data() + row * row_bytes()),
-                             static_cast<std::int64_t>(vocab_size_), static_cast<std::int64_t>(k),
-                             found, resources_->stream->get());
+                             static_cast<std::int64_t>(model_.vocab_size),
+                             static_cast<std::int64_t>(k), found, resources_->stream->get());
                        }),
              "finding the best tokens");
   resources_->stream->wait();

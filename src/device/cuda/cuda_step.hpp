@@ -34,8 +34,8 @@ struct CudaStepResources {
 /// a model that fits, it becomes a single kernel instead (fused_step.hpp).
 class CudaStep : public Step {
  public:
-  CudaStep(DataType type, std::size_t vocab_size, std::shared_ptr<CudaStepResources> resources)
-      : type_(type), vocab_size_(vocab_size), resources_(std::move(resources)) {}
+  CudaStep(const StepModel& model, std::shared_ptr<CudaStepResources> resources)
+      : model_(model), resources_(std::move(resources)) {}
   ~CudaStep() override;
 
   void resize(const StepShape& shape) override;
@@ -43,7 +43,7 @@ class CudaStep : public Step {
   [[nodiscard]] std::byte* device_inputs() noexcept override { return device_inputs_.data(); }
   [[nodiscard]] std::byte* device_logits() noexcept override { return logits_.data(); }
   [[nodiscard]] std::size_t logits_capacity() const noexcept override { return logits_.size(); }
-  bool run(const std::function<void()>& enqueue) override;
+  bool run(const plan::StepBinding& binding, const std::function<void()>& enqueue) override;
   [[nodiscard]] std::optional<std::size_t> row_with_nan() const override;
   [[nodiscard]] std::span<const float> row(std::size_t row) override;
   [[nodiscard]] TokenId argmax(std::size_t row) override;
@@ -52,8 +52,8 @@ class CudaStep : public Step {
  private:
   void enqueue_all(const std::function<void()>& enqueue);
   void record(const std::function<void()>& enqueue);
-  void fuse(const plan::NodeRecording& recording);
-  void run_fused();
+  void fuse(const plan::StepBinding& binding);
+  void run_fused(const plan::StepBinding& binding);
   void forget_recording() noexcept;
 
   /// The host's twin of an input on the device.
@@ -63,14 +63,13 @@ class CudaStep : public Step {
         host_inputs_.data() + (reinterpret_cast<const std::byte*>(input) - device_inputs_.data()));
   }
   [[nodiscard]] std::size_t row_bytes() const noexcept {
-    return vocab_size_ * data_type_size(type_);
+    return model_.vocab_size * data_type_size(model_.type);
   }
   [[nodiscard]] kernels::TopLogit* best() const noexcept {
     return reinterpret_cast<kernels::TopLogit*>(best_.data());
   }
 
-  DataType type_;
-  std::size_t vocab_size_;
+  StepModel model_;
   std::shared_ptr<CudaStepResources> resources_;
   StepShape shape_;
   CudaBuffer<BufferPlace::host> host_inputs_;
@@ -81,7 +80,6 @@ class CudaStep : public Step {
   int runs_ = 0;                             // of this shape
   cudaGraphExec_t graph_ = nullptr;
   std::shared_ptr<plan::FusedModel> fused_;  // in place of a graph
-  plan::FusedStepPlaces fused_places_;
 };
 
 }  // namespace kvcache::device

@@ -239,8 +239,8 @@ __device__ float2 receive_attention(const unsigned* exchange, int head) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const unsigned* softmaxes =
       exchange + Shape::exchange().softmaxes() + 2 * head * kFusedSplits + lane % 4 * 2;
-  const unsigned* values = exchange + Shape::exchange().attention() +
-                           head * kFusedSplits * (kFusedHeadDim / 2) + lane;
+  const unsigned* values =
+      exchange + Shape::exchange().attention() + head * kFusedSplits * (kFusedHeadDim / 2) + lane;
   const auto arriving = receive_together<2 + kFusedSplits>([&](Arriving<2 + kFusedSplits>& to) {
     if (head < 0) {
       return;

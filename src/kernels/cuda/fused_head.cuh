@@ -42,8 +42,7 @@ class FusedHead {
     if (n < mine_.count) {
       const int row = (mine_.first + n) * kStripColumns;
       const int rows = min(kStripColumns, args_.sizes.vocab_size - row);
-      const auto bytes =
-          static_cast<unsigned>(rows * Shape::kHidden * static_cast<int>(sizeof(T)));
+      const auto bytes = static_cast<unsigned>(rows * Shape::kHidden * static_cast<int>(sizeof(T)));
       shared_.head_arrivals[n].expect(bytes);
       shared_.head_arrivals[n].copy(
           slots_ + slot * Shape::kSlotBytes,

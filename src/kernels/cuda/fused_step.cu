@@ -52,8 +52,8 @@ class FusedStep {
     for (int layer = 0; layer < args_.sizes.layers; ++layer) {
       const unsigned* before = own_copy_;
       exchange_ = args_.exchange + layer * Shape::exchange().layer_words();
-      own_copy_ = exchange_ + static_cast<int>(blockIdx.x) % kExchangeCopies *
-                                  Shape::exchange().copy_words();
+      own_copy_ = exchange_ +
+                  static_cast<int>(blockIdx.x) % kExchangeCopies * Shape::exchange().copy_words();
       if (layer > 0) {
         receive_residual(before + Shape::exchange().after_layer());
       }
@@ -146,8 +146,8 @@ class FusedStep {
         if (pauses && i > 0) {
           pause(kCyclesApart);
         }
-        arrival.copy(slots_ + (slot + i) * Shape::kSlotBytes,
-                     from + i * Shape::kSlotBytes, Shape::kSlotBytes, ReadAgain::no);
+        arrival.copy(slots_ + (slot + i) * Shape::kSlotBytes, from + i * Shape::kSlotBytes,
+                     Shape::kSlotBytes, ReadAgain::no);
       }
     }
     // Slots that no layer uses: some in each layer.
@@ -167,8 +167,7 @@ class FusedStep {
 
   __device__ void clear_other_exchange() {
     const auto blocks = static_cast<int>(gridDim.x);
-    const int vectors =
-        (args_.sizes.layers * Shape::exchange().layer_words() + 2 * blocks + 3) / 4;
+    const int vectors = (args_.sizes.layers * Shape::exchange().layer_words() + 2 * blocks + 3) / 4;
     auto* to = reinterpret_cast<uint4*>(args_.other_exchange);
 #pragma unroll 1
     for (int i = static_cast<int>(blockIdx.x) * kFusedThreads + thread_; i < vectors;
@@ -350,8 +349,7 @@ class FusedStep {
   [[nodiscard]] __device__ unsigned load_bias(int layer) const {
     return thread_ < kMaxStrips * kStripColumns / 2 &&
                    thread_ < share<kWeight>().count * kStripColumns / 2
-               ? load_pair(vectors_of(layer) + Shape::vectors().bias(kWeight),
-                           own_pair<kWeight>())
+               ? load_pair(vectors_of(layer) + Shape::vectors().bias(kWeight), own_pair<kWeight>())
                : 0;
   }
 
@@ -396,11 +394,10 @@ class FusedStep {
         }
       }
       __syncthreads();
-      multiply<T, Shape::kPieces>(strips<kWeight>(), share<kWeight>().count, inputs(), shared_,
-                                       [&](float2 sum) {
-                                         add_to_residual(own_pair<kWeight>(), sum, bias,
-                                                         Shape::exchange().after_attention());
-                                       });
+      multiply<T, Shape::kPieces>(
+          strips<kWeight>(), share<kWeight>().count, inputs(), shared_, [&](float2 sum) {
+            add_to_residual(own_pair<kWeight>(), sum, bias, Shape::exchange().after_attention());
+          });
     }
     if (thread_ == kFetchingThread) {
       fetch<kWeight>(layer + 1);

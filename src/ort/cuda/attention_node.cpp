@@ -5,7 +5,6 @@
 #include "kernels/cuda/cached_attention_cuda.hpp"
 #include "kernels/cuda/growing_tables.hpp"
 #include "ort/attention_tensors.hpp"
-#include "plan/cuda/recorded_nodes.hpp"
 
 namespace kvcache::ort {
 
@@ -15,7 +14,10 @@ CachedAttentionNode<T>::CachedAttentionNode(const OrtKernelInfo* info,
     : name_(node_name(kName, info)),
       num_heads_(Ort::ConstKernelInfo(info).GetAttribute<std::int64_t>("num_heads")),
       scale_(Ort::ConstKernelInfo(info).GetAttribute<float>("scale")),
-      resources_(resources) {}
+      resources_(resources) {
+  check(attribute_or<std::int64_t>(info, "num_kv_heads", num_heads_) == num_heads_, name_,
+        "there is no kernel for num_kv_heads other than num_heads");
+}
 
 template <typename T>
 OrtStatusPtr CachedAttentionNode<T>::ComputeV2(OrtKernelContext* raw_context) {
@@ -51,7 +53,6 @@ template <typename T>
 void CachedAttentionNode<T>::compute_in_place(Ort::KernelContext& context) {
   InPlaceRun<T> run = in_place_run<T>(context, name_, num_heads_, scale_);
   bind_in_place(context, name_, run);
-  plan::NodeRecording::note(run.args);
   attend(run.args, run.tokens, stream_of(context));
   resources_.counters.in_place_runs.fetch_add(1, std::memory_order_relaxed);
 }

@@ -22,6 +22,7 @@ class CachedAttentionNode {
                                       ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32,
                                       ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32};
   static constexpr std::size_t kOutputs = 3;
+  static constexpr bool is_optional(std::size_t /*input*/) { return false; }
 
   CachedAttentionNode(const OrtKernelInfo* info, const CudaNodeResources& resources);
   OrtStatusPtr ComputeV2(OrtKernelContext* context);

@@ -12,7 +12,9 @@
 #include "ort/cuda/device_room.hpp"
 #include "ort/graph_facts.hpp"
 #include "ort/node_counters.hpp"
+#include "ort/node_info.hpp"
 #include "ort/tensor_access.hpp"
+#include "plan/cuda/cuda_weights.hpp"
 
 namespace kvcache::ort {
 
@@ -54,6 +56,7 @@ struct CudaNodeResources {
   std::shared_ptr<DeviceRoom> room;
   NodeCounters& counters;
   GraphFacts& facts;
+  plan::CudaWeights& weights;  // filled by the nodes when they first run
 };
 
 /// The signature of a node: `Kernel` names it and the types of its inputs; its outputs are of its
@@ -72,6 +75,9 @@ class CudaNode : public Ort::CustomOpBase<CudaNode<Kernel>, Kernel, true> {
   static std::size_t GetInputTypeCount() { return Kernel::kInputs.size(); }
   static ONNXTensorElementDataType GetInputType(std::size_t index) {
     return Kernel::kInputs[index];
+  }
+  static OrtCustomOpInputOutputCharacteristic GetInputCharacteristic(std::size_t index) {
+    return Kernel::is_optional(index) ? INPUT_OUTPUT_OPTIONAL : INPUT_OUTPUT_REQUIRED;
   }
   static std::size_t GetOutputTypeCount() { return Kernel::kOutputs; }
   static ONNXTensorElementDataType GetOutputType(std::size_t /*index*/) { return Kernel::kElement; }

@@ -8,11 +8,13 @@
 
 #include "ort/graph_facts.hpp"
 #include "ort/node_counters.hpp"
+#include "plan/node_weights.hpp"
 
 namespace kvcache::ort {
 
-/// Operators for all element types; they share what they need on the device. `counters` and
-/// `facts` must outlive the sessions.
-std::vector<std::shared_ptr<OrtCustomOp>> cuda_nodes(NodeCounters& counters, GraphFacts& facts);
+/// Operators for all element types; they share what they need on the device. The arguments must
+/// outlive the sessions.
+std::vector<std::shared_ptr<OrtCustomOp>> cuda_nodes(NodeCounters& counters, GraphFacts& facts,
+                                                     plan::NodeWeights& weights);
 
 }  // namespace kvcache::ort

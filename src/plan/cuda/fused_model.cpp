@@ -35,7 +35,7 @@ void require_success(cudaError_t error, const char* doing) {
 template <typename T>
 struct LayerNodes {
   kernels::LinearCudaArgs<T> qkv;
-  kernels::CachedAttentionArgs<T> attention;
+  Attend attention;
   kernels::LinearCudaArgs<T> projection;
   kernels::LinearCudaArgs<T> expansion;
   kernels::LinearCudaArgs<T> contraction;
@@ -55,7 +55,7 @@ struct LayerNodes {
   }
 };
 
-/// A run as the fused step knows it.
+/// A plan's operations with their weights.
 template <typename T>
 struct StepNodes {
   kernels::EmbeddingCudaArgs<T> embedding;
@@ -63,33 +63,16 @@ struct StepNodes {
   kernels::HeadCudaArgs<T> head;
 
   /// @throws NotFused
-  explicit StepNodes(const std::vector<RecordedNode>& nodes) : next_(nodes.begin()) {
-    constexpr std::size_t kNodesPerLayer = 5;
-    require(nodes.size() % kNodesPerLayer == 2, "it has nodes beside those of GPT-2");
-    take(embedding);
-    layers.resize(nodes.size() / kNodesPerLayer);
-    const T* x = embedding.out;
-    for (LayerNodes<T>& layer : layers) {
-      take(layer.qkv);
-      take(layer.attention);
-      take(layer.projection);
-      take(layer.expansion);
-      take(layer.contraction);
-      const bool flows =
-          layer.qkv.x == x && layer.attention.qkv == layer.qkv.out &&
-          layer.projection.x == layer.attention.attention && layer.projection.residual == x &&
-          layer.expansion.x == layer.projection.out && layer.contraction.x == layer.expansion.out &&
-          layer.contraction.residual == layer.projection.out;
-      const bool ends = layer.qkv.norm.weight != nullptr && !layer.qkv.gelu &&
-                        layer.projection.norm.weight == nullptr && !layer.projection.gelu &&
-                        layer.expansion.norm.weight != nullptr && layer.expansion.gelu &&
-                        layer.contraction.norm.weight == nullptr && !layer.contraction.gelu &&
-                        layer.qkv.residual == nullptr && layer.expansion.residual == nullptr;
-      require(flows && ends, "its nodes are not put together as in GPT-2");
-      x = layer.contraction.out;
+  StepNodes(const Plan& plan, const CudaWeights& weights) : weights_(weights) {
+    for (const Operation& operation : plan.operations) {
+      require(!std::holds_alternative<Activate>(operation.what),
+              "its activation function is not the tanh approximation of gelu");
+      if (const auto* attend = std::get_if<Attend>(&operation.what)) {
+        layers.push_back(layer(*attend));
+      }
     }
-    take(head);
-    require(head.x == x, "its nodes are not put together as in GPT-2");
+    embedding = find<kernels::EmbeddingCudaArgs<T>>(kEmbeddingNode);
+    head = find<kernels::HeadCudaArgs<T>>(kHeadNode);
     check();
   }
 
@@ -104,43 +87,56 @@ struct StepNodes {
     return sizes;
   }
 
-  [[nodiscard]] std::uint64_t block_len() const {
-    return static_cast<std::uint64_t>(layers.front().attention.block_len);
-  }
-
  private:
   template <typename Args>
-  void take(Args& args) {
-    const auto* found = std::get_if<Args>(&*next_++);
-    require(found != nullptr, "it has nodes beside those of GPT-2");
-    args = *found;
+  const Args& find(const std::string& node) const {
+    const auto found = weights_.nodes.find(node);
+    const auto* args = found == weights_.nodes.end() ? nullptr : std::get_if<Args>(&found->second);
+    require(args != nullptr, "it has other nodes than the plan");
+    return *args;
+  }
+
+  LayerNodes<T> layer(const Attend& attend) const {
+    const auto product = [&](std::string_view role) {
+      return find<kernels::LinearCudaArgs<T>>(layer_node(attend.layer, role));
+    };
+    return {product("attention.qkv"), attend, product("attention.output"), product("mlp.up"),
+            product("mlp.down")};
   }
 
   void check() const {
     require(!layers.empty() && layers.size() <= kernels::kMaxFusedLayers,
             "it has no or too many layers");
-    const kernels::CachedAttentionArgs<T>& first = layers.front().attention;
-    require(embedding.tokens == 1 && first.rows == 1 && head.tokens == 1,
-            "it has more than one token");
-    require(first.tree_parents == nullptr && first.append_positions == nullptr &&
-                first.row_offsets == nullptr,
-            "it is one of trees or of ragged rows");
-    require(std::has_single_bit(block_len()) && block_len() >= 8,
-            "block_len is no power of two, or under 8");
-    require(first.blocks_per_row <= kernels::kMaxTableBlocks,
-            "its block table is too long for a launch");
     for (const LayerNodes<T>& layer : layers) {
+      const bool ends = layer.qkv.norm.weight != nullptr && !layer.qkv.gelu &&
+                        layer.projection.norm.weight == nullptr && !layer.projection.gelu &&
+                        layer.expansion.norm.weight != nullptr && layer.expansion.gelu &&
+                        layer.contraction.norm.weight == nullptr && !layer.contraction.gelu;
+      require(ends, "its products have not the norms and activations of GPT-2");
       require(layer.qkv.norm.epsilon == head.norm.epsilon &&
                   layer.expansion.norm.epsilon == head.norm.epsilon,
               "its norms differ in epsilon");
-      require(layer.attention.block_len == first.block_len &&
-                  layer.attention.block_table == first.block_table,
-              "its layers' caches differ");
     }
   }
 
-  std::vector<RecordedNode>::const_iterator next_;
+  const CudaWeights& weights_;
 };
+
+/// Whether the kernel takes a run over it.
+/// @throws NotFused
+void check(const StepBinding& binding) {
+  require(binding.tokens == 1 && binding.rows == 1 && binding.num_logits == 1 &&
+              binding.block_table != nullptr,
+          "it has more than one token, or no cache");
+  require(binding.tree_parents == nullptr && binding.append_positions == nullptr &&
+              binding.row_offsets == nullptr,
+          "it is one of trees or of ragged rows");
+  const auto block_len = static_cast<std::uint64_t>(binding.block_len);
+  require(std::has_single_bit(block_len) && block_len >= 8,
+          "block_len is no power of two, or under 8");
+  require(binding.blocks_per_row <= kernels::kMaxTableBlocks,
+          "its block table is too long for a launch");
+}
 
 /// Memory of the device.
 class DeviceMemory {
@@ -167,7 +163,8 @@ template <typename T>
 class FusedModelOf : public FusedModel {
  public:
   /// @throws NotFused
-  FusedModelOf(const StepNodes<T>& nodes, int multiprocessors, cudaStream_t stream)
+  FusedModelOf(const StepNodes<T>& nodes, const StepBinding& binding, int multiprocessors,
+               cudaStream_t stream)
       : multiprocessors_(multiprocessors),
         sizes_(checked(nodes.sizes(), multiprocessors)),
         exchange_words_(kernels::exchange_words(sizes_, multiprocessors)),
@@ -176,10 +173,9 @@ class FusedModelOf : public FusedModel {
         exchanges_(2 * static_cast<std::size_t>(exchange_words_) * sizeof(unsigned)) {
     for (std::size_t layer = 0; layer < nodes.layers.size(); ++layer) {
       pack(nodes.layers[layer], static_cast<std::int64_t>(layer), stream);
-      const kernels::CachedAttentionArgs<T>& attention = nodes.layers[layer].attention;
-      args_.pools[2 * layer] = attention.key_pool;
-      args_.pools[2 * layer + 1] = attention.value_pool;
-      args_.scales[layer] = attention.scale;
+      args_.pools[2 * layer] = reinterpret_cast<T*>(binding.pools[2 * layer]);
+      args_.pools[2 * layer + 1] = reinterpret_cast<T*>(binding.pools[2 * layer + 1]);
+      args_.scales[layer] = nodes.layers[layer].attention.scale;
     }
     // Every word: not there yet.
     require_success(
@@ -193,7 +189,7 @@ class FusedModelOf : public FusedModel {
     args_.weights = weights_.as<T>();
     args_.vectors = vectors_.as<T>();
     args_.last_norm = nodes.head.norm;
-    args_.block_len_shift = std::countr_zero(nodes.block_len());
+    args_.block_len_shift = std::countr_zero(static_cast<std::uint64_t>(binding.block_len));
   }
 
   cudaError_t step(const kernels::FusedStepInputs& inputs, void* logits, kernels::TopLogit* best,
@@ -256,35 +252,26 @@ class FusedModelOf : public FusedModel {
   std::int64_t steps_ = 0;
 };
 
-template <typename T>
-std::shared_ptr<FusedModel> fuse_nodes(const NodeRecording& recording, int multiprocessors,
-                                       std::shared_ptr<FusedModel> model, cudaStream_t stream,
-                                       FusedStepPlaces& places) {
-  const StepNodes<T> nodes(recording.nodes());
-  const kernels::CachedAttentionArgs<T>& attention = nodes.layers.front().attention;
-  places.input_ids = nodes.embedding.input_ids;
-  places.position_ids = nodes.embedding.position_ids;
-  places.past_lengths = attention.past_lengths;
-  places.block_table = attention.block_table;
-  places.blocks_per_row = attention.blocks_per_row;
-  return model != nullptr ? model
-                          : std::make_shared<FusedModelOf<T>>(nodes, multiprocessors, stream);
-}
-
 }  // namespace
 
-std::shared_ptr<FusedModel> fuse(const NodeRecording& recording, int multiprocessors,
+std::shared_ptr<FusedModel> fuse(const Plan& plan, const CudaWeights& weights,
+                                 const StepBinding& binding, int multiprocessors,
                                  std::shared_ptr<FusedModel> model, cudaStream_t stream,
-                                 FusedStepPlaces& places, std::string& why_not) {
+                                 std::string& why_not) {
   try {
-    require(!recording.nodes().empty(), "it has no nodes");
-    const RecordedNode& first = recording.nodes().front();
-    if (std::holds_alternative<kernels::EmbeddingCudaArgs<__half>>(first)) {
-      return fuse_nodes<__half>(recording, multiprocessors, std::move(model), stream, places);
+    check(binding);
+    if (model != nullptr) {
+      return model;
     }
-    require(std::holds_alternative<kernels::EmbeddingCudaArgs<__nv_bfloat16>>(first),
-            "the model is not of a 16-bit type");
-    return fuse_nodes<__nv_bfloat16>(recording, multiprocessors, std::move(model), stream, places);
+    const auto first = weights.nodes.find(kEmbeddingNode);
+    require(first != weights.nodes.end(), "the model is not of a 16-bit type");
+    const auto make = [&]<typename T>(T /*element*/) -> std::shared_ptr<FusedModel> {
+      return std::make_shared<FusedModelOf<T>>(StepNodes<T>(plan, weights), binding,
+                                               multiprocessors, stream);
+    };
+    return std::holds_alternative<kernels::EmbeddingCudaArgs<__half>>(first->second)
+               ? make(__half{})
+               : make(__nv_bfloat16{});
   } catch (const NotFused& reason) {
     why_not = reason.what();
     return nullptr;

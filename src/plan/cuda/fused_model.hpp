@@ -7,18 +7,11 @@
 #include <string>
 
 #include "kernels/cuda/fused_step.hpp"
-#include "plan/cuda/recorded_nodes.hpp"
+#include "plan/cuda/cuda_weights.hpp"
+#include "plan/plan.hpp"
+#include "plan/step_binding.hpp"
 
 namespace kvcache::plan {
-
-/// Where the run that was recorded has its inputs, in memory of the device.
-struct FusedStepPlaces {
-  const std::int64_t* input_ids = nullptr;
-  const std::int64_t* position_ids = nullptr;
-  const std::int32_t* past_lengths = nullptr;
-  const std::int32_t* block_table = nullptr;
-  std::int64_t blocks_per_row = 0;
-};
 
 /// The layers' weights once more, in the order of their use, and the memory through which the
 /// blocks of a step talk. Steps of one model follow each other on one stream.
@@ -35,11 +28,13 @@ class FusedModel {
                            kernels::TopLogit* best, cudaStream_t stream) = 0;
 };
 
-/// Makes the model that the recorded run of one token is a step of, or leaves `model` as it is
-/// where it has been made by an earlier call. Null, and `why_not` says why, where the run is no
-/// such step, or the device has no room. The recording's weights must outlive the model.
-std::shared_ptr<FusedModel> fuse(const NodeRecording& recording, int multiprocessors,
+/// Makes the model that a run over `binding` is a step of, or leaves `model` as it is where it has
+/// been made by an earlier call. Null, and `why_not` says why, where the run is no step of one
+/// token, the model none that the kernel knows, or the device has no room. What the weights point
+/// to must outlive the model.
+std::shared_ptr<FusedModel> fuse(const Plan& plan, const CudaWeights& weights,
+                                 const StepBinding& binding, int multiprocessors,
                                  std::shared_ptr<FusedModel> model, cudaStream_t stream,
-                                 FusedStepPlaces& places, std::string& why_not);
+                                 std::string& why_not);
 
 }  // namespace kvcache::plan
