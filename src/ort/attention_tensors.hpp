@@ -6,6 +6,8 @@
 #include <string>
 
 #include "kernels/cached_attention_args.hpp"
+#include "ort/graph_facts.hpp"
+#include "ort/node_info.hpp"
 #include "ort/tensor_access.hpp"
 
 namespace kvcache::ort {
@@ -21,6 +23,17 @@ enum AttentionInput : std::size_t {
   kTreeParents
 };
 enum AttentionOutput : std::size_t { kAttention, kPresentKey, kPresentValue };
+
+/// Tells what a node's attributes are.
+/// @throws Ort::Exception where there is no kernel for them
+inline void tell_attention(const OrtKernelInfo* info, const std::string& node,
+                           std::int64_t num_heads, float scale, GraphFacts& facts) {
+  const auto num_kv_heads = attribute_or<std::int64_t>(info, "num_kv_heads", num_heads);
+  check(num_kv_heads == num_heads, node,
+        "there is no kernel for num_kv_heads other than num_heads");
+  facts.attentions.insert_or_assign(Ort::ConstKernelInfo(info).GetNodeName(),
+                                    GraphFacts::Attention{num_heads, num_kv_heads, scale});
+}
 
 /// Sizes that follow from the shapes of `qkv` and `past_key`.
 struct AttentionSizes {

@@ -50,15 +50,14 @@ void check_tables(const std::string& node, const kernels::CachedAttentionArgs<T,
 
 template <typename T, typename Cache>
 CachedAttentionKernel<T, Cache>::CachedAttentionKernel(const OrtKernelInfo* info,
-                                                       NodeCounters& counters,
+                                                       NodeCounters& counters, GraphFacts& facts,
                                                        const ThreadTeam* threads)
     : name_(node_name("CachedAttention", info)),
       num_heads_(Ort::ConstKernelInfo(info).GetAttribute<std::int64_t>("num_heads")),
       scale_(Ort::ConstKernelInfo(info).GetAttribute<float>("scale")),
       counters_(counters),
       threads_(threads) {
-  check(attribute_or<std::int64_t>(info, "num_kv_heads", num_heads_) == num_heads_, name_,
-        "there is no kernel for num_kv_heads other than num_heads");
+  tell_attention(info, name_, num_heads_, scale_, facts);
 }
 
 template <typename T, typename Cache>

@@ -7,6 +7,7 @@
 
 #include "base/thread_team.hpp"
 #include "ort/attention_tensors.hpp"
+#include "ort/graph_facts.hpp"
 #include "ort/node_counters.hpp"
 #include "ort/tensor_access.hpp"
 
@@ -18,7 +19,7 @@ namespace kvcache::ort {
 template <typename T, typename Cache>
 class CachedAttentionKernel {
  public:
-  CachedAttentionKernel(const OrtKernelInfo* info, NodeCounters& counters,
+  CachedAttentionKernel(const OrtKernelInfo* info, NodeCounters& counters, GraphFacts& facts,
                         const ThreadTeam* threads);
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
 
@@ -40,13 +41,13 @@ template <typename T, typename Cache>
 class CachedAttentionOp
     : public Ort::CustomOpBase<CachedAttentionOp<T, Cache>, CachedAttentionKernel<T, Cache>, true> {
  public:
-  CachedAttentionOp(NodeCounters& counters, const ThreadTeam* threads)
-      : counters_(counters), threads_(threads) {}
+  CachedAttentionOp(NodeCounters& counters, GraphFacts& facts, const ThreadTeam* threads)
+      : counters_(counters), facts_(facts), threads_(threads) {}
 
   OrtStatusPtr CreateKernelV2(const OrtApi& /*api*/, const OrtKernelInfo* info,
                               void** kernel) const {
     return status_of(
-        [&] { *kernel = new CachedAttentionKernel<T, Cache>(info, counters_, threads_); });
+        [&] { *kernel = new CachedAttentionKernel<T, Cache>(info, counters_, facts_, threads_); });
   }
   static const char* GetName() { return "CachedAttention"; }
   static const char* GetExecutionProviderType() { return "CPUExecutionProvider"; }
@@ -64,6 +65,7 @@ class CachedAttentionOp
 
  private:
   NodeCounters& counters_;
+  GraphFacts& facts_;
   const ThreadTeam* threads_;
 };
 

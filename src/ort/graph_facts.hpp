@@ -4,6 +4,7 @@
 #include <onnxruntime_cxx_api.h>
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -21,7 +22,20 @@ struct GraphFacts {
     std::int64_t hidden_size;
   };
 
+  struct Product {
+    std::int64_t outputs;
+    float epsilon;  // of its norm; 0 where it has none
+    std::string activation;
+  };
+  struct Attention {
+    std::int64_t num_heads;
+    std::int64_t num_kv_heads;
+    float scale;
+  };
+
   std::optional<Embedding> embedding;
+  std::map<std::string, Product> products;  // by the node's name
+  std::map<std::string, Attention> attentions;
   std::set<std::string> weights;     // types of matrices, as config.json names them
   std::set<std::string> rounded_to;  // what products round activations to, where they do
 };

@@ -70,7 +70,11 @@ ProductKernel::ProductKernel(const OrtKernelInfo* info, ProductRole role,
     resources.facts.rounded_to.emplace(
         product_.round_input == kernels::RoundInput::int8 ? "int8" : "bfloat16");
   }
-  resources.weights.products.insert_or_assign(Ort::ConstKernelInfo(info).GetNodeName(), product_);
+  const std::string node = Ort::ConstKernelInfo(info).GetNodeName();
+  resources.facts.products.insert_or_assign(
+      node, GraphFacts::Product{product_.outputs, product_.epsilon,
+                                attribute_or<std::string>(info, "activation", "")});
+  resources.weights.products.insert_or_assign(node, product_);
 }
 
 OrtStatusPtr ProductKernel::ComputeV2(OrtKernelContext* raw_context) {

@@ -33,7 +33,7 @@ NodeDomain::NodeDomain(Device device, [[maybe_unused]] DataType type, NodeCounte
 
 void NodeDomain::add_16_bit_nodes(NodeCounters& counters) {
   const auto add_for_type = [&]<typename T>(T /*element*/) {
-    add(std::make_shared<CachedAttentionOp<T, T>>(counters, nullptr));
+    add(std::make_shared<CachedAttentionOp<T, T>>(counters, facts_, nullptr));
     add(std::make_shared<SelectTokensOp<T>>());
   };
   add_for_type(Float16{});
@@ -51,10 +51,10 @@ void NodeDomain::add_float32_nodes(NodeCounters& counters, const ThreadTeam& thr
   add_for_weights(Float16{});
   add_for_weights(BFloat16{});
   add_for_weights(std::uint8_t{});  // quantised
-  add(std::make_shared<CachedAttentionOp<float, float>>(counters, &threads));
-  add(std::make_shared<CachedAttentionOp<float, Float16>>(counters, &threads));
-  add(std::make_shared<CachedAttentionOp<float, BFloat16>>(counters, &threads));
-  add(std::make_shared<CachedAttentionOp<float, std::int8_t>>(counters, &threads));
+  add(std::make_shared<CachedAttentionOp<float, float>>(counters, facts_, &threads));
+  add(std::make_shared<CachedAttentionOp<float, Float16>>(counters, facts_, &threads));
+  add(std::make_shared<CachedAttentionOp<float, BFloat16>>(counters, facts_, &threads));
+  add(std::make_shared<CachedAttentionOp<float, std::int8_t>>(counters, facts_, &threads));
 }
 
 void NodeDomain::add(std::shared_ptr<OrtCustomOp> op) {

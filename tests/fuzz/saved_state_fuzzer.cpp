@@ -48,7 +48,7 @@ ModelInfo model_info() {
   info.digest = "0123456789abcdef0123456789abcdef";
   info.cache_dtype = DataType::int8;
   info.num_layers = kShape.num_layers;
-  info.num_heads = kShape.num_heads;
+  info.num_kv_heads = kShape.num_heads;
   info.head_dim = kShape.head_dim;
   info.vocab_size = 100;
   info.max_seq_len = 16;

@@ -105,25 +105,25 @@ TEST_F(Load, RefusesAConfigThatIsNoObject) {
 }
 
 TEST_F(Load, NamesAMissingField) {
-  change_config([](json& config) { config.erase("num_heads"); });
-  expect_load_error(ErrorCode::config_invalid, "field \"num_heads\" is missing");
+  change_config([](json& config) { config["spec"].erase("hidden_size"); });
+  expect_load_error(ErrorCode::config_invalid, "field \"spec.hidden_size\" is missing");
 }
 
 TEST_F(Load, NamesAFieldOfTheWrongType) {
-  change_config([](json& config) { config["head_dim"] = "many"; });
+  change_config([](json& config) { config["spec"]["vocab_size"] = "many"; });
   expect_load_error(ErrorCode::config_invalid,
-                    "field \"head_dim\" is \"many\", must be a whole number from 1");
+                    "field \"spec.vocab_size\" is \"many\", must be a whole number from 1");
 }
 
 TEST_F(Load, NamesAFieldOutOfRange) {
-  change_config([](json& config) { config["max_seq_len"] = 0; });
+  change_config([](json& config) { config["spec"]["max_seq_len"] = 0; });
   expect_load_error(ErrorCode::config_invalid,
-                    "field \"max_seq_len\" is 0, must be a whole number from 1");
+                    "field \"spec.max_seq_len\" is 0, must be a whole number from 1");
 }
 
 TEST_F(Load, RefusesAFormatItDoesNotKnow) {
-  change_config([](json& config) { config["format_version"] = 2; });
-  expect_load_error(ErrorCode::config_invalid, "is 2, must be 1, which this library reads");
+  change_config([](json& config) { config["format_version"] = 1; });
+  expect_load_error(ErrorCode::config_invalid, "is 1, must be 2, which this library reads");
   change_config([](json& config) { config["format"] = "other"; });
   expect_load_error(ErrorCode::config_invalid,
                     "field \"format\" is \"other\", must be \"kvcache\"");
@@ -217,20 +217,63 @@ TEST_F(Load, NamesAWrongOutput) {
   expect_load_error(ErrorCode::contract_violation, "is present_walue_0, must be present_value_0");
 }
 
+/// Who follows the spec must do what the graph's nodes do.
 TEST_F(Load, NamesWhatContradictsTheGraph) {
-  const auto expect_mismatch = [&](const char* field) {
+  const auto expect_mismatch = [&](const std::string& message, const auto& change) {
+    SCOPED_TRACE(message);
     const std::string original = read_file(model() / "config.json");
-    change_config([&](json& config) { config[field] = config[field].get<int>() + 1; });
-    expect_load_error(ErrorCode::config_mismatch, field);
+    change_config([&](json& config) { change(config["spec"]); });
+    expect_load_error(ErrorCode::config_mismatch, message);
     write_file(model() / "config.json", original);
   };
-  expect_mismatch("num_layers");
-  expect_mismatch("num_heads");
-  expect_mismatch("head_dim");
-  expect_mismatch("vocab_size");
-  if (test::models_dtype() == "float32") {  // else the embedding may be ONNX Runtime's node
-    expect_mismatch("max_seq_len");
+  const auto grow = [](json& number) { number = number.get<int>() + 1; };
+  const auto attention = [](json& spec) -> json& { return spec["layers"][0]["attention"]; };
+  const auto in_all_layers = [&](json& spec, const auto& change) {
+    for (json& layer : spec["layers"]) {
+      change(layer);
+    }
+  };
+  expect_mismatch("num_layers", [](json& spec) { spec["layers"].push_back(spec["layers"][0]); });
+  expect_mismatch("num_kv_heads", [&](json& spec) {
+    in_all_layers(spec, [&](json& layer) {
+      grow(layer["attention"]["num_heads"]);
+      grow(layer["attention"]["num_kv_heads"]);
+    });
+  });
+  expect_mismatch("head_dim", [&](json& spec) {
+    in_all_layers(spec, [&](json& layer) { grow(layer["attention"]["head_dim"]); });
+  });
+  expect_mismatch("vocab_size", [&](json& spec) { grow(spec["vocab_size"]); });
+  expect_mismatch("says scale of layers.0.attention 17, but the node of the graph has ",
+                  [&](json& spec) { attention(spec)["scale"] = 17; });
+  if (test::models_dtype() != "float32") {
+    return;  // other nodes may be ONNX Runtime's
   }
+  expect_mismatch("max_seq_len", [&](json& spec) { grow(spec["max_seq_len"]); });
+  expect_mismatch("hidden_size", [&](json& spec) { grow(spec["hidden_size"]); });
+  expect_mismatch("outputs of layers.0.mlp.up",
+                  [&](json& spec) { grow(spec["layers"][0]["mlp"]["inner_size"]); });
+  expect_mismatch("epsilon of layers.0.attention.qkv",
+                  [&](json& spec) { spec["layers"][0]["norm"]["epsilon"] = 0.5; });
+  expect_mismatch("epsilon of head", [&](json& spec) { spec["final_norm"]["epsilon"] = 0.5; });
+}
+
+TEST_F(Load, RefusesWhatItHasNoKernelFor) {
+  const auto expect_refused = [&](const std::string& part, const auto& change) {
+    const std::string original = read_file(model() / "config.json");
+    change_config([&](json& config) { change(config["spec"]); });
+    expect_load_error(
+        ErrorCode::model_invalid,
+        "has " + part + ", which this library has no kernel for; plain ONNX Runtime runs it");
+    write_file(model() / "config.json", original);
+  };
+  expect_refused("rms_norm in layer 0",
+                 [](json& spec) { spec["layers"][0]["norm"]["kind"] = "rms_norm"; });
+  expect_refused("an attention window in layer 0",
+                 [](json& spec) { spec["layers"][0]["attention"]["window"] = 8; });
+  expect_refused("a gated feed-forward network in layer 0",
+                 [](json& spec) { spec["layers"][0]["mlp"]["gated"] = true; });
+  expect_refused("a soft cap of logits", [](json& spec) { spec["head"]["soft_cap"] = 30; });
 }
 
 /// Positions beyond the table would be read from what lies behind it, with plausible logits.
@@ -239,7 +282,7 @@ TEST_F(Load, RefusesMorePositionsThanTheGraphHas) {
     GTEST_SKIP() << "the embedding may be ONNX Runtime's node, which checks every position";
   }
   const std::size_t has = Model::load(model()).info().max_seq_len;
-  change_config([&](json& config) { config["max_seq_len"] = 4 * has; });
+  change_config([&](json& config) { config["spec"]["max_seq_len"] = 4 * has; });
   expect_load_error(ErrorCode::config_mismatch, "says max_seq_len " + std::to_string(4 * has) +
                                                     ", but the position table of the graph has " +
                                                     std::to_string(has) + ";");
@@ -280,7 +323,7 @@ TEST_F(Load, CountsTheCachesBytes) {
                                                      {"bfloat16", 2 * info.head_dim},
                                                      {"int8", info.head_dim + 2}};
   EXPECT_EQ(info.cache_bytes_per_token(),
-            2 * info.num_layers * info.num_heads * row_bytes.at(test::models_cache_dtype()));
+            2 * info.num_layers * info.num_kv_heads * row_bytes.at(test::models_cache_dtype()));
 }
 
 TEST_F(Load, NamesADtypeThatContradictsTheGraph) {
@@ -311,16 +354,12 @@ TEST_F(Load, NamesAnAttributeOfQuantizedWeightsThatItCannotUse) {
     rename_in_graph(name + "\x18" + from, name + "\x18" + to);
   };
   const char block_size = is_int8 ? 64 : 32;
-  const char accuracy_level = test::models_activations() == "int8" ? 4 : 1;
   change("block_size", block_size, 48);
   expect_load_error(ErrorCode::model_invalid, "block_size is 48, must be 16, 32, 64, 128 or 256");
   change("block_size", 48, block_size);
   change("bits", is_int8 ? 8 : 4, 5);
   expect_load_error(ErrorCode::model_invalid, "bits is 5, must be 8 or 4");
   change("bits", 5, is_int8 ? 8 : 4);
-  change("accuracy_level", accuracy_level, 2);
-  expect_load_error(ErrorCode::model_invalid,
-                    "accuracy_level is 2, must be 1 (float32) or 4 (int8)");
 }
 
 TEST_F(Load, RefusesANumberOfThreadsOutOfRange) {

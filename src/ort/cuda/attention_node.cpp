@@ -15,8 +15,7 @@ CachedAttentionNode<T>::CachedAttentionNode(const OrtKernelInfo* info,
       num_heads_(Ort::ConstKernelInfo(info).GetAttribute<std::int64_t>("num_heads")),
       scale_(Ort::ConstKernelInfo(info).GetAttribute<float>("scale")),
       resources_(resources) {
-  check(attribute_or<std::int64_t>(info, "num_kv_heads", num_heads_) == num_heads_, name_,
-        "there is no kernel for num_kv_heads other than num_heads");
+  tell_attention(info, name_, num_heads_, scale_, resources.facts);
 }
 
 template <typename T>

@@ -78,6 +78,12 @@ ProductNode<T>::ProductNode(ProductRole role, const OrtKernelInfo* info,
   check(has_input(info, kNormWeight) == has_norm_ && has_input(info, kNormBias) == has_norm_, name_,
         "norm_weight and norm_bias must be there for a layer_norm, and only then");
   resources.facts.weights.insert(CudaType<T>::kName);
+  const Shape weight = declared_shape(info, kWeight);  // a head's has the outputs first
+  resources.facts.products.insert_or_assign(
+      Ort::ConstKernelInfo(info).GetNodeName(),
+      GraphFacts::Product{attribute_or<std::int64_t>(info, "outputs", weight.at(0)),
+                          has_norm_ ? epsilon_ : 0,
+                          attribute_or<std::string>(info, "activation", "")});
 }
 
 template <typename T>

@@ -50,10 +50,10 @@ bool has_gelu(const std::string& golden) {
   return function == "gelu_new" || function == "gelu_pytorch_tanh";
 }
 
-class RecordedStepOf : public testing::TestWithParam<std::string> {};
+class CapturedPlanOf : public testing::TestWithParam<std::string> {};
 
 /// The same text, in pieces of one to six tokens, by forks and trees too: bit for bit.
-TEST_P(RecordedStepOf, GivesTheLogitsOfNodeByNode) {
+TEST_P(CapturedPlanOf, GivesTheLogitsOfNodeByNode) {
   if (test::models_dtype() != "float32") {
     GTEST_SKIP() << "on the CPU, other types run node by node";
   }
@@ -88,15 +88,15 @@ TEST_P(RecordedStepOf, GivesTheLogitsOfNodeByNode) {
       EXPECT_EQ(recorded.said_of_steps(),
                 static_cast<std::size_t>(std::ranges::count_if(recorded.said, too_many)));
     } else {
-      EXPECT_GT(recorded.said_of_steps(), 0U) << "it has nodes that cannot be recorded";
+      EXPECT_GT(recorded.said_of_steps(), 0U) << "it has nodes that have no kernel";
     }
   });
 }
 
 /// Whatever the step needs was made while it ran for the first times.
-TEST_P(RecordedStepOf, AllocatesNothing) {
+TEST_P(CapturedPlanOf, AllocatesNothing) {
   if (test::models_dtype() != "float32" || !has_gelu(GetParam())) {
-    GTEST_SKIP() << "nothing is recorded";
+    GTEST_SKIP() << "nothing is captured";
   }
   if (!test::kFaultsCanBeInjected) {
     GTEST_SKIP() << "the thread sanitiser takes the same functions";
@@ -117,7 +117,7 @@ TEST_P(RecordedStepOf, AllocatesNothing) {
   EXPECT_EQ(test::Fault::calls(), 0U);
 }
 
-INSTANTIATE_TEST_SUITE_P(Goldens, RecordedStepOf, testing::ValuesIn(test::golden_names()),
+INSTANTIATE_TEST_SUITE_P(Goldens, CapturedPlanOf, testing::ValuesIn(test::golden_names()),
                          [](const auto& golden) {
                            std::string name = golden.param;
                            std::ranges::replace(name, '-', '_');
