@@ -11,8 +11,6 @@
 #include "base/throw_error.hpp"
 
 namespace kvcache::cache {
-namespace {}  // namespace
-
 Block::Block(Block&& other) noexcept : pool_(std::exchange(other.pool_, nullptr)), id_(other.id_) {}
 
 Block& Block::operator=(Block&& other) noexcept {

@@ -59,9 +59,11 @@ cache::PoolShape pool_shape(const ModelInfo& info, const ModelOptions& options) 
   return shape;
 }
 
-/// Memory is taken an eighth of a full sequence at a time.
+/// Blocks to take memory for at a time: an eighth of a full sequence, but no more than a few MiB.
 std::size_t growth_step(const ModelInfo& info, const cache::PoolShape& shape) {
-  return std::max<std::size_t>(1, info.max_seq_len / shape.block_len / 8);
+  constexpr std::size_t kMostBytes = std::size_t{4} << 20;
+  return std::max<std::size_t>(
+      1, std::min(info.max_seq_len / shape.block_len / 8, kMostBytes / shape.block_bytes()));
 }
 
 }  // namespace
