@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
+from cmake_projects import CONSUMER, CONSUMER_SAYS, build, cmake, run
 from paths import ROOT
-from test_install import CONSUMER, CONSUMER_SAYS, build, cmake, run
 
 NAMESPACE = re.compile(r"^namespace ([\w:]+) \{$|^\}  // namespace ([\w:]+)$")
 EXPORTED = re.compile(r"^(?:class|struct) KVCACHE_EXPORT (\w+)|^KVCACHE_EXPORT .*?(\w+)\(")
