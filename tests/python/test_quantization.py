@@ -123,7 +123,7 @@ def test_the_body_of_a_product(shape: tuple[int, ...], bits: int, activations: s
 @pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("checkpoint")
-    return checkpoints.write_random(directory, tie_word_embeddings=request.param)
+    return checkpoints.write_random(directory, n_layer=1, tie_word_embeddings=request.param)
 
 
 @pytest.fixture(scope="module")
