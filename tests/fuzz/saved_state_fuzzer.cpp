@@ -1,18 +1,25 @@
-// A saved state that is loaded. The first byte of the input says whether the rest is the file, or
-// what comes before a checksum that matches: else no input would get beyond it.
+// A saved state that is loaded and, where that went well, saved again. The first byte of the input
+// says what of the file is made to match the rest, because a change of any other byte breaks it:
+//   bit 0: the checksum
+//   bit 1: what comes before the header, whose text the input then begins with, up to a zero
+//   bit 2: the size, that of as many tokens as bits 3 to 7 say (with bit 1)
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "cache/saved_state.hpp"
 #include "device/backend.hpp"
 #include "device/cpu/reserved_memory.hpp"
 #include "fuzz/expect_only_errors.hpp"
+#include "input_file.hpp"
+#include "support/temporary_directory.hpp"
 
 namespace {
 
@@ -62,6 +69,37 @@ std::string with_checksum(std::string contents) {
   return contents;
 }
 
+const std::size_t kTokenBytes = sizeof(TokenId) + kShape.token_bytes();
+constexpr std::size_t kChecksumBytes = sizeof(XXH128_canonical_t);
+
+std::string with_header(std::string_view header, std::string_view rest) {
+  std::string file("kvcache\0\1\0\0\0", 12);
+  const auto bytes = static_cast<std::uint32_t>(header.size());
+  file.append(reinterpret_cast<const char*>(&bytes), sizeof(bytes));
+  return file.append(header).append(rest);
+}
+
+/// The file that an input, which is not empty, stands for.
+std::string file_of(std::string_view input) {
+  const auto how = static_cast<unsigned char>(input.front());
+  input.remove_prefix(1);
+  std::string file(input);
+  if ((how & 2U) != 0) {
+    const std::size_t end = std::min(input.find('\0'), input.size());
+    std::string rest(input.substr(std::min(end + 1, input.size())));
+    if ((how & 4U) != 0) {
+      rest.resize((how >> 3U) * kTokenBytes);
+    }
+    file = with_header(input.substr(0, end), rest);
+  }
+  return (how & 1U) != 0 ? with_checksum(file) : file;
+}
+
+/// The tokens, keys and values at the end of a file.
+std::string_view contents(std::string_view file, std::size_t tokens) {
+  return file.substr(file.size() - kChecksumBytes - tokens * kTokenBytes, tokens * kTokenBytes);
+}
+
 /// A file in memory, and the name by which it can be opened.
 class MemoryFile {
  public:
@@ -85,28 +123,32 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static HostMemory backend;
   static cache::BlockPool pool(kShape, 1, false, backend);
   static const ModelInfo model = model_info();
+  static const test::TemporaryDirectory directory;
   if (size == 0) {
     return 0;
   }
-  const std::string_view text = test::as_text(data + 1, size - 1);
-  const MemoryFile file(data[0] % 2 == 0 ? std::string(text) : with_checksum(std::string(text)));
+  const std::string text = file_of(test::as_text(data, size));
+  const MemoryFile file(text);
   {
     cache::BlockTable table(pool);
+    std::vector<TokenId> tokens;
     bool loaded = false;
-    std::size_t length = 0;
     test::expect_only_errors([&] {
-      const std::vector<TokenId> tokens = cache::load_state(file.name(), model, table);
+      tokens = cache::load_state(file.name(), model, table);
       loaded = true;
-      length = tokens.size();
-      for (const TokenId token : tokens) {
-        if (token < 0 || token >= 100) {
-          std::abort();
-        }
-      }
     });
-    const std::size_t blocks = (length + kShape.block_len - 1) / kShape.block_len;
-    if (table.blocks().size() != (loaded ? blocks : 0) || length > model.max_seq_len) {
+    const std::size_t blocks = (tokens.size() + kShape.block_len - 1) / kShape.block_len;
+    if (table.blocks().size() != blocks || tokens.size() > model.max_seq_len ||
+        !std::ranges::all_of(tokens, [](TokenId token) { return token >= 0 && token < 100; })) {
       std::abort();
+    }
+    if (loaded) {
+      const auto path = directory.path() / "again.state";
+      cache::save_state(path, model.digest, tokens, table);
+      if (contents(read_file(path, std::size_t{1} << 20), tokens.size()) !=
+          contents(text, tokens.size())) {
+        std::abort();
+      }
     }
   }
   if (pool.stats().blocks_in_use != 0) {

@@ -1,4 +1,7 @@
-// The JSON file of kvcache eval-tree --tree.
+// The JSON file of kvcache eval-tree --tree. What is read, written as JSON, is read again.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <cstdlib>
 
 #include "fuzz/expect_only_errors.hpp"
@@ -12,6 +15,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       if (parent < -1) {
         std::abort();
       }
+    }
+    const TokenTree again =
+        cli::parse_tree(fmt::format(R"({{"tokens": [{}], "parents": [{}]}})",
+                                    fmt::join(tree.tokens, ","), fmt::join(tree.parents, ",")),
+                        "again.json");
+    if (again.tokens != tree.tokens || again.parents != tree.parents) {
+      std::abort();
     }
   });
   return 0;
