@@ -82,6 +82,7 @@ SEEDS = {
         _whole_state(STATE_HEADER | {"tokens": 0}, []),
         _header_seed(STATE_HEADER, [1, 2, 99], 1 | 2),
         _header_seed(STATE_HEADER | {"tokens": 16}, [1, 2, 99], 1 | 2 | 4 | 16 << 3),
+        bytes([1 | 4 | 5 << 3]) + struct.pack("<5q", 0, 99, 3, 2, 1),
     ],
     "tree_file": [b'{"tokens": [1, 2, 3], "parents": [-1, 0, 0]}', b'{"tokens":[],"parents":[]}'],
     "command_line": [b"1,2, 3", b"50256", b" 1\t2\n", b"9223372036854775807,0"],

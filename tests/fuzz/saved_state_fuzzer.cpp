@@ -2,8 +2,10 @@
 // says what of the file is made to match the rest, because a change of any other byte breaks it:
 //   bit 0: the checksum
 //   bit 1: what comes before the header, whose text the input then begins with, up to a zero
-//   bit 2: the size, that of as many tokens as bits 3 to 7 say (with bit 1)
+//   bit 2: the size, that of as many tokens as bits 3 to 7 say. Without bit 1 the header is the
+//          model's, too.
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -18,6 +20,7 @@
 #include "device/backend.hpp"
 #include "device/cpu/reserved_memory.hpp"
 #include "fuzz/expect_only_errors.hpp"
+#include "fuzz/json_mutator.hpp"
 #include "input_file.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -32,6 +35,8 @@ constexpr cache::PoolShape kShape{.num_layers = 1,
                                   .element_bytes = 1,
                                   .max_blocks = 8,
                                   .scale_bytes = 2};
+
+constexpr const char* kDigest = "0123456789abcdef0123456789abcdef";
 
 /// Memory of the host, and nothing that runs: these states are never computed with.
 class HostMemory : public device::Backend {
@@ -52,7 +57,7 @@ class HostMemory : public device::Backend {
 
 ModelInfo model_info() {
   ModelInfo info;
-  info.digest = "0123456789abcdef0123456789abcdef";
+  info.digest = kDigest;
   info.cache_dtype = DataType::int8;
   info.num_layers = kShape.num_layers;
   info.num_heads = kShape.num_heads;
@@ -79,20 +84,45 @@ std::string with_header(std::string_view header, std::string_view rest) {
   return file.append(header).append(rest);
 }
 
+std::string right_header(std::size_t tokens) {
+  return fmt::format(
+      R"({{"model_digest":"{}","num_layers":{},"num_heads":{},"head_dim":{},"element_bytes":{},)"
+      R"("tokens":{}}})",
+      kDigest, kShape.num_layers, kShape.num_heads, kShape.head_dim, kShape.element_bytes, tokens);
+}
+
+/// What the first byte of an input asks for.
+struct Parts {
+  explicit Parts(std::uint8_t how)
+      : checksum((how & 1U) != 0),
+        header((how & 2U) != 0),
+        size((how & 4U) != 0),
+        tokens(how / 8) {}
+  bool checksum;
+  bool header;
+  bool size;
+  std::size_t tokens;
+};
+
 /// The file that an input, which is not empty, stands for.
 std::string file_of(std::string_view input) {
-  const auto how = static_cast<unsigned char>(input.front());
-  input.remove_prefix(1);
-  std::string file(input);
-  if ((how & 2U) != 0) {
-    const std::size_t end = std::min(input.find('\0'), input.size());
-    std::string rest(input.substr(std::min(end + 1, input.size())));
-    if ((how & 4U) != 0) {
-      rest.resize((how >> 3U) * kTokenBytes);
-    }
-    file = with_header(input.substr(0, end), rest);
+  const Parts right(static_cast<std::uint8_t>(input.front()));
+  std::string header;
+  std::string rest(input.substr(1));
+  if (right.header) {
+    const std::size_t end = std::min(rest.find('\0'), rest.size());
+    header = rest.substr(0, end);
+    rest.erase(0, end + 1);
+  } else if (right.size) {
+    header = right_header(right.tokens);
   }
-  return (how & 1U) != 0 ? with_checksum(file) : file;
+  if (right.size) {
+    rest.resize(right.tokens * kTokenBytes);
+  }
+  if (right.header || right.size) {
+    rest = with_header(header, rest);
+  }
+  return right.checksum ? with_checksum(rest) : rest;
 }
 
 /// The tokens, keys and values at the end of a file.
@@ -155,4 +185,18 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     std::abort();
   }
   return 0;
+}
+
+extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size,
+                                               std::size_t most, unsigned seed) {
+  if (size < 2 || !Parts(data[0]).header || seed % 2 == 0) {
+    return LLVMFuzzerMutate(data, size, most);
+  }
+  // The header's text alone; what follows it moves.
+  std::uint8_t* const end = std::find(data + 1, data + size, std::uint8_t{0});
+  const std::vector<std::uint8_t> rest(end, data + size);
+  const std::size_t header =
+      test::JsonMutator(seed).mutate(data + 1, end - data - 1, most - 1 - rest.size());
+  std::ranges::copy(rest, data + 1 + header);
+  return 1 + header + rest.size();
 }

@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "fuzz/expect_only_errors.hpp"
+#include "fuzz/json_mutator.hpp"
 #include "tree_file.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -25,4 +26,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
   });
   return 0;
+}
+
+extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size,
+                                               std::size_t most, unsigned seed) {
+  return kvcache::test::JsonMutator(seed).mutate(data, size, most);
 }
