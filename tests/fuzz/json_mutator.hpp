@@ -2,10 +2,8 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <string>
@@ -32,7 +30,7 @@ class JsonMutator {
     if (text.size() > most) {
       return LLVMFuzzerMutate(data, size, most);
     }
-    std::memcpy(data, text.data(), text.size());
+    std::ranges::copy(text, data);
     return text.size();
   }
 
@@ -68,31 +66,11 @@ class JsonMutator {
 
   /// A value that readers may not expect.
   nlohmann::json unexpected() {
-    static const std::array<nlohmann::json, 24> kValues{nullptr,
-                                                        true,
-                                                        0,
-                                                        1,
-                                                        -1,
-                                                        2,
-                                                        16,
-                                                        17,
-                                                        2.9,
-                                                        1e300,
-                                                        INT32_MAX,
-                                                        INT64_C(2147483648),
-                                                        INT64_MAX,
-                                                        INT64_MIN,
-                                                        UINT64_MAX,
-                                                        "",
-                                                        "int8",
-                                                        "float32",
-                                                        "../up",
-                                                        std::string("a\0b", 3),
-                                                        "0123456789abcdef0123456789abcdef",
-                                                        "0123456789ABCDEF0123456789abcdef",
-                                                        nlohmann::json::array(),
-                                                        nlohmann::json::object()};
-    return pick(kValues);
+    static const nlohmann::json values = nlohmann::json::parse(R"([
+      null, true, 0, 1, -1, 2, 16, 17, 2.9, 1e300, 2147483647, 2147483648, 9223372036854775807,
+      -9223372036854775808, 18446744073709551615, "", "int8", "float32", "../up", "a\u0000b",
+      "0123456789abcdef0123456789abcdef", "0123456789ABCDEF0123456789abcdef", [], {}])");
+    return pick(values);
   }
 
   void change(nlohmann::json& json) {

@@ -74,8 +74,10 @@ std::string with_checksum(std::string contents) {
   return contents;
 }
 
-const std::size_t kTokenBytes = sizeof(TokenId) + kShape.token_bytes();
 constexpr std::size_t kChecksumBytes = sizeof(XXH128_canonical_t);
+
+/// Of a token with its keys and values.
+std::size_t token_bytes() { return sizeof(TokenId) + kShape.token_bytes(); }
 
 std::string with_header(std::string_view header, std::string_view rest) {
   std::string file("kvcache\0\1\0\0\0", 12);
@@ -117,7 +119,7 @@ std::string file_of(std::string_view input) {
     header = right_header(right.tokens);
   }
   if (right.size) {
-    rest.resize(right.tokens * kTokenBytes);
+    rest.resize(right.tokens * token_bytes());
   }
   if (right.header || right.size) {
     rest = with_header(header, rest);
@@ -127,7 +129,7 @@ std::string file_of(std::string_view input) {
 
 /// The tokens, keys and values at the end of a file.
 std::string_view contents(std::string_view file, std::size_t tokens) {
-  return file.substr(file.size() - kChecksumBytes - tokens * kTokenBytes, tokens * kTokenBytes);
+  return file.substr(file.size() - kChecksumBytes - tokens * token_bytes(), tokens * token_bytes());
 }
 
 /// A file in memory, and the name by which it can be opened.
