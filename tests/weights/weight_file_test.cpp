@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "base/memory_map.hpp"
 #include "kvcache/error.hpp"
