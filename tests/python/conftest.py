@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before anything imports onnxruntime
 
 import checkpoints
 import pytest
+from exporter_processes import ExporterProcesses
 from plain_ort import PlainModel
 
 from kvcache_export.cli import main
@@ -25,6 +26,13 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return output
 
     return run
+
+
+@pytest.fixture(scope="session")
+def exporter_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExporterProcesses]:
+    processes = ExporterProcesses(tmp_path_factory.mktemp("printed"))
+    yield processes
+    processes.close()
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 from kvcache_export import export
@@ -53,8 +54,16 @@ def skip_verification() -> None:
     export._agreement = lambda *_: Agreement(0.0, 1.0)
 
 
+def warm_up(arguments: list[str]) -> None:
+    """What an exporter prepares but once, each process then has from this one."""
+    with tempfile.TemporaryDirectory() as directory:
+        if status := main([*arguments, "--output-dir", directory]):
+            sys.exit(status)
+
+
 def run(before: str, after: Path, arguments: list[str]) -> None:
     skip_verification()
+    warm_up(arguments)
     change, status = 0, None
     while status != 0:
         directory = after / str(change)

@@ -23,12 +23,13 @@ def test_all_are_covered():
 def test_logits_agree_with_the_reference(
     tmp_path: Path, export, name: str, dtype: str, tolerance: float
 ):
-    directory = checkpoints.write_random(tmp_path, activation_function=name)
+    fields = {"activation_function": name, "n_layer": 1}
+    directory = checkpoints.write_random(tmp_path, **fields)
     ids = np.random.default_rng(0).integers(checkpoints.SMALL["vocab_size"], size=20)
 
     logits, _ = PlainModel(export("--model", directory, "--dtype", dtype)).run(ids[None])
 
-    config = {**checkpoints.SMALL, "activation_function": name}
+    config = {**checkpoints.SMALL, **fields}
     weights = load_file(directory / "model.safetensors")
     expected = reference_gpt2.logits(config, weights, ids.tolist())
     assert relative_difference(logits[0], expected) < tolerance

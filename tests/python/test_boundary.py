@@ -10,6 +10,7 @@ from pathlib import Path
 
 import checkpoints
 import pytest
+from exporter_processes import ExporterProcesses
 
 from kvcache_export import boundary, signals
 from kvcache_export.errors import ExportError, VerificationError
@@ -183,19 +184,21 @@ def test_without_permission(tmp_path: Path, closed: str):
     assert result.stderr == f"error: cannot read {where}: Permission denied\n"
 
 
-def test_names_that_are_not_utf8(small_checkpoint: Path, tmp_path: Path):
+def test_names_that_are_not_utf8(
+    small_checkpoint: Path, tmp_path: Path, exporter_processes: ExporterProcesses
+):
     """A checkpoint's directory may have one; an output directory is refused before it is made."""
     checkpoint = tmp_path / os.fsdecode(b"m\xff")
     checkpoint.symlink_to(small_checkpoint)
     really = tmp_path / os.fsdecode(b"r\xff")
     checkpoints.write_random(really)
     for model in (checkpoint, really):
-        command = [sys.executable, SCRIPT, "--model", model, "--output-dir", tmp_path / "out"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        arguments = ["--model", model, "--output-dir", tmp_path / "out"]
+        assert exporter_processes.run(*arguments).returncode == 0
     assert '"source": "r\\ufffd"' in (tmp_path / "out" / "config.json").read_text()
-    command[-1] = tmp_path / os.fsdecode(b"o\xff")
-    result = subprocess.run(command, check=False, capture_output=True)
+    arguments[-1] = tmp_path / os.fsdecode(b"o\xff")
+    result = exporter_processes.run(*arguments)
     assert result.returncode == 2
-    assert result.stderr.startswith(b"error: cannot write to b'")
-    assert b"its name is not UTF-8" in result.stderr
-    assert not command[-1].exists()
+    assert result.stderr.startswith("error: cannot write to b'")
+    assert "its name is not UTF-8" in result.stderr
+    assert not arguments[-1].exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import checkpoints
@@ -19,6 +20,10 @@ from kvcache_export.export import model_with_weights
 from kvcache_export.precision import Precision
 
 C_ATTN = "transformer.h.1.attn.c_attn.weight"
+WTE = "transformer.wte.weight"
+LM_HEAD = "lm_head.weight"
+TENSORS = checkpoints.weights(checkpoints.SMALL)
+HEAD = checkpoints.weights({**checkpoints.SMALL, "tie_word_embeddings": False}, seed=7)[LM_HEAD]
 
 
 def export_source(directory: Path) -> sources.Source:
@@ -40,35 +45,50 @@ def shards(directory: Path, tensors: dict[str, np.ndarray]) -> None:
     index.write_text(json.dumps({"weight_map": weight_map}))
 
 
-def test_names_with_and_without_prefix_and_mask_buffers(tmp_path: Path):
-    tensors = checkpoints.weights(checkpoints.SMALL)
-    bare = {name.removeprefix("transformer."): value for name, value in tensors.items()}
-    bare["h.0.attn.bias"] = np.tri(32, dtype=np.float32)[None, None]
-    bare["h.0.attn.masked_bias"] = np.array(-1e4, np.float32)
-    bare["lm_head.weight"] = tensors["transformer.wte.weight"]  # tied, and saved all the same
-
-    source = export_source(checkpoints.write(tmp_path, checkpoints.SMALL, bare))
-
+def assert_reads(directory: Path, tensors: dict[str, np.ndarray]) -> None:
+    source = export_source(directory)
     for name, value in tensors.items():
         np.testing.assert_array_equal(source.weights.read(name, value.shape), value)
+
+
+def write(directory: Path, changes: dict[str, np.ndarray | None], **fields: object) -> Path:
+    """A checkpoint of TENSORS with some changed, added or, where None, left out."""
+    tensors = {n: value for n, value in {**TENSORS, **changes}.items() if value is not None}
+    return checkpoints.write(directory, {**checkpoints.SMALL, **fields}, tensors)
+
+
+def test_names_with_and_without_prefix_and_mask_buffers(tmp_path: Path):
+    bare = {name.removeprefix("transformer."): value for name, value in TENSORS.items()}
+    bare["h.0.attn.bias"] = np.tri(32, dtype=np.float32)[None, None]
+    bare["h.0.attn.masked_bias"] = np.array(-1e4, np.float32)
+    bare[LM_HEAD] = TENSORS[WTE]  # tied, and saved all the same
+    assert_reads(checkpoints.write(tmp_path, checkpoints.SMALL, bare), TENSORS)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize("bare", [True, False])
+def test_names_of_wrapped_modules(tmp_path: Path, prefix: str, bare: bool):
+    wrapped = {
+        prefix + (name.removeprefix("transformer.") if bare else name): value
+        for name, value in TENSORS.items()
+    }
+    assert_reads(checkpoints.write(tmp_path, checkpoints.SMALL, wrapped), TENSORS)
+
+
+def test_names_of_wrapped_blocks(tmp_path: Path):
+    wrapped = {name.replace(".h.1.", ".h.1._orig_mod."): value for name, value in TENSORS.items()}
+    assert_reads(checkpoints.write(tmp_path, checkpoints.SMALL, wrapped), TENSORS)
 
 
 def test_shards(tmp_path: Path):
-    tensors = checkpoints.weights(checkpoints.SMALL)
-    shards(checkpoints.write(tmp_path, checkpoints.SMALL, tensors), tensors)
-
-    source = export_source(tmp_path)
-
-    for name, value in tensors.items():
-        np.testing.assert_array_equal(source.weights.read(name, value.shape), value)
+    shards(write(tmp_path, {}), TENSORS)
+    assert_reads(tmp_path, TENSORS)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, ml_dtypes.bfloat16])
 def test_other_element_types_are_read(tmp_path: Path, dtype: type):
-    tensors = checkpoints.weights(checkpoints.SMALL)
-    tensors = {name: value.astype(dtype) for name, value in tensors.items()}
-    source = export_source(checkpoints.write(tmp_path, checkpoints.SMALL, tensors))
-    np.testing.assert_array_equal(source.weights.read(C_ATTN, (24, 72)), tensors[C_ATTN])
+    tensors = {name: value.astype(dtype) for name, value in TENSORS.items()}
+    assert_reads(checkpoints.write(tmp_path, checkpoints.SMALL, tensors), tensors)
 
 
 def test_origin_is_the_name_of_the_directory(tmp_path: Path):
@@ -82,9 +102,6 @@ def refuse(directory: Path, *parts: str) -> None:
         assert part in str(error.value)
 
 
-HEAD = checkpoints.weights({**checkpoints.SMALL, "tie_word_embeddings": False}, seed=7)[
-    "lm_head.weight"
-]
 PROMPT = [1, 2, 3, 60, 5]
 
 
@@ -100,59 +117,75 @@ class TestHead:
     """config.json says that the head is tied to the token embedding."""
 
     def test_one_that_differs_counts(self, tmp_path: Path, export, capsys):
-        tensors = {**checkpoints.weights(checkpoints.SMALL), "lm_head.weight": HEAD}
-        model = export("--model", checkpoints.write(tmp_path, checkpoints.SMALL, tensors))
+        model = export("--model", write(tmp_path, {LM_HEAD: HEAD}))
+        tensors = {**TENSORS, LM_HEAD: HEAD}
         assert is_as_the_oracle(model, tensors, tied=False)
         assert not is_as_the_oracle(model, tensors, tied=True)
         assert "\nNote: lm_head.weight differs from the token embedding" in capsys.readouterr().out
 
     def test_one_value_that_differs_counts(self, tmp_path: Path):
-        tensors = checkpoints.weights(checkpoints.SMALL)
-        head = tensors["transformer.wte.weight"].copy()
+        head = TENSORS[WTE].copy()
         head[60, 23] = np.nextafter(head[60, 23], np.float32(9))
-        checkpoints.write(tmp_path, checkpoints.SMALL, {**tensors, "lm_head.weight": head})
-        source = export_source(tmp_path)
+        source = export_source(write(tmp_path, {LM_HEAD: head}))
         assert not source.config.tie_word_embeddings
-        np.testing.assert_array_equal(source.weights.read("lm_head.weight", head.shape), head)
+        np.testing.assert_array_equal(source.weights.read(LM_HEAD, head.shape), head)
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_the_same_values_are_the_embedding(self, tmp_path: Path, export, capsys, dtype: type):
-        tensors = checkpoints.weights(checkpoints.SMALL)
-        head = tensors["transformer.wte.weight"].astype(dtype)
-        stored = {**tensors, "lm_head.weight": head}
-        model = export("--model", checkpoints.write(tmp_path, checkpoints.SMALL, stored))
-        assert is_as_the_oracle(model, tensors, tied=True)
+        model = export("--model", write(tmp_path, {LM_HEAD: TENSORS[WTE].astype(dtype)}))
+        assert is_as_the_oracle(model, TENSORS, tied=True)
         assert "Note" not in capsys.readouterr().out
 
     def test_alone_it_is_the_embedding_too(self, tmp_path: Path, export):
-        tensors = checkpoints.weights(checkpoints.SMALL)
-        stored = dict(tensors)
-        stored["lm_head.weight"] = stored.pop("transformer.wte.weight")
-        model = export("--model", checkpoints.write(tmp_path, checkpoints.SMALL, stored))
-        assert is_as_the_oracle(model, tensors, tied=True)
+        model = export("--model", write(tmp_path, {LM_HEAD: TENSORS[WTE], WTE: None}))
+        assert is_as_the_oracle(model, TENSORS, tied=True)
 
-    def test_alone_and_untied_the_embedding_is_missing(self, tmp_path: Path):
-        tensors = {**checkpoints.weights(checkpoints.SMALL), "lm_head.weight": HEAD}
-        del tensors["transformer.wte.weight"]
-        config = {**checkpoints.SMALL, "tie_word_embeddings": False}
-        refuse(
-            checkpoints.write(tmp_path, config, tensors), "missing tensor 'transformer.wte.weight'"
-        )
 
-    def test_of_another_shape_is_refused(self, tmp_path: Path):
-        tensors = {**checkpoints.weights(checkpoints.SMALL), "lm_head.weight": HEAD[1:]}
-        checkpoints.write(tmp_path, checkpoints.SMALL, tensors)
-        refuse(tmp_path, "tensor 'lm_head.weight' has shape [60, 24], expected [61, 24]")
-
-    def test_of_integers_is_refused(self, tmp_path: Path):
-        tensors = {**checkpoints.weights(checkpoints.SMALL), "lm_head.weight": HEAD.astype(np.int8)}
-        checkpoints.write(tmp_path, checkpoints.SMALL, tensors)
-        refuse(tmp_path, "tensor 'lm_head.weight' has element type I8")
+OTHER_NAME = C_ATTN.removeprefix("transformer.")
 
 
 @pytest.mark.parametrize(
-    "key",
+    ("changes", "fields", "message"),
     [
+        ({C_ATTN: None}, {}, f"missing tensor {C_ATTN!r}"),
+        (
+            {C_ATTN: np.ones((72, 24))},
+            {},
+            f"tensor {C_ATTN!r} has shape [72, 24], expected [24, 72]",
+        ),
+        ({C_ATTN: np.ones((24, 72), np.int8)}, {}, f"tensor {C_ATTN!r} has element type I8"),
+        ({LM_HEAD: HEAD[1:]}, {}, f"tensor {LM_HEAD!r} has shape [60, 24], expected [61, 24]"),
+        ({LM_HEAD: HEAD.astype(np.int8)}, {}, f"tensor {LM_HEAD!r} has element type I8"),
+        ({}, {"tie_word_embeddings": False}, f"missing tensor {LM_HEAD!r}"),
+        (
+            {LM_HEAD: HEAD, WTE: None},
+            {"tie_word_embeddings": False},
+            f"missing tensor {WTE!r}",
+        ),
+        (
+            {OTHER_NAME: -TENSORS[C_ATTN]},
+            {},
+            f"tensors {OTHER_NAME!r} and {C_ATTN!r} are both {C_ATTN!r} and differ",
+        ),
+        (
+            checkpoints.weights({**checkpoints.SMALL, "n_layer": 3}),
+            {},
+            "unexpected tensor 'transformer.h.2.",
+        ),
+    ],
+)
+def test_tensors_that_are_not_those_of_the_config(
+    tmp_path: Path, changes: dict, fields: dict, message: str
+):
+    refuse(write(tmp_path, changes, **fields), message)
+
+
+def test_two_names_of_one_tensor(tmp_path: Path):
+    assert_reads(write(tmp_path, {OTHER_NAME: TENSORS[C_ATTN]}), TENSORS)
+
+
+UNEXPECTED = {
+    ("its config has no place for it", "without it"): [
         "lm_head.bias",
         "transformer.ln_e.weight",
         "transformer.wte.bias",
@@ -168,44 +201,26 @@ class TestHead:
         ".",
         "module",
     ],
-)
-def test_a_tensor_nobody_knows_is_refused_by_name(tmp_path: Path, key: str):
-    tensors = {**checkpoints.weights(checkpoints.SMALL), key: np.ones(61, np.float32)}
-    checkpoints.write(tmp_path, checkpoints.SMALL, tensors)
-    refuse(tmp_path, f"unexpected tensor {key!r}: its config has no place for it", "without it")
-
-
-@pytest.mark.parametrize(
-    "key",
-    [
+    ("it is an adapter's", "merge_and_unload()"): [
         "transformer.h.0.attn.c_attn.lora_A.default.weight",
         "base_model.model.transformer.h.0.attn.c_attn.base_layer.weight",
         "transformer.h.0.adapter.down.weight",
         "lm_head.modules_to_save.default.weight",
         "transformer.h.0.mlp.c_proj.ia3_l",
     ],
+    ("the checkpoint is quantised",): ["transformer.h.0.attn.c_attn.weight.absmax"],
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "parts"), [(key, parts) for parts, keys in UNEXPECTED.items() for key in keys]
 )
-def test_an_adapter_is_to_be_merged(tmp_path: Path, key: str):
-    tensors = {**checkpoints.weights(checkpoints.SMALL), key: np.ones(61, np.float32)}
-    checkpoints.write(tmp_path, checkpoints.SMALL, tensors)
-    refuse(tmp_path, f"unexpected tensor {key!r}: it is an adapter's", "merge_and_unload()")
-
-
-def test_an_adapter_beside_the_model_is_to_be_merged(tmp_path: Path):
-    (checkpoints.write_random(tmp_path) / "adapter_config.json").write_text("{}")
-    refuse(tmp_path, "holds an adapter (adapter_config.json)", "merge_and_unload()")
-
-
-def test_an_adapter_alone_is_to_be_merged(tmp_path: Path):
-    (tmp_path / "adapter_config.json").write_text("{}")
-    refuse(tmp_path, "holds an adapter (adapter_config.json)", "merge_and_unload()")
-
-
-def test_a_quantised_checkpoint_is_refused(tmp_path: Path):
-    key = "transformer.h.0.attn.c_attn.weight.absmax"
-    tensors = {**checkpoints.weights(checkpoints.SMALL), key: np.ones(61, np.float32)}
-    checkpoints.write(tmp_path, checkpoints.SMALL, tensors)
-    refuse(tmp_path, f"unexpected tensor {key!r}: the checkpoint is quantised")
+def test_a_tensor_that_does_not_belong_is_refused_by_name(
+    tmp_path: Path, key: str, parts: tuple[str, ...]
+):
+    reason, *more = parts
+    directory = write(tmp_path, {key: np.ones(61, np.float32)})
+    refuse(directory, f"unexpected tensor {key!r}: {reason}", *more)
 
 
 @pytest.mark.parametrize(
@@ -221,95 +236,37 @@ def test_a_quantised_checkpoint_is_refused(tmp_path: Path):
     ],
 )
 def test_heads_and_buffers_that_change_no_logit_are_left_out(tmp_path: Path, key: str):
-    tensors = {**checkpoints.weights(checkpoints.SMALL), key: np.ones(5, np.float32)}
-    export_source(checkpoints.write(tmp_path, checkpoints.SMALL, tensors))
+    assert_reads(write(tmp_path, {key: np.ones(5, np.float32)}), TENSORS)
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
-@pytest.mark.parametrize("bare", [True, False])
-def test_names_of_wrapped_modules(tmp_path: Path, prefix: str, bare: bool):
-    tensors = checkpoints.weights(checkpoints.SMALL)
-    wrapped = {
-        prefix + (name.removeprefix("transformer.") if bare else name): value
-        for name, value in tensors.items()
-    }
-    source = export_source(checkpoints.write(tmp_path, checkpoints.SMALL, wrapped))
-    for name, value in tensors.items():
-        np.testing.assert_array_equal(source.weights.read(name, value.shape), value)
+def test_an_adapter_alone_is_to_be_merged(tmp_path: Path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    refuse(tmp_path, "holds an adapter (adapter_config.json)", "merge_and_unload()")
 
 
-def test_names_of_wrapped_blocks(tmp_path: Path):
-    tensors = checkpoints.weights(checkpoints.SMALL)
-    wrapped = {name.replace(".h.1.", ".h.1._orig_mod."): value for name, value in tensors.items()}
-    source = export_source(checkpoints.write(tmp_path, checkpoints.SMALL, wrapped))
-    np.testing.assert_array_equal(source.weights.read(C_ATTN, (24, 72)), tensors[C_ATTN])
+def cut_off(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1000)
 
 
-def test_two_names_of_one_tensor(tmp_path: Path):
-    tensors = checkpoints.weights(checkpoints.SMALL)
-    other = C_ATTN.removeprefix("transformer.")
-    checkpoints.write(tmp_path, checkpoints.SMALL, {**tensors, other: tensors[C_ATTN]})
-    export_source(tmp_path)
-    checkpoints.write(tmp_path, checkpoints.SMALL, {**tensors, other: -tensors[C_ATTN]})
-    refuse(tmp_path, f"tensors {other!r} and {C_ATTN!r}", "differ")
-
-
-def test_missing_tensor(tmp_path: Path):
-    tensors = checkpoints.weights(checkpoints.SMALL)
-    del tensors[C_ATTN]
-    checkpoints.write(tmp_path, checkpoints.SMALL, tensors)
-    refuse(tmp_path, f"missing tensor {C_ATTN!r}")
-
-
-def test_missing_untied_head(tmp_path: Path):
-    config = {**checkpoints.SMALL, "tie_word_embeddings": False}
-    checkpoints.write(tmp_path, config, checkpoints.weights(checkpoints.SMALL))
-    refuse(tmp_path, "missing tensor 'lm_head.weight'")
-
-
-def test_misshapen_tensor(tmp_path: Path):
-    tensors = checkpoints.weights(checkpoints.SMALL)
-    tensors[C_ATTN] = np.ascontiguousarray(tensors[C_ATTN].T)
-    checkpoints.write(tmp_path, checkpoints.SMALL, tensors)
-    refuse(tmp_path, f"tensor {C_ATTN!r} has shape [72, 24], expected [24, 72]")
-
-
-def test_tensor_of_integers(tmp_path: Path):
-    tensors = checkpoints.weights(checkpoints.SMALL)
-    tensors[C_ATTN] = tensors[C_ATTN].astype(np.int8)
-    checkpoints.write(tmp_path, checkpoints.SMALL, tensors)
-    refuse(tmp_path, f"tensor {C_ATTN!r} has element type I8")
-
-
-def test_more_layers_than_the_config_says(tmp_path: Path):
-    tensors = checkpoints.weights({**checkpoints.SMALL, "n_layer": 3})
-    checkpoints.write(tmp_path, checkpoints.SMALL, tensors)
-    refuse(tmp_path, "unexpected tensor 'transformer.h.2.")
-
-
-def test_no_weights(tmp_path: Path):
-    checkpoints.write_random(tmp_path)
-    (tmp_path / "model.safetensors").unlink()
-    refuse(tmp_path, "no model.safetensors")
-
-
-def test_torch_weights_only(tmp_path: Path):
-    checkpoints.write_random(tmp_path)
-    (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
-    refuse(tmp_path, "pytorch_model.bin only", "save_pretrained")
-
-
-def test_damaged_file(tmp_path: Path):
-    checkpoints.write_random(tmp_path)
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:-1000])
-    refuse(tmp_path, f"cannot read {path}")
-
-
-def sharded(directory: Path) -> dict[str, np.ndarray]:
-    tensors = checkpoints.weights(checkpoints.SMALL)
-    shards(checkpoints.write(directory, checkpoints.SMALL, tensors), tensors)
-    return tensors
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (lambda weights: weights.unlink(), ["no model.safetensors"]),
+        (
+            lambda weights: weights.rename(weights.with_name("pytorch_model.bin")),
+            ["pytorch_model.bin only", "save_pretrained"],
+        ),
+        (cut_off, ["cannot read {}/model.safetensors"]),
+        (
+            lambda weights: weights.with_name("adapter_config.json").write_text("{}"),
+            ["holds an adapter (adapter_config.json)", "merge_and_unload()"],
+        ),
+    ],
+    ids=["missing", "torch only", "cut off", "beside an adapter"],
+)
+def test_files_that_are_no_checkpoint(tmp_path: Path, change, parts: list[str]):
+    change(write(tmp_path, {}) / "model.safetensors")
+    refuse(tmp_path, *(part.format(tmp_path) for part in parts))
 
 
 def change_index(directory: Path, change) -> None:
@@ -319,19 +276,13 @@ def change_index(directory: Path, change) -> None:
     index.write_text(json.dumps(content))
 
 
-def test_missing_shard(tmp_path: Path):
-    sharded(tmp_path)
-    (tmp_path / "part-1.safetensors").unlink()
-    refuse(tmp_path, "cannot read", "part-1.safetensors: No such file or directory")
-
-
 @pytest.mark.parametrize("named", [0, 1])
 def test_a_tensor_of_two_shards_is_that_of_the_shard_that_the_index_names(
     tmp_path: Path, named: int
 ):
-    tensors = sharded(tmp_path)
+    shards(write(tmp_path, {}), TENSORS)
     for i in range(2):
-        part = {n: v for j, (n, v) in enumerate(sorted(tensors.items())) if j % 2 == i}
+        part = {n: v for j, (n, v) in enumerate(sorted(TENSORS.items())) if j % 2 == i}
         part[C_ATTN] = np.full((24, 72), i, np.float32)
         save_file(part, tmp_path / f"part-{i}.safetensors")
     change_index(tmp_path, lambda shards: shards.update({C_ATTN: f"part-{named}.safetensors"}))
@@ -339,16 +290,30 @@ def test_a_tensor_of_two_shards_is_that_of_the_shard_that_the_index_names(
     np.testing.assert_array_equal(source.weights.read(C_ATTN, (24, 72)), np.full((24, 72), named))
 
 
-def test_a_shard_that_lacks_what_the_index_names(tmp_path: Path):
-    sharded(tmp_path)
-    change_index(tmp_path, lambda shards: shards.update(nowhere="part-1.safetensors"))
-    refuse(tmp_path, "says that tensor 'nowhere' is in part-1.safetensors, which lacks it")
-
-
-def test_a_tensor_that_the_index_does_not_name(tmp_path: Path):
-    sharded(tmp_path)
-    change_index(tmp_path, lambda shards: shards.pop(C_ATTN))
-    refuse(tmp_path, f"holds tensor {C_ATTN!r}, which model.safetensors.index.json does not name")
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (
+            lambda directory: (directory / "part-1.safetensors").unlink(),
+            ["cannot read", "part-1.safetensors: No such file or directory"],
+        ),
+        (
+            lambda directory: change_index(
+                directory, lambda shards: shards.update(nowhere="part-1.safetensors")
+            ),
+            ["says that tensor 'nowhere' is in part-1.safetensors, which lacks it"],
+        ),
+        (
+            lambda directory: change_index(directory, lambda shards: shards.pop(C_ATTN)),
+            [f"holds tensor {C_ATTN!r}, which model.safetensors.index.json does not name"],
+        ),
+    ],
+    ids=["a shard is missing", "a shard lacks a tensor", "the index lacks a tensor"],
+)
+def test_shards_and_index_that_differ(tmp_path: Path, change, parts: list[str]):
+    shards(write(tmp_path, {}), TENSORS)
+    change(tmp_path)
+    refuse(tmp_path, *parts)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,22 @@ from kvcache_export import output_directory
 from kvcache_export.errors import ExportError
 from kvcache_export.output_directory import staging
 
+ROOT = Path(__file__).parents[2]
 OURS = '{"format": "kvcache", "model_file": "gpt2_with_cache.onnx", "files": []}'
 TOKEN = ".export-0123456789abcdef"
+ANOTHER_EXPORT = """\
+import sys
+from pathlib import Path
+
+from kvcache_export.errors import ExportError
+from kvcache_export.output_directory import staging
+
+try:
+    with staging(Path(sys.argv[1])):
+        print("it was let in")
+except ExportError as error:
+    print(error)
+"""
 
 
 def names(directory: Path) -> list[str]:
@@ -166,12 +182,14 @@ class TestLock:
         output = tmp_path / "new"
         with staging(output) as staged:
             (staged.directory / "half").write_text("")
-            process = multiprocessing.get_context("spawn").Process(
-                target=refuse, args=(output, "another export is writing to .*; wait until")
+            other = subprocess.run(
+                [sys.executable, "-c", ANOTHER_EXPORT, output],
+                cwd=ROOT / "python",
+                capture_output=True,
+                text=True,
+                check=True,
             )
-            process.start()
-            process.join()
-            assert process.exitcode == 0
+            assert re.fullmatch("another export is writing to .*; wait until .*\n", other.stdout)
             assert (staged.directory / "half").exists()
 
     def test_a_directory_that_goes_before_it_is_locked_is_made_again(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import toolchain
+from cmake_projects import architecture
 from paths import ONNXRUNTIME_ROOT, ROOT
 
 PROJECT = f"""\
@@ -61,13 +62,6 @@ def make_root(
     (root / lib / f"libonnxruntime.so.{library}").touch()
     (root / lib / "libonnxruntime.so").symlink_to(f"libonnxruntime.so.{library}")
     return root
-
-
-def architecture() -> str:
-    """The name of the folder in which a distribution keeps libraries of this architecture."""
-    return subprocess.run(
-        [*toolchain.compiler(), "-print-multiarch"], capture_output=True, text=True, check=True
-    ).stdout.strip()
 
 
 @pytest.mark.parametrize(

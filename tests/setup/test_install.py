@@ -8,31 +8,10 @@ from pathlib import Path
 
 import pytest
 import toolchain
+from cmake_projects import CONSUMER, CONSUMER_SAYS, build, cmake, run
 from paths import BUILD, ROOT
 
-CONSUMER = ROOT / "tests" / "install"
-CONSUMER_SAYS = "model_not_found\n"
 NAMESPACE = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
-
-
-def cmake(*words: str | Path) -> None:
-    process = subprocess.run(
-        [toolchain.cmake(), *words], capture_output=True, text=True, check=False
-    )
-    assert process.returncode == 0, process.stdout + process.stderr
-
-
-def build(source: Path, build: Path, *options: str) -> None:
-    ninja = f"-DCMAKE_MAKE_PROGRAM={toolchain.ninja()}"
-    cmake("-S", source, "-B", build, "-G", "Ninja", ninja, "-DCMAKE_BUILD_TYPE=Release", *options)
-    cmake("--build", build, "--parallel", str(os.cpu_count()))
-
-
-def run(*command: str | Path) -> str:
-    environment = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"}
-    return subprocess.run(
-        command, capture_output=True, text=True, check=True, env=environment
-    ).stdout
 
 
 @pytest.fixture(scope="module")

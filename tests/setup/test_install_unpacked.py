@@ -8,9 +8,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from cmake_projects import architecture, build, cmake, run
 from paths import ROOT
-from test_find_onnxruntime import architecture
-from test_install import build, cmake, run
 
 PROJECT = """\
 cmake_minimum_required(VERSION 3.21)

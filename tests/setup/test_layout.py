@@ -1,6 +1,7 @@
 """The layout tells the story in the order data flows: a room includes only rooms before it."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,17 @@ def test_only_device_and_ops_name_cuda() -> None:
         if room_of(path) in {"ops", "device"}:
             continue
         assert not re.search(r"cuda[A-Z_]|cudart|#include <cuda", path.read_text(encoding="utf-8"))
+
+
+def test_modules_on_the_path_of_the_tests_have_names_of_their_own(
+    pytestconfig: pytest.Config,
+) -> None:
+    """Of two with one name, the second would be the first for whoever imports it."""
+    modules = Counter(
+        path.stem
+        for folder in pytestconfig.getini("pythonpath")
+        for path in (REPOSITORY / folder).glob("*.py")
+        if path.stem != "conftest" and not path.stem.startswith("test_")
+    )
+    assert modules
+    assert [name for name, count in modules.items() if count > 1] == []

@@ -7,11 +7,20 @@ from pathlib import Path
 
 import pytest
 import python_environment
+from steps import run
 
 
 @pytest.fixture
 def venv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An environment of its own, without pip, that python_environment takes for .venv."""
+    """An environment of its own that python_environment takes for .venv; pip in none.
+
+    To install pip takes most of the time of making one.
+    """
+
+    def run_without_pip(command: list[str | Path]) -> str:
+        return run([*command, "--without-pip"] if "venv" in command else command)
+
+    monkeypatch.setattr(python_environment, "run", run_without_pip)
     folder = tmp_path / "here" / ".venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     take(folder, monkeypatch)

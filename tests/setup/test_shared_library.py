@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
+from cmake_projects import CONSUMER, CONSUMER_SAYS, build, cmake, run
 from paths import ROOT
-from test_install import CONSUMER, CONSUMER_SAYS, build, cmake, run
 
 NAMESPACE = re.compile(r"^namespace ([\w:]+) \{$|^\}  // namespace ([\w:]+)$")
 EXPORTED = re.compile(r"^(?:class|struct) KVCACHE_EXPORT (\w+)|^KVCACHE_EXPORT .*?(\w+)\(")
@@ -53,7 +53,7 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a shared build is installed, as a distribution would."""
     directory = tmp_path_factory.mktemp("shared")
     options = ("-DBUILD_SHARED_LIBS=ON", "-DKVCACHE_BUILD_TESTS=OFF")
-    build(ROOT, directory / "build", *options, "-DCMAKE_CXX_FLAGS_RELEASE=-O0")
+    build(ROOT, directory / "build", *options)
     cmake("--install", directory / "build", "--prefix", directory / "installed")
     return directory / "installed"
 
