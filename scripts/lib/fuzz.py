@@ -1,23 +1,32 @@
-"""Fuzzers: each reader of bytes from outside is fed what libFuzzer makes of seeds, for a while."""
+"""Fuzzers: each reader of bytes from outside is fed what libFuzzer makes of seeds, for a while.
+
+tests/fuzz/README.md says what there is and how a finding is repeated.
+"""
 
 import argparse
 import json
+import random
 import re
+import shlex
 import shutil
 import struct
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import build
-from paths import PYTHON, ROOT
+from paths import BUILD, PYTHON, ROOT
 from results import Results
-from steps import StepError, main, run, step
+from steps import Outcome, StepError, main, run, say, step
 
 FUZZ_BUILD = ROOT / "build-fuzz"
 SOURCES = ROOT / "tests" / "fuzz"  # NAME_fuzzer.cpp and, where that helps, NAME.dict
+EXPORTER = "exporter"  # the fuzzer in Python
 CLANGS = ("clang++-14", "clang++")
+CLANG_PACKAGES = "clang-14 libclang-rt-14-dev"  # on Ubuntu before 23.04 the first brings the second
 SANITIZERS = "address,undefined,fuzzer-no-link"
 MAX_INPUT_BYTES = 4096
-SLOW_INPUT_S = 10
+SLOW_INPUT_S = 25
 MEMORY_MB = 2048
 
 NORM = {"kind": "layer_norm", "epsilon": 1e-5, "bias": True}
@@ -78,105 +87,169 @@ STATE_HEADER = {  # of the model in saved_state_fuzzer.cpp
 }
 
 
-def _state(header: dict) -> bytes:
-    """A state without its checksum, after the byte that asks for a right one."""
-    text = json.dumps(header).encode()
-    tokens = struct.pack("<3q", 1, 2, 99)
-    keys_and_values = bytes(2 * 1 * 2 * 3 * (3 + 2))
-    return b"\1kvcache\0" + struct.pack("<II", 1, len(text)) + text + tokens + keys_and_values
+def _header_seed(header: dict, tokens: Sequence[int], how: int) -> bytes:
+    """A state of which the fuzzer makes the rest; `how` is said in saved_state_fuzzer.cpp."""
+    keys_and_values = bytes(range(2 * 1 * 2 * (3 + 2))) * len(tokens)
+    contents = struct.pack(f"<{len(tokens)}q", *tokens) + keys_and_values
+    return bytes([how]) + json.dumps(header).encode() + b"\0" + contents
+
+
+def _whole_state(header: dict, tokens: Sequence[int]) -> bytes:
+    """A state without its checksum, which the fuzzer is asked to append."""
+    text, _, contents = _header_seed(header, tokens, 1)[1:].partition(b"\0")
+    return b"\1kvcache\0" + struct.pack("<II", 1, len(text)) + text + contents
 
 
 SEEDS = {
+    "calls": [random.Random(number).randbytes(3 * (4 << number)) for number in range(4)],
     "config": [json.dumps(CONFIG).encode()],
-    "saved_state": [_state(STATE_HEADER), _state(STATE_HEADER | {"tokens": 0})],
+    "saved_state": [
+        _whole_state(STATE_HEADER, [1, 2, 99]),
+        _whole_state(STATE_HEADER | {"tokens": 0}, []),
+        _header_seed(STATE_HEADER, [1, 2, 99], 1 | 2),
+        _header_seed(STATE_HEADER | {"tokens": 16}, [1, 2, 99], 1 | 2 | 4 | 16 << 3),
+        bytes([1 | 4 | 5 << 3]) + struct.pack("<5q", 0, 99, 3, 2, 1),
+    ],
     "tree_file": [b'{"tokens": [1, 2, 3], "parents": [-1, 0, 0]}', b'{"tokens":[],"parents":[]}'],
     "command_line": [b"1,2, 3", b"50256", b" 1\t2\n", b"9223372036854775807,0"],
 }
 
 
-def run_fuzzers(seconds: int) -> Results:
-    """Build the fuzzers and run each for so many seconds."""
-    compiler = next(filter(None, map(shutil.which, CLANGS)), None)
-    if compiler is None:
-        return Results(skipped=["fuzzers (clang is not installed: apt-get install clang-14)"])
-    try:
-        with step("test", "build the fuzzers"):
-            _build(compiler)
-    except StepError as error:
-        print(error, flush=True)
-        return Results(failed=["build the fuzzers"])
+def run_fuzzers(seconds: int, only: str | None = None) -> Results:
+    """Build the fuzzers, or one, and run each for so many seconds."""
+    chosen = [name for name in names() if only in (None, name)]
+    in_cpp = [name for name in chosen if name != EXPORTER]
     results = Results()
-    for name in names():
-        results.add(_fuzz(name, seconds))
-    results.add(_fuzz_exporter(seconds))
+    if in_cpp:
+        results.add(_fuzz_in_cpp(in_cpp, seconds))
+    if EXPORTER in chosen:
+        results.add(_check(EXPORTER, seconds, lambda: _fuzz_exporter(seconds)))
     return results
 
 
 def names() -> Iterator[str]:
     """The fuzzers there are."""
-    for source in sorted(SOURCES.glob("*_fuzzer.cpp")):
+    for source in sorted(SOURCES.glob("*_fuzzer.*")):
         yield source.stem.removesuffix("_fuzzer")
 
 
-def _build(compiler: str) -> None:
+def _fuzz_in_cpp(chosen: Sequence[str], seconds: int) -> Results:
+    try:
+        compiler = find_compiler()
+    except StepError as error:
+        return Results(skipped=[f"fuzzer {name} ({error.problem})" for name in chosen])
+    outcome = Outcome()
+    check = "build the fuzzers"
+    try:
+        with step("test", check) as outcome:
+            _build(compiler, chosen)
+    except StepError as error:
+        say(error)
+        return Results(failed=[check], seconds={check: outcome.seconds})
+    results = Results(seconds={check: outcome.seconds})
+    for name in chosen:
+        results.add(_check(name, seconds, lambda name=name: _fuzz(name, seconds)))
+    return results
+
+
+def find_compiler() -> str:
+    """A clang++ whose libFuzzer and sanitisers are there too.
+
+    Raises:
+        StepError: there is none; the problem says what is missing, in one line.
+    """
+    found = list(filter(None, map(shutil.which, CLANGS)))
+    if not found:
+        raise StepError(f"needs clang and its libFuzzer: apt-get install {CLANG_PACKAGES}")
+    with tempfile.TemporaryDirectory() as folder:
+        probe = Path(folder) / "probe.cpp"
+        probe.write_text('extern "C" int LLVMFuzzerTestOneInput(const char*, long) { return 0; }')
+        flags = f"-fsanitize={SANITIZERS.replace('-no-link', '')}"
+        for compiler in found:
+            try:
+                run([compiler, flags, probe, "-o", probe.with_suffix("")])
+            except StepError:
+                continue
+            return compiler
+    raise StepError(
+        f"{' and '.join(found)} cannot link libFuzzer: apt-get install {CLANG_PACKAGES}"
+    )
+
+
+def _build(compiler: str, chosen: Sequence[str]) -> None:
     build.configure(
         FUZZ_BUILD,
         "None",
         CMAKE_CXX_COMPILER=compiler,
         CMAKE_CXX_FLAGS="-O1 -g1",
         KVCACHE_SANITIZE=SANITIZERS,
+        KVCACHE_WARNINGS_AS_ERRORS="OFF",  # those of another compiler than the rest's
         KVCACHE_BUILD_FUZZERS="ON",
         KVCACHE_BUILD_CLI="OFF",
         KVCACHE_BUILD_EXAMPLES="OFF",
         KVCACHE_BUILD_TESTS="OFF",
     )
-    build.build(FUZZ_BUILD, "fuzzers")
+    build.build(FUZZ_BUILD, *(f"{name}_fuzzer" for name in chosen))
 
 
-def _fuzz(name: str, seconds: int) -> Results:
+def _check(name: str, seconds: int, fuzz: Callable[[], str]) -> Results:
+    """One fuzzer as one check; `fuzz` returns what is said of it."""
+    check = f"fuzzer {name}"
+    results = Results(passed=1)
+    outcome = Outcome()
+    try:
+        with step("test", f"{check}, {seconds} s") as outcome:
+            outcome.text = fuzz()
+    except StepError as error:
+        say(error)
+        results = Results(failed=[check])
+    results.seconds[check] = outcome.seconds
+    return results
+
+
+def _fuzz(name: str, seconds: int) -> str:
     """Run one fuzzer; what it finds goes to build-fuzz/NAME/found, what it learnt beside it."""
+    if name == "calls" and not (BUILD / "goldens").exists():
+        raise StepError("build/goldens does not exist", advice="scripts/test exports it.")
     directory = FUZZ_BUILD / name
     seeds, corpus, found = (directory / folder for folder in ("seeds", "corpus", "found"))
+    shutil.rmtree(seeds, ignore_errors=True)
     for folder in (seeds, corpus, found):
         folder.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(SEEDS.get(name, [])):
         (seeds / str(number)).write_bytes(seed)
+    before = set(found.iterdir())
+    program = FUZZ_BUILD / "tests" / "fuzz" / f"{name}_fuzzer"
+    limits = (f"-timeout={SLOW_INPUT_S}", f"-rss_limit_mb={MEMORY_MB}")
     dictionary = SOURCES / f"{name}.dict"
-    check = f"fuzzer {name}"
     try:
-        with step("test", f"{check}, {seconds} s") as outcome:
-            output = run(
-                [
-                    FUZZ_BUILD / "tests" / "fuzz" / f"{name}_fuzzer",
-                    f"-max_total_time={seconds}",
-                    f"-max_len={MAX_INPUT_BYTES}",
-                    f"-timeout={SLOW_INPUT_S}",
-                    f"-rss_limit_mb={MEMORY_MB}",
-                    f"-artifact_prefix={found}/",
-                    "-print_final_stats=1",
-                    *([f"-dict={dictionary}"] if dictionary.exists() else []),
-                    *(corpus, seeds),
-                ],
-                advice=f"The input is in {found}: run the program with its name.",
-            )
-            outcome.text = _figures(output)
+        output = run(
+            [
+                *(program, *limits),
+                f"-max_total_time={seconds}",
+                f"-max_len={MAX_INPUT_BYTES}",
+                f"-artifact_prefix={found}/",
+                "-print_final_stats=1",
+                *([f"-dict={dictionary}"] if dictionary.exists() else []),
+                *(corpus, seeds),
+            ]
+        )
     except StepError as error:
-        print(error, flush=True)
-        return Results(failed=[check])
-    return Results(passed=1)
+        findings = sorted(set(found.iterdir()) - before)
+        error.advice = "\n".join(
+            f"This repeats it: {shlex.join([str(program), *limits, str(finding)])}"
+            for finding in findings
+        )
+        raise
+    return _figures(output)
 
 
-def _fuzz_exporter(seconds: int) -> Results:
-    """Run that of the exporter's readers, in Python."""
-    check = "fuzzer exporter"
-    try:
-        with step("test", f"{check}, {seconds} s") as outcome:
-            run([PYTHON, SOURCES / "exporter_fuzzer.py", "--seconds", str(seconds)])
-            outcome.text = "ok"
-    except StepError as error:
-        print(error, flush=True)
-        return Results(failed=[check])
-    return Results(passed=1)
+def _fuzz_exporter(seconds: int) -> str:
+    """Run that of the exporter's readers; it prints how a finding is repeated."""
+    output = run([PYTHON, SOURCES / "exporter_fuzzer.py", "--seconds", str(seconds)])
+    inputs = sum(map(int, re.findall(r": (\d+) inputs", output)))
+    how = "by coverage" if ", coverage " in output else "at random, for want of atheris"
+    return f"ok, {inputs} inputs {how}"
 
 
 def _figures(output: str) -> str:
@@ -194,11 +267,9 @@ def _command_line() -> int:
     parser.add_argument("--seconds", type=int, default=60, help="of each fuzzer (default: 60)")
     parser.add_argument("--only", choices=list(names()), help="one of them")
     arguments = parser.parse_args()
-    if arguments.only is not None:
-        _build(next(filter(None, map(shutil.which, CLANGS))))
-        results = _fuzz(arguments.only, arguments.seconds)
-    else:
-        results = run_fuzzers(arguments.seconds)
+    results = run_fuzzers(arguments.seconds, arguments.only)
+    for reason in results.skipped:
+        print(f"skipped: {reason}")
     print(results)
     return 1 if results.failed else 0
 

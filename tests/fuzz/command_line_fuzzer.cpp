@@ -1,6 +1,10 @@
 // Lists of token ids and numbers as they are given on the command line.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <cstdlib>
 #include <string>
+#include <vector>
 
 #include "fuzz/expect_only_errors.hpp"
 #include "program/whole_number.hpp"
@@ -10,7 +14,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using namespace kvcache;
   const std::string_view text = test::as_text(data, size);
   test::expect_only_errors([&] {
-    if (cli::parse_ids(text).empty()) {
+    const std::vector<TokenId> ids = cli::parse_ids(text);
+    if (ids.empty() || cli::parse_ids(fmt::format("{}", fmt::join(ids, ", "))) != ids) {
       std::abort();
     }
   });

@@ -2,6 +2,7 @@
 #include <cstdlib>
 
 #include "fuzz/expect_only_errors.hpp"
+#include "fuzz/json_mutator.hpp"
 #include "model/config.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -21,4 +22,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
   });
   return 0;
+}
+
+extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size,
+                                               std::size_t most, unsigned seed) {
+  return kvcache::test::JsonMutator(seed).mutate(data, size, most);
 }

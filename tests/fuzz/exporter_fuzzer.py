@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Feeds the exporter's readers of files with damaged ones; each reads them or raises ExportError.
 
-    python tests/fuzz/exporter_fuzzer.py [--seconds S] [--seed N] [READER ...]
+    python tests/fuzz/exporter_fuzzer.py [--seconds S] [--seed N] [--keep DIR] [READER ...]
+    python tests/fuzz/exporter_fuzzer.py --repeat FILE READER
 
 Readers are config, index, options, safetensors, header and names. Inputs are the seeds below,
 changed by atheris (which follows the coverage of the exporter) where it is installed, else at
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -20,7 +22,6 @@ import re
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -47,9 +48,11 @@ with (
     from kvcache_export.sources import shards, tensor_names
     from kvcache_export.sources.safetensors_file import DTYPES, SafetensorsFile
 
+KEPT = ROOT / "build-fuzz" / "exporter"
 LARGEST_INPUT = 4096
 GPT2 = FAMILY.parse({}).spec
 SLOW_S = 5
+HUNG_S = 25
 CONFIG = {
     "model_type": "gpt2",
     "architectures": ["GPT2LMHeadModel"],
@@ -166,11 +169,11 @@ READERS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
 
 
 def once(reader: str, data: bytes) -> None:
-    begin = time.monotonic()
+    begin = time.process_time()  # not what other programs take
     with contextlib.suppress(ExportError):
         READERS[reader][0](data)
-    if time.monotonic() - begin > SLOW_S:
-        raise TimeoutError(f"took {time.monotonic() - begin:.1f} s")
+    if time.process_time() - begin > SLOW_S:
+        raise TimeoutError(f"took {time.process_time() - begin:.1f} s")
 
 
 def words() -> list[bytes]:
@@ -190,7 +193,14 @@ def changed(data: bytes, known: list[bytes], by: random.Random) -> bytes:
     return data[:LARGEST_INPUT]
 
 
-def at_random(reader: str, seconds: float, seed: int) -> None:
+def end_with(reader: str, file: Path) -> None:
+    sys.exit(
+        f"{reader}: finding {file.read_bytes()!r}\n"
+        f"This repeats it: {sys.executable} {__file__} --repeat {file} {reader}"
+    )
+
+
+def at_random(reader: str, seconds: float, seed: int, keep: Path) -> None:
     by, known, seeds = random.Random(seed), words(), READERS[reader][1]
     for data in seeds:
         READERS[reader][0](data)  # they are good ones
@@ -201,35 +211,42 @@ def at_random(reader: str, seconds: float, seed: int) -> None:
             once(reader, data)
         except BaseException:
             traceback.print_exc()
-            sys.exit(f"{reader}: finding {count} of seed {seed}, input {data!r}")
+            found = keep / reader
+            found.mkdir(parents=True, exist_ok=True)
+            file = found / f"crash-{hashlib.sha1(data).hexdigest()}"  # as libFuzzer names it
+            file.write_bytes(data)
+            end_with(reader, file)
     print(f"{reader}: {count} inputs, none found (seed {seed})")
 
 
-def by_coverage(reader: str, seconds: float, seed: int) -> None:
+def by_coverage(reader: str, seconds: float, seed: int, keep: Path) -> None:
     """In a process of its own, because libFuzzer ends the process."""
-    with tempfile.TemporaryDirectory() as corpus:
-        for number, data in enumerate(READERS[reader][1]):
-            (Path(corpus) / str(number)).write_bytes(data)
-        options = [
-            f"-max_total_time={max(1, int(seconds))}",
-            f"-seed={seed}",
-            f"-dict={DICTIONARY}",
-            f"-max_len={LARGEST_INPUT}",
-            f"-timeout={SLOW_S}",
-            "-rss_limit_mb=2048",
-            "-print_final_stats=1",
-            f"-artifact_prefix={corpus}/finding-",
-            corpus,
-        ]
-        command = [sys.executable, __file__, "--in-this-process", reader, "--", *options]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        if result.returncode != 0:
-            sys.exit(
-                f"{result.stdout[-3000:]}{result.stderr[-6000:]}\n{reader}: a finding (seed {seed})"
-            )
-        count = re.search(r"number_of_executed_units: (\d+)", result.stderr)
-        coverage = re.findall(r"cov: (\d+)", result.stderr)
-        print(f"{reader}: {count[1]} inputs, coverage {coverage[-1]}, none found (seed {seed})")
+    corpus, found = keep / reader / "corpus", keep / reader
+    corpus.mkdir(parents=True, exist_ok=True)
+    before = set(found.iterdir())
+    for number, data in enumerate(READERS[reader][1]):
+        (corpus / f"seed-{number}").write_bytes(data)
+    options = [
+        f"-max_total_time={max(1, int(seconds))}",
+        f"-seed={seed}",
+        f"-dict={DICTIONARY}",
+        f"-max_len={LARGEST_INPUT}",
+        f"-timeout={HUNG_S}",
+        "-rss_limit_mb=2048",
+        "-print_final_stats=1",
+        f"-artifact_prefix={found}/",
+        str(corpus),
+    ]
+    command = [sys.executable, __file__, "--in-this-process", reader, "--", *options]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        print(result.stdout[-3000:], result.stderr[-6000:], file=sys.stderr)
+        for file in sorted(set(found.iterdir()) - before):
+            end_with(reader, file)
+        sys.exit(f"{reader}: ended with {result.returncode}")
+    count = re.search(r"number_of_executed_units: (\d+)", result.stderr)
+    coverage = re.findall(r"cov: (\d+)", result.stderr)
+    print(f"{reader}: {count[1]} inputs, coverage {coverage[-1]}, none found (seed {seed})")
 
 
 def main() -> None:
@@ -237,6 +254,10 @@ def main() -> None:
     parser.add_argument("readers", nargs="*", metavar="READER", help="default: all")
     parser.add_argument("--seconds", type=float, default=60, help="altogether (default: 60)")
     parser.add_argument("--seed", type=int, default=random.randrange(1, 2**31))
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", default=KEPT, help="for what it learns and finds"
+    )
+    parser.add_argument("--repeat", type=Path, metavar="FILE", help="read this input, once")
     parser.add_argument("--in-this-process", action="store_true", help=argparse.SUPPRESS)
     own, rest = sys.argv[1:], []
     if "--" in own:
@@ -252,9 +273,14 @@ def main() -> None:
         atheris.Setup([sys.argv[0], *rest], lambda data: once(readers[0], data))
         atheris.Fuzz()
         return
+    if options.repeat:
+        for reader in readers:
+            once(reader, options.repeat.read_bytes())
+            print(f"{reader}: read or refused as it should be")
+        return
     for reader in readers:
         fuzz = by_coverage if atheris else at_random
-        fuzz(reader, options.seconds / len(readers), options.seed)
+        fuzz(reader, options.seconds / len(readers), options.seed, options.keep)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def test_scales_that_do_not_fit_are_refused(bits: int):
 @pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("checkpoint")
-    return checkpoints.write_random(directory, tie_word_embeddings=request.param)
+    return checkpoints.write_random(directory, n_layer=1, tie_word_embeddings=request.param)
 
 
 @pytest.fixture(scope="module")
