@@ -18,29 +18,6 @@ from . import register
 
 END_OF_TEXT = 50256
 
-DEFAULTS = {
-    "vocab_size": 50257,
-    "n_positions": 1024,
-    "n_embd": 768,
-    "n_layer": 12,
-    "n_head": 12,
-    "activation_function": "gelu_new",
-    "layer_norm_epsilon": 1e-5,
-    "initializer_range": 0.02,
-    "scale_attn_weights": True,
-    "scale_attn_by_inverse_layer_idx": False,
-    "tie_word_embeddings": True,
-}
-
-# Other spellings of the same field. `n_ctx` comes last: where it differs from n_positions, it is
-# n_positions that counts the rows of the position embedding.
-ALIASES = {
-    "n_embd": ("hidden_size",),
-    "n_positions": ("max_position_embeddings", "n_ctx"),
-    "n_head": ("num_attention_heads",),
-    "n_layer": ("num_hidden_layers",),
-}
-
 MODULES = {
     "embedding.tokens": "transformer.wte",
     "embedding.positions": "transformer.wpe",
@@ -66,29 +43,33 @@ HARMLESS = re.compile(
 
 def parse(fields: Mapping[str, Any]) -> Config:
     """Checks every field that bears on inference; ExportError names the first it can't honour."""
-    hidden = checked.size(*_field(fields, "n_embd"))
-    heads = checked.size(*_field(fields, "n_head"))
+
+    def given(name: str, default: Any, *aliases: str) -> tuple[str, Any]:
+        """A field's name as the config spells it, and its value or GPT-2's default."""
+        spelled = (each for each in (name, *aliases) if fields.get(each) is not None)
+        found = next(spelled, None)
+        return (name, default) if found is None else (found, fields[found])
+
+    hidden = checked.size(*given("n_embd", 768, "hidden_size"))
+    heads = checked.size(*given("n_head", 12, "num_attention_heads"))
     if hidden % heads:
         raise ExportError(f"n_embd {hidden} is not a multiple of n_head {heads}")
-    vocab_size = checked.size(*_field(fields, "vocab_size"))
-    positions = checked.size(*_field(fields, "n_positions"))
-    layers = checked.size(*_field(fields, "n_layer"), largest=MAX_LAYERS)
-    given = fields.get("n_inner")
-    inner = 4 * hidden if given is None else checked.size("n_inner", given)
-    mlp = of.Mlp(
-        inner,
-        checked.activation(*_field(fields, "activation_function")),
-        gated=False,
-        bias=of.MlpBias(up=True, down=True),
-    )
-    epsilon = checked.positive(*_field(fields, "layer_norm_epsilon"))
-    deviation = checked.positive(*_field(fields, "initializer_range"))
-    scaled = checked.flag(*_field(fields, "scale_attn_weights"))
-    by_layer = checked.flag(*_field(fields, "scale_attn_by_inverse_layer_idx"))
-    tied = checked.flag(*_field(fields, "tie_word_embeddings"))
+    vocab_size = checked.size(*given("vocab_size", 50257))
+    # Where n_ctx differs, it is n_positions that counts the rows of the position embedding.
+    positions = checked.size(*given("n_positions", 1024, "max_position_embeddings", "n_ctx"))
+    layers = checked.size(*given("n_layer", 12, "num_hidden_layers"), largest=MAX_LAYERS)
+    inner = fields.get("n_inner")
+    inner = 4 * hidden if inner is None else checked.size("n_inner", inner)
+    activation = checked.activation(*given("activation_function", "gelu_new"))
+    epsilon = checked.positive(*given("layer_norm_epsilon", 1e-5))
+    deviation = checked.positive(*given("initializer_range", 0.02))
+    scaled = checked.flag(*given("scale_attn_weights", True))
+    by_layer = checked.flag(*given("scale_attn_by_inverse_layer_idx", False))
+    tied = checked.flag(*given("tie_word_embeddings", True))
     bos = checked.token("bos_token_id", fields.get("bos_token_id", END_OF_TEXT), vocab_size)
     eos = checked.tokens("eos_token_id", fields.get("eos_token_id", END_OF_TEXT), vocab_size)
 
+    mlp = of.Mlp(inner, activation, gated=False, bias=of.MlpBias(up=True, down=True))
     norm = of.Norm("layer_norm", epsilon, bias=True)
     scale = 1 / math.sqrt(hidden // heads) if scaled else 1.0
     scales = [scale / (layer + 1) if by_layer else scale for layer in range(layers)]
@@ -112,14 +93,6 @@ def parse(fields: Mapping[str, Any]) -> Config:
         return deviation / math.sqrt(2 * layers) if residual else deviation
 
     return Config(spec, bos, eos, initial_deviation)
-
-
-def _field(fields: Mapping[str, Any], name: str) -> tuple[str, Any]:
-    """The field's name as the file spells it, and its value or GPT-2's default."""
-    for spelling in (name, *ALIASES.get(name, ())):
-        if fields.get(spelling) is not None:
-            return spelling, fields[spelling]
-    return name, DEFAULTS[name]
 
 
 FAMILY = Family(
