@@ -13,6 +13,22 @@ from kvcache_export import spec as of
 from kvcache_export.families import register
 from kvcache_export.family import Config, Family
 
+SMALL = {
+    "model_type": "toy",
+    "architectures": ["ToyForCausalLM"],
+    "vocab_size": 61,
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 10,  # not hidden_size / num_attention_heads
+    "intermediate_size": 70,  # two panels, the second not full
+    "max_position_embeddings": 32,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10000.0,
+    "hidden_act": "silu",
+}
+
 MODULES = {
     "embedding.tokens": "model.embed_tokens",
     "layers.{}.attention.norm": "model.layers.{}.input_layernorm",

@@ -14,21 +14,7 @@ import reference_toy
 import toy_family
 from plain_ort import PlainModel, relative_difference
 
-CONFIG = {
-    "model_type": "toy",
-    "architectures": ["ToyForCausalLM"],
-    "vocab_size": 61,
-    "hidden_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 2,
-    "head_dim": 10,  # not hidden_size / num_attention_heads
-    "intermediate_size": 70,  # two panels, the second not full
-    "max_position_embeddings": 32,
-    "rms_norm_eps": 1e-6,
-    "rope_theta": 10000.0,
-    "hidden_act": "silu",
-}
+CONFIG = toy_family.SMALL
 
 VARIANTS = {
     "plain": {},
