@@ -100,7 +100,9 @@ def _fingerprint() -> str:
     """What a model of a peer depends on: the scripts that write it, and pinned packages."""
     writers = [HERE / f"{name}.py" for name in ("gpt2_weights", "gguf_model", "ct2_model")]
     writers += [HERE / f"{name}.py" for name in ("gqa_graph", "stock_model")]
-    writers += [ROOT / "python" / "kvcache_export" / "weights.py", HERE / "quantize_llama.cpp"]
+    exporter = ROOT / "python" / "kvcache_export"
+    writers += [exporter / "sources" / "random_weights.py", exporter / "families" / "gpt2.py"]
+    writers += [HERE / "quantize_llama.cpp"]
     digest = hashlib.sha256()
     for path in [*writers, *REQUIREMENTS]:
         digest.update(path.read_bytes())
