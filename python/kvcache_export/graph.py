@@ -88,7 +88,7 @@ class _Graph:
         of, attributes = self._matrix("embedding.tokens")
         positions = self._parameter("embedding.positions.weight")
         if attributes:
-            attributes |= {"inputs": self.spec.hidden_size, "outputs": self.spec.vocab_size}
+            attributes["outputs"] = self.spec.vocab_size
         if self.spec.embedding.scale != 1:
             attributes["scale"] = self.spec.embedding.scale
         inputs = {
@@ -220,7 +220,10 @@ class _Graph:
             suffix[1:]: self._initializer(role + suffix, *tensor)
             for suffix, tensor in encoding.tensors(self.matrices[role], of).items()
         }
-        return inputs, {"bits": of.bits, "block_size": of.block_size} if of.quantized else {}
+        if not of.quantized:
+            return inputs, {}
+        size = {"inputs": self.matrices[role].inputs}  # the tensor's own are filled up
+        return inputs, {"bits": of.bits, "block_size": of.block_size, **size}
 
     def _rounding(self, role: str) -> dict[str, str]:
         to = self.types[role].round_input

@@ -9,7 +9,7 @@ from onnxscript import OpBuilder
 from . import Inputs, NodeType, Outputs, Parts, axis, norm, quantized
 from .activation import BODIES
 
-ALWAYS = frozenset({"x", "weight", "outputs", "bits", "block_size", "epsilon"})
+ALWAYS = frozenset({"x", "weight", "inputs", "outputs", "bits", "block_size", "epsilon"})
 
 
 def _body(op: OpBuilder, inputs: Inputs, parts: Parts) -> Outputs:
