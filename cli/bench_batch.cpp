@@ -15,7 +15,7 @@ namespace kvcache::cli {
 namespace {
 
 constexpr std::size_t kDefaultRows = 16;
-constexpr std::size_t kDefaultTokens = 32;
+constexpr std::size_t kDefaultTokensEach = 32;
 constexpr std::size_t kDefaultDepth = 128;
 
 /// Sequences that take one token each in a step.
@@ -104,7 +104,7 @@ std::vector<Way> ways_of(std::size_t rows, std::size_t depth) {
 BenchReport bench_batch(const Model& model, const BenchOptions& options) {
   const std::size_t positions = model.info().max_seq_len;
   const std::size_t rows = options.rows.value_or(kDefaultRows);
-  const std::size_t tokens = options.tokens.value_or(std::min(kDefaultTokens, positions / 4));
+  const std::size_t tokens = options.tokens.value_or(std::min(kDefaultTokensEach, positions / 4));
   if (options.depths.size() > 1) {
     throw UsageError("--depth: one value is needed with --mode batch");
   }

@@ -13,7 +13,7 @@
 namespace kvcache::cli {
 namespace {
 
-constexpr std::size_t kDefaultPrompt = 1000;
+constexpr std::size_t kDefaultForked = 1000;
 constexpr std::size_t kForksPerRound = 200;
 
 struct Forks {
@@ -51,7 +51,7 @@ std::uint64_t write_to(const Model& model, Sequence& sequence, TokenId token,
 
 BenchReport bench_fork(const Model& model, const BenchOptions& options) {
   const std::size_t positions = model.info().max_seq_len;
-  const std::size_t length = options.prompt.value_or(std::min(kDefaultPrompt, positions - 1));
+  const std::size_t length = options.prompt.value_or(std::min(kDefaultForked, positions - 1));
   check_positions(fmt::format("the tokens of --prompt {} and one more", length), length + 1, model);
   BenchReport report;
   report.agreement = new_agreement(model);

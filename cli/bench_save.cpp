@@ -20,7 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kDefaultPrompt = 1000;
+constexpr std::size_t kDefaultSaved = 1000;
 
 /// A directory of this process that goes with the object.
 class TemporaryDirectory {
@@ -50,7 +50,7 @@ class TemporaryDirectory {
 
 BenchReport bench_save(const Model& model, const BenchOptions& options) {
   const std::size_t positions = model.info().max_seq_len;
-  const std::size_t length = options.prompt.value_or(std::min(kDefaultPrompt, positions - 1));
+  const std::size_t length = options.prompt.value_or(std::min(kDefaultSaved, positions - 1));
   check_positions(fmt::format("the tokens of --prompt {} and one more", length), length + 1, model);
   const std::vector<TokenId> prompt = prompt_of(length, model);
   const TemporaryDirectory directory;

@@ -12,8 +12,10 @@ function(kvcache_compile_options target)
   target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${warnings}>")
   # The kernels keep vectors in arrays, which those of SVE and RVV, whose size is known at run time
   # only, cannot be in: such processors run NEON or no SIMD.
+  list(JOIN KVCACHE_WITHOUT_TARGETS "|" others)
+  string(JOIN "|" without HWY_SVE HWY_SVE2 HWY_SVE_256 HWY_SVE2_128 HWY_RVV ${others})
   target_compile_definitions(
-    ${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:HWY_DISABLED_TARGETS=(HWY_SVE|HWY_SVE2|HWY_SVE_256|HWY_SVE2_128|HWY_RVV)>")
+    ${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:HWY_DISABLED_TARGETS=(${without})>")
   if(KVCACHE_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${KVCACHE_SANITIZE}
                                              -fno-sanitize-recover=all -fno-omit-frame-pointer)
@@ -23,6 +25,14 @@ function(kvcache_compile_options target)
     if(KVCACHE_SANITIZE MATCHES thread AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
       target_compile_options(${target} PRIVATE -fno-tree-sra)
     endif()
+  endif()
+endfunction()
+
+# Compiles sources several at a time, unless CMAKE_UNITY_BUILD=OFF: most of their time goes to the
+# same large headers (CLI11, GoogleTest, nlohmann-json) and what the compiler makes of their templates.
+function(kvcache_join_sources target)
+  if(NOT DEFINED CMAKE_UNITY_BUILD)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
   endif()
 endfunction()
 

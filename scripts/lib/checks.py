@@ -22,6 +22,8 @@ CLANG_TIDY = f"clang-tidy-{CLANG_TIDY_VERSION}"
 CPP_FOLDERS = ["include", "src", "cli", "tests", "bench", "examples"]
 CPP_SUFFIXES = {".hpp", ".cpp", ".cuh", ".cu"}
 GOLDEN_MODELS = BUILD / "goldens"
+TIDY = BUILD / "clang-tidy"  # the sources as clang-tidy reads them
+MOST_SHARDS = 4  # of the C++ tests: some of them use several threads
 NARROW_MODELS = {  # the same models with something narrower: the exporter's options
     "float16 weights": ("--weights", "float16"),
     "bfloat16 products": ("--weights", "bfloat16", "--activations", "bfloat16"),
@@ -45,6 +47,16 @@ MANY_CASES = {  # 1,000 random trees, batches and histories, 200 killed processe
 }
 LONG_HISTORIES = {"KVCACHE_TEST_SECONDS": "600"}  # of two threads side by side
 FUZZER_SECONDS = 60  # of each
+FEWER_CASES = {"KVCACHE_TEST_SCALE": "0.2"}
+# Builds that are made to check: joined, sources share the time that large headers take, and the
+# kernels are compiled for fewer instruction sets (those that are left out differ from AVX2 in the
+# width of their vectors). With --full each source stands alone, and for all of them.
+JOINED = {
+    "CMAKE_UNITY_BUILD": "ON",
+    "CMAKE_UNITY_BUILD_BATCH_SIZE": "8",
+    "KVCACHE_WITHOUT_TARGETS": "HWY_SSSE3;HWY_SSE4",
+}
+EACH = {"CMAKE_UNITY_BUILD": "OFF", "KVCACHE_WITHOUT_TARGETS": ""}
 TEST_ENVIRONMENT = {
     "KVCACHE_GOLDENS_DIR": str(GOLDENS),
     "KVCACHE_MODELS_DIR": str(GOLDEN_MODELS),
@@ -64,10 +76,16 @@ def run_checks(*, full: bool) -> Results:
     results.add(_gtest("C++ tests", BUILD))
     results.add(_tests_of_models("C++ tests", BUILD, narrow_models))
     results.add(_clang_tidy(full=full))
-    results.add(_sanitizer_tests("address,undefined", ROOT / "build-asan", narrow_models))
+    results.add(
+        _sanitizer_tests("address,undefined", ROOT / "build-asan", narrow_models, full=full)
+    )
     if full:
         results.add(_gtest("C++ tests with fifty times the random cases", BUILD, MANY_CASES))
-        results.add(_sanitizer_tests("thread", ROOT / "build-tsan", narrow_models, LONG_HISTORIES))
+        results.add(
+            _sanitizer_tests(
+                "thread", ROOT / "build-tsan", narrow_models, LONG_HISTORIES, full=full
+            )
+        )
         results.add(run_fuzzers(FUZZER_SECONDS))
     results.add(_pytest(full=full))
     results.add(_without_gpu())
@@ -140,10 +158,13 @@ def _clang_tidy(*, full: bool) -> Results:
         return Results(skipped=[f"clang-tidy ({reason})"])
 
     def work() -> str:
-        # Those of tests/ take a third of the time.
-        checked, findings = ClangTidy(program, BUILD).check(
-            without=None if full else ROOT / "tests"
+        build.configure(
+            TIDY,
+            "Release",
+            KVCACHE_BUILD_TESTS="ON" if full else "OFF",  # they take a third of the time
+            **(EACH if full else JOINED),
         )
+        checked, findings = ClangTidy(program, TIDY).check()
         if findings:
             raise StepError(f"clang-tidy warns in {len(findings)} files", output="".join(findings))
         return f"ok, {checked} files changed"
@@ -178,15 +199,21 @@ def _models_with(narrow: str) -> Path:
     return BUILD / f"goldens-{name.strip('-')}"
 
 
-def _tests_of_models(name: str, directory: Path, narrow_models: Iterable[str]) -> Results:
+def _tests_of_models(
+    name: str,
+    directory: Path,
+    narrow_models: Iterable[str],
+    environment: Mapping[str, str] | None = None,
+) -> Results:
     """Run the tests of models over each of the narrow ones."""
     results = Results()
     for narrow in narrow_models:
-        environment = {
+        chosen = {
+            **(environment or {}),
             "KVCACHE_MODELS_DIR": str(_models_with(narrow)),
             "GTEST_FILTER": TESTS_OF_MODELS,
         }
-        results.add(_gtest(f"{name} with {narrow}", directory, environment))
+        results.add(_gtest(f"{name} with {narrow}", directory, chosen))
     return results
 
 
@@ -195,11 +222,14 @@ def _sanitizer_tests(
     directory: Path,
     narrow_models: Iterable[str],
     environment: Mapping[str, str] | None = None,
+    *,
+    full: bool,
 ) -> Results:
     """Build the C++ tests with sanitisers and run them, and those of models over narrow ones too.
 
     Args:
         environment: of the run over all tests.
+        full: for every instruction set, and as many random cases over narrow models as over others.
     """
 
     def work() -> None:
@@ -209,6 +239,8 @@ def _sanitizer_tests(
             CMAKE_CXX_FLAGS="-O1 -g1",
             KVCACHE_SANITIZE=sanitizers,
             KVCACHE_BUILD_CLI="OFF",
+            KVCACHE_BUILD_EXAMPLES="OFF",
+            **(EACH if full else JOINED),
             KVCACHE_WARNINGS_AS_ERRORS="OFF",  # sanitisers make GCC warn of what is not there
         )
         build.build(directory, "kvcache_tests")
@@ -218,7 +250,7 @@ def _sanitizer_tests(
         return built
     name = f"C++ tests with sanitisers {sanitizers}"
     built.add(_gtest(name, directory, environment))
-    built.add(_tests_of_models(name, directory, narrow_models))
+    built.add(_tests_of_models(name, directory, narrow_models, None if full else FEWER_CASES))
     return built
 
 
@@ -229,6 +261,7 @@ def _gtest(name: str, directory: Path, environment: Mapping[str, str] | None = N
         directory,
         lambda report: [program, "--gtest_brief=1", f"--gtest_output=xml:{report}"],
         environment,
+        shards=min(build.jobs(), MOST_SHARDS),
     )
 
 
@@ -248,25 +281,43 @@ def run_tests(
     directory: Path,
     command: Callable[[Path], Sequence[str | Path]],
     environment: Mapping[str, str] | None = None,
+    *,
+    shards: int = 1,
 ) -> Results:
-    """Run a test program and count what its JUnit report holds."""
-    report = directory / f"{re.sub('[^a-z0-9]+', '-', name.lower())}.xml"
-    report.unlink(missing_ok=True)
-    problem = None
-    with step("test", name) as outcome:
+    """Run a test program and count what its JUnit report holds.
+
+    Args:
+        shards: processes side by side that share GoogleTest's tests.
+    """
+    stem = re.sub("[^a-z0-9]+", "-", name.lower())
+
+    def run_shard(shard: int) -> tuple[Results, StepError | None]:
+        report = directory / (f"{stem}-{shard}.xml" if shards > 1 else f"{stem}.xml")
+        report.unlink(missing_ok=True)
+        problem = None
+        share = {"GTEST_TOTAL_SHARDS": str(shards), "GTEST_SHARD_INDEX": str(shard)}
+        settings = {**TEST_ENVIRONMENT, **(environment or {}), **(share if shards > 1 else {})}
         try:
-            run(command(report), cwd=ROOT, environment={**TEST_ENVIRONMENT, **(environment or {})})
+            run(command(report), cwd=ROOT, environment=settings)
         except StepError as error:
             problem = error
-        results = read_junit(report, name) if report.exists() else Results()
-        if problem and not results.failed:  # it crashed, or a sanitiser spoke at its end
-            results.failed.append(f"{name}: {problem.problem}")
-        elif not results.ran:  # a filter that names no test any more
+        counted = read_junit(report, name) if report.exists() else Results()
+        if problem and not counted.failed:  # it crashed, or a sanitiser spoke at its end
+            counted.failed.append(f"{name}: {problem.problem}")
+        return counted, problem
+
+    results = Results()
+    with step("test", name) as outcome, ThreadPoolExecutor(shards) as pool:
+        ends = list(pool.map(run_shard, range(shards)))
+        for counted, _ in ends:
+            results.add(counted)
+        if not results.ran:  # a filter that names no test any more
             results.failed.append(f"{name}: no test ran")
         outcome.text = str(results)
     results.seconds[name] = outcome.seconds
-    if problem:
-        say(problem)
+    for _, problem in ends:
+        if problem:
+            say(problem)
     return results
 
 
@@ -301,8 +352,9 @@ def _command_line() -> int:
         "--full",
         action="store_true",
         help="also the slow ones: the thread sanitiser, fifty times the random cases, models with"
-        " more types of weights and cache, the fuzzers, clang-tidy over the tests, and the tests"
-        " marked full",
+        " more types of weights and cache, the fuzzers, sanitisers and clang-tidy over every"
+        " instruction set and each source by itself, clang-tidy over the tests, as many random"
+        " cases over narrow models with sanitisers as without, and the tests marked full",
     )
     arguments = parser.parse_args()
     disk.announce("test", disk.TEST, minutes=40)

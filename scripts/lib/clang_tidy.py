@@ -1,4 +1,7 @@
-"""clang-tidy over the sources of a compile database; what passed once is not checked again."""
+"""clang-tidy over the sources of a compile database; what passed once is not checked again.
+
+A source that CMake joined from several (CMAKE_UNITY_BUILD) is checked and remembered as one.
+"""
 
 import hashlib
 import json
@@ -26,21 +29,13 @@ class ClangTidy:
         self._passed.mkdir(exist_ok=True)
         self._version = run([program, "--version"])
 
-    def check(self, *, without: Path | None = None) -> tuple[int, list[str]]:
-        """Check every source that changed: how many those were, and the findings, file by file.
-
-        Args:
-            without: a folder whose sources are left out.
-        """
+    def check(self) -> tuple[int, list[str]]:
+        """Check every source that changed: how many those were, and the findings, file by file."""
         commands = self._build / "compile_commands.json"
         if not commands.exists():
             raise StepError(f"{commands} does not exist: the build was not configured")
         database = json.loads(commands.read_text())
-        keys = {
-            Path(entry["file"]): self._key(entry)
-            for entry in database
-            if without is None or not Path(entry["file"]).is_relative_to(without)
-        }
+        keys = {Path(entry["file"]): self._key(entry) for entry in database}
         changed = [source for source, key in keys.items() if not (self._passed / key).exists()]
         findings = []
         with ThreadPoolExecutor(jobs()) as pool:

@@ -21,12 +21,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr PoolShape kShape{.num_layers = 4,
-                           .num_heads = 4,
-                           .head_dim = 16,
-                           .block_len = 16,
-                           .element_bytes = 4,
-                           .max_blocks = 64};
+constexpr PoolShape kLargeShape{.num_layers = 4,
+                                .num_heads = 4,
+                                .head_dim = 16,
+                                .block_len = 16,
+                                .element_bytes = 4,
+                                .max_blocks = 64};
 constexpr std::size_t kTokens = 100;
 constexpr std::chrono::microseconds kLongest{20'000};
 
@@ -37,9 +37,9 @@ class Killed : public testing::Test {
  protected:
   Killed() {
     model_.digest = "0123456789abcdef0123456789abcdef";
-    model_.num_layers = kShape.num_layers;
-    model_.num_heads = kShape.num_heads;
-    model_.head_dim = kShape.head_dim;
+    model_.num_layers = kLargeShape.num_layers;
+    model_.num_heads = kLargeShape.num_heads;
+    model_.head_dim = kLargeShape.head_dim;
     model_.vocab_size = 1000;
     model_.max_seq_len = 1024;
   }
@@ -58,8 +58,8 @@ class Killed : public testing::Test {
     BlockTable table(pool_);
     table.apply(table.plan_growth(0, count));
     for (const Block& block : table.blocks()) {
-      for (std::size_t p = 0; p < kShape.num_pools(); ++p) {
-        const std::vector<std::byte> bytes(kShape.layer_block_bytes(),
+      for (std::size_t p = 0; p < kLargeShape.num_pools(); ++p) {
+        const std::vector<std::byte> bytes(kLargeShape.layer_block_bytes(),
                                            static_cast<std::byte>(token));
         pool_.write_block(p, block, bytes.data());
       }
@@ -71,8 +71,8 @@ class Killed : public testing::Test {
   TokenId load() {
     BlockTable table(pool_);
     const std::vector<TokenId> tokens = load_state(path(), model_, table);
-    std::vector<std::byte> bytes(kShape.layer_block_bytes());
-    pool_.read_block(kShape.num_pools() - 1, table.blocks().front(), bytes.data());
+    std::vector<std::byte> bytes(kLargeShape.layer_block_bytes());
+    pool_.read_block(kLargeShape.num_pools() - 1, table.blocks().front(), bytes.data());
     EXPECT_EQ(bytes.front(), static_cast<std::byte>(tokens.front()));
     EXPECT_EQ(std::set<TokenId>(tokens.begin(), tokens.end()).size(), 1U);
     return tokens.front();
@@ -90,7 +90,7 @@ class Killed : public testing::Test {
   test::TemporaryDirectory directory_;
   ModelInfo model_;
   device::CpuBackend backend_;
-  BlockPool pool_{kShape, 8, false, backend_};
+  BlockPool pool_{kLargeShape, 8, false, backend_};
   std::uint64_t seed_ = test::environment_or("KVCACHE_TEST_SEED", std::random_device{}());
   std::mt19937_64 random_{seed_};
 };

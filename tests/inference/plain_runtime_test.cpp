@@ -2,7 +2,9 @@
 #include <gtest/gtest.h>
 #include <onnxruntime_cxx_api.h>
 
+#include <algorithm>
 #include <array>
+#include <iterator>
 #include <numeric>
 #include <string>
 #include <vector>

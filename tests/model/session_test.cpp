@@ -19,7 +19,7 @@
 namespace kvcache {
 namespace {
 
-constexpr const char* kWeights = "gpt2_with_cache.onnx.data";
+constexpr const char* kWeightFile = "gpt2_with_cache.onnx.data";
 
 /// KiB of the process's mappings of a file that are in memory.
 std::size_t resident_kib(const test::fs::path& file) {
@@ -60,7 +60,7 @@ class Weights : public testing::Test {
   }
 
   [[nodiscard]] bool can_be_held() const {
-    const ops::OpenFile file(model_ / kWeights);
+    const ops::OpenFile file(model_ / kWeightFile);
     return ops::FileLease(file.descriptor(), [] {}).held();
   }
 
@@ -86,22 +86,22 @@ TEST_F(Weights, NoPageOfTheFileIsReadOnceTheyHaveMoved) {
     const std::vector<float> before = run(model);
     ASSERT_TRUE(model.move_weights());
     EXPECT_EQ(run(model), before);
-    EXPECT_EQ(resident_kib(model_ / kWeights), 0U) << "biases and the like included";
+    EXPECT_EQ(resident_kib(model_ / kWeightFile), 0U) << "biases and the like included";
   }
 }
 
 TEST_F(Weights, MoveAfterTheRunsAskedFor) {
   const Model model = load(WeightMemory::huge_pages, 7);
   run(model);
-  const std::size_t mapped = resident_kib(model_ / kWeights);
+  const std::size_t mapped = resident_kib(model_ / kWeightFile);
   if (mapped == 0) {
     GTEST_SKIP() << "this file cannot be held: it was read during the load";
   }
   run(model);  // more than 7
-  for (int i = 0; i < 1000 && resident_kib(model_ / kWeights) > 0; ++i) {
+  for (int i = 0; i < 1000 && resident_kib(model_ / kWeightFile) > 0; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
-  EXPECT_EQ(resident_kib(model_ / kWeights), 0U);
+  EXPECT_EQ(resident_kib(model_ / kWeightFile), 0U);
 }
 
 TEST_F(Weights, OutliveTheFile) {
@@ -112,24 +112,24 @@ TEST_F(Weights, OutliveTheFile) {
     }
     const Model model = load(memory);
     const std::vector<float> before = run(model);
-    const std::string bytes(test::fs::file_size(model_ / kWeights), 'x');
+    const std::string bytes(test::fs::file_size(model_ / kWeightFile), 'x');
     const test::fs::path copy = directory_.path() / "copy";
-    test::fs::copy(model_ / kWeights, copy);
-    std::ofstream(model_ / kWeights) << bytes;  // waits while the weights are mapped
+    test::fs::copy(model_ / kWeightFile, copy);
+    std::ofstream(model_ / kWeightFile) << bytes;  // waits while the weights are mapped
     EXPECT_EQ(run(model), before);
-    test::fs::resize_file(model_ / kWeights, 0);
+    test::fs::resize_file(model_ / kWeightFile, 0);
     EXPECT_EQ(run(model), before);
-    test::fs::copy(copy, model_ / kWeights, test::fs::copy_options::overwrite_existing);
+    test::fs::copy(copy, model_ / kWeightFile, test::fs::copy_options::overwrite_existing);
     test::fs::remove(copy);
   }
 }
 
 TEST_F(Weights, AreReadWhereSomebodyHasTheFileOpenForWriting) {
   const std::vector<float> expected = run(load(WeightMemory::copied));
-  const std::ofstream writer(model_ / kWeights, std::ios::app);
+  const std::ofstream writer(model_ / kWeightFile, std::ios::app);
   const Model model = load(WeightMemory::huge_pages);
-  EXPECT_EQ(resident_kib(model_ / kWeights), 0U);
-  test::fs::resize_file(model_ / kWeights, 0);
+  EXPECT_EQ(resident_kib(model_ / kWeightFile), 0U);
+  test::fs::resize_file(model_ / kWeightFile, 0);
   EXPECT_EQ(run(model), expected);
 }
 

@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "kvcache/error.hpp"
 #include "ops/memory_map.hpp"

@@ -132,3 +132,22 @@ def test_a_program_that_fails_after_its_tests_passed_counts_as_failed(tmp_path: 
         return ["sh", "-c", f"echo '{passed}' > {report}; exit 1"]
 
     assert str(checks.run_tests("leak", tmp_path, command)) == "1 passed, 1 failed, 0 skipped"
+
+
+def test_shards_are_counted_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first of three passes its test, the second has none, the third crashes."""
+
+    def command(report: Path) -> list[str]:
+        passed = '<testcase classname="a" name="b" />'
+        script = (
+            f"[ $GTEST_TOTAL_SHARDS = 3 ] && case $GTEST_SHARD_INDEX in"
+            f" 0) echo '<testsuites>{passed}</testsuites>' > {report};;"
+            f" 1) echo '<testsuites/>' > {report};;"
+            " 2) echo dying; exit 139;; esac"
+        )
+        return ["sh", "-c", script]
+
+    assert str(checks.run_tests("shards", tmp_path, command, shards=3)) == (
+        "1 passed, 1 failed, 0 skipped"
+    )
+    assert "dying" in capsys.readouterr().out

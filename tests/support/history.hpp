@@ -1,15 +1,11 @@
 // Random histories of everything a program can do with cached sequences, against plain forwards.
 #pragma once
 
-#include <gtest/gtest.h>
-
-#include <algorithm>
-#include <utility>
+#include <cstdint>
 #include <vector>
 
 #include "support/models.hpp"
 #include "support/temporary_directory.hpp"
-#include "support/trees.hpp"
 
 namespace kvcache::test {
 
@@ -17,40 +13,10 @@ namespace kvcache::test {
 class History {
  public:
   /// `alone`: no other thread uses the model.
-  History(Random& random, const Model& model, bool alone)
-      : random_(random), model_(model), alone_(alone) {
-    add(model.new_sequence(), {});
-  }
+  History(Random& random, const Model& model, bool alone);
 
-  void step() {
-    switch (random_.integer(0, 8)) {
-      case 0:
-        return fork();
-      case 1:
-        return rewind();
-      case 2:
-        return drop();
-      case 3:
-        return evaluate_and_commit();
-      case 4:
-        return extend_batch();
-      case 5:
-        return save_and_load();
-      default:
-        return extend();
-    }
-  }
-
-  void check() const {
-    if (alone_) {
-      model_.check_cache_invariants();
-    }
-    for (const Text& text : texts_) {
-      ASSERT_EQ(text.sequence.length(), text.tokens.size());
-      ASSERT_TRUE(std::ranges::equal(text.sequence.tokens(), text.tokens));
-    }
-  }
-
+  void step();
+  void check() const;
   void clear() { texts_.clear(); }
 
  private:
@@ -59,121 +25,19 @@ class History {
     std::vector<TokenId> tokens;
   };
 
-  void add(Sequence sequence, std::vector<TokenId> tokens) {
-    texts_.push_back({std::move(sequence), std::move(tokens)});
-  }
+  void add(Sequence sequence, std::vector<TokenId> tokens);
+  Text& any();
+  [[nodiscard]] std::int64_t room(const Text& text) const;
+  [[nodiscard]] std::vector<TokenId> new_tokens(const Text& text) const;
 
-  Text& any() {
-    return texts_[static_cast<std::size_t>(
-        random_.integer(0, static_cast<std::int64_t>(texts_.size()) - 1))];
-  }
-
-  std::int64_t room(const Text& text) const {
-    return static_cast<std::int64_t>(model_.info().max_seq_len - text.tokens.size());
-  }
-
-  std::vector<TokenId> new_tokens(const Text& text) {
-    return random_tokens(random_, model_.info(),
-                         random_.integer(1, std::min<std::int64_t>(10, room(text))));
-  }
-
-  void expect_logits(std::span<const float> found, std::span<const TokenId> text) const {
-    expect_as_uncached(model_, found, text);
-  }
-
-  void extend() {
-    Text& text = any();
-    if (room(text) == 0) {
-      return rewind();
-    }
-    const std::vector<TokenId> tokens = new_tokens(text);
-    const Logits logits = text.sequence.extend(tokens);
-    text.tokens.insert(text.tokens.end(), tokens.begin(), tokens.end());
-    expect_logits(logits.last(), text.tokens);
-  }
-
-  void fork() {
-    if (texts_.size() < 8) {
-      const Text& text = any();
-      const std::uint64_t copied = model_.cache_stats().bytes_copied;
-      Sequence forked = text.sequence.fork();
-      if (alone_) {
-        EXPECT_EQ(model_.cache_stats().bytes_copied, copied);
-      }
-      add(std::move(forked), text.tokens);
-    }
-  }
-
-  void rewind() {
-    Text& text = any();
-    const auto length =
-        static_cast<std::size_t>(random_.integer(0, static_cast<std::int64_t>(text.tokens.size())));
-    EXPECT_TRUE(text.sequence.can_rewind_to(length));
-    text.sequence.rewind(length);
-    text.tokens.resize(length);
-  }
-
+  void extend();
+  void fork();
+  void rewind();
   /// What was saved takes the place of what it was saved from.
-  void save_and_load() {
-    Text& text = any();
-    const fs::path path = directory_.path() / "text.state";
-    text.sequence.save(path);
-    text.sequence = model_.load_sequence(path);
-  }
-
-  void drop() {
-    if (texts_.size() > 1) {
-      texts_.erase(texts_.begin() +
-                   random_.integer(0, static_cast<std::int64_t>(texts_.size()) - 1));
-    }
-  }
-
-  void evaluate_and_commit() {
-    Text& text = any();
-    if (room(text) == 0) {
-      return;
-    }
-    const TokenTree tree = random_tree(random_, model_.info(), random_.integer(1, 20),
-                                       static_cast<std::size_t>(room(text)));
-    const TreeEvaluation evaluation = text.sequence.evaluate(tree);
-    for (int i = 0; i < 3; ++i) {
-      const auto node = static_cast<std::size_t>(
-          random_.integer(0, static_cast<std::int64_t>(tree.tokens.size()) - 1));
-      expect_logits(evaluation.logits().row(node), text_of_node(text.tokens, tree, node));
-    }
-    if (random_.chance(0.7)) {
-      const auto node = static_cast<std::size_t>(
-          random_.integer(0, static_cast<std::int64_t>(tree.tokens.size()) - 1));
-      text.sequence.commit(evaluation, node);
-      text.tokens = text_of_node(text.tokens, tree, node);
-    }
-  }
-
-  void extend_batch() {
-    std::vector<Extension> batch;
-    std::vector<std::vector<TokenId>> tokens;
-    tokens.reserve(texts_.size());
-    std::vector<Text*> extended;
-    for (Text& text : texts_) {
-      if (room(text) > 0 && random_.chance(0.7)) {
-        tokens.push_back(new_tokens(text));
-        batch.push_back({&text.sequence, tokens.back(),
-                         random_.chance(0.5) ? LogitsFor::last : LogitsFor::all});
-        extended.push_back(&text);
-      }
-    }
-    if (batch.empty()) {
-      return;
-    }
-    const std::vector<Logits> logits = kvcache::extend(batch);
-    ASSERT_EQ(logits.size(), batch.size());
-    for (std::size_t i = 0; i < batch.size(); ++i) {
-      ASSERT_EQ(logits[i].rows(),
-                batch[i].logits_for == LogitsFor::last ? 1 : batch[i].tokens.size());
-      extended[i]->tokens.insert(extended[i]->tokens.end(), tokens[i].begin(), tokens[i].end());
-      expect_logits(logits[i].last(), extended[i]->tokens);
-    }
-  }
+  void save_and_load();
+  void drop();
+  void evaluate_and_commit();
+  void extend_batch();
 
   Random& random_;
   const Model& model_;

@@ -1,16 +1,7 @@
 // A model whose weights hold NaN.
 #pragma once
 
-#include <onnxruntime_cxx_api.h>
-
-#include <cstdint>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
-#include <stdexcept>
-#include <string>
-#include <vector>
+#include <cstddef>
 
 #include "support/models.hpp"
 #include "support/temporary_directory.hpp"
@@ -21,58 +12,12 @@ namespace kvcache::test {
 /// to there has logits, and what comes at that position and after it has none.
 class NanModel {
  public:
-  explicit NanModel(std::size_t position) {
-    fs::copy(model_path("plain"), path(), fs::copy_options::recursive);
-    const std::string row = position_row(position);
-    const fs::path weights = path() / "gpt2_with_cache.onnx.data";
-    std::string bytes = read(weights);
-    const std::size_t at = bytes.find(row);
-    if (at == std::string::npos) {
-      throw std::runtime_error("the model has no such row of positions");
-    }
-    std::memset(bytes.data() + at, 0xFF, row.size());  // NaN in every type
-    std::ofstream(weights, std::ios::binary) << bytes;
-  }
+  explicit NanModel(std::size_t position);
 
-  [[nodiscard]] Model load(ModelOptions options = {}) const {
-    options.verify_digests = false;
-    return Model::load(path(), options);
-  }
+  [[nodiscard]] Model load(ModelOptions options = {}) const;
 
  private:
   [[nodiscard]] fs::path path() const { return directory_.path() / "model"; }
-
-  static std::string read(const fs::path& file) {
-    std::ifstream in(file, std::ios::binary);
-    return {std::istreambuf_iterator<char>(in), {}};
-  }
-
-  /// As it is in the model. In the checkpoint: 8 bytes of the header's size, the header, the
-  /// tensors.
-  static std::string position_row(std::size_t position) {
-    const std::string file = read(goldens_directory() / "plain" / "model.safetensors");
-    std::uint64_t header_size = 0;
-    std::memcpy(&header_size, file.data(), sizeof(header_size));
-    const auto header = nlohmann::json::parse(file.substr(sizeof(header_size), header_size));
-    const auto& table = header.at("transformer.wpe.weight");
-    const auto size = table.at("shape")[1].get<std::size_t>() * sizeof(float);
-    const auto begin = table.at("data_offsets")[0].get<std::size_t>();
-    const std::size_t at = sizeof(header_size) + header_size + begin + position * size;
-    const std::string dtype = models_dtype();
-    return dtype == "float16"    ? narrowed<Ort::Float16_t>(file.substr(at, size))
-           : dtype == "bfloat16" ? narrowed<Ort::BFloat16_t>(file.substr(at, size))
-                                 : file.substr(at, size);
-  }
-
-  template <typename Narrow>
-  static std::string narrowed(const std::string& floats) {
-    std::vector<float> wide(floats.size() / sizeof(float));
-    std::memcpy(wide.data(), floats.data(), floats.size());
-    const std::vector<Narrow> narrow(wide.begin(), wide.end());
-    std::string bytes(narrow.size() * sizeof(Narrow), '\0');
-    std::memcpy(bytes.data(), narrow.data(), bytes.size());
-    return bytes;
-  }
 
   TemporaryDirectory directory_;
 };
