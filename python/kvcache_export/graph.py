@@ -40,35 +40,35 @@ def build(
     spec: DecoderSpec, precision: Precision, types: Mapping[str, MatrixType], values: Values
 ) -> ir.Model:
     """The model of docs/MODEL_FILE.md; `types` are those of its matrices, by their roles."""
-    graph = _Graph(spec, precision, types, values)
+    builder = _Builder(spec, precision, types, values)
     ids: Inputs = {
-        name: graph.input(name, ir.DataType.INT64, ["batch", "seq_len"])
+        name: builder.input(name, ir.DataType.INT64, ["batch", "seq_len"])
         for name in ("input_ids", "position_ids")
     }
-    pasts = [graph.cache("past", layer, "past_len") for layer in range(len(spec.layers))]
-    graph.graph.inputs.extend(value for past in pasts for value in past.values())
-    placement = {name: graph.optional_input(name) for name in OPTIONAL_INPUTS}
+    pasts = [builder.cache("past", layer, "past_len") for layer in range(len(spec.layers))]
+    builder.graph.inputs.extend(value for past in pasts for value in past.values())
+    placement = {name: builder.optional_input(name) for name in OPTIONAL_INPUTS}
     logits_positions = placement.pop("logits_positions")
 
-    x, presents = graph.embedding(ids), []
+    x, presents = builder.embedding(ids), []
     for (name, layer), past in zip(spec.named_layers(), pasts, strict=True):
-        qkv = graph.linear(f"{name}.attention.qkv", x, norm=layer.norm)
+        qkv = builder.linear(f"{name}.attention.qkv", x, norm=layer.norm)
         inputs = {"qkv": qkv, **past, **placement}
-        mixed, *present = graph.attention(len(presents) // 2, inputs, ids["position_ids"])
+        mixed, *present = builder.attention(len(presents) // 2, inputs, ids["position_ids"])
         presents += present
-        x = graph.linear(f"{name}.attention.output", mixed, residual=x)
-        inner = graph.up(f"{name}.mlp", layer, x)
-        x = graph.linear(f"{name}.mlp.down", inner, residual=x)
-    graph.graph.outputs.extend([graph.head(x, logits_positions), *presents])
+        x = builder.linear(f"{name}.attention.output", mixed, residual=x)
+        inner = builder.up(f"{name}.mlp", layer, x)
+        x = builder.linear(f"{name}.mlp.down", inner, residual=x)
+    builder.graph.outputs.extend([builder.head(x, logits_positions), *presents])
     return ir.Model(
-        graph.graph,
+        builder.graph,
         ir_version=IR_VERSION,
         producer_name="kvcache_export",
-        functions=graph.functions.values(),
+        functions=builder.functions.values(),
     )
 
 
-class _Graph:
+class _Builder:
     """A method a role: it adds the node, and the functions and initializers that this needs."""
 
     def __init__(

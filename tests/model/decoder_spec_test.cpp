@@ -42,7 +42,7 @@ DecoderSpec read_with(const char* pointer, const json& value) {
   return read(spec);
 }
 
-void expect_refused(const char* pointer, const json& value, const std::string& message) {
+void expect_spec_refused(const char* pointer, const json& value, const std::string& message) {
   SCOPED_TRACE(pointer + (" = " + value.dump()));
   expect_error(ErrorCode::config_invalid, message, [&] { read_with(pointer, value); });
 }
@@ -66,26 +66,27 @@ TEST(DecoderSpec, IsRead) {
 }
 
 TEST(DecoderSpec, RefusesWhatHasNoMeaning) {
-  expect_refused("/layers", json::array(), "must have an entry for each layer, at least one");
-  expect_refused("/layers/0/attention/num_kv_heads", 7, "must be a whole number from 1 to 6");
-  expect_refused("/layers/0/attention/num_kv_heads", 4, "must divide num_heads, 6");
-  expect_refused("/layers/0/attention/scale", "1", "must be a number from");
-  expect_refused("/layers/0/attention/window", 0, "must be a whole number from 1");
-  expect_refused("/layers/0/attention/soft_cap", -1, "must be a number from");
-  expect_refused("/layers/0/norm/kind", "batch_norm", "must be layer_norm, rms_norm");
-  expect_refused("/layers/0/norm/epsilon", 0, "must be a number from");
-  expect_refused("/layers/0/mlp/gated", 1, "must be true or false");
-  expect_refused("/embedding/positions", "sinusoidal", "must be learned, none");
+  expect_spec_refused("/layers", json::array(), "must have an entry for each layer, at least one");
+  expect_spec_refused("/layers/0/attention/num_kv_heads", 7, "must be a whole number from 1 to 6");
+  expect_spec_refused("/layers/0/attention/num_kv_heads", 4, "must divide num_heads, 6");
+  expect_spec_refused("/layers/0/attention/scale", "1", "must be a number from");
+  expect_spec_refused("/layers/0/attention/window", 0, "must be a whole number from 1");
+  expect_spec_refused("/layers/0/attention/soft_cap", -1, "must be a number from");
+  expect_spec_refused("/layers/0/norm/kind", "batch_norm", "must be layer_norm, rms_norm");
+  expect_spec_refused("/layers/0/norm/epsilon", 0, "must be a number from");
+  expect_spec_refused("/layers/0/mlp/gated", 1, "must be true or false");
+  expect_spec_refused("/embedding/positions", "sinusoidal", "must be learned, none");
   const json rotary{{"dims", 3}, {"base", 1e4}, {"interleaved", false}};
-  expect_refused("/layers/0/attention/rotary", rotary, "field \"layers[0].attention.rotary.dims\"");
-  expect_refused("/layers/0/attention/rotary", rotary, "must be even");
+  expect_spec_refused("/layers/0/attention/rotary", rotary,
+                      "field \"layers[0].attention.rotary.dims\"");
+  expect_spec_refused("/layers/0/attention/rotary", rotary, "must be even");
 }
 
 TEST(DecoderSpec, WantsKeysAndValuesOfOneShape) {
   json layer = valid_spec()["layers"][0];
   layer["attention"]["num_kv_heads"] = 3;
-  expect_refused("/layers/1", layer,
-                 "field \"layers[1].attention.num_kv_heads\" is 3, must be layer 0's, 6");
+  expect_spec_refused("/layers/1", layer,
+                      "field \"layers[1].attention.num_kv_heads\" is 3, must be layer 0's, 6");
 }
 
 TEST(DecoderSpec, NamesWhatHasNoKernel) {

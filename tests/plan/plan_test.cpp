@@ -16,8 +16,12 @@ model::DecoderSpec two_layers() {
   spec.vocab_size = 50;
   spec.max_seq_len = 64;
   model::LayerSpec layer;
-  layer.attention = {.num_heads = 3, .num_kv_heads = 3, .head_dim = 4, .scale = 0.5F};
-  layer.mlp = {.inner_size = 48, .activation = "gelu_tanh"};
+  layer.attention.num_heads = 3;
+  layer.attention.num_kv_heads = 3;
+  layer.attention.head_dim = 4;
+  layer.attention.scale = 0.5F;
+  layer.mlp.inner_size = 48;
+  layer.mlp.activation = "gelu_tanh";
   spec.layers = {layer, layer};
   return spec;
 }

@@ -15,20 +15,16 @@
 #include "kernels/cpu/quantized_cpu.hpp"
 #include "support/instruction_sets.hpp"
 #include "support/parallel_for.hpp"
+#include "support/product_cases.hpp"
 #include "support/random_cases.hpp"
 
 namespace kvcache::kernels {
 namespace {
 
+using test::normal_floats;
 using test::Random;
 
 std::size_t index(std::int64_t i) { return static_cast<std::size_t>(i); }
-
-std::vector<float> normal_floats(Random& random, std::int64_t count) {
-  std::vector<float> values(index(count));
-  std::ranges::generate(values, [&] { return random.normal(); });
-  return values;
-}
 
 /// A random weight, packed, and what docs/MODEL_FILE.md says that it is.
 class Weight {

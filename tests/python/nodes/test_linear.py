@@ -1,4 +1,4 @@
-"""`Linear`'s and `Head`'s bodies, against their definition in double precision."""
+"""`Linear`'s body, against its definition in double precision."""
 
 from __future__ import annotations
 
@@ -9,61 +9,15 @@ import checkpoints
 import numpy as np
 import onnx
 import pytest
-from packed import packed_value, rounded_to_int8
-from plain_ort import BFLOAT16, PlainModel, run_node
+from packed import INPUTS, OUTPUTS, TYPES, rounded, weight_of
+from plain_ort import PlainModel, run_node
 from reference_gpt2 import ACTIVATIONS
 
-from kvcache_export.encoding import encoded
-from kvcache_export.nodes.head import HEAD
 from kvcache_export.nodes.linear import LINEAR
 from kvcache_export.precision import MatrixType
 from kvcache_export.spec import Layout, Matrix
 
-INPUTS, OUTPUTS, BLOCK_SIZE = 41, 70, 16
 BY_OURS = {"gelu_tanh": ACTIVATIONS["gelu_new"], "silu": ACTIVATIONS["silu"]}
-
-
-def weight_of(matrix: Matrix, type_: MatrixType) -> tuple[dict, dict, np.ndarray]:
-    """What a node with a random weight is fed, its attributes, and what the weight has become."""
-    weight = np.random.default_rng(3).standard_normal(matrix.shape, np.float32)
-    if not type_.quantized:
-        weight = weight.astype(BFLOAT16).astype(np.float32)  # the same in all three types
-    feeds = {name[1:]: value for name, value in encoded(matrix, type_, weight, "w").items()}
-    if not type_.quantized:
-        return feeds, {}, weight.astype(np.float64)
-    # What the rounding of the weight loses is not in question here.
-    bits, by_inputs = type_.bits, Matrix(matrix.inputs, (matrix.outputs,), Layout.PANELS)
-    columns = weight.T if matrix.layout is Layout.ROWS else weight
-    plain = encoded(by_inputs, type_, columns, "w")
-    return feeds, {"bits": bits, "block_size": BLOCK_SIZE}, dequantized(plain, matrix, bits)
-
-
-def dequantized(found: dict[str, np.ndarray], matrix: Matrix, bits: int) -> np.ndarray:
-    values, scales = found.values()
-    wide = [
-        float(scales[o // 64, i // BLOCK_SIZE, o % 64]) * packed_value(values, bits, i, o)
-        for i, o in np.ndindex(matrix.inputs, matrix.outputs)
-    ]
-    wide = np.reshape(wide, (matrix.inputs, matrix.outputs))
-    return wide.T if matrix.layout is Layout.ROWS else wide
-
-
-def rounded(x: np.ndarray, to: str | None) -> np.ndarray:
-    if to == "int8":
-        return rounded_to_int8(x, BLOCK_SIZE).astype(np.float64)
-    return (x.astype(BFLOAT16) if to else x).astype(np.float64)
-
-
-TYPES = [
-    MatrixType("float32"),
-    MatrixType("float16"),
-    MatrixType("bfloat16", round_input="bfloat16"),
-    *(
-        MatrixType(f"int{bits}", BLOCK_SIZE, round_input)
-        for bits in (8, 4)
-        for round_input in (None, "int8")
-    ),
-]
 
 
 @pytest.mark.parametrize("type_", TYPES, ids=lambda of: f"{of.weights}-{of.round_input}")
@@ -119,36 +73,6 @@ def test_norm_before_and_residual_after(kind: str, bias: bool):
     attributes = {"outputs": OUTPUTS, "norm": kind, "epsilon": 0.1}
     found = run_node(LINEAR, {"x": x, **feeds}, attributes)
     np.testing.assert_allclose(found, expected @ weight + feeds["residual"], atol=2e-5)
-
-
-@pytest.mark.parametrize("type_", TYPES, ids=lambda of: f"{of.weights}-{of.round_input}")
-@pytest.mark.parametrize("positions", [[], [2, 0]])
-@pytest.mark.parametrize("soft_cap", [None, 5.0])
-def test_heads(type_: MatrixType, positions: list[int], soft_cap: float | None):
-    generator = np.random.default_rng(7)
-    feeds, attributes, weight = weight_of(Matrix(INPUTS, (OUTPUTS,), Layout.ROWS), type_)
-    x = generator.standard_normal((2, 3, INPUTS), np.float32)
-    feeds["norm_weight"] = np.ones(INPUTS, np.float32)
-    feeds["positions"] = np.array(positions, np.int64)
-    selected = x[:, positions] if positions else x
-    # Rounded as the body rounds it: of the norm in float32.
-    normal = run_node(
-        LINEAR,
-        {
-            "x": selected,
-            "norm_weight": feeds["norm_weight"],
-            "weight": np.eye(64, dtype=np.float32)[None, :INPUTS],
-        },
-        {"outputs": INPUTS, "norm": "rms_norm", "epsilon": 1e-5},
-    )
-    expected = rounded(normal, type_.round_input) @ weight.T
-    if soft_cap:
-        attributes["soft_cap"] = soft_cap
-        expected = soft_cap * np.tanh(expected / soft_cap)
-    attributes |= {"outputs": OUTPUTS, "norm": "rms_norm", "epsilon": 1e-5}
-    attributes |= {"round_input": type_.round_input} if type_.round_input else {}
-    found = run_node(HEAD, {"x": x, **feeds}, attributes)
-    np.testing.assert_allclose(found, expected, atol=5e-5)
 
 
 @pytest.mark.parametrize("tied", [True, False])
