@@ -169,7 +169,8 @@ std::vector<std::int64_t> JsonValue::integers(std::int64_t least, std::int64_t m
 }
 
 double JsonValue::number(double least, double most) const {
-  const double number = value_->is_number() ? value_->get<double>() : least - 1;
+  constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+  const double number = value_->is_number() ? value_->get<double>() : kNone;
   if (!(number >= least && number <= most)) {
     refuse(fmt::format("must be a number from {} to {}", least, most));
   }
