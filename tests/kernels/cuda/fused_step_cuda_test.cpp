@@ -156,11 +156,26 @@ class FusedCase {
 
   [[nodiscard]] std::int64_t vocab_size() const { return vocab_size_; }
 
-  /// The nodes of a step of one token, as a run notes them.
-  void note() const {
+  [[nodiscard]] plan::Plan plan() const {
+    model::LayerSpec layer;
+    layer.attention.num_heads = static_cast<std::size_t>(heads_);
+    layer.attention.num_kv_heads = layer.attention.num_heads;
+    layer.attention.head_dim = kFusedHeadDim;
+    layer.attention.scale = kScale;
+    layer.mlp.inner_size = static_cast<std::size_t>(layers_.front()->expansion.outputs);
+    layer.mlp.activation = "gelu_tanh";
+    model::DecoderSpec spec;
+    spec.hidden_size = static_cast<std::size_t>(hidden_);
+    spec.vocab_size = static_cast<std::size_t>(vocab_size_);
+    spec.max_seq_len = kContext;
+    spec.layers.assign(layers_.size(), layer);
+    return plan::make_plan(spec);
+  }
+
+  /// As the nodes tell them.
+  [[nodiscard]] plan::CudaWeights weights() const {
+    plan::CudaWeights weights;
     EmbeddingCudaArgs<T> embedding;
-    embedding.input_ids = inputs_.data();
-    embedding.position_ids = inputs_.data() + 1;
     embedding.token_weight = token_.device.data();
     embedding.position_weight = position_.device.data();
     embedding.out = embedded_.data();
@@ -168,48 +183,51 @@ class FusedCase {
     embedding.size = hidden_;
     embedding.vocab_size = vocab_size_;
     embedding.max_seq_len = kContext;
-    plan::NodeRecording::note(embedding);
-    const T* x = embedding.out;
-    for (const auto& layer : layers_) {
-      auto qkv = layer->qkv.args(x);
-      qkv.norm = layer->first_norm.args();
-      plan::NodeRecording::note(qkv);
-      CachedAttentionArgs<T> attention;
-      attention.qkv = qkv.out;
-      attention.key_pool = layer->keys.data();
-      attention.value_pool = layer->values.data();
-      attention.block_table = table_and_length_.data();
-      attention.past_lengths = table_and_length_.data() + blocks_per_row_;
-      attention.attention = layer->attention.data();
-      attention.rows = 1;
-      attention.tokens_per_row = 1;
-      attention.blocks_per_row = blocks_per_row_;
-      attention.num_heads = heads_;
-      attention.head_dim = kFusedHeadDim;
-      attention.block_len = block_len_;
-      attention.scale = kScale;
-      plan::NodeRecording::note(attention);
-      auto projection = layer->projection.args(attention.attention);
-      projection.residual = x;
-      plan::NodeRecording::note(projection);
-      auto expansion = layer->expansion.args(projection.out);
-      expansion.norm = layer->second_norm.args();
+    weights.nodes.emplace(plan::kEmbeddingNode, embedding);
+    for (std::size_t number = 0; number < layers_.size(); ++number) {
+      const Layer& layer = *layers_[number];
+      const auto tell = [&](const char* role, const LinearCudaArgs<T>& args) {
+        weights.nodes.emplace(plan::layer_node(number, role), args);
+      };
+      auto qkv = layer.qkv.args(embedding.out);
+      qkv.norm = layer.first_norm.args();
+      tell("attention.qkv", qkv);
+      tell("attention.output", layer.projection.args(layer.attention.data()));
+      auto expansion = layer.expansion.args(layer.projection.out.data());
+      expansion.norm = layer.second_norm.args();
       expansion.gelu = true;
-      plan::NodeRecording::note(expansion);
-      auto contraction = layer->contraction.args(expansion.out);
-      contraction.residual = projection.out;
-      plan::NodeRecording::note(contraction);
-      x = contraction.out;
+      tell("mlp.up", expansion);
+      tell("mlp.down", layer.contraction.args(expansion.out));
     }
     HeadCudaArgs<T> head;
-    head.x = x;
     head.norm = last_norm_.args();
     head.weight = token_.device.data();
     head.out = logits_.data();
     head.tokens = 1;
     head.inputs = hidden_;
     head.outputs = vocab_size_;
-    plan::NodeRecording::note(head);
+    weights.nodes.emplace(plan::kHeadNode, head);
+    return weights;
+  }
+
+  /// Of a step of one token.
+  [[nodiscard]] plan::StepBinding binding() const {
+    plan::StepBinding binding;
+    binding.input_ids = inputs_.data();
+    binding.position_ids = inputs_.data() + 1;
+    binding.block_table = table_and_length_.data();
+    binding.past_lengths = table_and_length_.data() + blocks_per_row_;
+    binding.tokens = 1;
+    binding.rows = 1;
+    binding.blocks_per_row = blocks_per_row_;
+    binding.num_logits = 1;
+    for (const auto& layer : layers_) {
+      binding.pools.push_back(reinterpret_cast<std::byte*>(layer->keys.data()));
+      binding.pools.push_back(reinterpret_cast<std::byte*>(layer->values.data()));
+    }
+    binding.block_len = block_len_;
+    binding.logits = reinterpret_cast<std::byte*>(logits_.data());
+    return binding;
   }
 
   /// Adds random keys and values until the sequence has `length` tokens.
@@ -401,10 +419,7 @@ int multiprocessors() {
 
 template <typename T>
 std::shared_ptr<plan::FusedModel> fused(const FusedCase<T>& of, std::string& why_not) {
-  const plan::NodeRecording recording;
-  of.note();
-  plan::FusedStepPlaces places;
-  return fuse(recording, multiprocessors(), nullptr, nullptr, places, why_not);
+  return fuse(of.plan(), of.weights(), of.binding(), multiprocessors(), nullptr, nullptr, why_not);
 }
 
 template <typename T>
@@ -498,26 +513,27 @@ TYPED_TEST(FusedStepOnCuda, AnIdOutsideTheTablesGivesNaN) {
 
 TYPED_TEST(FusedStepOnCuda, SaysWhyARunIsNoSuchStep) {
   using T = TypeParam;
-  const auto why_not = [](const auto& note) {
-    const plan::NodeRecording recording;
-    note();
-    plan::FusedStepPlaces places;
-    std::string reason;
-    EXPECT_EQ(fuse(recording, multiprocessors(), nullptr, nullptr, places, reason), nullptr);
-    return reason;
-  };
   Random random(13);
   const FusedCase<T> fits(random, 1, 2, 512);
   const FusedCase<T> other_inner(random, 1, 2, 384);
-  EXPECT_EQ(why_not([] {}), "it has no nodes");
-  EXPECT_EQ(why_not([] { plan::NodeRecording::note(EmbeddingCudaArgs<float>{}); }),
-            "the model is not of a 16-bit type");
-  EXPECT_EQ(why_not([&] {
-              fits.note();
-              plan::NodeRecording::note(LinearCudaArgs<T>{});
-            }),
-            "it has nodes beside those of GPT-2");
-  EXPECT_EQ(why_not([&] { other_inner.note(); }),
+  const auto why_not = [](const plan::Plan& plan, const plan::CudaWeights& weights,
+                          const plan::StepBinding& binding) {
+    std::string reason;
+    EXPECT_EQ(fuse(plan, weights, binding, multiprocessors(), nullptr, nullptr, reason), nullptr);
+    return reason;
+  };
+  const plan::Plan plan = fits.plan();
+  EXPECT_EQ(why_not(plan, {}, fits.binding()), "the model is not of a 16-bit type");
+  plan::CudaWeights incomplete = fits.weights();
+  incomplete.nodes.erase(plan::layer_node(0, "mlp.down"));
+  EXPECT_EQ(why_not(plan, incomplete, fits.binding()), "it has other nodes than the plan");
+  plan::StepBinding two = fits.binding();
+  two.tokens = 2;
+  EXPECT_EQ(why_not(plan, fits.weights(), two), "it has more than one token, or no cache");
+  plan::StepBinding tree = fits.binding();
+  tree.tree_parents = tree.block_table;
+  EXPECT_EQ(why_not(plan, fits.weights(), tree), "it is one of trees or of ragged rows");
+  EXPECT_EQ(why_not(other_inner.plan(), other_inner.weights(), other_inner.binding()),
             "the kernel is built for the sizes of GPT-2 (124M) and GPT-2 medium");
 }
 
