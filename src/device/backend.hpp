@@ -7,7 +7,7 @@
 #include <optional>
 #include <string>
 
-#include "base/thread_team.hpp"
+#include "base/thread_pool.hpp"
 #include "device/pool_memory.hpp"
 #include "device/step.hpp"
 #include "kvcache/options.hpp"
@@ -30,7 +30,7 @@ class Backend {
   [[nodiscard]] virtual std::string description() const = 0;
 
   /// The threads of our nodes; null where they are the device's or ONNX Runtime's.
-  [[nodiscard]] virtual const ThreadTeam* threads() const noexcept { return nullptr; }
+  [[nodiscard]] virtual const ThreadPool* threads() const noexcept { return nullptr; }
 
   /// Makes sessions run here.
   /// @throws Ort::Exception when ONNX Runtime cannot
@@ -54,7 +54,7 @@ struct BackendOptions {
   std::string only_cpu{};      // why the model can run nowhere else; empty where it can
   int num_threads = 1;         // of a run on the CPU
   bool all_nodes_ours = true;  // on the CPU: they are for models of float32
-  bool records_runs = true;    // a profile shows only runs that are not recorded
+  bool captures_runs = true;   // a profile shows only runs that are not captured
   bool fuses_steps = true;     // those of one token
   bool telemetry = false;      // of ONNX Runtime, where its environment is made
   LogCallback log;

@@ -20,7 +20,7 @@ constexpr std::size_t kMaxIdleLogitsBytes = std::size_t{64} << 20;
 constexpr std::size_t kMaxIdleWorkspaces = 64;
 
 // Below so many idle workspaces, a run of a new shape gets one of its own: those of other shapes
-// keep what they have bound and recorded.
+// keep what they have bound and captured.
 constexpr std::size_t kShapesKept = 8;
 
 cache::PoolShape pool_shape(const ModelInfo& info, const ModelOptions& options) {

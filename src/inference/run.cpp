@@ -26,7 +26,8 @@ RunShape shape_of(const Engine& engine, std::span<const Row> rows) {
   }
   // A growing sequence keeps its shape until it has twice as many blocks; a short one all along.
   const std::size_t full = divide_up(engine.info().max_seq_len, block_len);
-  shape.blocks_per_row = std::max(blocks, std::min(full, std::bit_ceil(std::max(blocks, kColumns))));
+  shape.blocks_per_row =
+      std::max(blocks, std::min(full, std::bit_ceil(std::max(blocks, kColumns))));
   if (shape.num_logits == shape.tokens && !nodes_chosen) {
     shape.num_logits = 0;  // all of them
   }

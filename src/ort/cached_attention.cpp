@@ -51,7 +51,7 @@ void check_tables(const std::string& node, const kernels::CachedAttentionArgs<T,
 template <typename T, typename Cache>
 CachedAttentionKernel<T, Cache>::CachedAttentionKernel(const OrtKernelInfo* info,
                                                        NodeCounters& counters, GraphFacts& facts,
-                                                       const ThreadTeam* threads)
+                                                       const ThreadPool* threads)
     : name_(node_name("CachedAttention", info)),
       num_heads_(Ort::ConstKernelInfo(info).GetAttribute<std::int64_t>("num_heads")),
       scale_(Ort::ConstKernelInfo(info).GetAttribute<float>("scale")),

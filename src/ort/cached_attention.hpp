@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "base/thread_team.hpp"
+#include "base/thread_pool.hpp"
 #include "ort/attention_tensors.hpp"
 #include "ort/graph_facts.hpp"
 #include "ort/node_counters.hpp"
@@ -20,7 +20,7 @@ template <typename T, typename Cache>
 class CachedAttentionKernel {
  public:
   CachedAttentionKernel(const OrtKernelInfo* info, NodeCounters& counters, GraphFacts& facts,
-                        const ThreadTeam* threads);
+                        const ThreadPool* threads);
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
 
  private:
@@ -33,7 +33,7 @@ class CachedAttentionKernel {
   std::int64_t num_heads_;
   float scale_;
   NodeCounters& counters_;
-  const ThreadTeam* threads_;
+  const ThreadPool* threads_;
 };
 
 /// The operator's signature for element type T over a cache of Cache on the CPU.
@@ -41,7 +41,7 @@ template <typename T, typename Cache>
 class CachedAttentionOp
     : public Ort::CustomOpBase<CachedAttentionOp<T, Cache>, CachedAttentionKernel<T, Cache>, true> {
  public:
-  CachedAttentionOp(NodeCounters& counters, GraphFacts& facts, const ThreadTeam* threads)
+  CachedAttentionOp(NodeCounters& counters, GraphFacts& facts, const ThreadPool* threads)
       : counters_(counters), facts_(facts), threads_(threads) {}
 
   OrtStatusPtr CreateKernelV2(const OrtApi& /*api*/, const OrtKernelInfo* info,
@@ -66,7 +66,7 @@ class CachedAttentionOp
  private:
   NodeCounters& counters_;
   GraphFacts& facts_;
-  const ThreadTeam* threads_;
+  const ThreadPool* threads_;
 };
 
 }  // namespace kvcache::ort

@@ -39,7 +39,7 @@ class EmbeddingKernel {
 
   std::string name_;
   kernels::Embedding embedding_;
-  const ThreadTeam& threads_;
+  const ThreadPool& threads_;
 };
 
 /// The operator's signature for a table of W.

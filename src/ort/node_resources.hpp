@@ -7,7 +7,7 @@
 #include <type_traits>
 
 #include "base/float16.hpp"
-#include "base/thread_team.hpp"
+#include "base/thread_pool.hpp"
 #include "kernels/cpu/product_cpu.hpp"
 #include "ort/graph_facts.hpp"
 #include "ort/node_info.hpp"
@@ -18,7 +18,7 @@ namespace kvcache::ort {
 
 struct NodeResources {
   weights::WeightStore& store;
-  const ThreadTeam& threads;
+  const ThreadPool& threads;
   plan::NodeWeights& weights;  // filled by the nodes
   GraphFacts& facts;           // the same
 };

@@ -52,7 +52,7 @@ class ProductKernel {
   std::string name_;
   ProductRole role_;
   kernels::Product product_;
-  const ThreadTeam& threads_;
+  const ThreadPool& threads_;
 };
 
 /// The operator's signature for weights of W.

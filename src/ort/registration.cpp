@@ -13,7 +13,7 @@
 namespace kvcache::ort {
 
 NodeDomain::NodeDomain(Device device, [[maybe_unused]] DataType type, NodeCounters& counters,
-                       const ThreadTeam* threads)
+                       const ThreadPool* threads)
     : domain_("kvcache") {
 #ifdef KVCACHE_USE_CUDA
   if (device == Device::cuda) {
@@ -40,7 +40,7 @@ void NodeDomain::add_16_bit_nodes(NodeCounters& counters) {
   add_for_type(BFloat16{});
 }
 
-void NodeDomain::add_float32_nodes(NodeCounters& counters, const ThreadTeam& threads) {
+void NodeDomain::add_float32_nodes(NodeCounters& counters, const ThreadPool& threads) {
   const NodeResources resources{weights_, threads, node_weights_, facts_};
   const auto add_for_weights = [&]<typename W>(W /*element*/) {
     add(std::make_shared<EmbeddingOp<W>>(resources));

@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "base/thread_team.hpp"
+#include "base/thread_pool.hpp"
 #include "kvcache/types.hpp"
 #include "ort/graph_facts.hpp"
 #include "ort/node_counters.hpp"
@@ -22,7 +22,7 @@ class NodeDomain {
   /// `threads`; for other types (ONNX Runtime takes no body for an operator that is registered for
   /// another type) attention alone, with ONNX Runtime's threads, and `threads` is null. `counters`
   /// and `threads` must outlive the sessions too.
-  NodeDomain(Device device, DataType type, NodeCounters& counters, const ThreadTeam* threads);
+  NodeDomain(Device device, DataType type, NodeCounters& counters, const ThreadPool* threads);
   ~NodeDomain();
   NodeDomain(const NodeDomain&) = delete;
   NodeDomain& operator=(const NodeDomain&) = delete;
@@ -44,7 +44,7 @@ class NodeDomain {
   [[nodiscard]] const GraphFacts& facts() const noexcept { return facts_; }
 
  private:
-  void add_float32_nodes(NodeCounters& counters, const ThreadTeam& threads);
+  void add_float32_nodes(NodeCounters& counters, const ThreadPool& threads);
   void add_16_bit_nodes(NodeCounters& counters);
   void add(std::shared_ptr<OrtCustomOp> op);
 

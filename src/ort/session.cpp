@@ -94,7 +94,7 @@ Session::Session(const model::Config& config, const ModelOptions& options)
                                       .only_cpu = only_cpu(config.info),
                                       .num_threads = num_threads_,
                                       .all_nodes_ours = reads_mapped_weights(config.info),
-                                      .records_runs = options.profile_prefix.empty(),
+                                      .captures_runs = options.profile_prefix.empty(),
                                       .fuses_steps = options.fuse_steps,
                                       .telemetry = options.telemetry,
                                       .log = options.log})),

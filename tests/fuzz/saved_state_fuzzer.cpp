@@ -16,12 +16,12 @@
 #include <string>
 #include <vector>
 
+#include "base/input_file.hpp"
 #include "cache/saved_state.hpp"
 #include "device/backend.hpp"
 #include "device/cpu/reserved_memory.hpp"
 #include "fuzz/expect_only_errors.hpp"
 #include "fuzz/json_mutator.hpp"
-#include "base/input_file.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace {

@@ -22,7 +22,9 @@ ROOMS = [
 ]
 WITHOUT_ONNX_RUNTIME = {"base", "kernels", "weights", "plan", "model"}
 SOURCES = sorted(
-    path for path in (REPOSITORY / "src").rglob("*") if path.suffix in {".hpp", ".cpp", ".cu", ".cuh"}
+    path
+    for path in (REPOSITORY / "src").rglob("*")
+    if path.suffix in {".hpp", ".cpp", ".cu", ".cuh"}
 )
 
 

@@ -14,7 +14,7 @@ class CpuBackend : public Backend {
 
   [[nodiscard]] Device device() const noexcept override { return Device::cpu; }
   [[nodiscard]] std::string description() const override;
-  [[nodiscard]] const ThreadTeam* threads() const noexcept override { return threads_.get(); }
+  [[nodiscard]] const ThreadPool* threads() const noexcept override { return threads_.get(); }
   void add_to(Ort::SessionOptions& options) const override;
   [[nodiscard]] Ort::MemoryInfo memory_info() const override;
   [[nodiscard]] std::size_t pool_alignment() const noexcept override;
@@ -23,8 +23,8 @@ class CpuBackend : public Backend {
 
  private:
   int num_threads_;
-  std::unique_ptr<ThreadTeam> threads_;  // null: ONNX Runtime's, for all nodes
-  bool records_steps_;
+  std::unique_ptr<ThreadPool> threads_;  // null: ONNX Runtime's, for all nodes
+  bool captures_steps_;
   LogCallback log_;
 };
 

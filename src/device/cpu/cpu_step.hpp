@@ -14,7 +14,7 @@ namespace kvcache::device {
 class CpuStep : public Step {
  public:
   /// `threads` run captured plans of steps of few tokens; null: none is captured.
-  CpuStep(const StepModel& model, const ThreadTeam* threads, LogCallback log)
+  CpuStep(const StepModel& model, const ThreadPool* threads, LogCallback log)
       : model_(model), threads_(threads), log_(std::move(log)) {}
 
   void resize(const StepShape& shape) override;
@@ -35,7 +35,7 @@ class CpuStep : public Step {
   }
 
   StepModel model_;
-  const ThreadTeam* threads_;
+  const ThreadPool* threads_;
   LogCallback log_;
   int runs_ = 0;  // of this shape
   std::unique_ptr<plan::CapturedPlan> captured_;

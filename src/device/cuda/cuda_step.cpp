@@ -14,7 +14,7 @@
 namespace kvcache::device {
 namespace {
 
-constexpr int kRunsBeforeRecording = 2;
+constexpr int kRunsBeforeCapture = 2;
 constexpr TokenId kNoToken = -1;
 constexpr int kLooksBetweenQuestions = 1 << 16;  // to the driver, whether a step has failed
 
@@ -36,9 +36,9 @@ cudaError_t with_type(DataType type, const Work& work) {
 
 }  // namespace
 
-CudaStep::~CudaStep() { forget_recording(); }
+CudaStep::~CudaStep() { forget_capture(); }
 
-void CudaStep::forget_recording() noexcept {
+void CudaStep::forget_capture() noexcept {
   if (graph_ != nullptr) {
     cudaGraphExecDestroy(graph_);
     graph_ = nullptr;
@@ -48,7 +48,7 @@ void CudaStep::forget_recording() noexcept {
 }
 
 void CudaStep::resize(const StepShape& shape) {
-  forget_recording();
+  forget_capture();
   const auto grow = [](auto& buffer, std::size_t bytes, const char* purpose) {
     if (buffer.size() < bytes) {
       buffer = {};  // the old memory first
@@ -71,19 +71,19 @@ bool CudaStep::run(const plan::StepBinding& binding, const std::function<void()>
   }
   const auto lock = resources_->stream->lock();
   const bool known = graph_ != nullptr || fused_ != nullptr;
-  if (resources_->records_runs && !known && runs_ == kRunsBeforeRecording) {
+  if (resources_->captures_runs && !known && runs_ == kRunsBeforeCapture) {
     if (resources_->fuses_steps && binding.tokens == 1 && binding.block_table != nullptr) {
       fuse(binding);
     }
     if (fused_ == nullptr) {
-      record(enqueue);
+      capture(enqueue);
     }
   }
   if (fused_ != nullptr) {
     run_fused(binding);
   } else {
     if (graph_ != nullptr) {
-      check_cuda(cudaGraphLaunch(graph_, resources_->stream->get()), "starting a recorded run");
+      check_cuda(cudaGraphLaunch(graph_, resources_->stream->get()), "starting a captured run");
     } else {
       enqueue_all(enqueue);
     }
@@ -143,7 +143,7 @@ void CudaStep::fuse(const plan::StepBinding& binding) {
   }
 }
 
-void CudaStep::record(const std::function<void()>& enqueue) {
+void CudaStep::capture(const std::function<void()>& enqueue) {
   std::string failure;
   const auto keep = [&](cudaError_t error) {
     if (error != cudaSuccess && failure.empty()) {
@@ -171,7 +171,7 @@ void CudaStep::record(const std::function<void()>& enqueue) {
     cudaGetLastError();  // seen to
     if (resources_->log) {
       resources_->log(
-          fmt::format("a run could not be recorded as a CUDA graph and goes on kernel by kernel: "
+          fmt::format("a run could not be captured as a CUDA graph and goes on kernel by kernel: "
                       "{}",
                       failure));
     }

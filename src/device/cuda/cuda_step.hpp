@@ -1,4 +1,4 @@
-// A run on the GPU: kernel by kernel at first, then as a recorded graph.
+// A run on the GPU: kernel by kernel at first, then as a captured graph.
 #pragma once
 
 #include <memory>
@@ -18,7 +18,7 @@ namespace kvcache::device {
 struct CudaStepResources {
   std::shared_ptr<CudaStream> stream;
   int multiprocessors = 0;
-  bool records_runs = true;
+  bool captures_runs = true;
   bool fuses_steps = true;
   LogCallback log;
   std::shared_ptr<plan::FusedModel> fused;  // once a step has been fused
@@ -27,10 +27,10 @@ struct CudaStepResources {
 /// What crosses the bus in a run are its inputs in one copy and each row's best token; logits only
 /// when asked for, under the stream's lock, so that several threads may ask.
 ///
-/// The third run of a shape is recorded as a CUDA graph, which serves the ones after it: the block
-/// table and the lengths are read on the device, so one recording serves every depth. (The second
-/// still runs alone: ONNX Runtime's arena has then seen the shape twice.) Where a recording fails,
-/// the log says why and runs go on kernel by kernel. Where what was recorded is one token's step of
+/// The third run of a shape is captured as a CUDA graph, which serves the ones after it: the block
+/// table and the lengths are read on the device, so one capture serves every depth. (The second
+/// still runs alone: ONNX Runtime's arena has then seen the shape twice.) Where a capture fails,
+/// the log says why and runs go on kernel by kernel. Where what was captured is one token's step of
 /// a model that fits, it becomes a single kernel instead (fused_step.hpp).
 class CudaStep : public Step {
  public:
@@ -51,10 +51,10 @@ class CudaStep : public Step {
 
  private:
   void enqueue_all(const std::function<void()>& enqueue);
-  void record(const std::function<void()>& enqueue);
+  void capture(const std::function<void()>& enqueue);
   void fuse(const plan::StepBinding& binding);
   void run_fused(const plan::StepBinding& binding);
-  void forget_recording() noexcept;
+  void forget_capture() noexcept;
 
   /// The host's twin of an input on the device.
   template <typename T>

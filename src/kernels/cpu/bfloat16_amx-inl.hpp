@@ -11,9 +11,9 @@
 #include <cstdint>
 
 #include "hwy/highway.h"
-#include "kernels/cpu/ahead-inl.hpp"
 #include "kernels/cpu/amx.hpp"
 #include "kernels/cpu/bfloat16_tile-inl.hpp"
+#include "kernels/cpu/prefetch-inl.hpp"
 
 #undef KVCACHE_BFLOAT16_AMX
 #if HWY_ARCH_X86_64 && KVCACHE_BFLOAT16_DOT

@@ -11,12 +11,12 @@
 // foreach_target.h must come before highway.h and everything that includes it.
 #include "hwy/aligned_allocator.h"
 #include "hwy/highway.h"
-#include "kernels/cpu/ahead-inl.hpp"
 #include "kernels/cpu/bfloat16_amx-inl.hpp"
 #include "kernels/cpu/bfloat16_tile-inl.hpp"
-#include "kernels/cpu/finish_row-inl.hpp"
+#include "kernels/cpu/epilogue-inl.hpp"
 #include "kernels/cpu/matrix_tile-inl.hpp"
 #include "kernels/cpu/narrow-inl.hpp"
+#include "kernels/cpu/prefetch-inl.hpp"
 #include "kernels/cpu/widen-inl.hpp"
 #include "kernels/panels.hpp"
 
@@ -128,7 +128,7 @@ void linear_of_pairs(const LinearArgs<BFloat16>& args, const ParallelFor& parall
                     multiply_panel_of_pairs(
                         {x.data + first * x.row_stride, x.row_stride}, tokens, args.inputs,
                         args.weight + panel * args.inputs * kPanelColumns, sums);
-                    finish_panel(args, panel, first, tokens, sums);
+                    panel_epilogue(args, panel, first, tokens, sums);
                   });
 }
 

@@ -14,8 +14,8 @@
 
 #include "base/float16.hpp"
 #include "hwy/highway.h"
-#include "kernels/cpu/ahead-inl.hpp"
 #include "kernels/cpu/matrix_tile-inl.hpp"
+#include "kernels/cpu/prefetch-inl.hpp"
 
 // Targets are numbered from the best on. None of Highway 1.0's has the instruction for certain:
 // has_bfloat16_dot() asks the processor.

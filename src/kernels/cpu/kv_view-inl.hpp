@@ -13,7 +13,7 @@
 
 #include "hwy/highway.h"
 #include "kernels/cached_attention_args.hpp"
-#include "kernels/cpu/ahead-inl.hpp"
+#include "kernels/cpu/prefetch-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::kernels::HWY_NAMESPACE {

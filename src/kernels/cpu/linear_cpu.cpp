@@ -12,10 +12,10 @@
 // foreach_target.h must come before highway.h and everything that includes it.
 #include "hwy/aligned_allocator.h"
 #include "hwy/highway.h"
-#include "kernels/cpu/ahead-inl.hpp"
 #include "kernels/cpu/dot_rows-inl.hpp"
-#include "kernels/cpu/finish_row-inl.hpp"
+#include "kernels/cpu/epilogue-inl.hpp"
 #include "kernels/cpu/matrix_tile-inl.hpp"
+#include "kernels/cpu/prefetch-inl.hpp"
 #include "kernels/cpu/widen-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -63,7 +63,7 @@ void linear(const LinearArgs<W>& args, const ParallelFor& parallel_for) {
                     float* sums = thread_scratch(tokens * kPanelColumns);
                     multiply_panel(args.x + first * args.inputs, tokens, args.inputs,
                                    args.weight + panel * args.inputs * kPanelColumns, sums);
-                    finish_panel(args, panel, first, tokens, sums);
+                    panel_epilogue(args, panel, first, tokens, sums);
                   });
 }
 

@@ -12,7 +12,7 @@
 #include <cstdint>
 
 #include "hwy/highway.h"
-#include "kernels/cpu/ahead-inl.hpp"
+#include "kernels/cpu/prefetch-inl.hpp"
 #include "kernels/cpu/widen-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();

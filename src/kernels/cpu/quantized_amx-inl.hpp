@@ -12,9 +12,9 @@
 #include <cstdint>
 
 #include "hwy/highway.h"
-#include "kernels/cpu/ahead-inl.hpp"
 #include "kernels/cpu/amx.hpp"
 #include "kernels/cpu/integer_dot-inl.hpp"
+#include "kernels/cpu/prefetch-inl.hpp"
 #include "kernels/cpu/quantized_cpu.hpp"
 #include "kernels/cpu/quantized_tile-inl.hpp"
 #include "kernels/cpu/widen-inl.hpp"

@@ -14,7 +14,7 @@
 #include "hwy/foreach_target.h"
 // foreach_target.h must come before highway.h and everything that includes it.
 #include "hwy/highway.h"
-#include "kernels/cpu/finish_row-inl.hpp"
+#include "kernels/cpu/epilogue-inl.hpp"
 #include "kernels/cpu/matrix_tile-inl.hpp"
 #include "kernels/cpu/quantize_tokens-inl.hpp"
 #include "kernels/cpu/quantized_amx-inl.hpp"
@@ -58,9 +58,9 @@ void for_panels(const QuantizedLinearArgs& args, const ParallelFor& parallel_for
       float* out = args.out + place;
       const float* bias = args.bias == nullptr ? kNoBias : args.bias + column;
       if (args.activation == Activation::gelu) {
-        finish_row<Activation::gelu>(row, bias, residual, count, out);
+        row_epilogue<Activation::gelu>(row, bias, residual, count, out);
       } else {
-        finish_row<Activation::none>(row, bias, residual, count, out);
+        row_epilogue<Activation::none>(row, bias, residual, count, out);
       }
     }
   };

@@ -78,6 +78,6 @@ cudaError_t layer_norm(const T* x, const std::int64_t* positions, const NormArgs
 
 /// out = residual + activation(out + bias), in place; what it needs done behind it.
 template <typename T>
-cudaError_t finish_linear(const LinearCudaArgs<T>& args, cudaStream_t stream);
+cudaError_t linear_epilogue(const LinearCudaArgs<T>& args, cudaStream_t stream);
 
 }  // namespace kvcache::kernels

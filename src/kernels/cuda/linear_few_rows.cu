@@ -336,7 +336,7 @@ cudaError_t linear_few_rows(const LinearCudaArgs<T>& args, cudaStream_t stream) 
 }
 
 template <typename T>
-cudaError_t finish_linear(const LinearCudaArgs<T>& args, cudaStream_t stream) {
+cudaError_t linear_epilogue(const LinearCudaArgs<T>& args, cudaStream_t stream) {
   const dim3 grid(static_cast<unsigned>((args.outputs + 255) / 256),
                   static_cast<unsigned>(args.tokens));
   return launch(finish_linear_kernel<T>, grid, 256, 0, stream, args);
@@ -345,8 +345,8 @@ cudaError_t finish_linear(const LinearCudaArgs<T>& args, cudaStream_t stream) {
 template cudaError_t linear_few_rows(const LinearCudaArgs<float>&, cudaStream_t);
 template cudaError_t linear_few_rows(const LinearCudaArgs<__half>&, cudaStream_t);
 template cudaError_t linear_few_rows(const LinearCudaArgs<__nv_bfloat16>&, cudaStream_t);
-template cudaError_t finish_linear(const LinearCudaArgs<float>&, cudaStream_t);
-template cudaError_t finish_linear(const LinearCudaArgs<__half>&, cudaStream_t);
-template cudaError_t finish_linear(const LinearCudaArgs<__nv_bfloat16>&, cudaStream_t);
+template cudaError_t linear_epilogue(const LinearCudaArgs<float>&, cudaStream_t);
+template cudaError_t linear_epilogue(const LinearCudaArgs<__half>&, cudaStream_t);
+template cudaError_t linear_epilogue(const LinearCudaArgs<__nv_bfloat16>&, cudaStream_t);
 
 }  // namespace kvcache::kernels

@@ -252,7 +252,7 @@ MatrixProduct::Plan& MatrixProduct::plan(Kind kind, cudaDataType type, std::int6
   return *known;
 }
 
-void MatrixProduct::run(const Plan& plan, const void* x, const void* weight, const ProductEnd& end,
+void MatrixProduct::run(const Plan& plan, const void* x, const void* weight, const Epilogue& end,
                         void* out, cudaStream_t stream) {
   const float one = 1;
   const float zero = 0;
@@ -276,7 +276,7 @@ void MatrixProduct::run(const Plan& plan, const void* x, const void* weight, con
 }
 
 bool MatrixProduct::with_panels(cudaDataType type, const void* x, const void* weight,
-                                const ProductEnd& end, void* out, std::int64_t rows,
+                                const Epilogue& end, void* out, std::int64_t rows,
                                 std::int64_t inputs, std::int64_t outputs, cudaStream_t stream) {
   const Kind kind = end.gelu                  ? Kind::panels_with_gelu
                     : end.residual != nullptr ? Kind::panels_with_residual

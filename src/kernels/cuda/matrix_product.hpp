@@ -13,7 +13,7 @@
 namespace kvcache::kernels {
 
 /// What is done with a product x: residual + activation(x + bias).
-struct ProductEnd {
+struct Epilogue {
   const void* bias = nullptr;      // [outputs]
   const void* residual = nullptr;  // like the product, or null
   bool gelu = false;
@@ -34,7 +34,7 @@ class MatrixProduct {
   /// out = end(x · weight), the weight packed in panels [ceil(outputs / 64), inputs, 64]. Returns
   /// false where cuBLASLt cannot do the end too; out is then x · weight.
   /// @throws std::runtime_error naming the call of cuBLASLt that failed and its status
-  bool with_panels(cudaDataType type, const void* x, const void* weight, const ProductEnd& end,
+  bool with_panels(cudaDataType type, const void* x, const void* weight, const Epilogue& end,
                    void* out, std::int64_t rows, std::int64_t inputs, std::int64_t outputs,
                    cudaStream_t stream);
 
@@ -51,7 +51,7 @@ class MatrixProduct {
 
   Plan& plan(Kind kind, cudaDataType type, std::int64_t rows, std::int64_t inputs,
              std::int64_t outputs);
-  void run(const Plan& plan, const void* x, const void* weight, const ProductEnd& end, void* out,
+  void run(const Plan& plan, const void* x, const void* weight, const Epilogue& end, void* out,
            cudaStream_t stream);
 
   std::unique_ptr<Library> library_;

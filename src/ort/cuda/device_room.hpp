@@ -21,7 +21,7 @@ class DeviceRoom {
   [[nodiscard]] kernels::MatrixProduct& products() noexcept { return products_; }
 
   /// At least `bytes`, whose contents last until the next call. What was given out once stays
-  /// allocated: a recorded run may use it.
+  /// allocated: a captured run may use it.
   /// @throws std::runtime_error
   void* scratch(std::size_t bytes);
 

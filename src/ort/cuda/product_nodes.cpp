@@ -174,10 +174,10 @@ void LinearNode<T>::run(const kernels::LinearCudaArgs<T>& args, cudaStream_t str
         this->name_);
     x = normalized;
   }
-  const kernels::ProductEnd end{args.bias, args.residual, args.gelu};
+  const kernels::Epilogue end{args.bias, args.residual, args.gelu};
   if (!this->room_->products().with_panels(CudaType<T>::kProduct, x, args.weight, end, args.out,
                                            args.tokens, args.inputs, args.outputs, stream)) {
-    check_launch(kernels::finish_linear(args, stream), this->name_);
+    check_launch(kernels::linear_epilogue(args, stream), this->name_);
   }
 }
 

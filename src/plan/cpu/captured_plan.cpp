@@ -138,7 +138,7 @@ class CapturedPlan::Binder {
 
 std::unique_ptr<CapturedPlan> CapturedPlan::make(const Plan& plan, const NodeWeights& weights,
                                                  const StepBinding& binding,
-                                                 const ThreadTeam& threads, std::string& why_not) {
+                                                 const ThreadPool& threads, std::string& why_not) {
   std::unique_ptr<CapturedPlan> captured(new CapturedPlan(threads));
   try {
     Binder(*captured, plan, weights, binding);
@@ -146,12 +146,12 @@ std::unique_ptr<CapturedPlan> CapturedPlan::make(const Plan& plan, const NodeWei
     why_not = reason.what();
     return nullptr;
   }
-  captured->look_ahead();
+  captured->plan_prefetches();
   return captured;
 }
 
 /// What to fetch while others finish an operation: from the next product on, its norm and weight.
-void CapturedPlan::look_ahead() {
+void CapturedPlan::plan_prefetches() {
   std::vector<Upcoming> upcoming;
   std::for_each(operations_.rbegin(), operations_.rend(), [&](Operation& operation) {
     operation.upcoming = upcoming;
@@ -175,7 +175,7 @@ void CapturedPlan::run() {
   threads_.together([this](int member) {
     LockstepFor loops(lockstep_, member);
     for (const Operation& operation : operations_) {
-      loops.fetch_while_waiting(operation.upcoming);
+      loops.prefetch_while_waiting(operation.upcoming);
       std::visit(
           Overloaded{
               [&](const Embedding& of) { kernels::embedding_cpu(of.embedding, of.run, loops); },

@@ -13,7 +13,7 @@
 #include <variant>
 #include <vector>
 
-#include "base/thread_team.hpp"
+#include "base/thread_pool.hpp"
 #include "kernels/cached_attention_args.hpp"
 #include "plan/cpu/lockstep.hpp"
 #include "plan/node_weights.hpp"
@@ -30,7 +30,7 @@ class CapturedPlan {
   /// operation without a kernel. What the weights and the binding point to must outlive it.
   /// @throws std::bad_alloc
   static std::unique_ptr<CapturedPlan> make(const Plan& plan, const NodeWeights& weights,
-                                            const StepBinding& binding, const ThreadTeam& threads,
+                                            const StepBinding& binding, const ThreadPool& threads,
                                             std::string& why_not);
 
   /// @throws std::bad_alloc, after which the logits and the new keys and values are not there
@@ -55,10 +55,10 @@ class CapturedPlan {
   };
   class Binder;
 
-  explicit CapturedPlan(const ThreadTeam& threads) : threads_(threads), lockstep_(threads.size()) {}
-  void look_ahead();
+  explicit CapturedPlan(const ThreadPool& threads) : threads_(threads), lockstep_(threads.size()) {}
+  void plan_prefetches();
 
-  const ThreadTeam& threads_;
+  const ThreadPool& threads_;
   Lockstep lockstep_;
   std::vector<Operation> operations_;
   std::vector<hwy::AlignedFreeUniquePtr<float[]>> buffers_;  // but for the logits

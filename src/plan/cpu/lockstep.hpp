@@ -15,7 +15,8 @@
 
 namespace kvcache::plan {
 
-/// What the members of a team share on their way. The way is a sequence of loops, the same for all.
+/// What the members of a pool of threads share on their way. The way is a sequence of loops, the
+/// same for all.
 class Lockstep {
  public:
   /// For members in [0, members).
@@ -61,7 +62,7 @@ class LockstepFor final : public ParallelFor {
 
   /// What to fetch into the second-level cache while others are waited for, from here on. Must
   /// stay until the next call.
-  void fetch_while_waiting(std::span<const Upcoming> upcoming) noexcept { upcoming_ = upcoming; }
+  void prefetch_while_waiting(std::span<const Upcoming> upcoming) noexcept { upcoming_ = upcoming; }
 
  private:
   void run(std::int64_t count, const void* task,

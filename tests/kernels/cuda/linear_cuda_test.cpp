@@ -209,7 +209,7 @@ TYPED_TEST(LinearOnCuda, ManyRowsAgreeWithDoublePrecision) {
       if (!product.with_panels(kProductType<T>, x, args.weight,
                                {args.bias, args.residual, args.gelu}, args.out, args.tokens,
                                args.inputs, args.outputs, nullptr)) {
-        ASSERT_EQ(finish_linear(args, nullptr), cudaSuccess);
+        ASSERT_EQ(linear_epilogue(args, nullptr), cudaSuccess);
       }
     });
     EXPECT_LE(linear.largest_error(), 3 * kError<T>) << linear.tokens << " x " << linear.inputs;

@@ -17,7 +17,7 @@
 #include <thread>
 #include <vector>
 
-#include "base/thread_team.hpp"
+#include "base/thread_pool.hpp"
 #include "support/random_cases.hpp"
 
 namespace kvcache::plan {
@@ -41,7 +41,7 @@ std::vector<Values> expected_values(const std::vector<std::size_t>& counts) {
 TEST(Lockstep, EveryLoopSeesAllOfTheLoopBefore) {
   test::for_random_cases(20, [](test::Random& random) {
     const int members = static_cast<int>(random.integer(1, 5));
-    const ThreadTeam team(members);
+    const ThreadPool team(members);
     Lockstep shared(members);
     std::vector<std::size_t> counts(static_cast<std::size_t>(random.integer(1, 30)));
     std::ranges::generate(counts, [&] { return static_cast<std::size_t>(random.integer(1, 9)); });
@@ -114,14 +114,14 @@ TEST(Lockstep, FetchingAheadReadsNothing) {
   const std::vector<Upcoming> upcoming{
       {memory.bytes().first(100), false}, {{}, true}, {memory.bytes(), true}};
   Lockstep shared(2);
-  const ThreadTeam team(2);
+  const ThreadPool team(2);
   for (int way = 0; way < 20; ++way) {
     shared.begin();
     std::atomic<int> begun{0};
     std::atomic<int> done{0};
     team.together([&](int member) {
       LockstepFor loop_for(shared, member);
-      loop_for.fetch_while_waiting(upcoming);
+      loop_for.prefetch_while_waiting(upcoming);
       loop_for(2, [&](std::int64_t /*i*/) {
         // Whoever has begun the last task keeps the others waiting: they fetch meanwhile.
         if (++begun == 2) {
@@ -135,7 +135,7 @@ TEST(Lockstep, FetchingAheadReadsNothing) {
 }
 
 TEST(Lockstep, AnExceptionEndsTheWayOfAll) {
-  const ThreadTeam team(3);
+  const ThreadPool team(3);
   Lockstep shared(3);
   for (int way = 0; way < 50; ++way) {
     shared.begin();

@@ -1,11 +1,11 @@
 // What follows a product: bias, activation and residual.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
-#if defined(KVCACHE_KERNELS_FINISH_ROW_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVCACHE_KERNELS_FINISH_ROW_INL_HPP_
-#undef KVCACHE_KERNELS_FINISH_ROW_INL_HPP_
+#if defined(KVCACHE_KERNELS_EPILOGUE_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_EPILOGUE_INL_HPP_
+#undef KVCACHE_KERNELS_EPILOGUE_INL_HPP_
 #else
-#define KVCACHE_KERNELS_FINISH_ROW_INL_HPP_
+#define KVCACHE_KERNELS_EPILOGUE_INL_HPP_
 #endif
 
 #include <algorithm>
@@ -23,9 +23,9 @@ namespace hn = hwy::HWY_NAMESPACE;
 /// out[i] = activation(sums[i] + bias[i]) + residual[i] for i in [0, count); without residual where
 /// that is null.
 template <Activation kActivation>
-HWY_INLINE void finish_row(const float* HWY_RESTRICT sums, const float* HWY_RESTRICT bias,
-                           const float* HWY_RESTRICT residual, std::int64_t count,
-                           float* HWY_RESTRICT out) {
+HWY_INLINE void row_epilogue(const float* HWY_RESTRICT sums, const float* HWY_RESTRICT bias,
+                             const float* HWY_RESTRICT residual, std::int64_t count,
+                             float* HWY_RESTRICT out) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   const auto activate = [&](hn::Vec<decltype(d)> x) {
@@ -55,8 +55,8 @@ HWY_INLINE void finish_row(const float* HWY_RESTRICT sums, const float* HWY_REST
 /// Columns of one panel for `tokens` tokens from `first` on, out of their sums
 /// [tokens, kPanelColumns].
 template <typename W>
-HWY_INLINE void finish_panel(const LinearArgs<W>& args, std::int64_t panel, std::int64_t first,
-                             std::int64_t tokens, const float* sums) {
+HWY_INLINE void panel_epilogue(const LinearArgs<W>& args, std::int64_t panel, std::int64_t first,
+                               std::int64_t tokens, const float* sums) {
   const std::int64_t column = panel * kPanelColumns;
   const std::int64_t count = std::min(kPanelColumns, args.outputs - column);
   for (std::int64_t token = 0; token < tokens; ++token) {
@@ -64,9 +64,9 @@ HWY_INLINE void finish_panel(const LinearArgs<W>& args, std::int64_t panel, std:
     const std::int64_t place = (first + token) * args.outputs + column;
     const float* residual = args.residual == nullptr ? nullptr : args.residual + place;
     if (args.activation == Activation::gelu) {
-      finish_row<Activation::gelu>(row, args.bias + column, residual, count, args.out + place);
+      row_epilogue<Activation::gelu>(row, args.bias + column, residual, count, args.out + place);
     } else {
-      finish_row<Activation::none>(row, args.bias + column, residual, count, args.out + place);
+      row_epilogue<Activation::none>(row, args.bias + column, residual, count, args.out + place);
     }
   }
 }

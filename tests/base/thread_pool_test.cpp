@@ -1,5 +1,5 @@
-// The team of threads that our nodes run on.
-#include "base/thread_team.hpp"
+// The pool of threads that our nodes run on.
+#include "base/thread_pool.hpp"
 
 #include <gtest/gtest.h>
 
@@ -18,9 +18,9 @@
 namespace kvcache {
 namespace {
 
-TEST(ThreadTeam, DoesEveryTaskOnceWhateverItsSize) {
+TEST(ThreadPool, DoesEveryTaskOnceWhateverItsSize) {
   test::for_random_cases(20, [](test::Random& random) {
-    const ThreadTeam team(static_cast<int>(random.integer(1, 5)));
+    const ThreadPool team(static_cast<int>(random.integer(1, 5)));
     for (int round = 0; round < 50; ++round) {
       std::vector<int> times(static_cast<std::size_t>(random.integer(0, 40)), 0);
       team(static_cast<std::int64_t>(times.size()),
@@ -30,8 +30,8 @@ TEST(ThreadTeam, DoesEveryTaskOnceWhateverItsSize) {
   });
 }
 
-TEST(ThreadTeam, ThreadsThatSleepAreWoken) {
-  const ThreadTeam team(2);
+TEST(ThreadPool, ThreadsThatSleepAreWoken) {
+  const ThreadPool team(2);
   for (int round = 0; round < 5; ++round) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));  // they wait awake for one
     std::atomic<int> inside{0};
@@ -45,8 +45,8 @@ TEST(ThreadTeam, ThreadsThatSleepAreWoken) {
   }
 }
 
-TEST(ThreadTeam, MembersHaveNumbersOfTheirOwn) {
-  const ThreadTeam team(4);
+TEST(ThreadPool, MembersHaveNumbersOfTheirOwn) {
+  const ThreadPool team(4);
   std::mutex mutex;
   std::multiset<int> members;
   for (int round = 0; round < 100; ++round) {
@@ -63,8 +63,8 @@ TEST(ThreadTeam, MembersHaveNumbersOfTheirOwn) {
   }
 }
 
-TEST(ThreadTeam, CallersAtTheSameTimeGetTheirOwnWorkDone) {
-  const ThreadTeam team(3);
+TEST(ThreadPool, CallersAtTheSameTimeGetTheirOwnWorkDone) {
+  const ThreadPool team(3);
   constexpr int kCallers = 12;  // more than it has places for
   std::vector<std::jthread> callers;
   callers.reserve(kCallers);
@@ -79,8 +79,8 @@ TEST(ThreadTeam, CallersAtTheSameTimeGetTheirOwnWorkDone) {
   }
 }
 
-TEST(ThreadTeam, AnExceptionReachesTheCallerWhoeverThrewIt) {
-  const ThreadTeam team(3);
+TEST(ThreadPool, AnExceptionReachesTheCallerWhoeverThrewIt) {
+  const ThreadPool team(3);
   for (std::int64_t bad = 0; bad < 8; ++bad) {
     const auto throw_at = [&](std::int64_t i) {
       if (i == bad) {
@@ -96,7 +96,7 @@ TEST(ThreadTeam, AnExceptionReachesTheCallerWhoeverThrewIt) {
   }
   std::atomic<int> done{0};
   team(8, [&](std::int64_t /*i*/) { ++done; });
-  EXPECT_EQ(done, 8) << "the team goes on";
+  EXPECT_EQ(done, 8) << "the pool of threads goes on";
 }
 
 }  // namespace

@@ -2,11 +2,11 @@
 // busy at the same time, not in turns.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
-#if defined(KVCACHE_KERNELS_AHEAD_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVCACHE_KERNELS_AHEAD_INL_HPP_
-#undef KVCACHE_KERNELS_AHEAD_INL_HPP_
+#if defined(KVCACHE_KERNELS_PREFETCH_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_PREFETCH_INL_HPP_
+#undef KVCACHE_KERNELS_PREFETCH_INL_HPP_
 #else
-#define KVCACHE_KERNELS_AHEAD_INL_HPP_
+#define KVCACHE_KERNELS_PREFETCH_INL_HPP_
 #endif
 
 #include <cstdint>

@@ -27,7 +27,7 @@ class MissingModelError(Exception):
 
 
 @dataclass(frozen=True)
-class Contender:
+class Baseline:
     """A runtime with weights of one width."""
 
     runtime: str
@@ -63,9 +63,9 @@ class Contender:
         return [*self.program, self.model, *map(str, job)]
 
 
-def all_contenders(threads: int) -> list[Contender]:
+def all_contenders(threads: int) -> list[Baseline]:
     """Everybody, by width, kvcache first."""
-    contenders = [
+    baselines = [
         _kvcache("float32", "float32"),
         _kvcache("float32", "float32", cache="float16"),
         _llama("float32", "F32"),
@@ -93,7 +93,7 @@ def all_contenders(threads: int) -> list[Contender]:
         _genai("int4", "int4", threads),
         _stock("int4", "int4"),
     ]
-    return sorted(contenders, key=lambda one: WIDTHS.index(one.width))
+    return sorted(baselines, key=lambda one: WIDTHS.index(one.width))
 
 
 def _fingerprint() -> str:
@@ -127,14 +127,14 @@ def _export(variant: str, model: Path) -> bool:
     return True
 
 
-def _kvcache(width: str, weights: str, **narrower: str) -> Contender:
+def _kvcache(width: str, weights: str, **narrower: str) -> Baseline:
     variant = ", ".join([weights, *(f"{what} {dtype}" for what, dtype in narrower.items())])
     model = MODELS / f"kvcache-{variant.replace(' ', '-').replace(',', '')}"
     program = (PROGRAMS / "decode_kvcache",)
-    return Contender(KVCACHE, width, variant, model, program, lambda _: None)
+    return Baseline(KVCACHE, width, variant, model, program, lambda _: None)
 
 
-def _llama(width: str, kind: str) -> Contender:
+def _llama(width: str, kind: str) -> Baseline:
     def make(path: Path) -> None:
         if kind == "F32":
             run(PYTHON, HERE / "gguf_model.py", path)
@@ -147,12 +147,12 @@ def _llama(width: str, kind: str) -> Contender:
         run(PROGRAMS / "quantize_llama", wide, path, narrow, *options)
 
     model = MODELS / f"llama-{kind}.gguf"
-    return Contender(LLAMA, width, kind, model, (PROGRAMS / "decode_llama",), make)
+    return Baseline(LLAMA, width, kind, model, (PROGRAMS / "decode_llama",), make)
 
 
 def _python(
     runtime: str, width: str, weights: str, names: tuple[str, str, str], *options: str
-) -> Contender:
+) -> Baseline:
     """A peer used from Python: names of its model, of what writes it and of its job."""
     name, writer, job = names
 
@@ -160,21 +160,21 @@ def _python(
         run(PYTHON, HERE / writer, path, "--weights", weights, *options)
 
     model = MODELS / f"{name}-{weights}"
-    return Contender(runtime, width, weights, model, (PYTHON, HERE / job), make)
+    return Baseline(runtime, width, weights, model, (PYTHON, HERE / job), make)
 
 
-def _ct2(width: str, weights: str) -> Contender:
+def _ct2(width: str, weights: str) -> Baseline:
     return _python(CT2, width, weights, ("ct2", "ct2_model.py", "decode_ct2.py"))
 
 
-def _stock(width: str, weights: str) -> Contender:
+def _stock(width: str, weights: str) -> Baseline:
     return _python(STOCK, width, weights, ("ort", "stock_model.py", "decode_ort.py"))
 
 
-def _genai(width: str, weights: str, threads: int) -> Contender:
+def _genai(width: str, weights: str, threads: int) -> Baseline:
     names = (f"genai-{threads}-threads", "stock_model.py", "decode_genai.py")
     return _python(GENAI, width, weights, names, "--genai", str(threads))
 
 
-def _hugging_face(width: str, dtype: str) -> Contender:
-    return Contender(HUGGING_FACE, width, dtype, dtype, (PYTHON, HERE / "decode_hf.py"), None)
+def _hugging_face(width: str, dtype: str) -> Baseline:
+    return Baseline(HUGGING_FACE, width, dtype, dtype, (PYTHON, HERE / "decode_hf.py"), None)

@@ -1,7 +1,7 @@
 // The threads of a model's runs on the CPU.
 //
 // ONNX Runtime's own pool can only be used from within its runs, and its threads spin for more than
-// 20 ms after each. This one serves recorded steps too, which need no run.
+// 20 ms after each. This one serves captured steps too, which need no run.
 #pragma once
 
 #include <array>
@@ -19,14 +19,14 @@ namespace kvcache {
 
 /// Threads that help whoever calls; they wait awake for a millisecond, then sleep. Thread-safe:
 /// callers share them, and whoever finds none free does its work alone.
-class ThreadTeam final : public ParallelFor {
+class ThreadPool final : public ParallelFor {
  public:
   /// `size` counts the thread that calls; at least 1.
   /// @throws std::system_error when the system has no more threads
-  explicit ThreadTeam(int size);
-  ThreadTeam(const ThreadTeam&) = delete;
-  ThreadTeam& operator=(const ThreadTeam&) = delete;
-  ~ThreadTeam() override;
+  explicit ThreadPool(int size);
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+  ~ThreadPool() override;
 
   [[nodiscard]] int size() const noexcept { return static_cast<int>(threads_.size()) + 1; }
 

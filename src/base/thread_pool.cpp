@@ -1,4 +1,4 @@
-#include "base/thread_team.hpp"
+#include "base/thread_pool.hpp"
 
 #include <chrono>
 #include <utility>
@@ -21,7 +21,7 @@ constexpr int kLooksPerClock = 64;
 
 }  // namespace
 
-ThreadTeam::ThreadTeam(int size) {
+ThreadPool::ThreadPool(int size) {
   threads_.reserve(static_cast<std::size_t>(size) - 1);
   try {
     for (int member = 1; member < size; ++member) {
@@ -34,12 +34,12 @@ ThreadTeam::ThreadTeam(int size) {
   }
 }
 
-ThreadTeam::~ThreadTeam() {
+ThreadPool::~ThreadPool() {
   ends_ = true;
   wake();
 }
 
-void ThreadTeam::run(std::int64_t count, const void* task,
+void ThreadPool::run(std::int64_t count, const void* task,
                      void (*call)(const void* task, std::int64_t i)) const {
   if (count <= 1 || threads_.empty()) {
     for (std::int64_t i = 0; i < count; ++i) {
@@ -56,7 +56,7 @@ void ThreadTeam::run(std::int64_t count, const void* task,
   });
 }
 
-void ThreadTeam::together(const void* work, Call call) const {
+void ThreadPool::together(const void* work, Call call) const {
   Job* const job = threads_.empty() ? nullptr : take_job();
   if (job == nullptr) {
     call(work, 0);
@@ -77,7 +77,7 @@ void ThreadTeam::together(const void* work, Call call) const {
   finish(*job);
 }
 
-ThreadTeam::Job* ThreadTeam::take_job() const noexcept {
+ThreadPool::Job* ThreadPool::take_job() const noexcept {
   for (Job& job : jobs_) {
     std::uint64_t state = job.state.load(std::memory_order_relaxed);
     if ((state & kInUse) == 0 &&
@@ -88,7 +88,7 @@ ThreadTeam::Job* ThreadTeam::take_job() const noexcept {
   return nullptr;
 }
 
-void ThreadTeam::wake() const noexcept {
+void ThreadPool::wake() const noexcept {
   // Whoever goes to sleep says so before its last look.
   if (sleeping_.load() > 0 || ends_) {
     calls_.fetch_add(1);
@@ -96,7 +96,7 @@ void ThreadTeam::wake() const noexcept {
   }
 }
 
-void ThreadTeam::finish(Job& job) {
+void ThreadPool::finish(Job& job) {
   std::uint64_t state = job.state.fetch_and(~kOpen);
   for (Awake awake; (state & kInside) != 0; state = job.state.load(std::memory_order_acquire)) {
     awake.look_again();
@@ -108,7 +108,7 @@ void ThreadTeam::finish(Job& job) {
   }
 }
 
-void ThreadTeam::serve(int member) {
+void ThreadPool::serve(int member) {
   using Clock = std::chrono::steady_clock;
   Uses helped;
   helped.fill(~std::uint64_t{0});
@@ -136,9 +136,9 @@ void ThreadTeam::serve(int member) {
   }
 }
 
-bool ThreadTeam::help(int member, Uses& helped) {
+bool ThreadPool::help(int member, Uses& helped) {
   for (std::size_t i = 0; i < kJobs; ++i) {
-    // Not all begin with the same job: callers at the same time share the team.
+    // Not all begin with the same job: callers at the same time share the pool of threads.
     const std::size_t chosen = (i + static_cast<std::size_t>(member)) % kJobs;
     Job& job = jobs_[chosen];
     std::uint64_t state = job.state.load(std::memory_order_relaxed);
@@ -162,7 +162,7 @@ bool ThreadTeam::help(int member, Uses& helped) {
   return false;
 }
 
-bool ThreadTeam::is_needed(const Uses& helped) const noexcept {
+bool ThreadPool::is_needed(const Uses& helped) const noexcept {
   for (std::size_t i = 0; i < kJobs; ++i) {
     const std::uint64_t state = jobs_[i].state;
     if ((state & kOpen) != 0 && use_of(state) != helped[i]) {
