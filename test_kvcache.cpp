@@ -73,7 +73,7 @@ std::string formula(const kvcache::ModelInfo& info) {
   const std::size_t scale_bytes = info.cache_row_bytes() - info.head_dim * element_bytes;
   const std::string row = fmt::format("{} x {} bytes", info.head_dim, element_bytes);
   return fmt::format(
-      "2 x {} layers x 1 x {} heads x {} positions x {}", info.num_layers, info.num_heads,
+      "2 x {} layers x 1 x {} heads x {} positions x {}", info.num_layers, info.num_kv_heads,
       info.max_seq_len,
       scale_bytes == 0 ? row : fmt::format("({} + {} of a scale)", row, scale_bytes));
 }

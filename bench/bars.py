@@ -67,10 +67,10 @@ class Bar:
 
 def difference_from_plain_runtime(program: Path, model: Path, config: dict, threads: int) -> float:
     """Largest logit difference between our kernels and a session that knows nothing of them."""
-    ids = np.random.default_rng(2).integers(0, config["vocab_size"], AGREEMENT_TOKENS)
-    past = np.zeros((1, config["num_heads"], 0, config["head_dim"]), np.float32)
+    ids = np.random.default_rng(2).integers(0, config["spec"]["vocab_size"], AGREEMENT_TOKENS)
     plain = session(model / config["model_file"], threads)
-    feeds = {one.name: past for one in plain.get_inputs() if one.name.startswith("past_")}
+    pasts = [one for one in plain.get_inputs() if one.name.startswith("past_")]
+    feeds = {one.name: np.zeros((1, one.shape[1], 0, one.shape[3]), np.float32) for one in pasts}
     feeds["input_ids"] = ids[None]
     feeds["position_ids"] = np.arange(len(ids))[None]
     expected = plain.run(["logits"], feeds)[0][0]
@@ -211,10 +211,11 @@ def measure(arguments: argparse.Namespace) -> int:
     config = measurement.config
     for file in config["files"]:  # into the page cache
         (model / file["name"]).read_bytes()
-    hidden = config["num_heads"] * config["head_dim"]
+    spec = config["spec"]
     with tempfile.TemporaryDirectory() as directory:
         products = Path(directory) / "products.onnx"
-        MatrixProducts(PREFILL, config["num_layers"], hidden, config["vocab_size"]).write(products)
+        sizes = (len(spec["layers"]), spec["hidden_size"], spec["vocab_size"])
+        MatrixProducts(PREFILL, *sizes).write(products)
         measurement.measure(products)
     print(measurement.markdown())
     if arguments.json:

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "arguments.hpp"
-#include "atomic_file.hpp"
+#include "base/atomic_file.hpp"
 #include "bench_mode.hpp"
 #include "commands.hpp"
 #include "program/exit_status.hpp"

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "arguments.hpp"
-#include "atomic_file.hpp"
+#include "base/atomic_file.hpp"
 #include "commands.hpp"
 #include "npy.hpp"
 #include "program/exit_status.hpp"

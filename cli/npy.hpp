@@ -1,7 +1,7 @@
 // NumPy's file format, as far as it takes to write logits.
 #pragma once
 
-#include "atomic_file.hpp"
+#include "base/atomic_file.hpp"
 #include "kvcache/logits.hpp"
 
 namespace kvcache::cli {

@@ -6,7 +6,7 @@
 #include <charconv>
 #include <system_error>
 
-#include "checked_json.hpp"
+#include "base/checked_json.hpp"
 #include "program/exit_status.hpp"
 
 namespace kvcache::cli {

@@ -7,8 +7,8 @@
 #include <limits>
 #include <system_error>
 
-#include "checked_json.hpp"
-#include "input_file.hpp"
+#include "base/checked_json.hpp"
+#include "base/input_file.hpp"
 #include "program/exit_status.hpp"
 
 namespace kvcache::cli {

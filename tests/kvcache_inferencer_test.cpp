@@ -17,7 +17,7 @@ class Facade : public testing::Test {
 
 TEST_F(Facade, AllocatesTheSpecifiedCacheAtOnce) {
   const kvcache::ModelInfo& info = inferencer_.model().info();
-  EXPECT_EQ(inferencer_.cache_bytes_theoretical(), 2 * info.num_layers * info.num_heads *
+  EXPECT_EQ(inferencer_.cache_bytes_theoretical(), 2 * info.num_layers * info.num_kv_heads *
                                                        info.max_seq_len * info.head_dim *
                                                        kvcache::data_type_size(info.cache_dtype));
   EXPECT_EQ(inferencer_.cache_bytes_allocated(), inferencer_.cache_bytes_theoretical());

@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-#include "atomic_file.hpp"
+#include "base/atomic_file.hpp"
 #include "gpu/device_activity.hpp"
 #include "kvcache/kvcache.hpp"
 
@@ -368,7 +368,7 @@ class Bench {
         abi::__cxa_demangle(mangled.c_str(), nullptr, nullptr, &status), &std::free);
     std::string name = status == 0 ? readable.get() : mangled;
     name = name.substr(0, name.rfind('('));
-    for (const std::string part : {"void ", "kvcache::ops::", "(anonymous namespace)::"}) {
+    for (const std::string part : {"void ", "kvcache::kernels::", "(anonymous namespace)::"}) {
       for (auto at = name.find(part); at != std::string::npos; at = name.find(part)) {
         name.erase(at, part.size());
       }

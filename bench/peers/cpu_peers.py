@@ -23,10 +23,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import contenders as everybody
+import baselines as everybody
 import llama_cpp
 import peer_table
-from contenders import HUGGING_FACE, KVCACHE, RUNTIMES, WIDTHS, Contender, MissingModelError
+from baselines import HUGGING_FACE, KVCACHE, RUNTIMES, WIDTHS, Baseline, MissingModelError
 from environment import (
     HUGGING_FACE as HUGGING_FACE_REQUIREMENTS,
 )
@@ -121,7 +121,7 @@ class Measurement:
         self.cores = arguments.cores or tuple(sorted(os.sched_getaffinity(0))[:2])
         self.threads = len(self.cores)
         self.build, self.lock = arguments.build, arguments.lock
-        self.contenders = [
+        self.baselines = [
             one
             for one in everybody.all_contenders(self.threads)
             if one.width in arguments.widths and one.runtime in arguments.runtimes
@@ -137,15 +137,15 @@ class Measurement:
         everybody.MODELS.mkdir(exist_ok=True)
         say("packages of the peers")
         install(REQUIREMENTS)
-        if any(one.runtime == HUGGING_FACE for one in self.contenders):
+        if any(one.runtime == HUGGING_FACE for one in self.baselines):
             say("torch and transformers")
             install([HUGGING_FACE_REQUIREMENTS])
         say(f"llama.cpp (llama-cpp-python {llama_cpp.VERSION}) and the programs")
         build_programs(self.build, llama_cpp.build(), llama_cpp.LIBRARIES)
         self.reference.prepare()
         wide_llama = [one for one in everybody.all_contenders(1) if one.variant == "F32"]
-        needed = wide_llama if everybody.LLAMA in {one.runtime for one in self.contenders} else []
-        for one in [*needed, *self.contenders]:
+        needed = wide_llama if everybody.LLAMA in {one.runtime for one in self.baselines} else []
+        for one in [*needed, *self.baselines]:
             try:
                 if one.prepare():
                     say(f"wrote the model of {one.name}")
@@ -153,7 +153,7 @@ class Measurement:
                 say(f"skipped: {one.name}: {missing}")
                 self.skipped.append({"name": one.name, "reason": str(missing)})
         left_out = {entry["name"] for entry in self.skipped}
-        self.contenders = [one for one in self.contenders if one.name not in left_out]
+        self.baselines = [one for one in self.baselines if one.name not in left_out]
 
     def settings(self) -> dict[str, Any]:
         """What must be the same for rounds to belong to one run."""
@@ -163,7 +163,7 @@ class Measurement:
         for path in sorted((WORK / "installed" / "lib").rglob("libkvcache*")):
             digest.update(path.read_bytes())
         return {
-            "contenders": [one.name for one in self.contenders],
+            "baselines": [one.name for one in self.baselines],
             "tokens": self.tokens,
             "repeats": self.repeats,
             "cores": list(self.cores),
@@ -243,7 +243,7 @@ class Measurement:
             "environment": bandwidth["environment"],
             "runs": {},
         }
-        for one in self.contenders:
+        for one in self.baselines:
             say(f"round {number} of {self.rounds}: {one.width}, {one.name}")
             logits = RUN / "found.logits" if number == 1 else None
             try:
@@ -260,13 +260,13 @@ class Measurement:
             result["runs"][one.name] = figures
         return result
 
-    def _bench(self, one: Contender, *options: str | int) -> dict[str, Any]:
+    def _bench(self, one: Baseline, *options: str | int) -> dict[str, Any]:
         """What `kvcache bench` finds of a model of ours."""
         command = [self.build / "kvcache", "bench", one.model, "--json", "-", "--prompt", 8]
         common = ["--threads", self.threads, "--repeat", BENCH_REPEATS]
         return self._process([str(word) for word in (*command, *common, *options)])
 
-    def _bandwidth_share(self, one: Contender) -> dict[str, list[float]]:
+    def _bandwidth_share(self, one: Baseline) -> dict[str, list[float]]:
         """Of each depth: the shares of the read bandwidth just before and after that groups of
         tokens reached."""
         depths = ",".join(map(str, DEPTHS))
@@ -275,7 +275,7 @@ class Measurement:
             str(entry["depth"]): entry["bandwidth_share"]["samples"] for entry in found["decode"]
         }
 
-    def _agreement(self, one: Contender, figures: dict, logits: Path) -> dict[str, Any]:
+    def _agreement(self, one: Baseline, figures: dict, logits: Path) -> dict[str, Any]:
         import numpy as np  # not needed for --help
         from agreement import compare
 
@@ -308,7 +308,7 @@ class Measurement:
             "llama.cpp (llama-cpp-python)": llama_cpp.VERSION,
         }
         entries = []
-        for one in self.contenders:
+        for one in self.baselines:
             runs = [found["runs"][one.name] for found in rounds]
             entry = {"runtime": one.runtime, "width": one.width, "variant": one.variant}
             failures = [run["failed"] for run in runs if "failed" in run]
@@ -332,7 +332,7 @@ class Measurement:
             "tokens": self.tokens,
             "versions": versions,
             "bandwidth": [found["bandwidth"] for found in rounds],
-            "contenders": entries,
+            "baselines": entries,
             "skipped": self.skipped,
         }
 
@@ -356,7 +356,7 @@ def main() -> int:
                 raise ProcessError(f"{path}: its directory does not exist")
         measurement = Measurement(arguments)
         measurement.prepare()
-        if not measurement.contenders:
+        if not measurement.baselines:
             raise ProcessError("nobody is left to be measured; see what was skipped above")
         measurement.begin(resume=arguments.resume)
         raw = measurement.results(measurement.measure())

@@ -17,10 +17,14 @@ from ctranslate2 import specs
 
 
 def write(directory: Path, quantization: str | None) -> None:
-    config = gpt2_weights.source().config
-    hidden, inner = config.n_embd, config.n_inner
+    gpt2 = gpt2_weights.source().spec
+    hidden, layer = gpt2.hidden_size, gpt2.layers[0]
+    inner = layer.mlp.inner_size
     spec = specs.TransformerDecoderModelSpec.from_config(
-        config.n_layer, config.n_head, pre_norm=True, activation=specs.Activation.GELUTanh
+        len(gpt2.layers),
+        layer.attention.num_heads,
+        pre_norm=True,
+        activation=specs.Activation.GELUTanh,
     )
 
     def linear(target: specs.LinearSpec, name: str, inputs: int, outputs: int) -> None:
@@ -34,10 +38,10 @@ def write(directory: Path, quantization: str | None) -> None:
 
     decoder = spec.decoder
     decoder.scale_embeddings = False
-    decoder.embeddings.weight = gpt2_weights.read("wte.weight", (config.vocab_size, hidden))
+    decoder.embeddings.weight = gpt2_weights.read("wte.weight", (gpt2.vocab_size, hidden))
     decoder.projection.weight = decoder.embeddings.weight
     decoder.position_encodings.encodings = gpt2_weights.read(
-        "wpe.weight", (config.n_positions, hidden)
+        "wpe.weight", (gpt2.max_seq_len, hidden)
     )
     norm(decoder.layer_norm, "ln_f")
     for number, layer in enumerate(decoder.layer):
@@ -48,8 +52,8 @@ def write(directory: Path, quantization: str | None) -> None:
         norm(layer.ffn.layer_norm, f"{name}.ln_2")
         linear(layer.ffn.linear_0, f"{name}.mlp.c_fc", hidden, inner)
         linear(layer.ffn.linear_1, f"{name}.mlp.c_proj", inner, hidden)
-    spec.register_vocabulary([str(token) for token in range(config.vocab_size)])
-    last = str(config.vocab_size - 1)
+    spec.register_vocabulary([str(token) for token in range(gpt2.vocab_size)])
+    last = str(gpt2.vocab_size - 1)
     spec.config.bos_token = spec.config.eos_token = spec.config.unk_token = last
     spec.validate()
     spec.optimize(quantization=quantization)

@@ -17,16 +17,16 @@ import numpy as np
 
 
 def write(path: Path) -> None:
-    config = gpt2_weights.source().config
-    hidden, inner = config.n_embd, config.n_inner
+    gpt2 = gpt2_weights.source().spec
+    hidden, inner = gpt2.hidden_size, gpt2.layers[0].mlp.inner_size
     writer = gguf.GGUFWriter(path, "gpt2")
-    writer.add_context_length(config.n_positions)
+    writer.add_context_length(gpt2.max_seq_len)
     writer.add_embedding_length(hidden)
     writer.add_feed_forward_length(inner)
-    writer.add_block_count(config.n_layer)
-    writer.add_head_count(config.n_head)
-    writer.add_layer_norm_eps(config.layer_norm_epsilon)
-    writer.add_vocab_size(config.vocab_size)
+    writer.add_block_count(len(gpt2.layers))
+    writer.add_head_count(gpt2.layers[0].attention.num_heads)
+    writer.add_layer_norm_eps(gpt2.final_norm.epsilon)
+    writer.add_vocab_size(gpt2.vocab_size)
     writer.add_tokenizer_model("none")
 
     def add(name: str, key: str, *shape: int) -> None:
@@ -34,9 +34,9 @@ def write(path: Path) -> None:
         convolution = len(shape) == 2 and key.startswith("h.")  # [inputs, outputs] in a checkpoint
         writer.add_tensor(name, np.ascontiguousarray(tensor.T if convolution else tensor))
 
-    add("token_embd.weight", "wte.weight", config.vocab_size, hidden)
-    add("position_embd.weight", "wpe.weight", config.n_positions, hidden)
-    for layer in range(config.n_layer):
+    add("token_embd.weight", "wte.weight", gpt2.vocab_size, hidden)
+    add("position_embd.weight", "wpe.weight", gpt2.max_seq_len, hidden)
+    for layer in range(len(gpt2.layers)):
         ours, theirs = f"h.{layer}", f"blk.{layer}"
         for norm, its in (("ln_1", "attn_norm"), ("ln_2", "ffn_norm")):
             add(f"{theirs}.{its}.weight", f"{ours}.{norm}.weight", hidden)

@@ -28,27 +28,27 @@ class Results:
 
     def __init__(self, raw: dict[str, Any]):
         self.raw = raw
-        self.contenders = raw["contenders"]
+        self.baselines = raw["baselines"]
 
     def fastest_kvcache(self, width: str) -> dict[str, Any] | None:
         """Whom the others of a width are compared with: the variant that decodes fastest."""
         own = [
             one
-            for one in self.contenders
+            for one in self.baselines
             if one["runtime"] == KVCACHE and one["width"] == width and one["runs"]
         ]
         return min(own, key=lambda one: median(per_round(one, "decode_ms_8")), default=None)
 
 
-def per_round(contender: dict[str, Any], figure: str) -> list[float]:
+def per_round(baseline: dict[str, Any], figure: str) -> list[float]:
     """One value a process: the median of its samples."""
-    values = [run[figure] for run in contender["runs"]]
+    values = [run[figure] for run in baseline["runs"]]
     return [median(value) if isinstance(value, list) else value for value in values if value != []]
 
 
-def ratios(contender: dict[str, Any], own: dict[str, Any], figure: str) -> list[float]:
+def ratios(baseline: dict[str, Any], own: dict[str, Any], figure: str) -> list[float]:
     """Round by round, theirs ÷ ours."""
-    pairs = zip(per_round(contender, figure), per_round(own, figure), strict=True)
+    pairs = zip(per_round(baseline, figure), per_round(own, figure), strict=True)
     return [theirs / ours for theirs, ours in pairs]
 
 
@@ -61,25 +61,25 @@ def spread(values: list[float], digits: int) -> str:
 
 
 def times(
-    contender: dict[str, Any], own: dict[str, Any] | None, figure: str, digits: int = 2
+    baseline: dict[str, Any], own: dict[str, Any] | None, figure: str, digits: int = 2
 ) -> str:
-    values = per_round(contender, figure)
+    values = per_round(baseline, figure)
     if not values:
         return "–"
-    return spread(values, digits) + ahead(contender, own, figure)
+    return spread(values, digits) + ahead(baseline, own, figure)
 
 
-def ahead(contender: dict[str, Any], own: dict[str, Any] | None, figure: str) -> str:
+def ahead(baseline: dict[str, Any], own: dict[str, Any] | None, figure: str) -> str:
     """By how many times kvcache is faster."""
-    if own is None or own is contender:
+    if own is None or own is baseline:
         return ""
-    return f" **{median(ratios(contender, own, figure)):.2f}×**"
+    return f" **{median(ratios(baseline, own, figure)):.2f}×**"
 
 
-def bandwidth_shares(contender: dict[str, Any]) -> str:
+def bandwidth_shares(baseline: dict[str, Any]) -> str:
     """ "92% (88 … 95) / 90% (86 … 93)": at each depth the median, and the smallest and largest of
     the rounds' medians."""
-    measured = [run["bandwidth_share"] for run in contender["runs"] if "bandwidth_share" in run]
+    measured = [run["bandwidth_share"] for run in baseline["runs"] if "bandwidth_share" in run]
     if not measured:
         return "–"
     texts = []
@@ -91,29 +91,29 @@ def bandwidth_shares(contender: dict[str, Any]) -> str:
     return " / ".join(texts)
 
 
-def row(results: Results, contender: dict[str, Any]) -> str:
-    width, name = contender["width"], f"{contender['runtime']} {contender['variant']}"
-    if contender.get("failed"):
-        return f"| {width} | {name} | {contender['failed']} |" + " |" * 10
-    agreement = contender["agreement"]
+def row(results: Results, baseline: dict[str, Any]) -> str:
+    width, name = baseline["width"], f"{baseline['runtime']} {baseline['variant']}"
+    if baseline.get("failed"):
+        return f"| {width} | {name} | {baseline['failed']} |" + " |" * 10
+    agreement = baseline["agreement"]
     figures = f"{agreement['top1']:.1%} | {agreement['kl_divergence']:.1e}"
     greedy = f"{agreement['greedy_equal']} of {agreement['greedy_of']}"
     if not agreement["holds"]:
         text = f"no speeds: logits differ by {agreement['rms_difference']:.2g} of their deviation"
         return f"| {width} | {name} | {text} |" + " |" * 7 + f" {figures} | {greedy} |"
     own = results.fastest_kvcache(width)
-    rows = [ROWS * 1e3 / step for step in per_round(contender, "row_step_ms")]
+    rows = [ROWS * 1e3 / step for step in per_round(baseline, "row_step_ms")]
     cells = [
         width,
         name,
-        times(contender, own, "decode_ms_8"),
-        times(contender, own, "decode_ms_512"),
-        bandwidth_shares(contender),
-        times(contender, own, "prefill_ms", 0),
-        f"{spread(rows, 0)}{ahead(contender, own, 'row_step_ms')}" if rows else "–",
-        f"{median(per_round(contender, 'peak_bytes')) / MIB:,.0f}",
-        times(contender, None, "load_ms", 0),
-        times(contender, None, "first_token_ms", 0),
+        times(baseline, own, "decode_ms_8"),
+        times(baseline, own, "decode_ms_512"),
+        bandwidth_shares(baseline),
+        times(baseline, own, "prefill_ms", 0),
+        f"{spread(rows, 0)}{ahead(baseline, own, 'row_step_ms')}" if rows else "–",
+        f"{median(per_round(baseline, 'peak_bytes')) / MIB:,.0f}",
+        times(baseline, None, "load_ms", 0),
+        times(baseline, None, "first_token_ms", 0),
         figures,
         greedy,
     ]
@@ -126,7 +126,7 @@ def markdown(raw: dict[str, Any]) -> str:
     machine = raw["environment"]
     bandwidth = [value / 1e9 for value in raw["bandwidth"]]
     versions = ", ".join(f"{name} {version}" for name, version in sorted(raw["versions"].items()))
-    runs = [run for one in results.contenders for run in one["runs"]]
+    runs = [run for one in results.baselines for run in one["runs"]]
     lines = [
         f"GPT-2 124M with the same random weights for all, {raw['threads']} threads on cores"
         f" {raw['cores']} of {machine['processor']}, {machine['date']}; {raw['rounds']} rounds of"
@@ -134,7 +134,7 @@ def markdown(raw: dict[str, Any]) -> str:
         "",
         HEADER,
         "| --- | --- |" + " ---: |" * 11,
-        *(row(results, one) for one in results.contenders),
+        *(row(results, one) for one in results.baselines),
         "",
         "Medians over processes (smallest … largest). **1.20×**: their time ÷ kvcache's of the"
         " same width and round, the median; above 1, kvcache is ahead. Floor: the weights of that"

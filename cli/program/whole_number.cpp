@@ -6,7 +6,7 @@
 #include <string>
 #include <system_error>
 
-#include "checked_json.hpp"
+#include "base/checked_json.hpp"
 
 namespace kvcache::cli {
 

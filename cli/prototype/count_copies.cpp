@@ -30,7 +30,7 @@ bool count_copies(KVCacheInferencer& inferencer) {
     }
   };
   const std::size_t positions = inferencer.model().info().max_seq_len;
-  decode(std::min<std::size_t>(8, positions / 2));  // until the run is recorded
+  decode(std::min<std::size_t>(8, positions / 2));  // until the run is captured
   const std::size_t count = std::min(kCountedTokens, positions / 2);
   bench::DeviceActivity activity;
   decode(count);

@@ -70,7 +70,7 @@ struct ModelOptions {
   bool verify_digests = true;
 
   /// Runs decode steps without ONNX Runtime where the model permits it. On the CPU: of up to five
-  /// tokens, its nodes recorded and run again, bit for bit the same (docs/PERFORMANCE.md). On a
+  /// tokens, its nodes captured and run again, bit for bit the same (docs/PERFORMANCE.md). On a
   /// GPU: of one token, as a single kernel (docs/CUDA.md), twice as fast, for a second copy of the
   /// layers' weights there.
   bool fuse_steps = true;

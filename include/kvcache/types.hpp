@@ -33,8 +33,10 @@ struct KVCACHE_EXPORT ModelInfo {
   std::string weights;                       // of the matrices: also "int8" and "int4"
   std::string activations;                   // what they are multiplied with: as dtype, or "int8"
   std::size_t num_layers = 0;
-  std::size_t num_heads = 0;
+  std::size_t num_heads = 0;     // of queries
+  std::size_t num_kv_heads = 0;  // of keys and values
   std::size_t head_dim = 0;
+  std::size_t hidden_size = 0;
   std::size_t vocab_size = 0;
   std::size_t max_seq_len = 0;
   std::size_t model_bytes = 0;             // all model files together
@@ -45,7 +47,7 @@ struct KVCACHE_EXPORT ModelInfo {
   /// its scale where that is int8.
   [[nodiscard]] std::size_t cache_row_bytes() const noexcept;
 
-  /// Bytes of keys and values of one token: 2 · layers · heads · cache_row_bytes().
+  /// Bytes of keys and values of one token: 2 · layers · num_kv_heads · cache_row_bytes().
   [[nodiscard]] std::size_t cache_bytes_per_token() const noexcept;
 };
 

@@ -2,8 +2,10 @@
 
 docs/MODEL_FILE.md is the contract between the three.
 
-Modules in the order the data flows: json_file, fields, activations, config, tensor_names,
-safetensors_file, shards, hub, weights, checkpoint, sources, precision, packing, quantization,
-functions, gpt2, rounding, save, runtime, verify, manifest, output_directory, publish, export;
-and around them console, signals, packages, boundary, cli.
+In the order the data flows: a checkpoint's config (json_file, fields) becomes a description (spec,
+spec_check) by its family's file (family, families/); sources/ reads its weights; precision,
+packing, quantization and encoding say what they become in the file; nodes/ and graph make the
+graph, and model gives it the weights; save writes it, runtime, verify, stand_ins and rounding try
+it, manifest describes it, output_directory and publish put it in place, and export does all that.
+Around them: console, signals, packages, boundary, cli.
 """

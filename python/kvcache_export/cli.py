@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from . import boundary, console, json_file, packages
 from .console import progress, say
@@ -62,6 +63,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    a_file = {"type": _filled, "metavar": "FILE"}
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--model",
@@ -121,15 +123,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--weights-overrides",
-        type=_filled,
-        metavar="FILE",
+        **a_file,
         help="with narrower weights: a JSON object of other types for some matrices, by patterns of"
-        ' their names, for instance {"transformer.h.0.*": "float32", "transformer.wte": "float16"}',
+        ' their names, for instance {"layers.0.*": "float32", "embedding.tokens": "float16"}',
     )
     parser.add_argument(
         "--rounding-ids",
-        type=_filled,
-        metavar="FILE",
+        **a_file,
         help="with narrower weights or a narrower cache: a JSON list of token ids to measure on"
         " what that costs (default: random ids)",
     )
@@ -169,51 +169,40 @@ def _run(options: argparse.Namespace) -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Imported here, so that --help works without third-party modules and a missing one is one line.
     from . import sources
-    from .export import export
+    from .export import Export
     from .precision import Precision
 
-    overrides = _read_overrides(options.weights_overrides) if options.weights_overrides else {}
+    given, what = options.weights_overrides, "an object of names and types"
+    overrides = _read("--weights-overrides", given, what, lambda value: isinstance(value, dict))
     precision = Precision(
         options.dtype,
         options.weights,
         options.block_size,
-        overrides,
+        overrides or {},
         options.activations,
         options.cache_dtype,
     )
-    ids = _read_ids(options.rounding_ids) if options.rounding_ids else None
+    ids = _read("--rounding-ids", options.rounding_ids, "a list of integers", _are_ids)
     if options.random_init:
         source = sources.from_seed(options.random_init, options.seed)
         say(f"Random weights, not trained (seed {options.seed})")
     else:
         source = sources.from_checkpoint(options.model)
-    export(
-        source,
-        options.output_dir,
-        precision=precision,
-        rounding_ids=ids,
-        single_file=options.single_file,
-        say=say,
-        progress=progress,
-    )
+    Export(source, precision, ids, options.single_file, say, progress).to(options.output_dir)
 
 
-def _read_json(option: str, path: str) -> object:
+def _read(option: str, path: str | None, what: str, fits: Callable[[Any], bool]) -> Any:
+    """The JSON value of an option's file; None where the option is not given."""
+    if path is None:
+        return None
     try:
-        return json_file.read_json(Path(path), pipe=True)
+        value = json_file.read_json(Path(path), pipe=True)
     except ExportError as error:
         raise ExportError(f"{option}: {error}") from error
+    if not fits(value):
+        raise ExportError(f"{option}: {path} must hold {what}")
+    return value
 
 
-def _read_overrides(path: str) -> dict[str, str]:
-    overrides = _read_json("--weights-overrides", path)
-    if not isinstance(overrides, dict):
-        raise ExportError(f"--weights-overrides: {path} must hold an object of names and types")
-    return overrides
-
-
-def _read_ids(path: str) -> list[int]:
-    ids = _read_json("--rounding-ids", path)
-    if not isinstance(ids, list) or not all(type(token) is int for token in ids):
-        raise ExportError(f"--rounding-ids: {path} must hold a list of integers")
-    return ids
+def _are_ids(value: Any) -> bool:
+    return isinstance(value, list) and all(type(token) is int for token in value)

@@ -1,115 +1,147 @@
 """One export from beginning to end: build, write aside, verify, publish."""
 
-from __future__ import annotations
-
-import contextlib
 import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import onnx_ir as ir
-from onnxscript.nn import Parameter
 
-from . import functions, manifest, output_directory, rounding, save, signals, verify
-from .config import Gpt2Config
-from .gpt2 import build_model
-from .packing import PackedParameter, pack
-from .precision import ACCURACY_LEVELS, DTYPES, Precision, Product, convert
+from . import manifest, model, output_directory, rounding, save, signals, stand_ins, verify
+from .precision import Precision
 from .publish import publish
-from .quantization import QuantizedParameter, ScalesParameter
-from .quantized_cache import SCALE_BYTES
 from .rounding import RoundingCosts
 from .sources import Source
+from .spec import DecoderSpec
 from .verify import Agreement
 
 MEGABYTE = 10**6
 
 
-def export(
-    source: Source,
-    output: str,
-    *,
-    precision: Precision,
-    rounding_ids: Sequence[int] | None,
-    single_file: bool,
-    say: Callable[[str], None],
-    progress: save.Progress,
-) -> None:
-    """Writes the model directory of docs/MODEL_FILE.md; `say` gets the lines that the user reads.
+@dataclass(frozen=True)
+class Export:
+    """What is exported, and how; `say` gets the lines that the user reads.
 
-    What rounding the weights, or keys and values, costs is measured on `rounding_ids`, or on random
-    ones.
-    Raises ExportError or VerificationError, and then leaves `output` as it was.
+    What rounding costs is measured on `rounding_ids`, or on random ones.
     """
-    say(_summary(source.config))
-    for note in source.notes:
-        say(f"Note: {note}")
-    ids = rounding.token_ids(source.config, rounding_ids)
-    model = model_with_weights(source, precision)
-    say(f"Exporting to ONNX: {_shown(output, save.MODEL_FILE)}")
-    if single_file and save.weight_bytes(model) > save.SINGLE_FILE_WEIGHT_BYTES:
-        say("Note: over protobuf's 2 GB, so the weights go to a file of their own")
-        single_file = False
 
-    with output_directory.staging(Path(output)) as staging:
-        staging.check_room(save.weight_bytes(model))
-        config, summary = _write_and_verify(
-            staging.directory,
-            source,
-            model,
-            precision=precision,
-            ids=ids,
-            single_file=single_file,
-            progress=progress,
+    source: Source
+    precision: Precision
+    rounding_ids: Sequence[int] | None
+    single_file: bool
+    say: Callable[[str], None]
+    progress: save.Progress
+
+    def to(self, output: str) -> None:
+        """Writes the model directory of docs/MODEL_FILE.md.
+
+        Raises ExportError or VerificationError, and then leaves `output` as it was.
+        """
+        source, say, model_file = self.source, self.say, self.source.family.model_file
+        say(_summary(source.spec))
+        for note in source.notes:
+            say(f"Note: {note}")
+        ids = rounding.token_ids(source.spec, self.rounding_ids)
+        built = model.with_weights(source, self.precision)
+        say(f"Exporting to ONNX: {_shown(output, model_file)}")
+        size, single_file = save.weight_bytes(built), self.single_file
+        if single_file and size > save.SINGLE_FILE_WEIGHT_BYTES:
+            say("Note: over protobuf's 2 GB, so the weights go to a file of their own")
+            single_file = False
+
+        with output_directory.staging(Path(output), model_file) as staging:
+            staging.check_room(size)
+            file = staging.directory / model_file
+            written = save.write_model(built, file, single_file, self.progress)
+            config, summary = self._verified(file, written, ids)
+            with signals.deferred():
+                publish(staging, config)
+                signals.note_published(output)
+            self.progress("")
+        say("✓ Model exported successfully")
+        say(f"✓ Configuration saved: {_shown(output, save.CONFIG_FILE)}")
+        for line in summary:
+            say(line)
+
+    def _verified(
+        self, file: Path, written: list[tuple[Path, str]], ids: np.ndarray
+    ) -> tuple[dict[str, Any], list[str]]:
+        """config.json's contents, and what the user is told of the model."""
+        precision = self.precision
+        self.progress("checking the graph")
+        verify.check_graph(file)
+        self.progress("comparing cached with uncached logits")
+        agreement = self._agreement(file)
+        costs = self._rounding_costs(file, ids)
+        self.progress("computing digests")
+        config = manifest.contents(
+            self.source,
+            precision,
+            types=model.matrix_types(self.source, precision),
+            files=[manifest.describe(path, role) for path, role in written],
+            agreement=agreement,
+            costs=costs,
         )
-        with signals.deferred():
-            publish(staging, config)
-            signals.note_published(output)
-        progress("")
-    say("✓ Model exported successfully")
-    say(f"✓ Configuration saved: {_shown(output, save.CONFIG_FILE)}")
-    for line in summary:
-        say(line)
+        summary = [
+            "✓ ONNX model is valid",
+            f"✓ Cached and uncached logits agree{_run_as(precision)}: max difference"
+            f" {agreement.max_abs_diff:.1e} (largest logit {agreement.max_abs_logit:.1f})",
+        ]
+        for what, cost in (
+            (f"Weights in {_described(precision)}", costs.weights),
+            (f"Keys and values in {precision.cache_dtype}", costs.cache),
+        ):
+            if cost is not None:
+                summary.append(f"✓ {what}, against float32: {cost}")
+        size = sum(path.stat().st_size for path, _ in written)
+        return config, [*summary, f"Model size: {size / MEGABYTE:.0f} MB"]
 
+    def _agreement(self, file: Path) -> Agreement:
+        """How well cached and uncached logits of the written file agree.
 
-def _write_and_verify(
-    staged: Path,
-    source: Source,
-    model: ir.Model,
-    *,
-    precision: Precision,
-    ids: np.ndarray,
-    single_file: bool,
-    progress: save.Progress,
-) -> tuple[dict[str, Any], list[str]]:
-    """Makes the files of the model; config.json's contents, and what the user is told of them."""
-    names = save.write_model(model, staged, single_file, progress)
-    progress("checking the graph")
-    verify.check_graph(staged / save.MODEL_FILE)
-    progress("comparing cached with uncached logits")
-    agreement = _agreement(source, staged, precision, progress)
-    costs = _rounding_costs(source, staged, precision, ids, progress)
-    progress("computing digests")
-    files = [manifest.describe(staged / name) for name in names]
-    config = manifest.contents(source, precision, files, agreement, costs)
-    summary = [
-        "✓ ONNX model is valid",
-        f"✓ Cached and uncached logits agree{_run_as(precision)}: max difference"
-        f" {agreement.max_abs_diff:.1e} (largest logit {agreement.max_abs_logit:.1f})",
-    ]
-    if costs.weights is not None:
-        summary.append(f"✓ Weights in {_described(precision)}, against float32: {costs.weights}")
-    if costs.cache is not None:
-        summary.append(
-            f"✓ Keys and values in {precision.cache_dtype}, against float32: {costs.cache}"
-        )
-    size = sum(file["bytes"] for file in files)
-    summary.append(f"Model size: {size / MEGABYTE:.0f} MB")
-    return config, summary
+        ONNX Runtime has no bfloat16 kernels on the CPU: such a model is measured as the same graph
+        in float32, with the same weights (those rounded to bfloat16). Where activations are
+        rounded, it is the same file without that: rounding makes steps of the last places'
+        differences.
+        """
+        source, precision = self.source, self.precision
+        types = (precision.dtype, precision.cache_dtype if precision.narrow_cache else None)
+        if precision.rounded_activations:
+            with stand_ins.over_its_weights(file, source, precision, rounded=False) as unrounded:
+                return verify.compare_cached(unrounded, source.spec, *types)
+        if precision.dtype != "bfloat16":
+            return verify.compare_cached(file, source.spec, *types)
+        with stand_ins.in_float32(file, source, self.progress, rounded_to="bfloat16") as wide:
+            return verify.compare_cached(wide, source.spec, "float32")
+
+    def _rounding_costs(self, file: Path, ids: np.ndarray) -> RoundingCosts:
+        """What the written model's logits lose to each kind of rounding that it has.
+
+        That of the weights, and of activations with them, against the same model in float32, both
+        over a float32 cache. That of keys and values against the same file over a float32 cache,
+        both with float32 activations: where those are rounded too, the last place's difference
+        moves a logit as far as their rounding does.
+        """
+
+        def logits(file: Path) -> np.ndarray:  # one model at a time in memory
+            return verify.Runner(file).logits(ids, [ids.shape[1]])
+
+        def changed(**changes: bool) -> np.ndarray:
+            with stand_ins.over_its_weights(file, self.source, self.precision, **changes) as other:
+                return logits(other)
+
+        of_weights = of_cache = None
+        if self.precision.mixed:
+            self.progress("comparing with float32 weights")
+            found = changed(narrow_cache=False)
+            with stand_ins.in_float32(file, self.source, self.progress) as wide:
+                of_weights = rounding.cost(found, logits(wide))
+        if self.precision.narrow_cache:
+            self.progress("comparing with a float32 cache")
+            found = changed(rounded=False)
+            of_cache = rounding.cost(found, changed(rounded=False, narrow_cache=False))
+        return RoundingCosts(of_weights, of_cache)
 
 
 def _run_as(precision: Precision) -> str:
@@ -126,173 +158,18 @@ def _described(precision: Precision) -> str:
     return f"{precision.weights}{blocks}{f', activations in {activations}' if activations else ''}"
 
 
-def model_with_weights(
-    source: Source, precision: Precision, *, rounded_to: str | None = None
-) -> ir.Model:
-    """The model; its weights are read when it is written.
+def _summary(spec: DecoderSpec) -> str:
+    def of_layers(name: str) -> str:
+        values = dict.fromkeys(getattr(layer.attention, name) for layer in spec.layers)
+        return " or ".join(map(str, values))
 
-    Each is rounded to its element type, or to `rounded_to` before.
-    """
-    model = build_model(source.config, precision)
-    initializers = model.graph.initializers.values()
-    parameters = [value for value in initializers if isinstance(value, Parameter)]
-    scales = {value.weight: value for value in parameters if isinstance(value, ScalesParameter)}
-    stored = [value for value in parameters if not isinstance(value, ScalesParameter)]
-    source.weights.check({value.name: _checkpoint_shape(value) for value in stored})
-    for value in stored:
-        if isinstance(value, QuantizedParameter):
-            _quantize_lazily(source, value, scales[value])
-        else:
-            value.const_value = _lazy_weight(source, value, rounded_to)
-    return model
-
-
-def _lazy_weight(source: Source, value: Parameter, rounded_to: str | None) -> ir.LazyTensor:
-    name = next(name for name, dtype in DTYPES.items() if dtype == value.dtype)
-
-    def read() -> ir.Tensor:
-        weight = source.weights.read(value.name, _checkpoint_shape(value))
-        weight = convert(weight, rounded_to or name, value.name)
-        if isinstance(value, PackedParameter):
-            weight = pack(weight)
-        return ir.Tensor(weight.astype(value.dtype.numpy(), copy=False), name=value.name)
-
-    return ir.LazyTensor(read, value.dtype, value.shape, name=value.name)
-
-
-def _quantize_lazily(source: Source, value: QuantizedParameter, scales: ScalesParameter) -> None:
-    def quantized() -> tuple[np.ndarray, np.ndarray]:
-        weight = source.weights.read(value.name, value.checkpoint_shape)
-        return value.quantized(convert(weight, "float32", value.name), value.name)
-
-    # Quantised once for each, so that one tensor at a time is in memory.
-    for part, of in enumerate((value, scales)):
-        of.const_value = ir.LazyTensor(
-            lambda part=part, of=of: ir.Tensor(quantized()[part], name=of.name),
-            of.dtype,
-            of.shape,
-            name=of.name,
-        )
-
-
-def _checkpoint_shape(value: Parameter) -> tuple[int, ...]:
-    if isinstance(value, PackedParameter | QuantizedParameter):
-        return value.checkpoint_shape
-    return tuple(value.shape.numpy())
-
-
-def _agreement(
-    source: Source, staged: Path, precision: Precision, progress: save.Progress
-) -> Agreement:
-    """How well cached and uncached logits of the staged file agree.
-
-    ONNX Runtime has no bfloat16 kernels on the CPU: such a model is measured as the same graph in
-    float32, with the same weights (those rounded to bfloat16). Where activations are rounded, it is
-    the same file without that: rounding makes steps of the last places' differences.
-    """
-    types = (precision.dtype, precision.cache_dtype if precision.narrow_cache else None)
-    if precision.rounded_activations:
-        with _changed(staged, _leave_activations_in_float32) as stand_in:
-            return verify.compare_cached(stand_in, source.config, *types)
-    if precision.dtype != "bfloat16":
-        return verify.compare_cached(staged / save.MODEL_FILE, source.config, *types)
-    with _in_float32(source, staged, "bfloat16", progress) as stand_in:
-        return verify.compare_cached(stand_in, source.config, "float32")
-
-
-def _rounding_costs(
-    source: Source, staged: Path, precision: Precision, ids: np.ndarray, progress: save.Progress
-) -> RoundingCosts:
-    """What the staged model's logits lose to each kind of rounding that it has.
-
-    That of the weights, and of activations with them, against the same model in float32, both over
-    a float32 cache. That of keys and values against the same file over a float32 cache, both with
-    float32 activations: where those are rounded too, the last place's difference moves a logit as
-    far as their rounding does.
-    """
-
-    def logits(file: Path) -> np.ndarray:  # one model at a time in memory
-        return verify.Runner(file, source.config).logits(ids, [ids.shape[1]])
-
-    of_weights = of_cache = None
-    if precision.mixed:
-        progress("comparing with float32 weights")
-        with _changed(staged, _keep_cache_in_float32) as stand_in:
-            found = logits(stand_in)
-        with _in_float32(source, staged, None, progress) as stand_in:
-            of_weights = rounding.cost(found, logits(stand_in))
-    if precision.narrow_cache:
-        progress("comparing with a float32 cache")
-        with _changed(staged, _leave_activations_in_float32) as stand_in:
-            found = logits(stand_in)
-        with _changed(staged, _leave_activations_in_float32, _keep_cache_in_float32) as stand_in:
-            of_cache = rounding.cost(found, logits(stand_in))
-    return RoundingCosts(of_weights, of_cache)
-
-
-@contextlib.contextmanager
-def _changed(staged: Path, *changes: Callable[[onnx.ModelProto], None]) -> Iterator[Path]:
-    """The staged file with another graph over the same weights, as long as the block lasts."""
-    model = onnx.load(staged / save.MODEL_FILE, load_external_data=False)
-    for change in changes:
-        change(model)
-    stand_in = staged / "changed.onnx"
-    try:
-        onnx.save(model, stand_in)
-        yield stand_in
-    finally:
-        stand_in.unlink(missing_ok=True)
-
-
-def _leave_activations_in_float32(model: onnx.ModelProto) -> None:
-    for node in model.graph.node:
-        for attribute in node.attribute:
-            if attribute.name == "accuracy_level":
-                attribute.i = ACCURACY_LEVELS["float32"]
-    for make in (functions.linear, functions.linear_gelu, functions.head):
-        name, plain = make(Product.BFLOAT16).name, make(Product.PLAIN)
-        for function in model.functions:
-            if function.name == name:
-                function.CopyFrom(ir.to_proto(plain))
-                function.name = name
-
-
-def _keep_cache_in_float32(model: onnx.ModelProto) -> None:
-    plain = functions.cached_attention(quantized=False)
-    for function in model.functions:
-        if function.name == plain.name:
-            function.CopyFrom(ir.to_proto(plain))
-    for value in (*model.graph.input, *model.graph.output):
-        if value.name.startswith(("past_key_", "past_value_", "present_")):
-            tensor = value.type.tensor_type
-            if tensor.elem_type == onnx.TensorProto.INT8:
-                tensor.shape.dim[3].dim_value -= SCALE_BYTES
-            tensor.elem_type = onnx.TensorProto.FLOAT
-
-
-@contextlib.contextmanager
-def _in_float32(
-    source: Source, staged: Path, rounded_to: str | None, progress: save.Progress
-) -> Iterator[Path]:
-    """The graph in float32 all through, as long as the block lasts."""
-    stand_in = staged / "float32"
-    stand_in.mkdir()
-    try:
-        model = model_with_weights(source, Precision("float32", "float32"), rounded_to=rounded_to)
-        save.write_model(model, stand_in, single_file=False, progress=progress)
-        yield stand_in / save.MODEL_FILE
-    finally:
-        shutil.rmtree(stand_in)
-
-
-def _summary(config: Gpt2Config) -> str:
     return (
         "Model configuration:\n"
-        f"  Layers: {config.n_layer}\n"
-        f"  Heads: {config.n_head}\n"
-        f"  Head dimension: {config.head_dim}\n"
-        f"  Vocabulary size: {config.vocab_size}\n"
-        f"  Max sequence length: {config.n_positions}"
+        f"  Layers: {len(spec.layers)}\n"
+        f"  Heads: {of_layers('num_heads')}\n"
+        f"  Head dimension: {of_layers('head_dim')}\n"
+        f"  Vocabulary size: {spec.vocab_size}\n"
+        f"  Max sequence length: {spec.max_seq_len}"
     )
 
 

@@ -1,22 +1,26 @@
 """config.json: what a program needs to know of the model before it opens the graph."""
 
-from __future__ import annotations
-
-import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
-from .config import EMBEDDING, HEAD, Gpt2Config
-from .precision import DTYPES, Precision
+from . import encoding
+from .precision import DTYPES, MatrixType, Precision
 from .rounding import RoundingCosts
-from .save import FORMAT, MODEL_FILE
+from .save import FORMAT
 from .sources import Source
+from .spec import DecoderSpec
 from .verify import Agreement
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 VARIANT = "cached_attention"
+
+# What the graph computes beside keys and values, and of which tokens.
+OUTPUTS = [{"name": "logits", "shape": ["tokens", "vocab_size"], "tokens": "selected"}]
 
 CHUNK_BYTES = 1 << 22
 
@@ -24,6 +28,8 @@ CHUNK_BYTES = 1 << 22
 def contents(
     source: Source,
     precision: Precision,
+    *,
+    types: Mapping[str, MatrixType],
     files: list[dict[str, Any]],
     agreement: Agreement,
     costs: RoundingCosts,
@@ -34,23 +40,19 @@ def contents(
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "variant": VARIANT,
-        "model_type": "gpt2",
+        "model_type": source.family.model_type,
         "source": source.origin,
-        "num_layers": config.n_layer,
-        "num_heads": config.n_head,
-        "head_dim": config.head_dim,
-        "hidden_size": config.n_embd,
-        "vocab_size": config.vocab_size,
-        "max_seq_len": config.n_positions,
+        "spec": source.spec.to_json(),
+        "outputs": OUTPUTS,
         "dtype": precision.dtype,
         "cache_dtype": precision.cache_dtype,
         "weights": precision.weights,
         "activations": precision.rounded_activations or precision.dtype,
         "bos_token_id": config.bos_token_id,
         "eos_token_id": config.eos_token_ids[0] if config.eos_token_ids else None,
-        "model_file": MODEL_FILE,
+        "model_file": source.family.model_file,
         "files": files,
-        "weight_bytes_per_token": weight_bytes_per_token(config, precision),
+        "weight_bytes_per_token": weight_bytes_per_token(source.spec, precision, types),
         "verification": {
             "cached_vs_uncached_max_abs_diff": agreement.max_abs_diff,
             "max_abs_logit": agreement.max_abs_logit,
@@ -64,34 +66,41 @@ def contents(
         fields["weights_overrides"] = dict(precision.overrides)
     for name, cost in (("rounding", costs.weights), ("cache_rounding", costs.cache)):
         if cost is not None:
-            fields[name] = dataclasses.asdict(cost)
+            fields[name] = asdict(cost)
     return fields
 
 
-def describe(path: Path) -> dict[str, Any]:
-    """A file's name, size in bytes and XXH3-128 digest (canonical big-endian hex)."""
+def describe(path: Path, role: str) -> dict[str, Any]:
+    """A file's name, role, size in bytes and XXH3-128 digest (canonical big-endian hex)."""
     digest = xxhash.xxh3_128()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
-    return {"name": path.name, "bytes": path.stat().st_size, "xxh3_128": digest.hexdigest()}
+    return {
+        "name": path.name,
+        "role": role,
+        "bytes": path.stat().st_size,
+        "xxh3_128": digest.hexdigest(),
+    }
 
 
-def weight_bytes_per_token(config: Gpt2Config, precision: Precision) -> int:
+def weight_bytes_per_token(
+    spec: DecoderSpec, precision: Precision, types: Mapping[str, MatrixType]
+) -> int:
     """How many bytes of weights the decoding of one token has to read.
 
-    All of them once, but one row only of the position embedding, and of the token embedding where
+    All of them once, but one row only of the tables of positions, and of the token embedding where
     the head has a weight of its own (a tied head reads it whole).
     """
-    hidden = config.n_embd
-    matrices = config.matrices()
-    table = precision.of(EMBEDDING)
-    total = 0 if config.tie_word_embeddings else table.matrix_bytes(hidden, 1)
-    biases = 0
-    for name, (inputs, outputs) in matrices.items():
-        if name != EMBEDDING or config.tie_word_embeddings:
-            total += precision.of(name).matrix_bytes(inputs, outputs)
-        if name not in (EMBEDDING, HEAD):
-            biases += outputs
-    norms = (2 * config.n_layer + 1) * 2 * hidden
-    return total + (biases + norms + hidden) * DTYPES[precision.dtype].numpy().itemsize
+    matrices = spec.matrices()
+    if not spec.head.tied:
+        matrices["embedding.tokens"] = replace(matrices["embedding.tokens"], parts=(1,))
+    elements = sum(
+        shape[-1] if name == "embedding.positions.weight" else math.prod(shape)
+        for name, shape in spec.parameters().items()
+        if name.rpartition(".weight")[0] not in matrices
+    )
+    of_matrices = sum(encoding.size(matrix, types[role]) for role, matrix in matrices.items())
+    rotary = {layer.attention.rotary for layer in spec.layers} - {None}
+    angles = sum(each.dims for each in rotary) * DTYPES["float32"].numpy().itemsize
+    return of_matrices + elements * DTYPES[precision.dtype].numpy().itemsize + angles

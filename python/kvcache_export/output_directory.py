@@ -5,8 +5,6 @@ Files are made in a directory inside it, `.export-` and 16 hex digits, and put i
 other exports out; so what an export finds of such names there belongs to one that was killed.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import fcntl
@@ -21,7 +19,7 @@ from pathlib import Path
 
 from . import json_file
 from .errors import ExportError
-from .save import CONFIG_FILE, DATA_FILE, FORMAT, MODEL_FILE
+from .save import CONFIG_FILE, DATA_SUFFIX, FORMAT
 
 # What an export makes beside its directory of that name has a suffix.
 TEMPORARY = re.compile(r"\.export-[0-9a-f]{16}(\.onnx(\.data)?)?")
@@ -51,17 +49,17 @@ class Staging:
 
 
 @contextlib.contextmanager
-def staging(output: Path) -> Iterator[Staging]:
+def staging(output: Path, model_file: str) -> Iterator[Staging]:
     """The output directory, made and locked as long as the block lasts.
 
     In the end all that is temporary goes, as does an `output` left empty. An OSError in between,
     such as a full disk, becomes an ExportError.
     """
     _check_name(output)
-    _check_files(output)
+    _check_files(output, model_file)
     try:
         with _locked(output) as alone:
-            _check_files(output)  # another export may have ended meanwhile
+            _check_files(output, model_file)  # another export may have ended meanwhile
             staged = Staging(output, output / f".export-{secrets.token_hex(8)}")
             try:
                 if alone:
@@ -92,12 +90,12 @@ def _check_name(output: Path) -> None:
         )
 
 
-def _check_files(output: Path) -> None:
+def _check_files(output: Path, model_file: str) -> None:
     """Refuses to overwrite what is not an export's: a checkpoint's config.json, a device, a link.
 
     Files are replaced by renaming, which would put them in the place of a link or device.
     """
-    for name in (CONFIG_FILE, MODEL_FILE, DATA_FILE):
+    for name in (CONFIG_FILE, model_file, model_file + DATA_SUFFIX):
         try:
             mode = (output / name).lstat().st_mode
         except OSError:  # none there, or no directory at all: the caller will notice
@@ -181,7 +179,7 @@ def _remove_temporary(output: Path, only: Staging | None = None) -> None:
     It does name such files where an export ended in the middle of publishing; then they are the
     model.
     """
-    kept = _named_files(output / CONFIG_FILE)
+    kept = named_files(output / CONFIG_FILE)
     for name in os.listdir(output):  # noqa: PTH208 (names only)
         if name in kept or not TEMPORARY.fullmatch(name):
             continue
@@ -193,7 +191,8 @@ def _remove_temporary(output: Path, only: Staging | None = None) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _named_files(config: Path) -> set[str]:
+def named_files(config: Path) -> set[str]:
+    """The files of the model that a config.json describes, if it does."""
     try:
         fields = json_file.read_object(config)
         return {file["name"] for file in fields["files"]} | {fields["model_file"]}

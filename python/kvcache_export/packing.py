@@ -5,25 +5,11 @@ filled up with zeros. Decoding then reads a weight file from front to back, and 
 panel in one piece; both work on the mapped file, so weights are in memory once.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Sequence
 
 import numpy as np
-import onnx_ir as ir
-from onnxscript.nn import Parameter
 
-PANEL_COLUMNS = 64  # kPanelColumns of src/ops/cpu/linear_cpu.hpp
-
-
-class PackedParameter(Parameter):
-    """A weight that the checkpoint has as [inputs, outputs] and the graph as panels."""
-
-    def __init__(self, shape: Sequence[int], dtype: ir.DataType):
-        self.checkpoint_shape = tuple(shape)
-        inputs, outputs = shape
-        super().__init__([math.ceil(outputs / PANEL_COLUMNS), inputs, PANEL_COLUMNS], dtype)
+PANEL_COLUMNS = 64  # kPanelColumns of src/kernels/cpu/linear_cpu.hpp
 
 
 def pack(weight: np.ndarray) -> np.ndarray:
@@ -32,3 +18,15 @@ def pack(weight: np.ndarray) -> np.ndarray:
     panels = math.ceil(outputs / PANEL_COLUMNS)
     filled = np.pad(weight, ((0, 0), (0, panels * PANEL_COLUMNS - outputs)))
     return np.ascontiguousarray(filled.reshape(inputs, panels, PANEL_COLUMNS).transpose(1, 0, 2))
+
+
+def alternating(weight: np.ndarray, parts: tuple[int, ...]) -> np.ndarray:
+    """Matrices side by side to one whose panels are theirs in turn: [inputs, whole panels].
+
+    All have the same number of outputs; each is filled up with zeros by itself.
+    """
+    inputs, panels = weight.shape[0], math.ceil(parts[0] / PANEL_COLUMNS)
+    apart = weight.reshape(inputs, len(parts), parts[0])
+    filled = np.pad(apart, ((0, 0), (0, 0), (0, panels * PANEL_COLUMNS - parts[0])))
+    in_panels = filled.reshape(inputs, len(parts), panels, PANEL_COLUMNS)
+    return in_panels.transpose(0, 2, 1, 3).reshape(inputs, -1)

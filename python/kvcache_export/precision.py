@@ -1,11 +1,7 @@
 """Element types of a model, and weights rounded to them, refusing what would not survive."""
 
-from __future__ import annotations
-
-import enum
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -31,18 +27,24 @@ ACTIVATIONS = {  # that weights of a type may be multiplied with; the first is t
     "int4": ("int8", "float32"),
     "bfloat16": ("float32", "bfloat16"),
 }
-ACCURACY_LEVELS = {"float32": 1, "int8": 4}  # after MatMulNBits' attribute accuracy_level
-
-PANEL_COLUMNS = 64  # outputs of a quantised weight are filled up to whole panels
-SCALE_BYTES = 2  # float16
 
 
-class Product(enum.Enum):
-    """How a node multiplies with its weight; the value begins its name."""
+@dataclass(frozen=True)
+class MatrixType:
+    """How one matrix is stored, and what it is multiplied with."""
 
-    PLAIN = ""  # the weight widened, or as it is
-    QUANTIZED = "Quantized"  # a weight with scales
-    BFLOAT16 = "BFloat16"  # activations rounded to bfloat16, as the weight is
+    weights: str  # of WEIGHTS
+    block_size: int | None = None  # inputs that share a scale, of quantised weights
+    round_input: str | None = None  # what its input is rounded to, "int8" or "bfloat16"
+
+    @property
+    def quantized(self) -> bool:
+        """Whether it is integers with scales."""
+        return self.weights in QUANTIZED_BITS
+
+    @property
+    def bits(self) -> int:
+        return QUANTIZED_BITS[self.weights]
 
 
 @dataclass(frozen=True)
@@ -143,27 +145,11 @@ class Precision:
         return self.weights in QUANTIZED_BITS
 
     @property
-    def bits(self) -> int:
-        return QUANTIZED_BITS[self.weights]
-
-    @property
     def rounded_activations(self) -> str | None:
         """The type, int8 or bfloat16, that activations are rounded to for some matrix."""
         types = {self.weights, *self.overrides.values()}
         found = {self._activations_for(weights) for weights in types} - {self.dtype}
         return found.pop() if found else None  # of the two only one, as checked
-
-    @property
-    def accuracy_level(self) -> int:
-        return ACCURACY_LEVELS[self._activations_for(self.weights)]
-
-    @property
-    def product(self) -> Product:
-        """How a matrix of this precision is multiplied with."""
-        if self.quantized:
-            return Product.QUANTIZED
-        rounds = self._activations_for(self.weights) != self.dtype
-        return Product.BFLOAT16 if rounds else Product.PLAIN
 
     def _activations_for(self, weights: str) -> str:
         """What a matrix of this type is multiplied with."""
@@ -172,34 +158,39 @@ class Precision:
         known = ACTIVATIONS[weights]
         return self.activations if self.activations in known else known[0]
 
-    def of(self, matrix: str) -> Precision:
-        """The precision of one matrix, given by its name without `.weight`."""
-        for pattern, weights in self.overrides.items():
-            if fnmatchcase(matrix, pattern):
-                activations = self.activations
-                if activations not in ACTIVATIONS.get(weights, ()):
-                    activations = None
-                return replace(self, weights=weights, overrides={}, activations=activations)
-        return self
+    def of_matrices(self, names: Mapping[str, Iterable[str]]) -> dict[str, MatrixType]:
+        """The type of each matrix, given by its role and other names that patterns may match.
 
-    def check_overrides(self, matrices: Iterable[str]) -> None:
-        """Raises ExportError for a pattern that matches none of the model's matrices."""
-        names = list(matrices)
+        Raises ExportError for a pattern that matches none.
+        """
         for pattern in self.overrides:
             # Not printable, that is also half of a surrogate pair, which config.json cannot repeat.
-            if not pattern.isprintable() or not any(fnmatchcase(name, pattern) for name in names):
+            if not pattern.isprintable() or not any(
+                _matches(pattern, role, others) for role, others in names.items()
+            ):
+                roles = list(names)
                 raise ExportError(
                     f"--weights-overrides: no matrix of the model is called {pattern!r}; there are"
-                    f" {', '.join(names[:5])}, … {names[-1]}"
+                    f" {', '.join(roles[:5])}, … {roles[-1]}"
                 )
+        return {role: self._type_of(role, others) for role, others in names.items()}
 
-    def matrix_bytes(self, inputs: int, outputs: int) -> int:
-        """What a matrix takes, its scales included."""
-        if not self.quantized:
-            return inputs * outputs * DTYPES[self.weights].numpy().itemsize
-        blocks = math.ceil(inputs / self.block_size)
-        columns = math.ceil(outputs / PANEL_COLUMNS) * PANEL_COLUMNS
-        return blocks * columns * (self.block_size * self.bits // 8 + SCALE_BYTES)
+    def _type_of(self, role: str, others: Iterable[str]) -> MatrixType:
+        matching = (
+            weights
+            for pattern, weights in self.overrides.items()
+            if _matches(pattern, role, others)
+        )
+        weights = next(matching, self.weights)
+        activations = self._activations_for(weights)
+        block_size = None
+        if weights in QUANTIZED_BITS:
+            block_size = self.block_size or DEFAULT_BLOCK_SIZES[weights]
+        return MatrixType(weights, block_size, None if activations == self.dtype else activations)
+
+
+def _matches(pattern: str, role: str, others: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for name in (role, *others))
 
 
 def convert(weight: np.ndarray, dtype: str, name: str) -> np.ndarray:

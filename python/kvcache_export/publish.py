@@ -11,8 +11,6 @@ nobody needs the temporary ones any more.
 A process that is killed in between leaves such a model, which loads; the next export tidies up.
 """
 
-from __future__ import annotations
-
 import errno
 import json
 import os
@@ -24,8 +22,9 @@ import onnx
 
 from . import manifest
 from .errors import ExportError
-from .output_directory import Staging
-from .save import CONFIG_FILE, DATA_FILE, MODEL_FILE
+from .fields import is_file_name
+from .output_directory import Staging, named_files
+from .save import CONFIG_FILE, DATA_SUFFIX
 
 
 def publish(staged: Staging, config: dict[str, Any]) -> None:
@@ -35,40 +34,53 @@ def publish(staged: Staging, config: dict[str, Any]) -> None:
     temporary names. Unused files of an earlier model go.
     """
     output, directory = staged.output, staged.directory
-    external = any(file["name"] == DATA_FILE for file in config["files"])
+    named = {file["role"]: file["name"] for file in config["files"]}
+    model, weights = named["graph"], named.get("weights")
+    unused = {model + DATA_SUFFIX, *_of_earlier_model(output)} - set(named.values())
     graph, data = staged.beside(".onnx"), staged.beside(".onnx.data")
     interim = directory / "interim.onnx"
-    if external:
-        _copy_with_weights_in(directory / MODEL_FILE, interim, data.name)
+    if weights:
+        _copy_with_weights_in(directory / model, interim, data.name)
     else:
-        _link(directory / MODEL_FILE, interim)
+        _link(directory / model, interim)
     _write_json(directory / CONFIG_FILE, config)
     _write_json(directory / "interim.json", _config_of_interim(config, interim, graph, data))
     for path in directory.iterdir():
         flush(path)
 
-    if external:
-        _link(directory / DATA_FILE, data)
+    if weights:
+        _link(directory / weights, data)
     _link(interim, graph)
     flush(output)
     (directory / "interim.json").replace(output / CONFIG_FILE)
     try:
         flush(output)
-        if external:
-            interim.replace(output / MODEL_FILE)
+        if weights:
+            interim.replace(output / model)
             flush(output)
-            (directory / DATA_FILE).replace(output / DATA_FILE)
-        (directory / MODEL_FILE).replace(output / MODEL_FILE)
+            (directory / weights).replace(output / weights)
+        (directory / model).replace(output / model)
         flush(output)
         (directory / CONFIG_FILE).replace(output / CONFIG_FILE)
-        if not external:
-            (output / DATA_FILE).unlink(missing_ok=True)
+        for name in unused:
+            (output / name).unlink(missing_ok=True)
         flush(output)
     except OSError as error:
         raise ExportError(
             f"{output} holds the new model, but its files could not get their usual names"
             f" ({error.strerror}); export again"
         ) from error
+
+
+def _of_earlier_model(output: Path) -> set[str]:
+    """What the model that stood here is made of, were it of another family and named otherwise."""
+    return {
+        name
+        for name in named_files(output / CONFIG_FILE)
+        if is_file_name(name)
+        and name.endswith((".onnx", ".onnx" + DATA_SUFFIX))
+        and (output / name).is_file()
+    }
 
 
 def _copy_with_weights_in(graph: Path, copy: Path, data: str) -> None:
@@ -86,10 +98,10 @@ def _config_of_interim(
 ) -> dict[str, Any]:
     """The same config of the same model under its temporary names."""
     described = {
-        MODEL_FILE: lambda _: {**manifest.describe(interim), "name": graph.name},
-        DATA_FILE: lambda file: {**file, "name": data.name},
+        "graph": lambda _: {**manifest.describe(interim, "graph"), "name": graph.name},
+        "weights": lambda file: {**file, "name": data.name},
     }
-    files = [described[file["name"]](file) for file in config["files"]]
+    files = [described[file["role"]](file) for file in config["files"]]
     return {**config, "model_file": graph.name, "files": files}
 
 

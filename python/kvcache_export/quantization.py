@@ -3,54 +3,16 @@
 docs/MODEL_FILE.md has the layout, which is that of the library's kernels.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Sequence
 
 import numpy as np
-import onnx_ir as ir
-from onnxscript.nn import Parameter
 
-from . import packing
 from .packing import PANEL_COLUMNS
 from .precision import convert
 
-GROUP_INPUTS = 4  # kGroupInputs of src/ops/cpu/quantized_cpu.hpp
+GROUP_INPUTS = 4  # kGroupInputs of src/kernels/cpu/quantized_cpu.hpp
 BYTE_BITS = 8
 LARGEST = 127  # of 8 bits: symmetric, -128 is not used
-
-
-class QuantizedParameter(Parameter):
-    """A weight of `bits` bits around a zero point, several to a byte where they fit.
-
-    The checkpoint has it as [inputs, outputs], or, where it is `by_rows`, as [outputs, inputs].
-    """
-
-    def __init__(self, shape: Sequence[int], bits: int, block_size: int, *, by_rows: bool = False):
-        self.checkpoint_shape = tuple(shape)
-        self.by_rows = by_rows
-        self.bits = bits
-        self.block_size = block_size
-        self.inputs, self.outputs = reversed(shape) if by_rows else shape
-        self.blocks = math.ceil(self.inputs / block_size)
-        self.panels = math.ceil(self.outputs / PANEL_COLUMNS)
-        groups = self.blocks * block_size * bits // (BYTE_BITS * GROUP_INPUTS)
-        super().__init__([self.panels, groups, PANEL_COLUMNS, GROUP_INPUTS], ir.DataType.UINT8)
-
-    def quantized(self, weight: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """A float32 weight of the checkpoint: this parameter's values, and its scales'."""
-        by_inputs = weight.T if self.by_rows else weight
-        values, scales = quantize(by_inputs, self.bits, self.block_size, name)
-        return pack(values, self.bits), packing.pack(scales)
-
-
-class ScalesParameter(Parameter):
-    """The scales of a quantised weight, of float16 [panels, blocks, 64]; no checkpoint has them."""
-
-    def __init__(self, weight: QuantizedParameter):
-        self.weight = weight
-        super().__init__([weight.panels, weight.blocks, PANEL_COLUMNS], ir.DataType.FLOAT16)
 
 
 def zero_point(bits: int) -> int:

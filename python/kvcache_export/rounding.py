@@ -1,15 +1,13 @@
 """What narrower weights, keys and values cost: logits compared with those of float32 ones."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from .config import Gpt2Config
 from .errors import ExportError
 from .json_file import shown
+from .spec import DecoderSpec
 
 RANDOM_TOKENS = 512
 LONGEST_TEXT = 256  # tokens of a row
@@ -43,22 +41,22 @@ class RoundingCosts:
     cache: RoundingCost | None
 
 
-def token_ids(config: Gpt2Config, given: Sequence[int] | None) -> np.ndarray:
+def token_ids(spec: DecoderSpec, given: Sequence[int] | None) -> np.ndarray:
     """Rows of token ids [rows, tokens] to compare on: those of `given`, else random ones.
 
     Raises ExportError where one is not below the vocabulary's size, or none is given.
     """
-    longest = min(LONGEST_TEXT, config.n_positions)
+    longest = min(LONGEST_TEXT, spec.max_seq_len)
     if given is None:
         rows = max(1, RANDOM_TOKENS // longest)
-        return np.random.default_rng(1).integers(config.vocab_size, size=(rows, longest))
+        return np.random.default_rng(1).integers(spec.vocab_size, size=(rows, longest))
     if not given:
         raise ExportError("--rounding-ids holds no token id; at least one is needed")
     for position, token in enumerate(given):
-        if not 0 <= token < config.vocab_size:
+        if not 0 <= token < spec.vocab_size:
             raise ExportError(
                 f"--rounding-ids: token {position} is {shown(token)}, must be in [0,"
-                f" {config.vocab_size}), the model's vocabulary"
+                f" {spec.vocab_size}), the model's vocabulary"
             )
     length = min(longest, len(given))
     rows = len(given) // length

@@ -5,8 +5,6 @@ directory and look up a collector's host, from the moment their environment exis
 them makes. A user who sets the variable to 0 has it on.
 """
 
-from __future__ import annotations
-
 import os
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -1,15 +1,12 @@
 """The model's files: their names, and how the graph and its weights are written."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import onnx_ir as ir
 
-MODEL_FILE = "gpt2_with_cache.onnx"
-DATA_FILE = MODEL_FILE + ".data"
+DATA_SUFFIX = ".data"  # of the weights' file, after the graph's name
 CONFIG_FILE = "config.json"
 
 # The value of config.json's field "format", by which our own are known.
@@ -33,26 +30,27 @@ def weight_bytes(model: ir.Model) -> int:
 
 
 def write_model(
-    model: ir.Model, directory: Path, single_file: bool, progress: Progress
-) -> list[str]:
-    """Writes the graph and, unless `single_file`, its weights beside it; the names of the files.
+    model: ir.Model, file: Path, single_file: bool, progress: Progress
+) -> list[tuple[Path, str]]:
+    """Writes the graph and, unless `single_file`, its weights beside it; the files and their roles.
 
     External weights lie in the order in which the graph reads them.
     """
     if single_file:
-        ir.save(model, directory / MODEL_FILE)
-        return [MODEL_FILE]
+        ir.save(model, file)
+        return [(file, "graph")]
+    data = file.with_name(file.name + DATA_SUFFIX)
     ir.save(
         model,
-        directory / MODEL_FILE,
-        external_data=DATA_FILE,
+        file,
+        external_data=data.name,
         size_threshold_bytes=INLINE_BYTES,
         alignment=PAGE_BYTES,
         align_threshold=INLINE_BYTES,
         callback=lambda _, info: progress(f"writing weights, {info.index + 1} of {info.total}"),
     )
-    _rewrite_in_large_parts(directory / DATA_FILE)
-    return [MODEL_FILE, DATA_FILE]
+    _rewrite_in_large_parts(data)
+    return [(file, "graph"), (data, "weights")]
 
 
 def _rewrite_in_large_parts(path: Path) -> None:

@@ -3,8 +3,6 @@
 The file is run in plain ONNX Runtime on the CPU, the way any other program would run it.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from .config import Gpt2Config
 from .errors import VerificationError
 from .runtime import RUNTIME_ERRORS, ort, session
+from .spec import DecoderSpec
 
 BATCH = 2
 TOKENS = 12
@@ -55,7 +53,7 @@ def check_graph(model_file: Path) -> None:
 
 
 def compare_cached(
-    model_file: Path, config: Gpt2Config, dtype: str, cache_dtype: str | None = None
+    model_file: Path, spec: DecoderSpec, dtype: str, cache_dtype: str | None = None
 ) -> Agreement:
     """Runs the same tokens at once and in steps over the cache, of `cache_dtype` where given.
 
@@ -64,9 +62,9 @@ def compare_cached(
     had.
     """
     tolerance = CACHE_TOLERANCE[cache_dtype] if cache_dtype else TOLERANCE[dtype]
-    runner = Runner(model_file, config)
-    tokens = min(TOKENS, config.n_positions)
-    ids = np.random.default_rng(0).integers(config.vocab_size, size=(BATCH, tokens))
+    runner = Runner(model_file)
+    tokens = min(TOKENS, spec.max_seq_len)
+    ids = np.random.default_rng(0).integers(spec.vocab_size, size=(BATCH, tokens))
     uncached = runner.logits(ids, [tokens])
     splits = [[1, 1, tokens - 2], [tokens - 1, 1]] if tokens > 2 else [[1] * tokens]
     differences = [
@@ -100,25 +98,23 @@ class Runner:
     """
 
     @_runtime_errors()
-    def __init__(self, model_file: Path, config: Gpt2Config):
-        self.config = config
+    def __init__(self, model_file: Path):
         self.session = session(model_file)
         self.outputs = [output.name for output in self.session.get_outputs()]
-        past = next(value for value in self.session.get_inputs() if value.name == "past_key_0")
-        self.cache_type, self.cache_row = CACHE_TYPES[past.type], past.shape[3]
+        self.pasts = [
+            value for value in self.session.get_inputs() if value.name.startswith("past_")
+        ]
 
     @_runtime_errors()
     def logits(self, ids: np.ndarray, split: list[int]) -> np.ndarray:
         """float32 logits [batch, tokens, vocab] of ids [batch, tokens], fed in steps of `split`."""
         batch = ids.shape[0]
         # As ONNX Runtime's own values, because NumPy has no bfloat16.
-        empty = ort.OrtValue.ortvalue_from_shape_and_type(
-            [batch, self.config.n_head, 0, self.cache_row], self.cache_type
-        )
         past = {
-            f"past_{part}_{layer}": empty
-            for layer in range(self.config.n_layer)
-            for part in ("key", "value")
+            value.name: ort.OrtValue.ortvalue_from_shape_and_type(
+                [batch, value.shape[1], 0, value.shape[3]], CACHE_TYPES[value.type]
+            )
+            for value in self.pasts
         }
         steps = []
         start = 0

@@ -29,9 +29,30 @@ MAX_INPUT_BYTES = 4096
 SLOW_INPUT_S = 25
 MEMORY_MB = 2048
 
+NORM = {"kind": "layer_norm", "epsilon": 1e-5, "bias": True}
+LAYER = {
+    "norm": NORM,
+    "attention": {
+        "num_heads": 3,
+        "num_kv_heads": 3,
+        "head_dim": 4,
+        "scale": 0.5,
+        "bias": {"qkv": True, "output": True},
+        "rotary": {"dims": 4, "base": 10000.0, "interleaved": False},
+        "window": None,
+        "soft_cap": None,
+        "qk_norm": None,
+    },
+    "mlp": {
+        "inner_size": 48,
+        "activation": "gelu_tanh",
+        "gated": False,
+        "bias": {"up": True, "down": True},
+    },
+}
 CONFIG = {
     "format": "kvcache",
-    "format_version": 1,
+    "format_version": 2,
     "variant": "cached_attention",
     "model_file": "m.onnx",
     "model_type": "gpt2",
@@ -40,15 +61,20 @@ CONFIG = {
     "cache_dtype": "int8",
     "weights": "int4",
     "activations": "int8",
-    "num_layers": 2,
-    "num_heads": 3,
-    "head_dim": 4,
-    "vocab_size": 50,
-    "max_seq_len": 64,
+    "spec": {
+        "hidden_size": 12,
+        "vocab_size": 50,
+        "max_seq_len": 64,
+        "embedding": {"scale": 1.0, "positions": "learned"},
+        "layers": [LAYER, LAYER],
+        "final_norm": NORM,
+        "head": {"tied": True, "soft_cap": None},
+    },
+    "outputs": [{"name": "logits", "shape": ["tokens", "vocab_size"], "tokens": "selected"}],
     "weight_bytes_per_token": 1000,
     "files": [
-        {"name": "m.onnx", "bytes": 10, "xxh3_128": "00112233445566778899aabbccddeeff"},
-        {"name": "m.onnx.data", "bytes": 20, "xxh3_128": "ffeeddccbbaa99887766554433221100"},
+        {"name": "m.onnx", "role": "graph", "bytes": 10, "xxh3_128": "0123456789abcdef" * 2},
+        {"name": "m.onnx.data", "role": "weights", "bytes": 20, "xxh3_128": "fedcba9876543210" * 2},
     ],
 }
 STATE_HEADER = {  # of the model in saved_state_fuzzer.cpp

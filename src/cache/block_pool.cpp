@@ -7,17 +7,10 @@
 #include <stdexcept>
 #include <utility>
 
-#include "throw_error.hpp"
+#include "base/rounding.hpp"
+#include "base/throw_error.hpp"
 
 namespace kvcache::cache {
-namespace {
-
-std::size_t round_up(std::size_t value, std::size_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
-
-}  // namespace
-
 Block::Block(Block&& other) noexcept : pool_(std::exchange(other.pool_, nullptr)), id_(other.id_) {}
 
 Block& Block::operator=(Block&& other) noexcept {

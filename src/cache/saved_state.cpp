@@ -11,9 +11,9 @@
 #include <system_error>
 #include <utility>
 
+#include "base/checked_json.hpp"
+#include "base/throw_error.hpp"
 #include "cache/state_file.hpp"
-#include "checked_json.hpp"
-#include "throw_error.hpp"
 
 namespace kvcache::cache {
 namespace {

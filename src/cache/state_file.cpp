@@ -5,7 +5,7 @@
 #include <new>
 #include <system_error>
 
-#include "throw_error.hpp"
+#include "base/throw_error.hpp"
 
 namespace kvcache::cache {
 namespace {

@@ -11,8 +11,8 @@
 #include <string_view>
 #include <vector>
 
-#include "atomic_file.hpp"
-#include "input_file.hpp"
+#include "base/atomic_file.hpp"
+#include "base/input_file.hpp"
 
 namespace kvcache::cache {
 

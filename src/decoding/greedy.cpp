@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "error_boundary.hpp"
-#include "throw_error.hpp"
+#include "base/throw_error.hpp"
+#include "ort/error_boundary.hpp"
 
 namespace kvcache::decoding {
 namespace {

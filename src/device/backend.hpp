@@ -7,11 +7,11 @@
 #include <optional>
 #include <string>
 
+#include "base/thread_pool.hpp"
 #include "device/pool_memory.hpp"
 #include "device/step.hpp"
 #include "kvcache/options.hpp"
 #include "kvcache/types.hpp"
-#include "ops/cpu/thread_team.hpp"
 
 namespace kvcache::device {
 
@@ -30,7 +30,7 @@ class Backend {
   [[nodiscard]] virtual std::string description() const = 0;
 
   /// The threads of our nodes; null where they are the device's or ONNX Runtime's.
-  [[nodiscard]] virtual const ops::ThreadTeam* threads() const noexcept { return nullptr; }
+  [[nodiscard]] virtual const ThreadPool* threads() const noexcept { return nullptr; }
 
   /// Makes sessions run here.
   /// @throws Ort::Exception when ONNX Runtime cannot
@@ -45,8 +45,7 @@ class Backend {
   /// @throws Error out_of_memory
   [[nodiscard]] virtual std::unique_ptr<PoolMemory> reserve(std::size_t bytes) = 0;
 
-  /// For runs of a model with logits of this type and vocabulary.
-  [[nodiscard]] virtual std::unique_ptr<Step> new_step(DataType type, std::size_t vocab_size) = 0;
+  [[nodiscard]] virtual std::unique_ptr<Step> new_step(const StepModel& model) = 0;
 };
 
 /// What choosing a backend depends on.
@@ -55,7 +54,7 @@ struct BackendOptions {
   std::string only_cpu{};      // why the model can run nowhere else; empty where it can
   int num_threads = 1;         // of a run on the CPU
   bool all_nodes_ours = true;  // on the CPU: they are for models of float32
-  bool records_runs = true;    // a profile shows only runs that are not recorded
+  bool captures_runs = true;   // a profile shows only runs that are not captured
   bool fuses_steps = true;     // those of one token
   bool telemetry = false;      // of ONNX Runtime, where its environment is made
   LogCallback log;

@@ -3,9 +3,9 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "base/throw_error.hpp"
 #include "device/backend.hpp"
 #include "device/cpu/cpu_backend.hpp"
-#include "throw_error.hpp"
 #ifdef KVCACHE_USE_CUDA
 #include "device/cuda/cuda_backend.hpp"
 #endif

@@ -3,8 +3,8 @@
 #include <cstdlib>
 #include <optional>
 
+#include "base/throw_error.hpp"
 #include "device/telemetry_off.hpp"
-#include "throw_error.hpp"
 
 namespace kvcache::device {
 namespace {

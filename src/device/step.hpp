@@ -9,6 +9,9 @@
 
 #include "kvcache/logits.hpp"
 #include "kvcache/types.hpp"
+#include "plan/node_weights.hpp"
+#include "plan/plan.hpp"
+#include "plan/step_binding.hpp"
 
 namespace kvcache::device {
 
@@ -16,6 +19,14 @@ namespace kvcache::device {
 struct StepShape {
   std::size_t input_bytes = 0;  // of all inputs together
   std::size_t logits_rows = 0;
+};
+
+/// The model that runs are of. All of it outlives them.
+struct StepModel {
+  DataType type = DataType::float32;  // of the logits
+  std::size_t vocab_size = 0;
+  const plan::Plan& plan;
+  const plan::NodeWeights& weights;
 };
 
 /// Memory of a run's inputs and logits on the device, the inputs' twin on the host, and the run
@@ -39,11 +50,12 @@ class Step {
   [[nodiscard]] virtual std::byte* device_logits() noexcept = 0;
   [[nodiscard]] virtual std::size_t logits_capacity() const noexcept = 0;  // in bytes
 
-  /// Brings the inputs to the device, calls `enqueue`, which runs the model on them, and waits for
-  /// the logits. Runs of one shape must enqueue the same work: it may be recorded and replayed.
-  /// Returns whether it was replayed, without calling `enqueue`.
+  /// Brings the inputs to the device, calls `enqueue`, which has the session run the model on what
+  /// `binding` says, and waits for the logits. Runs of one shape must have the same binding: what
+  /// the model does with it may be captured and run again without the session.
+  /// Returns whether it was, without calling `enqueue`.
   /// @throws Error run_failed, and what `enqueue` throws
-  virtual bool run(const std::function<void()>& enqueue) = 0;
+  virtual bool run(const plan::StepBinding& binding, const std::function<void()>& enqueue) = 0;
 
   /// The first row of the last run's logits that holds a NaN.
   [[nodiscard]] virtual std::optional<std::size_t> row_with_nan() const = 0;

@@ -1,13 +1,12 @@
 // Logits of any type as float32.
 #pragma once
 
-#include <onnxruntime_cxx_api.h>
-
 #include <algorithm>
 #include <cstddef>
 #include <span>
 #include <vector>
 
+#include "base/float16.hpp"
 #include "kvcache/types.hpp"
 
 namespace kvcache::device {
@@ -16,7 +15,8 @@ namespace kvcache::device {
 inline std::vector<float> widen(DataType type, const std::byte* values, std::size_t count) {
   std::vector<float> widened(count);
   const auto convert = [&]<typename T>(const T* from) {
-    std::transform(from, from + count, widened.begin(), [](T value) { return value.ToFloat(); });
+    std::transform(from, from + count, widened.begin(),
+                   [](T value) { return static_cast<float>(value); });
   };
   switch (type) {
     case DataType::float32: {
@@ -25,10 +25,10 @@ inline std::vector<float> widen(DataType type, const std::byte* values, std::siz
       break;
     }
     case DataType::float16:
-      convert(reinterpret_cast<const Ort::Float16_t*>(values));
+      convert(reinterpret_cast<const Float16*>(values));
       break;
     case DataType::bfloat16:
-      convert(reinterpret_cast<const Ort::BFloat16_t*>(values));
+      convert(reinterpret_cast<const BFloat16*>(values));
       break;
     case DataType::int8:
       break;  // of keys and values only

@@ -4,10 +4,10 @@
 #include <utility>
 #include <vector>
 
-#include "error_boundary.hpp"
+#include "base/throw_error.hpp"
 #include "inference/extend.hpp"
 #include "kvcache/sequence.hpp"
-#include "throw_error.hpp"
+#include "ort/error_boundary.hpp"
 
 namespace kvcache {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "throw_error.hpp"
+#include "base/throw_error.hpp"
 
 namespace kvcache::inference {
 namespace {
@@ -20,13 +20,13 @@ constexpr std::size_t kMaxIdleLogitsBytes = std::size_t{64} << 20;
 constexpr std::size_t kMaxIdleWorkspaces = 64;
 
 // Below so many idle workspaces, a run of a new shape gets one of its own: those of other shapes
-// keep what they have bound and recorded.
+// keep what they have bound and captured.
 constexpr std::size_t kShapesKept = 8;
 
 cache::PoolShape pool_shape(const ModelInfo& info, const ModelOptions& options) {
   cache::PoolShape shape{};
   shape.num_layers = info.num_layers;
-  shape.num_heads = info.num_heads;
+  shape.num_heads = info.num_kv_heads;
   shape.head_dim = info.head_dim;
   shape.element_bytes = data_type_size(info.cache_dtype);
   shape.scale_bytes = info.cache_row_bytes() - info.head_dim * shape.element_bytes;
@@ -59,9 +59,11 @@ cache::PoolShape pool_shape(const ModelInfo& info, const ModelOptions& options) 
   return shape;
 }
 
-/// Memory is taken an eighth of a full sequence at a time.
+/// Blocks to take memory for at a time: an eighth of a full sequence, but no more than a few MiB.
 std::size_t growth_step(const ModelInfo& info, const cache::PoolShape& shape) {
-  return std::max<std::size_t>(1, info.max_seq_len / shape.block_len / 8);
+  constexpr std::size_t kMostBytes = std::size_t{4} << 20;
+  return std::max<std::size_t>(
+      1, std::min(info.max_seq_len / shape.block_len / 8, kMostBytes / shape.block_bytes()));
 }
 
 }  // namespace
@@ -166,7 +168,7 @@ void Engine::check_room(std::size_t count, std::size_t length) const {
 
 CacheStats Engine::cache_stats() const {
   CacheStats stats = pool_.stats();
-  const ops::NodeCounters& counters = session_.counters();
+  const ort::NodeCounters& counters = session_.counters();
   stats.in_place_runs = counters.in_place_runs;
   stats.growing_runs = counters.growing_runs;
   stats.bytes_copied += counters.past_bytes_copied;

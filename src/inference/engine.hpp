@@ -11,7 +11,7 @@
 #include "kvcache/logits.hpp"
 #include "kvcache/options.hpp"
 #include "model/config.hpp"
-#include "model/session.hpp"
+#include "ort/session.hpp"
 
 namespace kvcache::inference {
 
@@ -21,7 +21,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   Engine(const model::Config& config, const ModelOptions& options);
 
   [[nodiscard]] const ModelInfo& info() const noexcept { return info_; }
-  [[nodiscard]] model::Session& session() noexcept { return session_; }
+  [[nodiscard]] ort::Session& session() noexcept { return session_; }
   [[nodiscard]] cache::BlockPool& pool() noexcept { return pool_; }
   [[nodiscard]] const cache::BlockPool& pool() const noexcept { return pool_; }
 
@@ -42,7 +42,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void give_back(std::unique_ptr<Workspace> workspace) noexcept;
 
   ModelInfo info_;
-  model::Session session_;
+  ort::Session session_;
   cache::BlockPool pool_;
 
   std::mutex mutex_;

@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/throw_error.hpp"
 #include "inference/run.hpp"
-#include "throw_error.hpp"
 
 namespace kvcache::inference {
 namespace {

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "error_boundary.hpp"
+#include "base/throw_error.hpp"
 #include "inference/engine.hpp"
-#include "throw_error.hpp"
+#include "ort/error_boundary.hpp"
 
 namespace kvcache {
 namespace {

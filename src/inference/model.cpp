@@ -4,11 +4,11 @@
 #include <vector>
 
 #include "cache/saved_state.hpp"
-#include "error_boundary.hpp"
 #include "inference/engine.hpp"
 #include "inference/run.hpp"
 #include "inference/sequence_state.hpp"
 #include "model/config.hpp"
+#include "ort/error_boundary.hpp"
 
 namespace kvcache {
 namespace {

@@ -3,10 +3,10 @@
 #include <mutex>
 #include <utility>
 
+#include "base/throw_error.hpp"
 #include "cache/prefix_tree.hpp"
-#include "error_boundary.hpp"
 #include "inference/sequence_state.hpp"
-#include "throw_error.hpp"
+#include "ort/error_boundary.hpp"
 
 namespace kvcache {
 

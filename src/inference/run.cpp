@@ -1,27 +1,33 @@
 #include "inference/run.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
 #include <utility>
+
+#include "base/rounding.hpp"
 
 namespace kvcache::inference {
 namespace {
 
+constexpr std::size_t kColumns = 64;  // of a block table, unless fewer are a full sequence
+
 RunShape shape_of(const Engine& engine, std::span<const Row> rows) {
   const std::size_t block_len = engine.pool().shape().block_len;
-  const auto blocks_for = [&](std::size_t tokens) { return (tokens + block_len - 1) / block_len; };
   RunShape shape{.tokens = 0, .rows = rows.size(), .blocks_per_row = 0};
-  // As wide as a full sequence needs, so that a growing one keeps its shape.
-  shape.blocks_per_row = blocks_for(engine.info().max_seq_len);
+  std::size_t blocks = 0;  // of the longest row
   bool nodes_chosen = false;
   for (const Row& row : rows) {
     shape.tokens += row.tokens.size();
-    shape.blocks_per_row =
-        std::max(shape.blocks_per_row, blocks_for(row.append_position + row.tokens.size()));
+    blocks = std::max(blocks, divide_up(row.append_position + row.tokens.size(), block_len));
     shape.num_logits += row.num_logits();
     shape.trees |= !row.parents.empty();
     nodes_chosen |= !row.logits_nodes.empty();
   }
+  // A growing sequence keeps its shape until it has twice as many blocks; a short one all along.
+  const std::size_t full = divide_up(engine.info().max_seq_len, block_len);
+  shape.blocks_per_row =
+      std::max(blocks, std::min(full, std::bit_ceil(std::max(blocks, kColumns))));
   if (shape.num_logits == shape.tokens && !nodes_chosen) {
     shape.num_logits = 0;  // all of them
   }

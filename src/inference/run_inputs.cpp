@@ -2,7 +2,7 @@
 
 #include <string_view>
 
-#include "throw_error.hpp"
+#include "base/throw_error.hpp"
 
 namespace kvcache::inference {
 namespace {

@@ -42,7 +42,7 @@ struct InputLimits {
 };
 
 /// Checks what a wrong value of would be read or written outside a table. The CPU's nodes check it
-/// too, but a run that is recorded and replayed calls no node, and on a GPU nobody looks.
+/// too, but a run that is captured and run again calls no node, and on a GPU nobody looks.
 /// @throws Error run_failed naming the input (a bug of this library)
 void check_inputs(const RunInputs& inputs, const RunShape& shape, const InputLimits& limits);
 

@@ -5,10 +5,10 @@
 #include <iterator>
 #include <utility>
 
+#include "base/throw_error.hpp"
 #include "cache/saved_state.hpp"
-#include "error_boundary.hpp"
 #include "inference/extend.hpp"
-#include "throw_error.hpp"
+#include "ort/error_boundary.hpp"
 
 namespace kvcache {
 

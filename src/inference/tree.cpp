@@ -4,11 +4,12 @@
 #include <algorithm>
 #include <utility>
 
-#include "error_boundary.hpp"
+#include "base/rounding.hpp"
+#include "base/throw_error.hpp"
 #include "inference/run.hpp"
 #include "inference/sequence_state.hpp"
 #include "kvcache/sequence.hpp"
-#include "throw_error.hpp"
+#include "ort/error_boundary.hpp"
 
 namespace kvcache {
 namespace {
@@ -50,10 +51,6 @@ void check_tree(const SequenceState& prefix, const TokenTree& tree,
   }
   prefix.engine->check_token_ids(tree.tokens);
   prefix.engine->check_room(deepest, prefix.tokens.size());
-}
-
-std::size_t round_up(std::size_t value, std::size_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
 }
 
 }  // namespace

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/throw_error.hpp"
 #include "cache/window.hpp"
-#include "error_boundary.hpp"
 #include "inference/sequence_state.hpp"
-#include "throw_error.hpp"
+#include "ort/error_boundary.hpp"
 
 namespace kvcache {
 namespace {

@@ -3,8 +3,8 @@
 #include <array>
 #include <initializer_list>
 
-#include "model/contract.hpp"
-#include "throw_error.hpp"
+#include "base/throw_error.hpp"
+#include "ort/contract.hpp"
 
 namespace kvcache::inference {
 namespace {
@@ -47,14 +47,14 @@ RunInputs lay_out(Layout& layout, const RunShape& shape, bool cached) {
 
 }  // namespace
 
-Workspace::Workspace(model::Session& session, const ModelInfo& info, const cache::BlockPool& pool,
+Workspace::Workspace(ort::Session& session, const ModelInfo& info, const cache::BlockPool& pool,
                      CacheUse cache_use)
     : session_(session),
       info_(info),
       pool_(pool),
       cache_use_(cache_use),
       memory_(session.backend().memory_info()),
-      step_(session.backend().new_step(info.dtype, info.vocab_size)),
+      step_(session.backend().new_step(session.step_model())),
       binding_(session.ort()),
       run_options_(session.run_options()) {
   bind_cache();
@@ -62,12 +62,14 @@ Workspace::Workspace(model::Session& session, const ModelInfo& info, const cache
 
 void Workspace::bind_cache() {
   const cache::PoolShape& pool = pool_.shape();
-  const ONNXTensorElementDataType type = model::element_type(info_.cache_dtype);
+  const ONNXTensorElementDataType type = ort::element_type(info_.cache_dtype);
   const std::array<std::int64_t, 4> in_place{as_axis(pool.max_blocks), as_axis(pool.num_heads),
                                              as_axis(pool.block_len), as_axis(pool.row_elements())};
-  const std::array<std::int64_t, 4> empty{1, as_axis(info_.num_heads), 0,
+  const std::array<std::int64_t, 4> empty{1, as_axis(info_.num_kv_heads), 0,
                                           as_axis(pool.row_elements())};
   const bool cached = cache_use_ == CacheUse::in_place;
+  step_binding_.cache_type = info_.cache_dtype;
+  step_binding_.block_len = as_axis(pool.block_len);
   const auto& shape = cached ? in_place : empty;
   const std::size_t bytes = cached ? pool.max_blocks * pool.layer_block_bytes() : 0;
   for (std::size_t layer = 0; layer < info_.num_layers; ++layer) {
@@ -75,11 +77,13 @@ void Workspace::bind_cache() {
                                                     shape.data(), shape.size(), type);
     const Ort::Value value = Ort::Value::CreateTensor(memory_, pool_.pool_data(2 * layer + 1),
                                                       bytes, shape.data(), shape.size(), type);
-    binding_.BindInput(model::past_key_name(layer).c_str(), key);
-    binding_.BindInput(model::past_value_name(layer).c_str(), value);
+    step_binding_.pools.push_back(pool_.pool_data(2 * layer));
+    step_binding_.pools.push_back(pool_.pool_data(2 * layer + 1));
+    binding_.BindInput(ort::past_key_name(layer).c_str(), key);
+    binding_.BindInput(ort::past_value_name(layer).c_str(), value);
     if (cached) {
-      binding_.BindOutput(model::present_key_name(layer).c_str(), key);
-      binding_.BindOutput(model::present_value_name(layer).c_str(), value);
+      binding_.BindOutput(ort::present_key_name(layer).c_str(), key);
+      binding_.BindOutput(ort::present_value_name(layer).c_str(), value);
     }
   }
 }
@@ -96,7 +100,9 @@ RunInputs& Workspace::prepare(const RunShape& shape) {
   Layout on_host(step_->host_inputs());
   inputs_ = lay_out(on_host, shape, cached);
   Layout on_device(step_->device_inputs());
-  bind_inputs_and_logits(lay_out(on_device, shape, cached), shape);
+  const RunInputs device_inputs = lay_out(on_device, shape, cached);
+  bind_inputs_and_logits(device_inputs, shape);
+  bind_step(device_inputs, shape);
   shape_ = shape;
   return inputs_;
 }
@@ -125,7 +131,27 @@ void Workspace::bind_inputs_and_logits(const RunInputs& inputs, const RunShape& 
   const std::size_t bytes = shape.logits_rows() * info_.vocab_size * data_type_size(info_.dtype);
   binding_.BindOutput("logits",
                       Ort::Value::CreateTensor(memory_, step_->device_logits(), bytes, axes.data(),
-                                               axes.size(), model::element_type(info_.dtype)));
+                                               axes.size(), ort::element_type(info_.dtype)));
+}
+
+/// The same for who runs the model without the session.
+void Workspace::bind_step(const RunInputs& inputs, const RunShape& shape) {
+  const auto unless_empty = [](const auto& input) {
+    return input.empty() ? nullptr : input.data();
+  };
+  step_binding_.input_ids = inputs.input_ids.data();
+  step_binding_.position_ids = inputs.position_ids.data();
+  step_binding_.logits_positions = unless_empty(inputs.logits_positions);
+  step_binding_.block_table = unless_empty(inputs.block_table);
+  step_binding_.past_lengths = unless_empty(inputs.past_lengths);
+  step_binding_.append_positions = unless_empty(inputs.append_positions);
+  step_binding_.row_offsets = unless_empty(inputs.row_offsets);
+  step_binding_.tree_parents = unless_empty(inputs.tree_parents);
+  step_binding_.tokens = as_axis(shape.tokens);
+  step_binding_.rows = as_axis(shape.rows);
+  step_binding_.blocks_per_row = as_axis(shape.blocks_per_row);
+  step_binding_.num_logits = as_axis(shape.logits_rows());
+  step_binding_.logits = step_->device_logits();
 }
 
 void Workspace::run() {
@@ -135,7 +161,7 @@ void Workspace::run() {
                 .max_seq_len = info_.max_seq_len,
                 .blocks = pool.max_blocks,
                 .block_len = pool.block_len});
-  if (step_->run([this] { session_.run(run_options_, binding_); })) {
+  if (step_->run(step_binding_, [this] { session_.run(run_options_, binding_); })) {
     session_.count_replay(cache_use_ == CacheUse::in_place, info_.num_layers);
   }
   session_.count_run();

@@ -11,7 +11,7 @@
 #include "device/step.hpp"
 #include "inference/run_inputs.hpp"
 #include "kvcache/types.hpp"
-#include "model/session.hpp"
+#include "ort/session.hpp"
 
 namespace kvcache::inference {
 
@@ -27,7 +27,7 @@ enum class CacheUse { in_place, none };
 /// time; then its logits may be read by several.
 class Workspace {
  public:
-  Workspace(model::Session& session, const ModelInfo& info, const cache::BlockPool& pool,
+  Workspace(ort::Session& session, const ModelInfo& info, const cache::BlockPool& pool,
             CacheUse cache_use);
 
   /// Makes room for a run of this shape. The inputs are to be filled before run(); their contents
@@ -60,9 +60,10 @@ class Workspace {
 
  private:
   void bind_cache();
+  void bind_step(const RunInputs& inputs, const RunShape& shape);
   void bind_inputs_and_logits(const RunInputs& inputs, const RunShape& shape);
 
-  model::Session& session_;
+  ort::Session& session_;
   const ModelInfo& info_;
   const cache::BlockPool& pool_;
   CacheUse cache_use_;
@@ -73,6 +74,7 @@ class Workspace {
   static constexpr RunShape kNoShape{.tokens = 0, .rows = 0};
   RunShape shape_ = kNoShape;
   RunInputs inputs_;
+  plan::StepBinding step_binding_;
   Loan loan_;
 };
 

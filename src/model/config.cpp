@@ -11,20 +11,20 @@
 #include <system_error>
 #include <utility>
 
-#include "checked_json.hpp"
-#include "input_file.hpp"
+#include "base/checked_json.hpp"
+#include "base/input_file.hpp"
+#include "base/throw_error.hpp"
 #include "model/digest.hpp"
-#include "throw_error.hpp"
 
 namespace kvcache::model {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kFormatVersion = 1;
+constexpr std::size_t kFormatVersion = 2;
 constexpr const char* kExportHint = "export the model again with export_gpt2_kvcache.py";
 constexpr std::size_t kMaxConfigBytes = std::size_t{16} << 20;
-constexpr std::size_t kMaxSize = std::numeric_limits<std::int32_t>::max();  // of one axis
+constexpr std::size_t kMaxVersion = std::numeric_limits<std::int32_t>::max();
 constexpr std::size_t kMaxBytes = std::numeric_limits<std::int64_t>::max();
 constexpr std::size_t kMaxSequenceBytes = std::size_t{1} << 47;  // the addresses of a process
 constexpr std::size_t kDigestDigits = 32;
@@ -36,6 +36,9 @@ constexpr std::array<std::string_view, 4> kActivations{"float32", "float16", "bf
 constexpr std::array<std::string_view, 5> kWeights{"float32", "float16", "bfloat16", "int8",
                                                    "int4"};
 
+// In FileRole's order.
+constexpr std::array<std::string_view, 4> kRoles{"graph", "weights", "tokenizer", "template"};
+
 DataType data_type_of(const JsonValue& field, std::span<const DataType> known) {
   std::vector<std::string_view> names;
   std::ranges::transform(known, std::back_inserter(names), data_type_name);
@@ -44,26 +47,32 @@ DataType data_type_of(const JsonValue& field, std::span<const DataType> known) {
 }
 
 /// Refuses what the library's sizes in bytes cannot hold.
-void check_cache_size(const ModelInfo& info, const JsonValue& root) {
+void check_cache_size(const ModelInfo& info, const JsonValue& spec) {
   std::size_t bytes = 2 * info.cache_row_bytes();  // keys and values
-  for (const std::size_t count : {info.num_layers, info.num_heads, info.max_seq_len}) {
+  for (const std::size_t count : {info.num_layers, info.num_kv_heads, info.max_seq_len}) {
     if (__builtin_mul_overflow(bytes, count, &bytes) || bytes > kMaxSequenceBytes) {
-      root.field("max_seq_len")
-          .refuse(fmt::format("with num_layers {}, num_heads {} and head_dim {} the keys and "
-                              "values of one sequence must take at most 2^47 bytes",
-                              info.num_layers, info.num_heads, info.head_dim));
+      spec.field("max_seq_len")
+          .refuse(fmt::format("with {} layers, num_kv_heads {} and head_dim {} the keys and values "
+                              "of one sequence must take at most 2^47 bytes",
+                              info.num_layers, info.num_kv_heads, info.head_dim));
     }
   }
 }
 
-void read_sizes(const JsonValue& root, ModelInfo& info) {
-  info.num_layers = root.field("num_layers").size(1, kMaxSize);
-  info.num_heads = root.field("num_heads").size(1, kMaxSize);
-  info.head_dim = root.field("head_dim").size(1, kMaxSize);
-  info.vocab_size = root.field("vocab_size").size(1, kMaxSize);
-  info.max_seq_len = root.field("max_seq_len").size(1, kMaxSize);
+void read_spec(const JsonValue& root, Config& config) {
+  const JsonValue spec = root.field("spec");
+  config.spec = read_decoder_spec(spec);
+  const AttentionSpec& attention = config.spec.layers.front().attention;
+  ModelInfo& info = config.info;
+  info.num_layers = config.spec.layers.size();
+  info.num_heads = attention.num_heads;
+  info.num_kv_heads = attention.num_kv_heads;
+  info.head_dim = attention.head_dim;
+  info.hidden_size = config.spec.hidden_size;
+  info.vocab_size = config.spec.vocab_size;
+  info.max_seq_len = config.spec.max_seq_len;
   info.weight_bytes_per_token = root.field("weight_bytes_per_token").size(0, kMaxBytes);
-  check_cache_size(info, root);
+  check_cache_size(info, spec);
 }
 
 void read_types(const JsonValue& root, ModelInfo& info) {
@@ -78,13 +87,18 @@ void read_types(const JsonValue& root, ModelInfo& info) {
   info.activations = root.field("activations").text_of(kActivations);
 }
 
+FileRole role_of(const JsonValue& field) {
+  const std::string role = field.text_of(kRoles);
+  return static_cast<FileRole>(std::ranges::find(kRoles, role) - kRoles.begin());
+}
+
 void read_files(const JsonValue& root, Config& config) {
   ModelInfo& info = config.info;
   const JsonValue files = root.field("files");
   for (const JsonValue& entry : files.elements()) {
     const JsonValue name = entry.field("name");
     const JsonValue bytes = entry.field("bytes");
-    const ModelFile file{name.file_name(), bytes.size(0, kMaxBytes),
+    const ModelFile file{name.file_name(), role_of(entry.field("role")), bytes.size(0, kMaxBytes),
                          entry.field("xxh3_128").hex_digest(kDigestDigits)};
     if (std::ranges::find(config.files, file.name, &ModelFile::name) != config.files.end()) {
       name.refuse("must be another name than those before");
@@ -96,8 +110,9 @@ void read_files(const JsonValue& root, Config& config) {
     info.digest += file.xxh3_128;
     config.files.push_back(file);
   }
-  if (std::ranges::find(config.files, config.model_file, &ModelFile::name) == config.files.end()) {
-    root.field("model_file").refuse("must be one of \"files\"");
+  const auto graph = std::ranges::find(config.files, config.model_file, &ModelFile::name);
+  if (graph == config.files.end() || graph->role != FileRole::graph) {
+    root.field("model_file").refuse("must be one of \"files\", of the role graph");
   }
 }
 
@@ -159,7 +174,7 @@ Config parse_config(std::string_view text, const fs::path& path) {
     format.refuse("must be \"kvcache\"");
   }
   if (const JsonValue version = root.field("format_version");
-      version.size(0, kMaxSize) != kFormatVersion) {
+      version.size(0, kMaxVersion) != kFormatVersion) {
     version.refuse(fmt::format("must be {}, which this library reads", kFormatVersion));
   }
   if (const JsonValue variant = root.field("variant"); variant.text() != "cached_attention") {
@@ -172,7 +187,7 @@ Config parse_config(std::string_view text, const fs::path& path) {
   config.info.source = root.field("source").text();
   read_types(root, config.info);
   config.weights_overridden = root.has("weights_overrides");
-  read_sizes(root, config.info);
+  read_spec(root, config);
   read_files(root, config);
   return config;
 }

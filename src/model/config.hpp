@@ -10,19 +10,25 @@
 #include <vector>
 
 #include "kvcache/types.hpp"
-#include "ops/weight_file.hpp"
+#include "model/decoder_spec.hpp"
+#include "weights/weight_file.hpp"
 
 namespace kvcache::model {
+
+/// What a file of the model directory is for.
+enum class FileRole { graph, weights, tokenizer, chat_template };
 
 /// A file of the model directory, as it was when exported.
 struct ModelFile {
   std::string name;
+  FileRole role = FileRole::weights;
   std::uintmax_t bytes = 0;
   std::string xxh3_128;
 };
 
 struct Config {
   ModelInfo info;
+  DecoderSpec spec;  // info's sizes are from it
   std::filesystem::path directory;
   std::string model_file;
   std::vector<ModelFile> files;
@@ -47,7 +53,7 @@ Config read_config(const std::filesystem::path& path);
 void check_file_sizes(const Config& config);
 
 /// Files that are being read into memory, by name.
-using LoadedFiles = std::map<std::string, const ops::WeightFile*>;
+using LoadedFiles = std::map<std::string, const weights::WeightFile*>;
 
 /// Compares the files' digests with those of config.json: of what is in memory there, so that the
 /// very bytes that are used are checked, else of the file.

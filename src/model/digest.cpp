@@ -11,8 +11,8 @@
 #include <system_error>
 #include <vector>
 
-#include "input_file.hpp"
-#include "throw_error.hpp"
+#include "base/input_file.hpp"
+#include "base/throw_error.hpp"
 
 namespace kvcache::model {
 namespace {
@@ -62,7 +62,7 @@ std::string file_digest(const std::filesystem::path& path) {
   return to_text(XXH3_128bits_digest(state.get()));
 }
 
-std::string digest_of(const ops::WeightFile& file) {
+std::string digest_of(const weights::WeightFile& file) {
   const Hash hash = new_hash();
   const std::span<const std::byte> bytes = file.bytes();
   for (std::size_t at = 0; at < bytes.size(); at += kPieceBytes) {

@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <string>
 
-#include "ops/weight_file.hpp"
+#include "weights/weight_file.hpp"
 
 namespace kvcache::model {
 
@@ -15,6 +15,6 @@ namespace kvcache::model {
 std::string file_digest(const std::filesystem::path& path);
 
 /// The same of a file that is being mapped, keeping pace with that.
-std::string digest_of(const ops::WeightFile& file);
+std::string digest_of(const weights::WeightFile& file);
 
 }  // namespace kvcache::model

@@ -15,8 +15,8 @@
 #include <thread>
 #include <utility>
 
+#include "base/huge_pages.hpp"
 #include "device/cpu/cpu_info.hpp"
-#include "huge_pages.hpp"
 #include "report/idle.hpp"
 #include "report/statistics.hpp"
 

@@ -30,7 +30,7 @@ def run_of(scale: float) -> dict[str, Any]:
     }
 
 
-def contender(runtime: str, variant: str, scales: list[float], **others: Any) -> dict[str, Any]:
+def baseline(runtime: str, variant: str, scales: list[float], **others: Any) -> dict[str, Any]:
     figures = {"top1": 1.0, "kl_divergence": 1e-7, "rms_difference": 1e-4, "holds": True}
     return {
         "runtime": runtime,
@@ -53,9 +53,9 @@ def raw() -> dict[str, Any]:
         "tokens": 65,
         "versions": {"peer": "1.2"},
         "bandwidth": [BANDWIDTH] * 3,
-        "contenders": [
-            contender("kvcache", "float32", [1, 2, 1]),
-            contender("peer", "f32", [1.5, 2, 1.2]),
+        "baselines": [
+            baseline("kvcache", "float32", [1, 2, 1]),
+            baseline("peer", "f32", [1.5, 2, 1.2]),
         ],
         "skipped": [],
     }
@@ -82,7 +82,7 @@ def test_ratios_are_taken_round_by_round(raw: dict) -> None:
 
 def test_shares_of_the_floor_are_those_of_all_groups(raw: dict) -> None:
     shares = [[0.9, 0.9, 0.5], [0.7, 0.8, 0.95], [0.91, 0.92, 0.93]]
-    for run, values in zip(raw["contenders"][0]["runs"], shares, strict=True):
+    for run, values in zip(raw["baselines"][0]["runs"], shares, strict=True):
         run["bandwidth_share"] = {"8": values, "512": [0.5]}
     table = peer_table.markdown(raw)
     assert line_of(table, "kvcache float32")[4] == "90% (80 … 92) / 50% (50 … 50)"
@@ -90,8 +90,8 @@ def test_shares_of_the_floor_are_those_of_all_groups(raw: dict) -> None:
 
 
 def test_others_are_compared_with_the_fastest_variant(raw: dict) -> None:
-    own = copy.deepcopy(raw["contenders"][0])
-    raw["contenders"].append({**own, "variant": "faster", "runs": [run_of(0.5)] * 3})
+    own = copy.deepcopy(raw["baselines"][0])
+    raw["baselines"].append({**own, "variant": "faster", "runs": [run_of(0.5)] * 3})
     table = peer_table.markdown(raw)
     assert line_of(table, "peer f32")[3].endswith("**3.00×**")
     assert line_of(table, "kvcache float32")[3].endswith("**2.00×**")
@@ -99,7 +99,7 @@ def test_others_are_compared_with_the_fastest_variant(raw: dict) -> None:
 
 
 def test_no_speed_without_agreement(raw: dict) -> None:
-    raw["contenders"][1]["agreement"] |= {"holds": False, "rms_difference": 0.7, "top1": 0.25}
+    raw["baselines"][1]["agreement"] |= {"holds": False, "rms_difference": 0.7, "top1": 0.25}
     cells = line_of(peer_table.markdown(raw), "peer f32")
     assert cells[2] == "no speeds: logits differ by 0.7 of their deviation"
     assert cells[3:10] == [""] * 7
@@ -107,9 +107,9 @@ def test_no_speed_without_agreement(raw: dict) -> None:
 
 
 def test_failures_and_what_was_left_out_are_said(raw: dict) -> None:
-    raw["contenders"][1] |= {"failed": "failed: no such library", "runs": []}
+    raw["baselines"][1] |= {"failed": "failed: no such library", "runs": []}
     raw["skipped"] = [{"name": "kvcache int9", "reason": "the exporter has no such weights"}]
-    raw["contenders"][0]["runs"][0]["quiet"] = False
+    raw["baselines"][0]["runs"][0]["quiet"] = False
     table = peer_table.markdown(raw)
     assert line_of(table, "peer f32")[2] == "failed: no such library"
     assert "Left out: kvcache int9: the exporter has no such weights" in table
@@ -117,13 +117,13 @@ def test_failures_and_what_was_left_out_are_said(raw: dict) -> None:
 
 
 def test_every_row_has_the_columns_of_the_header(raw: dict) -> None:
-    raw["contenders"].append(contender("peer", "failing", [], failed="failed: x"))
-    raw["contenders"].append(contender("peer", "rowless", [1, 1, 1]))
-    for run in raw["contenders"][-1]["runs"]:
+    raw["baselines"].append(baseline("peer", "failing", [], failed="failed: x"))
+    raw["baselines"].append(baseline("peer", "rowless", [1, 1, 1]))
+    for run in raw["baselines"][-1]["runs"]:
         run["row_step_ms"] = []
-    wrong = contender("peer", "wrong", [1, 1, 1])
+    wrong = baseline("peer", "wrong", [1, 1, 1])
     wrong["agreement"]["holds"] = False
-    raw["contenders"].append(wrong)
+    raw["baselines"].append(wrong)
     rows = [line for line in peer_table.markdown(raw).splitlines() if line.startswith("|")]
     assert {row.count("|") for row in rows} == {peer_table.HEADER.count("|")}
 
@@ -153,7 +153,7 @@ def test_agreement_refuses_what_cannot_be_compared() -> None:
 
 @pytest.fixture
 def measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> cpu_peers.Measurement:
-    """Two contenders whose processes are made up."""
+    """Two baselines whose processes are made up."""
     monkeypatch.setattr(cpu_peers, "RUN", tmp_path / "run")
     arguments = cpu_peers.parser().parse_args(
         ["--rounds", "2", "--widths", "float32", "--runtimes", "llama.cpp,CTranslate2"]
@@ -211,7 +211,7 @@ def test_a_failure_of_one_does_not_end_the_round(
     measurement.begin(resume=False)
     (cpu_peers.RUN / cpu_peers.REFERENCE).touch()
     raw = measurement.results(measurement.measure())
-    failed, measured = raw["contenders"]
+    failed, measured = raw["baselines"]
     assert failed["failed"] == "failed: no such model"
     assert len(measured["runs"]) == 2
     assert raw["versions"]["ctranslate2"] == "4"

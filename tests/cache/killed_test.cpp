@@ -38,7 +38,7 @@ class Killed : public testing::Test {
   Killed() {
     model_.digest = "0123456789abcdef0123456789abcdef";
     model_.num_layers = kLargeShape.num_layers;
-    model_.num_heads = kLargeShape.num_heads;
+    model_.num_kv_heads = kLargeShape.num_heads;
     model_.head_dim = kLargeShape.head_dim;
     model_.vocab_size = 1000;
     model_.max_seq_len = 1024;

@@ -46,25 +46,25 @@ def test_info_shows_sizes_and_device(kvcache: Program, model: Path, config: dict
     finished = kvcache("info", model)
     assert finished.returncode == 0
     facts = dict(line.split("  ", 1) for line in finished.stdout.splitlines())
-    assert facts["Layers"].strip() == str(config["num_layers"])
-    per_token = 2 * 4 * config["num_layers"] * config["num_heads"] * config["head_dim"]
+    layers = config["spec"]["layers"]
+    assert facts["Layers"].strip() == str(len(layers))
+    rows = (layer["attention"]["num_kv_heads"] * layer["attention"]["head_dim"] for layer in layers)
+    per_token = 2 * 4 * sum(rows)
     assert f"({per_token} bytes)" in facts["Cache per token"]
-    assert f"({per_token * config['max_seq_len']} bytes)" in facts["Cache per sequence"]
+    assert f"({per_token * config['spec']['max_seq_len']} bytes)" in facts["Cache per sequence"]
     assert facts["Device"].strip().startswith("cpu: ")
 
 
 def test_info_as_json(kvcache: Program, model: Path, config: dict) -> None:
     info = json.loads(kvcache("info", model, "--json", "--threads", 1).stdout)
-    for name in (
-        "num_layers",
-        "num_heads",
-        "head_dim",
-        "vocab_size",
-        "max_seq_len",
-        "dtype",
-        "cache_dtype",
+    attention = config["spec"]["layers"][0]["attention"]
+    assert info["num_layers"] == len(config["spec"]["layers"])
+    for source, names in (
+        (attention, ("num_heads", "head_dim")),
+        (config["spec"], ("vocab_size", "max_seq_len")),
+        (config, ("dtype", "cache_dtype")),
     ):
-        assert info[name] == config[name]
+        assert {name: info[name] for name in names} == {name: source[name] for name in names}
     assert info["model_bytes"] == sum(file["bytes"] for file in config["files"])
     assert info["threads"] == 1
 
@@ -133,7 +133,7 @@ def test_bad_ids(kvcache: Program, model: Path, ids: str, message: str) -> None:
 
 
 def test_a_prompt_longer_than_the_context(kvcache: Program, model: Path, config: dict) -> None:
-    ids = ids_text([1] * (config["max_seq_len"] + 1))
+    ids = ids_text([1] * (config["spec"]["max_seq_len"] + 1))
     assert_error(kvcache("logits", model, "--ids", ids), 2, "do not fit", "reset the sequence")
 
 
@@ -161,7 +161,7 @@ def test_generates_the_tokens_of_hugging_face(kvcache: Program, golden: tuple[Pa
 
 
 def test_generates_up_to_the_context_limit(kvcache: Program, model: Path, config: dict) -> None:
-    most = config["max_seq_len"] - 2 + 1  # the last token is not fed
+    most = config["spec"]["max_seq_len"] - 2 + 1  # the last token is not fed
     finished = kvcache("generate", model, "--ids", "1,2", "--max-new-tokens", most)
     assert len(finished.stdout.split()) == most
     refused = kvcache("generate", model, "--ids", "1,2", "--max-new-tokens", most + 1)
@@ -179,7 +179,7 @@ def test_tokens_arrive_as_they_come(kvcache_path: Path, model: Path) -> None:
 
 
 def test_generate_within_a_window(kvcache: Program, model: Path, config: dict) -> None:
-    tokens = 2 * config["max_seq_len"]
+    tokens = 2 * config["spec"]["max_seq_len"]
     command = ["generate", model, "--ids", "1,2,3", "--max-new-tokens", tokens]
     assert_error(kvcache(*command), 2, "tokens do not fit")
     finished = kvcache(*command, "--window", 8, "--sinks", 2)

@@ -143,7 +143,7 @@ def test_default_number_of_tokens_fits_the_model(
 ) -> None:
     finished = prototype("--model", model)
     assert_status_says_what_is_printed(finished)
-    expected = min(256, config["max_seq_len"])
+    expected = min(256, config["spec"]["max_seq_len"])
     assert f"{expected} of {expected} tokens equal" in finished.stdout
 
 

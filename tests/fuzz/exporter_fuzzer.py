@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import hashlib
 import json
+import math
 import os
 import random
 import re
@@ -41,12 +42,15 @@ except ImportError:
 with (
     atheris.instrument_imports(include=["kvcache_export"]) if atheris else contextlib.nullcontext()
 ):
-    from kvcache_export import config, json_file, precision, rounding, shards, tensor_names
+    from kvcache_export import families, json_file, precision, rounding
     from kvcache_export.errors import ExportError
-    from kvcache_export.safetensors_file import DTYPES, SafetensorsFile
+    from kvcache_export.families.gpt2 import FAMILY
+    from kvcache_export.sources import shards, tensor_names
+    from kvcache_export.sources.safetensors_file import DTYPES, SafetensorsFile
 
 KEPT = ROOT / "build-fuzz" / "exporter"
 LARGEST_INPUT = 4096
+GPT2 = FAMILY.parse({}).spec
 SLOW_S = 5
 HUNG_S = 25
 CONFIG = {
@@ -86,16 +90,20 @@ def file_of(data: bytes) -> Iterator[Path]:
 
 def read_config(data: bytes) -> None:
     with file_of(data) as path:
-        found = config.read_config(path)
-    assert found.n_embd % found.n_head == 0
-    sizes = (found.vocab_size, found.n_positions, found.n_embd, found.n_layer, found.n_inner)
-    assert all(type(size) is int and 0 < size < 2**31 for size in sizes)
-    assert (
-        np.isfinite(np.float32(found.attention_scale(0)))
-        and np.float32(found.layer_norm_epsilon) > 0
+        family, found = families.read_config(path)
+    spec, attention = found.spec, found.spec.layers[0].attention
+    assert spec.hidden_size == attention.num_heads * attention.head_dim
+    assert all(
+        0 < size < 2**31 and math.prod(shape) <= 2**40
+        for shape in spec.parameters().values()
+        for size in shape
     )
+    assert all(family.tensors(parameter) for parameter in spec.parameters())
+    for number in (attention.scale, spec.final_norm.epsilon, found.deviation("head.weight")):
+        assert np.isfinite(np.float32(number)) and np.float32(number) > 0
     tokens = (found.bos_token_id, *found.eos_token_ids)
-    assert all(token is None or 0 <= token < found.vocab_size for token in tokens)
+    assert all(token is None or 0 <= token < spec.vocab_size for token in tokens)
+    assert json.loads(json.dumps(spec.to_json(), allow_nan=False)) == spec.to_json()
 
 
 def read_index(data: bytes) -> None:
@@ -110,10 +118,10 @@ def read_options(data: bytes) -> None:
     value = json_file.parse(data, "options")
     if isinstance(value, dict):
         asked = precision.Precision("float32", "int4", overrides=value)
-        asked.check_overrides(config.PRESETS["gpt2"].matrices())
+        asked.of_matrices({role: FAMILY.names(role) for role in GPT2.matrices()})
         json.dumps(value, ensure_ascii=False).encode()  # config.json repeats them
     elif isinstance(value, list) and all(type(token) is int for token in value):
-        rounding.token_ids(config.PRESETS["gpt2"], value)
+        rounding.token_ids(GPT2, value)
 
 
 def read_safetensors(data: bytes) -> None:
@@ -133,9 +141,9 @@ def read_header(data: bytes) -> None:
 
 def read_names(data: bytes) -> None:
     key = data.decode("utf-8", "surrogateescape")
-    name = tensor_names.canonical(key)
-    assert tensor_names.canonical(name) == name
-    tensor_names.is_harmless(name)
+    name = tensor_names.canonical(key, FAMILY)
+    assert tensor_names.canonical(name, FAMILY) == name
+    tensor_names.is_harmless(name, FAMILY)
     assert str(tensor_names.unexpected(key, "here"))
 
 

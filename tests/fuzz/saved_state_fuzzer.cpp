@@ -16,12 +16,12 @@
 #include <string>
 #include <vector>
 
+#include "base/input_file.hpp"
 #include "cache/saved_state.hpp"
 #include "device/backend.hpp"
 #include "device/cpu/reserved_memory.hpp"
 #include "fuzz/expect_only_errors.hpp"
 #include "fuzz/json_mutator.hpp"
-#include "input_file.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace {
@@ -60,7 +60,7 @@ ModelInfo model_info() {
   info.digest = kDigest;
   info.cache_dtype = DataType::int8;
   info.num_layers = kShape.num_layers;
-  info.num_heads = kShape.num_heads;
+  info.num_kv_heads = kShape.num_heads;
   info.head_dim = kShape.head_dim;
   info.vocab_size = 100;
   info.max_seq_len = 16;

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "device/ort_environment.hpp"
-#include "model/contract.hpp"
+#include "ort/contract.hpp"
 #include "support/models.hpp"
 
 namespace kvcache {
@@ -36,7 +36,7 @@ std::vector<float> plain_logits(const test::fs::path& graph, const ModelInfo& in
                                                             ids_shape.data(), ids_shape.size()));
   }
   float nothing = 0;
-  const ONNXTensorElementDataType cache_type = model::element_type(info.cache_dtype);
+  const ONNXTensorElementDataType cache_type = ort::element_type(info.cache_dtype);
   for (std::size_t layer = 0; layer < info.num_layers; ++layer) {
     for (const char* part : {"past_key_", "past_value_"}) {
       names.push_back(part + std::to_string(layer));

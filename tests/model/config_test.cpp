@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -19,16 +20,33 @@ using nlohmann::json;
 using test::expect_error;
 namespace fs = std::filesystem;
 
-json valid_config() {
+json valid_layer() {
   return json::parse(R"({
-    "format": "kvcache", "format_version": 1, "variant": "cached_attention",
+    "norm": {"kind": "layer_norm", "epsilon": 1e-5, "bias": true},
+    "attention": {"num_heads": 3, "num_kv_heads": 3, "head_dim": 4, "scale": 0.5,
+                  "bias": {"qkv": true, "output": true}, "rotary": null, "window": null,
+                  "soft_cap": null, "qk_norm": null},
+    "mlp": {"inner_size": 48, "activation": "gelu_tanh", "gated": false,
+            "bias": {"up": true, "down": true}}})");
+}
+
+json valid_config() {
+  json config = json::parse(R"({
+    "format": "kvcache", "format_version": 2, "variant": "cached_attention",
     "model_file": "m.onnx", "model_type": "gpt2", "source": "a test",
     "dtype": "float32", "cache_dtype": "float32", "weights": "float32", "activations": "float32",
-    "num_layers": 2, "num_heads": 3, "head_dim": 4, "vocab_size": 50, "max_seq_len": 64,
+    "spec": {
+      "hidden_size": 12, "vocab_size": 50, "max_seq_len": 64,
+      "embedding": {"scale": 1.0, "positions": "learned"},
+      "layers": [],
+      "final_norm": {"kind": "layer_norm", "epsilon": 1e-5, "bias": true},
+      "head": {"tied": true, "soft_cap": null}},
     "weight_bytes_per_token": 1000,
     "files": [
-      {"name": "m.onnx", "bytes": 10, "xxh3_128": "00112233445566778899aabbccddeeff"},
-      {"name": "m.onnx.data", "bytes": 20, "xxh3_128": "ffeeddccbbaa99887766554433221100"}]})");
+      {"name": "m.onnx", "role": "graph", "bytes": 10, "xxh3_128": "00112233445566778899aabbccddeeff"},
+      {"name": "m.onnx.data", "role": "weights", "bytes": 20, "xxh3_128": "ffeeddccbbaa99887766554433221100"}]})");
+  config["spec"]["layers"] = {valid_layer(), valid_layer()};
+  return config;
 }
 
 Config parse(const json& config) { return parse_config(config.dump(), "dir/config.json"); }
@@ -41,6 +59,14 @@ void expect_refused(const char* pointer, const json& value, const std::string& m
   expect_error(ErrorCode::config_invalid, message, [&] { parse(config); });
 }
 
+/// A place in a document as a JSON pointer has it.
+std::string pointer_of(std::string place) {
+  std::ranges::replace(place, '.', '/');
+  std::ranges::replace(place, '[', '/');
+  std::erase(place, ']');
+  return place;
+}
+
 TEST(Config, IsRead) {
   const Config config = parse(valid_config());
   EXPECT_EQ(config.directory, "dir");
@@ -51,15 +77,18 @@ TEST(Config, IsRead) {
   EXPECT_EQ(config.info.digest, "00112233445566778899aabbccddeeffffeeddccbbaa99887766554433221100");
   ASSERT_EQ(config.files.size(), 2U);
   EXPECT_EQ(config.files[1].name, "m.onnx.data");
+  EXPECT_EQ(config.files[0].role, FileRole::graph);
+  EXPECT_EQ(config.files[1].role, FileRole::weights);
 }
 
 TEST(Config, RefusesSizesThatAreNoWholeNumbersOrOutOfRange) {
-  for (const char* field : {"num_layers", "num_heads", "head_dim", "vocab_size", "max_seq_len"}) {
-    const std::string pointer = std::string("/") + field;
+  for (const std::string field :
+       {"layers[0].attention.num_heads", "layers[1].attention.head_dim", "layers[0].mlp.inner_size",
+        "hidden_size", "vocab_size", "max_seq_len"}) {
+    const std::string pointer = "/spec/" + pointer_of(field);
     for (const json& value : {json(2.9), json(2.0), json(0), json(-1), json(2147483648), json(1e30),
                               json("2"), json(true), json(nullptr), json::array({2})}) {
-      expect_refused(pointer.c_str(), value,
-                     std::string("dir/config.json: field \"") + field + "\" is ");
+      expect_refused(pointer.c_str(), value, "dir/config.json: field \"spec." + field + "\" is ");
       expect_refused(pointer.c_str(), value, "must be a whole number from 1 to 2147483647; export");
     }
   }
@@ -70,13 +99,16 @@ TEST(Config, RefusesSizesThatAreNoWholeNumbersOrOutOfRange) {
 
 TEST(Config, RefusesSizesWhoseProductOverflows) {
   json config = valid_config();
-  for (const char* field : {"num_layers", "num_heads", "head_dim", "max_seq_len"}) {
-    config[field] = 2147483647;
+  config["spec"]["max_seq_len"] = 2147483647;
+  for (json& layer : config["spec"]["layers"]) {
+    for (const char* field : {"num_heads", "num_kv_heads", "head_dim"}) {
+      layer["attention"][field] = 2147483647;
+    }
   }
   expect_error(ErrorCode::config_invalid,
-               "field \"max_seq_len\" is 2147483647, with num_layers 2147483647, num_heads "
-               "2147483647 and head_dim 2147483647 the keys and values of one sequence must take "
-               "at most 2^47 bytes",
+               "field \"spec.max_seq_len\" is 2147483647, with 2 layers, num_kv_heads 2147483647 "
+               "and head_dim 2147483647 the keys and values of one sequence must take at most 2^47 "
+               "bytes",
                [&] { parse(config); });
 }
 
@@ -94,7 +126,9 @@ TEST(Config, RefusesAListOfFilesThatContradictsItself) {
   expect_refused("/files/1/name", "m.onnx", "must be another name than those before");
   expect_refused("/model_file", "other.onnx",
                  "field \"model_file\" is \"other.onnx\", must be one of \"files\"");
-  expect_refused("/files", json::array(), "must be one of \"files\"");
+  expect_refused("/files", json::array(), "must be one of \"files\", of the role graph");
+  expect_refused("/files/0/role", "weights", "must be one of \"files\", of the role graph");
+  expect_refused("/files/1/role", "other", "must be graph, weights, tokenizer, template");
   expect_refused("/files", 7, "field \"files\" is 7, must be an array");
   expect_refused("/files/0/bytes", -1, "field \"files[0].bytes\" is -1");
   expect_refused("/files/0/bytes", 9223372036854775807, "must have less than 2^63 bytes");
@@ -113,7 +147,7 @@ TEST(Config, RefusesAFieldThatIsThereTwiceAndDeepNesting) {
     expect_error(ErrorCode::config_invalid, message,
                  [&] { parse_config(document, "dir/config.json"); });
   };
-  refused(R"({"num_layers": 1, )" + text.substr(1), "field \"num_layers\" is there twice");
+  refused(R"({"spec": 1, )" + text.substr(1), "field \"spec\" is there twice");
   refused(R"({"x": )" + std::string(1'000'000, '['), "nested more than");
 }
 

@@ -33,7 +33,8 @@ TEST(Digest, IsTheSameOfAFileThatIsBeingMapped) {
   const auto path = directory.path() / "weights";
   const std::vector<char> bytes(9'000'001, 'z');
   std::ofstream(path).write(bytes.data(), static_cast<std::streamsize>(bytes.size())) << 'y';
-  EXPECT_EQ(digest_of(ops::WeightFile(path, ops::WeightSource::held, 1)), file_digest(path));
+  EXPECT_EQ(digest_of(weights::WeightFile(path, weights::WeightSource::held, 1)),
+            file_digest(path));
 }
 
 TEST(Digest, NamesAFileThatCannotBeRead) {

@@ -51,7 +51,7 @@ def _no_links(*_: object) -> None:
 def skip_verification() -> None:
     """It changes nothing in the directory, and takes most of the time."""
     export.verify.check_graph = lambda _: None
-    export._agreement = lambda *_: Agreement(0.0, 1.0)
+    export.Export._agreement = lambda *_: Agreement(0.0, 1.0)
 
 
 def warm_up(arguments: list[str]) -> None:

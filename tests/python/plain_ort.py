@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
-from kvcache_export import functions
-from kvcache_export.gpt2 import IR_VERSION
+from kvcache_export.graph import IR_VERSION
+from kvcache_export.nodes import DOMAIN, DOMAIN_VERSION, OPSET_VERSION, NodeType
 from kvcache_export.runtime import ort, session
 
 BFLOAT16 = ir.DataType.BFLOAT16.numpy()
@@ -24,13 +25,9 @@ class PlainModel:
 
     def past(self, batch: int, length: int = 0, seed: int = 0) -> list[np.ndarray]:
         """A past of random keys and values: key of layer 0, value of layer 0, key of layer 1, …"""
-        row = self.session.get_inputs()[2].shape[3]
-        shape = (batch, self.config["num_heads"], length, row)
         generator = np.random.default_rng(seed)
-        return [
-            generator.standard_normal(shape).astype(self.cache_dtype)
-            for _ in range(2 * self.config["num_layers"])
-        ]
+        shapes = [(batch, of.shape[1], length, of.shape[3]) for of in self.session.get_inputs()[2:]]
+        return [generator.standard_normal(shape).astype(self.cache_dtype) for shape in shapes]
 
     def run(
         self, ids: np.ndarray, past: list[np.ndarray] | None = None, **optional: np.ndarray
@@ -66,12 +63,16 @@ def relative_difference(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def run_function(
-    function: ir.Function, feeds: dict[str, np.ndarray], attributes: dict[str, int]
+    function: ir.Function,
+    feeds: dict[str, np.ndarray],
+    attributes: dict[str, int | float | str],
+    callees: Sequence[ir.Function] = (),
 ) -> np.ndarray:
-    """The only output of a function of domain kvcache."""
-    node = onnx.helper.make_node(
-        function.name, list(feeds), ["out"], domain=functions.DOMAIN, **attributes
-    )
+    """The first output of a function of domain kvcache; inputs that are not fed are missing."""
+    places = [value.name if value.name in feeds else "" for value in function.inputs]
+    node = onnx.helper.make_node(function.name, places, ["out"], domain=DOMAIN)
+    node.overload = function.overload
+    node.attribute.extend(onnx.helper.make_attribute(*each) for each in attributes.items())
     graph = onnx.helper.make_graph(
         [node],
         "one_node",
@@ -84,19 +85,34 @@ def run_function(
         [onnx.helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, None)],
     )
     domains = [
-        onnx.helper.make_opsetid("", functions.OPSET_VERSION),
-        onnx.helper.make_opsetid(functions.DOMAIN, functions.DOMAIN_VERSION),
+        onnx.helper.make_opsetid("", OPSET_VERSION),
+        onnx.helper.make_opsetid(DOMAIN, DOMAIN_VERSION),
     ]
     model = onnx.helper.make_model(
-        graph, opset_imports=domains, functions=[ir.to_proto(function)], ir_version=IR_VERSION
+        graph,
+        opset_imports=domains,
+        functions=[ir.to_proto(each) for each in (function, *callees)],
+        ir_version=IR_VERSION,
     )
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    # Kept while the session runs: a value of ONNX Runtime's is NumPy's memory. NumPy itself has no
+    # bfloat16.
+    arrays = {name: np.ascontiguousarray(value) for name, value in feeds.items()}
     values = {
         name: ort.OrtValue.ortvalue_from_numpy_with_onnx_type(
-            # NumPy itself has no bfloat16.
-            np.ascontiguousarray(value).view(np.uint16) if value.dtype == BFLOAT16 else value,
+            value.view(np.uint16) if value.dtype == BFLOAT16 else value,
             onnx.helper.np_dtype_to_tensor_dtype(value.dtype),
         )
-        for name, value in feeds.items()
+        for name, value in arrays.items()
     }
     return session.run_with_ort_values(["out"], values)[0].numpy()
+
+
+def run_node(
+    of: NodeType,
+    feeds: dict[str, np.ndarray],
+    attributes: dict[str, int | float | str],
+    variant: Sequence[str] = (),
+) -> np.ndarray:
+    """The first output of a node of this type with these inputs."""
+    return run_function(of.function(feeds, attributes, variant), feeds, attributes, of.callees)

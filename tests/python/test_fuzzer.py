@@ -23,7 +23,7 @@ def test_no_reader_fails(tmp_path):
 def test_a_reader_that_fails_is_a_finding(tmp_path):
     program = (
         f"import sys; sys.path.insert(0, {str(FUZZER.parent)!r}); import exporter_fuzzer as fuzzer;"
-        "fuzzer.atheris = None; fuzzer.shards._is_file_name = lambda name: True;"
+        "fuzzer.atheris = None; fuzzer.shards.fields.is_file_name = lambda name: True;"
         "sys.argv = ['fuzzer', 'index', '--seconds', '60', '--seed', '1', '--keep',"
         f" {str(tmp_path)!r}]; fuzzer.main()"
     )

@@ -11,8 +11,7 @@ import reference_gpt2
 from plain_ort import PlainModel, relative_difference
 from safetensors.numpy import load_file
 
-from kvcache_export import save, sources
-from kvcache_export.export import model_with_weights
+from kvcache_export import model, save, sources
 from kvcache_export.precision import Precision
 from kvcache_export.verify import Runner
 
@@ -36,12 +35,12 @@ def test_there_are_goldens():
 
 def test_float32_logits_and_greedy_tokens(golden: Path, export):
     expected = json.loads((golden / "golden.json").read_text())
-    model = PlainModel(export("--model", golden))
+    plain = PlainModel(export("--model", golden))
 
-    logits, _ = model.run(np.array([expected["ids"]]))
+    logits, _ = plain.run(np.array([expected["ids"]]))
 
     assert relative_difference(logits[0], np.load(golden / "logits.npy")) < TOLERANCE["float32"]
-    assert model.greedy(expected["prompt"], len(expected["greedy"])) == expected["greedy"]
+    assert plain.greedy(expected["prompt"], len(expected["greedy"])) == expected["greedy"]
 
 
 def test_float16_logits(golden: Path, export):
@@ -57,10 +56,11 @@ def test_bfloat16_logits(golden: Path, tmp_path: Path):
     """ONNX Runtime's CPU can't run bfloat16: only the weights are, the arithmetic is float32."""
     ids = json.loads((golden / "golden.json").read_text())["ids"]
     source = sources.from_checkpoint(str(golden))
-    model = model_with_weights(source, Precision("float32", "float32"), rounded_to="bfloat16")
-    save.write_model(model, tmp_path, single_file=False, progress=lambda step: None)
+    rounded = model.with_weights(source, Precision("float32", "float32"), rounded_to="bfloat16")
+    file = tmp_path / "rounded.onnx"
+    save.write_model(rounded, file, single_file=False, progress=lambda step: None)
 
-    logits = Runner(tmp_path / save.MODEL_FILE, source.config).logits(np.array([ids]), [len(ids)])
+    logits = Runner(file).logits(np.array([ids]), [len(ids)])
 
     assert relative_difference(logits[0], np.load(golden / "logits.npy")) < TOLERANCE["bfloat16"]
 

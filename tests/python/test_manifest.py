@@ -9,7 +9,8 @@ import checkpoints
 import pytest
 import xxhash
 
-from kvcache_export.config import PRESETS
+from kvcache_export import families
+from kvcache_export.families import gpt2
 from kvcache_export.manifest import weight_bytes_per_token
 from kvcache_export.precision import Precision
 
@@ -20,21 +21,20 @@ def config_of(model_dir: Path) -> dict:
 
 def test_fields(small_model_dir: Path, small_checkpoint: Path):
     config = config_of(small_model_dir)
-    assert config.pop("files")
+    assert [(file["name"], file["role"]) for file in config.pop("files")] == [
+        ("gpt2_with_cache.onnx", "graph"),
+        ("gpt2_with_cache.onnx.data", "weights"),
+    ]
     assert config.pop("weight_bytes_per_token")
     assert config.pop("verification").keys() == {"cached_vs_uncached_max_abs_diff", "max_abs_logit"}
     assert config == {
         "format": "kvcache",
-        "format_version": 1,
+        "format_version": 2,
         "variant": "cached_attention",
         "model_type": "gpt2",
         "source": small_checkpoint.name,
-        "num_layers": 2,
-        "num_heads": 2,
-        "head_dim": 12,
-        "hidden_size": 24,
-        "vocab_size": 61,
-        "max_seq_len": 32,
+        "spec": families.read_config(small_checkpoint / "config.json")[1].spec.to_json(),
+        "outputs": [{"name": "logits", "shape": ["tokens", "vocab_size"], "tokens": "selected"}],
         "dtype": "float32",
         "cache_dtype": "float32",
         "weights": "float32",
@@ -90,13 +90,16 @@ def test_weight_bytes_per_token(export, tmp_path: Path, dtype: str, tied: bool):
 
 def test_weight_bytes_per_token_of_gpt2():
     read = 124_439_808 - 1023 * 768  # all parameters, but one position only
-    config = PRESETS["gpt2"]
-    assert weight_bytes_per_token(config, Precision("float32", "float32")) == 4 * read
-    assert weight_bytes_per_token(config, Precision("float16", "float16")) == 2 * read
+
+    def found(dtype: str, weights: str) -> int:
+        spec, precision = gpt2.parse({}).spec, Precision(dtype, weights)
+        types = precision.of_matrices(dict.fromkeys(spec.matrices(), ()))
+        return weight_bytes_per_token(spec, precision, types)
+
+    assert found("float32", "float32") == 4 * read
+    assert found("float16", "float16") == 2 * read
     others = 12 * (2304 + 768 + 3072 + 768 + 4 * 768) + 2 * 768 + 768
-    assert weight_bytes_per_token(config, Precision("float32", "bfloat16")) == (
-        2 * read + 2 * others
-    )
+    assert found("float32", "bfloat16") == 2 * read + 2 * others
 
 
 @pytest.mark.parametrize("weights", ["float16", "bfloat16"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import subprocess
@@ -12,9 +13,10 @@ import pytest
 
 from kvcache_export import output_directory
 from kvcache_export.errors import ExportError
-from kvcache_export.output_directory import staging
 
 ROOT = Path(__file__).parents[2]
+MODEL_FILE = "gpt2_with_cache.onnx"
+staging = functools.partial(output_directory.staging, model_file=MODEL_FILE)
 OURS = '{"format": "kvcache", "model_file": "gpt2_with_cache.onnx", "files": []}'
 TOKEN = ".export-0123456789abcdef"
 ANOTHER_EXPORT = """\
@@ -25,7 +27,7 @@ from kvcache_export.errors import ExportError
 from kvcache_export.output_directory import staging
 
 try:
-    with staging(Path(sys.argv[1])):
+    with staging(Path(sys.argv[1]), "gpt2_with_cache.onnx"):
         print("it was let in")
 except ExportError as error:
     print(error)

@@ -1,10 +1,9 @@
 """Packed weights: the layout of docs/MODEL_FILE.md, element by element."""
 
 import numpy as np
-import onnx_ir as ir
 import pytest
 
-from kvcache_export.packing import PANEL_COLUMNS, PackedParameter, pack
+from kvcache_export.packing import PANEL_COLUMNS, alternating, pack
 
 
 @pytest.mark.parametrize("outputs", [1, 63, 64, 65, 200])
@@ -19,7 +18,11 @@ def test_pack(outputs: int):
         assert packed[o // PANEL_COLUMNS, i, o % PANEL_COLUMNS] == expected
 
 
-def test_packed_parameter_knows_both_shapes():
-    parameter = PackedParameter([5, 65], ir.DataType.FLOAT)
-    assert parameter.checkpoint_shape == (5, 65)
-    assert list(parameter.shape) == [2, 5, 64]
+@pytest.mark.parametrize("outputs", [1, 64, 65])
+def test_alternating(outputs: int):
+    """A panel of the one, then a panel of the other, each filled up by itself."""
+    inputs = 5
+    pair = np.random.default_rng(outputs).standard_normal((2, inputs, outputs), np.float32)
+    packed = pack(alternating(np.concatenate(list(pair), axis=1), (outputs, outputs)))
+    for which in range(2):
+        np.testing.assert_array_equal(packed[which::2], pack(pair[which]))

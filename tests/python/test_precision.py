@@ -9,7 +9,7 @@ import pytest
 
 from kvcache_export.cli import main
 from kvcache_export.errors import ExportError
-from kvcache_export.precision import DTYPES, Precision, Product, convert
+from kvcache_export.precision import DTYPES, MatrixType, Precision, convert
 
 
 def test_float32_is_not_copied():
@@ -89,19 +89,38 @@ def test_quantised_overrides_are_not_multiplied_with_bfloat16():
 @pytest.mark.parametrize(
     ("weights", "overrides", "activations", "expected"),
     [
-        ("bfloat16", {}, None, (Product.PLAIN, None)),
-        ("bfloat16", {}, "float32", (Product.PLAIN, None)),
-        ("bfloat16", {}, "bfloat16", (Product.BFLOAT16, "bfloat16")),
-        ("bfloat16", {"a": "float32"}, "bfloat16", (Product.BFLOAT16, "bfloat16")),
-        ("bfloat16", {"a": "int8"}, None, (Product.PLAIN, "int8")),
-        ("int8", {"a": "bfloat16"}, None, (Product.QUANTIZED, "int8")),
-        ("int8", {"a": "bfloat16"}, "float32", (Product.QUANTIZED, None)),
+        ("bfloat16", {}, None, (None, None, None)),
+        ("bfloat16", {}, "float32", (None, None, None)),
+        ("bfloat16", {}, "bfloat16", ("bfloat16", "bfloat16", "bfloat16")),
+        ("bfloat16", {"a": "float32"}, "bfloat16", (None, "bfloat16", "bfloat16")),
+        ("bfloat16", {"a": "int8"}, None, ("int8", None, "int8")),
+        ("int8", {"a": "bfloat16"}, None, (None, "int8", "int8")),
+        ("int8", {"a": "bfloat16"}, "float32", (None, None, None)),
     ],
 )
 def test_what_weights_are_multiplied_with(
     weights: str, overrides: dict[str, str], activations: str | None, expected: tuple
 ):
     precision = Precision("float32", weights, overrides=overrides, activations=activations)
-    assert (precision.of("b").product, precision.rounded_activations) == expected
-    of_a = Product.QUANTIZED if overrides.get("a") == "int8" else Product.PLAIN
-    assert not overrides or precision.of("a").product is of_a
+    types = precision.of_matrices({"a": (), "b": ()})
+    found = (types["a"].round_input, types["b"].round_input, precision.rounded_activations)
+    assert found == expected
+    assert types["a"].weights == overrides.get("a", weights)
+
+
+def test_overrides_match_roles_and_the_names_of_checkpoints():
+    """The first pattern that matches counts."""
+    overrides = {"layers.0.mlp.*": "float16", "h.0.*": "int4", "*.up": "float32"}
+    names = {
+        "layers.0.mlp.up": ("h.0.c_fc",),
+        "layers.0.attention.qkv": ("h.0.q", "h.0.k", "h.0.v"),
+        "layers.1.mlp.up": ("h.1.c_fc",),
+        "head": ("head",),
+    }
+    precision = Precision("float32", "int8", block_size=16, overrides=overrides)
+    assert precision.of_matrices(names) == {
+        "layers.0.mlp.up": MatrixType("float16"),
+        "layers.0.attention.qkv": MatrixType("int4", 16, "int8"),
+        "layers.1.mlp.up": MatrixType("float32"),
+        "head": MatrixType("int8", 16, "int8"),
+    }

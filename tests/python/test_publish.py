@@ -16,6 +16,7 @@ from pathlib import Path
 import checkpoints
 import numpy as np
 import pytest
+import toy_family
 import xxhash
 from exporter_processes import ExporterProcesses
 from plain_ort import PlainModel
@@ -207,3 +208,35 @@ def test_two_exports_at_once_do_not_mix(
         )
     assert names(output) == EXTERNAL
     assert held(output, models) == "new"
+
+
+def test_a_model_of_another_family_leaves_none_of_the_files_of_the_one_before(
+    models: dict[str, Path], tmp_path: Path
+):
+    output = shutil.copytree(models["old"], tmp_path / "output")
+    (output / "mine.onnx").write_text("")
+    (tmp_path / "toy.json").write_text(json.dumps(toy_family.SMALL))
+    arguments = ["--random-init", str(tmp_path / "toy.json"), "--output-dir", str(output)]
+    assert main(arguments) == 0
+    of_toy = ["toy_with_cache.onnx", "toy_with_cache.onnx.data"]
+    assert names(output) == ["config.json", "mine.onnx", *of_toy]
+    assert main(["--model", str(models["checkpoint"]), "--output-dir", str(output)]) == 0
+    assert names(output) == sorted([*EXTERNAL, "mine.onnx"])
+    assert held(output, models) == "new"
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside.onnx", "notes.txt", "config.json", "a\0.onnx", "folder.onnx", 5, []]
+)
+def test_a_config_that_names_other_files_than_a_model_has_deletes_none(
+    models: dict[str, Path], tmp_path: Path, name: object
+):
+    output = tmp_path / "output"
+    (output / "folder.onnx").mkdir(parents=True)
+    for kept in (tmp_path / "outside.onnx", output / "notes.txt"):
+        kept.write_text("")
+    config = {"format": "kvcache", "model_file": "x.onnx", "files": [{"name": name}]}
+    (output / "config.json").write_text(json.dumps(config))
+    assert main(["--model", str(models["checkpoint"]), "--output-dir", str(output)]) == 0
+    assert names(output) == sorted([*EXTERNAL, "folder.onnx", "notes.txt"])
+    assert (tmp_path / "outside.onnx").exists()

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from plain_ort import PlainModel
 
-from kvcache_export.config import PRESETS
 from kvcache_export.errors import ExportError
+from kvcache_export.families import gpt2
 from kvcache_export.precision import Precision
 from kvcache_export.rounding import cost, token_ids
 
-GPT2 = PRESETS["gpt2"]
+GPT2 = gpt2.parse({}).spec
 
 
 def test_the_same_logits_cost_nothing():

@@ -34,7 +34,7 @@ def placement(model_dir: Path) -> dict[str, dict[str, int]]:
 def test_large_tensors_are_external_and_each_on_its_page(small_model_dir: Path):
     assert names(small_model_dir) == EXTERNAL
     placed = placement(small_model_dir)
-    assert "transformer.wte.weight" in placed
+    assert "embedding.tokens.weight" in placed
     assert all(tensor["offset"] % 4096 == 0 for tensor in placed.values())
     assert all(tensor["length"] > 1024 for tensor in placed.values())
 
@@ -42,9 +42,9 @@ def test_large_tensors_are_external_and_each_on_its_page(small_model_dir: Path):
 def test_weights_lie_in_the_order_they_are_read(small_model_dir: Path):
     placed = placement(small_model_dir)
     assert list(placed)[:3] == [
-        "transformer.wte.weight",
-        "transformer.wpe.weight",
-        "transformer.h.0.attn.c_attn.weight",
+        "embedding.tokens.weight",
+        "embedding.positions.weight",
+        "layers.0.attention.qkv.weight",
     ]
     offsets = [tensor["offset"] for tensor in placed.values()]
     assert offsets == sorted(offsets)

@@ -8,14 +8,14 @@ import numpy as np
 import onnx
 import pytest
 
-from kvcache_export import verify
-from kvcache_export.config import Gpt2Config, read_config
+from kvcache_export import families, verify
 from kvcache_export.errors import VerificationError
+from kvcache_export.spec import DecoderSpec
 
 
 @pytest.fixture
-def config(small_checkpoint: Path) -> Gpt2Config:
-    return read_config(small_checkpoint / "config.json")
+def spec(small_checkpoint: Path) -> DecoderSpec:
+    return families.read_config(small_checkpoint / "config.json")[1].spec
 
 
 def changed(model_dir: Path, directory: Path, change) -> Path:
@@ -26,10 +26,10 @@ def changed(model_dir: Path, directory: Path, change) -> Path:
     return directory / "changed.onnx"
 
 
-def test_a_right_model_agrees(small_model_dir: Path, config: Gpt2Config):
+def test_a_right_model_agrees(small_model_dir: Path, spec: DecoderSpec):
     file = small_model_dir / "gpt2_with_cache.onnx"
     verify.check_graph(file)
-    agreement = verify.compare_cached(file, config, "float32")
+    agreement = verify.compare_cached(file, spec, "float32")
     assert 0 < agreement.max_abs_diff < 1e-4
     assert 1 < agreement.max_abs_logit < 100
 
@@ -41,24 +41,24 @@ def test_models_shorter_than_the_usual_run(export, tmp_path: Path, positions: in
     export("--model", checkpoints.write_random(tmp_path, n_positions=positions))
 
 
-def test_a_cache_that_forgets_is_noticed(small_model_dir: Path, config: Gpt2Config, tmp_path: Path):
+def test_a_cache_that_forgets_is_noticed(small_model_dir: Path, spec: DecoderSpec, tmp_path: Path):
     def swap_keys_and_values(proto: onnx.ModelProto) -> None:
         node = next(node for node in proto.graph.node if node.op_type == "CachedAttention")
         node.input[1], node.input[2] = node.input[2], node.input[1]
 
     file = changed(small_model_dir, tmp_path, swap_keys_and_values)
     with pytest.raises(VerificationError, match="cached and uncached logits differ by"):
-        verify.compare_cached(file, config, "float32")
+        verify.compare_cached(file, spec, "float32")
 
 
-def test_logits_that_are_nan_are_noticed(small_model_dir: Path, config: Gpt2Config, tmp_path: Path):
+def test_logits_that_are_nan_are_noticed(small_model_dir: Path, spec: DecoderSpec, tmp_path: Path):
     def poison(proto: onnx.ModelProto) -> None:
-        bias = next(t for t in proto.graph.initializer if t.name == "transformer.ln_f.bias")
+        bias = next(t for t in proto.graph.initializer if t.name == "final_norm.bias")
         bias.CopyFrom(onnx.numpy_helper.from_array(np.full(24, np.nan, np.float32), bias.name))
 
     file = changed(small_model_dir, tmp_path, poison)
     with pytest.raises(VerificationError, match="logits that are NaN or Inf"):
-        verify.compare_cached(file, config, "float32")
+        verify.compare_cached(file, spec, "float32")
 
 
 def test_an_invalid_graph_is_noticed(small_model_dir: Path, tmp_path: Path):
@@ -68,12 +68,12 @@ def test_an_invalid_graph_is_noticed(small_model_dir: Path, tmp_path: Path):
 
 
 def test_a_model_that_does_not_run_is_noticed(
-    small_model_dir: Path, config: Gpt2Config, tmp_path: Path
+    small_model_dir: Path, spec: DecoderSpec, tmp_path: Path
 ):
     def shrink(proto: onnx.ModelProto) -> None:
-        bias = next(t for t in proto.graph.initializer if t.name == "transformer.ln_f.bias")
+        bias = next(t for t in proto.graph.initializer if t.name == "final_norm.bias")
         bias.CopyFrom(onnx.numpy_helper.from_array(np.ones(23, np.float32), bias.name))
 
     file = changed(small_model_dir, tmp_path, shrink)
     with pytest.raises(VerificationError, match="ONNX Runtime fails on the written model"):
-        verify.compare_cached(file, config, "float32")
+        verify.compare_cached(file, spec, "float32")

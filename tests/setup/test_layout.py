@@ -7,9 +7,24 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-ROOMS = ["ops", "device", "model", "cache", "inference", "decoding", "report"]
+ROOMS = [
+    "base",
+    "kernels",
+    "weights",
+    "model",
+    "plan",
+    "device",
+    "ort",
+    "cache",
+    "inference",
+    "decoding",
+    "report",
+]
+WITHOUT_ONNX_RUNTIME = {"base", "kernels", "weights", "plan", "model"}
 SOURCES = sorted(
-    path for path in (REPOSITORY / "src").rglob("*") if path.suffix in {".hpp", ".cpp", ".cu"}
+    path
+    for path in (REPOSITORY / "src").rglob("*")
+    if path.suffix in {".hpp", ".cpp", ".cu", ".cuh"}
 )
 
 
@@ -30,9 +45,15 @@ def test_includes_only_rooms_before_it(path: Path) -> None:
             assert ROOMS.index(included) <= ROOMS.index(room), f"{path} includes {included}/"
 
 
-def test_only_device_and_ops_name_cuda() -> None:
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_only_some_rooms_know_onnx_runtime(path: Path) -> None:
+    if room_of(path) in WITHOUT_ONNX_RUNTIME:
+        assert not re.search(r"onnxruntime_c|\bOrt::", path.read_text(encoding="utf-8"))
+
+
+def test_only_some_rooms_name_cuda() -> None:
     for path in SOURCES:
-        if room_of(path) in {"ops", "device"}:
+        if room_of(path) in {"kernels", "plan", "device", "ort"}:
             continue
         assert not re.search(r"cuda[A-Z_]|cudart|#include <cuda", path.read_text(encoding="utf-8"))
 

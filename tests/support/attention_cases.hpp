@@ -2,8 +2,6 @@
 // or tiles.
 #pragma once
 
-#include <onnxruntime_cxx_api.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -15,17 +13,18 @@
 #include <type_traits>
 #include <vector>
 
-#include "ops/cached_attention_args.hpp"
+#include "base/float16.hpp"
+#include "kernels/cached_attention_args.hpp"
 #include "support/random_cases.hpp"
 
 namespace kvcache::test {
 
-using ops::CachedAttentionArgs;
+using kernels::CachedAttentionArgs;
 
 inline float as_float(float value) { return value; }
 template <typename T>
 float as_float(T value) {
-  return value.ToFloat();
+  return static_cast<float>(value);
 }
 
 /// Element i of a row of head_dim elements in the cache, as the kernel must read it.
@@ -34,7 +33,7 @@ float cached_element(const Cache* row, std::int64_t head_dim, std::int64_t i) {
   if constexpr (std::is_same_v<Cache, std::int8_t>) {
     std::uint16_t scale = 0;
     std::memcpy(&scale, row + head_dim, sizeof(scale));
-    return static_cast<float>(row[i]) * Ort::BFloat16_t::FromBits(scale).ToFloat();
+    return static_cast<float>(row[i]) * static_cast<float>(std::bit_cast<BFloat16>(scale));
   } else {
     return as_float(row[i]);
   }
@@ -122,8 +121,8 @@ struct AttentionCase {
       std::generate_n(row, args.head_dim,
                       [&] { return static_cast<std::int8_t>(random.integer(-127, 127)); });
       // Magnitudes below 3, as unit normal elements have.
-      const Ort::BFloat16_t scale(static_cast<float>(random.integer(1, 300)) * 0.01F / 127.0F);
-      std::memcpy(row + args.head_dim, &scale.val, sizeof(scale.val));
+      const BFloat16 scale(static_cast<float>(random.integer(1, 300)) * 0.01F / 127.0F);
+      std::memcpy(row + args.head_dim, &scale, sizeof(scale));
     } else {
       std::generate_n(row, args.head_dim, [&] { return Cache(random.normal()); });
     }

@@ -15,7 +15,7 @@
 #include <cstring>
 #include <new>
 
-#include "device_memory_fault.hpp"
+#include "base/device_memory_fault.hpp"
 
 namespace kvcache::test {
 namespace {

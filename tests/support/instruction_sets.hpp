@@ -9,7 +9,7 @@
 
 #include "hwy/highway.h"
 #include "hwy/targets.h"
-#include "ops/cpu/amx.hpp"
+#include "kernels/cpu/amx.hpp"
 
 namespace kvcache::test {
 
@@ -21,11 +21,11 @@ class OnInstructionSet : public testing::TestWithParam<std::int64_t> {
   void SetUp() override {
     const bool without_amx = GetParam() == kWithoutAmx;
     select(without_amx ? 0 : GetParam());
-    ops::allow_amx(!without_amx);
+    kernels::allow_amx(!without_amx);
   }
   void TearDown() override {
     select(0);
-    ops::allow_amx(true);
+    kernels::allow_amx(true);
   }
 
  private:
@@ -42,7 +42,7 @@ inline auto all_instruction_sets() {
 
 /// `targets`, and where the processor has AMX, the best one without.
 inline auto with_and_without_amx(std::vector<std::int64_t> targets) {
-  if (ops::has_amx()) {
+  if (kernels::has_amx()) {
     targets.push_back(kWithoutAmx);
   }
   return testing::ValuesIn(targets);

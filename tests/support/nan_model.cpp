@@ -1,7 +1,5 @@
 #include "support/nan_model.hpp"
 
-#include <onnxruntime_cxx_api.h>
-
 #include <cstdint>
 #include <cstring>
 #include <fstream>
@@ -10,6 +8,8 @@
 #include <stdexcept>
 #include <string>
 #include <vector>
+
+#include "base/float16.hpp"
 
 namespace kvcache::test {
 namespace {
@@ -41,8 +41,8 @@ std::string position_row(std::size_t position) {
   const auto begin = table.at("data_offsets")[0].get<std::size_t>();
   const std::size_t at = sizeof(header_size) + header_size + begin + position * size;
   const std::string dtype = models_dtype();
-  return dtype == "float16"    ? narrowed<Ort::Float16_t>(file.substr(at, size))
-         : dtype == "bfloat16" ? narrowed<Ort::BFloat16_t>(file.substr(at, size))
+  return dtype == "float16"    ? narrowed<Float16>(file.substr(at, size))
+         : dtype == "bfloat16" ? narrowed<BFloat16>(file.substr(at, size))
                                : file.substr(at, size);
 }
 

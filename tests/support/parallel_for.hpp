@@ -5,11 +5,11 @@
 #include <thread>
 #include <vector>
 
-#include "ops/parallel_for.hpp"
+#include "base/parallel_for.hpp"
 
 namespace kvcache::test {
 
-class Serial final : public ops::ParallelFor {
+class Serial final : public ParallelFor {
   void run(std::int64_t count, const void* task,
            void (*call)(const void*, std::int64_t)) const override {
     for (std::int64_t i = 0; i < count; ++i) {
@@ -18,7 +18,7 @@ class Serial final : public ops::ParallelFor {
   }
 };
 
-class ThreeThreads final : public ops::ParallelFor {
+class ThreeThreads final : public ParallelFor {
   void run(std::int64_t count, const void* task,
            void (*call)(const void*, std::int64_t)) const override {
     std::vector<std::jthread> threads;

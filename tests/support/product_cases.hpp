@@ -2,7 +2,6 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <onnxruntime_cxx_api.h>
 
 #include <algorithm>
 #include <cmath>
@@ -11,16 +10,16 @@
 #include <limits>
 #include <vector>
 
-#include "ops/cpu/linear_cpu.hpp"
+#include "kernels/cpu/linear_cpu.hpp"
 #include "support/parallel_for.hpp"
 #include "support/random_cases.hpp"
 
 namespace kvcache::test {
 
-using ops::Activation;
-using ops::HeadArgs;
-using ops::kPanelColumns;
-using ops::LinearArgs;
+using kernels::Activation;
+using kernels::HeadArgs;
+using kernels::kPanelColumns;
+using kernels::LinearArgs;
 
 inline std::vector<float> normal_floats(Random& random, std::int64_t count) {
   std::vector<float> values(static_cast<std::size_t>(count));
@@ -75,7 +74,7 @@ std::vector<W> rounded(const std::vector<float>& values) {
 inline double wide(float value) { return value; }
 template <typename W>
 double wide(W value) {
-  return value.ToFloat();
+  return static_cast<float>(value);
 }
 
 /// A kernel against double precision; `multiplied` is x as the kernel must multiply it.

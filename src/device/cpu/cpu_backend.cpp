@@ -10,9 +10,9 @@ namespace kvcache::device {
 
 CpuBackend::CpuBackend(const BackendOptions& options)
     : num_threads_(options.num_threads),
-      threads_(options.all_nodes_ours ? std::make_unique<ops::ThreadTeam>(options.num_threads)
+      threads_(options.all_nodes_ours ? std::make_unique<ThreadPool>(options.num_threads)
                                       : nullptr),
-      records_steps_(threads_ != nullptr && options.records_runs && options.fuses_steps),
+      captures_steps_(threads_ != nullptr && options.captures_runs && options.fuses_steps),
       log_(options.log) {}
 
 std::string CpuBackend::description() const {
@@ -38,9 +38,8 @@ std::unique_ptr<PoolMemory> CpuBackend::reserve(std::size_t bytes) {
   return std::make_unique<ReservedMemory>(bytes);
 }
 
-std::unique_ptr<Step> CpuBackend::new_step(DataType type, std::size_t vocab_size) {
-  return std::make_unique<CpuStep>(type, vocab_size, records_steps_ ? threads_.get() : nullptr,
-                                   log_);
+std::unique_ptr<Step> CpuBackend::new_step(const StepModel& model) {
+  return std::make_unique<CpuStep>(model, captures_steps_ ? threads_.get() : nullptr, log_);
 }
 
 }  // namespace kvcache::device

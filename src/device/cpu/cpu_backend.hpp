@@ -14,17 +14,17 @@ class CpuBackend : public Backend {
 
   [[nodiscard]] Device device() const noexcept override { return Device::cpu; }
   [[nodiscard]] std::string description() const override;
-  [[nodiscard]] const ops::ThreadTeam* threads() const noexcept override { return threads_.get(); }
+  [[nodiscard]] const ThreadPool* threads() const noexcept override { return threads_.get(); }
   void add_to(Ort::SessionOptions& options) const override;
   [[nodiscard]] Ort::MemoryInfo memory_info() const override;
   [[nodiscard]] std::size_t pool_alignment() const noexcept override;
   [[nodiscard]] std::unique_ptr<PoolMemory> reserve(std::size_t bytes) override;
-  [[nodiscard]] std::unique_ptr<Step> new_step(DataType type, std::size_t vocab_size) override;
+  [[nodiscard]] std::unique_ptr<Step> new_step(const StepModel& model) override;
 
  private:
   int num_threads_;
-  std::unique_ptr<ops::ThreadTeam> threads_;  // null: ONNX Runtime's, for all nodes
-  bool records_steps_;
+  std::unique_ptr<ThreadPool> threads_;  // null: ONNX Runtime's, for all nodes
+  bool captures_steps_;
   LogCallback log_;
 };
 

@@ -8,21 +8,21 @@
 #include <new>
 #include <numeric>
 
+#include "base/throw_error.hpp"
 #include "device/widen.hpp"
-#include "ops/cpu/argmax_cpu.hpp"
-#include "throw_error.hpp"
+#include "kernels/cpu/argmax_cpu.hpp"
 
 namespace kvcache::device {
 
 namespace {
 
-constexpr int kRunsBeforeRecording = 1;  // whoever wants a single token should not pay for it
+constexpr int kRunsBeforeCapture = 1;  // whoever wants a single token should not pay for it
 
 /// Whether one of `count` values of `type` is NaN.
 bool holds_nan(DataType type, const std::byte* values, std::size_t count) {
   if (type == DataType::float32) {
-    return ops::has_nan_cpu(reinterpret_cast<const float*>(values),
-                            static_cast<std::int64_t>(count));
+    return kernels::has_nan_cpu(reinterpret_cast<const float*>(values),
+                                static_cast<std::int64_t>(count));
   }
   // Above infinity, without the sign.
   const unsigned infinity = type == DataType::float16 ? 0x7C00 : 0x7F80;
@@ -34,48 +34,47 @@ bool holds_nan(DataType type, const std::byte* values, std::size_t count) {
 }  // namespace
 
 void CpuStep::resize(const StepShape& shape) {
-  recorded_ = nullptr;
+  captured_ = nullptr;
   runs_ = 0;
-  const std::size_t row_bytes = vocab_size_ * data_type_size(type_);
   try {
     inputs_.resize(shape.input_bytes);
-    logits_.resize(shape.logits_rows * row_bytes);
+    logits_.resize(shape.logits_rows * row_bytes());
     widened_.clear();
-    widened_.resize(type_ == DataType::float32 ? 0 : shape.logits_rows);
+    widened_.resize(model_.type == DataType::float32 ? 0 : shape.logits_rows);
   } catch (const std::bad_alloc&) {
     throw_error(ErrorCode::out_of_memory,
                 "no memory for the logits of {} tokens ({} bytes each); ask for the last ones only",
-                shape.logits_rows, row_bytes);
+                shape.logits_rows, row_bytes());
   }
 }
 
-bool CpuStep::run(const std::function<void()>& enqueue) {
+bool CpuStep::run(const plan::StepBinding& binding, const std::function<void()>& enqueue) {
   for (std::vector<float>& row : widened_) {
     row.clear();
   }
-  const bool is_known = recorded_ != nullptr;
-  if (is_known) {
-    recorded_->run();
-  } else if (threads_ != nullptr && runs_ == kRunsBeforeRecording) {
-    record(enqueue);
+  const bool is_captured = captured_ != nullptr;
+  if (is_captured) {
+    captured_->run();
+  } else if (threads_ != nullptr && binding.block_table != nullptr && runs_ == kRunsBeforeCapture) {
+    capture(binding, enqueue);
   } else {
     enqueue();
   }
   ++runs_;
-  return is_known;
+  return is_captured;
 }
 
-/// Runs once as usual, once as recorded, and keeps the recording if both agree to the last bit.
-void CpuStep::record(const std::function<void()>& enqueue) {
-  std::string why_not;
-  const ops::CpuRecording recording;
+/// Runs once as usual, once by the plan, and keeps that if both agree to the last bit.
+void CpuStep::capture(const plan::StepBinding& binding, const std::function<void()>& enqueue) {
   enqueue();
-  auto step = ops::RecordedStep::from(recording, *threads_, why_not);
-  if (step) {
+  std::string why_not;
+  auto captured =
+      plan::CapturedPlan::make(model_.plan, model_.weights, binding, *threads_, why_not);
+  if (captured) {
     const std::vector<std::byte> expected = logits_;
-    step->run();  // writes the same keys and values to the same places
+    captured->run();  // writes the same keys and values to the same places
     if (logits_ == expected) {
-      recorded_ = std::move(step);
+      captured_ = std::move(captured);
       return;
     }
     enqueue();  // the keys and values once more
@@ -87,10 +86,8 @@ void CpuStep::record(const std::function<void()>& enqueue) {
 }
 
 std::optional<std::size_t> CpuStep::row_with_nan() const {
-  const std::size_t row_bytes = vocab_size_ * data_type_size(type_);
-  const std::size_t rows = logits_.size() / row_bytes;
-  for (std::size_t row = 0; row < rows; ++row) {
-    if (holds_nan(type_, logits_.data() + row * row_bytes, vocab_size_)) {
+  for (std::size_t row = 0; row < logits_.size() / row_bytes(); ++row) {
+    if (holds_nan(model_.type, logits_.data() + row * row_bytes(), model_.vocab_size)) {
       return row;
     }
   }
@@ -98,20 +95,20 @@ std::optional<std::size_t> CpuStep::row_with_nan() const {
 }
 
 std::span<const float> CpuStep::row(std::size_t row) {
-  const std::byte* logits = logits_.data() + row * vocab_size_ * data_type_size(type_);
-  if (type_ == DataType::float32) {
-    return {reinterpret_cast<const float*>(logits), vocab_size_};
+  const std::byte* logits = logits_.data() + row * row_bytes();
+  if (model_.type == DataType::float32) {
+    return {reinterpret_cast<const float*>(logits), model_.vocab_size};
   }
   const std::scoped_lock lock(widening_);  // rows of one run may be read by several threads
   if (widened_[row].empty()) {
-    widened_[row] = widen(type_, logits, vocab_size_);
+    widened_[row] = widen(model_.type, logits, model_.vocab_size);
   }
   return widened_[row];
 }
 
 TokenId CpuStep::argmax(std::size_t row) {
   const std::span<const float> logits = this->row(row);
-  return ops::argmax_cpu(logits.data(), static_cast<std::int64_t>(logits.size()));
+  return kernels::argmax_cpu(logits.data(), static_cast<std::int64_t>(logits.size()));
 }
 
 std::vector<TokenScore> CpuStep::top_k(std::size_t k, std::size_t row) {
@@ -121,7 +118,7 @@ std::vector<TokenScore> CpuStep::top_k(std::size_t k, std::size_t row) {
   const auto logit = [&](TokenId token) { return logits[static_cast<std::size_t>(token)]; };
   const auto end = order.begin() + static_cast<std::ptrdiff_t>(k);
   std::partial_sort(order.begin(), end, order.end(), [&](TokenId a, TokenId b) {
-    return ops::comes_before(logit(a), a, logit(b), b);
+    return kernels::comes_before(logit(a), a, logit(b), b);
   });
   std::vector<TokenScore> best;
   best.reserve(k);

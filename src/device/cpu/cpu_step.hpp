@@ -7,36 +7,38 @@
 
 #include "device/step.hpp"
 #include "kvcache/options.hpp"
-#include "ops/cpu/recorded_step.hpp"
+#include "plan/cpu/captured_plan.hpp"
 
 namespace kvcache::device {
 
 class CpuStep : public Step {
  public:
-  /// `threads` run steps of few tokens that were recorded; null: none is recorded.
-  CpuStep(DataType type, std::size_t vocab_size, const ops::ThreadTeam* threads, LogCallback log)
-      : type_(type), vocab_size_(vocab_size), threads_(threads), log_(std::move(log)) {}
+  /// `threads` run captured plans of steps of few tokens; null: none is captured.
+  CpuStep(const StepModel& model, const ThreadPool* threads, LogCallback log)
+      : model_(model), threads_(threads), log_(std::move(log)) {}
 
   void resize(const StepShape& shape) override;
   [[nodiscard]] std::byte* host_inputs() noexcept override { return inputs_.data(); }
   [[nodiscard]] std::byte* device_inputs() noexcept override { return inputs_.data(); }
   [[nodiscard]] std::byte* device_logits() noexcept override { return logits_.data(); }
   [[nodiscard]] std::size_t logits_capacity() const noexcept override { return logits_.capacity(); }
-  bool run(const std::function<void()>& enqueue) override;
+  bool run(const plan::StepBinding& binding, const std::function<void()>& enqueue) override;
   [[nodiscard]] std::optional<std::size_t> row_with_nan() const override;
   [[nodiscard]] std::span<const float> row(std::size_t row) override;
   [[nodiscard]] TokenId argmax(std::size_t row) override;
   [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, std::size_t row) override;
 
  private:
-  void record(const std::function<void()>& enqueue);
+  void capture(const plan::StepBinding& binding, const std::function<void()>& enqueue);
+  [[nodiscard]] std::size_t row_bytes() const noexcept {
+    return model_.vocab_size * data_type_size(model_.type);
+  }
 
-  DataType type_;
-  std::size_t vocab_size_;
-  const ops::ThreadTeam* threads_;
+  StepModel model_;
+  const ThreadPool* threads_;
   LogCallback log_;
   int runs_ = 0;  // of this shape
-  std::unique_ptr<ops::RecordedStep> recorded_;
+  std::unique_ptr<plan::CapturedPlan> captured_;
   std::vector<std::byte> inputs_;
   std::vector<std::byte> logits_;  // [logits_rows, vocab_size]
   std::mutex widening_;

@@ -7,8 +7,8 @@
 #include <cstring>
 #include <memory>
 
-#include "huge_pages.hpp"
-#include "throw_error.hpp"
+#include "base/huge_pages.hpp"
+#include "base/throw_error.hpp"
 
 namespace kvcache::device {
 namespace {

@@ -84,7 +84,7 @@ CudaBackend::CudaBackend(int gpu, const BackendOptions& options) : gpu_(gpu) {
   check_cuda(
       cudaDeviceGetAttribute(&resources_->multiprocessors, cudaDevAttrMultiProcessorCount, gpu),
       "asking for the GPU's size");
-  resources_->records_runs = options.records_runs;
+  resources_->captures_runs = options.captures_runs;
   resources_->fuses_steps = options.fuses_steps;
   resources_->log = options.log;
 }
@@ -110,7 +110,7 @@ void CudaBackend::add_to(Ort::SessionOptions& options) const {
   Ort::ThrowOnError(api.UpdateCUDAProviderOptionsWithValue(cuda, "user_compute_stream",
                                                            resources_->stream->get()));
   options.AppendExecutionProvider_CUDA_V2(*cuda);
-  // Memory that is laid out anew for each shape could not be used by recorded runs.
+  // Memory that is laid out anew for each shape could not be used by captured runs.
   options.DisableMemPattern();
 }
 
@@ -122,8 +122,8 @@ std::unique_ptr<PoolMemory> CudaBackend::reserve(std::size_t bytes) {
   return std::make_unique<CudaPoolMemory>(bytes, resources_->stream);
 }
 
-std::unique_ptr<Step> CudaBackend::new_step(DataType type, std::size_t vocab_size) {
-  return std::make_unique<CudaStep>(type, vocab_size, resources_);
+std::unique_ptr<Step> CudaBackend::new_step(const StepModel& model) {
+  return std::make_unique<CudaStep>(model, resources_);
 }
 
 }  // namespace kvcache::device

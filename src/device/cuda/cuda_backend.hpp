@@ -24,7 +24,7 @@ class CudaBackend : public Backend {
   [[nodiscard]] Ort::MemoryInfo memory_info() const override;
   [[nodiscard]] std::size_t pool_alignment() const noexcept override { return 256; }
   [[nodiscard]] std::unique_ptr<PoolMemory> reserve(std::size_t bytes) override;
-  [[nodiscard]] std::unique_ptr<Step> new_step(DataType type, std::size_t vocab_size) override;
+  [[nodiscard]] std::unique_ptr<Step> new_step(const StepModel& model) override;
 
  private:
   int gpu_;

@@ -6,8 +6,8 @@
 #include <cstddef>
 #include <utility>
 
+#include "base/device_memory_fault.hpp"
 #include "device/cuda/cuda_error.hpp"
-#include "device_memory_fault.hpp"
 
 namespace kvcache::device {
 

@@ -3,7 +3,7 @@
 
 #include <cuda_runtime_api.h>
 
-#include "throw_error.hpp"
+#include "base/throw_error.hpp"
 
 namespace kvcache::device {
 

@@ -2,9 +2,9 @@
 
 #include <cstdint>
 
+#include "base/device_memory_fault.hpp"
 #include "device/cuda/cuda_error.hpp"
-#include "device_memory_fault.hpp"
-#include "ops/cuda/copy_pieces.hpp"
+#include "kernels/cuda/copy_pieces.hpp"
 
 namespace kvcache::device {
 namespace {
@@ -137,9 +137,9 @@ void CudaPoolMemory::give_back_page(std::size_t page) noexcept {
 void CudaPoolMemory::copy(std::size_t to, std::size_t from, const Pieces& pieces) noexcept {
   const auto lock = stream_->lock();
   // What fails here is reported by the next run: errors of the stream stay.
-  static_cast<void>(ops::copy_pieces(data() + to, data() + from, pieces.bytes, pieces.stride,
-                                     pieces.count, pieces.pool_stride, pieces.pools,
-                                     stream_->get()));
+  static_cast<void>(kernels::copy_pieces(data() + to, data() + from, pieces.bytes, pieces.stride,
+                                         pieces.count, pieces.pool_stride, pieces.pools,
+                                         stream_->get()));
 }
 
 void CudaPoolMemory::fill_with_nan(std::size_t at, const Pieces& pieces) noexcept {

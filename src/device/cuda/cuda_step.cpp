@@ -14,7 +14,7 @@
 namespace kvcache::device {
 namespace {
 
-constexpr int kRunsBeforeRecording = 2;
+constexpr int kRunsBeforeCapture = 2;
 constexpr TokenId kNoToken = -1;
 constexpr int kLooksBetweenQuestions = 1 << 16;  // to the driver, whether a step has failed
 
@@ -36,9 +36,9 @@ cudaError_t with_type(DataType type, const Work& work) {
 
 }  // namespace
 
-CudaStep::~CudaStep() { forget_recording(); }
+CudaStep::~CudaStep() { forget_capture(); }
 
-void CudaStep::forget_recording() noexcept {
+void CudaStep::forget_capture() noexcept {
   if (graph_ != nullptr) {
     cudaGraphExecDestroy(graph_);
     graph_ = nullptr;
@@ -48,7 +48,7 @@ void CudaStep::forget_recording() noexcept {
 }
 
 void CudaStep::resize(const StepShape& shape) {
-  forget_recording();
+  forget_capture();
   const auto grow = [](auto& buffer, std::size_t bytes, const char* purpose) {
     if (buffer.size() < bytes) {
       buffer = {};  // the old memory first
@@ -59,26 +59,31 @@ void CudaStep::resize(const StepShape& shape) {
   grow(host_inputs_, shape.input_bytes, "the inputs of a run");
   grow(device_inputs_, shape.input_bytes, "the inputs of a run");
   grow(logits_, shape.logits_rows * row_bytes(), "logits; ask for those of fewer tokens");
-  grow(best_, shape.logits_rows * sizeof(ops::TopLogit), "the best tokens");
+  grow(best_, shape.logits_rows * sizeof(kernels::TopLogit), "the best tokens");
   widened_.clear();
   widened_.resize(shape.logits_rows);
   shape_ = shape;
 }
 
-bool CudaStep::run(const std::function<void()>& enqueue) {
+bool CudaStep::run(const plan::StepBinding& binding, const std::function<void()>& enqueue) {
   for (std::vector<float>& row : widened_) {
     row.clear();
   }
   const auto lock = resources_->stream->lock();
   const bool known = graph_ != nullptr || fused_ != nullptr;
-  if (resources_->records_runs && !known && runs_ == kRunsBeforeRecording) {
-    record(enqueue);
+  if (resources_->captures_runs && !known && runs_ == kRunsBeforeCapture) {
+    if (resources_->fuses_steps && binding.tokens == 1 && binding.block_table != nullptr) {
+      fuse(binding);
+    }
+    if (fused_ == nullptr) {
+      capture(enqueue);
+    }
   }
   if (fused_ != nullptr) {
-    run_fused();
+    run_fused(binding);
   } else {
     if (graph_ != nullptr) {
-      check_cuda(cudaGraphLaunch(graph_, resources_->stream->get()), "starting a recorded run");
+      check_cuda(cudaGraphLaunch(graph_, resources_->stream->get()), "starting a captured run");
     } else {
       enqueue_all(enqueue);
     }
@@ -93,23 +98,23 @@ void CudaStep::enqueue_all(const std::function<void()>& enqueue) {
                              cudaMemcpyHostToDevice, resources_->stream->get()),
              "copying the inputs");
   enqueue();
-  check_cuda(with_type(type_,
+  check_cuda(with_type(model_.type,
                        [&](const auto* type) {
-                         return ops::argmax_cuda(reinterpret_cast<decltype(type)>(logits_.data()),
-                                                 static_cast<std::int64_t>(shape_.logits_rows),
-                                                 static_cast<std::int64_t>(vocab_size_), best(),
-                                                 resources_->stream->get());
+                         return kernels::argmax_cuda(
+                             reinterpret_cast<decltype(type)>(logits_.data()),
+                             static_cast<std::int64_t>(shape_.logits_rows),
+                             static_cast<std::int64_t>(model_.vocab_size), best(),
+                             resources_->stream->get());
                        }),
              "finding the best tokens");
 }
 
-void CudaStep::run_fused() {
-  const ops::FusedStepPlaces& places = fused_places_;
-  ops::FusedStepInputs inputs;
-  inputs.input_id = *on_host(places.input_ids);
-  inputs.position_id = *on_host(places.position_ids);
-  inputs.past_length = *on_host(places.past_lengths);
-  std::copy_n(on_host(places.block_table), places.blocks_per_row, inputs.block_table);
+void CudaStep::run_fused(const plan::StepBinding& binding) {
+  kernels::FusedStepInputs inputs;
+  inputs.input_id = *on_host(binding.input_ids);
+  inputs.position_id = *on_host(binding.position_ids);
+  inputs.past_length = *on_host(binding.past_lengths);
+  std::copy_n(on_host(binding.block_table), binding.blocks_per_row, inputs.block_table);
   const std::atomic_ref token(best()->token);
   token.store(kNoToken, std::memory_order_relaxed);
   check_cuda(fused_->step(inputs, logits_.data(), best(), resources_->stream->get()),
@@ -127,10 +132,10 @@ void CudaStep::run_fused() {
   }
 }
 
-void CudaStep::fuse(const ops::NodeRecording& recording) {
+void CudaStep::fuse(const plan::StepBinding& binding) {
   std::string why_not;
-  fused_ = ops::fuse(recording, resources_->multiprocessors, resources_->fused,
-                     resources_->stream->get(), fused_places_, why_not);
+  fused_ = plan::fuse(model_.plan, *model_.weights.cuda, binding, resources_->multiprocessors,
+                      resources_->fused, resources_->stream->get(), why_not);
   if (fused_ != nullptr) {
     resources_->fused = fused_;
   } else if (resources_->log) {
@@ -138,9 +143,8 @@ void CudaStep::fuse(const ops::NodeRecording& recording) {
   }
 }
 
-void CudaStep::record(const std::function<void()>& enqueue) {
+void CudaStep::capture(const std::function<void()>& enqueue) {
   std::string failure;
-  const ops::NodeRecording recording;
   const auto keep = [&](cudaError_t error) {
     if (error != cudaSuccess && failure.empty()) {
       failure = cudaGetErrorString(error);
@@ -156,10 +160,7 @@ void CudaStep::record(const std::function<void()>& enqueue) {
     cudaGraph_t graph = nullptr;
     keep(cudaStreamEndCapture(resources_->stream->get(), &graph));
     if (graph != nullptr) {
-      if (failure.empty() && resources_->fuses_steps && shape_.logits_rows == 1) {
-        fuse(recording);
-      }
-      if (failure.empty() && fused_ == nullptr) {
+      if (failure.empty()) {
         keep(cudaGraphInstantiate(&graph_, graph, 0));
       }
       cudaGraphDestroy(graph);
@@ -170,7 +171,7 @@ void CudaStep::record(const std::function<void()>& enqueue) {
     cudaGetLastError();  // seen to
     if (resources_->log) {
       resources_->log(
-          fmt::format("a run could not be recorded as a CUDA graph and goes on kernel by kernel: "
+          fmt::format("a run could not be captured as a CUDA graph and goes on kernel by kernel: "
                       "{}",
                       failure));
     }
@@ -196,7 +197,7 @@ std::span<const float> CudaStep::row(std::size_t row) {
                                cudaMemcpyDeviceToHost, resources_->stream->get()),
                "copying logits to the host");
     resources_->stream->wait();
-    widened = widen(type_, bytes.data(), vocab_size_);
+    widened = widen(model_.type, bytes.data(), model_.vocab_size);
   }
   return widened;
 }
@@ -204,21 +205,21 @@ std::span<const float> CudaStep::row(std::size_t row) {
 TokenId CudaStep::argmax(std::size_t row) { return best()[row].token; }
 
 std::vector<TokenScore> CudaStep::top_k(std::size_t k, std::size_t row) {
-  const CudaBuffer<BufferPlace::host> top(std::max<std::size_t>(k, 1) * sizeof(ops::TopLogit),
+  const CudaBuffer<BufferPlace::host> top(std::max<std::size_t>(k, 1) * sizeof(kernels::TopLogit),
                                           "the best tokens");
-  auto* const found = reinterpret_cast<ops::TopLogit*>(top.data());
+  auto* const found = reinterpret_cast<kernels::TopLogit*>(top.data());
   const auto lock = resources_->stream->lock();
-  check_cuda(with_type(type_,
+  check_cuda(with_type(model_.type,
                        [&](const auto* type) {
-                         return ops::top_k_cuda(
+                         return kernels::top_k_cuda(
                              reinterpret_cast<decltype(type)>(logits_.data() + row * row_bytes()),
-                             static_cast<std::int64_t>(vocab_size_), static_cast<std::int64_t>(k),
-                             found, resources_->stream->get());
+                             static_cast<std::int64_t>(model_.vocab_size),
+                             static_cast<std::int64_t>(k), found, resources_->stream->get());
                        }),
              "finding the best tokens");
   resources_->stream->wait();
   std::vector<TokenScore> best(k);
-  std::transform(found, found + k, best.begin(), [](const ops::TopLogit& one) {
+  std::transform(found, found + k, best.begin(), [](const kernels::TopLogit& one) {
     return TokenScore{one.token, one.logit};
   });
   return best;

@@ -1,4 +1,4 @@
-// A run on the GPU: kernel by kernel at first, then as a recorded graph.
+// A run on the GPU: kernel by kernel at first, then as a captured graph.
 #pragma once
 
 #include <memory>
@@ -8,9 +8,9 @@
 #include "device/cuda/cuda_buffer.hpp"
 #include "device/cuda/cuda_stream.hpp"
 #include "device/step.hpp"
+#include "kernels/cuda/top_logits_cuda.hpp"
 #include "kvcache/options.hpp"
-#include "ops/cuda/fused_model.hpp"
-#include "ops/cuda/top_logits_cuda.hpp"
+#include "plan/cuda/fused_model.hpp"
 
 namespace kvcache::device {
 
@@ -18,24 +18,24 @@ namespace kvcache::device {
 struct CudaStepResources {
   std::shared_ptr<CudaStream> stream;
   int multiprocessors = 0;
-  bool records_runs = true;
+  bool captures_runs = true;
   bool fuses_steps = true;
   LogCallback log;
-  std::shared_ptr<ops::FusedModel> fused;  // once a step has been fused
+  std::shared_ptr<plan::FusedModel> fused;  // once a step has been fused
 };
 
 /// What crosses the bus in a run are its inputs in one copy and each row's best token; logits only
 /// when asked for, under the stream's lock, so that several threads may ask.
 ///
-/// The third run of a shape is recorded as a CUDA graph, which serves the ones after it: the block
-/// table and the lengths are read on the device, so one recording serves every depth. (The second
-/// still runs alone: ONNX Runtime's arena has then seen the shape twice.) Where a recording fails,
-/// the log says why and runs go on kernel by kernel. Where what was recorded is one token's step of
+/// The third run of a shape is captured as a CUDA graph, which serves the ones after it: the block
+/// table and the lengths are read on the device, so one capture serves every depth. (The second
+/// still runs alone: ONNX Runtime's arena has then seen the shape twice.) Where a capture fails,
+/// the log says why and runs go on kernel by kernel. Where what was captured is one token's step of
 /// a model that fits, it becomes a single kernel instead (fused_step.hpp).
 class CudaStep : public Step {
  public:
-  CudaStep(DataType type, std::size_t vocab_size, std::shared_ptr<CudaStepResources> resources)
-      : type_(type), vocab_size_(vocab_size), resources_(std::move(resources)) {}
+  CudaStep(const StepModel& model, std::shared_ptr<CudaStepResources> resources)
+      : model_(model), resources_(std::move(resources)) {}
   ~CudaStep() override;
 
   void resize(const StepShape& shape) override;
@@ -43,7 +43,7 @@ class CudaStep : public Step {
   [[nodiscard]] std::byte* device_inputs() noexcept override { return device_inputs_.data(); }
   [[nodiscard]] std::byte* device_logits() noexcept override { return logits_.data(); }
   [[nodiscard]] std::size_t logits_capacity() const noexcept override { return logits_.size(); }
-  bool run(const std::function<void()>& enqueue) override;
+  bool run(const plan::StepBinding& binding, const std::function<void()>& enqueue) override;
   [[nodiscard]] std::optional<std::size_t> row_with_nan() const override;
   [[nodiscard]] std::span<const float> row(std::size_t row) override;
   [[nodiscard]] TokenId argmax(std::size_t row) override;
@@ -51,10 +51,10 @@ class CudaStep : public Step {
 
  private:
   void enqueue_all(const std::function<void()>& enqueue);
-  void record(const std::function<void()>& enqueue);
-  void fuse(const ops::NodeRecording& recording);
-  void run_fused();
-  void forget_recording() noexcept;
+  void capture(const std::function<void()>& enqueue);
+  void fuse(const plan::StepBinding& binding);
+  void run_fused(const plan::StepBinding& binding);
+  void forget_capture() noexcept;
 
   /// The host's twin of an input on the device.
   template <typename T>
@@ -63,14 +63,13 @@ class CudaStep : public Step {
         host_inputs_.data() + (reinterpret_cast<const std::byte*>(input) - device_inputs_.data()));
   }
   [[nodiscard]] std::size_t row_bytes() const noexcept {
-    return vocab_size_ * data_type_size(type_);
+    return model_.vocab_size * data_type_size(model_.type);
   }
-  [[nodiscard]] ops::TopLogit* best() const noexcept {
-    return reinterpret_cast<ops::TopLogit*>(best_.data());
+  [[nodiscard]] kernels::TopLogit* best() const noexcept {
+    return reinterpret_cast<kernels::TopLogit*>(best_.data());
   }
 
-  DataType type_;
-  std::size_t vocab_size_;
+  StepModel model_;
   std::shared_ptr<CudaStepResources> resources_;
   StepShape shape_;
   CudaBuffer<BufferPlace::host> host_inputs_;
@@ -80,8 +79,7 @@ class CudaStep : public Step {
   std::vector<std::vector<float>> widened_;  // [logits_rows][vocab_size], empty until asked for
   int runs_ = 0;                             // of this shape
   cudaGraphExec_t graph_ = nullptr;
-  std::shared_ptr<ops::FusedModel> fused_;  // in place of a graph
-  ops::FusedStepPlaces fused_places_;
+  std::shared_ptr<plan::FusedModel> fused_;  // in place of a graph
 };
 
 }  // namespace kvcache::device

@@ -31,7 +31,7 @@ class FairMutex {
 
 /// The one stream of a model: runs, copies within the cache and ONNX Runtime's own work happen in
 /// the order in which they were put in. Whoever puts something in holds the lock meanwhile, because
-/// a stream that is being recorded takes everything into the recording.
+/// a stream that is being captured takes everything into the capture.
 class CudaStream {
  public:
   /// @throws Error run_failed

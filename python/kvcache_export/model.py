@@ -1,0 +1,44 @@
+"""The graph of a source with its weights, which are read when it is written."""
+
+import onnx_ir as ir
+
+from . import encoding, graph
+from .precision import MatrixType, Precision, convert
+from .sources import Source
+from .spec import Shape
+
+
+def matrix_types(source: Source, precision: Precision) -> dict[str, MatrixType]:
+    """How each matrix is stored; overrides may name it by its role or as the checkpoint does."""
+    return precision.of_matrices(source.matrix_names())
+
+
+def with_weights(
+    source: Source, precision: Precision, *, rounded_to: str | None = None
+) -> ir.Model:
+    """The model; each weight is rounded to its element type, or to `rounded_to` before.
+
+    Raises ExportError for overrides of no matrix and for tensors that are not as they should be.
+    """
+    types, matrices = matrix_types(source, precision), source.spec.matrices()
+    source.check()
+
+    def value(name: str, dtype: ir.DataType, shape: Shape) -> ir.LazyTensor:
+        role, _, kind = name.rpartition(".")
+        matrix = None if kind == "bias" else matrices.get(role)
+        parameter = name if matrix is None else role + encoding.WEIGHT
+
+        def read() -> ir.Tensor:
+            """Alone in memory: a quantised weight is quantised again for its scales."""
+            weight, stored = source.read(parameter), source.stored_name(parameter)
+            if rounded_to:
+                weight = convert(weight, rounded_to, stored)
+            if matrix is not None:
+                weight = encoding.encoded(matrix, types[role], weight, stored)[f".{kind}"]
+            else:
+                weight = convert(weight, precision.dtype, stored)
+            return ir.Tensor(weight.astype(dtype.numpy(), copy=False), name=name)
+
+        return ir.LazyTensor(read, dtype, ir.Shape(shape), name=name)
+
+    return graph.build(source.spec, precision, types, value)

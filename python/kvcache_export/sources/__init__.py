@@ -1,0 +1,86 @@
+"""The model to export: a checkpoint of a directory or the Hugging Face hub, or random weights."""
+
+import errno
+import os
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+from .. import families
+from ..errors import ExportError
+from .checkpoint import CheckpointWeights
+from .random_weights import RandomWeights
+from .shards import check_no_adapter
+from .source import Source
+
+ADVICE = "give a directory with config.json and safetensors, or a model id of the hub"
+
+
+def from_checkpoint(model: str) -> Source:
+    """A directory with config.json and safetensors, or a model id on the Hugging Face hub."""
+    mode = _mode(model)
+    if stat.S_ISDIR(mode):
+        directory, origin = Path(model), _printable(Path(model).resolve().name)
+    elif mode or model.startswith((".", "/", "~")):
+        raise ExportError(f"no such directory: {model!r}; {ADVICE}")
+    else:
+        directory, origin = _download(model), model
+    check_no_adapter(directory)  # one alone has no config.json
+    family, config = families.read_config(directory / "config.json")
+    weights = CheckpointWeights(directory, family)
+    if not config.spec.head.tied or weights.ties_head():
+        return Source(origin, family, config, weights)
+    note = (
+        f"{', '.join(family.tensors('head.weight'))} differs from the token embedding, so it is the"
+        " head, as in transformers, though config.json ties them"
+    )
+    spec = replace(config.spec, head=replace(config.spec.head, tied=False))
+    return Source(origin, family, replace(config, spec=spec), weights, (note,))
+
+
+def from_seed(architecture: str, seed: int) -> Source:
+    """Random weights for a preset ("gpt2-medium") or a config.json."""
+    presets = families.presets()
+    if architecture in presets:
+        name, (family, fields) = architecture, presets[architecture]
+        config = family.parse(fields)
+    elif stat.S_ISREG(_mode(architecture)):
+        name = _printable(Path(architecture).stem)
+        family, config = families.read_config(Path(architecture))
+    else:
+        raise ExportError(
+            f"no such architecture or file: {architecture!r} (give a config.json or one of"
+            f" {', '.join(presets)})"
+        )
+    weights = RandomWeights(family, config, seed)
+    return Source(f"random-init:{name}:seed={seed}", family, config, weights)
+
+
+def _mode(path: str) -> int:
+    """What is there, as stat says it; 0 where nothing is."""
+    try:
+        return Path(path).stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return 0
+        raise ExportError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _download(model: str) -> Path:
+    try:
+        from . import hub
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:  # it reads variables of the environment when it is imported
+        raise ExportError(
+            f"the Hugging Face hub's client does not start: {error}; check the variables that begin"
+            " with HF_"
+        ) from error
+    return hub.download(model)
+
+
+def _printable(name: str) -> str:
+    """A file's name as config.json can hold it: bytes that are no UTF-8 become U+FFFD."""
+    return os.fsencode(name).decode("utf-8", "replace")

@@ -1,0 +1,82 @@
+"""A model to export: what it is, and its parameters as the description has them.
+
+Parameters are read one at a time, as they are written: the exporter holds one and never a model.
+"""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ..family import Config, Family
+from ..spec import DecoderSpec, Layout, Matrix, Shape
+
+
+class Weights(Protocol):
+    """Tensors by a checkpoint's names."""
+
+    def check(self, expected: Mapping[str, Shape]) -> None:
+        """Raises ExportError naming the first tensor that is missing, misshapen or unexpected."""
+
+    def read(self, name: str, shape: Shape) -> np.ndarray:
+        """One tensor, in the element type it is stored in."""
+
+
+@dataclass(frozen=True)
+class Source:
+    origin: str  # as config.json records it: gpt2, a directory's name, or random-init:gpt2:seed=0
+    family: Family
+    config: Config
+    weights: Weights
+    notes: tuple[str, ...] = ()  # where it is not what its config says, for the user
+
+    @property
+    def spec(self) -> DecoderSpec:
+        return self.config.spec
+
+    def check(self) -> None:
+        """Raises ExportError for a tensor that is missing, misshapen or unexpected."""
+        self.weights.check({name: shape for of in self._tensors.values() for name, shape in of})
+
+    def read(self, parameter: str) -> np.ndarray:
+        """A parameter of the spec's shape, in the element type it is stored in."""
+        parts = [self.weights.read(name, shape) for name, shape in self._tensors[parameter]]
+        transposed = self._is_transposed(parameter)
+        whole = parts[0] if len(parts) == 1 else np.concatenate(parts, 0 if transposed else -1)
+        return whole.T if transposed else whole
+
+    def stored_name(self, parameter: str) -> str:
+        """What an error calls a parameter."""
+        return " + ".join(name for name, _ in self._tensors[parameter])
+
+    def matrix_names(self) -> dict[str, tuple[str, ...]]:
+        """The checkpoint's names of each matrix, by its role."""
+        return {role: self.family.names(role) for role in self._matrices}
+
+    @functools.cached_property
+    def _matrices(self) -> dict[str, Matrix]:
+        return self.spec.matrices()
+
+    @functools.cached_property
+    def _tensors(self) -> dict[str, list[tuple[str, Shape]]]:
+        """Names and shapes of what each parameter is, or is joined of, in the checkpoint."""
+        found = {}
+        for parameter, shape in self.spec.parameters().items():
+            names, matrix = self.family.tensors(parameter), self._matrices.get(_role(parameter))
+            sizes = matrix.parts if matrix and len(names) > 1 else shape[-1:]
+            shapes = [(*shape[:-1], size) for size in sizes]
+            if self._is_transposed(parameter):
+                shapes = [each[::-1] for each in shapes]
+            found[parameter] = list(zip(names, shapes, strict=True))
+        return found
+
+    def _is_transposed(self, parameter: str) -> bool:
+        matrix = self._matrices.get(_role(parameter))
+        by_inputs = matrix is not None and matrix.layout is not Layout.ROWS
+        return by_inputs and parameter.endswith(".weight") and not self.family.inputs_first
+
+
+def _role(parameter: str) -> str:
+    return parameter.rpartition(".")[0]

@@ -1,0 +1,63 @@
+"""What of a description has a meaning: sizes, kinds and what goes together."""
+
+import math
+
+from . import fields
+from .errors import ExportError
+from .spec import ACTIVATIONS, NORMS, POSITIONS, Attention, DecoderSpec, Norm
+
+# Far more than any model has; a mistaken number would otherwise build graphs for hours.
+MAX_LAYERS = 1000
+MAX_ELEMENTS = 2**40
+
+
+def check(spec: DecoderSpec) -> None:
+    """Raises ExportError naming the first field that can't be honoured."""
+    for name in ("hidden_size", "vocab_size", "max_seq_len"):
+        fields.size(name, getattr(spec, name))
+    if not 0 < len(spec.layers) <= MAX_LAYERS:
+        raise ExportError(f"there must be 1 to {MAX_LAYERS} layers, not {len(spec.layers)}")
+    fields.positive("embedding.scale", spec.embedding.scale)
+    fields.one_of("embedding.positions", spec.embedding.positions, POSITIONS)
+    for layer, of in spec.named_layers():
+        _check_norm(f"{layer}.norm", of.norm)
+        _check_attention(f"{layer}.attention", of.attention)
+        fields.size(f"{layer}.mlp.inner_size", of.mlp.inner_size)
+        fields.one_of(f"{layer}.mlp.activation", of.mlp.activation, ACTIVATIONS)
+    _check_norm("final_norm", spec.final_norm)
+    if spec.head.soft_cap is not None:
+        fields.positive("head.soft_cap", spec.head.soft_cap)
+    for name, shape in spec.parameters().items():
+        if math.prod(shape) > MAX_ELEMENTS:
+            raise ExportError(
+                f"{name} {list(shape)} would make a tensor of {math.prod(shape)} elements, must be"
+                f" at most {MAX_ELEMENTS}"
+            )
+
+
+def _check_norm(name: str, norm: Norm) -> None:
+    fields.one_of(f"{name}.kind", norm.kind, NORMS)
+    fields.positive(f"{name}.epsilon", norm.epsilon)
+    if norm.bias and norm.kind == "rms_norm":
+        raise ExportError(f"{name} is an rms_norm, which has no bias")
+
+
+def _check_attention(name: str, of: Attention) -> None:
+    for part in ("num_heads", "num_kv_heads", "head_dim"):
+        fields.size(f"{name}.{part}", getattr(of, part))
+    if of.num_heads % of.num_kv_heads:
+        raise ExportError(
+            f"{name}.num_heads {of.num_heads} is not a multiple of num_kv_heads {of.num_kv_heads}"
+        )
+    fields.positive(f"{name}.scale", of.scale)
+    if of.rotary is not None:
+        if fields.size(f"{name}.rotary.dims", of.rotary.dims, of.head_dim) % 2:
+            raise ExportError(f"{name}.rotary.dims must be even, not {of.rotary.dims}")
+        fields.positive(f"{name}.rotary.base", of.rotary.base)
+    if of.window is not None:
+        fields.size(f"{name}.window", of.window)
+    if of.soft_cap is not None:
+        fields.positive(f"{name}.soft_cap", of.soft_cap)
+    if of.qk_norm is not None:
+        _check_norm(f"{name}.qk_norm", of.qk_norm)
+        fields.one_of(f"{name}.qk_norm.kind", of.qk_norm.kind, ("rms_norm",))

@@ -1,0 +1,50 @@
+// What one run of the attention node works on, for every device.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+namespace kvcache::kernels {
+
+/// Elements behind a row of a key or value that are its scale: a row of int8 ends with a bfloat16.
+template <typename Cache>
+inline constexpr std::int64_t kScaleElements = std::is_same_v<Cache, std::int8_t> ? 2 : 0;
+
+/// The tensors and shapes of one run of `CachedAttention` over the cache pool of one layer, whose
+/// elements may be narrower than those that are computed with. All pointers lie in the memory of
+/// the device that runs the kernel. See docs/MODEL_FILE.md for the meaning of each tensor.
+template <typename T, typename Cache = T>
+struct CachedAttentionArgs {
+  const T* qkv = nullptr;                          // [tokens, 3, num_heads, head_dim]
+  Cache* key_pool = nullptr;                       // [blocks, num_heads, block_len, row_elements]
+  Cache* value_pool = nullptr;                     // [blocks, num_heads, block_len, row_elements]
+  const std::int32_t* block_table = nullptr;       // [rows, blocks_per_row]
+  const std::int32_t* past_lengths = nullptr;      // [rows]
+  const std::int32_t* append_positions = nullptr;  // [rows], or null: past_lengths
+  const std::int32_t* row_offsets = nullptr;       // [rows + 1], or null: tokens_per_row each
+  const std::int32_t* tree_parents = nullptr;      // [tokens], or null: every row is a chain
+  T* attention = nullptr;                          // [tokens, num_heads, head_dim]
+
+  std::int64_t rows = 0;
+  std::int64_t tokens_per_row = 0;  // used when row_offsets is null
+  std::int64_t blocks_per_row = 0;
+  std::int64_t num_heads = 0;
+  std::int64_t head_dim = 0;
+  std::int64_t block_len = 0;
+  float scale = 1.0F;
+
+  /// From one key or value of the pool to the next: its elements, and its scale.
+  [[nodiscard]] std::int64_t row_elements() const { return head_dim + kScaleElements<Cache>; }
+  /// Position of the row's first new token.
+  [[nodiscard]] std::int64_t append_position(std::int64_t row) const {
+    return append_positions != nullptr ? append_positions[row] : past_lengths[row];
+  }
+  [[nodiscard]] std::int64_t row_begin(std::int64_t row) const {
+    return row_offsets != nullptr ? row_offsets[row] : row * tokens_per_row;
+  }
+  [[nodiscard]] std::int64_t row_size(std::int64_t row) const {
+    return row_begin(row + 1) - row_begin(row);
+  }
+};
+
+}  // namespace kvcache::kernels

@@ -1,0 +1,204 @@
+#include "kernels/cpu/linear_cpu.hpp"
+
+#include <algorithm>
+#include <type_traits>
+
+#include "base/thread_scratch.hpp"
+#include "kernels/cpu/panel_tasks.hpp"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/linear_cpu.cpp"
+#include "hwy/foreach_target.h"
+// foreach_target.h must come before highway.h and everything that includes it.
+#include "hwy/aligned_allocator.h"
+#include "hwy/highway.h"
+#include "kernels/cpu/dot_rows-inl.hpp"
+#include "kernels/cpu/epilogue-inl.hpp"
+#include "kernels/cpu/matrix_tile-inl.hpp"
+#include "kernels/cpu/prefetch-inl.hpp"
+#include "kernels/cpu/widen-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace kvcache::kernels::HWY_NAMESPACE {
+
+static_assert(kTileColumns == kPanelColumns);
+
+// How much of a panel is used on all tokens before the next part: a part (16 KiB) stays in the
+// first-level cache meanwhile, and the next one is fetched.
+constexpr std::int64_t kPartInputs = 64;
+
+/// sums = x · panel for the `tokens` rows of x, of which each has `inputs` elements.
+template <typename W>
+void multiply_panel(const float* x, std::int64_t tokens, std::int64_t inputs, const W* panel,
+                    float* sums) {
+  const LeftMatrix left{x, inputs, 1};
+  if (tokens <= kMaxRows) {  // every weight is used once: one stream of memory
+    multiply(left, tokens, inputs, panel, nullptr, sums, kPanelColumns);
+    return;
+  }
+  HWY_ALIGN float ones[kPanelColumns];
+  std::fill_n(ones, kPanelColumns, 1.0F);
+  const std::int64_t tiles = (tokens + kMaxRows - 1) / kMaxRows;
+  for (std::int64_t input = 0; input < inputs; input += kPartInputs) {
+    const std::int64_t depth = std::min(kPartInputs, inputs - input);
+    const W* part = panel + input * kPanelColumns;
+    const Ahead next_part{part + depth * kPanelColumns, (kPanelColumns + tiles - 1) / tiles};
+    const float* carry = input == 0 ? nullptr : ones;
+    if constexpr (std::is_same_v<W, float>) {
+      multiply(left.from_depth(input), tokens, depth, part, carry, sums, kPanelColumns, next_part);
+    } else {
+      HWY_ALIGN float widened[kPartInputs * kPanelColumns];
+      widen(part, depth * kPanelColumns, widened);
+      multiply(left.from_depth(input), tokens, depth, static_cast<const float*>(widened), carry,
+               sums, kPanelColumns, next_part);
+    }
+  }
+}
+
+template <typename W>
+void linear(const LinearArgs<W>& args, const ParallelFor& parallel_for) {
+  const std::int64_t panels = (args.outputs + kPanelColumns - 1) / kPanelColumns;
+  for_panel_tasks(panels, args.tokens, parallel_for,
+                  [&](std::int64_t panel, std::int64_t first, std::int64_t tokens) {
+                    float* sums = thread_scratch(tokens * kPanelColumns);
+                    multiply_panel(args.x + first * args.inputs, tokens, args.inputs,
+                                   args.weight + panel * args.inputs * kPanelColumns, sums);
+                    panel_epilogue(args, panel, first, tokens, sums);
+                  });
+}
+
+constexpr std::int64_t kHeadTaskOutputs = 96;
+
+// Below this many tokens, dot products with one after the other beat a tile of mostly empty lanes.
+constexpr std::int64_t kFewTokens = 6;
+
+template <typename W>
+void head_of_few_tokens(const HeadArgs<W>& args, const ParallelFor& parallel_for) {
+  const std::int64_t tasks = (args.outputs + kHeadTaskOutputs - 1) / kHeadTaskOutputs;
+  parallel_for(tasks, [&](std::int64_t task) {
+    const std::int64_t end = std::min((task + 1) * kHeadTaskOutputs, args.outputs);
+    for (std::int64_t row = task * kHeadTaskOutputs; row < end; ++row) {
+      for (std::int64_t token = 0; token < args.tokens; ++token) {
+        args.out[token * args.outputs + row] = dot_long_row(
+            args.x + token * args.inputs, args.weight + row * args.inputs, args.inputs);
+      }
+    }
+  });
+}
+
+/// `rows` rows of the weight in float32: where they lie, or widened into the thread's scratch.
+template <typename W>
+const float* float_rows(const HeadArgs<W>& args, std::int64_t row, std::int64_t rows) {
+  const W* from = args.weight + row * args.inputs;
+  if constexpr (std::is_same_v<W, float>) {
+    return from;
+  } else {
+    float* widened = thread_scratch(rows * args.inputs);
+    widen(from, rows * args.inputs, widened);
+    return widened;
+  }
+}
+
+/// Up to kTileColumns tokens, along the lanes: rows of the weight enter as broadcast scalars, so no
+/// part of it is transposed.
+template <typename W>
+void head_of_token_tile(const HeadArgs<W>& args, std::int64_t first, std::int64_t tokens,
+                        float* HWY_RESTRICT transposed, const ParallelFor& parallel_for) {
+  std::fill_n(transposed, args.inputs * kTileColumns, 0.0F);
+  for (std::int64_t token = 0; token < tokens; ++token) {
+    const float* x = args.x + (first + token) * args.inputs;
+    for (std::int64_t i = 0; i < args.inputs; ++i) {
+      transposed[i * kTileColumns + token] = x[i];
+    }
+  }
+  const std::int64_t tasks = (args.outputs + kHeadTaskOutputs - 1) / kHeadTaskOutputs;
+  parallel_for(tasks, [&](std::int64_t task) {
+    HWY_ALIGN float sums[kHeadTaskOutputs * kTileColumns];  // [outputs, tokens]
+    const std::int64_t row = task * kHeadTaskOutputs;
+    const std::int64_t rows = std::min(kHeadTaskOutputs, args.outputs - row);
+    const LeftMatrix weight{float_rows(args, row, rows), args.inputs, 1};
+    if (whole_vectors(tokens) == whole_vectors(1)) {
+      multiply_one_vector(weight, rows, args.inputs, transposed, sums);
+    } else {
+      multiply(weight, rows, args.inputs, transposed, nullptr, sums, whole_vectors(tokens),
+               Ahead{weight.from_row(kMaxRows).data, kMaxRows});
+    }
+    for (std::int64_t token = 0; token < tokens; ++token) {
+      float* out = args.out + (first + token) * args.outputs + row;
+      for (std::int64_t r = 0; r < rows; ++r) {
+        out[r] = sums[r * kTileColumns + token];
+      }
+    }
+  });
+}
+
+template <typename W>
+void head(const HeadArgs<W>& args, const ParallelFor& parallel_for) {
+  if (args.tokens < kFewTokens) {
+    head_of_few_tokens(args, parallel_for);
+    return;
+  }
+  // Allocated here and not on the thread's scratch, which the tasks of this very thread may use.
+  const auto transposed =
+      hwy::AllocateAligned<float>(static_cast<std::size_t>(args.inputs * kTileColumns));
+  for (std::int64_t first = 0; first < args.tokens; first += kTileColumns) {
+    head_of_token_tile(args, first, std::min(kTileColumns, args.tokens - first), transposed.get(),
+                       parallel_for);
+  }
+}
+
+void linear_f32(const LinearArgs<float>& args, const ParallelFor& parallel) {
+  linear(args, parallel);
+}
+void head_f32(const HeadArgs<float>& args, const ParallelFor& parallel) { head(args, parallel); }
+void linear_f16(const LinearArgs<Float16>& args, const ParallelFor& parallel) {
+  linear(args, parallel);
+}
+void head_f16(const HeadArgs<Float16>& args, const ParallelFor& parallel) { head(args, parallel); }
+void linear_bf16(const LinearArgs<BFloat16>& args, const ParallelFor& parallel) {
+  linear(args, parallel);
+}
+void head_bf16(const HeadArgs<BFloat16>& args, const ParallelFor& parallel) {
+  head(args, parallel);
+}
+
+}  // namespace kvcache::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace kvcache::kernels {
+
+HWY_EXPORT(linear_f32);
+HWY_EXPORT(head_f32);
+HWY_EXPORT(linear_f16);
+HWY_EXPORT(head_f16);
+HWY_EXPORT(linear_bf16);
+HWY_EXPORT(head_bf16);
+
+template <>
+void linear_cpu(const LinearArgs<float>& args, const ParallelFor& parallel) {
+  HWY_DYNAMIC_DISPATCH(linear_f32)(args, parallel);
+}
+template <>
+void head_cpu(const HeadArgs<float>& args, const ParallelFor& parallel) {
+  HWY_DYNAMIC_DISPATCH(head_f32)(args, parallel);
+}
+template <>
+void linear_cpu(const LinearArgs<Float16>& args, const ParallelFor& parallel) {
+  HWY_DYNAMIC_DISPATCH(linear_f16)(args, parallel);
+}
+template <>
+void head_cpu(const HeadArgs<Float16>& args, const ParallelFor& parallel) {
+  HWY_DYNAMIC_DISPATCH(head_f16)(args, parallel);
+}
+template <>
+void linear_cpu(const LinearArgs<BFloat16>& args, const ParallelFor& parallel) {
+  HWY_DYNAMIC_DISPATCH(linear_bf16)(args, parallel);
+}
+template <>
+void head_cpu(const HeadArgs<BFloat16>& args, const ParallelFor& parallel) {
+  HWY_DYNAMIC_DISPATCH(head_bf16)(args, parallel);
+}
+
+}  // namespace kvcache::kernels
+#endif

@@ -1,0 +1,60 @@
+// Products with weights of 8 or 4 bits, and rows of such a weight.
+#pragma once
+
+#include <cstdint>
+
+#include "base/float16.hpp"
+#include "base/parallel_for.hpp"
+#include "kernels/cpu/linear_cpu.hpp"
+#include "kernels/panels.hpp"
+
+namespace kvcache::kernels {
+
+/// A matrix [inputs, outputs] of small unsigned integers around a zero point (docs/MODEL_FILE.md).
+/// `block_size` consecutive inputs of an output share a scale: weight = scale · (value − zero
+/// point). Inputs are filled up to whole blocks, outputs to whole panels.
+struct QuantizedWeight {
+  static constexpr std::int64_t kGroupInputs = 4;  // side by side: what one integer product sums
+  static constexpr std::int64_t kLargestBlock = 256;
+
+  const std::uint8_t* values = nullptr;  // [panels, groups(), kPanelColumns, kGroupInputs]
+  const Float16* scales = nullptr;       // [panels, blocks(), kPanelColumns]
+  std::int64_t inputs = 0;
+  std::int64_t outputs = 0;
+  std::int64_t block_size = 0;  // 16, 32, 64, 128 or 256
+  std::int64_t bits = 8;  // 8, or 4: a byte then has a value of this group and one of the next
+
+  [[nodiscard]] std::int64_t panels() const { return panel_count(outputs); }
+  [[nodiscard]] std::int64_t blocks() const { return (inputs + block_size - 1) / block_size; }
+  [[nodiscard]] std::int64_t padded_inputs() const { return blocks() * block_size; }
+  [[nodiscard]] std::int64_t groups() const { return padded_inputs() * bits / 8 / kGroupInputs; }
+  [[nodiscard]] std::int64_t panel_bytes() const { return groups() * kPanelColumns * kGroupInputs; }
+  [[nodiscard]] std::int32_t zero_point() const { return bits == 8 ? 128 : 8; }
+};
+
+/// What a product computes with, after the values of MatMulNBits' attribute of this name.
+enum class AccuracyLevel : std::int64_t {
+  float32 = 1,  // weights are widened
+  int8 = 4,     // x is rounded to int8, a scale for each token and block; sums of a block are exact
+};
+
+/// out = activation(x · weight + bias) + residual.
+struct QuantizedLinearArgs {
+  const float* x = nullptr;  // [tokens, weight.inputs]
+  QuantizedWeight weight;
+  const float* bias = nullptr;      // [weight.outputs], null for none
+  float* out = nullptr;             // [tokens, weight.outputs]
+  const float* residual = nullptr;  // [tokens, weight.outputs], null for none
+  std::int64_t tokens = 0;
+  Activation activation = Activation::none;
+  AccuracyLevel accuracy = AccuracyLevel::int8;
+};
+
+/// With int8 accuracy a token's result depends on nothing but the token, on every instruction set
+/// with fused multiplication and addition to the same bit.
+void quantized_linear_cpu(const QuantizedLinearArgs& args, const ParallelFor& parallel_for);
+
+/// Row `output` of weightᵀ, in float32: out [inputs].
+void quantized_row_cpu(const QuantizedWeight& weight, std::int64_t output, float* out);
+
+}  // namespace kvcache::kernels

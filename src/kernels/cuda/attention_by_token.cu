@@ -1,0 +1,391 @@
+// A thread block per token, head and split of the past. Within a block, groups of eight lanes take
+// a position each: the group's lanes share its head_dim, and each group keeps a softmax of its own
+// (online, after Milakov and Gimelshein, arXiv:1805.02867). The groups' are merged at the end; the
+// splits' (they are FlashDecoding's, Dao et al. 2023) in the shared memory of the first. Keys and
+// values of new tokens are read where the product wrote them, so that nobody waits for their way
+// into the pool.
+#include <algorithm>
+#include <cfloat>
+
+#include "kernels/cuda/attention_rows.cuh"
+#include "kernels/cuda/cached_attention_cuda.hpp"
+
+namespace kvcache::kernels {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kGroupLanes = 8;
+constexpr int kGroups = kThreads / kGroupLanes;
+constexpr int kMaxHeadDim = 256;
+
+/// How a head is divided among a group's lanes: lane l holds elements (chunk · 8 + l) · kVector …
+template <typename T, int kVectorSize, int kChunkCount>
+struct HeadLayout {
+  static constexpr int kVector = kVectorSize;
+  static constexpr int kChunks = kChunkCount;
+  static constexpr int kElements = kVector * kChunks;
+  // Positions whose keys and values a group has on their way at once, in about 32 registers.
+  static constexpr int kAhead = std::max(1, 64 / static_cast<int>(kElements * sizeof(T)));
+  using Chunk = Vector<T, kVector>;
+
+  __device__ static int element(int lane, int chunk) {
+    return (chunk * kGroupLanes + lane) * kVector;
+  }
+  __device__ static void store(const Chunk (&from)[kChunks], int lane, int head_dim, T* head) {
+#pragma unroll
+    for (int c = 0; c < kChunks; ++c) {
+      if (element(lane, c) < head_dim) {
+        from[c].store(head + element(lane, c));
+      }
+    }
+  }
+  /// A lane's part of one head's key or value.
+  __device__ static void load(const T* head, int lane, int head_dim, Chunk (&to)[kChunks]) {
+#pragma unroll
+    for (int c = 0; c < kChunks; ++c) {
+      to[c] = element(lane, c) < head_dim ? Chunk::load(head + element(lane, c)) : Chunk::zero();
+    }
+  }
+};
+
+/// A softmax of some positions: their largest score, the sum of exp(score − largest), and the
+/// values weighted so.
+template <typename Layout>
+struct Softmax {
+  float max = -FLT_MAX;
+  float sum = 0;
+  float values[Layout::kElements] = {};
+
+  __device__ void raise_max(float new_max) {
+    const float factor = __expf(max - new_max);
+    sum *= factor;
+#pragma unroll
+    for (float& value : values) {
+      value *= factor;
+    }
+    max = new_max;
+  }
+
+  __device__ void add(float score, const typename Layout::Chunk (&value)[Layout::kChunks]) {
+    const float weight = __expf(score - max);
+    sum += weight;
+#pragma unroll
+    for (int c = 0; c < Layout::kChunks; ++c) {
+#pragma unroll
+      for (int i = 0; i < Layout::kVector; ++i) {
+        values[c * Layout::kVector + i] += weight * to_float(value[c].elements[i]);
+      }
+    }
+  }
+};
+
+/// Keys and values of up to kAhead positions of a group, on their way.
+template <typename T, typename Layout>
+struct Positions {
+  typename Layout::Chunk keys[Layout::kAhead][Layout::kChunks];
+  typename Layout::Chunk values[Layout::kAhead][Layout::kChunks];
+
+  /// Of the past: positions first, first + kGroups, …, those before `end`.
+  __device__ void load(const CachedAttentionArgs<T>& args, int row, int head, int first, int end,
+                       int lane) {
+    const int head_dim = static_cast<int>(args.head_dim);
+#pragma unroll
+    for (int i = 0; i < Layout::kAhead; ++i) {
+      const int position = first + i * kGroups;
+      if (position < end) {
+        const std::int64_t from = pool_offset(args, row, position, head);
+        Layout::load(args.key_pool + from, lane, head_dim, keys[i]);
+        Layout::load(args.value_pool + from, lane, head_dim, values[i]);
+      }
+    }
+  }
+
+  __device__ void attend(const float (&query)[Layout::kElements], int first, int end,
+                         Softmax<Layout>& softmax) const {
+    float scores[Layout::kAhead];
+    float max = softmax.max;
+#pragma unroll
+    for (int i = 0; i < Layout::kAhead; ++i) {
+      float dot = 0;
+      if (first + i * kGroups < end) {
+#pragma unroll
+        for (int c = 0; c < Layout::kChunks; ++c) {
+#pragma unroll
+          for (int e = 0; e < Layout::kVector; ++e) {
+            dot += query[c * Layout::kVector + e] * to_float(keys[i][c].elements[e]);
+          }
+        }
+      }
+      scores[i] = sum_of_lanes<kGroupLanes>(dot);  // all groups of a warp take part
+      if (first + i * kGroups < end) {
+        max = fmaxf(max, scores[i]);
+      }
+    }
+    if (max > softmax.max) {
+      softmax.raise_max(max);
+    }
+#pragma unroll
+    for (int i = 0; i < Layout::kAhead; ++i) {
+      if (first + i * kGroups < end) {
+        softmax.add(scores[i], values[i]);
+      }
+    }
+  }
+};
+
+/// Tokens that `at` sees among the new ones of its row, itself included.
+template <typename T>
+__device__ int visible_new_tokens(const CachedAttentionArgs<T>& args, const NewToken& at) {
+  if (args.tree_parents == nullptr) {
+    return at.index + 1;
+  }
+  int count = 0;
+  for (int node = at.index; node >= 0; node = args.tree_parents[at.begin + node]) {
+    ++count;
+  }
+  return count;
+}
+
+/// One softmax of all groups', in shared memory: sum of values [head_dim], largest score, sum.
+struct BlockSoftmax {
+  float maxima[kGroups];
+  float sums[kGroups];
+  float values[kGroups][kMaxHeadDim];
+
+  template <typename Layout>
+  __device__ void merge(Softmax<Layout>& softmax, int head_dim, float& max, float& sum) {
+    const int lane = static_cast<int>(threadIdx.x) % kGroupLanes;
+    const int group = static_cast<int>(threadIdx.x) / kGroupLanes;
+    if (lane == 0) {
+      maxima[group] = softmax.max;
+    }
+    __syncthreads();
+    max = -FLT_MAX;
+    for (const float one : maxima) {
+      max = fmaxf(max, one);
+    }
+    softmax.raise_max(max);
+    if (lane == 0) {
+      sums[group] = softmax.sum;
+    }
+#pragma unroll
+    for (int c = 0; c < Layout::kChunks; ++c) {
+#pragma unroll
+      for (int e = 0; e < Layout::kVector; ++e) {
+        const int i = Layout::element(lane, c) + e;
+        if (i < head_dim) {
+          values[group][i] = softmax.values[c * Layout::kVector + e];
+        }
+      }
+    }
+    __syncthreads();
+    sum = 0;
+    for (const float one : sums) {
+      sum += one;
+    }
+  }
+
+  __device__ float value(int i) const {
+    float value = 0;
+#pragma unroll
+    for (int group = 0; group < kGroups; ++group) {
+      value += values[group][i];
+    }
+    return value;
+  }
+};
+
+/// The softmax of each split, in the first split's block.
+struct SplitSoftmaxes {
+  float maxima[kMaxCluster];
+  float sums[kMaxCluster];
+  float values[kMaxCluster][kMaxHeadDim];
+
+  /// The attention's element i.
+  __device__ float attention(int splits, int i) const {
+    float max = -FLT_MAX;
+    for (int split = 0; split < splits; ++split) {
+      max = fmaxf(max, maxima[split]);
+    }
+    float value = 0;
+    float sum = 0;
+    for (int split = 0; split < splits; ++split) {
+      const float factor = __expf(maxima[split] - max);
+      value += factor * values[split][i];
+      sum += factor * sums[split];
+    }
+    return value / sum;
+  }
+};
+
+/// Grid: tokens, heads, splits.
+template <typename T, typename Layout>
+__global__ void __launch_bounds__(kThreads) attention_by_token_kernel(CachedAttentionArgs<T> args) {
+  __shared__ BlockSoftmax block_softmax;
+  __shared__ SplitSoftmaxes split_softmaxes;
+  let_next_kernel_start();
+  arrive_at_cluster();  // all its blocks run before any writes to the first
+  const int token = static_cast<int>(blockIdx.x);
+  const int head = static_cast<int>(blockIdx.y);
+  const int split = static_cast<int>(blockIdx.z);
+  const int splits = static_cast<int>(gridDim.z);
+  const int lane = static_cast<int>(threadIdx.x) % kGroupLanes;
+  const int group = static_cast<int>(threadIdx.x) / kGroupLanes;
+  const int head_dim = static_cast<int>(args.head_dim);
+  constexpr int kStride = kGroups * Layout::kAhead;
+
+  // The past is there before the kernel that computes the query has ended.
+  const NewToken at = find_token(args, token);
+  const int past = args.past_lengths[at.row];
+  const int share = (past + splits - 1) / splits;
+  const int end = min((split + 1) * share, past);
+  const int first = split * share + group;
+  Positions<T, Layout> positions;
+  positions.load(args, at.row, head, first, end, lane);
+  // The last split has the fewest positions of the past; it takes the new tokens.
+  const int new_tokens = split == splits - 1 ? visible_new_tokens(args, at) : 0;
+  const bool appends = new_tokens > 0 && group == 0;
+  const std::int64_t append_to =
+      appends ? pool_offset(args, at.row, append_position(args, at.row) + at.index, head) : 0;
+
+  wait_for_previous_kernel();
+  typename Layout::Chunk query_chunks[Layout::kChunks];
+  typename Layout::Chunk key[Layout::kChunks];
+  typename Layout::Chunk value[Layout::kChunks];
+  Layout::load(args.qkv + qkv_offset(args, token, 0, head), lane, head_dim, query_chunks);
+  if (appends) {
+    Layout::load(args.qkv + qkv_offset(args, token, 1, head), lane, head_dim, key);
+    Layout::load(args.qkv + qkv_offset(args, token, 2, head), lane, head_dim, value);
+    Layout::store(key, lane, head_dim, args.key_pool + append_to);
+    Layout::store(value, lane, head_dim, args.value_pool + append_to);
+  }
+  float query[Layout::kElements];
+#pragma unroll
+  for (int i = 0; i < Layout::kElements; ++i) {
+    query[i] =
+        to_float(query_chunks[i / Layout::kVector].elements[i % Layout::kVector]) * args.scale;
+  }
+
+  Softmax<Layout> softmax;
+  for (int base = first; base - group < end; base += kStride) {
+    positions.attend(query, base, end, softmax);
+    positions.load(args, at.row, head, base + kStride, end, lane);
+  }
+  // New tokens, from the last one seen, the token itself, to the first, so that the walk up a tree
+  // goes one way.
+  int node = at.index;
+  int number = new_tokens - 1;
+  for (int base = new_tokens - 1; base >= 0; base -= kGroups) {
+    const int mine = base - group;
+    float dot = 0;
+    if (mine >= 0) {
+      if (mine < new_tokens - 1) {
+        for (; number > mine; --number) {
+          node = args.tree_parents != nullptr ? args.tree_parents[at.begin + node] : node - 1;
+        }
+        Layout::load(args.qkv + qkv_offset(args, at.begin + node, 1, head), lane, head_dim, key);
+        Layout::load(args.qkv + qkv_offset(args, at.begin + node, 2, head), lane, head_dim, value);
+      }
+#pragma unroll
+      for (int i = 0; i < Layout::kElements; ++i) {
+        dot += query[i] * to_float(key[i / Layout::kVector].elements[i % Layout::kVector]);
+      }
+    }
+    const float score = sum_of_lanes<kGroupLanes>(dot);
+    if (mine >= 0) {
+      if (score > softmax.max) {
+        softmax.raise_max(score);
+      }
+      softmax.add(score, value);
+    }
+  }
+
+  float max = 0;
+  float sum = 0;
+  block_softmax.merge(softmax, head_dim, max, sum);
+  const int i = static_cast<int>(threadIdx.x);
+  T* attention = args.attention + (std::int64_t{token} * args.num_heads + head) * head_dim;
+  if (splits == 1) {
+    for (int e = i; e < head_dim; e += kThreads) {
+      attention[e] = from_float<T>(block_softmax.value(e) / sum);
+    }
+    return;
+  }
+  wait_for_cluster();
+  SplitSoftmaxes* gathered = in_first_block(&split_softmaxes);
+  for (int e = i; e < head_dim; e += kThreads) {
+    gathered->values[split][e] = block_softmax.value(e);
+  }
+  if (i == 0) {
+    gathered->maxima[split] = max;
+    gathered->sums[split] = sum;
+  }
+  arrive_at_cluster();
+  if (split > 0) {
+    return;
+  }
+  wait_for_cluster();
+  for (int e = i; e < head_dim; e += kThreads) {
+    attention[e] = from_float<T>(split_softmaxes.attention(splits, e));
+  }
+}
+
+template <typename T, int kVector, int kChunks>
+cudaError_t launch_layout(const CachedAttentionArgs<T>& args, std::int64_t tokens,
+                          AttentionSplits splits, LaunchOrder order) {
+  const dim3 grid(static_cast<unsigned>(tokens), static_cast<unsigned>(args.num_heads),
+                  static_cast<unsigned>(splits.count));
+  return launch(attention_by_token_kernel<T, HeadLayout<T, kVector, kChunks>>, grid, kThreads, 0,
+                order, args);
+}
+
+}  // namespace
+
+AttentionSplits AttentionSplits::choose(std::int64_t tokens, std::int64_t num_heads,
+                                        int multiprocessors) {
+  AttentionSplits splits;
+  if (device_has_clusters()) {
+    while (splits.count < kMaxCluster &&
+           2 * splits.count * tokens * num_heads <= 2 * std::int64_t{multiprocessors}) {
+      splits.count *= 2;
+    }
+  }
+  return splits;
+}
+
+template <typename T>
+cudaError_t cached_attention_by_token(const CachedAttentionArgs<T>& args, std::int64_t tokens,
+                                      AttentionSplits splits, LaunchOrder order) {
+  if (tokens == 0) {
+    return cudaSuccess;
+  }
+  constexpr int kVector = 16 / sizeof(T);
+  constexpr int kOf64 = 64 / (kGroupLanes * kVector);
+  const auto start = [&](auto vector, auto chunks) {
+    return launch_layout<T, vector.value, chunks.value>(args, tokens, splits, order);
+  };
+  const std::integral_constant<int, 1> one;
+  const std::integral_constant<int, kVector> vector;
+  const bool aligned = args.head_dim % kVector == 0;
+  if (args.head_dim <= 64) {
+    return aligned ? start(vector, std::integral_constant<int, kOf64>{})
+                   : start(one, std::integral_constant<int, 64 / kGroupLanes>{});
+  }
+  if (args.head_dim <= 128 && aligned) {
+    return start(vector, std::integral_constant<int, 2 * kOf64>{});
+  }
+  if (args.head_dim <= kMaxHeadDim) {
+    return aligned ? start(vector, std::integral_constant<int, 4 * kOf64>{})
+                   : start(one, std::integral_constant<int, kMaxHeadDim / kGroupLanes>{});
+  }
+  return cudaErrorInvalidValue;
+}
+
+template cudaError_t cached_attention_by_token(const CachedAttentionArgs<float>&, std::int64_t,
+                                               AttentionSplits, LaunchOrder);
+template cudaError_t cached_attention_by_token(const CachedAttentionArgs<__half>&, std::int64_t,
+                                               AttentionSplits, LaunchOrder);
+template cudaError_t cached_attention_by_token(const CachedAttentionArgs<__nv_bfloat16>&,
+                                               std::int64_t, AttentionSplits, LaunchOrder);
+
+}  // namespace kvcache::kernels

@@ -1,0 +1,56 @@
+// Where a run's tokens and their keys and values are, as the attention kernels ask it.
+#pragma once
+
+#include "kernels/cached_attention_args.hpp"
+#include "kernels/cuda/device_code.cuh"
+
+namespace kvcache::kernels {
+
+/// A new token: its row, and which of the row's tokens it is.
+struct NewToken {
+  int row;
+  int begin;  // of its row, among all tokens
+  int index;  // in its row
+};
+
+/// The row that `token` is in, the last that begins at or before it.
+template <typename T>
+__device__ NewToken find_token(const CachedAttentionArgs<T>& args, int token) {
+  if (args.row_offsets == nullptr) {
+    const int per_row = static_cast<int>(args.tokens_per_row);
+    return {token / per_row, token / per_row * per_row, token % per_row};
+  }
+  int low = 0;
+  int high = static_cast<int>(args.rows);
+  while (high - low > 1) {
+    const int middle = (low + high) / 2;
+    (args.row_offsets[middle] <= token ? low : high) = middle;
+  }
+  return {low, args.row_offsets[low], token - args.row_offsets[low]};
+}
+
+template <typename T>
+__device__ int append_position(const CachedAttentionArgs<T>& args, int row) {
+  return args.append_positions != nullptr ? args.append_positions[row] : args.past_lengths[row];
+}
+
+/// Where a position of a row lies in a pool, [head_dim].
+template <typename T>
+__device__ std::int64_t pool_offset(const CachedAttentionArgs<T>& args, int row, int position,
+                                    int head) {
+  const int block_len = static_cast<int>(args.block_len);
+  const bool shifts = (block_len & (block_len - 1)) == 0;  // what block lengths usually are
+  const int number = shifts ? position >> (__ffs(block_len) - 1) : position / block_len;
+  const int block = args.block_table[row * args.blocks_per_row + number];
+  return ((block * args.num_heads + head) * block_len + position - number * block_len) *
+         args.head_dim;
+}
+
+/// Where a new token's query (part 0), key (1) or value (2) lies in `qkv`, [head_dim].
+template <typename T>
+__device__ std::int64_t qkv_offset(const CachedAttentionArgs<T>& args, int token, int part,
+                                   int head) {
+  return ((std::int64_t{token} * 3 + part) * args.num_heads + head) * args.head_dim;
+}
+
+}  // namespace kvcache::kernels

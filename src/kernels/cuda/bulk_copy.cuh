@@ -1,0 +1,78 @@
+// Copies of whole pieces of memory into shared memory, made by the chip's copy engine (sm_90): one
+// thread asks for them, everybody waits for them at a barrier in shared memory.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/device_code.cuh"
+
+namespace kvcache::kernels {
+
+/// Whether what is copied is worth its place in the second-level cache.
+enum class ReadAgain { no, next_step };
+
+/// Counts the bytes that have arrived (PTX ISA, "mbarrier"). Where it is used over and over, its
+/// n-th copy is waited for with n's parity, by those who have waited for the ones before.
+class CopyBarrier {
+ public:
+  /// By one thread; a fence and a barrier of the block before anybody else touches it.
+  __device__ void initialize() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(address()) : "memory");
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+#endif
+  }
+
+  /// By one thread, before the copies that bring these bytes.
+  __device__ void expect([[maybe_unused]] unsigned bytes) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address()),
+                 "r"(bytes)
+                 : "memory");
+#endif
+  }
+
+  /// Starts a copy of `bytes`, a multiple of 16, from and to addresses that are multiples of 16.
+  __device__ void copy([[maybe_unused]] void* to, [[maybe_unused]] const void* from,
+                       [[maybe_unused]] unsigned bytes, [[maybe_unused]] ReadAgain again) {
+#if __CUDA_ARCH__ >= 900
+    std::uint64_t policy = 0;
+    if (again == ReadAgain::no) {
+      asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+    } else {
+      asm volatile("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
+    }
+    asm volatile(
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+        "[%0], [%1], %2, [%3], %4;" ::"r"(static_cast<unsigned>(__cvta_generic_to_shared(to))),
+        "l"(from), "r"(bytes), "r"(address()), "l"(policy)
+        : "memory");
+#endif
+  }
+
+  __device__ void wait([[maybe_unused]] unsigned parity) {
+#if __CUDA_ARCH__ >= 900
+    unsigned there = 0;
+    while (there == 0) {
+      asm volatile(
+          "{\n"
+          ".reg .pred p;\n"
+          "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+          "selp.u32 %0, 1, 0, p;\n"
+          "}\n"
+          : "=r"(there)
+          : "r"(address()), "r"(parity)
+          : "memory");
+    }
+#endif
+  }
+
+ private:
+  [[nodiscard]] __device__ unsigned address() const {
+    return static_cast<unsigned>(__cvta_generic_to_shared(&state_));
+  }
+
+  std::uint64_t state_;
+};
+
+}  // namespace kvcache::kernels

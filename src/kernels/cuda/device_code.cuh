@@ -1,0 +1,170 @@
+// What the kernels have in common: element types, 16-byte vectors, sums, overlapping launches.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "kernels/cuda/launch_order.hpp"
+
+namespace kvcache::kernels {
+
+constexpr unsigned kAllLanes = 0xFFFFFFFFU;
+
+__device__ inline float to_float(float value) { return value; }
+__device__ inline float to_float(__half value) { return __half2float(value); }
+__device__ inline float to_float(__nv_bfloat16 value) { return __bfloat162float(value); }
+
+template <typename T>
+__device__ T from_float(float value);
+template <>
+__device__ inline float from_float(float value) {
+  return value;
+}
+template <>
+__device__ inline __half from_float(float value) {
+  return __float2half_rn(value);
+}
+template <>
+__device__ inline __nv_bfloat16 from_float(float value) {
+  return __float2bfloat16_rn(value);
+}
+
+/// `kSize` neighbouring elements that are loaded at once; 16 bytes where the layout permits.
+template <typename T, int kSize = 16 / sizeof(T)>
+struct alignas(sizeof(T) * kSize) Vector {
+  T elements[kSize];
+
+  __device__ static Vector load(const T* from) { return *reinterpret_cast<const Vector*>(from); }
+
+  /// Past the first-level cache: of what is read once.
+  __device__ static Vector load_once(const T* from);
+
+  __device__ static Vector zero() {
+    Vector result;
+#pragma unroll
+    for (T& element : result.elements) {
+      element = from_float<T>(0.0F);
+    }
+    return result;
+  }
+
+  __device__ void store(T* to) const { *reinterpret_cast<Vector*>(to) = *this; }
+};
+
+template <typename T, int kSize>
+__device__ Vector<T, kSize> Vector<T, kSize>::load_once(const T* from) {
+  if constexpr (sizeof(Vector) == 16) {
+    const uint4 bits = __ldcs(reinterpret_cast<const uint4*>(from));
+    return *reinterpret_cast<const Vector*>(&bits);
+  } else {
+    return load(from);
+  }
+}
+
+/// 16 bytes from device to shared memory, without a register on the way.
+template <typename T>
+__device__ void copy_to_shared(T* to, const T* from) {
+  const auto address = static_cast<unsigned>(__cvta_generic_to_shared(to));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(from) : "memory");
+}
+
+/// Waits for the thread's own copies; the others' are there after a barrier.
+__device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+/// Sum over `kLanes` neighbouring lanes, in all of them.
+template <int kLanes = 32>
+__device__ float sum_of_lanes(float value) {
+#pragma unroll
+  for (int offset = kLanes / 2; offset > 0; offset /= 2) {
+    value += __shfl_xor_sync(kAllLanes, value, offset);
+  }
+  return value;
+}
+
+/// Kernels of a run are launched so that one may start while the one before it still runs
+/// (programmatic dependent launch). Before this call a kernel may only read what no kernel of the
+/// run writes: weights, the run's inputs, the past of the cache. After it, all that the kernels
+/// before it wrote is visible. Every thread that writes must have called it.
+__device__ inline void wait_for_previous_kernel() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+/// Lets the next kernel start as soon as there is room for it.
+__device__ inline void let_next_kernel_start() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+/// Blocks that share their work lie in a cluster and write to each other's shared memory. Devices
+/// before sm_90 have no clusters: there, a block is alone.
+///
+/// What all blocks of a cluster did before arriving is visible to those that have waited.
+__device__ inline void arrive_at_cluster() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+#endif
+}
+__device__ inline void wait_for_cluster() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+}
+
+/// Where another block of the cluster has what this block calls `own`, a variable in shared memory.
+template <typename T>
+__device__ T* in_block(T* own, [[maybe_unused]] unsigned rank) {
+#if __CUDA_ARCH__ >= 900
+  return static_cast<T*>(__cluster_map_shared_rank(own, rank));
+#else
+  return own;
+#endif
+}
+template <typename T>
+__device__ T* in_first_block(T* own) {
+  return in_block(own, 0);
+}
+
+constexpr int kMaxCluster = 8;  // blocks that every device with clusters grants
+
+/// Whether the current device has clusters.
+inline bool device_has_clusters() {
+  static const bool has = [] {
+    int device = 0;
+    int major = 0;
+    return cudaGetDevice(&device) == cudaSuccess &&
+           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) ==
+               cudaSuccess &&
+           major >= 9;
+  }();
+  return has;
+}
+
+/// Launches a kernel that calls wait_for_previous_kernel(), overlapping it with the one before
+/// where the device can, or else `in_order`. The blocks along z form a cluster.
+template <typename... Parameters, typename... Arguments>
+cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, int threads, std::size_t shared_bytes,
+                   LaunchOrder order, const Arguments&... arguments) {
+  cudaLaunchAttribute attributes[2] = {};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = order.overlaps ? 1 : 0;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim.x = 1;
+  attributes[1].val.clusterDim.y = 1;
+  attributes[1].val.clusterDim.z = grid.z;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = order.stream;
+  config.attrs = attributes;
+  config.numAttrs = grid.z > 1 ? 2 : 1;
+  return cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
+}
+
+}  // namespace kvcache::kernels

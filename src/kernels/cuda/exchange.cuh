@@ -1,0 +1,146 @@
+// How the blocks of one running kernel hand results to each other: a word is its own flag.
+//
+// Memory for a result holds kNotYet in every word until the result is there. Whoever needs a word
+// reads it until it is something else: no barrier, no fence, one way through the second-level
+// cache. (The idea of NCCL's LL protocol, which pairs each word with a flag; here the word is
+// both.)
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/device_code.cuh"
+#include "kernels/cuda/fused_step.hpp"
+
+namespace kvcache::kernels {
+
+/// A NaN that no arithmetic makes: results that are not numbers are 0x7FFFFFFF, and of two 16-bit
+/// values in a word 0x7FFF.
+constexpr unsigned kNotYet = 0xFFFFFFFFU;
+
+/// How long nobody needs to look after having handed over their own: other blocks have come no
+/// further, and a word takes its time.
+constexpr unsigned kCyclesOnTheWay = 400;
+
+__device__ inline void pause(unsigned cycles) {
+  const auto since = static_cast<unsigned>(clock());
+  while (static_cast<unsigned>(clock()) - since < cycles) {
+  }
+}
+
+__device__ inline void hand_over(unsigned* to, unsigned word) {
+  asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(word) : "memory");
+}
+__device__ inline void hand_over(unsigned* to, float value) {
+  hand_over(to, __float_as_uint(value));
+}
+
+/// Two words at an address that is a multiple of 8.
+__device__ inline void hand_over(unsigned* to, float2 values) {
+  asm volatile("st.relaxed.gpu.global.v2.u32 [%0], {%1, %2};" ::"l"(to),
+               "r"(__float_as_uint(values.x)), "r"(__float_as_uint(values.y))
+               : "memory");
+}
+
+/// To the host, which sees both words at once.
+__device__ inline void hand_over_to_host(void* to, unsigned first, unsigned second) {
+  const std::uint64_t both = std::uint64_t{second} << 32U | first;
+  asm volatile("st.relaxed.sys.global.u64 [%0], %1;" ::"l"(to), "l"(both) : "memory");
+}
+
+/// A value to every copy of a layer's exchange, `kCopyWords` apart.
+template <int kCopyWords, typename Value>
+__device__ void hand_over_to_all(unsigned* to, Value value) {
+#pragma unroll
+  for (int copy = 0; copy < kExchangeCopies; ++copy) {
+    hand_over(to + copy * kCopyWords, value);
+  }
+}
+
+/// Words that a lane waits for.
+template <int kWords>
+struct Arriving {
+  unsigned words[kWords] = {};
+
+  [[nodiscard]] __device__ bool are_there() const {
+    bool there = true;
+#pragma unroll
+    for (const unsigned word : words) {
+      there = there && word != kNotYet;
+    }
+    return there;
+  }
+
+  /// Reads words `kAt` … of these; what comes behind waits for it only where it uses them.
+  template <int kAt>
+  __device__ void look_at_one(const unsigned* from) {
+    asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(words[kAt]) : "l"(from) : "memory");
+  }
+  template <int kAt>
+  __device__ void look_at_two(const unsigned* from) {
+    asm volatile("ld.relaxed.gpu.global.v2.u32 {%0, %1}, [%2];"
+                 : "=r"(words[kAt]), "=r"(words[kAt + 1])
+                 : "l"(from)
+                 : "memory");
+  }
+  template <int kAt>
+  __device__ void look_at_four(const unsigned* from) {
+    asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(words[kAt]), "=r"(words[kAt + 1]), "=r"(words[kAt + 2]),
+                   "=r"(words[kAt + 3])
+                 : "l"(from)
+                 : "memory");
+  }
+};
+
+/// Waits until all lanes of the warp have their words, which `look(arriving)` reads.
+template <int kWords, typename Look>
+__device__ Arriving<kWords> receive(const Look& look) {
+  Arriving<kWords> arriving;
+  do {
+    look(arriving);
+  } while (!__all_sync(kAllLanes, arriving.are_there()));
+  return arriving;
+}
+
+/// The same by all warps of the block, a barrier. The first warp looks alone until it has its
+/// words, as the others' come at about the same time: the more look, the longer a look takes.
+template <int kWords, typename Look>
+__device__ Arriving<kWords> receive_together(const Look& look) {
+  Arriving<kWords> arriving;
+  if (threadIdx.x < 32) {
+    pause(kCyclesOnTheWay);
+    arriving = receive<kWords>(look);
+  }
+  __syncthreads();
+  if (threadIdx.x >= 32) {
+    arriving = receive<kWords>(look);
+  }
+  return arriving;
+}
+
+/// Two 16-bit values in a word, the first in its lower half.
+template <typename T>
+__device__ unsigned pair_of(float first, float second);
+template <>
+__device__ inline unsigned pair_of<__half>(float first, float second) {
+  const __half2 pair = __floats2half2_rn(first, second);
+  return *reinterpret_cast<const unsigned*>(&pair);
+}
+template <>
+__device__ inline unsigned pair_of<__nv_bfloat16>(float first, float second) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(first, second);
+  return *reinterpret_cast<const unsigned*>(&pair);
+}
+
+template <typename T>
+__device__ float2 values_of(unsigned pair);
+template <>
+__device__ inline float2 values_of<__half>(unsigned pair) {
+  return __half22float2(*reinterpret_cast<const __half2*>(&pair));
+}
+template <>
+__device__ inline float2 values_of<__nv_bfloat16>(unsigned pair) {
+  return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&pair));
+}
+
+}  // namespace kvcache::kernels

@@ -1,0 +1,83 @@
+// Products with weights on CUDA, with what stands before and behind them.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+namespace kvcache::kernels {
+
+/// Layer norm of the last axis; none when `weight` is null.
+template <typename T>
+struct NormArgs {
+  const T* weight = nullptr;  // [inputs]
+  const T* bias = nullptr;    // [inputs]
+  float epsilon = 0;
+};
+
+/// out = residual + activation(norm(x) · weight + bias). All pointers are of the device.
+template <typename T>
+struct LinearCudaArgs {
+  const T* x = nullptr;         // [tokens, inputs]
+  NormArgs<T> norm;             //
+  const T* weight = nullptr;    // [ceil(outputs / 64), inputs, 64]
+  const T* bias = nullptr;      // [outputs]
+  const T* residual = nullptr;  // [tokens, outputs], or null
+  T* out = nullptr;             // [tokens, outputs]
+  std::int64_t tokens = 0;
+  std::int64_t inputs = 0;
+  std::int64_t outputs = 0;
+  bool gelu = false;  // the tanh approximation; otherwise no activation
+};
+
+/// out = norm(chosen rows of x) · weightᵀ.
+template <typename T>
+struct HeadCudaArgs {
+  const T* x = nullptr;                     // [tokens of the run, inputs]
+  const std::int64_t* positions = nullptr;  // [tokens], rows of x; null: all
+  NormArgs<T> norm;                         //
+  const T* weight = nullptr;                // [outputs, inputs]
+  T* out = nullptr;                         // [tokens, outputs]
+  std::int64_t tokens = 0;
+  std::int64_t inputs = 0;
+  std::int64_t outputs = 0;
+};
+
+/// Whether the kernels below take this many tokens: each reads the weights once for up to eight
+/// tokens, and holds the tokens in shared memory.
+bool few_rows_fit(std::int64_t tokens, std::int64_t inputs);
+
+/// T is float, __half or __nv_bfloat16; sums are float32.
+template <typename T>
+cudaError_t linear_few_rows(const LinearCudaArgs<T>& args, cudaStream_t stream);
+
+/// Whether linear_some_rows() takes a product of this shape on the current device.
+bool some_rows_fit(std::int64_t tokens, std::int64_t inputs, std::int64_t outputs);
+
+/// The same for up to 16 tokens on tensor cores; T is __half or __nv_bfloat16. The normalized
+/// inputs are rounded to T, sums are float32.
+template <typename T>
+cudaError_t linear_some_rows(const LinearCudaArgs<T>& args, cudaStream_t stream);
+
+template <typename T>
+cudaError_t head_few_rows(const HeadCudaArgs<T>& args, int multiprocessors, cudaStream_t stream);
+
+/// Whether head_some_rows() takes this many tokens.
+bool head_some_rows_fit(std::int64_t tokens, std::int64_t inputs);
+
+/// The same for up to 64 tokens on tensor cores; T is __half or __nv_bfloat16. x is normalized and
+/// chosen already: `norm` and `positions` are not looked at.
+template <typename T>
+cudaError_t head_some_rows(const HeadCudaArgs<T>& args, int multiprocessors, cudaStream_t stream);
+
+/// Layer norm of [tokens, inputs], of chosen rows when `positions` is given; what a library's
+/// matrix product needs done before it.
+template <typename T>
+cudaError_t layer_norm(const T* x, const std::int64_t* positions, const NormArgs<T>& norm,
+                       std::int64_t tokens, std::int64_t inputs, T* out, cudaStream_t stream);
+
+/// out = residual + activation(out + bias), in place; what it needs done behind it.
+template <typename T>
+cudaError_t linear_epilogue(const LinearCudaArgs<T>& args, cudaStream_t stream);
+
+}  // namespace kvcache::kernels

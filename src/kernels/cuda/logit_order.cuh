@@ -1,0 +1,30 @@
+// Which of two tokens is the better one.
+#pragma once
+
+#include "kernels/cuda/device_code.cuh"
+#include "kernels/cuda/top_logits_cuda.hpp"
+
+namespace kvcache::kernels {
+
+/// Whether a comes before b: the larger logit, NaN before all numbers so that it cannot hide, then
+/// the smaller id. A total order, as on the CPU (argmax_cpu.hpp).
+__device__ inline bool comes_before(const TopLogit& a, const TopLogit& b) {
+  const bool a_is_nan = isnan(a.logit);
+  if (a_is_nan != static_cast<bool>(isnan(b.logit))) {
+    return a_is_nan;
+  }
+  return a.logit > b.logit || ((a_is_nan || a.logit == b.logit) && a.token < b.token);
+}
+
+/// The best of a warp's, in all its lanes.
+__device__ inline TopLogit best_of_lanes(TopLogit best) {
+#pragma unroll
+  for (int offset = 16; offset > 0; offset /= 2) {
+    const TopLogit other{__shfl_xor_sync(kAllLanes, best.token, offset),
+                         __shfl_xor_sync(kAllLanes, best.logit, offset)};
+    best = comes_before(other, best) ? other : best;
+  }
+  return best;
+}
+
+}  // namespace kvcache::kernels

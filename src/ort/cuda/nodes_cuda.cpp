@@ -1,0 +1,25 @@
+#include "ort/cuda/nodes_cuda.hpp"
+
+#include "ort/cuda/attention_node.hpp"
+#include "ort/cuda/product_nodes.hpp"
+
+namespace kvcache::ort {
+
+std::vector<std::shared_ptr<OrtCustomOp>> cuda_nodes(NodeCounters& counters, GraphFacts& facts,
+                                                     plan::NodeWeights& weights) {
+  weights.cuda = std::make_shared<plan::CudaWeights>();
+  const CudaNodeResources resources{std::make_shared<DeviceRoom>(), counters, facts, *weights.cuda};
+  std::vector<std::shared_ptr<OrtCustomOp>> nodes;
+  const auto add_for_type = [&]<typename T>(T /*element*/) {
+    nodes.push_back(std::make_shared<CudaNode<EmbeddingNode<T>>>(resources));
+    nodes.push_back(std::make_shared<CudaNode<LinearNode<T>>>(resources));
+    nodes.push_back(std::make_shared<CudaNode<HeadNode<T>>>(resources));
+    nodes.push_back(std::make_shared<CudaNode<CachedAttentionNode<T>>>(resources));
+  };
+  add_for_type(float{});
+  add_for_type(__half{});
+  add_for_type(__nv_bfloat16{});
+  return nodes;
+}
+
+}  // namespace kvcache::ort

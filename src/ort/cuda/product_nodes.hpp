@@ -1,0 +1,118 @@
+// The nodes `Embedding`, `Linear` and `Head` on CUDA. See docs/MODEL_FILE.md.
+#pragma once
+
+#include "kernels/cuda/embedding_cuda.hpp"
+#include "kernels/cuda/linear_cuda.hpp"
+#include "ort/cuda/node_access.hpp"
+#include "ort/embedding_node.hpp"
+#include "ort/product_node.hpp"
+
+namespace kvcache::ort {
+
+/// Keeps what a node of ours is known by, and tells its weights once.
+class ToldNode {
+ protected:
+  ToldNode(const char* op, const OrtKernelInfo* info, const CudaNodeResources& resources)
+      : name_(node_name(op, info)),
+        node_(Ort::ConstKernelInfo(info).GetNodeName()),
+        weights_(resources.weights) {}
+
+  /// What a fused step is made from: of the types that it is for.
+  template <typename T, template <typename> class Args>
+  void tell(const Args<T>& args) {
+    if constexpr (sizeof(T) == 2) {
+      if (!is_told_) {
+        weights_.nodes.insert_or_assign(node_, args);
+        is_told_ = true;
+      }
+    }
+  }
+
+  std::string name_;  // for messages
+
+ private:
+  std::string node_;
+  plan::CudaWeights& weights_;
+  bool is_told_ = false;
+};
+
+template <typename T>
+class EmbeddingNode : ToldNode {
+ public:
+  static constexpr const char* kName = EmbeddingKernel::kName;
+  static constexpr auto kElement = CudaType<T>::kElement;
+  static constexpr std::array kInputs{ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64,
+                                      ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, kElement,
+                                      ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16, kElement};
+  static constexpr std::size_t kOutputs = 1;
+  static constexpr bool is_optional(std::size_t input) { return input > kTokenWeight; }
+
+  EmbeddingNode(const OrtKernelInfo* info, const CudaNodeResources& resources);
+  OrtStatusPtr ComputeV2(OrtKernelContext* context);
+};
+
+/// Few tokens go through the kernels of linear_few_rows.cu and head_few_rows.cu, many through
+/// cuBLASLt with a kernel before and behind it.
+template <typename T>
+class ProductNode : protected ToldNode {
+ public:
+  static constexpr auto kElement = CudaType<T>::kElement;
+  static constexpr std::size_t kOutputs = 1;
+
+ protected:
+  ProductNode(ProductRole role, const OrtKernelInfo* info, const CudaNodeResources& resources);
+
+  /// None where the node has no norm.
+  [[nodiscard]] kernels::NormArgs<T> norm(const Ort::KernelContext& context,
+                                          std::int64_t inputs) const;
+  [[nodiscard]] static bool is_few(std::int64_t tokens, std::int64_t inputs);
+
+  std::shared_ptr<DeviceRoom> room_;
+
+ private:
+  bool has_norm_;
+  float epsilon_;
+};
+
+template <typename T>
+class LinearNode : ProductNode<T> {
+ public:
+  using ProductNode<T>::kElement;
+  using ProductNode<T>::kOutputs;
+  static constexpr const char* kName = product_name(ProductRole::linear);
+  static constexpr std::array kInputs{kElement, kElement, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16,
+                                      kElement, kElement, kElement,
+                                      kElement};
+  static constexpr bool is_optional(std::size_t input) { return input > kWeight; }
+
+  LinearNode(const OrtKernelInfo* info, const CudaNodeResources& resources);
+  OrtStatusPtr ComputeV2(OrtKernelContext* context);
+
+ private:
+  void run(const kernels::LinearCudaArgs<T>& args, cudaStream_t stream);
+
+  std::int64_t outputs_;
+  bool gelu_;
+};
+
+template <typename T>
+class HeadNode : ProductNode<T> {
+ public:
+  using ProductNode<T>::kElement;
+  using ProductNode<T>::kOutputs;
+  static constexpr const char* kName = product_name(ProductRole::head);
+  static constexpr std::array kInputs{
+      kElement, kElement, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16, kElement,
+      kElement, kElement, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64};
+  static constexpr bool is_optional(std::size_t input) {
+    return input > kWeight && input != kPositions;
+  }
+
+  HeadNode(const OrtKernelInfo* info, const CudaNodeResources& resources);
+  OrtStatusPtr ComputeV2(OrtKernelContext* context);
+
+ private:
+  void run(const kernels::HeadCudaArgs<T>& args, cudaStream_t stream);
+};
+
+}  // namespace kvcache::ort

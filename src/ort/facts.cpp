@@ -1,0 +1,132 @@
+#include "ort/facts.hpp"
+
+#include <fmt/ranges.h>
+
+#include <string_view>
+
+#include "base/throw_error.hpp"
+#include "plan/plan.hpp"
+
+namespace kvcache::ort {
+namespace {
+
+template <typename Said, typename Found>
+[[noreturn]] void mismatch(const model::Config& config, std::string_view field, const Said& said,
+                           std::string_view what, const Found& found) {
+  throw_error(ErrorCode::config_mismatch,
+              "config.json of {} says {} {}, but {} of the graph {}; export the model again",
+              config.directory.string(), field, said, what, found);
+}
+
+void check_size(const model::Config& config, std::string_view field, std::size_t said,
+                std::string_view what, std::int64_t found) {
+  if (found != static_cast<std::int64_t>(said)) {
+    mismatch(config, field, said, what, fmt::format("has {}", found));
+  }
+}
+
+/// A position or token beyond its table would be read from whatever lies behind it.
+void check_embedding(const model::Config& config, const GraphFacts::Embedding& embedding) {
+  const ModelInfo& info = config.info;
+  check_size(config, "max_seq_len", info.max_seq_len, "the position table", embedding.max_seq_len);
+  check_size(config, "vocab_size", info.vocab_size, "the token table", embedding.vocab_size);
+  check_size(config, "hidden_size", info.hidden_size, "a token's row", embedding.hidden_size);
+}
+
+/// Node by node, so that whoever follows the spec does what the graph says.
+class SpecCheck {
+ public:
+  SpecCheck(const model::Config& config, const GraphFacts& facts)
+      : config_(config), facts_(facts) {}
+
+  void layer(std::size_t number, const model::LayerSpec& layer) const {
+    const auto node = [&](std::string_view role) { return plan::layer_node(number, role); };
+    const auto hidden = static_cast<std::int64_t>(config_.spec.hidden_size);
+    const std::size_t heads = layer.attention.num_heads + 2 * layer.attention.num_kv_heads;
+    const std::string_view activation = layer.mlp.activation == "gelu_tanh" ? "gelu_tanh" : "";
+    product(node("attention.qkv"), static_cast<std::int64_t>(heads * layer.attention.head_dim),
+            layer.norm.epsilon, "");
+    product(node("attention.output"), hidden, 0, "");
+    product(node("mlp.up"), static_cast<std::int64_t>(layer.mlp.inner_size), layer.norm.epsilon,
+            activation);
+    product(node("mlp.down"), hidden, 0, "");
+    attention(node("attention"), layer.attention);
+  }
+
+  void head() const {
+    product(plan::kHeadNode, static_cast<std::int64_t>(config_.spec.vocab_size),
+            config_.spec.final_norm.epsilon, "");
+  }
+
+ private:
+  template <typename Value>
+  void compare(const std::string& node, std::string_view what, const Value& said,
+               const Value& found) const {
+    if (said != found) {
+      mismatch(config_, fmt::format("{} of {}", what, node), said, "the node",
+               fmt::format("has {}", found));
+    }
+  }
+
+  void product(const std::string& node, std::int64_t outputs, float epsilon,
+               std::string_view activation) const {
+    if (const auto found = facts_.products.find(node); found != facts_.products.end()) {
+      compare(node, "outputs", outputs, found->second.outputs);
+      compare(node, "epsilon", epsilon, found->second.epsilon);
+      compare(node, "activation", std::string(activation), found->second.activation);
+    }
+  }
+
+  void attention(const std::string& node, const model::AttentionSpec& spec) const {
+    if (const auto found = facts_.attentions.find(node); found != facts_.attentions.end()) {
+      compare(node, "num_heads", static_cast<std::int64_t>(spec.num_heads),
+              found->second.num_heads);
+      compare(node, "num_kv_heads", static_cast<std::int64_t>(spec.num_kv_heads),
+              found->second.num_kv_heads);
+      compare(node, "scale", spec.scale, found->second.scale);
+    }
+  }
+
+  const model::Config& config_;
+  const GraphFacts& facts_;
+};
+
+/// "none" for no types.
+std::string join(const std::set<std::string>& types) {
+  return types.empty() ? "none" : fmt::format("{}", fmt::join(types, ", "));
+}
+
+void check_types(const model::Config& config, const GraphFacts& facts) {
+  const ModelInfo& info = config.info;
+  // Overrides may name other types for all matrices of a kind.
+  if (!facts.weights.contains(info.weights) && !config.weights_overridden) {
+    mismatch(config, "weights", info.weights, "the matrices",
+             fmt::format("are {}", join(facts.weights)));
+  }
+  const bool rounds = info.activations != data_type_name(info.dtype);
+  const bool as_said = rounds ? facts.rounded_to == std::set{info.activations} ||
+                                    (facts.rounded_to.empty() && config.weights_overridden)
+                              : facts.rounded_to.empty();
+  if (!as_said) {
+    mismatch(config, "activations", info.activations, "the products",
+             fmt::format("round them to {}", join(facts.rounded_to)));
+  }
+}
+
+}  // namespace
+
+void check_facts(const GraphFacts& facts, const model::Config& config) {
+  if (facts.embedding) {
+    check_embedding(config, *facts.embedding);
+  }
+  const SpecCheck nodes(config, facts);
+  for (std::size_t layer = 0; layer < config.spec.layers.size(); ++layer) {
+    nodes.layer(layer, config.spec.layers[layer]);
+  }
+  nodes.head();
+  if (!facts.weights.empty()) {
+    check_types(config, facts);
+  }
+}
+
+}  // namespace kvcache::ort

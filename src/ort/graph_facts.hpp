@@ -1,0 +1,48 @@
+// What our nodes saw of the model when they were made: config.json must say the same.
+#pragma once
+
+#include <onnxruntime_cxx_api.h>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace kvcache::ort {
+
+/// Sizes and types that no input or output of the graph shows. Nodes are made one after the other,
+/// in the thread that opens the session. Where ONNX Runtime's own nodes stand in the place of ours
+/// (models of 16 bits on the CPU), nothing is known, and they check ids themselves at every run.
+struct GraphFacts {
+  struct Embedding {
+    std::int64_t vocab_size;
+    std::int64_t max_seq_len;
+    std::int64_t hidden_size;
+  };
+
+  struct Product {
+    std::int64_t outputs;
+    float epsilon;  // of its norm; 0 where it has none
+    std::string activation;
+  };
+  struct Attention {
+    std::int64_t num_heads;
+    std::int64_t num_kv_heads;
+    float scale;
+  };
+
+  std::optional<Embedding> embedding;
+  std::map<std::string, Product> products;  // by the node's name
+  std::map<std::string, Attention> attentions;
+  std::set<std::string> weights;     // types of matrices, as config.json names them
+  std::set<std::string> rounded_to;  // what products round activations to, where they do
+};
+
+/// The shape of a node's input as the graph declares it: a weight's is its own.
+inline std::vector<std::int64_t> declared_shape(const OrtKernelInfo* info, std::size_t input) {
+  return Ort::ConstKernelInfo(info).GetInputTypeInfo(input).GetTensorTypeAndShapeInfo().GetShape();
+}
+
+}  // namespace kvcache::ort

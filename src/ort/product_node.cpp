@@ -1,0 +1,113 @@
+#include "ort/product_node.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace kvcache::ort {
+namespace {
+
+/// @throws Ort::Exception for a value that there is no kernel for
+template <typename Value, std::size_t kCount>
+Value choice(const OrtKernelInfo* info, const std::string& node, const char* attribute,
+             const std::pair<const char*, Value> (&known)[kCount]) {
+  const auto text = attribute_or<std::string>(info, attribute, known[0].first);
+  for (const auto& [name, value] : known) {
+    if (text == name) {
+      return value;
+    }
+  }
+  fail(fmt::format("{}: there is no kernel for {} \"{}\"", node, attribute, text));
+}
+
+constexpr std::pair<const char*, bool> kNorms[]{{"", false}, {"layer_norm", true}};
+constexpr std::pair<const char*, kernels::Activation> kActivations[]{
+    {"", kernels::Activation::none}, {"gelu_tanh", kernels::Activation::gelu}};
+constexpr std::pair<const char*, kernels::RoundInput> kRoundings[]{
+    {"", kernels::RoundInput::none},
+    {"bfloat16", kernels::RoundInput::bfloat16},
+    {"int8", kernels::RoundInput::int8}};
+
+/// Rounding is for the weights that have kernels for it.
+void check_rounding(const std::string& node, const kernels::Product& product) {
+  using kernels::RoundInput;
+  const bool fits = product.round_input == RoundInput::none ||
+                    (product.round_input == RoundInput::int8
+                         ? std::holds_alternative<kernels::QuantizedWeight>(product.weight)
+                         : std::holds_alternative<const BFloat16*>(product.weight));
+  check(fits, node, "round_input must be int8 with a quantised weight, bfloat16 with bfloat16");
+}
+
+}  // namespace
+
+ProductKernel::ProductKernel(const OrtKernelInfo* info, ProductRole role,
+                             const NodeResources& resources, const NodeMatrix& weight)
+    : name_(node_name(product_name(role), info)), role_(role), threads_(resources.threads) {
+  product_.weight = weight.matrix;
+  product_.order = inputs_of(role).order;
+  product_.inputs = weight.inputs;
+  product_.outputs = weight.outputs;
+  product_.bias = node_vector(info, name_, kBias, weight.outputs, resources);
+  const bool has_norm = choice(info, name_, "norm", kNorms);
+  if (has_norm) {
+    product_.norm_weight = node_vector(info, name_, kNormWeight, weight.inputs, resources);
+    product_.norm_bias = node_vector(info, name_, kNormBias, weight.inputs, resources);
+    product_.epsilon = Ort::ConstKernelInfo(info).GetAttribute<float>("epsilon");
+    check(product_.norm_weight != nullptr && product_.norm_bias != nullptr, name_,
+          "a layer_norm must have norm_weight and norm_bias");
+  }
+  product_.activation = choice(info, name_, "activation", kActivations);
+  product_.round_input = choice(info, name_, "round_input", kRoundings);
+  check_rounding(name_, product_);
+  check(attribute_or<std::int64_t>(info, "gated", 0) == 0, name_, "there is no kernel for gated");
+  if (role == ProductRole::head) {
+    check(has_norm, name_, "a Head must have a norm");
+    check(product_.bias == nullptr, name_, "there is no kernel for a Head with a bias");
+  } else {
+    check(product_.bias != nullptr, name_, "there is no kernel for a Linear without a bias");
+  }
+  if (product_.round_input != kernels::RoundInput::none) {
+    resources.facts.rounded_to.emplace(
+        product_.round_input == kernels::RoundInput::int8 ? "int8" : "bfloat16");
+  }
+  const std::string node = Ort::ConstKernelInfo(info).GetNodeName();
+  resources.facts.products.insert_or_assign(
+      node, GraphFacts::Product{product_.outputs, product_.epsilon,
+                                attribute_or<std::string>(info, "activation", "")});
+  resources.weights.products.insert_or_assign(node, product_);
+}
+
+OrtStatusPtr ProductKernel::ComputeV2(OrtKernelContext* raw_context) {
+  return status_of([&] {
+    const Ort::KernelContext context(raw_context);
+    const auto x = context.GetInput(kX);
+    const Shape shape = shape_of(x);
+    if (shape.size() != 3 || shape[2] != product_.inputs) {
+      fail(fmt::format("{}: x must be [batch, seq_len, {}]", name_, product_.inputs));
+    }
+    kernels::ProductRun run;
+    run.x = x.GetTensorData<float>();
+    Shape out{shape[0], shape[1], product_.outputs};
+    const auto last = context.GetInput(kResidual);
+    if (role_ == ProductRole::head) {
+      if (const auto* const selected = optional_data<std::int64_t>(last)) {
+        const std::int64_t count = shape_of(last)[0];
+        check(std::all_of(selected, selected + count,
+                          [&](auto position) { return position >= 0 && position < shape[1]; }),
+              name_, "logits_positions must lie in [0, seq_len)");
+        run.selected = selected;
+        run.selected_count = count;
+        run.batch_tokens = shape[1];
+        out[1] = count;
+      }
+    } else if (static_cast<const OrtValue*>(last) != nullptr) {
+      check(shape_of(last) == out, name_, "residual must be [batch, seq_len, outputs]");
+      run.residual = last.GetTensorData<float>();
+    }
+    run.tokens = out[0] * out[1];
+    run.out = context.GetOutput(0, out).GetTensorMutableData<float>();
+    kernels::product_cpu(product_, run, threads_);
+  });
+}
+
+}  // namespace kvcache::ort

@@ -1,0 +1,63 @@
+// One step of a model as a list of operations over numbered buffers: what an executor needs to know
+// to run it without ONNX Runtime.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "model/decoder_spec.hpp"
+
+namespace kvcache::plan {
+
+/// The number of a buffer [tokens, its width]. Each is written once.
+using Buffer = std::size_t;
+
+struct Embed {
+  Buffer out;
+};
+
+/// A product, with the norm, bias and activation that its weights have.
+struct Multiply {
+  Buffer x;
+  std::optional<Buffer> residual;
+  Buffer out;
+  bool selects = false;  // of the tokens, those whose logits are asked for
+};
+
+struct Attend {
+  Buffer qkv;
+  Buffer out;
+  std::size_t layer;
+  std::size_t num_heads;
+  std::size_t head_dim;
+  float scale;
+};
+
+/// An activation function that no kernel has.
+struct Activate {
+  std::string_view activation;
+};
+
+struct Operation {
+  std::string node;  // the node of the graph that does the same, and whose weights it has
+  std::variant<Embed, Multiply, Attend, Activate> what;
+};
+
+struct Plan {
+  std::vector<Operation> operations;  // the last one writes the logits
+  std::vector<std::size_t> widths;    // of the buffers
+};
+
+/// The names of the graph's nodes (docs/MODEL_FILE.md).
+inline constexpr const char* kEmbeddingNode = "embedding";
+inline constexpr const char* kHeadNode = "head";
+std::string layer_node(std::size_t layer, std::string_view role);  // "attention.qkv", "mlp.up", …
+
+/// `spec` must outlive the plan.
+Plan make_plan(const model::DecoderSpec& spec);
+
+}  // namespace kvcache::plan

@@ -1,0 +1,179 @@
+// The CUDA kernel on the cases of the CPU's, against the same double-precision reference.
+#include "kernels/cuda/cached_attention_cuda.hpp"
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <span>
+#include <vector>
+
+#include "base/float16.hpp"
+#include "kernels/cpu/cached_attention_cpu.hpp"
+#include "support/attention_cases.hpp"
+#include "support/gpu.hpp"
+#include "support/parallel_for.hpp"
+
+namespace kvcache::kernels {
+namespace {
+
+using test::AttentionCase;
+using test::DeviceArray;
+using test::Random;
+
+// The device's types have the bits of ONNX Runtime's.
+template <typename T>
+struct DeviceType {
+  using type = T;
+};
+template <>
+struct DeviceType<Float16> {
+  using type = __half;
+};
+template <>
+struct DeviceType<BFloat16> {
+  using type = __nv_bfloat16;
+};
+
+/// Runs the case on the device, with `kernel(args, tokens)`, and brings back what it wrote.
+template <typename T, typename Kernel>
+void run_on_device(AttentionCase<T>& attention, const Kernel& kernel) {
+  using Element = typename DeviceType<T>::type;
+  const CachedAttentionArgs<T> host = attention.host_args();
+  DeviceArray<T> qkv(attention.qkv);
+  DeviceArray<T> keys(attention.key_pool);
+  DeviceArray<T> values(attention.value_pool);
+  DeviceArray<T> out(attention.attention);
+  const DeviceArray<std::int32_t> block_table(attention.block_table);
+  const DeviceArray<std::int32_t> past_lengths(attention.past_lengths);
+  const DeviceArray<std::int32_t> append_positions(attention.append_positions);
+  const DeviceArray<std::int32_t> row_offsets(attention.row_offsets);
+  const DeviceArray<std::int32_t> tree_parents(attention.tree_parents);
+
+  CachedAttentionArgs<Element> args;
+  args.qkv = reinterpret_cast<const Element*>(qkv.data());
+  args.key_pool = reinterpret_cast<Element*>(keys.data());
+  args.value_pool = reinterpret_cast<Element*>(values.data());
+  args.attention = reinterpret_cast<Element*>(out.data());
+  args.block_table = block_table.data();
+  args.past_lengths = past_lengths.data();
+  args.append_positions = host.append_positions == nullptr ? nullptr : append_positions.data();
+  args.row_offsets = row_offsets.data();
+  args.tree_parents = host.tree_parents == nullptr ? nullptr : tree_parents.data();
+  args.rows = host.rows;
+  args.blocks_per_row = host.blocks_per_row;
+  args.num_heads = host.num_heads;
+  args.head_dim = host.head_dim;
+  args.block_len = host.block_len;
+  args.scale = host.scale;
+
+  ASSERT_EQ(kernel(args, attention.tokens), cudaSuccess);
+  ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+  attention.key_pool = keys.to_host();
+  attention.value_pool = values.to_host();
+  attention.attention = out.to_host();
+}
+
+constexpr std::int64_t kTileHeadDims[] = {16, 32, 64, 80, 128};
+
+/// The kernel with a thread block per token, with 1, 2, 4 or 8 splits.
+auto by_token(Random& random) {
+  const AttentionSplits splits{std::int64_t{1} << random.integer(0, 3)};
+  return [splits](const auto& args, std::int64_t tokens) {
+    return cached_attention_by_token(args, tokens, splits, LaunchOrder(nullptr));
+  };
+}
+
+/// The kernel on tensor cores; few multiprocessors make few splits.
+auto by_tile(Random& random) {
+  const int multiprocessors = static_cast<int>(random.integer(1, 200));
+  return [multiprocessors](const auto& args, std::int64_t tokens) {
+    return cached_attention_by_tile(args, tokens, multiprocessors, LaunchOrder(nullptr));
+  };
+}
+
+class CachedAttentionOnCuda : public test::OnGpu {};
+
+TEST_F(CachedAttentionOnCuda, AgreesWithDoublePrecision) {
+  test::for_random_cases(100, [](Random& random) {
+    AttentionCase<float> attention(random, random.chance(0.2));
+    run_on_device(attention, by_token(random));
+    EXPECT_LE(attention.largest_error(), 4e-6);
+  });
+}
+
+TEST_F(CachedAttentionOnCuda, RoundsOnlyTheResultOfFloat16) {
+  test::for_random_cases(50, [](Random& random) {
+    AttentionCase<Float16> attention(random, random.chance(0.2));
+    run_on_device(attention, by_token(random));
+    EXPECT_LE(attention.largest_error(), 5.0 * std::ldexp(1.0, -11));
+  });
+}
+
+TEST_F(CachedAttentionOnCuda, RoundsOnlyTheResultOfBFloat16) {
+  test::for_random_cases(50, [](Random& random) {
+    AttentionCase<BFloat16> attention(random, random.chance(0.2));
+    run_on_device(attention, by_token(random));
+    EXPECT_LE(attention.largest_error(), 5.0 * std::ldexp(1.0, -8));
+  });
+}
+
+// The weights of the softmax are rounded too: an error of one unit of the last place each, of which
+// many cancel.
+TEST_F(CachedAttentionOnCuda, TilesRoundWeightsAndResultOfFloat16) {
+  test::for_random_cases(100, [](Random& random) {
+    AttentionCase<Float16> attention(random, random.chance(0.6), kTileHeadDims);
+    run_on_device(attention, by_tile(random));
+    EXPECT_LE(attention.largest_error(), 8.0 * std::ldexp(1.0, -11));
+  });
+}
+
+TEST_F(CachedAttentionOnCuda, TilesRoundWeightsAndResultOfBFloat16) {
+  test::for_random_cases(50, [](Random& random) {
+    AttentionCase<BFloat16> attention(random, random.chance(0.6), kTileHeadDims);
+    run_on_device(attention, by_tile(random));
+    EXPECT_LE(attention.largest_error(), 8.0 * std::ldexp(1.0, -8));
+  });
+}
+
+TEST_F(CachedAttentionOnCuda, TilesWriteThePoolAsTheOtherKernelDoes) {
+  test::for_random_cases(50, [](Random& random) {
+    const bool long_rows = random.chance(0.5);
+    Random same = random;
+    AttentionCase<Float16> tiles(random, long_rows, kTileHeadDims);
+    AttentionCase<Float16> tokens(same, long_rows, kTileHeadDims);
+    run_on_device(tiles, by_tile(random));
+    run_on_device(tokens, by_token(random));
+    const auto same_bytes = [](const auto& a, const auto& b) {
+      return std::memcmp(a.data(), b.data(), a.size() * sizeof(a[0])) == 0;
+    };
+    EXPECT_TRUE(same_bytes(tiles.key_pool, tokens.key_pool));
+    EXPECT_TRUE(same_bytes(tiles.value_pool, tokens.value_pool));
+  });
+}
+
+TEST_F(CachedAttentionOnCuda, WritesThePoolAsTheCpuDoes) {
+  test::for_random_cases(50, [](Random& random) {
+    Random same = random;
+    AttentionCase<float> on_device(random);
+    AttentionCase<float> on_cpu(same);
+    run_on_device(on_device, by_token(random));
+    cached_attention_cpu(on_cpu.host_args(), test::Serial());
+    const auto same_bytes = [](std::span<const float> a, std::span<const float> b) {
+      return std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;  // NaN is equal to itself here
+    };
+    EXPECT_TRUE(same_bytes(on_device.key_pool, on_cpu.key_pool));
+    EXPECT_TRUE(same_bytes(on_device.value_pool, on_cpu.value_pool));
+  });
+}
+
+TEST_F(CachedAttentionOnCuda, SplitsFillTheDeviceForFewTokensOnly) {
+  EXPECT_EQ(AttentionSplits::choose(1, 12, 132).count, 8);
+  EXPECT_EQ(AttentionSplits::choose(4, 12, 132).count, 4);
+  EXPECT_EQ(AttentionSplits::choose(64, 12, 132).count, 1);
+}
+
+}  // namespace
+}  // namespace kvcache::kernels

@@ -1,0 +1,382 @@
+// Products, norms and the embedding on CUDA against double precision.
+#include "kernels/cuda/linear_cuda.hpp"
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "kernels/cuda/embedding_cuda.hpp"
+#include "kernels/cuda/matrix_product.hpp"
+#include "support/gpu.hpp"
+#include "support/random_cases.hpp"
+
+namespace kvcache::kernels {
+namespace {
+
+using test::DeviceArray;
+using test::Random;
+
+template <typename T>
+T rounded(double value) {
+  return T(static_cast<float>(value));
+}
+
+template <typename T>
+double wide(T value) {
+  return static_cast<double>(static_cast<float>(value));
+}
+
+/// Half a unit in the last place of the result, and what float32 sums lose.
+template <typename T>
+constexpr double kError = 2e-6;
+template <>
+constexpr double kError<__half> = 1.2 / 2048;
+template <>
+constexpr double kError<__nv_bfloat16> = 1.2 / 256;
+
+template <typename T>
+std::vector<T> random_values(Random& random, std::int64_t count, double scale, double offset = 0) {
+  std::vector<T> values(static_cast<std::size_t>(count));
+  for (T& value : values) {
+    value = rounded<T>(offset + scale * random.normal());
+  }
+  return values;
+}
+
+/// Rows of x normalized in double precision, or as they are.
+template <typename T>
+std::vector<double> normalized(const std::vector<T>& x, const std::vector<T>& weight,
+                               const std::vector<T>& bias, std::int64_t inputs, bool norm,
+                               double epsilon) {
+  std::vector<double> result(x.size());
+  const auto size = static_cast<std::size_t>(inputs);
+  for (std::size_t row = 0; row < x.size(); row += size) {
+    double mean = 0;
+    double variance = 0;
+    for (std::size_t i = 0; i < size; ++i) {
+      mean += wide(x[row + i]) / static_cast<double>(inputs);
+    }
+    for (std::size_t i = 0; i < size; ++i) {
+      variance += std::pow(wide(x[row + i]) - mean, 2) / static_cast<double>(inputs);
+    }
+    for (std::size_t i = 0; i < size; ++i) {
+      const double value = wide(x[row + i]);
+      result[row + i] =
+          norm ? (value - mean) / std::sqrt(variance + epsilon) * wide(weight[i]) + wide(bias[i])
+               : value;
+    }
+  }
+  return result;
+}
+
+constexpr std::int64_t kAnyInputs[] = {1, 7, 16, 40, 64, 768, 1000, 1280, 3072, 4100};
+
+/// A product with everything around it, and what it must give.
+template <typename T>
+struct LinearCase {
+  explicit LinearCase(Random& random, std::span<const std::int64_t> sizes = kAnyInputs,
+                      std::int64_t most_tokens = 20) {
+    inputs = random.pick(sizes);
+    outputs = random.integer(1, 200);
+    tokens = random.integer(1, most_tokens);
+    norm = random.chance(0.5);
+    gelu = random.chance(0.5);
+    with_residual = random.chance(0.5);
+    x = random_values<T>(random, tokens * inputs, 1, random.chance(0.3) ? 3 : 0);
+    norm_weight = random_values<T>(random, inputs, 1);
+    norm_bias = random_values<T>(random, inputs, 0.1);
+    const double scale = 1 / std::sqrt(static_cast<double>(inputs));
+    weight = random_values<T>(random, (outputs + 63) / 64 * inputs * 64, scale);
+    bias = random_values<T>(random, outputs, 0.1);
+    residual = random_values<T>(random, tokens * outputs, 1);
+    out.assign(static_cast<std::size_t>(tokens * outputs),
+               rounded<T>(std::numeric_limits<double>::quiet_NaN()));
+  }
+
+  template <typename Run>
+  void run(const Run& run_on_device) {
+    const DeviceArray<T> d_x(x);
+    const DeviceArray<T> d_norm_weight(norm_weight);
+    const DeviceArray<T> d_norm_bias(norm_bias);
+    const DeviceArray<T> d_weight(weight);
+    const DeviceArray<T> d_bias(bias);
+    const DeviceArray<T> d_residual(residual);
+    const DeviceArray<T> d_out(out);
+    LinearCudaArgs<T> args;
+    args.x = d_x.data();
+    if (norm) {
+      args.norm = {d_norm_weight.data(), d_norm_bias.data(), 1e-5F};
+    }
+    args.weight = d_weight.data();
+    args.bias = d_bias.data();
+    args.residual = with_residual ? d_residual.data() : nullptr;
+    args.out = d_out.data();
+    args.tokens = tokens;
+    args.inputs = inputs;
+    args.outputs = outputs;
+    args.gelu = gelu;
+    run_on_device(args);
+    ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+    out = d_out.to_host();
+  }
+
+  /// The largest error, relative to the sum of the magnitudes that went into a result.
+  [[nodiscard]] double largest_error() const {
+    const std::vector<double> from = normalized(x, norm_weight, norm_bias, inputs, norm, 1e-5);
+    double largest = 0;
+    for (std::int64_t token = 0; token < tokens; ++token) {
+      for (std::int64_t column = 0; column < outputs; ++column) {
+        double sum = wide(bias[static_cast<std::size_t>(column)]);
+        double magnitude = 1 + std::abs(sum);
+        for (std::int64_t i = 0; i < inputs; ++i) {
+          const auto at = static_cast<std::size_t>((column / 64 * inputs + i) * 64 + column % 64);
+          const double product =
+              from[static_cast<std::size_t>(token * inputs + i)] * wide(weight[at]);
+          sum += product;
+          magnitude += std::abs(product);
+        }
+        if (gelu) {
+          sum =
+              0.5 * sum * (1 + std::tanh(std::sqrt(2 / M_PI) * (sum + 0.044715 * sum * sum * sum)));
+        }
+        const auto at = static_cast<std::size_t>(token * outputs + column);
+        if (with_residual) {
+          sum += wide(residual[at]);
+          magnitude += std::abs(wide(residual[at]));
+        }
+        const double error = std::abs(wide(out[at]) - sum) / magnitude;
+        largest =
+            std::isnan(error) ? std::numeric_limits<double>::infinity() : std::max(largest, error);
+      }
+    }
+    return largest;
+  }
+
+  std::int64_t inputs;
+  std::int64_t outputs;
+  std::int64_t tokens;
+  bool norm;
+  bool gelu;
+  bool with_residual;
+  std::vector<T> x, norm_weight, norm_bias, weight, bias, residual, out;
+};
+
+template <typename T>
+class LinearOnCuda : public test::OnGpu {};
+using Types = testing::Types<float, __half, __nv_bfloat16>;
+TYPED_TEST_SUITE(LinearOnCuda, Types);
+
+TYPED_TEST(LinearOnCuda, FewRowsAgreeWithDoublePrecision) {
+  using T = TypeParam;
+  test::for_random_cases(60, [](Random& random) {
+    LinearCase<T> linear(random);
+    linear.tokens = random.chance(0.4) ? 1 : linear.tokens;
+    linear.x.resize(static_cast<std::size_t>(linear.tokens * linear.inputs));
+    linear.run([](const LinearCudaArgs<T>& args) {
+      ASSERT_TRUE(few_rows_fit(args.tokens, args.inputs));
+      ASSERT_EQ(linear_few_rows(args, nullptr), cudaSuccess);
+    });
+    EXPECT_LE(linear.largest_error(), kError<T>) << linear.tokens << " x " << linear.inputs;
+  });
+}
+
+template <typename T>
+constexpr cudaDataType kProductType = CUDA_R_32F;
+template <>
+constexpr cudaDataType kProductType<__half> = CUDA_R_16F;
+template <>
+constexpr cudaDataType kProductType<__nv_bfloat16> = CUDA_R_16BF;
+
+// The normalized input and the plain product are rounded on the way: three roundings.
+TYPED_TEST(LinearOnCuda, ManyRowsAgreeWithDoublePrecision) {
+  using T = TypeParam;
+  MatrixProduct product;
+  test::for_random_cases(60, [&](Random& random) {
+    LinearCase<T> linear(random);
+    linear.run([&](const LinearCudaArgs<T>& args) {
+      const DeviceArray<T> staged(linear.x);
+      const T* x = args.x;
+      if (args.norm.weight != nullptr) {
+        ASSERT_EQ(
+            layer_norm<T>(x, nullptr, args.norm, args.tokens, args.inputs, staged.data(), nullptr),
+            cudaSuccess);
+        x = staged.data();
+      }
+      if (!product.with_panels(kProductType<T>, x, args.weight,
+                               {args.bias, args.residual, args.gelu}, args.out, args.tokens,
+                               args.inputs, args.outputs, nullptr)) {
+        ASSERT_EQ(linear_epilogue(args, nullptr), cudaSuccess);
+      }
+    });
+    EXPECT_LE(linear.largest_error(), 3 * kError<T>) << linear.tokens << " x " << linear.inputs;
+  });
+}
+
+template <typename T>
+class LinearOnTensorCores : public test::OnGpu {};
+using ShortTypes = testing::Types<__half, __nv_bfloat16>;
+TYPED_TEST_SUITE(LinearOnTensorCores, ShortTypes);
+
+// The normalized input is rounded: two roundings.
+TYPED_TEST(LinearOnTensorCores, SomeRowsAgreeWithDoublePrecision) {
+  using T = TypeParam;
+  test::for_random_cases(80, [](Random& random) {
+    constexpr std::int64_t kInputs[] = {16, 32, 48, 64, 256, 768, 1280, 3072};
+    LinearCase<T> linear(random, kInputs, 16);
+    linear.run([](const LinearCudaArgs<T>& args) {
+      ASSERT_TRUE(some_rows_fit(args.tokens, args.inputs, args.outputs));
+      ASSERT_EQ(linear_some_rows(args, nullptr), cudaSuccess);
+    });
+    EXPECT_LE(linear.largest_error(), 2 * kError<T>) << linear.tokens << " x " << linear.inputs;
+  });
+}
+
+TYPED_TEST(LinearOnCuda, HeadAgreesWithDoublePrecision) {
+  using T = TypeParam;
+  test::for_random_cases(40, [](Random& random) {
+    constexpr std::int64_t kInputs[] = {1, 12, 27, 64, 768, 1024, 1600, 2048};
+    const std::int64_t inputs = random.pick(std::span(kInputs));
+    const std::int64_t outputs = random.integer(1, 300);
+    const std::int64_t all = random.integer(1, 12);
+    const bool choose = random.chance(0.5);
+    std::vector<std::int64_t> positions;
+    for (std::int64_t i = 0; choose && i < random.integer(1, 9); ++i) {
+      positions.push_back(random.integer(0, all - 1));
+    }
+    const std::int64_t tokens =
+        positions.empty() ? all : static_cast<std::int64_t>(positions.size());
+    const auto x = random_values<T>(random, all * inputs, 1);
+    const auto norm_weight = random_values<T>(random, inputs, 1);
+    const auto norm_bias = random_values<T>(random, inputs, 0.1);
+    const auto weight =
+        random_values<T>(random, outputs * inputs, 1 / std::sqrt(static_cast<double>(inputs)));
+    const DeviceArray<T> d_x(x);
+    const DeviceArray<T> d_norm_weight(norm_weight);
+    const DeviceArray<T> d_norm_bias(norm_bias);
+    const DeviceArray<T> d_weight(weight);
+    const DeviceArray<std::int64_t> d_positions(positions);
+    const DeviceArray<T> d_out(
+        std::vector<T>(static_cast<std::size_t>(tokens * outputs), rounded<T>(std::nan(""))));
+    HeadCudaArgs<T> args;
+    args.x = d_x.data();
+    args.positions = positions.empty() ? nullptr : d_positions.data();
+    args.norm = {d_norm_weight.data(), d_norm_bias.data(), 1e-5F};
+    args.weight = d_weight.data();
+    args.out = d_out.data();
+    args.tokens = tokens;
+    args.inputs = inputs;
+    args.outputs = outputs;
+    ASSERT_EQ(head_few_rows(args, 3, nullptr), cudaSuccess);
+    ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+    const std::vector<T> found = d_out.to_host();
+    const std::vector<double> from = normalized(x, norm_weight, norm_bias, inputs, true, 1e-5);
+    double largest = 0;
+    for (std::int64_t token = 0; token < tokens; ++token) {
+      const std::int64_t row =
+          positions.empty() ? token : positions[static_cast<std::size_t>(token)];
+      for (std::int64_t output = 0; output < outputs; ++output) {
+        double sum = 0;
+        double magnitude = 1;
+        for (std::int64_t i = 0; i < inputs; ++i) {
+          const double product = from[static_cast<std::size_t>(row * inputs + i)] *
+                                 wide(weight[static_cast<std::size_t>(output * inputs + i)]);
+          sum += product;
+          magnitude += std::abs(product);
+        }
+        const double error =
+            std::abs(wide(found[static_cast<std::size_t>(token * outputs + output)]) - sum) /
+            magnitude;
+        ASSERT_FALSE(std::isnan(error));
+        largest = std::max(largest, error);
+      }
+    }
+    EXPECT_LE(largest, kError<T>) << tokens << " x " << inputs;
+  });
+}
+
+TYPED_TEST(LinearOnTensorCores, HeadAgreesWithDoublePrecision) {
+  using T = TypeParam;
+  test::for_random_cases(40, [](Random& random) {
+    const std::int64_t inputs = 128 * random.integer(1, 6);
+    const std::int64_t outputs = random.integer(1, 1000);
+    const std::int64_t tokens = random.integer(1, 64);
+    const auto x = random_values<T>(random, tokens * inputs, 1);
+    const auto weight =
+        random_values<T>(random, outputs * inputs, 1 / std::sqrt(static_cast<double>(inputs)));
+    const DeviceArray<T> d_x(x);
+    const DeviceArray<T> d_weight(weight);
+    const DeviceArray<T> d_out(
+        std::vector<T>(static_cast<std::size_t>(tokens * outputs), rounded<T>(std::nan(""))));
+    HeadCudaArgs<T> args;
+    args.x = d_x.data();
+    args.weight = d_weight.data();
+    args.out = d_out.data();
+    args.tokens = tokens;
+    args.inputs = inputs;
+    args.outputs = outputs;
+    ASSERT_TRUE(head_some_rows_fit(tokens, inputs));
+    ASSERT_EQ(head_some_rows(args, static_cast<int>(random.integer(1, 20)), nullptr), cudaSuccess);
+    ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+    const std::vector<T> found = d_out.to_host();
+    double largest = 0;
+    for (std::int64_t token = 0; token < tokens; ++token) {
+      for (std::int64_t output = 0; output < outputs; ++output) {
+        double sum = 0;
+        double magnitude = 1;
+        for (std::int64_t i = 0; i < inputs; ++i) {
+          const double product = wide(x[static_cast<std::size_t>(token * inputs + i)]) *
+                                 wide(weight[static_cast<std::size_t>(output * inputs + i)]);
+          sum += product;
+          magnitude += std::abs(product);
+        }
+        const double error =
+            std::abs(wide(found[static_cast<std::size_t>(token * outputs + output)]) - sum) /
+            magnitude;
+        ASSERT_FALSE(std::isnan(error));
+        largest = std::max(largest, error);
+      }
+    }
+    EXPECT_LE(largest, kError<T>) << tokens << " x " << inputs << " x " << outputs;
+  });
+}
+
+TYPED_TEST(LinearOnCuda, EmbeddingAddsRowsAndMarksWrongIds) {
+  using T = TypeParam;
+  Random random(1);
+  constexpr std::int64_t kSize = 50;
+  const auto token_weight = random_values<T>(random, 10 * kSize, 1);
+  const auto position_weight = random_values<T>(random, 5 * kSize, 1);
+  const std::vector<std::int64_t> ids{3, 9, 10, 0};
+  const std::vector<std::int64_t> positions{4, 0, 1, -1};
+  const DeviceArray<T> d_token_weight(token_weight);
+  const DeviceArray<T> d_position_weight(position_weight);
+  const DeviceArray<std::int64_t> d_ids(ids);
+  const DeviceArray<std::int64_t> d_positions(positions);
+  const DeviceArray<T> d_out(std::vector<T>(ids.size() * kSize, rounded<T>(0)));
+  EmbeddingCudaArgs<T> args;
+  args.input_ids = d_ids.data();
+  args.position_ids = d_positions.data();
+  args.token_weight = d_token_weight.data();
+  args.position_weight = d_position_weight.data();
+  args.out = d_out.data();
+  args.tokens = 4;
+  args.size = kSize;
+  args.vocab_size = 10;
+  args.max_seq_len = 5;
+  ASSERT_EQ(token_embedding_cuda(args, nullptr), cudaSuccess);
+  ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+  const std::vector<T> found = d_out.to_host();
+  for (std::size_t i = 0; i < kSize; ++i) {
+    EXPECT_EQ(wide(found[i]), wide(rounded<T>(wide(token_weight[3 * kSize + i]) +
+                                              wide(position_weight[4 * kSize + i]))));
+    EXPECT_TRUE(std::isnan(wide(found[2 * kSize + i])));
+    EXPECT_TRUE(std::isnan(wide(found[3 * kSize + i])));
+  }
+}
+
+}  // namespace
+}  // namespace kvcache::kernels
