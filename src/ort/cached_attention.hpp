@@ -54,13 +54,13 @@ class CachedAttentionOp
   static std::size_t GetInputTypeCount() { return 8; }
   static ONNXTensorElementDataType GetInputType(std::size_t index) {
     if (index == kPastKey || index == kPastValue) {
-      return element_type_of<Cache>;
+      return kElementType<Cache>;
     }
-    return index == kQkv ? element_type_of<T> : ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
+    return index == kQkv ? kElementType<T> : ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
   }
   static std::size_t GetOutputTypeCount() { return 3; }
   static ONNXTensorElementDataType GetOutputType(std::size_t index) {
-    return index == kAttention ? element_type_of<T> : element_type_of<Cache>;
+    return index == kAttention ? kElementType<T> : kElementType<Cache>;
   }
 
  private:

@@ -61,7 +61,7 @@ class EmbeddingOp : public Ort::CustomOpBase<EmbeddingOp<W>, EmbeddingKernel, tr
       case kPositionIds:
         return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
       case kTokenWeight:
-        return element_type_of<W>;
+        return kElementType<W>;
       case kTokenScales:
         return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
       default:

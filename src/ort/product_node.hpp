@@ -71,7 +71,7 @@ class ProductOp : public Ort::CustomOpBase<ProductOp<kRole, W>, ProductKernel, t
   static ONNXTensorElementDataType GetInputType(std::size_t input) {
     switch (input) {
       case kWeight:
-        return element_type_of<W>;
+        return kElementType<W>;
       case kWeightScales:
         return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
       case kPositions:

@@ -35,12 +35,10 @@ class SelectTokensOp : public Ort::CustomOpBase<SelectTokensOp<T>, SelectTokensK
   static const char* GetExecutionProviderType() { return "CPUExecutionProvider"; }
   static std::size_t GetInputTypeCount() { return 2; }
   static ONNXTensorElementDataType GetInputType(std::size_t index) {
-    return index == 0 ? element_type_of<T> : ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
+    return index == 0 ? kElementType<T> : ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
   }
   static std::size_t GetOutputTypeCount() { return 1; }
-  static ONNXTensorElementDataType GetOutputType(std::size_t /*index*/) {
-    return element_type_of<T>;
-  }
+  static ONNXTensorElementDataType GetOutputType(std::size_t /*index*/) { return kElementType<T>; }
 };
 
 }  // namespace kvcache::ort

@@ -42,12 +42,12 @@ OrtStatusPtr status_of(const Work& work) {
 
 /// ONNX's name of T, which is a number or one of base/float16.hpp.
 template <typename T>
-constexpr ONNXTensorElementDataType element_type_of = Ort::TypeToTensorType<T>::type;
+constexpr ONNXTensorElementDataType kElementType = Ort::TypeToTensorType<T>::type;
 template <>
-inline constexpr ONNXTensorElementDataType element_type_of<Float16> =
+inline constexpr ONNXTensorElementDataType kElementType<Float16> =
     ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
 template <>
-inline constexpr ONNXTensorElementDataType element_type_of<BFloat16> =
+inline constexpr ONNXTensorElementDataType kElementType<BFloat16> =
     ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16;
 
 /// How error messages call a node: its operator and its name in the graph.

@@ -27,8 +27,8 @@ class Writer {
     return plan_.widths.size() - 1;
   }
 
-  void add(std::string node, decltype(Operation::what) what) {
-    plan_.operations.push_back({std::move(node), std::move(what)});
+  void add(std::string node, const decltype(Operation::what)& what) {
+    plan_.operations.push_back({std::move(node), what});
   }
 
   Buffer add_attention(std::size_t layer, Buffer x) {

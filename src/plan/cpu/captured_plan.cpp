@@ -63,9 +63,7 @@ class CapturedPlan::Binder {
   }
 
  private:
-  void add(decltype(Operation::what) what) {
-    captured_.operations_.push_back({std::move(what), {}});
-  }
+  void add(const decltype(Operation::what)& what) { captured_.operations_.push_back({what, {}}); }
 
   void bind(const std::string& node, const Embed& embed) {
     add(Embedding{find(weights_.embeddings, node),
