@@ -39,7 +39,7 @@ struct Attend {
 
 /// An activation function that no kernel has.
 struct Activate {
-  std::string_view activation;
+  std::string activation;
 };
 
 struct Operation {
@@ -57,7 +57,6 @@ inline constexpr const char* kEmbeddingNode = "embedding";
 inline constexpr const char* kHeadNode = "head";
 std::string layer_node(std::size_t layer, std::string_view role);  // "attention.qkv", "mlp.up", …
 
-/// `spec` must outlive the plan.
 Plan make_plan(const model::DecoderSpec& spec);
 
 }  // namespace kvcache::plan

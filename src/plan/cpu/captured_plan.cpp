@@ -124,8 +124,7 @@ class CapturedPlan::Binder {
   }
 
   void bind(const std::string& /*node*/, const Activate& activate) {
-    throw NotCaptured("there is no kernel for the activation function " +
-                      std::string(activate.activation));
+    throw NotCaptured("there is no kernel for the activation function " + activate.activation);
   }
 
   CapturedPlan& captured_;
@@ -169,22 +168,31 @@ void CapturedPlan::plan_prefetches() {
 }
 
 void CapturedPlan::run() {
+  if (threads_.size() == 1) {  // nobody to share loops with
+    for (const Operation& operation : operations_) {
+      run(operation, Alone());
+    }
+    return;
+  }
   lockstep_.begin();
   threads_.together([this](int member) {
     LockstepFor loops(lockstep_, member);
     for (const Operation& operation : operations_) {
       loops.prefetch_while_waiting(operation.upcoming);
-      std::visit(
-          Overloaded{
-              [&](const Embedding& of) { kernels::embedding_cpu(of.embedding, of.run, loops); },
-              [&](const Product& of) { kernels::product_cpu(of.product, of.run, loops); },
-              [&](const Attention& of) {
-                std::visit([&](const auto& args) { kernels::cached_attention_cpu(args, loops); },
-                           of);
-              }},
-          operation.what);
+      run(operation, loops);
     }
   });
+}
+
+void CapturedPlan::run(const Operation& operation, const ParallelFor& loops) {
+  std::visit(
+      Overloaded{[&](const Embedding& of) { kernels::embedding_cpu(of.embedding, of.run, loops); },
+                 [&](const Product& of) { kernels::product_cpu(of.product, of.run, loops); },
+                 [&](const Attention& of) {
+                   std::visit([&](const auto& args) { kernels::cached_attention_cpu(args, loops); },
+                              of);
+                 }},
+      operation.what);
 }
 
 }  // namespace kvcache::plan

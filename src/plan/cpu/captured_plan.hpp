@@ -57,6 +57,7 @@ class CapturedPlan {
 
   explicit CapturedPlan(const ThreadPool& threads) : threads_(threads), lockstep_(threads.size()) {}
   void plan_prefetches();
+  static void run(const Operation& operation, const ParallelFor& loops);
 
   const ThreadPool& threads_;
   Lockstep lockstep_;
