@@ -47,6 +47,7 @@ MANY_CASES = {  # 1,000 random trees, batches and histories, 200 killed processe
 }
 LONG_HISTORIES = {"KVCACHE_TEST_SECONDS": "600"}  # of two threads side by side
 FUZZER_SECONDS = 60  # of each
+HALF_THE_CASES = {"KVCACHE_TEST_SCALE": "0.5"}
 FEWER_CASES = {"KVCACHE_TEST_SCALE": "0.2"}
 # Of the narrow models, those that sanitisers run over without --full: each kind of kernel once.
 SANITIZED_MODELS = ("bfloat16 products", "int4 weights", "an int8 cache")
@@ -231,7 +232,7 @@ def _sanitizer_tests(
 
     Args:
         environment: of the run over all tests.
-        full: for every instruction set, and as many random cases over narrow models as over others.
+        full: for every instruction set, and as many random cases as without sanitisers.
     """
 
     def work() -> None:
@@ -251,7 +252,7 @@ def _sanitizer_tests(
     if built.failed:
         return built
     name = f"C++ tests with sanitisers {sanitizers}"
-    built.add(_gtest(name, directory, environment))
+    built.add(_gtest(name, directory, environment or (None if full else HALF_THE_CASES)))
     if full:
         built.add(_tests_of_models(name, directory, narrow_models))
     else:
@@ -359,7 +360,7 @@ def _command_line() -> int:
         help="also the slow ones: the thread sanitiser, fifty times the random cases, models with"
         " more types of weights and cache, the fuzzers, sanitisers and clang-tidy over every"
         " instruction set and each source by itself, clang-tidy over the tests, as many random"
-        " cases over narrow models with sanitisers as without, and the tests marked full",
+        " cases with sanitisers as without, over all narrow models, and the tests marked full",
     )
     arguments = parser.parse_args()
     disk.announce("test", disk.TEST, minutes=20)
