@@ -13,9 +13,9 @@ from clang_tidy import ClangTidy
 from export import Source, export, is_exported
 from fuzz import run_fuzzers
 from paths import BUILD, GOLDENS, PYTHON, ROOT, VENV
-from results import Results, read_junit
+from results import Results, check, read_junit
 from setup import setup
-from steps import Outcome, StepError, main, run, say, step
+from steps import StepError, main, run, say, step
 
 CLANG_TIDY_VERSION = 14  # another one warns of other things
 CLANG_TIDY = f"clang-tidy-{CLANG_TIDY_VERSION}"
@@ -73,9 +73,9 @@ def run_checks(*, full: bool) -> Results:
     results.add(_command("ruff check", [VENV / "bin" / "ruff", "check", "."]))
     results.add(_command("ruff format", [VENV / "bin" / "ruff", "format", "--check", "."]))
     results.add(_clang_format())
-    results.add(_work("build", _build_release))
+    results.add(check("build", _build_release))
     narrow_models = {**NARROW_MODELS, **(MORE_NARROW_MODELS if full else {})}
-    results.add(_work("models of tests/goldens", lambda: _export_goldens(narrow_models)))
+    results.add(check("models of tests/goldens", lambda: _export_goldens(narrow_models)))
     results.add(_gtest("C++ tests", BUILD))
     results.add(_tests_of_models("C++ tests", BUILD, narrow_models))
     results.add(_clang_tidy(full=full))
@@ -95,25 +95,11 @@ def run_checks(*, full: bool) -> Results:
     return results
 
 
-def _work(name: str, work: Callable[[], str | None]) -> Results:
-    """Do one piece of work as one check; what it returns is said of it."""
-    results = Results(passed=1)
-    outcome = Outcome()
-    try:
-        with step("test", name) as outcome:
-            outcome.text = work() or "ok"
-    except StepError as error:
-        say(error)
-        results = Results(failed=[name])
-    results.seconds[name] = outcome.seconds
-    return results
-
-
 def _command(name: str, command: Sequence[str | Path]) -> Results:
     def work() -> None:
         run(command, cwd=ROOT)
 
-    return _work(name, work)
+    return check(name, work)
 
 
 def _clang_tidy_program() -> str | None:
@@ -172,7 +158,7 @@ def _clang_tidy(*, full: bool) -> Results:
             raise StepError(f"clang-tidy warns in {len(findings)} files", output="".join(findings))
         return f"ok, {checked} files changed"
 
-    return _work("clang-tidy", work)
+    return check("clang-tidy", work)
 
 
 def _build_release() -> str:
@@ -248,7 +234,7 @@ def _sanitizer_tests(
         )
         build.build(directory, "kvcache_tests")
 
-    built = _work(f"build with sanitisers {sanitizers}", work)
+    built = check(f"build with sanitisers {sanitizers}", work)
     if built.failed:
         return built
     name = f"C++ tests with sanitisers {sanitizers}"

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import build
 from paths import BUILD, PYTHON, ROOT
-from results import Results
-from steps import Outcome, StepError, main, run, say, step
+from results import Results, check
+from steps import StepError, main, run
 
 FUZZ_BUILD = ROOT / "build-fuzz"
 SOURCES = ROOT / "tests" / "fuzz"  # NAME_fuzzer.cpp and, where that helps, NAME.dict
@@ -138,15 +138,10 @@ def _fuzz_in_cpp(chosen: Sequence[str], seconds: int) -> Results:
         compiler = find_compiler()
     except StepError as error:
         return Results(skipped=[f"fuzzer {name} ({error.problem})" for name in chosen])
-    outcome = Outcome()
-    check = "build the fuzzers"
-    try:
-        with step("test", check) as outcome:
-            _build(compiler, chosen)
-    except StepError as error:
-        say(error)
-        return Results(failed=[check], seconds={check: outcome.seconds})
-    results = Results(seconds={check: outcome.seconds})
+    results = check("build the fuzzers", lambda: _build(compiler, chosen))
+    if results.failed:
+        return results
+    results.passed = 0  # it is the fuzzers that count
     for name in chosen:
         results.add(_check(name, seconds, lambda name=name: _fuzz(name, seconds)))
     return results
@@ -194,17 +189,8 @@ def _build(compiler: str, chosen: Sequence[str]) -> None:
 
 def _check(name: str, seconds: int, fuzz: Callable[[], str]) -> Results:
     """One fuzzer as one check; `fuzz` returns what is said of it."""
-    check = f"fuzzer {name}"
-    results = Results(passed=1)
-    outcome = Outcome()
-    try:
-        with step("test", f"{check}, {seconds} s") as outcome:
-            outcome.text = fuzz()
-    except StepError as error:
-        say(error)
-        results = Results(failed=[check])
-    results.seconds[check] = outcome.seconds
-    return results
+    fuzzer = f"fuzzer {name}"
+    return check(fuzzer, fuzz, shown=f"{fuzzer}, {seconds} s")
 
 
 def _fuzz(name: str, seconds: int) -> str:

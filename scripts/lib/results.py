@@ -1,8 +1,11 @@
 """Counting what passed, failed and was skipped."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
+
+from steps import Outcome, StepError, say, step
 
 
 @dataclass
@@ -26,6 +29,24 @@ class Results:
 
     def __str__(self) -> str:
         return f"{self.passed} passed, {len(self.failed)} failed, {len(self.skipped)} skipped"
+
+
+def check(name: str, work: Callable[[], str | None], *, shown: str | None = None) -> Results:
+    """Do one piece of work as one check; what it returns is said of it.
+
+    Args:
+        shown: what the step is called while it runs, if not by the name that results have.
+    """
+    results = Results(passed=1)
+    outcome = Outcome()
+    try:
+        with step("test", shown or name) as outcome:
+            outcome.text = work() or "ok"
+    except StepError as error:
+        say(error)
+        results = Results(failed=[name])
+    results.seconds[name] = outcome.seconds
+    return results
 
 
 def read_junit(report: Path, suite: str) -> Results:

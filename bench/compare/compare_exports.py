@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Whether two trees of this repository export models that compute the same, to the last bit.
 
-    bench/compare_exports.py BEFORE AFTER [--goldens NAME ...]
+    bench/compare/compare_exports.py BEFORE AFTER [--goldens NAME ...]
 
 Exports every golden model with each tree's exporter in every width, runs both files in plain ONNX
 Runtime (a prefill, then a step of several tokens and single ones over the cache, of two rows) and
@@ -24,7 +24,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import numpy as np
 import onnxruntime as ort
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 WIDTHS = {
     "float32": (),
