@@ -4,14 +4,14 @@
 #include <iterator>
 #include <utility>
 
+#include "base/rounding.hpp"
+
 namespace kvcache::cache {
 
-void BlockTable::reserve(std::size_t length) {
-  blocks_.reserve((length + block_len() - 1) / block_len());
-}
+void BlockTable::reserve(std::size_t length) { blocks_.reserve(divide_up(length, block_len())); }
 
 Growth BlockTable::plan_growth(std::size_t length, std::size_t count) const {
-  const std::size_t needed = (length + count + block_len() - 1) / block_len();
+  const std::size_t needed = divide_up(length + count, block_len());
   const std::size_t partly_filled = length % block_len();
   const bool copy_last = count > 0 && partly_filled > 0 && !blocks_.back().exclusive();
   Growth growth;
@@ -40,7 +40,7 @@ BlockTable BlockTable::share() const {
 }
 
 void BlockTable::shrink_to(std::size_t length) noexcept {
-  const std::size_t kept = (length + block_len() - 1) / block_len();
+  const std::size_t kept = divide_up(length, block_len());
   blocks_.erase(blocks_.begin() + static_cast<std::ptrdiff_t>(kept), blocks_.end());
 }
 

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/checked_json.hpp"
+#include "base/rounding.hpp"
 #include "base/throw_error.hpp"
 #include "cache/state_file.hpp"
 
@@ -77,7 +78,7 @@ void for_each_piece(const BlockTable& table, std::size_t tokens, Direction direc
                     const Visit& visit) {
   BlockPool& pool = table.pool();
   const PoolShape& shape = pool.shape();
-  const std::size_t blocks = (tokens + shape.block_len - 1) / shape.block_len;
+  const std::size_t blocks = divide_up(tokens, shape.block_len);
   const auto block = [&](std::size_t i) -> const Block& {
     return table.block_of(i * shape.block_len);
   };

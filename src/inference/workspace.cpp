@@ -3,6 +3,7 @@
 #include <array>
 #include <initializer_list>
 
+#include "base/rounding.hpp"
 #include "base/throw_error.hpp"
 #include "ort/contract.hpp"
 
@@ -20,7 +21,7 @@ class Layout {
   template <typename T>
   std::span<T> take(std::size_t count) {
     auto* const begin = memory_ == nullptr ? nullptr : reinterpret_cast<T*>(memory_ + used_);
-    used_ += (count * sizeof(T) + 15) / 16 * 16;
+    used_ += round_up(count * sizeof(T), 16);
     return {begin, count};
   }
 

@@ -43,7 +43,8 @@ class SpecCheck {
     const auto node = [&](std::string_view role) { return plan::layer_node(number, role); };
     const auto hidden = static_cast<std::int64_t>(config_.spec.hidden_size);
     const std::size_t heads = layer.attention.num_heads + 2 * layer.attention.num_kv_heads;
-    const std::string_view activation = layer.mlp.activation == "gelu_tanh" ? "gelu_tanh" : "";
+    const std::string_view activation =
+        layer.mlp.activation == plan::kKernelActivation ? plan::kKernelActivation : "";
     product(node("attention.qkv"), static_cast<std::int64_t>(heads * layer.attention.head_dim),
             layer.norm.epsilon, "");
     product(node("attention.output"), hidden, 0, "");

@@ -5,8 +5,6 @@
 namespace kvcache::plan {
 namespace {
 
-constexpr std::string_view kKernelActivation = "gelu_tanh";
-
 class Writer {
  public:
   explicit Writer(const model::DecoderSpec& spec) : spec_(spec) {}

@@ -37,7 +37,10 @@ struct Attend {
   float scale;
 };
 
-/// An activation function that no kernel has.
+/// The activation function that the products' kernels have, by its name in a spec.
+inline constexpr std::string_view kKernelActivation = "gelu_tanh";
+
+/// One that they have not.
 struct Activate {
   std::string activation;
 };
