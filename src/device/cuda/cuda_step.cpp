@@ -90,7 +90,7 @@ bool CudaStep::run(const plan::StepBinding& binding, const std::function<void()>
     resources_->stream->wait();
   }
   ++runs_;
-  return known;
+  return known || fused_ != nullptr;  // fused just now: no node ran, as under a capture
 }
 
 void CudaStep::enqueue_all(const std::function<void()>& enqueue) {
