@@ -49,8 +49,8 @@ class HostMemory : public device::Backend {
   [[nodiscard]] std::unique_ptr<device::PoolMemory> reserve(std::size_t bytes) override {
     return std::make_unique<device::ReservedMemory>(bytes);
   }
-  [[nodiscard]] std::unique_ptr<device::Step> new_step(DataType /*type*/,
-                                                       std::size_t /*vocab_size*/) override {
+  [[nodiscard]] std::unique_ptr<device::Step> new_step(
+      const device::StepModel& /*model*/) override {
     std::abort();
   }
 };
