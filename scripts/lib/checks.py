@@ -25,6 +25,7 @@ GOLDEN_MODELS = BUILD / "goldens"
 TIDY = BUILD / "clang-tidy"  # the sources as clang-tidy reads them
 MOST_SHARDS = 4  # of the C++ tests: some of them use several threads
 NARROW_MODELS = {  # the same models with something narrower: the exporter's options
+    "float16": ("--dtype", "float16"),  # most of it on ONNX Runtime's own threads
     "float16 weights": ("--weights", "float16"),
     "bfloat16 products": ("--weights", "bfloat16", "--activations", "bfloat16"),
     "int8 weights": ("--weights", "int8"),
@@ -38,7 +39,7 @@ MORE_NARROW_MODELS = {
     "a bfloat16 cache": ("--cache-dtype", "bfloat16"),
 }
 TESTS_OF_MODELS = (  # the others know nothing of a model's types
-    "Batch.*:Greedy.*:History.*:LargeActivations.*:Load.*:LogitsOfAModel.*:PlainRuntime.*"
+    "Batch.*:Faults.*:Greedy.*:History.*:LargeActivations.*:Load.*:LogitsOfAModel.*:PlainRuntime.*"
     ":PrefixCacheOfAModel.*:Tree.*:WindowedSequence.*:Goldens/*"
 )
 MANY_CASES = {  # 1,000 random trees, batches and histories, 200 killed processes

@@ -329,6 +329,7 @@ TEST_F(Load, CountsTheCachesBytes) {
 
 TEST_F(Load, NamesADtypeThatContradictsTheGraph) {
   const std::string& is = test::models_cache_dtype();
+  const bool on_cpu = Model::load(model()).device_report().starts_with("cpu: ");
   const std::string said = is == "float16" ? "float32" : "float16";
   change_config([&](json& config) {
     config["cache_dtype"] = said;
@@ -341,6 +342,11 @@ TEST_F(Load, NamesADtypeThatContradictsTheGraph) {
     }
     config["dtype"] = said;
   });
+  if (on_cpu && test::models_dtype() == "float16") {
+    // All nodes would be ours then, and they are of float32.
+    expect_load_error(ErrorCode::model_invalid, "Type 'tensor(float16)' of input parameter");
+    return;
+  }
   expect_load_error(ErrorCode::contract_violation,
                     "input past_key_0 has type " + is + ", must be " + said);
 }

@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <string_view>
 
 #include "base/device_memory_fault.hpp"
 
@@ -69,22 +70,32 @@ int note_range(dl_phdr_info* info, std::size_t /*size*/, void* data) {
 
 Ranges ranges;
 
-/// Whether a frame is of nlohmann::json's destructor, which makes a list of what it destroys and
-/// ends the process where there is no memory for that.
-bool is_of_json_destructor(const void* frame) noexcept {
+enum class Code : std::uint8_t { other, standard, json_destructor };
+
+/// What a frame of this program is of. Templates of the standard library are, where this program
+/// has an instance of them, everybody's. nlohmann::json's destructor makes a list of what it
+/// destroys and ends the process where there is no memory for that.
+Code code_of(const void* frame) noexcept {
   struct Known {
     const void* frame = nullptr;
-    bool is_of_json = false;
+    Code code = Code::other;
   };
   thread_local std::array<Known, 1024> known;  // names are slow to find
   Known& place = known.at(reinterpret_cast<std::uintptr_t>(frame) % known.size());
   if (place.frame != frame) {
     Dl_info info{};
-    place.is_of_json = ::dladdr(frame, &info) != 0 && info.dli_sname != nullptr &&
-                       std::strstr(info.dli_sname, "json_value7destroy") != nullptr;
-    place.frame = frame;
+    place = {frame, Code::other};
+    if (::dladdr(frame, &info) != 0 && info.dli_sname != nullptr) {
+      const std::string_view name = info.dli_sname;
+      if (name.find("json_value7destroy") != std::string_view::npos) {
+        place.code = Code::json_destructor;
+      } else if (name.starts_with("_ZNSt") || name.starts_with("_ZNKSt") ||
+                 name.starts_with("_ZSt")) {
+        place.code = Code::standard;
+      }
+    }
   }
-  return place.is_of_json;
+  return place.code;
 }
 
 /// Whether code of this program asked for memory, from where `caller` is, that may be refused.
@@ -105,10 +116,11 @@ bool is_ours(const void* caller) noexcept {
     if (!ours && !ranges.program.holds(frame)) {
       return false;  // the standard library's, on behalf of somebody else
     }
-    ours = true;
-    if (is_of_json_destructor(frame)) {
+    const Code code = code_of(frame);
+    if (code == Code::json_destructor) {
       return false;
     }
+    ours = ours || code == Code::other;
   }
   return ours;
 }

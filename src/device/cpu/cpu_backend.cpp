@@ -12,6 +12,7 @@ CpuBackend::CpuBackend(const BackendOptions& options)
     : num_threads_(options.num_threads),
       threads_(options.all_nodes_ours ? std::make_unique<ThreadPool>(options.num_threads)
                                       : nullptr),
+      ort_threads_(std::make_unique<SessionThreads>(threads_ != nullptr ? 1 : num_threads_)),
       captures_steps_(threads_ != nullptr && options.captures_runs && options.fuses_steps),
       log_(options.log) {}
 
@@ -21,7 +22,7 @@ std::string CpuBackend::description() const {
 }
 
 void CpuBackend::add_to(Ort::SessionOptions& options) const {  // to ONNX Runtime's default
-  options.SetIntraOpNumThreads(threads_ != nullptr ? 1 : num_threads_);
+  ort_threads_->add_to(options);
 }
 
 Ort::MemoryInfo CpuBackend::memory_info() const {

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "device/backend.hpp"
+#include "device/cpu/session_threads.hpp"
 
 namespace kvcache::device {
 
@@ -24,6 +25,7 @@ class CpuBackend : public Backend {
  private:
   int num_threads_;
   std::unique_ptr<ThreadPool> threads_;  // null: ONNX Runtime's, for all nodes
+  std::unique_ptr<SessionThreads> ort_threads_;
   bool captures_steps_;
   LogCallback log_;
 };

@@ -110,6 +110,7 @@ void CudaBackend::add_to(Ort::SessionOptions& options) const {
   Ort::ThrowOnError(api.UpdateCUDAProviderOptionsWithValue(cuda, "user_compute_stream",
                                                            resources_->stream->get()));
   options.AppendExecutionProvider_CUDA_V2(*cuda);
+  options.SetIntraOpNumThreads(1);  // no node needs more of the host: see SessionThreads
   // Memory that is laid out anew for each shape could not be used by captured runs.
   options.DisableMemPattern();
 }
