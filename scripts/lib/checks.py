@@ -24,13 +24,14 @@ CPP_SUFFIXES = {".hpp", ".cpp", ".cuh", ".cu"}
 GOLDEN_MODELS = BUILD / "goldens"
 TIDY = BUILD / "clang-tidy"  # the sources as clang-tidy reads them
 MOST_SHARDS = 4  # of the C++ tests: some of them use several threads
-NARROW_MODELS = {  # the same models with something narrower: the exporter's options
+NARROW_MODELS = {  # the same models otherwise, mostly narrower: the exporter's options
     "float16": ("--dtype", "float16"),  # most of it on ONNX Runtime's own threads
     "float16 weights": ("--weights", "float16"),
     "bfloat16 products": ("--weights", "bfloat16", "--activations", "bfloat16"),
     "int8 weights": ("--weights", "int8"),
     "int4 weights": ("--weights", "int4"),
     "an int8 cache": ("--cache-dtype", "int8"),
+    "hidden states": ("--hidden-states",),
 }
 MORE_NARROW_MODELS = {
     "bfloat16 weights": ("--weights", "bfloat16"),

@@ -4,13 +4,14 @@
 #include <array>
 #include <cinttypes>
 #include <cstdio>
-#include <fstream>
+
+#include "base/system_lines.hpp"
 
 namespace kvcache {
 
 MemoryMap::MemoryMap() {
-  std::ifstream maps("/proc/self/maps");
-  for (std::string line; std::getline(maps, line);) {
+  SystemLines maps("/proc/self/maps");
+  for (std::string line; maps.next(line);) {
     // begin-end permissions offset device inode path
     std::uintptr_t begin = 0;
     std::uintptr_t end = 0;

@@ -8,12 +8,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <ctime>
-#include <fstream>
 #include <map>
 #include <thread>
 #include <utility>
 
+#include "base/system_lines.hpp"
 #include "device/cpu/cpu_info.hpp"
 
 #ifndef KVCACHE_VERSION
@@ -43,9 +44,7 @@ std::size_t positive_or_zero(long value) { return static_cast<std::size_t>(std::
 
 /// The word in brackets: "always [madvise] never".
 std::string transparent_huge_pages() {
-  std::ifstream file("/sys/kernel/mm/transparent_hugepage/enabled");
-  std::string line;
-  std::getline(file, line);
+  const std::string line = SystemLines::first_of("/sys/kernel/mm/transparent_hugepage/enabled");
   const std::size_t begin = line.find('[');
   const std::size_t end = line.find(']');
   return begin < end && end != std::string::npos ? line.substr(begin + 1, end - begin - 1)
@@ -57,13 +56,9 @@ std::string transparent_huge_pages() {
 std::pair<std::string, std::size_t> last_level_cache_of(int cpu) {
   for (const int index : {4, 3, 2}) {
     const auto cache = fmt::format("/sys/devices/system/cpu/cpu{}/cache/index{}/", cpu, index);
-    std::ifstream size_file(cache + "size");
     std::size_t kibibytes = 0;
-    if (size_file >> kibibytes) {
-      std::ifstream sharers_file(cache + "shared_cpu_list");
-      std::string sharers;
-      std::getline(sharers_file, sharers);
-      return {sharers, kibibytes * 1024};
+    if (std::sscanf(SystemLines::first_of(cache + "size").c_str(), "%zu", &kibibytes) == 1) {
+      return {SystemLines::first_of(cache + "shared_cpu_list"), kibibytes * 1024};
     }
   }
   return {};
@@ -117,11 +112,10 @@ Environment read_environment() {
 std::size_t peak_resident_bytes() {
   // Not getrusage(): its figure includes what ran in this process before exec(), such as the
   // script that started the program.
-  std::ifstream status("/proc/self/status");
-  for (std::string word; status >> word;) {
-    if (word == "VmHWM:") {
-      std::size_t kibibytes = 0;
-      status >> kibibytes;
+  SystemLines status("/proc/self/status");
+  for (std::string line; status.next(line);) {
+    std::size_t kibibytes = 0;
+    if (std::sscanf(line.c_str(), "VmHWM: %zu", &kibibytes) == 1) {
       return kibibytes * 1024;
     }
   }

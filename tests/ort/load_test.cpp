@@ -20,21 +20,14 @@ namespace {
 
 using nlohmann::json;
 using test::expect_error;
+using test::read_file;
+using test::write_file;
 using test::fs::path;
 
 constexpr const char* kGraph = "gpt2_with_cache.onnx";
 constexpr const char* kWeights = "gpt2_with_cache.onnx.data";
 constexpr WeightMemory kWeightMemories[] = {WeightMemory::huge_pages, WeightMemory::mapped,
                                             WeightMemory::copied};
-
-std::string read_file(const path& file) {
-  std::ifstream in(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-void write_file(const path& file, const std::string& bytes) {
-  std::ofstream(file, std::ios::binary) << bytes;
-}
 
 /// A copy of a tiny model to spoil.
 class Load : public testing::Test {

@@ -19,6 +19,19 @@ fs::path directory_from(const char* variable, const char* configured) {
   return value != nullptr ? value : configured;
 }
 
+/// Refuses one that scripts/test has not exported.
+fs::path existing(fs::path path) {
+  if (!fs::exists(path)) {
+    throw std::runtime_error(path.string() + " does not exist: scripts/test exports it");
+  }
+  return path;
+}
+
+fs::path path_beside(const std::string& golden, const char* suffix) {
+  const fs::path models = model_path(golden).parent_path();
+  return existing(models.parent_path() / (models.filename().string() + suffix) / golden);
+}
+
 /// A field of the config.json of the models under test.
 std::string models_field(const char* field) {
   std::ifstream config(model_path("plain") / "config.json");
@@ -26,6 +39,15 @@ std::string models_field(const char* field) {
 }
 
 }  // namespace
+
+std::string read_file(const fs::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+void write_file(const fs::path& file, const std::string& bytes) {
+  std::ofstream(file, std::ios::binary) << bytes;
+}
 
 fs::path goldens_directory() {
   return directory_from("KVCACHE_GOLDENS_DIR", KVCACHE_TEST_GOLDENS_DIR);
@@ -43,20 +65,15 @@ std::vector<std::string> golden_names() {
 }
 
 fs::path model_path(const std::string& golden) {
-  fs::path path = directory_from("KVCACHE_MODELS_DIR", KVCACHE_TEST_MODELS_DIR) / golden;
-  if (!fs::exists(path)) {
-    throw std::runtime_error(path.string() + " does not exist: scripts/test exports it");
-  }
-  return path;
+  return existing(directory_from("KVCACHE_MODELS_DIR", KVCACHE_TEST_MODELS_DIR) / golden);
 }
 
 fs::path int8_cache_model_path(const std::string& golden) {
-  const fs::path models = model_path(golden).parent_path();
-  fs::path path = models.parent_path() / (models.filename().string() + "-int8-cache") / golden;
-  if (!fs::exists(path)) {
-    throw std::runtime_error(path.string() + " does not exist: scripts/test exports it");
-  }
-  return path;
+  return path_beside(golden, "-int8-cache");
+}
+
+fs::path hidden_states_model_path(const std::string& golden) {
+  return path_beside(golden, "-hidden-states");
 }
 
 Golden read_golden(const std::string& name) {

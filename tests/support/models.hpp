@@ -16,6 +16,9 @@ namespace kvcache::test {
 
 namespace fs = std::filesystem;
 
+std::string read_file(const fs::path& file);
+void write_file(const fs::path& file, const std::string& bytes);
+
 /// The checkpoints; KVCACHE_GOLDENS_DIR names other ones than the repository's.
 fs::path goldens_directory();
 
@@ -27,6 +30,9 @@ fs::path model_path(const std::string& golden);
 
 /// The same golden's model with float32 arithmetic over an int8 cache, in the directory beside.
 fs::path int8_cache_model_path(const std::string& golden);
+
+/// The same golden's model with hidden states as an output, in the directory beside.
+fs::path hidden_states_model_path(const std::string& golden);
 
 /// What Hugging Face computed for a golden.
 struct Golden {

@@ -5,12 +5,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <set>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "base/system_lines.hpp"
 #include "device/cpu/cpu_quota.hpp"
 
 namespace kvcache::device {
@@ -19,10 +19,9 @@ namespace {
 /// The list of hyper-threads that share a core with `cpu`, which names the core; "cpu N" where the
 /// system does not tell.
 std::string core_of(int cpu) {
-  std::ifstream file(
+  const std::string siblings = SystemLines::first_of(
       fmt::format("/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list", cpu));
-  std::string siblings;
-  return std::getline(file, siblings) ? siblings : fmt::format("cpu {}", cpu);
+  return siblings.empty() ? fmt::format("cpu {}", cpu) : siblings;
 }
 
 }  // namespace
@@ -49,8 +48,8 @@ int usable_physical_cores() {
 }
 
 std::string cpu_name() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
+  SystemLines file("/proc/cpuinfo");
+  for (std::string line; file.next(line);) {
     if (line.starts_with("model name")) {
       const std::size_t name = line.find_first_not_of(": \t", line.find(':'));
       return name == std::string::npos ? "unknown CPU" : line.substr(name);

@@ -1,11 +1,12 @@
 #include "device/cpu/cpu_quota.hpp"
 
 #include <algorithm>
-#include <fstream>
-#include <sstream>
+#include <cstdio>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "base/system_lines.hpp"
 
 namespace kvcache::device {
 namespace {
@@ -31,23 +32,31 @@ bool lists(std::string_view words, std::string_view word) {
   return false;
 }
 
+std::vector<std::string> words_of(const std::string& line) {
+  std::vector<std::string> words;
+  for (std::size_t begin = 0; begin < line.size();) {
+    const std::size_t end = std::min(line.find(' ', begin), line.size());
+    if (end > begin) {
+      words.push_back(line.substr(begin, end - begin));
+    }
+    begin = end + 1;
+  }
+  return words;
+}
+
 /// Lines of mountinfo: "ID PARENT DEVICE GROUP POINT OPTIONS … - TYPE SOURCE CONTROLLERS".
 std::vector<Mount> mounts_of_groups(const fs::path& root) {
   std::vector<Mount> mounts;
-  std::ifstream file(root / "proc/self/mountinfo");
-  for (std::string line; std::getline(file, line);) {
-    std::istringstream words(line);
-    std::string word;
-    std::string group;
-    std::string point;
-    words >> word >> word >> word >> group >> point;
-    while (words >> word && word != "-") {
+  SystemLines file(root / "proc/self/mountinfo");
+  for (std::string line; file.next(line);) {
+    const std::vector<std::string> words = words_of(line);
+    const auto dash = std::ranges::find(words, "-");
+    if (dash - words.begin() < 5 || words.end() - dash < 4) {
+      continue;
     }
-    std::string type;
-    std::string controllers;
-    words >> type >> word >> controllers;
-    if (type == "cgroup2" || (type == "cgroup" && lists(controllers, "cpu"))) {
-      mounts.push_back({group, point, type == "cgroup2"});
+    const std::string& type = dash[1];
+    if (type == "cgroup2" || (type == "cgroup" && lists(dash[3], "cpu"))) {
+      mounts.push_back({words[3], words[4], type == "cgroup2"});
     }
   }
   return mounts;
@@ -55,8 +64,8 @@ std::vector<Mount> mounts_of_groups(const fs::path& root) {
 
 /// The group of this process, from lines "ID:CONTROLLERS:GROUP", in version 2 "0::GROUP".
 std::string group_of_process(const fs::path& root, bool version_2) {
-  std::ifstream file(root / "proc/self/cgroup");
-  for (std::string line; std::getline(file, line);) {
+  SystemLines file(root / "proc/self/cgroup");
+  for (std::string line; file.next(line);) {
     const std::size_t first = line.find(':');
     const std::size_t second = line.find(':', first + 1);
     if (second == std::string::npos) {
@@ -70,23 +79,23 @@ std::string group_of_process(const fs::path& root, bool version_2) {
   return {};
 }
 
-template <typename T>
-std::optional<T> read_number(const fs::path& path) {
-  std::ifstream file(path);
-  T number{};
-  return file >> number ? std::optional(number) : std::nullopt;
-}
-
 /// What one group grants.
 std::optional<double> quota_of(const fs::path& group, bool version_2) {
   double quota = 0;
   double period = 0;
   if (version_2) {
-    std::ifstream file(group / "cpu.max");  // "QUOTA PERIOD", or "max PERIOD"
-    file >> quota >> period;
+    // "QUOTA PERIOD", or "max PERIOD"
+    const std::string line = SystemLines::first_of(group / "cpu.max");
+    if (std::sscanf(line.c_str(), "%lf %lf", &quota, &period) != 2) {
+      return std::nullopt;
+    }
   } else {
-    quota = read_number<double>(group / "cpu.cfs_quota_us").value_or(0);  // −1: no limit
-    period = read_number<double>(group / "cpu.cfs_period_us").value_or(0);
+    const auto read = [&](const char* name, double& number) {
+      return std::sscanf(SystemLines::first_of(group / name).c_str(), "%lf", &number) == 1;
+    };
+    if (!read("cpu.cfs_quota_us", quota) || !read("cpu.cfs_period_us", period)) {  // −1: no limit
+      return std::nullopt;
+    }
   }
   return quota > 0 && period > 0 ? std::optional(quota / period) : std::nullopt;
 }
