@@ -34,6 +34,9 @@ void print_facts(const Model& model) {
   print_fact("Head dimension", fmt::format("{}", info.head_dim));
   print_fact("Vocabulary size", fmt::format("{}", info.vocab_size));
   print_fact("Max sequence length", fmt::format("{}", info.max_seq_len));
+  for (const OutputInfo& output : info.outputs) {
+    print_fact("Output", fmt::format("{}, {} numbers a token", output.name, output.size));
+  }
   print_fact("Element type", std::string(data_type_name(info.dtype)));
   print_fact("Keys and values", std::string(data_type_name(info.cache_dtype)));
   print_fact("Weights", info.activations == data_type_name(info.dtype)

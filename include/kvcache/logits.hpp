@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "kvcache/export.hpp"
@@ -63,6 +64,13 @@ class KVCACHE_EXPORT Logits {
   /// whole vocabulary, without copying it.
   [[nodiscard]] TokenId argmax(std::size_t row) const;
   [[nodiscard]] TokenId argmax() const { return argmax(rows() - 1); }
+
+  /// What the model computes beside the logits for the token of a row, as float32, [size]; the
+  /// names and sizes are ModelInfo::outputs. Valid as long as row().
+  /// @throws Error invalid_argument when the model has no output of this name, or `row` is not
+  /// below
+  ///         rows(); logits_invalid where the vector holds NaN
+  [[nodiscard]] std::span<const float> output(std::string_view name, std::size_t row) const;
 
   /// The k tokens with the largest logits of a row, largest first.
   [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, std::size_t row) const;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "kvcache/export.hpp"
 
@@ -24,6 +25,12 @@ enum class Device { cpu, cuda };
 
 KVCACHE_EXPORT std::string_view device_name(Device device) noexcept;  // "cpu", "cuda"
 
+/// What a model computes beside its logits: a vector for each token whose logits are asked for.
+struct OutputInfo {
+  std::string name;      // "hidden_states"
+  std::size_t size = 0;  // of the vector
+};
+
 /// What config.json says about a model, checked against the graph at load.
 struct KVCACHE_EXPORT ModelInfo {
   std::string model_type;                    // "gpt2"
@@ -39,6 +46,7 @@ struct KVCACHE_EXPORT ModelInfo {
   std::size_t hidden_size = 0;
   std::size_t vocab_size = 0;
   std::size_t max_seq_len = 0;
+  std::vector<OutputInfo> outputs;         // beside the logits; see Logits::output
   std::size_t model_bytes = 0;             // all model files together
   std::size_t weight_bytes_per_token = 0;  // what decoding one token has to read
   std::string digest;                      // XXH3-128 of the model files, joined

@@ -134,6 +134,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         " what that costs (default: random ids)",
     )
     parser.add_argument(
+        "--hidden-states",
+        action="store_true",
+        help="the model also computes the hidden states behind the logits, after the last norm, as"
+        ' the output "hidden_states"',
+    )
+    parser.add_argument(
         "--single-file",
         action="store_true",
         help="weights inside the .onnx file; as they can't be mapped, loading takes more memory",
@@ -188,7 +194,9 @@ def _run(options: argparse.Namespace) -> None:
         say(f"Random weights, not trained (seed {options.seed})")
     else:
         source = sources.from_checkpoint(options.model)
-    Export(source, precision, ids, options.single_file, say, progress).to(options.output_dir)
+    Export(source, precision, ids, options.single_file, options.hidden_states, say, progress).to(
+        options.output_dir
+    )
 
 
 def _read(option: str, path: str | None, what: str, fits: Callable[[Any], bool]) -> Any:

@@ -30,6 +30,7 @@ class Export:
     precision: Precision
     rounding_ids: Sequence[int] | None
     single_file: bool
+    hidden_states: bool
     say: Callable[[str], None]
     progress: save.Progress
 
@@ -43,7 +44,7 @@ class Export:
         for note in source.notes:
             say(f"Note: {note}")
         ids = rounding.token_ids(source.spec, self.rounding_ids)
-        built = model.with_weights(source, self.precision)
+        built = model.with_weights(source, self.precision, hidden_states=self.hidden_states)
         say(f"Exporting to ONNX: {_shown(output, model_file)}")
         size, single_file = save.weight_bytes(built), self.single_file
         if single_file and size > save.SINGLE_FILE_WEIGHT_BYTES:
@@ -82,6 +83,7 @@ class Export:
             files=[manifest.describe(path, role) for path, role in written],
             agreement=agreement,
             costs=costs,
+            hidden_states=self.hidden_states,
         )
         summary = [
             "✓ ONNX model is valid",

@@ -14,6 +14,7 @@ from .nodes import DOMAIN, OPSETS, NodeType, attention, embedding, rotary
 from .nodes.activation import ACTIVATION, WITHIN_LINEAR
 from .nodes.attention import CACHED_ATTENTION
 from .nodes.head import HEAD
+from .nodes.hidden_states import HIDDEN_STATES
 from .nodes.linear import LINEAR
 from .nodes.quantized_cache import SCALE_BYTES
 from .precision import CACHE_TYPES, DTYPES, MatrixType, Precision
@@ -31,15 +32,25 @@ OPTIONAL_INPUTS = {
     "logits_positions": (ir.DataType.INT64, ["num_logits"]),
 }
 
+HIDDEN_STATES_OUTPUT = "hidden_states"
+
 # The tensor of a name, element type and shape.
 Values = Callable[[str, ir.DataType, Shape], ir.TensorProtocol]
 Inputs = dict[str, ir.Value | None]
 
 
 def build(
-    spec: DecoderSpec, precision: Precision, types: Mapping[str, MatrixType], values: Values
+    spec: DecoderSpec,
+    precision: Precision,
+    types: Mapping[str, MatrixType],
+    values: Values,
+    *,
+    hidden_states: bool = False,
 ) -> ir.Model:
-    """The model of docs/MODEL_FILE.md; `types` are those of its matrices, by their roles."""
+    """The model of docs/MODEL_FILE.md; `types` are those of its matrices, by their roles.
+
+    With `hidden_states` it has that output, too.
+    """
     builder = _Builder(spec, precision, types, values)
     ids: Inputs = {
         name: builder.input(name, ir.DataType.INT64, ["batch", "seq_len"])
@@ -59,7 +70,10 @@ def build(
         x = builder.linear(f"{name}.attention.output", mixed, residual=x)
         inner = builder.up(f"{name}.mlp", layer, x)
         x = builder.linear(f"{name}.mlp.down", inner, residual=x)
-    builder.graph.outputs.extend([builder.head(x, logits_positions), *presents])
+    outputs = [builder.head(x, logits_positions)]
+    if hidden_states:
+        outputs.append(builder.hidden_states(x, logits_positions))
+    builder.graph.outputs.extend([*outputs, *presents])
     return ir.Model(
         builder.graph,
         ir_version=IR_VERSION,
@@ -168,6 +182,12 @@ class _Builder:
             attributes["soft_cap"] = self.spec.head.soft_cap
         logits = _value("logits", self.dtype, ["batch", "seq_len", size])
         return self._node(HEAD, "head", inputs, attributes, [logits])[0]
+
+    def hidden_states(self, x: ir.Value, positions: ir.Value) -> ir.Value:
+        norm_inputs, of_norm = self._norm("final_norm", self.spec.final_norm)
+        y = _value(HIDDEN_STATES_OUTPUT, self.dtype, ["batch", "seq_len", self.spec.hidden_size])
+        inputs = {"x": x, **norm_inputs, "positions": positions}
+        return self._node(HIDDEN_STATES, HIDDEN_STATES_OUTPUT, inputs, of_norm, [y])[0]
 
     def input(self, name: str, dtype: ir.DataType, shape: list[str | int]) -> ir.Value:
         self.graph.inputs.append(_value(name, dtype, shape))

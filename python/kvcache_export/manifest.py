@@ -9,6 +9,7 @@ from typing import Any
 import xxhash
 
 from . import encoding
+from .graph import HIDDEN_STATES_OUTPUT
 from .precision import DTYPES, MatrixType, Precision
 from .rounding import RoundingCosts
 from .save import FORMAT
@@ -18,9 +19,6 @@ from .verify import Agreement
 
 FORMAT_VERSION = 2
 VARIANT = "cached_attention"
-
-# What the graph computes beside keys and values, and of which tokens.
-OUTPUTS = [{"name": "logits", "shape": ["tokens", "vocab_size"], "tokens": "selected"}]
 
 CHUNK_BYTES = 1 << 22
 
@@ -33,6 +31,7 @@ def contents(
     files: list[dict[str, Any]],
     agreement: Agreement,
     costs: RoundingCosts,
+    hidden_states: bool = False,
 ) -> dict[str, Any]:
     """The fields of docs/MODEL_FILE.md; `costs` of weights and cache narrower than the model."""
     config = source.config
@@ -43,7 +42,7 @@ def contents(
         "model_type": source.family.model_type,
         "source": source.origin,
         "spec": source.spec.to_json(),
-        "outputs": OUTPUTS,
+        "outputs": _outputs(source.spec, hidden_states),
         "dtype": precision.dtype,
         "cache_dtype": precision.cache_dtype,
         "weights": precision.weights,
@@ -68,6 +67,17 @@ def contents(
         if cost is not None:
             fields[name] = asdict(cost)
     return fields
+
+
+def _outputs(spec: DecoderSpec, hidden_states: bool) -> list[dict[str, Any]]:
+    """What the graph computes beside keys and values, and of which tokens."""
+    sizes: dict[str, str | int] = {"logits": "vocab_size"}
+    if hidden_states:
+        sizes[HIDDEN_STATES_OUTPUT] = spec.hidden_size
+    return [
+        {"name": name, "shape": ["tokens", size], "tokens": "selected"}
+        for name, size in sizes.items()
+    ]
 
 
 def describe(path: Path, role: str) -> dict[str, Any]:

@@ -14,7 +14,11 @@ def matrix_types(source: Source, precision: Precision) -> dict[str, MatrixType]:
 
 
 def with_weights(
-    source: Source, precision: Precision, *, rounded_to: str | None = None
+    source: Source,
+    precision: Precision,
+    *,
+    rounded_to: str | None = None,
+    hidden_states: bool = False,
 ) -> ir.Model:
     """The model; each weight is rounded to its element type, or to `rounded_to` before.
 
@@ -41,4 +45,4 @@ def with_weights(
 
         return ir.LazyTensor(read, dtype, ir.Shape(shape), name=name)
 
-    return graph.build(source.spec, precision, types, value)
+    return graph.build(source.spec, precision, types, value, hidden_states=hidden_states)

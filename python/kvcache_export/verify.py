@@ -100,7 +100,8 @@ class Runner:
     @_runtime_errors()
     def __init__(self, model_file: Path):
         self.session = session(model_file)
-        self.outputs = [output.name for output in self.session.get_outputs()]
+        names = [output.name for output in self.session.get_outputs()]
+        self.outputs = ["logits", *(name for name in names if name.startswith("present_"))]
         self.pasts = [
             value for value in self.session.get_inputs() if value.name.startswith("past_")
         ]

@@ -23,8 +23,9 @@ struct StepShape {
 
 /// The model that runs are of. All of it outlives them.
 struct StepModel {
-  DataType type = DataType::float32;  // of the logits
+  DataType type = DataType::float32;  // of the logits and of the other outputs
   std::size_t vocab_size = 0;
+  std::span<const OutputInfo> outputs;  // beside the logits
   const plan::Plan& plan;
   const plan::NodeWeights& weights;
 };
@@ -50,6 +51,9 @@ class Step {
   [[nodiscard]] virtual std::byte* device_logits() noexcept = 0;
   [[nodiscard]] virtual std::size_t logits_capacity() const noexcept = 0;  // in bytes
 
+  /// Where a run writes an output beside the logits: [logits_rows, its size] of the model's type.
+  [[nodiscard]] virtual std::byte* device_output(std::size_t output) noexcept = 0;
+
   /// Brings the inputs to the device, calls `enqueue`, which has the session run the model on what
   /// `binding` says, and waits for the logits. Runs of one shape must have the same binding: what
   /// the model does with it may be captured and run again without the session.
@@ -63,6 +67,9 @@ class Step {
   /// One row of the last run's logits as float32, [vocab_size]; where they are if the host can read
   /// them so, otherwise brought and converted on first use.
   [[nodiscard]] virtual std::span<const float> row(std::size_t row) = 0;
+
+  /// The same of an output beside the logits, [its size].
+  [[nodiscard]] virtual std::span<const float> output(std::size_t output, std::size_t row) = 0;
 
   /// The token with the largest logit of a row, the smallest id when several are equal.
   /// A NaN counts as larger than every number here and below.

@@ -1,6 +1,7 @@
 #include "kvcache/logits.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "base/throw_error.hpp"
@@ -12,6 +13,14 @@ namespace {
 
 constexpr Meaning kReadLogits{"the logits were not read", ErrorCode::run_failed,
                               ErrorCode::run_failed};
+
+std::string join_names(std::span<const OutputInfo> outputs) {
+  std::string joined;
+  for (const OutputInfo& output : outputs) {
+    joined += (joined.empty() ? "" : ", ") + output.name;
+  }
+  return joined;
+}
 
 }  // namespace
 
@@ -29,19 +38,37 @@ std::size_t Logits::row_of_run(std::size_t row) const {
 }
 
 std::span<const float> Logits::row(std::size_t row) const try {
-  return lease_->logits().row(row_of_run(row));
+  return lease_->step().row(row_of_run(row));
 } catch (...) {
   rethrow_as_error(kReadLogits);
 }
 
 TokenId Logits::argmax(std::size_t row) const try {
-  return lease_->logits().argmax(row_of_run(row));
+  return lease_->step().argmax(row_of_run(row));
+} catch (...) {
+  rethrow_as_error(kReadLogits);
+}
+
+std::span<const float> Logits::output(std::string_view name, std::size_t row) const try {
+  const std::vector<OutputInfo>& outputs = lease_->info().outputs;
+  const auto found = std::ranges::find(outputs, name, &OutputInfo::name);
+  if (found == outputs.end()) {
+    throw_error(ErrorCode::invalid_argument,
+                "the model has no output \"{}\" beside its logits; it has {}", name,
+                outputs.empty() ? "none" : join_names(outputs));
+  }
+  const auto number = static_cast<std::size_t>(found - outputs.begin());
+  const std::span<const float> values = lease_->step().output(number, row_of_run(row));
+  if (std::ranges::any_of(values, [](float value) { return std::isnan(value); })) {
+    throw_error(ErrorCode::logits_invalid, "row {} of the output \"{}\" holds NaN", row, name);
+  }
+  return values;
 } catch (...) {
   rethrow_as_error(kReadLogits);
 }
 
 std::vector<TokenScore> Logits::top_k(std::size_t k, std::size_t row) const try {
-  return lease_->logits().top_k(std::min(k, vocab_size()), row_of_run(row));
+  return lease_->step().top_k(std::min(k, vocab_size()), row_of_run(row));
 } catch (...) {
   rethrow_as_error(kReadLogits);
 }

@@ -102,13 +102,13 @@ RunInputs& Workspace::prepare(const RunShape& shape) {
   inputs_ = lay_out(on_host, shape, cached);
   Layout on_device(step_->device_inputs());
   const RunInputs device_inputs = lay_out(on_device, shape, cached);
-  bind_inputs_and_logits(device_inputs, shape);
+  bind_inputs_and_outputs(device_inputs, shape);
   bind_step(device_inputs, shape);
   shape_ = shape;
   return inputs_;
 }
 
-void Workspace::bind_inputs_and_logits(const RunInputs& inputs, const RunShape& shape) {
+void Workspace::bind_inputs_and_outputs(const RunInputs& inputs, const RunShape& shape) {
   const auto bind = [&]<typename T>(const char* name, std::span<T> data,
                                     std::initializer_list<std::int64_t> axes) {
     binding_.BindInput(name, Ort::Value::CreateTensor<T>(memory_, data.data(), data.size(),
@@ -127,12 +127,18 @@ void Workspace::bind_inputs_and_logits(const RunInputs& inputs, const RunShape& 
     bind_list("row_offsets", inputs.row_offsets);
     bind_list("tree_parents", inputs.tree_parents);
   }
-  const std::array<std::int64_t, 3> axes{1, as_axis(shape.logits_rows()),
-                                         as_axis(info_.vocab_size)};
-  const std::size_t bytes = shape.logits_rows() * info_.vocab_size * data_type_size(info_.dtype);
-  binding_.BindOutput("logits",
-                      Ort::Value::CreateTensor(memory_, step_->device_logits(), bytes, axes.data(),
-                                               axes.size(), ort::element_type(info_.dtype)));
+  const auto bind_output = [&](const char* name, std::byte* data, std::size_t size) {
+    const std::array<std::int64_t, 3> axes{1, as_axis(shape.logits_rows()), as_axis(size)};
+    const std::size_t bytes = shape.logits_rows() * size * data_type_size(info_.dtype);
+    binding_.BindOutput(name,
+                        Ort::Value::CreateTensor(memory_, data, bytes, axes.data(), axes.size(),
+                                                 ort::element_type(info_.dtype)));
+  };
+  bind_output("logits", step_->device_logits(), info_.vocab_size);
+  for (std::size_t output = 0; output < info_.outputs.size(); ++output) {
+    bind_output(info_.outputs[output].name.c_str(), step_->device_output(output),
+                info_.outputs[output].size);
+  }
 }
 
 /// The same for who runs the model without the session.
@@ -153,6 +159,10 @@ void Workspace::bind_step(const RunInputs& inputs, const RunShape& shape) {
   step_binding_.blocks_per_row = as_axis(shape.blocks_per_row);
   step_binding_.num_logits = as_axis(shape.logits_rows());
   step_binding_.logits = step_->device_logits();
+  step_binding_.outputs.resize(info_.outputs.size());
+  for (std::size_t output = 0; output < info_.outputs.size(); ++output) {
+    step_binding_.outputs[output] = step_->device_output(output);
+  }
 }
 
 void Workspace::run() {

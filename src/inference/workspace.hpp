@@ -41,8 +41,8 @@ class Workspace {
   /// Rows of logits of the last run.
   [[nodiscard]] std::size_t logits_rows() const noexcept { return shape_.logits_rows(); }
 
-  /// The last run's logits, [logits_rows, vocab_size].
-  [[nodiscard]] device::Step& logits() noexcept { return *step_; }
+  /// The last run's logits, [logits_rows, vocab_size], and other outputs.
+  [[nodiscard]] device::Step& step() noexcept { return *step_; }
 
   /// While it is on loan: from whom, and how many share it.
   struct Loan {
@@ -61,7 +61,7 @@ class Workspace {
  private:
   void bind_cache();
   void bind_step(const RunInputs& inputs, const RunShape& shape);
-  void bind_inputs_and_logits(const RunInputs& inputs, const RunShape& shape);
+  void bind_inputs_and_outputs(const RunInputs& inputs, const RunShape& shape);
 
   ort::Session& session_;
   const ModelInfo& info_;

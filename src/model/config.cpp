@@ -27,6 +27,7 @@ constexpr std::size_t kMaxConfigBytes = std::size_t{16} << 20;
 constexpr std::size_t kMaxVersion = std::numeric_limits<std::int32_t>::max();
 constexpr std::size_t kMaxBytes = std::numeric_limits<std::int64_t>::max();
 constexpr std::size_t kMaxSequenceBytes = std::size_t{1} << 47;  // the addresses of a process
+constexpr std::size_t kMaxOutputSize = std::size_t{1} << 24;
 constexpr std::size_t kDigestDigits = 32;
 
 constexpr std::array kDataTypes{DataType::float32, DataType::float16, DataType::bfloat16};
@@ -44,6 +45,10 @@ DataType data_type_of(const JsonValue& field, std::span<const DataType> known) {
   std::ranges::transform(known, std::back_inserter(names), data_type_name);
   const std::string name = field.text_of(names);
   return known[static_cast<std::size_t>(std::ranges::find(names, name) - names.begin())];
+}
+
+bool is_output(const ModelInfo& info, const std::string& name) {
+  return std::ranges::find(info.outputs, name, &OutputInfo::name) != info.outputs.end();
 }
 
 /// Refuses what the library's sizes in bytes cannot hold.
@@ -73,6 +78,35 @@ void read_spec(const JsonValue& root, Config& config) {
   info.max_seq_len = config.spec.max_seq_len;
   info.weight_bytes_per_token = root.field("weight_bytes_per_token").size(0, kMaxBytes);
   check_cache_size(info, spec);
+}
+
+/// The logits first, then what else the graph computes of the tokens whose logits are asked for.
+void read_outputs(const JsonValue& root, ModelInfo& info) {
+  const JsonValue outputs = root.field("outputs");
+  bool is_first = true;
+  for (const JsonValue& entry : outputs.elements()) {
+    const JsonValue name = entry.field("name");
+    const JsonValue shape = entry.field("shape");
+    const std::vector<JsonValue> axes = shape.elements();
+    if (const JsonValue tokens = entry.field("tokens"); tokens.text() != "selected") {
+      tokens.refuse("must be \"selected\", the tokens whose logits are asked for");
+    }
+    if (axes.size() != 2 || axes[0].text() != "tokens") {
+      shape.refuse("must be [\"tokens\", a size]");
+    }
+    if (std::exchange(is_first, false)) {
+      if (name.text() != "logits" || axes[1].text() != "vocab_size") {
+        entry.refuse("must be the logits, of the shape [\"tokens\", \"vocab_size\"]");
+      }
+    } else if (name.text() == "logits" || is_output(info, name.text())) {
+      name.refuse("must be another name than those before");
+    } else {
+      info.outputs.push_back({name.text(), axes[1].size(1, kMaxOutputSize)});
+    }
+  }
+  if (is_first) {
+    outputs.refuse("must list the logits");
+  }
 }
 
 void read_types(const JsonValue& root, ModelInfo& info) {
@@ -188,6 +222,7 @@ Config parse_config(std::string_view text, const fs::path& path) {
   read_types(root, config.info);
   config.weights_overridden = root.has("weights_overrides");
   read_spec(root, config);
+  read_outputs(root, config.info);
   read_files(root, config);
   return config;
 }

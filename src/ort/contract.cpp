@@ -217,6 +217,10 @@ void check_contract(const Ort::Session& session, const model::Config& config) {
   }
   std::vector<Expected> expected_outputs{
       {"logits", element_type(info.dtype), {{}, {}, {"vocab_size", info.vocab_size}}}};
+  for (const OutputInfo& output : info.outputs) {
+    expected_outputs.push_back(
+        {output.name, element_type(info.dtype), {{}, {}, {"the size", output.size}}});
+  }
   std::ranges::copy(cache_tensors("present", info), std::back_inserter(expected_outputs));
 
   check_all("input", expected_inputs, inputs, config);

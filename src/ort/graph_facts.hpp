@@ -36,8 +36,9 @@ struct GraphFacts {
   std::optional<Embedding> embedding;
   std::map<std::string, Product> products;  // by the node's name
   std::map<std::string, Attention> attentions;
-  std::set<std::string> weights;     // types of matrices, as config.json names them
-  std::set<std::string> rounded_to;  // what products round activations to, where they do
+  std::map<std::string, float> norms;  // epsilon of those that are nodes of their own
+  std::set<std::string> weights;       // types of matrices, as config.json names them
+  std::set<std::string> rounded_to;    // what products round activations to, where they do
 };
 
 /// The shape of a node's input as the graph declares it: a weight's is its own.

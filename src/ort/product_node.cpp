@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
+#include "ort/selected_tokens.hpp"
 
 namespace kvcache::ort {
 namespace {
@@ -90,15 +90,12 @@ OrtStatusPtr ProductKernel::ComputeV2(OrtKernelContext* raw_context) {
     Shape out{shape[0], shape[1], product_.outputs};
     const auto last = context.GetInput(kResidual);
     if (role_ == ProductRole::head) {
-      if (const auto* const selected = optional_data<std::int64_t>(last)) {
-        const std::int64_t count = shape_of(last)[0];
-        check(std::all_of(selected, selected + count,
-                          [&](auto position) { return position >= 0 && position < shape[1]; }),
-              name_, "logits_positions must lie in [0, seq_len)");
-        run.selected = selected;
-        run.selected_count = count;
+      if (const SelectedTokens of = selected_tokens(last, shape[1], name_);
+          of.positions != nullptr) {
+        run.selected = of.positions;
+        run.selected_count = of.count;
         run.batch_tokens = shape[1];
-        out[1] = count;
+        out[1] = of.count;
       }
     } else if (static_cast<const OrtValue*>(last) != nullptr) {
       check(shape_of(last) == out, name_, "residual must be [batch, seq_len, outputs]");

@@ -4,6 +4,7 @@
 
 #include "ort/cached_attention.hpp"
 #include "ort/embedding_node.hpp"
+#include "ort/hidden_states_node.hpp"
 #include "ort/product_node.hpp"
 #include "ort/select_tokens.hpp"
 #ifdef KVCACHE_USE_CUDA
@@ -51,6 +52,7 @@ void NodeDomain::add_float32_nodes(NodeCounters& counters, const ThreadPool& thr
   add_for_weights(Float16{});
   add_for_weights(BFloat16{});
   add_for_weights(std::uint8_t{});  // quantised
+  add(std::make_shared<HiddenStatesOp>(resources));
   add(std::make_shared<CachedAttentionOp<float, float>>(counters, facts_, &threads));
   add(std::make_shared<CachedAttentionOp<float, Float16>>(counters, facts_, &threads));
   add(std::make_shared<CachedAttentionOp<float, BFloat16>>(counters, facts_, &threads));

@@ -103,7 +103,8 @@ Session::Session(const model::Config& config, const ModelOptions& options)
       domain_(choice_.backend->device(), config.info.dtype, counters_, choice_.backend->threads()),
       dtype_(config.info.dtype),
       vocab_size_(config.info.vocab_size),
-      plan_(plan::make_plan(config.spec)),
+      outputs_(config.info.outputs),
+      plan_(plan::make_plan(config.spec, outputs_)),
       runs_left_(options.weight_memory == WeightMemory::huge_pages
                      ? static_cast<std::int64_t>(options.runs_before_move)
                      : kNever),

@@ -48,7 +48,7 @@ class Session {
   [[nodiscard]] device::Backend& backend() noexcept { return *choice_.backend; }
   /// What the backend makes runs of the model with.
   [[nodiscard]] device::StepModel step_model() const noexcept {
-    return {dtype_, vocab_size_, plan_, domain_.node_weights()};
+    return {dtype_, vocab_size_, outputs_, plan_, domain_.node_weights()};
   }
 
   /// One line: which device the model runs on and why.
@@ -81,6 +81,7 @@ class Session {
   NodeDomain domain_;
   DataType dtype_;
   std::size_t vocab_size_;
+  std::vector<OutputInfo> outputs_;
   plan::Plan plan_;
   std::atomic<std::int64_t> runs_left_;  // until they move
   LogCallback log_;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/cpu/embedding_cpu.hpp"
+#include "kernels/cpu/layer_norm_cpu.hpp"
 #include "kernels/cpu/product_cpu.hpp"
 
 namespace kvcache::plan {
@@ -18,7 +19,8 @@ struct CudaWeights;  // plan/cuda/cuda_weights.hpp
 struct NodeWeights {
   std::map<std::string, kernels::Embedding> embeddings;
   std::map<std::string, kernels::Product> products;
-  std::shared_ptr<CudaWeights> cuda;  // null where the model runs on the CPU
+  std::map<std::string, kernels::LayerNormArgs> norms;  // without what is another in every run
+  std::shared_ptr<CudaWeights> cuda;                    // null where the model runs on the CPU
 };
 
 }  // namespace kvcache::plan

@@ -9,11 +9,18 @@ class Writer {
  public:
   explicit Writer(const model::DecoderSpec& spec) : spec_(spec) {}
 
-  Plan write() && {
+  Plan write(std::span<const OutputInfo> outputs) && {
     Buffer x = new_buffer(spec_.hidden_size);
     add(kEmbeddingNode, Embed{x});
     for (std::size_t layer = 0; layer < spec_.layers.size(); ++layer) {
       x = add_mlp(layer, add_attention(layer, x));
+    }
+    for (std::size_t output = 0; output < outputs.size(); ++output) {
+      if (outputs[output].name == kHiddenStatesNode) {
+        add(kHiddenStatesNode, Normalize{x, output});
+      } else {
+        add(outputs[output].name, Compute{outputs[output].name});
+      }
     }
     add(kHeadNode, Multiply{x, {}, new_buffer(spec_.vocab_size), true});
     return std::move(plan_);
@@ -64,6 +71,8 @@ std::string layer_node(std::size_t layer, std::string_view role) {
   return fmt::format("layers.{}.{}", layer, role);
 }
 
-Plan make_plan(const model::DecoderSpec& spec) { return Writer(spec).write(); }
+Plan make_plan(const model::DecoderSpec& spec, std::span<const OutputInfo> outputs) {
+  return Writer(spec).write(outputs);
+}
 
 }  // namespace kvcache::plan

@@ -4,11 +4,13 @@
 
 #include <cstddef>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
 
+#include "kvcache/types.hpp"
 #include "model/decoder_spec.hpp"
 
 namespace kvcache::plan {
@@ -45,9 +47,20 @@ struct Activate {
   std::string activation;
 };
 
+/// An output beside the logits: the final norm of the tokens whose logits are asked for.
+struct Normalize {
+  Buffer x;
+  std::size_t output;  // its number in ModelInfo::outputs
+};
+
+/// One that only the graph can compute.
+struct Compute {
+  std::string output;
+};
+
 struct Operation {
   std::string node;  // the node of the graph that does the same, and whose weights it has
-  std::variant<Embed, Multiply, Attend, Activate> what;
+  std::variant<Embed, Multiply, Attend, Activate, Normalize, Compute> what;
 };
 
 struct Plan {
@@ -58,8 +71,10 @@ struct Plan {
 /// The names of the graph's nodes (docs/MODEL_FILE.md).
 inline constexpr const char* kEmbeddingNode = "embedding";
 inline constexpr const char* kHeadNode = "head";
+inline constexpr const char* kHiddenStatesNode = "hidden_states";  // and its output
 std::string layer_node(std::size_t layer, std::string_view role);  // "attention.qkv", "mlp.up", …
 
-Plan make_plan(const model::DecoderSpec& spec);
+/// @param outputs what the model computes beside its logits
+Plan make_plan(const model::DecoderSpec& spec, std::span<const OutputInfo> outputs);
 
 }  // namespace kvcache::plan

@@ -29,7 +29,8 @@ struct StepBinding {
   DataType cache_type = DataType::float32;
   std::int64_t block_len = 0;
 
-  std::byte* logits = nullptr;  // [num_logits, vocab_size]
+  std::byte* logits = nullptr;      // [num_logits, vocab_size]
+  std::vector<std::byte*> outputs;  // ModelInfo::outputs, each [num_logits, its size]
 };
 
 }  // namespace kvcache::plan

@@ -21,6 +21,10 @@ Json to_json(const Environment& environment) {
 }
 
 Json to_json(const ModelInfo& info) {
+  Json outputs = Json::array();
+  for (const OutputInfo& output : info.outputs) {
+    outputs.push_back({{"name", output.name}, {"size", output.size}});
+  }
   return {{"model_type", info.model_type},
           {"source", info.source},
           {"dtype", data_type_name(info.dtype)},
@@ -34,6 +38,7 @@ Json to_json(const ModelInfo& info) {
           {"hidden_size", info.hidden_size},
           {"vocab_size", info.vocab_size},
           {"max_seq_len", info.max_seq_len},
+          {"outputs", outputs},
           {"model_bytes", info.model_bytes},
           {"weight_bytes_per_token", info.weight_bytes_per_token},
           {"cache_bytes_per_token", info.cache_bytes_per_token()},

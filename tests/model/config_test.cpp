@@ -41,6 +41,8 @@ json valid_config() {
       "layers": [],
       "final_norm": {"kind": "layer_norm", "epsilon": 1e-5, "bias": true},
       "head": {"tied": true, "soft_cap": null}},
+    "outputs": [{"name": "logits", "shape": ["tokens", "vocab_size"], "tokens": "selected"},
+                {"name": "value", "shape": ["tokens", 1], "tokens": "selected"}],
     "weight_bytes_per_token": 1000,
     "files": [
       {"name": "m.onnx", "role": "graph", "bytes": 10, "xxh3_128": "00112233445566778899aabbccddeeff"},
@@ -110,6 +112,27 @@ TEST(Config, RefusesSizesWhoseProductOverflows) {
                "and head_dim 2147483647 the keys and values of one sequence must take at most 2^47 "
                "bytes",
                [&] { parse(config); });
+}
+
+TEST(Config, ListsTheOutputsBesideTheLogits) {
+  const Config config = parse(valid_config());
+  ASSERT_EQ(config.info.outputs.size(), 1U);
+  EXPECT_EQ(config.info.outputs[0].name, "value");
+  EXPECT_EQ(config.info.outputs[0].size, 1U);
+}
+
+TEST(Config, RefusesOutputsThatItCannotBring) {
+  expect_refused("/outputs", json::array(), "must list the logits");
+  expect_refused("/outputs/0/name", "value", "must be the logits");
+  expect_refused("/outputs/0/shape/1", "hidden_size", "must be the logits");
+  expect_refused("/outputs/1/name", "logits", "must be another name than those before");
+  expect_refused("/outputs/1/tokens", "all",
+                 "field \"outputs[1].tokens\" is \"all\", must be \"selected\"");
+  expect_refused("/outputs/1/shape", json{1}, "must be [\"tokens\", a size]");
+  expect_refused("/outputs/1/shape/0", "batch", "must be [\"tokens\", a size]");
+  expect_refused("/outputs/1/shape/1", 0, "field \"outputs[1].shape[1]\" is 0");
+  expect_refused("/outputs/1/shape/1", 1.5, "field \"outputs[1].shape[1]\" is 1.5");
+  expect_refused("/outputs/1/shape/1", 1 << 30, "field \"outputs[1].shape[1]\" is 1073741824");
 }
 
 TEST(Config, RefusesFilesThatLeaveTheDirectory) {

@@ -48,13 +48,27 @@ TEST(Plan, NamesTheNodesOfTheGraphInTheirOrder) {
                                           "layers.1.mlp.up",
                                           "layers.1.mlp.down",
                                           "head"};
-  EXPECT_EQ(nodes(make_plan(spec)), expected);
+  EXPECT_EQ(nodes(make_plan(spec, {})), expected);
+}
+
+TEST(Plan, HasTheOutputsBesideTheLogits) {
+  const model::DecoderSpec spec = two_layers();
+  const std::vector<OutputInfo> outputs{{"value", 1}, {"hidden_states", 12}};
+  const Plan plan = make_plan(spec, outputs);
+  const std::vector<std::string> names = nodes(plan);
+  ASSERT_GE(names.size(), 3U);
+  EXPECT_EQ((std::vector(names.end() - 3, names.end())),
+            (std::vector<std::string>{"value", "hidden_states", "head"}));
+  const auto& normalize = std::get<Normalize>(plan.operations.at(names.size() - 2).what);
+  EXPECT_EQ(normalize.output, 1U);
+  EXPECT_EQ(normalize.x, std::get<Multiply>(plan.operations.back().what).x);
+  EXPECT_TRUE(std::holds_alternative<Compute>(plan.operations.at(names.size() - 3).what));
 }
 
 /// Whoever runs it may let threads read a buffer while others are on their way to the next.
 TEST(Plan, WritesEachBufferOnceAndReadsNoneBefore) {
   const model::DecoderSpec spec = two_layers();
-  const Plan plan = make_plan(spec);
+  const Plan plan = make_plan(spec, {});
   std::vector<bool> written(plan.widths.size());
   const auto write = [&](Buffer buffer) {
     EXPECT_FALSE(written.at(buffer));
@@ -81,7 +95,7 @@ TEST(Plan, WritesEachBufferOnceAndReadsNoneBefore) {
 
 TEST(Plan, HasTheSpecsSizes) {
   const model::DecoderSpec spec = two_layers();
-  const Plan plan = make_plan(spec);
+  const Plan plan = make_plan(spec, {});
   const auto& qkv = std::get<Multiply>(plan.operations[1].what);
   const auto& attend = std::get<Attend>(plan.operations[2].what);
   const auto& output = std::get<Multiply>(plan.operations[3].what);
@@ -100,7 +114,7 @@ TEST(Plan, HasTheSpecsSizes) {
 TEST(Plan, SaysWhichActivationHasNoKernel) {
   model::DecoderSpec spec = two_layers();
   spec.layers[1].mlp.activation = "silu";
-  const Plan plan = make_plan(spec);
+  const Plan plan = make_plan(spec, {});
   const auto& operation = plan.operations[10];
   EXPECT_EQ(operation.node, "layers.1.mlp.activation");
   EXPECT_EQ(std::get<Activate>(operation.what).activation, "silu");

@@ -7,9 +7,9 @@
 #include <iterator>
 #include <new>
 #include <numeric>
+#include <utility>
 
 #include "base/throw_error.hpp"
-#include "device/widen.hpp"
 #include "kernels/cpu/argmax_cpu.hpp"
 
 namespace kvcache::device {
@@ -33,24 +33,36 @@ bool holds_nan(DataType type, const std::byte* values, std::size_t count) {
 
 }  // namespace
 
+CpuStep::CpuStep(const StepModel& model, const ThreadPool* threads, LogCallback log)
+    : model_(model),
+      threads_(threads),
+      log_(std::move(log)),
+      logits_(model.type, model.vocab_size) {
+  for (const OutputInfo& output : model.outputs) {
+    outputs_.emplace_back(model.type, output.size);
+  }
+}
+
 void CpuStep::resize(const StepShape& shape) {
   captured_ = nullptr;
   runs_ = 0;
   try {
     inputs_.resize(shape.input_bytes);
-    logits_.resize(shape.logits_rows * row_bytes());
-    widened_.clear();
-    widened_.resize(model_.type == DataType::float32 ? 0 : shape.logits_rows);
+    logits_.resize(shape.logits_rows);
+    for (HostRows& output : outputs_) {
+      output.resize(shape.logits_rows);
+    }
   } catch (const std::bad_alloc&) {
     throw_error(ErrorCode::out_of_memory,
                 "no memory for the logits of {} tokens ({} bytes each); ask for the last ones only",
-                shape.logits_rows, row_bytes());
+                shape.logits_rows, logits_.row_bytes());
   }
 }
 
 bool CpuStep::run(const plan::StepBinding& binding, const std::function<void()>& enqueue) {
-  for (std::vector<float>& row : widened_) {
-    row.clear();
+  logits_.forget_widened();
+  for (HostRows& output : outputs_) {
+    output.forget_widened();
   }
   const bool is_captured = captured_ != nullptr;
   if (is_captured) {
@@ -71,9 +83,16 @@ void CpuStep::capture(const plan::StepBinding& binding, const std::function<void
   auto captured =
       plan::CapturedPlan::make(model_.plan, model_.weights, binding, *threads_, why_not);
   if (captured) {
-    const std::vector<std::byte> expected = logits_;
+    const auto results = [this] {
+      std::vector<std::vector<std::byte>> all{logits_.bytes()};
+      for (const HostRows& output : outputs_) {
+        all.push_back(output.bytes());
+      }
+      return all;
+    };
+    const auto expected = results();
     captured->run();  // writes the same keys and values to the same places
-    if (logits_ == expected) {
+    if (results() == expected) {
       captured_ = std::move(captured);
       return;
     }
@@ -86,24 +105,27 @@ void CpuStep::capture(const plan::StepBinding& binding, const std::function<void
 }
 
 std::optional<std::size_t> CpuStep::row_with_nan() const {
-  for (std::size_t row = 0; row < logits_.size() / row_bytes(); ++row) {
-    if (holds_nan(model_.type, logits_.data() + row * row_bytes(), model_.vocab_size)) {
+  for (std::size_t row = 0; row < logits_.rows(); ++row) {
+    if (holds_nan(model_.type, logits_.bytes().data() + row * logits_.row_bytes(),
+                  model_.vocab_size)) {
       return row;
     }
   }
   return std::nullopt;
 }
 
-std::span<const float> CpuStep::row(std::size_t row) {
-  const std::byte* logits = logits_.data() + row * row_bytes();
+std::span<const float> CpuStep::row(std::size_t row) { return read(logits_, row); }
+
+std::span<const float> CpuStep::output(std::size_t output, std::size_t row) {
+  return read(outputs_[output], row);
+}
+
+std::span<const float> CpuStep::read(HostRows& rows, std::size_t row) {
   if (model_.type == DataType::float32) {
-    return {reinterpret_cast<const float*>(logits), model_.vocab_size};
+    return rows.row(row);
   }
   const std::scoped_lock lock(widening_);  // rows of one run may be read by several threads
-  if (widened_[row].empty()) {
-    widened_[row] = widen(model_.type, logits, model_.vocab_size);
-  }
-  return widened_[row];
+  return rows.row(row);
 }
 
 TokenId CpuStep::argmax(std::size_t row) {

@@ -8,8 +8,7 @@
 #include <atomic>
 #include <cmath>
 #include <exception>
-
-#include "device/widen.hpp"
+#include <utility>
 
 namespace kvcache::device {
 namespace {
@@ -36,6 +35,13 @@ cudaError_t with_type(DataType type, const Work& work) {
 
 }  // namespace
 
+CudaStep::CudaStep(const StepModel& model, std::shared_ptr<CudaStepResources> resources)
+    : model_(model), resources_(std::move(resources)), logits_(model.type, model.vocab_size) {
+  for (const OutputInfo& output : model.outputs) {
+    outputs_.emplace_back(model.type, output.size);
+  }
+}
+
 CudaStep::~CudaStep() { forget_capture(); }
 
 void CudaStep::forget_capture() noexcept {
@@ -58,16 +64,18 @@ void CudaStep::resize(const StepShape& shape) {
   shape_ = {};
   grow(host_inputs_, shape.input_bytes, "the inputs of a run");
   grow(device_inputs_, shape.input_bytes, "the inputs of a run");
-  grow(logits_, shape.logits_rows * row_bytes(), "logits; ask for those of fewer tokens");
+  logits_.resize(shape.logits_rows, "logits; ask for those of fewer tokens");
+  for (DeviceRows& output : outputs_) {
+    output.resize(shape.logits_rows, "outputs; ask for the logits of fewer tokens");
+  }
   grow(best_, shape.logits_rows * sizeof(kernels::TopLogit), "the best tokens");
-  widened_.clear();
-  widened_.resize(shape.logits_rows);
   shape_ = shape;
 }
 
 bool CudaStep::run(const plan::StepBinding& binding, const std::function<void()>& enqueue) {
-  for (std::vector<float>& row : widened_) {
-    row.clear();
+  logits_.forget();
+  for (DeviceRows& output : outputs_) {
+    output.forget();
   }
   const auto lock = resources_->stream->lock();
   const bool known = graph_ != nullptr || fused_ != nullptr;
@@ -101,7 +109,7 @@ void CudaStep::enqueue_all(const std::function<void()>& enqueue) {
   check_cuda(with_type(model_.type,
                        [&](const auto* type) {
                          return kernels::argmax_cuda(
-                             reinterpret_cast<decltype(type)>(logits_.data()),
+                             reinterpret_cast<decltype(type)>(logits_.at(0)),
                              static_cast<std::int64_t>(shape_.logits_rows),
                              static_cast<std::int64_t>(model_.vocab_size), best(),
                              resources_->stream->get());
@@ -117,7 +125,7 @@ void CudaStep::run_fused(const plan::StepBinding& binding) {
   std::copy_n(on_host(binding.block_table), binding.blocks_per_row, inputs.block_table);
   const std::atomic_ref token(best()->token);
   token.store(kNoToken, std::memory_order_relaxed);
-  check_cuda(fused_->step(inputs, logits_.data(), best(), resources_->stream->get()),
+  check_cuda(fused_->step(inputs, logits_.at(0), best(), resources_->stream->get()),
              "starting a fused step");
   // The token is the last that a step writes, and seen sooner than the driver knows of the end.
   // What comes next on the stream waits for the end all the same.
@@ -190,16 +198,12 @@ std::optional<std::size_t> CudaStep::row_with_nan() const {
 
 std::span<const float> CudaStep::row(std::size_t row) {
   const auto lock = resources_->stream->lock();
-  std::vector<float>& widened = widened_[row];
-  if (widened.empty()) {
-    std::vector<std::byte> bytes(row_bytes());
-    check_cuda(cudaMemcpyAsync(bytes.data(), logits_.data() + row * row_bytes(), bytes.size(),
-                               cudaMemcpyDeviceToHost, resources_->stream->get()),
-               "copying logits to the host");
-    resources_->stream->wait();
-    widened = widen(model_.type, bytes.data(), model_.vocab_size);
-  }
-  return widened;
+  return logits_.row(row, *resources_->stream);
+}
+
+std::span<const float> CudaStep::output(std::size_t output, std::size_t row) {
+  const auto lock = resources_->stream->lock();
+  return outputs_[output].row(row, *resources_->stream);
 }
 
 TokenId CudaStep::argmax(std::size_t row) { return best()[row].token; }
@@ -212,7 +216,7 @@ std::vector<TokenScore> CudaStep::top_k(std::size_t k, std::size_t row) {
   check_cuda(with_type(model_.type,
                        [&](const auto* type) {
                          return kernels::top_k_cuda(
-                             reinterpret_cast<decltype(type)>(logits_.data() + row * row_bytes()),
+                             reinterpret_cast<decltype(type)>(logits_.at(row)),
                              static_cast<std::int64_t>(model_.vocab_size),
                              static_cast<std::int64_t>(k), found, resources_->stream->get());
                        }),

@@ -7,6 +7,7 @@
 
 #include "device/cuda/cuda_buffer.hpp"
 #include "device/cuda/cuda_stream.hpp"
+#include "device/cuda/device_rows.hpp"
 #include "device/step.hpp"
 #include "kernels/cuda/top_logits_cuda.hpp"
 #include "kvcache/options.hpp"
@@ -34,18 +35,21 @@ struct CudaStepResources {
 /// a model that fits, it becomes a single kernel instead (fused_step.hpp).
 class CudaStep : public Step {
  public:
-  CudaStep(const StepModel& model, std::shared_ptr<CudaStepResources> resources)
-      : model_(model), resources_(std::move(resources)) {}
+  CudaStep(const StepModel& model, std::shared_ptr<CudaStepResources> resources);
   ~CudaStep() override;
 
   void resize(const StepShape& shape) override;
   [[nodiscard]] std::byte* host_inputs() noexcept override { return host_inputs_.data(); }
   [[nodiscard]] std::byte* device_inputs() noexcept override { return device_inputs_.data(); }
-  [[nodiscard]] std::byte* device_logits() noexcept override { return logits_.data(); }
-  [[nodiscard]] std::size_t logits_capacity() const noexcept override { return logits_.size(); }
+  [[nodiscard]] std::byte* device_logits() noexcept override { return logits_.at(0); }
+  [[nodiscard]] std::size_t logits_capacity() const noexcept override { return logits_.capacity(); }
+  [[nodiscard]] std::byte* device_output(std::size_t output) noexcept override {
+    return outputs_[output].at(0);
+  }
   bool run(const plan::StepBinding& binding, const std::function<void()>& enqueue) override;
   [[nodiscard]] std::optional<std::size_t> row_with_nan() const override;
   [[nodiscard]] std::span<const float> row(std::size_t row) override;
+  [[nodiscard]] std::span<const float> output(std::size_t output, std::size_t row) override;
   [[nodiscard]] TokenId argmax(std::size_t row) override;
   [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, std::size_t row) override;
 
@@ -62,9 +66,6 @@ class CudaStep : public Step {
     return reinterpret_cast<const T*>(
         host_inputs_.data() + (reinterpret_cast<const std::byte*>(input) - device_inputs_.data()));
   }
-  [[nodiscard]] std::size_t row_bytes() const noexcept {
-    return model_.vocab_size * data_type_size(model_.type);
-  }
   [[nodiscard]] kernels::TopLogit* best() const noexcept {
     return reinterpret_cast<kernels::TopLogit*>(best_.data());
   }
@@ -74,10 +75,10 @@ class CudaStep : public Step {
   StepShape shape_;
   CudaBuffer<BufferPlace::host> host_inputs_;
   CudaBuffer<BufferPlace::gpu> device_inputs_;
-  CudaBuffer<BufferPlace::gpu> logits_;      // [logits_rows, vocab_size]
-  CudaBuffer<BufferPlace::host> best_;       // [logits_rows]
-  std::vector<std::vector<float>> widened_;  // [logits_rows][vocab_size], empty until asked for
-  int runs_ = 0;                             // of this shape
+  DeviceRows logits_;
+  std::vector<DeviceRows> outputs_;
+  CudaBuffer<BufferPlace::host> best_;  // [logits_rows]
+  int runs_ = 0;                        // of this shape
   cudaGraphExec_t graph_ = nullptr;
   std::shared_ptr<plan::FusedModel> fused_;  // in place of a graph
 };

@@ -1,6 +1,7 @@
 #include "ort/cuda/nodes_cuda.hpp"
 
 #include "ort/cuda/attention_node.hpp"
+#include "ort/cuda/hidden_states_node.hpp"
 #include "ort/cuda/product_nodes.hpp"
 
 namespace kvcache::ort {
@@ -15,6 +16,7 @@ std::vector<std::shared_ptr<OrtCustomOp>> cuda_nodes(NodeCounters& counters, Gra
     nodes.push_back(std::make_shared<CudaNode<LinearNode<T>>>(resources));
     nodes.push_back(std::make_shared<CudaNode<HeadNode<T>>>(resources));
     nodes.push_back(std::make_shared<CudaNode<CachedAttentionNode<T>>>(resources));
+    nodes.push_back(std::make_shared<CudaNode<HiddenStatesNode<T>>>(resources));
   };
   add_for_type(float{});
   add_for_type(__half{});

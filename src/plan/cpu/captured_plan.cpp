@@ -123,6 +123,23 @@ class CapturedPlan::Binder {
         .scale = attend.scale};
   }
 
+  void bind(const std::string& node, const Normalize& normalize) {
+    kernels::LayerNormArgs args = find(weights_.norms, node);
+    args.x = places_[normalize.x];
+    args.out = reinterpret_cast<float*>(binding_.outputs[normalize.output]);
+    args.tokens = binding_.num_logits;
+    if (binding_.logits_positions != nullptr) {
+      args.selected = binding_.logits_positions;
+      args.selected_count = binding_.num_logits;
+      args.batch_tokens = binding_.tokens;
+    }
+    add(args);
+  }
+
+  void bind(const std::string& /*node*/, const Compute& compute) {
+    throw NotCaptured("there is no kernel for the output " + compute.output);
+  }
+
   void bind(const std::string& /*node*/, const Activate& activate) {
     throw NotCaptured("there is no kernel for the activation function " + activate.activation);
   }
@@ -188,6 +205,7 @@ void CapturedPlan::run(const Operation& operation, const ParallelFor& loops) {
   std::visit(
       Overloaded{[&](const Embedding& of) { kernels::embedding_cpu(of.embedding, of.run, loops); },
                  [&](const Product& of) { kernels::product_cpu(of.product, of.run, loops); },
+                 [&](const kernels::LayerNormArgs& of) { kernels::layer_norm_cpu(of, loops); },
                  [&](const Attention& of) {
                    std::visit([&](const auto& args) { kernels::cached_attention_cpu(args, loops); },
                               of);

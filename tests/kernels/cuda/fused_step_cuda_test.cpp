@@ -169,7 +169,7 @@ class FusedCase {
     spec.vocab_size = static_cast<std::size_t>(vocab_size_);
     spec.max_seq_len = kContext;
     spec.layers.assign(layers_.size(), layer);
-    return plan::make_plan(spec);
+    return plan::make_plan(spec, {});
   }
 
   /// As the nodes tell them.

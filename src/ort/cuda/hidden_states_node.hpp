@@ -1,0 +1,27 @@
+// The node `HiddenStates` on CUDA. See docs/MODEL_FILE.md.
+#pragma once
+
+#include "ort/cuda/node_access.hpp"
+#include "ort/hidden_states_node.hpp"
+
+namespace kvcache::ort {
+
+template <typename T>
+class HiddenStatesNode {
+ public:
+  static constexpr const char* kName = HiddenStatesKernel::kName;
+  static constexpr auto kElement = CudaType<T>::kElement;
+  static constexpr std::array kInputs{kElement, kElement, kElement,
+                                      ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64};
+  static constexpr std::size_t kOutputs = 1;
+  static constexpr bool is_optional(std::size_t input) { return input == kHiddenNormBias; }
+
+  HiddenStatesNode(const OrtKernelInfo* info, const CudaNodeResources& resources);
+  OrtStatusPtr ComputeV2(OrtKernelContext* context);
+
+ private:
+  std::string name_;
+  float epsilon_;
+};
+
+}  // namespace kvcache::ort
