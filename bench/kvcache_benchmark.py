@@ -238,11 +238,11 @@ def _decode(gpu: Json) -> str:
 
     return (
         "## Decoding\n\nMilliseconds a token, the choice of the next one (argmax on the device)"
-        " included. The floor is the weights' bytes over the copy's bandwidth. Agreement is with"
+        " included. The roofline is the weights' bytes over the copy's bandwidth. Agreement is with"
         " forwards without a cache: greedy tokens, and the largest logit difference over the"
         " largest logit.\n\n![decoding by depth](plots/decode.svg)\n\n"
         + _table(
-            ("", "depth", "ms", "floor", "share of the floor", "tokens equal", "logits"),
+            ("", "depth", "ms", "roofline", "fraction of the roofline", "tokens equal", "logits"),
             map(line, gpu["decode"]),
         )
     )

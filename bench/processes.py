@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 QUIET_SHARE = 0.08  # of one core, taken by other processes
+STARTED = "KVCACHE_BENCH_STARTED_NS"  # of CLOCK_MONOTONIC: tells a process when it was started
 TRIES = 3
 PATIENCE_S = 120  # for others to finish
 
@@ -43,7 +44,10 @@ def run_once(command: list[str | Path], *, statuses: tuple[int, ...] = (0,)) -> 
     """Run a program that must end with one of `statuses`."""
     busy, begin = busy_seconds(), time.monotonic()
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, stdout=output, stderr=errors)
+        started = {STARTED: str(time.clock_gettime_ns(time.CLOCK_MONOTONIC))}
+        process = subprocess.Popen(
+            command, stdout=output, stderr=errors, env={**os.environ, **started}
+        )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)

@@ -46,6 +46,10 @@ constexpr std::array kModes{
          "16 rows decoded together (32 tokens at depth 128), equal and ragged, against one row"},
     Mode{"window", bench_window, "--tokens --window --stride --sinks ",
          "a text longer than the context: the cost of a token, sliding included"},
+    Mode{
+        "start", bench_start, "",
+        "the time from a process's start to its 1st, 16th and 64th token, by where the weights are "
+        "kept"},
     Mode{"save", bench_save, "--prompt ",
          "a saved sequence (1000 tokens): loading it against computing it"}};
 
@@ -59,6 +63,18 @@ struct BenchArguments {
   [[nodiscard]] bool json_to_stdout() const { return json == "-"; }
 };
 
+/// Of a process that loads the model as this one does, but for where its weights lie.
+std::vector<std::string> generate_words(const ModelArguments& model) {
+  std::vector<std::string> words{"generate", model.path.string()};
+  if (model.threads > 0) {
+    words.insert(words.end(), {"--threads", std::to_string(model.threads)});
+  }
+  if (!model.device.empty()) {
+    words.insert(words.end(), {"--device", model.device});
+  }
+  return words;
+}
+
 /// Options that only some modes have are refused by the others.
 void check_options(const CLI::App& parser, const Mode& mode) {
   for (const Mode& other : kModes) {
@@ -67,8 +83,9 @@ void check_options(const CLI::App& parser, const Mode& mode) {
       const std::string name(rest.substr(0, rest.find(' ')));
       rest.remove_prefix(name.size() + 1);
       if (parser.count(name) > 0 && mode.options.find(name + " ") == std::string_view::npos) {
-        throw UsageError(fmt::format("{} is not for --mode {}; it has {}", name, mode.name,
-                                     mode.options.substr(0, mode.options.size() - 1)));
+        throw UsageError(fmt::format(
+            "{} is not for --mode {}; it has {}", name, mode.name,
+            mode.options.empty() ? "none" : mode.options.substr(0, mode.options.size() - 1)));
       }
     }
   }
@@ -109,6 +126,8 @@ int run_bench(const CLI::App& parser, BenchArguments& arguments) {
   const Mode& mode = *std::ranges::find(kModes, arguments.mode, &Mode::name);
   check_options(parser, mode);
   arguments.options.window = arguments.window.options;
+  arguments.options.model = arguments.model.path;
+  arguments.options.generate = generate_words(arguments.model);
   arguments.options.progress = [verbose = arguments.model.verbose](const std::string& message) {
     if (verbose) {
       write_error_line(message);
@@ -146,7 +165,8 @@ int run_bench(const CLI::App& parser, BenchArguments& arguments) {
 std::string modes_help() {
   std::string text = "Modes, and their options:\n";
   for (const Mode& mode : kModes) {
-    text += fmt::format("  {:<9} {}\n{:12}{}\n", mode.name, mode.help, "", mode.options);
+    text += fmt::format("  {:<9} {}\n{:12}{}\n", mode.name, mode.help, "",
+                        mode.options.empty() ? "none" : mode.options);
   }
   return text + "\n" + kExitStatusHelp;
 }

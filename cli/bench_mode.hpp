@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
@@ -26,6 +27,9 @@ struct BenchOptions {
   bool curve = false;
   WindowOptions window;
   std::size_t repeat = 5;
+  std::filesystem::path model;  // as it was named
+  std::vector<std::string>
+      generate;  // the words of `kvcache generate` that load it in the same way
   std::function<void(const std::string&)> progress;
 };
 
@@ -47,6 +51,7 @@ BenchReport bench_fork(const Model& model, const BenchOptions& options);
 BenchReport bench_tree(const Model& model, const BenchOptions& options);
 BenchReport bench_batch(const Model& model, const BenchOptions& options);
 BenchReport bench_window(const Model& model, const BenchOptions& options);
+BenchReport bench_start(const Model& model, const BenchOptions& options);
 BenchReport bench_save(const Model& model, const BenchOptions& options);
 
 /// What a call takes, in milliseconds.

@@ -321,7 +321,7 @@ class Measurement:
             entries.append(entry)
         return {
             "format": "kvcache-peers",
-            "format_version": 2,
+            "format_version": 3,
             "environment": {
                 **environment,
                 "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -1,6 +1,7 @@
 // The job of every peer in cpu_peers.py; decode_job.py is the same for those in Python.
 //
-// A process loads the model; decodes the first token after a prompt of 8; then, in rounds of which
+// A process loads the model; decodes 64 tokens after a prompt of 8, noting how long after its own
+// start some of them are there; then, in rounds of which
 // the first warms up, prefills 512 tokens and decodes after 8 and after 512 tokens, choosing the
 // best token each time. Its peak memory is noted. Then 16 rows are prefilled and decoded together,
 // and, where a file is given, the logits after each token of a fixed text are written to it.
@@ -11,6 +12,7 @@
 #include <exception>
 #include <fstream>
 #include <map>
+#include <stdexcept>
 
 #include "job.hpp"
 
@@ -18,6 +20,7 @@ namespace peers {
 
 constexpr std::size_t kDepths[] = {8, 512};
 constexpr std::size_t kPrefill = 512;
+constexpr std::size_t kFirstTokens[] = {1, 16, 64};  // whose times since the start are noted
 constexpr std::size_t kRows = 16;
 constexpr std::size_t kRowDepth = 128;
 constexpr std::size_t kRowWarmUp = 4;     // steps
@@ -39,7 +42,7 @@ inline std::size_t peak_resident_bytes() {
 
 struct Figures {
   double load_ms = 0;
-  double first_token_ms = 0;  // from the beginning of the load on
+  std::map<std::size_t, double> token_ms;  // from the process's start on, by token
   std::vector<double> prefill_ms;
   std::map<std::size_t, std::vector<double>> decode_ms;     // by depth
   std::map<std::size_t, std::vector<Token>> decode_tokens;  // of the last round
@@ -47,6 +50,29 @@ struct Figures {
   std::size_t peak_bytes = 0;
   std::vector<double> row_step_ms;
 };
+
+/// Since processes.py started this process.
+inline double since_start_ms() {
+  const char* const started = std::getenv("KVCACHE_BENCH_STARTED_NS");
+  if (started == nullptr) {
+    throw std::runtime_error("KVCACHE_BENCH_STARTED_NS is not set; cpu_peers.py runs this program");
+  }
+  const std::chrono::duration<double, std::milli> now =
+      std::chrono::steady_clock::now().time_since_epoch();
+  return now.count() - std::strtod(started, nullptr) / 1e6;
+}
+
+template <typename Runner>
+void decode_first_tokens(Runner& runner, Figures& figures) {
+  Token next = runner.extend(tokens_of(kDepths[0], kPromptSeed, runner.vocab_size()));
+  std::size_t token = 1;
+  for (const std::size_t wanted : kFirstTokens) {
+    for (; token < wanted; ++token) {
+      next = runner.extend({&next, 1});
+    }
+    figures.token_ms[wanted] = since_start_ms();
+  }
+}
 
 template <typename Runner>
 void decode_rounds(Runner& runner, int rounds, std::size_t tokens, Figures& figures) {
@@ -105,8 +131,10 @@ bool write_logits(Runner& runner, const char* path) {
 }
 
 inline void print(const Figures& figures) {
-  std::printf("{\"load_ms\": %.3f, \"first_token_ms\": %.3f, ", figures.load_ms,
-              figures.first_token_ms);
+  std::printf("{\"load_ms\": %.3f, ", figures.load_ms);
+  for (const std::size_t token : kFirstTokens) {
+    std::printf("\"token_%zu_ms\": %.3f, ", token, figures.token_ms.at(token));
+  }
   std::printf("\"resident_before_load\": %zu, \"peak_bytes\": %zu, ", figures.resident_before_load,
               figures.peak_bytes);
   print_list("prefill_ms", figures.prefill_ms, ", ");
@@ -130,15 +158,10 @@ int decode_main(int argc, char** argv) try {
   }
   Figures figures;
   figures.resident_before_load = peak_resident_bytes();
-  const auto begin = std::chrono::steady_clock::now();
-  const auto since_begin = [begin] {
-    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
-        .count();
-  };
+  const double begin = since_start_ms();
   Runner runner(argv[1], std::atoi(argv[2]));
-  figures.load_ms = since_begin();
-  runner.extend(tokens_of(kDepths[0], kPromptSeed, runner.vocab_size()));
-  figures.first_token_ms = since_begin();
+  figures.load_ms = since_start_ms() - begin;
+  decode_first_tokens(runner, figures);
   const auto tokens = static_cast<std::size_t>(std::atoi(argv[4]));
   decode_rounds(runner, std::atoi(argv[3]), tokens, figures);
   figures.peak_bytes = peak_resident_bytes();

@@ -14,6 +14,7 @@ import numpy as np
 
 DEPTHS = (8, 512)
 PREFILL = 512
+FIRST_TOKENS = (1, 16, 64)  # whose times since the process's start are noted
 ROWS, ROW_DEPTH, ROW_WARM_UP = 16, 128, 4
 TEXT_PROMPT, TEXT_TOKENS = 64, 256
 PROMPT_SEED, TEXT_SEED = 1, 100
@@ -76,6 +77,12 @@ def since(begin: float) -> float:
     return 1e3 * (time.perf_counter() - begin)
 
 
+def since_start() -> float:
+    """Milliseconds since processes.py started this process."""
+    started = int(os.environ["KVCACHE_BENCH_STARTED_NS"])
+    return (time.clock_gettime_ns(time.CLOCK_MONOTONIC) - started) / 1e6
+
+
 def tokens_of(count: int, seed: int) -> np.ndarray:
     """Any tokens will do, but the same ones for everybody."""
     return (np.arange(count, dtype=np.int64) * 7919 + seed * 104729) % VOCAB
@@ -96,8 +103,10 @@ def main(load: Callable[[str, int], Runner], name: str, versions: dict[str, str]
     begin = time.perf_counter()
     runner = load(model, int(threads))
     figures["load_ms"] = since(begin)
-    runner.decode(tokens_of(DEPTHS[0], PROMPT_SEED), 0)
-    figures["first_token_ms"] = since(begin)
+    loaded_ms = since_start()
+    prefill_ms, samples, _ = runner.decode(tokens_of(DEPTHS[0], PROMPT_SEED), FIRST_TOKENS[-1] - 1)
+    for token in FIRST_TOKENS:
+        figures[f"token_{token}_ms"] = loaded_ms + prefill_ms + sum(samples[: token - 1])
     figures["prefill_ms"] = []
     for depth in DEPTHS:
         figures[f"decode_ms_{depth}"] = []

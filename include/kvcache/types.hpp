@@ -53,9 +53,9 @@ struct KVCACHE_EXPORT ModelInfo {
 
   /// Bytes of a key or value of one token and one head: head_dim · sizeof(cache_dtype), and 2 of
   /// its scale where that is int8.
-  [[nodiscard]] std::size_t cache_row_bytes() const noexcept;
+  [[nodiscard]] std::size_t kv_vector_bytes() const noexcept;
 
-  /// Bytes of keys and values of one token: 2 · layers · num_kv_heads · cache_row_bytes().
+  /// Bytes of keys and values of one token: 2 · layers · num_kv_heads · kv_vector_bytes().
   [[nodiscard]] std::size_t cache_bytes_per_token() const noexcept;
 };
 

@@ -77,13 +77,13 @@ class Precision:
         if self.dtype not in (self.cache_dtype, "float32"):
             raise ExportError(
                 f"--cache-dtype {self.cache_dtype} with --dtype {self.dtype}: keys and values of"
-                " another type than the model's are widened to float32; use --dtype float32, or"
+                " another type than the model's are converted to float32; use --dtype float32, or"
                 " leave --cache-dtype out"
             )
         if self.dtype not in (self.weights, "float32"):
             raise ExportError(
                 f"--weights {self.weights} with --dtype {self.dtype}: weights of another type than"
-                " the model's are widened to float32; use --dtype float32, or leave --weights out"
+                " the model's are converted to float32; use --dtype float32, or leave --weights out"
             )
         if self.block_size is not None and self.block_size not in BLOCK_SIZES:
             raise ExportError(

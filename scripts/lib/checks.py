@@ -35,7 +35,7 @@ NARROW_MODELS = {  # the same models otherwise, mostly narrower: the exporter's 
 }
 MORE_NARROW_MODELS = {
     "bfloat16 weights": ("--weights", "bfloat16"),
-    "int4 weights (widened)": ("--weights", "int4", "--activations", "float32"),
+    "int4 weights (dequantised)": ("--weights", "int4", "--activations", "float32"),
     "a float16 cache": ("--cache-dtype", "float16"),
     "a bfloat16 cache": ("--cache-dtype", "bfloat16"),
 }

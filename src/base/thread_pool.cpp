@@ -3,7 +3,7 @@
 #include <chrono>
 #include <utility>
 
-#include "base/awake.hpp"
+#include "base/spin_wait.hpp"
 
 namespace kvcache {
 namespace {
@@ -17,7 +17,7 @@ constexpr std::uint64_t kNextUse = std::uint64_t{1} << 32;
 constexpr std::uint64_t use_of(std::uint64_t state) { return state / kNextUse; }
 
 constexpr std::chrono::milliseconds kAwake{1};
-constexpr int kLooksPerClock = 64;
+constexpr int kPollsPerClock = 64;
 
 }  // namespace
 
@@ -89,7 +89,7 @@ ThreadPool::Job* ThreadPool::take_job() const noexcept {
 }
 
 void ThreadPool::wake() const noexcept {
-  // Whoever goes to sleep says so before its last look.
+  // Whoever goes to sleep says so before its last poll.
   if (sleeping_.load() > 0 || ends_) {
     calls_.fetch_add(1);
     calls_.notify_all();
@@ -98,8 +98,9 @@ void ThreadPool::wake() const noexcept {
 
 void ThreadPool::finish(Job& job) {
   std::uint64_t state = job.state.fetch_and(~kOpen);
-  for (Awake awake; (state & kInside) != 0; state = job.state.load(std::memory_order_acquire)) {
-    awake.look_again();
+  for (SpinWait waiting; (state & kInside) != 0;
+       state = job.state.load(std::memory_order_acquire)) {
+    waiting.pause();
   }
   const std::exception_ptr failure = std::exchange(job.failure, nullptr);
   job.state.store((use_of(state) + 1) * kNextUse, std::memory_order_release);
@@ -113,11 +114,11 @@ void ThreadPool::serve(int member) {
   Uses helped;
   helped.fill(~std::uint64_t{0});
   while (!ends_.load(std::memory_order_relaxed)) {
-    Awake awake;
+    SpinWait waiting;
     Clock::time_point sleeps{};
     while (!help(member, helped) && !ends_.load(std::memory_order_relaxed)) {
-      awake.look_again();
-      if (awake.looks() % kLooksPerClock != 0) {
+      waiting.pause();
+      if (waiting.polls() % kPollsPerClock != 0) {
         continue;
       }
       const auto now = Clock::now();

@@ -33,13 +33,13 @@ std::string_view device_name(Device device) noexcept {
   return device == Device::cpu ? "cpu" : "cuda";
 }
 
-std::size_t ModelInfo::cache_row_bytes() const noexcept {
+std::size_t ModelInfo::kv_vector_bytes() const noexcept {
   constexpr std::size_t kScaleBytes = 2;  // a bfloat16, docs/MODEL_FILE.md
   return head_dim * data_type_size(cache_dtype) + (cache_dtype == DataType::int8 ? kScaleBytes : 0);
 }
 
 std::size_t ModelInfo::cache_bytes_per_token() const noexcept {
-  return 2 * num_layers * num_kv_heads * cache_row_bytes();
+  return 2 * num_layers * num_kv_heads * kv_vector_bytes();
 }
 
 }  // namespace kvcache

@@ -184,10 +184,10 @@ void BlockPool::copy_tokens(const Block& from, std::size_t from_offset, const Bl
                             std::size_t to_offset, std::size_t count) noexcept {
   const auto offset_of = [&](const Block& block, std::size_t token) {
     return static_cast<std::size_t>(block.id()) * shape_.layer_block_bytes() +
-           token * shape_.row_bytes();
+           token * shape_.vector_bytes();
   };
   memory_->copy(offset_of(to, to_offset), offset_of(from, from_offset),
-                {.bytes = count * shape_.row_bytes(),
+                {.bytes = count * shape_.vector_bytes(),
                  .stride = shape_.head_bytes(),
                  .count = shape_.num_heads,
                  .pool_stride = pool_stride_,

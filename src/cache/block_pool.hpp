@@ -24,22 +24,24 @@ struct PoolShape {
   std::size_t block_len;
   std::size_t element_bytes;
   std::size_t max_blocks;
-  std::size_t scale_bytes = 0;  // behind each row of integers, a multiple of element_bytes
+  std::size_t scale_bytes = 0;  // behind each vector of integers, a multiple of element_bytes
 
-  /// Of one token of one head in one pool: [head_dim], and the row's scale.
-  [[nodiscard]] std::size_t row_bytes() const noexcept {
+  /// Of one token of one head in one pool: [head_dim], and the vector's scale.
+  [[nodiscard]] std::size_t vector_bytes() const noexcept {
     return head_dim * element_bytes + scale_bytes;
   }
   /// The last axis of a pool as a tensor.
-  [[nodiscard]] std::size_t row_elements() const noexcept { return row_bytes() / element_bytes; }
-  /// Of one block of one head in one pool: [block_len, row_elements].
-  [[nodiscard]] std::size_t head_bytes() const noexcept { return block_len * row_bytes(); }
-  /// Of one block in one pool: [num_heads, block_len, row_elements].
+  [[nodiscard]] std::size_t vector_elements() const noexcept {
+    return vector_bytes() / element_bytes;
+  }
+  /// Of one block of one head in one pool: [block_len, vector_elements].
+  [[nodiscard]] std::size_t head_bytes() const noexcept { return block_len * vector_bytes(); }
+  /// Of one block in one pool: [num_heads, block_len, vector_elements].
   [[nodiscard]] std::size_t layer_block_bytes() const noexcept { return num_heads * head_bytes(); }
   [[nodiscard]] std::size_t num_pools() const noexcept { return 2 * num_layers; }
   /// Of one token in all pools.
   [[nodiscard]] std::size_t token_bytes() const noexcept {
-    return num_pools() * num_heads * row_bytes();
+    return num_pools() * num_heads * vector_bytes();
   }
   /// Of one block in all pools.
   [[nodiscard]] std::size_t block_bytes() const noexcept { return block_len * token_bytes(); }
@@ -81,7 +83,7 @@ class Reclaimer {
 };
 
 /// Hands out blocks and counts references to them. Pool p is a tensor
-/// [max_blocks, num_heads, block_len, row_elements] whose address never changes; its memory is
+/// [max_blocks, num_heads, block_len, vector_elements] whose address never changes; its memory is
 /// taken from the system in steps, and given back by trim(). Thread-safe.
 class BlockPool {
  public:

@@ -95,7 +95,7 @@ void for_each_piece(const BlockTable& table, std::size_t tokens, Direction direc
     for (std::size_t head = 0; head < shape.num_heads; ++head) {
       for (std::size_t i = 0; i < blocks; ++i) {
         const std::size_t count = std::min(shape.block_len, tokens - i * shape.block_len);
-        visit(std::span(block_bytes(i) + head * shape.head_bytes(), count * shape.row_bytes()));
+        visit(std::span(block_bytes(i) + head * shape.head_bytes(), count * shape.vector_bytes()));
       }
     }
     for (std::size_t i = 0; direction == Direction::write && !staging.empty() && i < blocks; ++i) {

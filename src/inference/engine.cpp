@@ -29,7 +29,7 @@ cache::PoolShape pool_shape(const ModelInfo& info, const ModelOptions& options) 
   shape.num_heads = info.num_kv_heads;
   shape.head_dim = info.head_dim;
   shape.element_bytes = data_type_size(info.cache_dtype);
-  shape.scale_bytes = info.cache_row_bytes() - info.head_dim * shape.element_bytes;
+  shape.scale_bytes = info.kv_vector_bytes() - info.head_dim * shape.element_bytes;
   shape.block_len = options.block_len != 0 ? options.block_len : kDefaultBlockLen;
   shape.block_len = std::min(shape.block_len, info.max_seq_len);
   const std::size_t blocks_per_sequence =

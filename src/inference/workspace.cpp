@@ -65,9 +65,10 @@ void Workspace::bind_cache() {
   const cache::PoolShape& pool = pool_.shape();
   const ONNXTensorElementDataType type = ort::element_type(info_.cache_dtype);
   const std::array<std::int64_t, 4> in_place{as_axis(pool.max_blocks), as_axis(pool.num_heads),
-                                             as_axis(pool.block_len), as_axis(pool.row_elements())};
+                                             as_axis(pool.block_len),
+                                             as_axis(pool.vector_elements())};
   const std::array<std::int64_t, 4> empty{1, as_axis(info_.num_kv_heads), 0,
-                                          as_axis(pool.row_elements())};
+                                          as_axis(pool.vector_elements())};
   const bool cached = cache_use_ == CacheUse::in_place;
   step_binding_.cache_type = info_.cache_dtype;
   step_binding_.block_len = as_axis(pool.block_len);

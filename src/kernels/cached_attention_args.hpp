@@ -6,7 +6,7 @@
 
 namespace kvcache::kernels {
 
-/// Elements behind a row of a key or value that are its scale: a row of int8 ends with a bfloat16.
+/// Elements behind a key/value vector that are its scale: one of int8 ends with a bfloat16.
 template <typename Cache>
 inline constexpr std::int64_t kScaleElements = std::is_same_v<Cache, std::int8_t> ? 2 : 0;
 
@@ -15,11 +15,11 @@ inline constexpr std::int64_t kScaleElements = std::is_same_v<Cache, std::int8_t
 /// the device that runs the kernel. See docs/MODEL_FILE.md for the meaning of each tensor.
 template <typename T, typename Cache = T>
 struct CachedAttentionArgs {
-  const T* qkv = nullptr;                          // [tokens, 3, num_heads, head_dim]
-  Cache* key_pool = nullptr;                       // [blocks, num_heads, block_len, row_elements]
-  Cache* value_pool = nullptr;                     // [blocks, num_heads, block_len, row_elements]
-  const std::int32_t* block_table = nullptr;       // [rows, blocks_per_row]
-  const std::int32_t* past_lengths = nullptr;      // [rows]
+  const T* qkv = nullptr;                      // [tokens, 3, num_heads, head_dim]
+  Cache* key_pool = nullptr;                   // [blocks, num_heads, block_len, vector_elements]
+  Cache* value_pool = nullptr;                 // [blocks, num_heads, block_len, vector_elements]
+  const std::int32_t* block_table = nullptr;   // [rows, blocks_per_row]
+  const std::int32_t* past_lengths = nullptr;  // [rows]
   const std::int32_t* append_positions = nullptr;  // [rows], or null: past_lengths
   const std::int32_t* row_offsets = nullptr;       // [rows + 1], or null: tokens_per_row each
   const std::int32_t* tree_parents = nullptr;      // [tokens], or null: every row is a chain
@@ -34,7 +34,7 @@ struct CachedAttentionArgs {
   float scale = 1.0F;
 
   /// From one key or value of the pool to the next: its elements, and its scale.
-  [[nodiscard]] std::int64_t row_elements() const { return head_dim + kScaleElements<Cache>; }
+  [[nodiscard]] std::int64_t vector_elements() const { return head_dim + kScaleElements<Cache>; }
   /// Position of the row's first new token.
   [[nodiscard]] std::int64_t append_position(std::int64_t row) const {
     return append_positions != nullptr ? append_positions[row] : past_lengths[row];

@@ -53,7 +53,7 @@ bool is_output(const ModelInfo& info, const std::string& name) {
 
 /// Refuses what the library's sizes in bytes cannot hold.
 void check_cache_size(const ModelInfo& info, const JsonValue& spec) {
-  std::size_t bytes = 2 * info.cache_row_bytes();  // keys and values
+  std::size_t bytes = 2 * info.kv_vector_bytes();  // keys and values
   for (const std::size_t count : {info.num_layers, info.num_kv_heads, info.max_seq_len}) {
     if (__builtin_mul_overflow(bytes, count, &bytes) || bytes > kMaxSequenceBytes) {
       spec.field("max_seq_len")

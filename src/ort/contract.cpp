@@ -116,7 +116,7 @@ void check_all(const char* kind, const std::vector<Expected>& expected,
 
 std::vector<Expected> cache_tensors(const char* prefix, const ModelInfo& info) {
   const std::size_t scale_elements =
-      info.cache_row_bytes() / data_type_size(info.cache_dtype) - info.head_dim;
+      info.kv_vector_bytes() / data_type_size(info.cache_dtype) - info.head_dim;
   std::vector<Expected> tensors;
   for (std::size_t layer = 0; layer < info.num_layers; ++layer) {
     for (const char* part : {"key", "value"}) {

@@ -16,7 +16,7 @@ namespace {
 
 std::uint32_t bits_of(float value) { return std::bit_cast<std::uint32_t>(value); }
 
-TEST(Float16, WidensEveryNumberAsOnnxRuntimeDoes) {
+TEST(Float16, ConvertsEveryNumberAsOnnxRuntimeDoes) {
   for (std::uint32_t bits = 0; bits <= 0xFFFF; ++bits) {
     const auto narrow = std::bit_cast<Float16>(static_cast<std::uint16_t>(bits));
     const float expected = Ort::Float16_t::FromBits(narrow.bits).ToFloat();

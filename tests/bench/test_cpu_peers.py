@@ -25,7 +25,9 @@ def run_of(scale: float) -> dict[str, Any]:
         "row_step_ms": [32 * scale],
         "peak_bytes": 600 << 20,
         "load_ms": 100 * scale,
-        "first_token_ms": 120 * scale,
+        "token_1_ms": 120 * scale,
+        "token_16_ms": 280 * scale,
+        "token_64_ms": 900 * scale,
         "quiet": True,
     }
 
@@ -78,6 +80,10 @@ def test_ratios_are_taken_round_by_round(raw: dict) -> None:
     # 1.5, 1.0 and 1.2 times; the ratio of the medians would be 1.5.
     assert cells[2] == "16.50 (13.20 … 22.00) **1.20×**"
     assert cells[6].endswith("**1.20×**")  # of the time of a step, not of tokens per second
+
+
+def test_first_tokens_are_medians_since_the_start(raw: dict) -> None:
+    assert line_of(peer_table.markdown(raw), "peer f32")[9] == "180 / 420 / 1,350"
 
 
 def test_shares_of_the_floor_are_those_of_all_groups(raw: dict) -> None:

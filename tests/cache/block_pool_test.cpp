@@ -24,7 +24,7 @@ TEST(BlockPool, CountsBytesOfScalesBehindRowsOfIntegers) {
   PoolShape shape = kShape;
   shape.element_bytes = 1;
   shape.scale_bytes = 2;
-  EXPECT_EQ(shape.row_elements(), 5U + 2);
+  EXPECT_EQ(shape.vector_elements(), 5U + 2);
   EXPECT_EQ(shape.block_bytes(), 2U * 2 * 3 * 4 * (5 + 2));
 }
 

@@ -25,7 +25,7 @@ std::vector<float> plain_logits(const test::fs::path& graph, const ModelInfo& in
   const std::array<std::int64_t, 2> ids_shape{1, seq_len};
   std::vector<std::int64_t> positions(tokens.size());
   std::iota(positions.begin(), positions.end(), 0);
-  const std::size_t row = info.cache_row_bytes() / data_type_size(info.cache_dtype);
+  const std::size_t row = info.kv_vector_bytes() / data_type_size(info.cache_dtype);
   const std::array<std::int64_t, 4> past_shape{1, static_cast<std::int64_t>(info.num_heads), 0,
                                                static_cast<std::int64_t>(row)};
 

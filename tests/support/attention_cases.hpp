@@ -101,7 +101,7 @@ struct AttentionCase {
     qkv.resize(static_cast<std::size_t>(tokens * 3 * width()));
     std::generate(qkv.begin(), qkv.end(), [&] { return T(random.normal()); });
     const auto pool_size =
-        static_cast<std::size_t>(blocks * args.num_heads * args.block_len * args.row_elements());
+        static_cast<std::size_t>(blocks * args.num_heads * args.block_len * args.vector_elements());
     key_pool.assign(pool_size, poison<Cache>());
     value_pool = key_pool;
     for (std::int64_t row = 0; row < args.rows; ++row) {
@@ -135,7 +135,7 @@ struct AttentionCase {
     const std::int64_t block = block_table[row * args.blocks_per_row + position / args.block_len];
     return static_cast<std::size_t>(
         ((block * args.num_heads + head) * args.block_len + position % args.block_len) *
-        args.row_elements());
+        args.vector_elements());
   }
 
   /// The arguments, with pointers to this case's own tensors.

@@ -1,6 +1,6 @@
 """`Embedding`: scale * token_weight[input_ids], + position_weight[position_ids] where given.
 
-The result has the model's type, which a narrower token_weight is widened to: that of
+The result has the model's type, which a narrower token_weight is converted to: that of
 position_weight, or what the variant says.
 """
 

@@ -60,9 +60,9 @@ void CpuStep::resize(const StepShape& shape) {
 }
 
 bool CpuStep::run(const plan::StepBinding& binding, const std::function<void()>& enqueue) {
-  logits_.forget_widened();
+  logits_.forget_converted();
   for (HostRows& output : outputs_) {
-    output.forget_widened();
+    output.forget_converted();
   }
   const bool is_captured = captured_ != nullptr;
   if (is_captured) {
@@ -124,7 +124,7 @@ std::span<const float> CpuStep::read(HostRows& rows, std::size_t row) {
   if (model_.type == DataType::float32) {
     return rows.row(row);
   }
-  const std::scoped_lock lock(widening_);  // rows of one run may be read by several threads
+  const std::scoped_lock lock(converting_);  // rows of one run may be read by several threads
   return rows.row(row);
 }
 

@@ -46,7 +46,7 @@ class CpuStep : public Step {
   std::vector<std::byte> inputs_;
   HostRows logits_;
   std::vector<HostRows> outputs_;
-  std::mutex widening_;
+  std::mutex converting_;
 };
 
 }  // namespace kvcache::device

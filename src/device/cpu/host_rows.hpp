@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "device/widen.hpp"
+#include "device/to_float32.hpp"
 #include "kvcache/types.hpp"
 
 namespace kvcache::device {
@@ -18,13 +18,13 @@ class HostRows {
   /// @throws std::bad_alloc
   void resize(std::size_t rows) {
     bytes_.resize(rows * row_bytes());
-    widened_.clear();
-    widened_.resize(type_ == DataType::float32 ? 0 : rows);
+    converted_.clear();
+    converted_.resize(type_ == DataType::float32 ? 0 : rows);
   }
 
   /// To be called before they are written again.
-  void forget_widened() noexcept {
-    for (std::vector<float>& row : widened_) {
+  void forget_converted() noexcept {
+    for (std::vector<float>& row : converted_) {
       row.clear();
     }
   }
@@ -35,10 +35,10 @@ class HostRows {
     if (type_ == DataType::float32) {
       return {reinterpret_cast<const float*>(values), size_};
     }
-    if (widened_[row].empty()) {
-      widened_[row] = widen(type_, values, size_);
+    if (converted_[row].empty()) {
+      converted_[row] = to_float32(type_, values, size_);
     }
-    return widened_[row];
+    return converted_[row];
   }
 
   [[nodiscard]] std::size_t rows() const noexcept { return bytes_.size() / row_bytes(); }
@@ -50,7 +50,7 @@ class HostRows {
   DataType type_;
   std::size_t size_;
   std::vector<std::byte> bytes_;
-  std::vector<std::vector<float>> widened_;  // [rows][size], empty until asked for
+  std::vector<std::vector<float>> converted_;  // [rows][size], empty until asked for
 };
 
 }  // namespace kvcache::device

@@ -15,7 +15,7 @@ namespace {
 
 constexpr int kRunsBeforeCapture = 2;
 constexpr TokenId kNoToken = -1;
-constexpr int kLooksBetweenQuestions = 1 << 16;  // to the driver, whether a step has failed
+constexpr int kPollsBetweenQueries = 1 << 16;  // to the driver, whether a step has failed
 
 /// Calls `work` with a null pointer to the type that the device has for `type`.
 template <typename Work>
@@ -129,8 +129,8 @@ void CudaStep::run_fused(const plan::StepBinding& binding) {
              "starting a fused step");
   // The token is the last that a step writes, and seen sooner than the driver knows of the end.
   // What comes next on the stream waits for the end all the same.
-  for (int looks = 1; token.load(std::memory_order_acquire) == kNoToken; ++looks) {
-    if (looks % kLooksBetweenQuestions == 0) {
+  for (int polls = 1; token.load(std::memory_order_acquire) == kNoToken; ++polls) {
+    if (polls % kPollsBetweenQueries == 0) {
       const cudaError_t state = cudaStreamQuery(resources_->stream->get());
       if (state != cudaErrorNotReady) {
         check_cuda(state, "waiting for a fused step");

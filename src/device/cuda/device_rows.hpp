@@ -8,7 +8,7 @@
 #include "device/cuda/cuda_buffer.hpp"
 #include "device/cuda/cuda_error.hpp"
 #include "device/cuda/cuda_stream.hpp"
-#include "device/widen.hpp"
+#include "device/to_float32.hpp"
 #include "kvcache/types.hpp"
 
 namespace kvcache::device {
@@ -44,7 +44,7 @@ class DeviceRows {
                                  stream.get()),
                  "copying a run's results to the host");
       stream.wait();
-      found = widen(type_, bytes.data(), size_);
+      found = to_float32(type_, bytes.data(), size_);
     }
     return found;
   }

@@ -14,10 +14,10 @@
 #include "kernels/cpu/bfloat16_amx-inl.hpp"
 #include "kernels/cpu/bfloat16_tile-inl.hpp"
 #include "kernels/cpu/epilogue-inl.hpp"
+#include "kernels/cpu/from_float32-inl.hpp"
 #include "kernels/cpu/matrix_tile-inl.hpp"
-#include "kernels/cpu/narrow-inl.hpp"
 #include "kernels/cpu/prefetch-inl.hpp"
-#include "kernels/cpu/widen-inl.hpp"
+#include "kernels/cpu/to_float32-inl.hpp"
 #include "kernels/panels.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -75,7 +75,7 @@ LeftBFloat16 rounded_tokens(const LinearArgs<BFloat16>& args, const ParallelFor&
   auto* rounded = reinterpret_cast<BFloat16*>(scratch);
   for_tokens(args.tokens, parallel_for, [&](std::int64_t token) {
     BFloat16* row = rounded + token * stride;
-    narrow(args.x + token * args.inputs, args.inputs, row);
+    from_float32(args.x + token * args.inputs, args.inputs, row);
     std::fill(row + args.inputs, row + stride, BFloat16(0.0F));
   });
   return {rounded, stride};

@@ -13,14 +13,14 @@
 #include "hwy/foreach_target.h"
 // foreach_target.h must come before highway.h and everything that includes it.
 #include "hwy/highway.h"
+#include "kernels/cpu/from_float32-inl.hpp"
 #include "kernels/cpu/kv_view-inl.hpp"
 #include "kernels/cpu/matrix_tile-inl.hpp"
-#include "kernels/cpu/narrow-inl.hpp"
 #include "kernels/cpu/partial_vector-inl.hpp"
-#include "kernels/cpu/quantized_rows-inl.hpp"
+#include "kernels/cpu/quantized_vectors-inl.hpp"
 #include "kernels/cpu/query_tile-inl.hpp"
 #include "kernels/cpu/single_query-inl.hpp"
-#include "kernels/cpu/widen-inl.hpp"
+#include "kernels/cpu/to_float32-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::kernels::HWY_NAMESPACE {
@@ -68,9 +68,9 @@ void append(const HeadOfRow<T, Cache>& of) {
     if constexpr (std::is_same_v<T, Cache>) {
       std::copy_n(from, of.args.head_dim, to);
     } else if constexpr (std::is_same_v<Cache, std::int8_t>) {
-      quantize_row(from, of.args.head_dim, to);
+      quantize_vector(from, of.args.head_dim, to);
     } else {
-      narrow(from, of.args.head_dim, to);
+      from_float32(from, of.args.head_dim, to);
     }
   };
   for (std::int64_t token = 0; token < of.args.row_size(of.row); ++token) {
@@ -81,7 +81,7 @@ void append(const HeadOfRow<T, Cache>& of) {
 
 template <typename T, typename Cache>
 void load_scaled_query(const HeadOfRow<T, Cache>& of, std::int64_t token, float* query) {
-  widen(of.qkv(0, token), of.args.head_dim, query);
+  to_float32(of.qkv(0, token), of.args.head_dim, query);
   std::transform(query, query + of.args.head_dim, query,
                  [&](float value) { return value * of.args.scale; });
 }
@@ -119,7 +119,7 @@ void attend_one_by_one(const HeadOfRow<T, Cache>& of, std::int64_t first, std::i
     collect_visible(of, token, visible);
     attend_single_query(query, of.view(of.args.key_pool), of.view(of.args.value_pool), visible,
                         scores, out);
-    narrow(out, head_dim, of.attention(token));
+    from_float32(out, head_dim, of.attention(token));
   }
 }
 
@@ -142,7 +142,7 @@ void attend_as_tile(const HeadOfRow<T, Cache>& of, std::int64_t first, std::int6
   tile.max = take(kTileQueries);
   tile.sum = take(kTileQueries);
   tile.rescale = take(kTileQueries);
-  tile.widened = take(kTileKeys * head_dim);
+  tile.converted = take(kTileKeys * head_dim);
   float* column = take(head_dim);
 
   std::fill_n(tile.queries, matrix, 0.0F);
@@ -158,7 +158,7 @@ void attend_as_tile(const HeadOfRow<T, Cache>& of, std::int64_t first, std::int6
     for (std::int64_t i = 0; i < head_dim; ++i) {
       column[i] = tile.out[i * kTileQueries + q] / tile.sum[q];
     }
-    narrow(column, head_dim, of.attention(first + q));
+    from_float32(column, head_dim, of.attention(first + q));
   }
 }
 

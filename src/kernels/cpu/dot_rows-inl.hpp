@@ -14,7 +14,7 @@
 #include "hwy/highway.h"
 #include "kernels/cached_attention_args.hpp"
 #include "kernels/cpu/partial_vector-inl.hpp"
-#include "kernels/cpu/widen-inl.hpp"
+#include "kernels/cpu/to_float32-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::kernels::HWY_NAMESPACE {
@@ -61,13 +61,13 @@ HWY_INLINE void dot_some_rows(const float* HWY_RESTRICT vector, const T* HWY_RES
   for (; i + lanes <= size; i += lanes) {
     const auto q = hn::LoadU(d, vector + i);
     for (int r = 0; r < kCount; ++r) {
-      sums[r] = hn::MulAdd(q, load_widened(d, rows + r * stride + i), sums[r]);
+      sums[r] = hn::MulAdd(q, load_float32(d, rows + r * stride + i), sums[r]);
     }
   }
   if (i < size) {
     const auto q = load_first(d, vector + i, size - i);
     for (int r = 0; r < kCount; ++r) {
-      sums[r] = hn::MulAdd(q, load_first_widened(d, rows + r * stride + i, size - i), sums[r]);
+      sums[r] = hn::MulAdd(q, load_first_float32(d, rows + r * stride + i, size - i), sums[r]);
     }
   }
 #if HWY_TARGET != HWY_SCALAR
@@ -117,15 +117,15 @@ HWY_INLINE float dot_long_row(const float* HWY_RESTRICT vector, const W* HWY_RES
   for (; i + kSums * lanes <= size; i += kSums * lanes) {
     for (int s = 0; s < kSums; ++s) {
       const std::int64_t at = i + s * lanes;
-      sums[s] = hn::MulAdd(hn::LoadU(d, vector + at), load_widened(d, row + at), sums[s]);
+      sums[s] = hn::MulAdd(hn::LoadU(d, vector + at), load_float32(d, row + at), sums[s]);
     }
   }
   for (; i + lanes <= size; i += lanes) {
-    sums[0] = hn::MulAdd(hn::LoadU(d, vector + i), load_widened(d, row + i), sums[0]);
+    sums[0] = hn::MulAdd(hn::LoadU(d, vector + i), load_float32(d, row + i), sums[0]);
   }
   if (const std::int64_t left = size - i; left > 0) {
     sums[0] =
-        hn::MulAdd(load_first(d, vector + i, left), load_first_widened(d, row + i, left), sums[0]);
+        hn::MulAdd(load_first(d, vector + i, left), load_first_float32(d, row + i, left), sums[0]);
   }
   const auto total = hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]));
   return hn::GetLane(hn::SumOfLanes(d, total));

@@ -16,7 +16,7 @@
 #include "kernels/cpu/epilogue-inl.hpp"
 #include "kernels/cpu/matrix_tile-inl.hpp"
 #include "kernels/cpu/prefetch-inl.hpp"
-#include "kernels/cpu/widen-inl.hpp"
+#include "kernels/cpu/to_float32-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::kernels::HWY_NAMESPACE {
@@ -47,9 +47,9 @@ void multiply_panel(const float* x, std::int64_t tokens, std::int64_t inputs, co
     if constexpr (std::is_same_v<W, float>) {
       multiply(left.from_depth(input), tokens, depth, part, carry, sums, kPanelColumns, next_part);
     } else {
-      HWY_ALIGN float widened[kPartInputs * kPanelColumns];
-      widen(part, depth * kPanelColumns, widened);
-      multiply(left.from_depth(input), tokens, depth, static_cast<const float*>(widened), carry,
+      HWY_ALIGN float converted[kPartInputs * kPanelColumns];
+      to_float32(part, depth * kPanelColumns, converted);
+      multiply(left.from_depth(input), tokens, depth, static_cast<const float*>(converted), carry,
                sums, kPanelColumns, next_part);
     }
   }
@@ -86,16 +86,16 @@ void head_of_few_tokens(const HeadArgs<W>& args, const ParallelFor& parallel_for
   });
 }
 
-/// `rows` rows of the weight in float32: where they lie, or widened into the thread's scratch.
+/// `rows` rows of the weight in float32: where they lie, or converted into the thread's scratch.
 template <typename W>
 const float* float_rows(const HeadArgs<W>& args, std::int64_t row, std::int64_t rows) {
   const W* from = args.weight + row * args.inputs;
   if constexpr (std::is_same_v<W, float>) {
     return from;
   } else {
-    float* widened = thread_scratch(rows * args.inputs);
-    widen(from, rows * args.inputs, widened);
-    return widened;
+    float* converted = thread_scratch(rows * args.inputs);
+    to_float32(from, rows * args.inputs, converted);
+    return converted;
   }
 }
 

@@ -13,7 +13,7 @@
 
 #include "hwy/highway.h"
 #include "kernels/cpu/prefetch-inl.hpp"
-#include "kernels/cpu/widen-inl.hpp"
+#include "kernels/cpu/to_float32-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::kernels::HWY_NAMESPACE {
@@ -64,7 +64,7 @@ HWY_INLINE void multiply_registers(const LeftMatrix& left, std::int64_t depth,
   for (std::int64_t k = 0; k < depth; ++k) {
     hn::Vec<decltype(d)> columns[kVectors];
     for (int v = 0; v < kVectors; ++v) {
-      columns[v] = load_widened(d, right + k * kTileColumns + v * lanes);
+      columns[v] = load_float32(d, right + k * kTileColumns + v * lanes);
     }
     ahead.fetch(k);
     for (int r = 0; r < kRows; ++r) {
@@ -102,7 +102,7 @@ HWY_INLINE void multiply_rows(const LeftMatrix& left, std::int64_t depth, const 
 /// [0, columns). A null carry means 0: out is overwritten.
 ///
 /// right and out have kTileColumns columns, of which the first `columns` are computed: a multiple
-/// of the vector's lanes. right may be of 16 bits; it is widened with each use. carry: [columns].
+/// of the vector's lanes. right may be of 16 bits; it is converted with each use. carry: [columns].
 template <int kRows = kMaxRows, typename W, class What = NothingAhead>
 HWY_INLINE void multiply(LeftMatrix left, std::int64_t rows, std::int64_t depth, const W* right,
                          const float* carry, float* out, std::int64_t columns, What ahead = {}) {

@@ -17,7 +17,7 @@
 #include "kernels/cpu/prefetch-inl.hpp"
 #include "kernels/cpu/quantized_cpu.hpp"
 #include "kernels/cpu/quantized_tile-inl.hpp"
-#include "kernels/cpu/widen-inl.hpp"
+#include "kernels/cpu/to_float32-inl.hpp"
 
 #undef KVCACHE_QUANTIZED_AMX
 #if HWY_ARCH_X86_64 && KVCACHE_INTEGER_DOT == 2
@@ -93,7 +93,7 @@ HWY_INLINE void add_scaled(const TileSums& sums, const Float16* weight_scales,
                            const std::int32_t* HWY_RESTRICT offsets, TileTotals& totals) {
   const hn::ScalableTag<float> df;
   const hn::ScalableTag<std::int32_t> di;
-  const auto scale = load_widened(df, weight_scales);
+  const auto scale = load_float32(df, weight_scales);
 #pragma GCC unroll 16
   for (std::int64_t t = 0; t < AmxTiles::kRows; ++t) {
     const auto sum = hn::Add(hn::Load(di, sums + t * AmxTiles::kRows), hn::Set(di, offsets[t]));

@@ -14,12 +14,12 @@
 #include "hwy/foreach_target.h"
 // foreach_target.h must come before highway.h and everything that includes it.
 #include "hwy/highway.h"
+#include "kernels/cpu/dequantize-inl.hpp"
 #include "kernels/cpu/epilogue-inl.hpp"
 #include "kernels/cpu/matrix_tile-inl.hpp"
 #include "kernels/cpu/quantize_tokens-inl.hpp"
 #include "kernels/cpu/quantized_amx-inl.hpp"
 #include "kernels/cpu/quantized_tile-inl.hpp"
-#include "kernels/cpu/widen_panel-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::kernels::HWY_NAMESPACE {
@@ -120,7 +120,7 @@ void linear_in_int8(const QuantizedLinearArgs& args, const ParallelFor& parallel
 }
 
 void linear_in_float32(const QuantizedLinearArgs& args, const ParallelFor& parallel_for) {
-  constexpr std::int64_t kPartInputs = 64;  // widened at a time, into the first-level cache
+  constexpr std::int64_t kPartInputs = 64;  // dequantised at a time, into the first-level cache
   const QuantizedWeight& weight = args.weight;
   for_panels(args, parallel_for,
              [&](std::int64_t panel, std::int64_t first, std::int64_t tokens, float* sums) {
@@ -131,9 +131,9 @@ void linear_in_float32(const QuantizedLinearArgs& args, const ParallelFor& paral
                for (std::int64_t input = 0; input < weight.inputs; input += kPartInputs) {
                  const std::int64_t depth = std::min(kPartInputs, weight.inputs - input);
                  if (weight.bits == 8) {
-                   widen_panel<8>(weight, panel, input, depth, part);
+                   dequantize_panel<8>(weight, panel, input, depth, part);
                  } else {
-                   widen_panel<4>(weight, panel, input, depth, part);
+                   dequantize_panel<4>(weight, panel, input, depth, part);
                  }
                  multiply(x.from_depth(input), tokens, depth, part, input == 0 ? nullptr : ones,
                           sums, kPanelColumns);

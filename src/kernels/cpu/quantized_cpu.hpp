@@ -34,7 +34,7 @@ struct QuantizedWeight {
 
 /// What a product computes with, after the values of MatMulNBits' attribute of this name.
 enum class AccuracyLevel : std::int64_t {
-  float32 = 1,  // weights are widened
+  float32 = 1,  // weights are dequantised
   int8 = 4,     // x is rounded to int8, a scale for each token and block; sums of a block are exact
 };
 

@@ -14,7 +14,7 @@
 #include "hwy/highway.h"
 #include "kernels/cpu/integer_dot-inl.hpp"
 #include "kernels/cpu/quantized_cpu.hpp"
-#include "kernels/cpu/widen-inl.hpp"
+#include "kernels/cpu/to_float32-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::kernels::HWY_NAMESPACE {
@@ -116,7 +116,7 @@ HWY_INLINE void multiply_quantized_registers(const QuantizedTokens& x,
       activations += kRowInputs;
     }
     for (int v = 0; v < kVectors; ++v) {
-      const auto scale = load_widened(df, scales + v * lanes);
+      const auto scale = load_float32(df, scales + v * lanes);
       for (int t = 0; t < kTokens; ++t) {
         float* total = out + t * kPanelColumns + column + v * lanes;
         const auto before = block == 0 ? hn::Zero(df) : hn::LoadU(df, total);

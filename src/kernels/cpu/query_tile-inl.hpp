@@ -16,8 +16,8 @@
 #include "hwy/contrib/math/math-inl.h"
 #include "kernels/cpu/kv_view-inl.hpp"
 #include "kernels/cpu/matrix_tile-inl.hpp"
-#include "kernels/cpu/quantized_rows-inl.hpp"
-#include "kernels/cpu/widen-inl.hpp"
+#include "kernels/cpu/quantized_vectors-inl.hpp"
+#include "kernels/cpu/to_float32-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::kernels::HWY_NAMESPACE {
@@ -33,14 +33,14 @@ inline constexpr float kMasked = -1e30F;
 
 /// The scratch of one tile; every matrix has kTileQueries columns, one per query.
 struct TileScratch {
-  float* queries;  // [head_dim][queries], scaled
-  float* scores;   // [kTileKeys][queries]
-  float* bias;     // [kTileKeys][queries], 0 or kMasked
-  float* out;      // [head_dim][queries], not yet divided by `sum`
-  float* max;      // [queries]
-  float* sum;      // [queries]
-  float* rescale;  // [queries]
-  float* widened;  // [kTileKeys, head_dim], one run of a narrower cache
+  float* queries;    // [head_dim][queries], scaled
+  float* scores;     // [kTileKeys][queries]
+  float* bias;       // [kTileKeys][queries], 0 or kMasked
+  float* out;        // [head_dim][queries], not yet divided by `sum`
+  float* max;        // [queries]
+  float* sum;        // [queries]
+  float* rescale;    // [queries]
+  float* converted;  // [kTileKeys, head_dim], one run of a narrower cache
 };
 
 /// The tile's queries among the new tokens of their row, and which of those they see.
@@ -132,14 +132,14 @@ HWY_INLINE void attend_query_tile(const KvView<T>& keys, const KvView<T>& values
 
   const auto attend = [&](PositionRange range, bool masked) {
     keys.for_each_run(range, [&](const T* rows, std::int64_t count, std::int64_t first) {
-      multiply(LeftMatrix{rows_as_float(keys, rows, count, tile.widened), head_dim, 1}, count,
+      multiply(LeftMatrix{vectors_as_float(keys, rows, count, tile.converted), head_dim, 1}, count,
                head_dim, tile.queries, nullptr, tile.scores + first * kTileQueries, queries);
     });
     update_softmax(range.end - range.begin, queries, masked, tile);
     values.for_each_run(range, [&](const T* rows, std::int64_t count, std::int64_t first) {
-      multiply(LeftMatrix{rows_as_float(values, rows, count, tile.widened), 1, head_dim}, head_dim,
-               count, tile.scores + first * kTileQueries, first == 0 ? tile.rescale : ones,
-               tile.out, queries);
+      multiply(LeftMatrix{vectors_as_float(values, rows, count, tile.converted), 1, head_dim},
+               head_dim, count, tile.scores + first * kTileQueries,
+               first == 0 ? tile.rescale : ones, tile.out, queries);
     });
   };
   for (std::int64_t begin = 0; begin < past_length; begin += kTileKeys) {

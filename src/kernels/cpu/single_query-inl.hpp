@@ -15,8 +15,8 @@
 #include "kernels/cpu/dot_rows-inl.hpp"
 #include "kernels/cpu/kv_view-inl.hpp"
 #include "kernels/cpu/partial_vector-inl.hpp"
-#include "kernels/cpu/quantized_rows-inl.hpp"
-#include "kernels/cpu/widen-inl.hpp"
+#include "kernels/cpu/quantized_vectors-inl.hpp"
+#include "kernels/cpu/to_float32-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::kernels::HWY_NAMESPACE {
@@ -65,8 +65,8 @@ HWY_INLINE void add_weighted_columns(const float* HWY_RESTRICT weights, const T*
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   const std::int64_t stride = head_dim + kScaleElements<T>;
   const auto load = [&](const auto* from, int v) {
-    return kPartial && v + 1 == kVectors ? load_first_widened(d, from + v * lanes, last_lanes)
-                                         : load_widened(d, from + v * lanes);
+    return kPartial && v + 1 == kVectors ? load_first_float32(d, from + v * lanes, last_lanes)
+                                         : load_float32(d, from + v * lanes);
   };
   // Two sets of sums, of even and of odd rows, so that additions overlap.
   hn::Vec<decltype(d)> even[kVectors];

@@ -1,4 +1,4 @@
-// How the blocks of one running kernel hand results to each other: a word is its own flag.
+// Messages between the blocks of one running kernel: a word is its own flag.
 //
 // Memory for a result holds kNotYet in every word until the result is there. Whoever needs a word
 // reads it until it is something else: no barrier, no fence, one way through the second-level
@@ -17,8 +17,8 @@ namespace kvcache::kernels {
 /// values in a word 0x7FFF.
 constexpr unsigned kNotYet = 0xFFFFFFFFU;
 
-/// How long nobody needs to look after having handed over their own: other blocks have come no
-/// further, and a word takes its time.
+/// How long nobody needs to poll after having sent their own: other blocks have come no further,
+/// and a word takes its time.
 constexpr unsigned kCyclesOnTheWay = 400;
 
 __device__ inline void pause(unsigned cycles) {
@@ -27,32 +27,30 @@ __device__ inline void pause(unsigned cycles) {
   }
 }
 
-__device__ inline void hand_over(unsigned* to, unsigned word) {
+__device__ inline void send(unsigned* to, unsigned word) {
   asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(word) : "memory");
 }
-__device__ inline void hand_over(unsigned* to, float value) {
-  hand_over(to, __float_as_uint(value));
-}
+__device__ inline void send(unsigned* to, float value) { send(to, __float_as_uint(value)); }
 
 /// Two words at an address that is a multiple of 8.
-__device__ inline void hand_over(unsigned* to, float2 values) {
+__device__ inline void send(unsigned* to, float2 values) {
   asm volatile("st.relaxed.gpu.global.v2.u32 [%0], {%1, %2};" ::"l"(to),
                "r"(__float_as_uint(values.x)), "r"(__float_as_uint(values.y))
                : "memory");
 }
 
 /// To the host, which sees both words at once.
-__device__ inline void hand_over_to_host(void* to, unsigned first, unsigned second) {
+__device__ inline void send_to_host(void* to, unsigned first, unsigned second) {
   const std::uint64_t both = std::uint64_t{second} << 32U | first;
   asm volatile("st.relaxed.sys.global.u64 [%0], %1;" ::"l"(to), "l"(both) : "memory");
 }
 
 /// A value to every copy of a layer's exchange, `kCopyWords` apart.
 template <int kCopyWords, typename Value>
-__device__ void hand_over_to_all(unsigned* to, Value value) {
+__device__ void broadcast(unsigned* to, Value value) {
 #pragma unroll
   for (int copy = 0; copy < kExchangeCopies; ++copy) {
-    hand_over(to + copy * kCopyWords, value);
+    send(to + copy * kCopyWords, value);
   }
 }
 
@@ -72,18 +70,18 @@ struct Arriving {
 
   /// Reads words `kAt` … of these; what comes behind waits for it only where it uses them.
   template <int kAt>
-  __device__ void look_at_one(const unsigned* from) {
+  __device__ void poll_one(const unsigned* from) {
     asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(words[kAt]) : "l"(from) : "memory");
   }
   template <int kAt>
-  __device__ void look_at_two(const unsigned* from) {
+  __device__ void poll_two(const unsigned* from) {
     asm volatile("ld.relaxed.gpu.global.v2.u32 {%0, %1}, [%2];"
                  : "=r"(words[kAt]), "=r"(words[kAt + 1])
                  : "l"(from)
                  : "memory");
   }
   template <int kAt>
-  __device__ void look_at_four(const unsigned* from) {
+  __device__ void poll_four(const unsigned* from) {
     asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
                  : "=r"(words[kAt]), "=r"(words[kAt + 1]), "=r"(words[kAt + 2]),
                    "=r"(words[kAt + 3])
@@ -92,28 +90,28 @@ struct Arriving {
   }
 };
 
-/// Waits until all lanes of the warp have their words, which `look(arriving)` reads.
-template <int kWords, typename Look>
-__device__ Arriving<kWords> receive(const Look& look) {
+/// Waits until all lanes of the warp have their words, which `poll(arriving)` reads.
+template <int kWords, typename Poll>
+__device__ Arriving<kWords> receive(const Poll& poll) {
   Arriving<kWords> arriving;
   do {
-    look(arriving);
+    poll(arriving);
   } while (!__all_sync(kAllLanes, arriving.are_there()));
   return arriving;
 }
 
-/// The same by all warps of the block, a barrier. The first warp looks alone until it has its
-/// words, as the others' come at about the same time: the more look, the longer a look takes.
-template <int kWords, typename Look>
-__device__ Arriving<kWords> receive_together(const Look& look) {
+/// The same by all warps of the block, a barrier. The first warp polls alone until it has its
+/// words, as the others' come at about the same time: the more poll, the longer a poll takes.
+template <int kWords, typename Poll>
+__device__ Arriving<kWords> receive_together(const Poll& poll) {
   Arriving<kWords> arriving;
   if (threadIdx.x < 32) {
     pause(kCyclesOnTheWay);
-    arriving = receive<kWords>(look);
+    arriving = receive<kWords>(poll);
   }
   __syncthreads();
   if (threadIdx.x >= 32) {
-    arriving = receive<kWords>(look);
+    arriving = receive<kWords>(poll);
   }
   return arriving;
 }

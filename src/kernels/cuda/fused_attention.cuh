@@ -112,13 +112,13 @@ class FusedAttention {
     pause(kCyclesOnTheWay);
     return receive<11>([&](Arriving<11>& to) {
       if (lane_ < 4) {
-        to.template look_at_four<0>(qkv + lane_ * 4);
-        to.template look_at_four<4>(qkv + 16 + lane_ * 4);
+        to.template poll_four<0>(qkv + lane_ * 4);
+        to.template poll_four<4>(qkv + 16 + lane_ * 4);
       }
       if (appends) {
-        to.template look_at_one<8>(qkv + lane_);
-        to.template look_at_one<9>(qkv + kPart + lane_);
-        to.template look_at_one<10>(qkv + 2 * kPart + lane_);
+        to.template poll_one<8>(qkv + lane_);
+        to.template poll_one<9>(qkv + kPart + lane_);
+        to.template poll_one<10>(qkv + 2 * kPart + lane_);
       }
     });
   }
@@ -185,7 +185,7 @@ class FusedAttention {
     value = {value.x * factor + weight * v.x, value.y * factor + weight * v.y};
   }
 
-  /// The warps' softmaxes to one, handed over. Every lane works out all of it: that takes less time
+  /// The warps' softmaxes to one, sent. Every lane works out all of it: that takes less time
   /// than asking each other.
   __device__ void merge(unsigned* exchange, const FusedShared& shared) const {
     float max = -FLT_MAX;
@@ -207,12 +207,11 @@ class FusedAttention {
     const float scale = sum == 0.0F ? 0.0F : __fdividef(1.0F, sum);
     const int part = head_ * kFusedSplits + split_;
     constexpr int kCopy = Shape::exchange().copy_words();
-    hand_over_to_all<kCopy>(
-        exchange + Shape::exchange().attention() + part * (kFusedHeadDim / 2) + lane_,
-        pair_of<T>(value.x * scale, value.y * scale));
+    broadcast<kCopy>(exchange + Shape::exchange().attention() + part * (kFusedHeadDim / 2) + lane_,
+                     pair_of<T>(value.x * scale, value.y * scale));
     if (lane_ < 2) {
-      hand_over_to_all<kCopy>(exchange + Shape::exchange().softmaxes() + 2 * part + lane_,
-                              lane_ == 0 ? max : sum);
+      broadcast<kCopy>(exchange + Shape::exchange().softmaxes() + 2 * part + lane_,
+                       lane_ == 0 ? max : sum);
     }
   }
 
@@ -245,11 +244,11 @@ __device__ float2 receive_attention(const unsigned* exchange, int head) {
     if (head < 0) {
       return;
     }
-    to.template look_at_two<0>(softmaxes);
-    to.template look_at_one<2>(values);
-    to.template look_at_one<3>(values + kFusedHeadDim / 2);
-    to.template look_at_one<4>(values + 2 * (kFusedHeadDim / 2));
-    to.template look_at_one<5>(values + 3 * (kFusedHeadDim / 2));
+    to.template poll_two<0>(softmaxes);
+    to.template poll_one<2>(values);
+    to.template poll_one<3>(values + kFusedHeadDim / 2);
+    to.template poll_one<4>(values + 2 * (kFusedHeadDim / 2));
+    to.template poll_one<5>(values + 3 * (kFusedHeadDim / 2));
   });
   // Lane l has split l % 4.
   static_assert(kFusedSplits == 4);

@@ -120,7 +120,7 @@ __device__ void multiply_arriving(const uint4* strip, const unsigned* pairs, uin
     const int piece = piece_of(first + lane / 4);
     const auto arriving = receive_together<4>([&](Arriving<4>& to) {
       if (piece < kPieces) {
-        to.template look_at_four<0>(pairs + (piece * 4 + lane % 4) * 4);
+        to.template poll_four<0>(pairs + (piece * 4 + lane % 4) * 4);
       }
     });
     if (piece < kPieces) {

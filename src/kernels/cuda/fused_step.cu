@@ -232,22 +232,22 @@ class FusedStep {
   }
 
   template <int... kNumbers>
-  __device__ void look_at_pairs(Arriving<2 * kPairsOfThread>& to, const unsigned* from,
+  __device__ void poll_pairs(Arriving<2 * kPairsOfThread>& to, const unsigned* from,
                                 std::integer_sequence<int, kNumbers...> /*numbers*/) const {
-    const auto look = [&](auto number) {
+    const auto poll = [&](auto number) {
       constexpr int kNumber = decltype(number)::value;
       const int pair = thread_ + kNumber * kFusedThreads;
       if (Shape::kPairs % kFusedThreads == 0 || pair < Shape::kPairs) {
-        to.template look_at_two<2 * kNumber>(from + 2 * pair);
+        to.template poll_two<2 * kNumber>(from + 2 * pair);
       }
     };
-    (look(std::integral_constant<int, kNumbers>{}), ...);
+    (poll(std::integral_constant<int, kNumbers>{}), ...);
   }
 
   __device__ void receive_residual(const unsigned* from) {
     const auto arriving =
         receive_together<2 * kPairsOfThread>([&](Arriving<2 * kPairsOfThread>& to) {
-          look_at_pairs(to, from, std::make_integer_sequence<int, kPairsOfThread>{});
+          poll_pairs(to, from, std::make_integer_sequence<int, kPairsOfThread>{});
         });
     for_my_pairs([&](int i, int pair) {
       keep(i, pair,
@@ -364,12 +364,11 @@ class FusedStep {
             const float2 biases = values_of<T>(bias);
             sum = {sum.x + biases.x, sum.y + biases.y};
             if constexpr (kWeight == LayerWeight::expansion) {
-              hand_over_to_all<kCopy>(
-                  exchange_ + Shape::exchange().expanded() + own_pair<kWeight>(),
-                  pair_of<T>(gelu_by_exp(sum.x), gelu_by_exp(sum.y)));
+              broadcast<kCopy>(exchange_ + Shape::exchange().expanded() + own_pair<kWeight>(),
+                               pair_of<T>(gelu_by_exp(sum.x), gelu_by_exp(sum.y)));
             } else {
-              hand_over(exchange_ + Shape::exchange().qkv() + own_pair<kWeight>(),
-                        pair_of<T>(sum.x, sum.y));
+              send(exchange_ + Shape::exchange().qkv() + own_pair<kWeight>(),
+                   pair_of<T>(sum.x, sum.y));
             }
           });
     }
@@ -425,8 +424,8 @@ class FusedStep {
   __device__ void add_to_residual(int pair, float2 sum, unsigned bias, int to) {
     const float2 biases = values_of<T>(bias);
     const float2 before = residual_[pair];
-    hand_over_to_all<kCopy>(exchange_ + to + 2 * pair,
-                            float2{before.x + (sum.x + biases.x), before.y + (sum.y + biases.y)});
+    broadcast<kCopy>(exchange_ + to + 2 * pair,
+                     float2{before.x + (sum.x + biases.x), before.y + (sum.y + biases.y)});
   }
 
   __device__ void finish() {
@@ -444,7 +443,7 @@ class FusedStep {
     best = best_of_lanes(thread_ < kFusedWarps ? shared_.bests[thread_] : none);
     unsigned* bests = args_.exchange + args_.sizes.layers * Shape::exchange().layer_words();
     if (thread_ == 0) {
-      hand_over(bests + 2 * blockIdx.x, float2{__int_as_float(best.token), best.logit});
+      send(bests + 2 * blockIdx.x, float2{__int_as_float(best.token), best.logit});
     }
     if (blockIdx.x > 0) {
       return;
@@ -455,7 +454,7 @@ class FusedStep {
       const int block = first + thread_;
       const auto arriving = receive<2>([&](Arriving<2>& to) {
         if (block < static_cast<int>(gridDim.x)) {
-          to.look_at_two<0>(bests + 2 * block);
+          to.poll_two<0>(bests + 2 * block);
         }
       });
       const TopLogit other{static_cast<int>(arriving.words[0]), __uint_as_float(arriving.words[1])};
@@ -467,7 +466,7 @@ class FusedStep {
     best = best_of_lanes(best);
     if (thread_ == 0) {
       static_assert(sizeof(TopLogit) == 8);
-      hand_over_to_host(args_.best, static_cast<unsigned>(best.token), __float_as_uint(best.logit));
+      send_to_host(args_.best, static_cast<unsigned>(best.token), __float_as_uint(best.logit));
     }
   }
 

@@ -101,7 +101,7 @@ struct LayerVectors {
 };
 
 /// Where in a layer's exchange each result lies, in words of 32 bits. There are kExchangeCopies of
-/// it one after the other: where all blocks look at the same few lines of memory, they wait in
+/// it one after the other: where all blocks poll the same few lines of memory, they wait in
 /// line.
 struct ExchangeLayout {
   int hidden;

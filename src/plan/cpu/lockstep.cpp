@@ -1,6 +1,6 @@
 #include "plan/cpu/lockstep.hpp"
 
-#include "base/awake.hpp"
+#include "base/spin_wait.hpp"
 
 namespace kvcache::plan {
 namespace {
@@ -112,12 +112,12 @@ std::int64_t LockstepFor::do_share(int share, std::int64_t count, const void* ta
 
 void LockstepFor::wait() const {
   Fetching fetching(upcoming_, member_, shared_.members_);
-  for (Awake awake; shared_.done_.value.load(std::memory_order_acquire) < tasks_;) {
+  for (SpinWait waiting; shared_.done_.value.load(std::memory_order_acquire) < tasks_;) {
     if (shared_.failed_.load(std::memory_order_acquire) == Lockstep::Failure::told) {
       std::rethrow_exception(shared_.failure_);
     }
     fetching.fetch_some();
-    awake.look_again();
+    waiting.pause();
   }
 }
 

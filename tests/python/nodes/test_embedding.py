@@ -1,4 +1,4 @@
-"""`Embedding`'s body: rows of the table, widened and scaled, and those of the positions."""
+"""`Embedding`'s body: rows of the table, converted and scaled, and those of the positions."""
 
 from __future__ import annotations
 

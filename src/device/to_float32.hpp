@@ -12,16 +12,16 @@
 namespace kvcache::device {
 
 /// `count` values of `type` as floats.
-inline std::vector<float> widen(DataType type, const std::byte* values, std::size_t count) {
-  std::vector<float> widened(count);
+inline std::vector<float> to_float32(DataType type, const std::byte* values, std::size_t count) {
+  std::vector<float> converted(count);
   const auto convert = [&]<typename T>(const T* from) {
-    std::transform(from, from + count, widened.begin(),
+    std::transform(from, from + count, converted.begin(),
                    [](T value) { return static_cast<float>(value); });
   };
   switch (type) {
     case DataType::float32: {
       const auto* floats = reinterpret_cast<const float*>(values);
-      widened.assign(floats, floats + count);
+      converted.assign(floats, floats + count);
       break;
     }
     case DataType::float16:
@@ -33,7 +33,7 @@ inline std::vector<float> widen(DataType type, const std::byte* values, std::siz
     case DataType::int8:
       break;  // of keys and values only
   }
-  return widened;
+  return converted;
 }
 
 }  // namespace kvcache::device

@@ -1,34 +1,35 @@
 // Quantised weights in float32.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
-#if defined(KVCACHE_KERNELS_WIDEN_PANEL_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVCACHE_KERNELS_WIDEN_PANEL_INL_HPP_
-#undef KVCACHE_KERNELS_WIDEN_PANEL_INL_HPP_
+#if defined(KVCACHE_KERNELS_DEQUANTIZE_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_DEQUANTIZE_INL_HPP_
+#undef KVCACHE_KERNELS_DEQUANTIZE_INL_HPP_
 #else
-#define KVCACHE_KERNELS_WIDEN_PANEL_INL_HPP_
+#define KVCACHE_KERNELS_DEQUANTIZE_INL_HPP_
 #endif
 
 #include <cstdint>
 
 #include "hwy/highway.h"
 #include "kernels/cpu/quantized_cpu.hpp"
-#include "kernels/cpu/widen-inl.hpp"
+#include "kernels/cpu/to_float32-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-inline constexpr std::int64_t kWidenedInputs = 16;  // at a time: the smallest block
+inline constexpr std::int64_t kDequantizedInputs = 16;  // at a time: the smallest block
 
-/// kWidenedInputs inputs of a vector of columns, from the panel's group at `bytes` on.
+/// kDequantizedInputs inputs of a vector of columns, from the panel's group at `bytes` on.
 template <int kBits, class D, class V>
-HWY_INLINE void widen_inputs(D df, const std::uint8_t* bytes, V scale, float* HWY_RESTRICT out) {
+HWY_INLINE void dequantize_inputs(D df, const std::uint8_t* bytes, V scale,
+                                  float* HWY_RESTRICT out) {
   const hn::RebindToSigned<D> di;
   constexpr std::int64_t kGroup = QuantizedWeight::kGroupInputs;
   constexpr std::int64_t kRow = kPanelColumns * kGroup;
   const auto mask = hn::Set(di, (1 << kBits) - 1);
   const auto zero_point = hn::Set(di, 1 << (kBits - 1));
-  for (std::int64_t group = 0; group < kWidenedInputs / kGroup; ++group) {
+  for (std::int64_t group = 0; group < kDequantizedInputs / kGroup; ++group) {
     const std::uint8_t* at = bytes + group * kBits / 8 * kRow;
     auto four = hn::LoadU(di, reinterpret_cast<const std::int32_t*>(at));
     if (kBits == 4 && group % 2 == 1) {
@@ -45,19 +46,19 @@ HWY_INLINE void widen_inputs(D df, const std::uint8_t* bytes, V scale, float* HW
 /// `count` inputs of a panel from `first` on, a multiple of 16, in float32: [count rounded up to a
 /// multiple of 16, kPanelColumns].
 template <int kBits>
-HWY_INLINE void widen_panel(const QuantizedWeight& weight, std::int64_t panel, std::int64_t first,
-                            std::int64_t count, float* HWY_RESTRICT out) {
+HWY_INLINE void dequantize_panel(const QuantizedWeight& weight, std::int64_t panel,
+                                 std::int64_t first, std::int64_t count, float* HWY_RESTRICT out) {
   const hn::ScalableTag<float> df;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(df));
-  constexpr std::int64_t kBytes = kWidenedInputs * kBits / 8 * kPanelColumns;
+  constexpr std::int64_t kBytes = kDequantizedInputs * kBits / 8 * kPanelColumns;
   const std::uint8_t* values = weight.values + panel * weight.panel_bytes();
   const Float16* scales = weight.scales + panel * weight.blocks() * kPanelColumns;
-  for (std::int64_t input = 0; input < count; input += kWidenedInputs) {
+  for (std::int64_t input = 0; input < count; input += kDequantizedInputs) {
     const Float16* of_block = scales + (first + input) / weight.block_size * kPanelColumns;
-    const std::uint8_t* bytes = values + (first + input) / kWidenedInputs * kBytes;
+    const std::uint8_t* bytes = values + (first + input) / kDequantizedInputs * kBytes;
     for (std::int64_t c = 0; c < kPanelColumns; c += lanes) {
-      widen_inputs<kBits>(df, bytes + c * QuantizedWeight::kGroupInputs,
-                          load_widened(df, of_block + c), out + input * kPanelColumns + c);
+      dequantize_inputs<kBits>(df, bytes + c * QuantizedWeight::kGroupInputs,
+                               load_float32(df, of_block + c), out + input * kPanelColumns + c);
     }
   }
 }

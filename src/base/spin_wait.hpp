@@ -10,14 +10,14 @@
 
 namespace kvcache {
 
-/// One look after another at what another thread is about to do.
-class Awake {
+/// Polls, one after the other, of what another thread is about to do.
+class SpinWait {
  public:
-  /// Between two looks. Gives way to other threads where that takes long: it may be one of them
+  /// Between two polls. Gives way to other threads where that takes long: it may be one of them
   /// that is waited for.
-  void look_again() noexcept {
-    constexpr int kLooksAlone = 1 << 12;  // some 50 us
-    if (++looks_ % kLooksAlone == 0) {
+  void pause() noexcept {
+    constexpr int kPollsAlone = 1 << 12;  // some 50 us
+    if (++polls_ % kPollsAlone == 0) {
       std::this_thread::yield();
     }
 #if HWY_ARCH_X86
@@ -27,10 +27,10 @@ class Awake {
 #endif
   }
 
-  [[nodiscard]] int looks() const noexcept { return looks_; }
+  [[nodiscard]] int polls() const noexcept { return polls_; }
 
  private:
-  int looks_ = 0;
+  int polls_ = 0;
 };
 
 }  // namespace kvcache

@@ -1,11 +1,11 @@
 // float32 to 16 bits: what is kept or returned, rounded once.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
-#if defined(KVCACHE_KERNELS_NARROW_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVCACHE_KERNELS_NARROW_INL_HPP_
-#undef KVCACHE_KERNELS_NARROW_INL_HPP_
+#if defined(KVCACHE_KERNELS_FROM_FLOAT32_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_FROM_FLOAT32_INL_HPP_
+#undef KVCACHE_KERNELS_FROM_FLOAT32_INL_HPP_
 #else
-#define KVCACHE_KERNELS_NARROW_INL_HPP_
+#define KVCACHE_KERNELS_FROM_FLOAT32_INL_HPP_
 #endif
 
 #include <algorithm>
@@ -41,7 +41,8 @@ HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> round_to_bfloat16(D df, hn::Vec<D> v
 
 /// float32 to T, rounded to nearest even; beyond T's range to infinity.
 template <typename T>
-HWY_INLINE void narrow(const float* HWY_RESTRICT from, std::int64_t count, T* HWY_RESTRICT to) {
+HWY_INLINE void from_float32(const float* HWY_RESTRICT from, std::int64_t count,
+                             T* HWY_RESTRICT to) {
   std::int64_t i = 0;
 #if KVCACHE_ROUNDS_TO_FLOAT16
   if constexpr (std::is_same_v<T, Float16>) {

@@ -1,11 +1,11 @@
 // Narrower elements to float32.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
-#if defined(KVCACHE_KERNELS_WIDEN_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVCACHE_KERNELS_WIDEN_INL_HPP_
-#undef KVCACHE_KERNELS_WIDEN_INL_HPP_
+#if defined(KVCACHE_KERNELS_TO_FLOAT32_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_TO_FLOAT32_INL_HPP_
+#undef KVCACHE_KERNELS_TO_FLOAT32_INL_HPP_
 #else
-#define KVCACHE_KERNELS_WIDEN_INL_HPP_
+#define KVCACHE_KERNELS_TO_FLOAT32_INL_HPP_
 #endif
 
 #include <algorithm>
@@ -23,7 +23,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 /// A vector of float32, float16, bfloat16 or int8, as float32, exactly.
 template <class D, typename T>
-HWY_INLINE hn::Vec<D> load_widened(D df, const T* HWY_RESTRICT from) {
+HWY_INLINE hn::Vec<D> load_float32(D df, const T* HWY_RESTRICT from) {
   if constexpr (std::is_same_v<T, float>) {
     return hn::LoadU(df, from);
   } else if constexpr (std::is_same_v<T, std::int8_t>) {
@@ -45,19 +45,19 @@ HWY_INLINE hn::Vec<D> load_widened(D df, const T* HWY_RESTRICT from) {
 
 /// A vector of from[0 … count − 1] as float32, exactly, and zeros; reads nothing beyond.
 template <class D, typename T>
-HWY_INLINE hn::Vec<D> load_first_widened(D df, const T* HWY_RESTRICT from, std::int64_t count) {
+HWY_INLINE hn::Vec<D> load_first_float32(D df, const T* HWY_RESTRICT from, std::int64_t count) {
   if constexpr (std::is_same_v<T, float>) {
     return load_first(df, from, count);
   } else {
     HWY_ALIGN std::byte bytes[HWY_MAX_BYTES / sizeof(float) * sizeof(T)] = {};
     std::memcpy(bytes, from, static_cast<std::size_t>(count) * sizeof(T));
-    return load_widened(df, reinterpret_cast<const T*>(bytes));
+    return load_float32(df, reinterpret_cast<const T*>(bytes));
   }
 }
 
 /// float32, float16, bfloat16 or int8 to float32, exactly.
 template <typename T>
-HWY_INLINE void widen(const T* from, std::int64_t count, float* HWY_RESTRICT to) {
+HWY_INLINE void to_float32(const T* from, std::int64_t count, float* HWY_RESTRICT to) {
   if constexpr (std::is_same_v<T, float>) {
     std::copy_n(from, count, to);
   } else {
@@ -65,7 +65,7 @@ HWY_INLINE void widen(const T* from, std::int64_t count, float* HWY_RESTRICT to)
     const auto lanes = static_cast<std::int64_t>(hn::Lanes(df));
     std::int64_t i = 0;
     for (; i + lanes <= count; i += lanes) {
-      hn::StoreU(load_widened(df, from + i), df, to + i);
+      hn::StoreU(load_float32(df, from + i), df, to + i);
     }
     for (; i < count; ++i) {
       if constexpr (std::is_same_v<T, std::int8_t>) {
