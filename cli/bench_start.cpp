@@ -39,16 +39,17 @@ using Clock = std::chrono::steady_clock;
 constexpr std::array<std::size_t, 3> kTokens{1, 16, 64};
 constexpr std::size_t kCompared = 4;  // tokens whose logits are compared with an uncached forward
 
-struct Way {
+struct WeightPlace {
   const char* name;
   std::vector<std::string> options;
 };
 
-const std::vector<Way>& ways() {
-  static const std::vector<Way> all{{"as it is", {}},
-                                    {"copied during the load", {"--weight-memory", "copied"}},
-                                    {"moved beside the tokens", {"--runs-before-move", "0"}},
-                                    {"mapped", {"--weight-memory", "mapped"}}};
+const std::vector<WeightPlace>& weight_places() {
+  static const std::vector<WeightPlace> all{
+      {"as it is", {}},
+      {"copied during the load", {"--weight-memory", "copied"}},
+      {"moved beside the tokens", {"--runs-before-move", "0"}},
+      {"mapped", {"--weight-memory", "mapped"}}};
   return all;
 }
 
@@ -184,10 +185,10 @@ BenchReport bench_start(const Model& model, const BenchOptions& options) {
   for (std::size_t round = 0; round < options.repeat; ++round) {
     options.progress(fmt::format("round {} of {}", round + 1, options.repeat));
     for (const bool warm : {true, false}) {
-      for (const Way& way : ways()) {
+      for (const WeightPlace& way : weight_places()) {
         throw_if_interrupted();
         std::vector<std::string> arguments = options.generate;
-        arguments.insert(arguments.end(), way.options.begin(), way.options.end());
+        arguments.insert(arguments.end(), place.options.begin(), place.options.end());
         for (const auto& word : {std::string("--ids"), std::to_string(kFirst),
                                  std::string("--max-new-tokens"), std::to_string(wanted.back())}) {
           arguments.push_back(word);
@@ -196,11 +197,11 @@ BenchReport bench_start(const Model& model, const BenchOptions& options) {
         const Printed printed = Process(std::move(arguments)).read();
         if (parse_ids(printed.text) != expected) {
           report.broken.push_back(
-              fmt::format("a process with the weights {} printed other tokens", way.name));
+              fmt::format("a process with the weights {} printed other tokens", place.name));
           return report;
         }
         for (const std::size_t token : wanted) {
-          samples[{warm, way.name, token}].push_back(printed.word_ms.at(token));
+          samples[{warm, place.name, token}].push_back(printed.word_ms.at(token));
         }
       }
     }
@@ -213,11 +214,11 @@ BenchReport bench_start(const Model& model, const BenchOptions& options) {
   report::Table table(head);
   report.json["start"] = report::Json::array();
   for (const bool warm : {true, false}) {
-    for (const Way& way : ways()) {
-      std::vector<std::string> row{warm ? "warm" : "cold", way.name};
-      report::Json entry = {{"files", row[0]}, {"weights", way.name}};
+    for (const WeightPlace& way : weight_places()) {
+      std::vector<std::string> row{warm ? "warm" : "cold", place.name};
+      report::Json entry = {{"files", row[0]}, {"weights", place.name}};
       for (const std::size_t token : wanted) {
-        const std::vector<double>& times = samples.at({warm, way.name, token});
+        const std::vector<double>& times = samples.at({warm, place.name, token});
         row.push_back(fmt::format("{:.0f}", report::median(times)));
         entry[fmt::format("token_{}", token)] = report::times_to_json(times);
       }

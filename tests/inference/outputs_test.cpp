@@ -33,7 +33,7 @@ class Outputs : public testing::Test {
   }
 
   void expect_output(const Logits& found, std::size_t row, std::size_t token) const {
-    test::expect_close(found.output(kName, row), expected_.at(token), 1e-5);
+    test::expect_close(found.output(kName, row), expected_.at(token));
   }
 
   [[nodiscard]] std::span<const TokenId> text(std::size_t first, std::size_t count) const {
