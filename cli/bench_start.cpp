@@ -185,7 +185,7 @@ BenchReport bench_start(const Model& model, const BenchOptions& options) {
   for (std::size_t round = 0; round < options.repeat; ++round) {
     options.progress(fmt::format("round {} of {}", round + 1, options.repeat));
     for (const bool warm : {true, false}) {
-      for (const WeightPlace& way : weight_places()) {
+      for (const WeightPlace& place : weight_places()) {
         throw_if_interrupted();
         std::vector<std::string> arguments = options.generate;
         arguments.insert(arguments.end(), place.options.begin(), place.options.end());
@@ -214,7 +214,7 @@ BenchReport bench_start(const Model& model, const BenchOptions& options) {
   report::Table table(head);
   report.json["start"] = report::Json::array();
   for (const bool warm : {true, false}) {
-    for (const WeightPlace& way : weight_places()) {
+    for (const WeightPlace& place : weight_places()) {
       std::vector<std::string> row{warm ? "warm" : "cold", place.name};
       report::Json entry = {{"files", row[0]}, {"weights", place.name}};
       for (const std::size_t token : wanted) {
