@@ -95,6 +95,7 @@ TEST_F(BadBatch, NamesASequenceThatIsNotThere) {
   Sequence moved = model_.new_sequence();
   const Sequence taken = std::move(moved);
   const std::string part = "element 1 of the batch names no sequence, or one that was moved away";
+  // NOLINTNEXTLINE(bugprone-use-after-move): what is refused
   expect_refused(ErrorCode::invalid_argument, part, {{&first_, tokens_}, {&moved, tokens_}});
   expect_refused(ErrorCode::invalid_argument, part, {{&first_, tokens_}, {nullptr, tokens_}});
   const TokenTree tree{{1}, {-1}};

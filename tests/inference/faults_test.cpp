@@ -30,7 +30,7 @@ using test::Fault;
 using test::Faulty;
 
 using Codes = std::set<ErrorCode>;
-const Codes kMemory{ErrorCode::out_of_memory};
+const Codes memory_codes{ErrorCode::out_of_memory};
 
 /// Calls `attempt` with the n-th call of this kind failing, n = 1, 2, …, until it asks for less;
 /// how many failed. `attempt` makes what it needs, calls `under_fault` with what is to be tried,
@@ -161,8 +161,8 @@ class Faults : public testing::Test {
 
 TEST_F(Faults, Extend) {
   const auto extend = [&](Sequence& sequence) { sequence.extend(kMore); };
-  expect_all_or_nothing("extend, allocations", Faulty::allocation, kMemory, extend);
-  expect_all_or_nothing("extend, memory of the cache", Faulty::memory, kMemory, extend);
+  expect_all_or_nothing("extend, allocations", Faulty::allocation, memory_codes, extend);
+  expect_all_or_nothing("extend, memory of the cache", Faulty::memory, memory_codes, extend);
 }
 
 TEST_F(Faults, ExtendABatch) {
@@ -174,53 +174,53 @@ TEST_F(Faults, ExtendABatch) {
     (void)kvcache::extend(batch);
     other.rewind(length);
   };
-  expect_all_or_nothing("extend(batch), allocations", Faulty::allocation, kMemory, extend);
-  expect_all_or_nothing("extend(batch), memory of the cache", Faulty::memory, kMemory, extend);
+  expect_all_or_nothing("extend(batch), allocations", Faulty::allocation, memory_codes, extend);
+  expect_all_or_nothing("extend(batch), memory of the cache", Faulty::memory, memory_codes, extend);
   EXPECT_EQ(other.length(), kText.size());
 }
 
 TEST_F(Faults, EvaluateATree) {
   const TokenTree tree{{7, 8, 9, 1, 2}, {-1, 0, 0, 1, -1}};
   const auto evaluate = [&](Sequence& sequence) { (void)sequence.evaluate(tree); };
-  expect_all_or_nothing("evaluate, allocations", Faulty::allocation, kMemory, evaluate);
-  expect_all_or_nothing("evaluate, memory of the cache", Faulty::memory, kMemory, evaluate);
+  expect_all_or_nothing("evaluate, allocations", Faulty::allocation, memory_codes, evaluate);
+  expect_all_or_nothing("evaluate, memory of the cache", Faulty::memory, memory_codes, evaluate);
 }
 
 TEST_F(Faults, CommitANode) {
   const TreeEvaluation evaluation = text_.evaluate({{7, 8, 9}, {-1, 0, 1}});
   const auto commit = [&](Sequence& sequence) { sequence.commit(evaluation, 2); };
-  expect_all_or_nothing("commit, allocations", Faulty::allocation, kMemory, commit);
-  expect_all_or_nothing("commit, memory of the cache", Faulty::memory, kMemory, commit);
+  expect_all_or_nothing("commit, allocations", Faulty::allocation, memory_codes, commit);
+  expect_all_or_nothing("commit, memory of the cache", Faulty::memory, memory_codes, commit);
 }
 
 TEST_F(Faults, ForkRewindAndBegin) {
-  expect_all_or_nothing("fork, allocations", Faulty::allocation, kMemory,
+  expect_all_or_nothing("fork, allocations", Faulty::allocation, memory_codes,
                         [](Sequence& sequence) { (void)sequence.fork(); });
   expect_all_or_nothing("rewind, allocations", Faulty::allocation, {},
                         [](Sequence& sequence) { sequence.rewind(1); });
-  expect_all_or_nothing("new_sequence, allocations", Faulty::allocation, kMemory,
+  expect_all_or_nothing("new_sequence, allocations", Faulty::allocation, memory_codes,
                         [&](Sequence&) { (void)model_.new_sequence(); });
 }
 
 TEST_F(Faults, ReadLogits) {
   const Logits logits = text_.fork().extend(kMore, LogitsFor::all);
   const std::vector<TokenScore> expected = logits.top_k(3, 1);
-  expect_all_or_nothing("top_k, allocations", Faulty::allocation, kMemory,
+  expect_all_or_nothing("top_k, allocations", Faulty::allocation, memory_codes,
                         [&](Sequence&) { (void)logits.top_k(3, 1); });
   EXPECT_EQ(logits.top_k(3, 1).front().token, expected.front().token);
 }
 
 TEST_F(Faults, ForwardWithoutCache) {
-  expect_all_or_nothing("forward_without_cache, allocations", Faulty::allocation, kMemory,
+  expect_all_or_nothing("forward_without_cache, allocations", Faulty::allocation, memory_codes,
                         [&](Sequence&) { (void)model_.forward_without_cache(kMore); });
 }
 
 TEST_F(Faults, GenerateGreedily) {
   expect_all_or_nothing(
-      "generate_greedy, allocations", Faulty::allocation, kMemory,
+      "generate_greedy, allocations", Faulty::allocation, memory_codes,
       [&](Sequence& sequence) { decoding::generate_greedy(sequence, kMore, 8); }, 1);
   expect_all_or_nothing(
-      "generate_greedy, memory of the cache", Faulty::memory, kMemory,
+      "generate_greedy, memory of the cache", Faulty::memory, memory_codes,
       [&](Sequence& sequence) { decoding::generate_greedy(sequence, kMore, 8); }, 1);
 }
 
@@ -232,7 +232,7 @@ TEST_F(Faults, AWindowThatSlides) {
       model_.trim_cache();
       const std::size_t blocks = model_.cache_stats().blocks_in_use;
       const std::vector<float> expected = logits_after(text.context());
-      if (!faults.under_fault(kMemory, [&] { text.extend(kMore); })) {
+      if (!faults.under_fault(memory_codes, [&] { text.extend(kMore); })) {
         EXPECT_EQ(text.length(), kText.size());
         EXPECT_EQ(text.slides(), 0U);
         EXPECT_EQ(model_.cache_stats().blocks_in_use, blocks);
@@ -250,7 +250,7 @@ TEST_F(Faults, KnownPrefixes) {
     Sequence other = model_.new_sequence();
     other.extend(std::vector<TokenId>(12, TokenId{3}));  // three blocks: the known ones must go
     const PrefixCacheStats before = known.stats();
-    if (!faults.under_fault(kMemory, [&] { known.insert(other); })) {
+    if (!faults.under_fault(memory_codes, [&] { known.insert(other); })) {
       EXPECT_EQ(known.stats().blocks, before.blocks);
       EXPECT_EQ(known.stats().blocks_evicted, before.blocks_evicted);
       EXPECT_EQ(known.longest_match(kText), 4U);
@@ -263,7 +263,7 @@ TEST_F(Faults, KnownPrefixes) {
     PrefixCache known(model_);
     known.insert(text_);
     std::optional<Sequence> found;
-    if (!faults.under_fault(kMemory, [&] { found = known.acquire(kText); })) {
+    if (!faults.under_fault(memory_codes, [&] { found = known.acquire(kText); })) {
       EXPECT_EQ(known.stats().hits, 0U);
       found = known.acquire(kText);
     }
@@ -271,7 +271,7 @@ TEST_F(Faults, KnownPrefixes) {
     model_.check_cache_invariants();
   });
   EachFault::run("PrefixCache, allocations", Faulty::allocation, [&](EachFault& faults) {
-    faults.under_fault(kMemory, [&] { const PrefixCache known(model_); });
+    faults.under_fault(memory_codes, [&] { const PrefixCache known(model_); });
     Sequence sequence = text_.fork();
     sequence.extend(kMore);
   });
@@ -305,7 +305,7 @@ TEST_F(Faults, LoadASequence) {
   text_.save(path_);
   const Codes of_files{ErrorCode::state_invalid, ErrorCode::model_not_found};
   for (const auto& [name, kind, codes] :
-       {std::tuple("load_sequence, allocations", Faulty::allocation, kMemory),
+       {std::tuple("load_sequence, allocations", Faulty::allocation, memory_codes),
         {"load_sequence, file operations", Faulty::file, of_files},
         {"load_sequence, memory", Faulty::memory,
          Codes{ErrorCode::out_of_memory, ErrorCode::state_invalid}}}) {
@@ -341,7 +341,7 @@ TEST_F(Faults, TheFirstSteps) {
       [&](EachFault& faults) {
         const Model model = Model::load(model_path_, options_);
         Sequence sequence = model.new_sequence();
-        faults.under_fault(kMemory, [&] {
+        faults.under_fault(memory_codes, [&] {
           while (sequence.length() < 3) {
             sequence.extend({&kText[sequence.length()], 1});
           }
@@ -363,7 +363,7 @@ TEST_F(Faults, LoadAModel) {
                        ErrorCode::config_invalid, ErrorCode::digest_mismatch,
                        ErrorCode::system_refused};
   for (const auto& [name, kind, codes] :
-       {std::tuple("Model::load, allocations", Faulty::allocation, kMemory),
+       {std::tuple("Model::load, allocations", Faulty::allocation, memory_codes),
         {"Model::load, file operations", Faulty::file, of_files},
         {"Model::load, memory", Faulty::memory,
          Codes{ErrorCode::out_of_memory, ErrorCode::model_not_found, ErrorCode::model_invalid}},

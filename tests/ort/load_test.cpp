@@ -287,11 +287,11 @@ TEST_F(Load, NamesTypesThatContradictTheNodes) {
     GTEST_SKIP() << "the nodes with weights may be ONNX Runtime's";
   }
   const std::string original = read_file(model() / "config.json");
-  const std::string is = test::models_weights();
+  const std::string& is = test::models_weights();
   change_config([&](json& config) { config["weights"] = is == "float16" ? "int8" : "float16"; });
   expect_load_error(ErrorCode::config_mismatch, "the matrices of the graph are " + is);
   write_file(model() / "config.json", original);
-  const std::string rounded = test::models_activations();
+  const std::string& rounded = test::models_activations();
   change_config(
       [&](json& config) { config["activations"] = rounded == "int8" ? "float32" : "int8"; });
   expect_load_error(ErrorCode::config_mismatch, "the products of the graph round them to " +

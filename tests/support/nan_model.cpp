@@ -40,7 +40,7 @@ std::string position_row(std::size_t position) {
   const auto size = table.at("shape")[1].get<std::size_t>() * sizeof(float);
   const auto begin = table.at("data_offsets")[0].get<std::size_t>();
   const std::size_t at = sizeof(header_size) + header_size + begin + position * size;
-  const std::string dtype = models_dtype();
+  const std::string& dtype = models_dtype();
   return dtype == "float16"    ? narrowed<Float16>(file.substr(at, size))
          : dtype == "bfloat16" ? narrowed<BFloat16>(file.substr(at, size))
                                : file.substr(at, size);
