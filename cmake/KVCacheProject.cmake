@@ -11,9 +11,9 @@ function(kvcache_compile_options target)
   endif()
   target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${warnings}>")
   # The kernels keep vectors in arrays, which those of SVE and RVV, whose size is known at run time
-  # only, cannot be in: such processors run NEON or no SIMD.
+  # only, cannot be in: such processors run NEON or no SIMD. SSSE3 without SSE4 was last sold in 2013.
   list(JOIN KVCACHE_WITHOUT_TARGETS "|" others)
-  string(JOIN "|" without HWY_SVE HWY_SVE2 HWY_SVE_256 HWY_SVE2_128 HWY_RVV ${others})
+  string(JOIN "|" without HWY_SVE HWY_SVE2 HWY_SVE_256 HWY_SVE2_128 HWY_RVV HWY_SSSE3 ${others})
   target_compile_definitions(
     ${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:HWY_DISABLED_TARGETS=(${without})>")
   if(KVCACHE_SANITIZE)

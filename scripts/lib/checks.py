@@ -54,12 +54,13 @@ FEWER_CASES = {"KVCACHE_TEST_SCALE": "0.2"}
 # Of the narrow models, those that sanitisers run over without --full: each kind of kernel once.
 SANITIZED_MODELS = ("bfloat16 products", "int4 weights", "an int8 cache")
 # Builds that are made to check: joined, sources share the time that large headers take, and the
-# kernels are compiled for fewer instruction sets (those that are left out differ from AVX2 in the
-# width of their vectors). With --full each source stands alone, and for all of them.
+# kernels are compiled for AVX2 and without SIMD (the other instruction sets differ in the width of
+# their vectors, and AVX-512 in its integer products). With --full each source stands alone, and for
+# all of them.
 JOINED = {
     "CMAKE_UNITY_BUILD": "ON",
     "CMAKE_UNITY_BUILD_BATCH_SIZE": "8",
-    "KVCACHE_WITHOUT_TARGETS": "HWY_SSSE3;HWY_SSE4",
+    "KVCACHE_WITHOUT_TARGETS": "HWY_SSE4;HWY_AVX3;HWY_AVX3_DL",
 }
 EACH = {"CMAKE_UNITY_BUILD": "OFF", "KVCACHE_WITHOUT_TARGETS": ""}
 TEST_ENVIRONMENT = {
@@ -79,7 +80,8 @@ def run_checks(*, full: bool) -> Results:
     narrow_models = {**NARROW_MODELS, **(MORE_NARROW_MODELS if full else {})}
     results.add(check("models of tests/goldens", lambda: _export_goldens(narrow_models)))
     results.add(_gtest("C++ tests", BUILD))
-    results.add(_tests_of_models("C++ tests", BUILD, narrow_models))
+    cases = None if full else HALF_THE_CASES
+    results.add(_tests_of_models("C++ tests", BUILD, narrow_models, cases))
     results.add(_clang_tidy(full=full))
     results.add(
         _sanitizer_tests("address,undefined", ROOT / "build-asan", narrow_models, full=full)

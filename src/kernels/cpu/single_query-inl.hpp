@@ -13,6 +13,7 @@
 
 #include "hwy/contrib/math/math-inl.h"
 #include "kernels/cpu/dot_rows-inl.hpp"
+#include "kernels/cpu/half_vectors-inl.hpp"
 #include "kernels/cpu/kv_view-inl.hpp"
 #include "kernels/cpu/partial_vector-inl.hpp"
 #include "kernels/cpu/quantized_vectors-inl.hpp"
@@ -110,6 +111,10 @@ template <typename T>
 HWY_INLINE void add_weighted_rows(const float* HWY_RESTRICT weights, const T* HWY_RESTRICT rows,
                                   std::int64_t count, std::int64_t head_dim,
                                   float* HWY_RESTRICT out, const Ahead<T>& ahead) {
+  if (fill_half<T>(head_dim)) {
+    add_weighted_halves(weights, rows, count, out, ahead);
+    return;
+  }
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   std::int64_t i = 0;
@@ -143,7 +148,11 @@ HWY_INLINE void attend_single_query(const float* query, const KvView<T>& keys,
     keys.for_each_piece(
         range, values.at(range.begin),
         [&](const T* rows, std::int64_t count, std::int64_t first, const Ahead<T>& ahead) {
-          dot_rows(query, rows, count, keys.head_dim, scores + total + first, ahead);
+          if (fill_half<T>(keys.head_dim)) {
+            dot_halves(query, rows, count, keys.head_dim, scores + total + first, ahead);
+          } else {
+            dot_rows(query, rows, count, keys.head_dim, scores + total + first, ahead);
+          }
           multiply_by_scales(rows, count, keys.head_dim, scores + total + first);
         });
     total += range.end - range.begin;
