@@ -21,19 +21,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from widths import WIDTHS
+
 HERE = Path(__file__).resolve().parent
-WIDTHS = {
-    "float32": (),
-    "float16": ("--dtype", "float16"),
-    "weights float16": ("--weights", "float16"),
-    "weights bfloat16": ("--weights", "bfloat16"),
-    "bfloat16 products": ("--weights", "bfloat16", "--activations", "bfloat16"),
-    "weights int8": ("--weights", "int8"),
-    "weights int4": ("--weights", "int4"),
-    "weights int4, float32 activations": ("--weights", "int4", "--activations", "float32"),
-    "cache float16": ("--cache-dtype", "float16"),
-    "cache int8": ("--cache-dtype", "int8"),
-}
 TIMED = ("float32", "weights float16", "weights int8", "weights int4")
 MODES = {
     "sequence": ("--depth", "8", "512"),

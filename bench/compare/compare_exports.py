@@ -23,30 +23,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import numpy as np
 import onnxruntime as ort
+from widths import WIDTHS
 
 ROOT = Path(__file__).resolve().parents[2]
-
-WIDTHS = {
-    "float32": (),
-    "float16": ("--dtype", "float16"),
-    **{
-        f"weights of {weights}, {activations} activations": (
-            *("--weights", weights),
-            *(("--activations", activations) if activations else ()),
-        )
-        for weights, activations in (
-            ("float16", None),
-            ("bfloat16", "float32"),
-            ("bfloat16", "bfloat16"),
-            ("int8", "int8"),
-            ("int8", "float32"),
-            ("int4", "int8"),
-            ("int4", "float32"),
-        )
-    },
-    **{f"cache of {cache}": ("--cache-dtype", cache) for cache in ("float16", "bfloat16", "int8")},
-    "int8 over a cache of int8": ("--weights", "int8", "--cache-dtype", "int8"),
-}
 
 # ONNX's numbers of ONNX Runtime's names.
 ELEMENT_TYPES = {

@@ -7,9 +7,8 @@ namespace kvcache::ort {
 HiddenStatesKernel::HiddenStatesKernel(const OrtKernelInfo* info, const NodeResources& resources)
     : name_(node_name(kName, info)), threads_(resources.threads) {
   const Ort::ConstKernelInfo node(info);
-  check(attribute_or<std::string>(info, "norm", "") == "layer_norm" &&
-            has_input(info, kHiddenNormBias),
-        name_, "there is a kernel for a layer_norm with a bias, no other");
+  check(choice(info, name_, "norm", kNorms) && has_input(info, kHiddenNormBias), name_,
+        "there is a kernel for a layer_norm with a bias, no other");
   norm_.size = constant_input(info, kHiddenNormWeight, name_).shape.at(0);
   norm_.weight = node_vector(info, name_, kHiddenNormWeight, norm_.size, resources);
   norm_.bias = node_vector(info, name_, kHiddenNormBias, norm_.size, resources);

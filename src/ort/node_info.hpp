@@ -3,7 +3,9 @@
 
 #include <onnxruntime_cxx_api.h>
 
+#include <cstddef>
 #include <string>
+#include <utility>
 
 #include "ort/tensor_access.hpp"
 
@@ -18,6 +20,24 @@ T attribute_or(const OrtKernelInfo* info, const char* name, T otherwise) {
     return otherwise;
   }
 }
+
+/// The value of a text attribute, whose texts that there is a kernel for are `known`; the first is
+/// what a missing one means.
+/// @throws Ort::Exception for another text
+template <typename Value, std::size_t kCount>
+Value choice(const OrtKernelInfo* info, const std::string& node, const char* attribute,
+             const std::pair<const char*, Value> (&known)[kCount]) {
+  const auto text = attribute_or<std::string>(info, attribute, known[0].first);
+  for (const auto& [name, value] : known) {
+    if (text == name) {
+      return value;
+    }
+  }
+  fail(fmt::format("{}: there is no kernel for {} \"{}\"", node, attribute, text));
+}
+
+/// Whether a node begins with a norm.
+inline constexpr std::pair<const char*, bool> kNorms[]{{"", false}, {"layer_norm", true}};
 
 /// Whether an optional input is there.
 inline bool has_input(const OrtKernelInfo* info, std::size_t input) {

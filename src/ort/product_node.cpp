@@ -7,20 +7,6 @@
 namespace kvcache::ort {
 namespace {
 
-/// @throws Ort::Exception for a value that there is no kernel for
-template <typename Value, std::size_t kCount>
-Value choice(const OrtKernelInfo* info, const std::string& node, const char* attribute,
-             const std::pair<const char*, Value> (&known)[kCount]) {
-  const auto text = attribute_or<std::string>(info, attribute, known[0].first);
-  for (const auto& [name, value] : known) {
-    if (text == name) {
-      return value;
-    }
-  }
-  fail(fmt::format("{}: there is no kernel for {} \"{}\"", node, attribute, text));
-}
-
-constexpr std::pair<const char*, bool> kNorms[]{{"", false}, {"layer_norm", true}};
 constexpr std::pair<const char*, kernels::Activation> kActivations[]{
     {"", kernels::Activation::none}, {"gelu_tanh", kernels::Activation::gelu}};
 constexpr std::pair<const char*, kernels::RoundInput> kRoundings[]{

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/rounding.hpp"
 #include "base/thread_scratch.hpp"
 #include "kernels/cpu/panel_tasks.hpp"
 
@@ -28,7 +29,7 @@ constexpr std::int64_t kTokensAtATime = 8;  // of rounding
 /// Calls round(token) for each, a few of them a task.
 template <typename Round>
 void for_tokens(std::int64_t tokens, const ParallelFor& parallel_for, const Round& round) {
-  parallel_for.alone()((tokens + kTokensAtATime - 1) / kTokensAtATime, [&](std::int64_t part) {
+  parallel_for.alone()(divide_up(tokens, kTokensAtATime), [&](std::int64_t part) {
     const std::int64_t end = std::min((part + 1) * kTokensAtATime, tokens);
     for (std::int64_t token = part * kTokensAtATime; token < end; ++token) {
       round(token);
@@ -112,7 +113,7 @@ void multiply_panel_of_pairs(LeftBFloat16 x, std::int64_t tokens, std::int64_t i
     return;
   }
 #endif
-  const std::int64_t tiles = (tokens + kMaxRows - 1) / kMaxRows;
+  const std::int64_t tiles = divide_up(tokens, kMaxRows);
   for_parts([&](LeftBFloat16 left, std::int64_t depth, bool carry, const BFloat16* next) {
     multiply_pairs(left, tokens, depth, pairs, carry, sums, kPanelColumns,
                    Ahead{next, (2 * kPanelColumns + tiles - 1) / tiles});
@@ -166,7 +167,7 @@ void head_of_token_tile(const HeadArgs<BFloat16>& args, std::int64_t first, std:
       elements[2 * (i / 2 * kTileColumns + token) + i % 2] = BFloat16(x[i]);
     }
   }
-  const std::int64_t tasks = (args.outputs + kHeadTaskOutputs - 1) / kHeadTaskOutputs;
+  const std::int64_t tasks = divide_up(args.outputs, kHeadTaskOutputs);
   parallel_for(tasks, [&](std::int64_t task) {
     HWY_ALIGN float sums[kHeadTaskOutputs * kTileColumns];  // [outputs, tokens]
     const std::int64_t row = task * kHeadTaskOutputs;

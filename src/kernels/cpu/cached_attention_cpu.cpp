@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/float16.hpp"
+#include "base/rounding.hpp"
 #include "base/thread_scratch.hpp"
 
 #undef HWY_TARGET_INCLUDE
@@ -173,7 +174,7 @@ void cached_attention(const CachedAttentionArgs<T, Cache>& args, const ParallelF
   };
   const std::int64_t heads = args.rows * args.num_heads;
   // Late tiles of a causal row see more keys: starting with them keeps the threads' ends together.
-  const std::int64_t tiles = (most_tokens + kTileQueries - 1) / kTileQueries;
+  const std::int64_t tiles = divide_up(most_tokens, kTileQueries);
   if (tiles > 1) {  // of one head, and each reads what the others append
     parallel_for(heads, append_task);
   }

@@ -5,6 +5,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/layer_norm_cpu.cpp"
+#include "base/rounding.hpp"
 #include "hwy/foreach_target.h"
 // foreach_target.h must come before highway.h and everything that includes it.
 #include "hwy/highway.h"
@@ -75,7 +76,7 @@ void norm_token(const float* HWY_RESTRICT x, const LayerNormArgs& args, float* H
 
 void layer_norm(const LayerNormArgs& args, const ParallelFor& parallel_for) {
   constexpr std::int64_t kTokensAtATime = 8;
-  parallel_for((args.tokens + kTokensAtATime - 1) / kTokensAtATime, [&](std::int64_t part) {
+  parallel_for(divide_up(args.tokens, kTokensAtATime), [&](std::int64_t part) {
     const std::int64_t end = std::min((part + 1) * kTokensAtATime, args.tokens);
     for (std::int64_t token = part * kTokensAtATime; token < end; ++token) {
       norm_token(args.x + args.row(token) * args.size, args, args.out + token * args.size);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "base/rounding.hpp"
 #include "base/thread_scratch.hpp"
 #include "kernels/cpu/panel_tasks.hpp"
 
@@ -38,11 +39,11 @@ void multiply_panel(const float* x, std::int64_t tokens, std::int64_t inputs, co
   }
   HWY_ALIGN float ones[kPanelColumns];
   std::fill_n(ones, kPanelColumns, 1.0F);
-  const std::int64_t tiles = (tokens + kMaxRows - 1) / kMaxRows;
+  const std::int64_t tiles = divide_up(tokens, kMaxRows);
   for (std::int64_t input = 0; input < inputs; input += kPartInputs) {
     const std::int64_t depth = std::min(kPartInputs, inputs - input);
     const W* part = panel + input * kPanelColumns;
-    const Ahead next_part{part + depth * kPanelColumns, (kPanelColumns + tiles - 1) / tiles};
+    const Ahead next_part{part + depth * kPanelColumns, divide_up(kPanelColumns, tiles)};
     const float* carry = input == 0 ? nullptr : ones;
     if constexpr (std::is_same_v<W, float>) {
       multiply(left.from_depth(input), tokens, depth, part, carry, sums, kPanelColumns, next_part);
@@ -57,7 +58,7 @@ void multiply_panel(const float* x, std::int64_t tokens, std::int64_t inputs, co
 
 template <typename W>
 void linear(const LinearArgs<W>& args, const ParallelFor& parallel_for) {
-  const std::int64_t panels = (args.outputs + kPanelColumns - 1) / kPanelColumns;
+  const std::int64_t panels = divide_up(args.outputs, kPanelColumns);
   for_panel_tasks(panels, args.tokens, parallel_for,
                   [&](std::int64_t panel, std::int64_t first, std::int64_t tokens) {
                     float* sums = thread_scratch(tokens * kPanelColumns);
@@ -74,7 +75,7 @@ constexpr std::int64_t kFewTokens = 6;
 
 template <typename W>
 void head_of_few_tokens(const HeadArgs<W>& args, const ParallelFor& parallel_for) {
-  const std::int64_t tasks = (args.outputs + kHeadTaskOutputs - 1) / kHeadTaskOutputs;
+  const std::int64_t tasks = divide_up(args.outputs, kHeadTaskOutputs);
   parallel_for(tasks, [&](std::int64_t task) {
     const std::int64_t end = std::min((task + 1) * kHeadTaskOutputs, args.outputs);
     for (std::int64_t row = task * kHeadTaskOutputs; row < end; ++row) {
@@ -111,7 +112,7 @@ void head_of_token_tile(const HeadArgs<W>& args, std::int64_t first, std::int64_
       transposed[i * kTileColumns + token] = x[i];
     }
   }
-  const std::int64_t tasks = (args.outputs + kHeadTaskOutputs - 1) / kHeadTaskOutputs;
+  const std::int64_t tasks = divide_up(args.outputs, kHeadTaskOutputs);
   parallel_for(tasks, [&](std::int64_t task) {
     HWY_ALIGN float sums[kHeadTaskOutputs * kTileColumns];  // [outputs, tokens]
     const std::int64_t row = task * kHeadTaskOutputs;

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "base/rounding.hpp"
 #include "hwy/highway.h"
 #include "kernels/cpu/prefetch-inl.hpp"
 #include "kernels/cpu/to_float32-inl.hpp"
@@ -136,7 +137,7 @@ HWY_INLINE void multiply_one_vector(LeftMatrix left, std::int64_t rows, std::int
 /// `count` columns rounded up to whole vectors.
 HWY_INLINE std::int64_t whole_vectors(std::int64_t count) {
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(hn::ScalableTag<float>()));
-  return (count + lanes - 1) / lanes * lanes;
+  return round_up(count, lanes);
 }
 
 }  // namespace kvcache::kernels::HWY_NAMESPACE

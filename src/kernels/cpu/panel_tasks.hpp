@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "base/parallel_for.hpp"
+#include "base/rounding.hpp"
 
 namespace kvcache::kernels {
 
@@ -23,8 +24,8 @@ void for_panel_tasks(std::int64_t panels, std::int64_t tokens, const ParallelFor
                      const Work& work) {
   constexpr std::int64_t kTaskTokens = 128;
   const std::int64_t group = parallel_for.keeps_neighbours() ? 1 : panels_per_task(panels);
-  const std::int64_t groups = (panels + group - 1) / group;
-  const std::int64_t chunks = (tokens + kTaskTokens - 1) / kTaskTokens;
+  const std::int64_t groups = divide_up(panels, group);
+  const std::int64_t chunks = divide_up(tokens, kTaskTokens);
   // Tasks of the same panels are neighbours: threads share what they read of the weights.
   parallel_for(groups * chunks, [&](std::int64_t task) {
     const std::int64_t first = task % chunks * kTaskTokens;

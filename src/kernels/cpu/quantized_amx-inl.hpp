@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "base/rounding.hpp"
 #include "hwy/highway.h"
 #include "kernels/cpu/amx.hpp"
 #include "kernels/cpu/integer_dot-inl.hpp"
@@ -152,7 +153,7 @@ HWY_INLINE void multiply_quantized_amx(const QuantizedTokens& x, std::int64_t to
                                        float* out) {
   const AmxTiles tiles(std::min(weight.block_size, AmxTiles::kRowBytes));
   constexpr std::int64_t kColumnTiles = kPanelColumns / AmxTiles::kRows;
-  const std::int64_t fetches = (tokens + AmxTiles::kRows - 1) / AmxTiles::kRows * kColumnTiles;
+  const std::int64_t fetches = divide_up(tokens, AmxTiles::kRows) * kColumnTiles;
   const std::int64_t padded_inputs = weight.padded_inputs();
   const std::uint8_t* values = weight.values + panel * weight.panel_bytes();
   const Float16* scales = weight.scales + panel * weight.blocks() * kPanelColumns;
@@ -160,7 +161,7 @@ HWY_INLINE void multiply_quantized_amx(const QuantizedTokens& x, std::int64_t to
   for (std::int64_t input = 0; input < padded_inputs; input += kAmxPartInputs) {
     const std::int64_t depth = std::min(kAmxPartInputs, padded_inputs - input);
     const std::int64_t bytes = depth * kPanelColumns * kBits / 8;
-    const Ahead next_part{values + bytes, (bytes + fetches - 1) / fetches};
+    const Ahead next_part{values + bytes, divide_up(bytes, fetches)};
     std::int64_t fetch = 0;
     PanelPart part{values, scales, input / weight.block_size, depth / weight.block_size};
     if constexpr (kBits == 4) {

@@ -78,7 +78,7 @@ QuantizedTokens quantize_tokens(const QuantizedLinearArgs& args, const ParallelF
                              reinterpret_cast<std::int32_t*>(scratch + value_floats + blocks),
                              takes_amx(args.tokens) ? kAmxTokens : 1};
   constexpr std::int64_t kTokensAtATime = 8;
-  const std::int64_t parts = (args.tokens + kTokensAtATime - 1) / kTokensAtATime;
+  const std::int64_t parts = divide_up(args.tokens, kTokensAtATime);
   parallel_for.alone()(parts, [&](std::int64_t part) {
     const std::int64_t end = std::min((part + 1) * kTokensAtATime, args.tokens);
     for (std::int64_t token = part * kTokensAtATime; token < end; ++token) {
@@ -99,9 +99,9 @@ void multiply_panel(const QuantizedTokens& x, std::int64_t tokens, const Quantiz
     return;
   }
 #endif
-  const std::int64_t tiles = (tokens + kTileTokens - 1) / kTileTokens;
+  const std::int64_t tiles = divide_up(tokens, kTileTokens);
   const NextPanel next{weight.values + (panel + 1) * weight.panel_bytes(),
-                       tiles == 1 ? 0 : (256 + tiles - 1) / tiles};
+                       tiles == 1 ? 0 : divide_up(256, tiles)};
   multiply_quantized<kBits>(x, tokens, weight, panel, sums, next);
 }
 

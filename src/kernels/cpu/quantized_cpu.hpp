@@ -5,6 +5,7 @@
 
 #include "base/float16.hpp"
 #include "base/parallel_for.hpp"
+#include "base/rounding.hpp"
 #include "kernels/cpu/linear_cpu.hpp"
 #include "kernels/panels.hpp"
 
@@ -25,7 +26,7 @@ struct QuantizedWeight {
   std::int64_t bits = 8;  // 8, or 4: a byte then has a value of this group and one of the next
 
   [[nodiscard]] std::int64_t panels() const { return panel_count(outputs); }
-  [[nodiscard]] std::int64_t blocks() const { return (inputs + block_size - 1) / block_size; }
+  [[nodiscard]] std::int64_t blocks() const { return divide_up(inputs, block_size); }
   [[nodiscard]] std::int64_t padded_inputs() const { return blocks() * block_size; }
   [[nodiscard]] std::int64_t groups() const { return padded_inputs() * bits / 8 / kGroupInputs; }
   [[nodiscard]] std::int64_t panel_bytes() const { return groups() * kPanelColumns * kGroupInputs; }

@@ -32,7 +32,7 @@ inline constexpr float kSmallestVectorMaximum = 1e-30F;  // so that a vector of 
 /// The scale is rounded before it is divided by. That moves what the largest magnitude becomes by
 /// 127 · 2⁻⁹ at most, less than half a step, so nothing passes 127.
 HWY_INLINE void quantize_vector(const float* HWY_RESTRICT x, std::int64_t size,
-                             std::int8_t* HWY_RESTRICT vector) {
+                                std::int8_t* HWY_RESTRICT vector) {
   const hn::ScalableTag<float> df;
   const hn::Rebind<std::int8_t, decltype(df)> bytes_tag;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(df));

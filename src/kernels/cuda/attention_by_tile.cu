@@ -5,6 +5,7 @@
 // the shared memory of the first.
 #include <cfloat>
 
+#include "base/rounding.hpp"
 #include "kernels/cuda/attention_rows.cuh"
 #include "kernels/cuda/cached_attention_cuda.hpp"
 #include "kernels/cuda/tensor_cores.cuh"
@@ -51,7 +52,7 @@ __device__ Tile find_tile(const CachedAttentionArgs<T>& args, int number) {
                                                   : row * static_cast<int>(args.tokens_per_row);
     const int end = args.row_offsets != nullptr ? args.row_offsets[row + 1]
                                                 : begin + static_cast<int>(args.tokens_per_row);
-    const int tiles = (end - begin + kTile - 1) / kTile;
+    const int tiles = divide_up(end - begin, kTile);
     if (number < before + tiles) {
       const int first = (number - before) * kTile;
       return {row, begin, first, min(kTile, end - begin - first)};
@@ -357,8 +358,7 @@ cudaError_t launch_tiles(const CachedAttentionArgs<T>& args, std::int64_t tokens
   if (more_shared != cudaSuccess) {
     return more_shared;
   }
-  const std::int64_t tiles =
-      args.rows == 1 ? (tokens + kTile - 1) / kTile : tokens / kTile + args.rows;
+  const std::int64_t tiles = args.rows == 1 ? divide_up(tokens, kTile) : tokens / kTile + args.rows;
   const std::int64_t words = args.tree_parents == nullptr ? 0 : (tokens + 31) / 32;
   const std::size_t bits = static_cast<std::size_t>(kTile * words) * sizeof(unsigned);
   const unsigned splits = choose_splits(tiles, args.num_heads, multiprocessors);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cfloat>
 
+#include "base/rounding.hpp"
 #include "kernels/cuda/attention_rows.cuh"
 #include "kernels/cuda/cached_attention_cuda.hpp"
 
@@ -237,7 +238,7 @@ __global__ void __launch_bounds__(kThreads) attention_by_token_kernel(CachedAtte
   // The past is there before the kernel that computes the query has ended.
   const NewToken at = find_token(args, token);
   const int past = args.past_lengths[at.row];
-  const int share = (past + splits - 1) / splits;
+  const int share = divide_up(past, splits);
   const int end = min((split + 1) * share, past);
   const int first = split * share + group;
   Positions<T, Layout> positions;

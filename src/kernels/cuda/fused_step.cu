@@ -233,7 +233,7 @@ class FusedStep {
 
   template <int... kNumbers>
   __device__ void poll_pairs(Arriving<2 * kPairsOfThread>& to, const unsigned* from,
-                                std::integer_sequence<int, kNumbers...> /*numbers*/) const {
+                             std::integer_sequence<int, kNumbers...> /*numbers*/) const {
     const auto poll = [&](auto number) {
       constexpr int kNumber = decltype(number)::value;
       const int pair = thread_ + kNumber * kFusedThreads;

@@ -2,6 +2,7 @@
 //
 // A row of the head's weight is an output's: a warp takes four of them at a time, all inputs, so
 // that enough loads are on their way; the tokens are in shared memory, normalized.
+#include "base/rounding.hpp"
 #include "kernels/cuda/linear_cuda.hpp"
 #include "kernels/cuda/norm_rows.cuh"
 
@@ -163,7 +164,7 @@ cudaError_t launch_vectors(const HeadCudaArgs<T>& args, int multiprocessors, cud
                                   ? needed
                                   : multiprocessors * kBlocksPerMultiprocessor;
   const dim3 grid(static_cast<unsigned>(blocks),
-                  static_cast<unsigned>((args.tokens + kRows - 1) / kRows));
+                  static_cast<unsigned>(divide_up(args.tokens, kRows)));
   return launch(kernel, grid, kThreads, shared, stream, args);
 }
 

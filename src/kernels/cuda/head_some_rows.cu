@@ -3,6 +3,7 @@
 // The head's weight is read once, by blocks that stay: each goes through tiles of 64 outputs in
 // pieces of 256 or 128 inputs, of which a ring is always on its way to shared memory. The tokens
 // are there all the time.
+#include "base/rounding.hpp"
 #include "kernels/cuda/linear_cuda.hpp"
 #include "kernels/cuda/tensor_cores.cuh"
 
@@ -76,7 +77,7 @@ __global__ void __launch_bounds__(kThreads<kTokens>) head_some_rows_kernel(HeadC
   let_next_kernel_start();
   const int inputs = static_cast<int>(args.inputs);
   const int token_stride = inputs + kPad;
-  const auto tiles = static_cast<int>((args.outputs + kOutputs - 1) / kOutputs);
+  const auto tiles = static_cast<int>(divide_up(args.outputs, kOutputs));
   const int own_tiles = (tiles - static_cast<int>(blockIdx.x) + static_cast<int>(gridDim.x) - 1) /
                         static_cast<int>(gridDim.x);
   const int pieces_of_tile = inputs / kPiece;
@@ -143,7 +144,7 @@ cudaError_t launch_pieces(const HeadCudaArgs<T>& args, int multiprocessors, cuda
   if (more_shared != cudaSuccess) {
     return more_shared;
   }
-  const std::int64_t tiles = (args.outputs + kOutputs - 1) / kOutputs;
+  const std::int64_t tiles = divide_up(args.outputs, kOutputs);
   const std::int64_t blocks = tiles < multiprocessors ? tiles : multiprocessors;
   return launch(kernel, dim3(static_cast<unsigned>(blocks)), kThreads<kTokens>,
                 shared_bytes<kPiece>(kTokens, args.inputs), stream, args);

@@ -4,6 +4,7 @@
 // memory sector (32 bytes), over all inputs, and has a ring of loads on its way at all times; the
 // first of them before the kernel that computes x has ended. Two neighbouring threads read one
 // input's sector; the threads' sums meet in shared memory.
+#include "base/rounding.hpp"
 #include "kernels/cuda/linear_cuda.hpp"
 #include "kernels/cuda/norm_rows.cuh"
 #include "kernels/panels.hpp"
@@ -168,7 +169,7 @@ __global__ void __launch_bounds__(kThreads) linear_one_row_kernel(LinearCudaArgs
 template <typename T, int kThreads, int kSteps>
 cudaError_t launch_one_row(const LinearCudaArgs<T>& args, cudaStream_t stream) {
   constexpr int kColumns = kSectorBytes / sizeof(T);
-  const dim3 grid(static_cast<unsigned>((args.outputs + kColumns - 1) / kColumns));
+  const dim3 grid(static_cast<unsigned>(divide_up(args.outputs, kColumns)));
   const std::size_t shared = static_cast<std::size_t>(args.inputs) * sizeof(float);
   return args.norm.weight != nullptr ? launch(linear_one_row_kernel<T, kThreads, kSteps, true>,
                                               grid, kThreads, shared, stream, args)
@@ -289,8 +290,8 @@ cudaError_t launch_rows(const LinearCudaArgs<T>& args, cudaStream_t stream) {
   if (more_shared != cudaSuccess) {
     return more_shared;
   }
-  const dim3 grid(static_cast<unsigned>((args.outputs + kColumns - 1) / kColumns),
-                  static_cast<unsigned>((args.tokens + kRows - 1) / kRows));
+  const dim3 grid(static_cast<unsigned>(divide_up(args.outputs, kColumns)),
+                  static_cast<unsigned>(divide_up(args.tokens, kRows)));
   return launch(kernel, grid, kThreads, shared, stream, args);
 }
 

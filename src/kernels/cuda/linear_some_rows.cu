@@ -5,6 +5,7 @@
 // weight is on its way to shared memory before the tokens are known. Every block then has its part
 // of all tokens; for the norm, the blocks tell each other the parts' moments. The products' sums go
 // to the block that finishes their columns.
+#include "base/rounding.hpp"
 #include "kernels/cuda/linear_cuda.hpp"
 #include "kernels/cuda/norm_rows.cuh"
 #include "kernels/cuda/tensor_cores.cuh"
@@ -197,7 +198,7 @@ __global__ void __launch_bounds__(kThreads) linear_some_rows_kernel(LinearCudaAr
 /// Blocks of a cluster: as many as the inputs divide into, until the device is full.
 int choose_parts(std::int64_t inputs, std::int64_t outputs) {
   constexpr std::int64_t kBlocks = 200;
-  const std::int64_t panels = (outputs + kColumns - 1) / kColumns;
+  const std::int64_t panels = divide_up(outputs, kColumns);
   int parts = 1;
   while (parts < kMaxCluster && inputs % (32 * parts) == 0 && 2 * parts * panels <= kBlocks) {
     parts *= 2;
@@ -215,7 +216,7 @@ cudaError_t launch_tokens(const LinearCudaArgs<T>& args, cudaStream_t stream) {
   }
   const int parts = choose_parts(args.inputs, args.outputs);
   const SharedLayout<T, kTokens> layout{static_cast<int>(args.inputs) / parts, parts};
-  const dim3 grid(static_cast<unsigned>((args.outputs + kColumns - 1) / kColumns), 1,
+  const dim3 grid(static_cast<unsigned>(divide_up(args.outputs, kColumns)), 1,
                   static_cast<unsigned>(parts));
   return launch(kernel, grid, kThreads, layout.bytes(), stream, args);
 }

@@ -8,9 +8,8 @@ template <typename T>
 HiddenStatesNode<T>::HiddenStatesNode(const OrtKernelInfo* info, const CudaNodeResources& resources)
     : name_(node_name(kName, info)),
       epsilon_(Ort::ConstKernelInfo(info).GetAttribute<float>("epsilon")) {
-  check(attribute_or<std::string>(info, "norm", "") == "layer_norm" &&
-            has_input(info, kHiddenNormBias),
-        name_, "there is a kernel for a layer_norm with a bias, no other");
+  check(choice(info, name_, "norm", kNorms) && has_input(info, kHiddenNormBias), name_,
+        "there is a kernel for a layer_norm with a bias, no other");
   resources.facts.norms.insert_or_assign(Ort::ConstKernelInfo(info).GetNodeName(), epsilon_);
 }
 

@@ -5,15 +5,7 @@
 namespace kvcache::ort {
 namespace {
 
-/// Whether an attribute has a value; the only other one there is a kernel for is none at all.
-bool has_choice(const OrtKernelInfo* info, const std::string& node, const char* attribute,
-                const std::string& known) {
-  const auto text = attribute_or<std::string>(info, attribute, "");
-  if (!text.empty() && text != known) {
-    fail(fmt::format("{}: there is no kernel for {} \"{}\" on CUDA", node, attribute, text));
-  }
-  return !text.empty();
-}
+constexpr std::pair<const char*, bool> kGelu[]{{"", false}, {"gelu_tanh", true}};
 
 void check_vector(const std::string& node, const Ort::ConstValue& vector, std::int64_t size) {
   if (shape_of(vector) != Shape{size}) {
@@ -71,7 +63,7 @@ ProductNode<T>::ProductNode(ProductRole role, const OrtKernelInfo* info,
                             const CudaNodeResources& resources)
     : ToldNode(product_name(role), info, resources),
       room_(resources.room),
-      has_norm_(has_choice(info, name_, "norm", "layer_norm")),
+      has_norm_(choice(info, name_, "norm", kNorms)),
       epsilon_(attribute_or<float>(info, "epsilon", 0)) {
   check(!has_input(info, kWeightScales), name_,
         "there is no kernel for a quantised weight on CUDA");
@@ -110,7 +102,7 @@ template <typename T>
 LinearNode<T>::LinearNode(const OrtKernelInfo* info, const CudaNodeResources& resources)
     : ProductNode<T>(ProductRole::linear, info, resources),
       outputs_(Ort::ConstKernelInfo(info).GetAttribute<std::int64_t>("outputs")),
-      gelu_(has_choice(info, this->name_, "activation", "gelu_tanh")) {
+      gelu_(choice(info, this->name_, "activation", kGelu)) {
   check(has_input(info, kBias) && attribute_or<std::int64_t>(info, "gated", 0) == 0, this->name_,
         "there is no kernel for a Linear that is gated or has no bias");
 }
