@@ -70,7 +70,7 @@ bool compare_scenarios(const CachedGeneration& cached, const Recomputation& reco
 /// The theoretical size of the cache, written out.
 std::string formula(const kvcache::ModelInfo& info) {
   const std::size_t element_bytes = kvcache::data_type_size(info.cache_dtype);
-  const std::size_t scale_bytes = info.cache_row_bytes() - info.head_dim * element_bytes;
+  const std::size_t scale_bytes = info.kv_vector_bytes() - info.head_dim * element_bytes;
   const std::string row = fmt::format("{} x {} bytes", info.head_dim, element_bytes);
   return fmt::format(
       "2 x {} layers x 1 x {} heads x {} positions x {}", info.num_layers, info.num_kv_heads,
