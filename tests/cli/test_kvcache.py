@@ -407,6 +407,7 @@ def test_bench_refuses(kvcache: Program, model: Path, options: list[object], mes
     assert_error(kvcache("bench", model, *options), 1 if "/missing" in message else 2, message)
 
 
+@pytest.mark.usefixtures("heeded_signals")
 def test_interrupting_a_bench_leaves_no_file(kvcache_path: Path, model: Path, tmp_path: Path):
     command = [kvcache_path, "bench", model, "--repeat", "1000000", "--verbose"]
     options = ["--json", tmp_path / "bench.json"]

@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 from programs import BUILD, TIMEOUT_S, Program, assert_error
 
+pytestmark = pytest.mark.usefixtures("heeded_signals")
+
 PROGRAMS = {
     "kvcache": ["generate", "MODEL", "--ids", "1,2", "--max-new-tokens", "3"],
     "test_kvcache_prototype": ["--model", "MODEL", "--tokens", "2"],

@@ -9,6 +9,8 @@ import pytest
 
 from kvcache_export import signals
 
+pytestmark = pytest.mark.usefixtures("heeded_signals")
+
 
 def send(number: int) -> None:
     os.kill(os.getpid(), number)
