@@ -26,7 +26,7 @@ from widths import WIDTHS
 HERE = Path(__file__).resolve().parent
 TIMED = ("float32", "weights float16", "weights int8", "weights int4")
 MODES = {
-    "sequence": ("--depth", "8", "512"),
+    "sequence": ("--depth", "8,512"),
     "batch": ("--rows", "16"),
     "tree": (),
 }
