@@ -27,9 +27,8 @@ struct BenchOptions {
   bool curve = false;
   WindowOptions window;
   std::size_t repeat = 5;
-  std::filesystem::path model;  // as it was named
-  std::vector<std::string>
-      generate;  // the words of `kvcache generate` that load it in the same way
+  std::filesystem::path model;        // as it was named
+  std::vector<std::string> generate;  // words of `kvcache generate` that load it in the same way
   std::function<void(const std::string&)> progress;
 };
 

@@ -67,9 +67,8 @@ class KVCACHE_EXPORT Logits {
 
   /// What the model computes beside the logits for the token of a row, as float32, [size]; the
   /// names and sizes are ModelInfo::outputs. Valid as long as row().
-  /// @throws Error invalid_argument when the model has no output of this name, or `row` is not
-  /// below
-  ///         rows(); logits_invalid where the vector holds NaN
+  /// @throws Error invalid_argument when the model has no output of this name or the result no such
+  ///         row; logits_invalid where the vector holds NaN
   [[nodiscard]] std::span<const float> output(std::string_view name, std::size_t row) const;
 
   /// The k tokens with the largest logits of a row, largest first.

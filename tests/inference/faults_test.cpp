@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -15,13 +14,13 @@
 #include <optional>
 #include <set>
 #include <string>
-#include <thread>
 #include <tuple>
 #include <vector>
 
 #include "decoding/greedy.hpp"
 #include "support/models.hpp"
 #include "support/temporary_directory.hpp"
+#include "support/threads.hpp"
 
 namespace kvcache {
 namespace {
@@ -373,17 +372,13 @@ TEST_F(Faults, LoadAModel) {
         name, kind,
         [&, codes = codes](EachFault& faults) {
           const std::ptrdiff_t files = entries("/proc/self/fd");
-          const std::ptrdiff_t threads = entries("/proc/self/task");
+          const std::ptrdiff_t threads = test::threads_of_process();
           faults.under_fault(codes, [&] {
             const Model model = Model::load(model_path_, options);
             (void)model.new_sequence();
           });
           EXPECT_EQ(entries("/proc/self/fd"), files);
-          // A thread that was joined is gone from there a moment later.
-          for (int i = 0; i < 1000 && entries("/proc/self/task") > threads; ++i) {
-            std::this_thread::sleep_for(std::chrono::milliseconds(1));
-          }
-          EXPECT_EQ(entries("/proc/self/task"), threads);
+          test::expect_threads(threads);
         },
         kEveryTenth);
   }

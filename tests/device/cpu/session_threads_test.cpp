@@ -2,31 +2,20 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cstdint>
 #include <filesystem>
-#include <iterator>
 #include <system_error>
-#include <thread>
 
 #include "device/ort_environment.hpp"
 #include "support/faults.hpp"
 #include "support/models.hpp"
+#include "support/threads.hpp"
 
 namespace kvcache::device {
 namespace {
 
-std::ptrdiff_t threads_of_process() {
-  return std::distance(std::filesystem::directory_iterator("/proc/self/task"), {});
-}
-
-/// A thread that was joined is gone from there a moment later.
-void expect_threads(std::ptrdiff_t expected) {
-  for (int i = 0; i < 1000 && threads_of_process() != expected; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  EXPECT_EQ(threads_of_process(), expected);
-}
+using test::expect_threads;
+using test::threads_of_process;
 
 TEST(SessionThreads, EndWhereNobodyTookThem) {
   const std::ptrdiff_t before = threads_of_process();
