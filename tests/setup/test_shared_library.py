@@ -8,6 +8,9 @@ from cmake_projects import CONSUMER, CONSUMER_SAYS, build, cmake, run
 from paths import ROOT
 
 NAMESPACE = re.compile(r"^namespace ([\w:]+) \{$|^\}  // namespace ([\w:]+)$")
+DECLARED_WITHIN = re.compile(
+    r"^namespace [\w:]+ \{\n[^\n]+;\n\}$", re.MULTILINE
+)  # ends without a comment
 EXPORTED = re.compile(r"^(?:class|struct) KVCACHE_EXPORT (\w+)|^KVCACHE_EXPORT .*?(\w+)\(")
 
 
@@ -15,7 +18,7 @@ def public_names(header: str) -> set[str]:
     """Classes and functions that a header marks, with their namespaces."""
     names = set()
     within: list[str] = []
-    for line in header.splitlines():
+    for line in DECLARED_WITHIN.sub("", header).splitlines():
         if namespace := NAMESPACE.match(line):
             within.append(namespace[1]) if namespace[1] else within.pop()
         elif exported := EXPORTED.match(line):
@@ -32,6 +35,9 @@ def belongs_to(symbol: str, name: str) -> bool:
 def test_public_names_are_read_with_their_namespaces() -> None:
     header = """\
 namespace a {
+namespace inner {
+class Declared;
+}
 class KVCACHE_EXPORT Model {
 };
 namespace inner {

@@ -59,7 +59,12 @@ class SafetensorsFile:
     def read(self, key: str) -> np.ndarray:
         """The tensor, in the element type it is stored in, which must be one of DTYPES."""
         dtype, shape = DTYPES[self.dtype(key)], self.shape(key)
-        values = np.empty(shape, dtype)
+        try:
+            values = np.empty(shape, dtype)
+        except ValueError as error:  # the library takes [0, 2**63] and a hundred dimensions too
+            raise ExportError(
+                f"cannot read {self.path}: {key!r} of shape {list(shape)}: {error}"
+            ) from error
         try:
             with self.path.open("rb") as file:
                 file.seek(self._start + self._tensors[key]["data_offsets"][0])

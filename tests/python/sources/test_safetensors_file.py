@@ -83,6 +83,26 @@ def test_damaged_header(tmp_path: Path, header: object, length: int | None, mess
     assert str(path) in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ([0, 2**63], "Maximum allowed dimension exceeded"),
+        ([0, 2**62, 4], "array is too big"),
+        ([0] * 65, "maximum supported dimension for an ndarray"),
+        ([0] * 5000, "maximum supported dimension for an ndarray"),
+    ],
+)
+def test_shapes_that_no_array_has(tmp_path: Path, shape: list[int], message: str):
+    """The format's library takes them: they hold no bytes."""
+    file = SafetensorsFile(
+        write(tmp_path / "file", {**TWO, "c": tensor("F32", shape, 16, 16)}, bytes(16))
+    )
+    np.testing.assert_array_equal(file.read("a"), [0, 0])
+    with pytest.raises(ExportError, match=message) as error:
+        file.read("c")
+    assert str(error.value).startswith(f"cannot read {tmp_path / 'file'}: 'c' of shape [0, ")
+
+
 def test_what_is_no_regular_file(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to("loop")
