@@ -43,7 +43,12 @@ void check_tree(const SequenceState& prefix, const TokenTree& tree,
                 std::span<const std::size_t> chosen) {
   const std::size_t deepest = check_parents(tree);
   for (const std::size_t node : chosen) {
-    if (node >= tree.tokens.size()) {
+    if (node == TokenTree::kPrefix) {
+      if (prefix.tokens.empty()) {
+        throw_error(ErrorCode::invalid_argument,
+                    "the logits after the prefix were asked for, which is empty; extend it first");
+      }
+    } else if (node >= tree.tokens.size()) {
       throw_error(ErrorCode::invalid_argument,
                   "logits of node {} were asked for, the tree has {} nodes", node,
                   tree.tokens.size());
@@ -52,6 +57,30 @@ void check_tree(const SequenceState& prefix, const TokenTree& tree,
   prefix.engine->check_token_ids(tree.tokens);
   prefix.engine->check_room(deepest, prefix.tokens.size());
 }
+
+/// A tree as it is run: with the prefix's last token before its nodes where its logits are asked
+/// for.
+struct TreeToRun {
+  bool with_prefix = false;
+  TokenTree tree;                  // with_prefix only
+  std::vector<std::size_t> nodes;  // the same
+
+  TreeToRun(const SequenceState& prefix, const TreeOfPrefix& element)
+      : with_prefix(std::ranges::find(element.nodes, TokenTree::kPrefix) != element.nodes.end()) {
+    if (!with_prefix) {
+      return;
+    }
+    tree.tokens.push_back(prefix.tokens.back());
+    tree.tokens.insert(tree.tokens.end(), element.tree->tokens.begin(), element.tree->tokens.end());
+    tree.parents.push_back(-1);
+    for (const std::int32_t parent : element.tree->parents) {
+      tree.parents.push_back(parent + 1);
+    }
+    for (const std::size_t node : element.nodes) {
+      nodes.push_back(node + 1);  // kPrefix becomes 0
+    }
+  }
+};
 
 }  // namespace
 
@@ -76,28 +105,31 @@ std::vector<TreeEvaluation> evaluate(std::span<const TreeOfPrefix> batch) try {
   const std::size_t block_len = engine->pool().shape().block_len;
   std::vector<cache::Growth> growths;  // blocks of the trees' own, behind the prefix's
   growths.reserve(batch.size());
+  std::vector<TreeToRun> trees;
+  trees.reserve(batch.size());
   std::vector<inference::Row> rows;
   rows.reserve(batch.size());
   for (const TreeOfPrefix& element : batch) {
     const SequenceState& prefix = *element.prefix->state_;
-    const TokenTree& tree = *element.tree;
     if (prefix.engine != engine) {
       throw_error(ErrorCode::invalid_argument,
                   "element {} of the batch has a prefix of another model than element 0",
                   rows.size());
     }
-    check_tree(prefix, tree, element.nodes);
+    check_tree(prefix, *element.tree, element.nodes);
+    const TreeToRun& changed = trees.emplace_back(prefix, element);
+    const TokenTree& tree = changed.with_prefix ? changed.tree : *element.tree;
     growths.push_back(
         {.writable_last = std::nullopt,
          .added = engine->pool().allocate(round_up(tree.tokens.size(), block_len) / block_len)});
     rows.push_back({.tokens = tree.tokens,
                     .parents = tree.parents,
-                    .past_length = prefix.tokens.size(),
+                    .past_length = prefix.tokens.size() - (changed.with_prefix ? 1 : 0),
                     .append_position = round_up(prefix.tokens.size(), block_len),
                     .table = prefix.table,
                     .growth = growths.back(),
                     .logits_for = LogitsFor::all,
-                    .logits_nodes = element.nodes});
+                    .logits_nodes = changed.with_prefix ? changed.nodes : element.nodes});
   }
   const auto lease = inference::run_rows(*engine, rows);
 
@@ -106,11 +138,12 @@ std::vector<TreeEvaluation> evaluate(std::span<const TreeOfPrefix> batch) try {
   std::size_t first = 0;
   for (std::size_t i = 0; i < batch.size(); ++i) {
     const std::size_t num_logits = rows[i].num_logits();
-    auto evaluated =
-        std::make_unique<EvaluatedTree>(EvaluatedTree{.engine = engine,
-                                                      .table = cache::BlockTable(engine->pool()),
-                                                      .prefix = batch[i].prefix->state_->tokens,
-                                                      .tree = *batch[i].tree});
+    auto evaluated = std::make_unique<EvaluatedTree>(
+        EvaluatedTree{.engine = engine,
+                      .table = cache::BlockTable(engine->pool()),
+                      .prefix = batch[i].prefix->state_->tokens,
+                      .tree = *batch[i].tree,
+                      .first_place = trees[i].with_prefix ? 1U : 0U});
     evaluated->table.apply(std::move(growths[i]));
     results.emplace_back(Logits(lease, first, num_logits), std::move(evaluated));
     first += num_logits;

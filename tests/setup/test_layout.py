@@ -17,6 +17,7 @@ ROOMS = [
     "ort",
     "cache",
     "inference",
+    "policy",
     "decoding",
     "report",
 ]
