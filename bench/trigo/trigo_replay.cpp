@@ -343,7 +343,9 @@ int replay(const Options& options) {
     if (options.json == "-") {
       std::cout << report.dump(1) << '\n';
     } else {
-      kvcache::write_atomically(options.json, report.dump(1) + "\n");
+      kvcache::AtomicFile file(options.json);
+      file.write(report.dump(1) + "\n");
+      file.commit();
     }
   }
   if (options.json != "-") {
