@@ -1,0 +1,33 @@
+// Plays Trigo by searches that a model guides: with itself, against others, with a person.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <optional>
+
+#include "program/exit_status.hpp"
+#include "program/run.hpp"
+#include "selfplay/options.hpp"
+#include "selfplay/program.hpp"
+
+namespace trigo {
+namespace {
+
+int run(int argc, char** argv) {
+  ProgramOptions options;
+  CLI::App app("Plays Trigo by searches that a model guides.", "trigo_selfplay");
+  app.footer(kvcache::cli::kExitStatusHelp);
+  options.add_to(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kvcache::cli::kOk : kvcache::cli::kBadInput;
+  }
+  return run_self_play(options);
+}
+
+}  // namespace
+}  // namespace trigo
+
+int main(int argc, char** argv) {
+  return kvcache::cli::run_program([&] { return trigo::run(argc, argv); });
+}
