@@ -1,13 +1,10 @@
 // Plays Trigo by searches that a model guides: with itself, against others, with a person.
-#include <fmt/format.h>
-
 #include <CLI/CLI.hpp>
-#include <optional>
 
 #include "program/exit_status.hpp"
 #include "program/run.hpp"
+#include "selfplay/commands.hpp"
 #include "selfplay/options.hpp"
-#include "selfplay/program.hpp"
 
 namespace trigo {
 namespace {
@@ -22,7 +19,7 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kvcache::cli::kOk : kvcache::cli::kBadInput;
   }
-  return run_self_play(options);
+  return run_command(options);
 }
 
 }  // namespace

@@ -15,6 +15,7 @@ using kvcache::ErrorCode;
 using kvcache::throw_error;
 
 constexpr std::size_t kMostSimulations = 1'000'000;
+constexpr double kExplorationOfRollouts = 0.7;
 constexpr std::size_t kDefaultBlockLen = 16;       // a node of a search owns one block or two
 constexpr std::size_t kBytesPerToken = 16 * 1024;  // keys and values, 6 layers, up to 340 wide
 
@@ -77,33 +78,32 @@ kvcache::SharedModelInferencer load_model(const ModelUse& use, std::size_t games
   return kvcache::SharedModelInferencer(kvcache::Model::load(use.directory, options), use.cache);
 }
 
-SearchOptions search_options(const PlayerName& name, double noise) {
+std::unique_ptr<Player> make_player(const PlayerName& name, const SearchChanges& changes,
+                                    const kvcache::SharedModelInferencer* inferencer) {
   SearchOptions options;
   options.simulations = name.simulations;
-  options.noise = noise;
-  if (name.kind == PlayerName::Kind::rollouts) {
-    options.selection = Selection::uct;
-    options.exploration = 0.7;
-    options.noise = 0;  // it knows no priors
-  }
-  return options;
-}
-
-std::unique_ptr<Player> make_player(const PlayerName& name, const SearchOptions& options,
-                                    const MoveChoice& choice,
-                                    const kvcache::SharedModelInferencer* inferencer) {
-  if (name.kind == PlayerName::Kind::random) {
-    return std::make_unique<RandomPlayer>();
-  }
-  if (name.kind == PlayerName::Kind::rollouts) {
-    return std::make_unique<SearchPlayer>(std::make_unique<RolloutEvaluator>(), options, choice);
+  options.noise = changes.noise;
+  options.exploration = changes.exploration.value_or(options.exploration);
+  switch (name.kind) {
+    case PlayerName::Kind::random:
+      return std::make_unique<RandomPlayer>();
+    case PlayerName::Kind::rollouts:
+      options.selection = Selection::uct;
+      options.exploration = changes.exploration.value_or(kExplorationOfRollouts);
+      options.noise = 0;  // there are no priors
+      return std::make_unique<SearchPlayer>(std::make_unique<RolloutEvaluator>(), options,
+                                            changes.choice);
+    case PlayerName::Kind::model:
+      break;
   }
   if (inferencer == nullptr) {
     throw_error(ErrorCode::invalid_argument,
-                "the player {} needs a model; name its directory with --model", player_text(name));
+                "the player {} needs a model; name its directory with --model, or choose another "
+                "player with --player",
+                player_text(name));
   }
   return std::make_unique<SearchPlayer>(std::make_unique<DirectEvaluator>(*inferencer), options,
-                                        choice);
+                                        changes.choice);
 }
 
 }  // namespace trigo

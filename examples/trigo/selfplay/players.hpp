@@ -1,4 +1,4 @@
-// Makes the players that the command line names.
+// Who plays, by name, and the models that they think with.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 namespace trigo {
 
-/// "model", "model:200", "rollouts:1000", "random": who, and simulations a move.
+/// "model:200", "rollouts:1000", "random": who, and simulations a move.
 struct PlayerName {
   enum class Kind { model, rollouts, random };
 
@@ -23,6 +23,7 @@ struct PlayerName {
   bool operator==(const PlayerName&) const = default;
 };
 
+/// Reads such a name; "model" and "rollouts" alone have `default_simulations`.
 /// @throws kvcache::Error invalid_argument
 PlayerName parse_player(std::string_view text, std::size_t default_simulations);
 std::string player_text(const PlayerName& name);
@@ -41,13 +42,17 @@ struct ModelUse {
 kvcache::SharedModelInferencer load_model(const ModelUse& use, std::size_t games,
                                           std::size_t simulations);
 
-/// A search's options for such a player: of a model PUCT, of rollouts UCT.
-SearchOptions search_options(const PlayerName& name, double noise);
+/// What of a search differs from what is usual for the player.
+struct SearchChanges {
+  std::optional<double> exploration;
+  double noise = 0;
+  MoveChoice choice;
+};
 
+/// A player who asks the model, where it needs one, in its own thread.
 /// @throws kvcache::Error as NeuralEvaluator(); invalid_argument where a model is needed and
 ///         `inferencer` is null
-std::unique_ptr<Player> make_player(const PlayerName& name, const SearchOptions& options,
-                                    const MoveChoice& choice,
+std::unique_ptr<Player> make_player(const PlayerName& name, const SearchChanges& changes,
                                     const kvcache::SharedModelInferencer* inferencer);
 
 }  // namespace trigo
