@@ -106,7 +106,7 @@ void expect_as_counted(const Position& position, const test::SlowRules& slow) {
 }
 
 TEST(TrigoBoard, LibertiesStayRightThroughRandomGames) {
-  for_random_cases(100, [](Random& random) {
+  for_random_cases(1000, [](Random& random) {
     const Shape shape = test::random_shape(random, 40);
     SCOPED_TRACE(shape_text(shape));
     Position position(shape);

@@ -111,7 +111,7 @@ TEST(TrigoPosition, OccupiedPointsAreIllegal) {
 }
 
 TEST(TrigoPosition, TheSlowRulesAgreeInRandomGames) {
-  for_random_cases(100, [](Random& random) {
+  for_random_cases(300, [](Random& random) {
     const Shape shape = test::random_shape(random, 30);
     SCOPED_TRACE(shape_text(shape));
     Position position(shape);
@@ -149,11 +149,27 @@ std::uint64_t slow_perft(const test::SlowRules& position, std::size_t depth) {
   return count;
 }
 
-TEST(TrigoPerft, SlowRulesCountTheSame) {
-  for (const Shape& shape : {Shape{2, 1, 1}, Shape{2, 2, 1}, Shape{3, 2, 1}, Shape{2, 2, 2}}) {
-    const auto counts = perft(Position(shape), 4);
-    for (std::size_t depth = 1; depth <= counts.size(); ++depth) {
-      EXPECT_EQ(counts[depth - 1], slow_perft(test::SlowRules(shape.x, shape.y, shape.z), depth))
+struct PerftCase {
+  Shape shape;
+  std::vector<std::uint64_t> counts;
+  std::size_t counted_slowly;  // the depths that the slow rules are asked for, too
+};
+
+TEST(TrigoPerft, CountsOfLegalSequences) {
+  const PerftCase cases[]{
+      {{2, 1, 1}, {3, 7, 8, 6, 2, 0, 0}, 7},
+      {{2, 2, 1}, {5, 21, 68, 156, 316, 604, 1168, 2592, 5768}, 7},
+      {{3, 2, 1}, {7, 43, 222, 934, 3242}, 5},
+      {{3, 3, 1}, {10, 91, 738, 5281, 33384}, 4},
+      {{2, 2, 2}, {9, 73, 520, 3256, 17640}, 4},
+      {{3, 3, 3}, {28, 757, 19710, 494235}, 2},
+  };
+  for (const PerftCase& known : cases) {
+    const Shape& shape = known.shape;
+    EXPECT_EQ(perft(Position(shape), known.counts.size()), known.counts) << shape_text(shape);
+    for (std::size_t depth = 1; depth <= known.counted_slowly; ++depth) {
+      EXPECT_EQ(slow_perft(test::SlowRules(shape.x, shape.y, shape.z), depth),
+                known.counts[depth - 1])
           << shape_text(shape) << ", depth " << depth;
     }
   }
