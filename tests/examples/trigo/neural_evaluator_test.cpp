@@ -108,6 +108,7 @@ std::vector<PlayedGame> play(const kvcache::Model& model, CacheMode mode, std::u
   SearchOptions options;
   options.simulations = 12;
   options.noise = 0.25;
+  options.exploration = 10;  // wide, not deep
   SearchPlayer player(std::make_unique<DirectEvaluator>(SharedModelInferencer(model, mode)),
                       options, {1, 4});
   std::vector<PlayedGame> games;
