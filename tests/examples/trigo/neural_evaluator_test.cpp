@@ -103,14 +103,33 @@ TEST(TrigoNeuralEvaluator, AKeptPositionCostsItsNewTokens) {
   EXPECT_EQ(fresh.priors, child.priors);
 }
 
+/// The tiny model is so sure of its moves that a search would be one long line, longer than the
+/// model's positions: this one is less sure.
+class LessSure final : public PositionEvaluator {
+ public:
+  explicit LessSure(const SharedModelInferencer& inferencer) : evaluator_(inferencer) {}
+
+  Evaluation evaluate(const KeptPosition* before, std::string_view text, const Position& position,
+                      std::span<const Move> moves, Stopwatch& stopwatch) override {
+    Evaluation evaluation = evaluator_.evaluate(before, text, position, moves, stopwatch);
+    for (float& prior : evaluation.priors) {
+      prior = (prior + 3 / static_cast<float>(moves.size())) / 4;
+    }
+    return evaluation;
+  }
+
+ private:
+  DirectEvaluator evaluator_;
+};
+
 /// Three games of four searches each, cut short; the moves and all visits.
 std::vector<PlayedGame> play(const kvcache::Model& model, CacheMode mode, std::uint64_t seed) {
   SearchOptions options;
   options.simulations = 12;
   options.noise = 0.25;
-  options.exploration = 10;  // wide, not deep
-  SearchPlayer player(std::make_unique<DirectEvaluator>(SharedModelInferencer(model, mode)),
-                      options, {1, 4});
+  options.exploration = 4;
+  SearchPlayer player(std::make_unique<LessSure>(SharedModelInferencer(model, mode)), options,
+                      {1, 4});
   std::vector<PlayedGame> games;
   for (std::size_t number = 0; number < 3; ++number) {
     games.push_back(play_game({&player, &player}, {kRow, 4, 0}, number, seed_of(seed, number)));
