@@ -145,7 +145,8 @@ TEST(TrigoNeuralEvaluator, WithAndWithoutACacheTheVisitsAreTheSame) {
     const auto fresh = play(model, CacheMode::off, seed);
     for (std::size_t game = 0; game < cached.size(); ++game) {
       EXPECT_EQ(cached[game].moves, fresh[game].moves);
-      ASSERT_EQ(cached[game].searches.size(), 4U);
+      ASSERT_EQ(cached[game].searches.size(), fresh[game].searches.size());
+      EXPECT_GE(cached[game].searches.size(), 2U);
       for (std::size_t ply = 0; ply < cached[game].searches.size(); ++ply) {
         EXPECT_EQ(cached[game].searches[ply].visits, fresh[game].searches[ply].visits);
         EXPECT_EQ(cached[game].searches[ply].value, fresh[game].searches[ply].value);
