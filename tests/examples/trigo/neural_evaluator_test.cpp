@@ -93,10 +93,10 @@ TEST(TrigoNeuralEvaluator, AKeptPositionCostsItsNewTokens) {
   const auto replies = second.legal_moves();
   const Evaluation child =
       evaluator.evaluate(root.kept.get(), "1. aa ", second, replies, stopwatch);
-  EXPECT_EQ(child.cost.tokens_reused, 14U);
-  EXPECT_EQ(child.cost.tokens_computed, 6U + 3 + 3 + 1);
-  EXPECT_EQ(child.cost.blocks_shared, 3U);  // of 4 tokens
-  EXPECT_EQ(child.cost.blocks_own, 2U);
+  EXPECT_EQ(child.cost.tokens_reused, 14U + 3);  // "1. ", which all first moves begin with
+  EXPECT_EQ(child.cost.tokens_computed, 3U + 3 + 3 + 1);
+  EXPECT_EQ(child.cost.blocks_shared, 4U);  // of 4 tokens
+  EXPECT_EQ(child.cost.blocks_own, 1U);
   const Evaluation fresh =
       evaluator.evaluate(nullptr, header_text(kThree) + "1. aa ", second, replies, stopwatch);
   EXPECT_EQ(fresh.value, child.value);
