@@ -3,11 +3,12 @@
 #include <array>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "base/checked_json.hpp"
-#include "base/throw_error.hpp"
 #include "game/notation.hpp"
+#include "game/read_json.hpp"
 #include "game/score.hpp"
 
 namespace trigo {
@@ -27,51 +28,57 @@ std::string stones_of(const Board& board) {
   return stones;
 }
 
-Shape shape_of(const kvcache::JsonValue& board) {
-  const auto axes = board.integers(1, Shape::kMostPerAxis);
-  if (axes.size() != 3) {
-    board.refuse("must have three numbers");
+/// What is told of a game, position by position.
+class Replay {
+ public:
+  explicit Replay(const Shape& shape) : position_(shape) { add(); }
+
+  [[nodiscard]] const Position& position() const noexcept { return position_; }
+
+  /// Plays a legal move.
+  void play(Move move) {
+    position_.play(move);
+    moves_.push_back(move);
+    add();
   }
-  const Shape shape{static_cast<int>(axes[0]), static_cast<int>(axes[1]),
-                    static_cast<int>(axes[2])};
-  check_shape(shape);
-  return shape;
-}
+
+  [[nodiscard]] std::string json() const {
+    const int score = area(position_.board()).difference();
+    const auto result = position_.ended() ? std::optional(score) : std::nullopt;
+    return Json{{"legal", legal_},
+                {"stones", stones_},
+                {"ended", ended_},
+                {"score", score},
+                {"tgn", game_text(position_.shape(), moves_, result)}}
+        .dump();
+  }
+
+ private:
+  void add() {
+    Json texts = Json::array();
+    for (const Move move : position_.legal_moves()) {
+      texts.push_back(move_text(position_.shape(), move));
+    }
+    legal_.push_back(std::move(texts));
+    stones_.push_back(stones_of(position_.board()));
+    ended_.push_back(position_.ended());
+  }
+
+  Position position_;
+  std::vector<Move> moves_;
+  Json legal_ = Json::array();
+  Json stones_ = Json::array();
+  Json ended_ = Json::array();
+};
 
 }  // namespace
 
 std::string replayed_game(const Shape& shape, std::span<const Move> moves) {
-  Position position(shape);
-  Json legal = Json::array();
-  Json stones = Json::array();
-  Json ended = Json::array();
-  const auto add = [&] {
-    Json texts = Json::array();
-    for (const Move move : position.legal_moves()) {
-      texts.push_back(move_text(shape, move));
-    }
-    legal.push_back(std::move(texts));
-    stones.push_back(stones_of(position.board()));
-    ended.push_back(position.ended());
-  };
-  add();
+  Replay replay(shape);
   for (const Move move : moves) {
-    if (!position.is_legal(move)) {
-      kvcache::throw_error(ErrorCode::invalid_argument, "move {}, {}, is illegal: {}",
-                           position.moves() + 1, move_text(shape, move),
-                           position.why_illegal(move));
-    }
-    position.play(move);
-    add();
+    replay.play(move);
   }
-  const int score = area(position.board()).difference();
-  const auto result = position.ended() ? std::optional(score) : std::nullopt;
-  return Json{{"legal", std::move(legal)},
-              {"stones", std::move(stones)},
-              {"ended", std::move(ended)},
-              {"score", score},
-              {"tgn", game_text(shape, moves, result)}}
-      .dump();
+  return replay.json();
 }
 
 std::string replay_line(std::string_view line) {
@@ -81,12 +88,11 @@ std::string replay_line(std::string_view line) {
                "a game is {\"board\": [5, 5, 1], \"moves\": [\"aa\", \"Pass\"]}"});
     const kvcache::JsonValue root = document.root();
     root.only_fields(kFields);
-    const Shape shape = shape_of(root.field("board"));
-    std::vector<Move> moves;
+    Replay replay(shape_of(root.field("board")));
     for (const kvcache::JsonValue& move : root.field("moves").elements()) {
-      moves.push_back(parse_move(shape, move.text()));
+      replay.play(legal_move_of(move, replay.position()));
     }
-    return replayed_game(shape, moves);
+    return replay.json();
   } catch (const kvcache::Error& error) {
     return Json{{"error", error.what()}}.dump();
   }

@@ -13,7 +13,7 @@ namespace trigo {
 /// the points as ".", "X" (Black) or "O" (White), "ended": of each whether two passes ended the
 /// game, "score": White − Black at the end, "tgn": the text, with its last line where two passes
 /// ended the game}
-/// @throws kvcache::Error invalid_argument for an illegal move
+/// The moves must be legal.
 std::string replayed_game(const Shape& shape, std::span<const Move> moves);
 
 /// The same for {"board": [5, 5, 1], "moves": ["aa", "Pass"]}; {"error": message} instead of a

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/atomic_file.hpp"
+#include "game/notation.hpp"
 #include "program/exit_status.hpp"
 #include "program/standard_streams.hpp"
 #include "selfplay/match.hpp"
@@ -17,6 +18,7 @@
 #include "selfplay/progress.hpp"
 #include "selfplay/report.hpp"
 #include "selfplay/self_play.hpp"
+#include "selfplay/tactics.hpp"
 
 namespace trigo {
 namespace {
@@ -182,9 +184,39 @@ int run_game_with_person(const ProgramOptions& options) {
   return kvcache::cli::kOk;
 }
 
+int run_tactics(const ProgramOptions& options) {
+  Figures figures(options.json);
+  const std::vector<Tactic> tactics = read_tactics(options.tactics);
+  const Cast cast(options, {parse_player(options.player, options.simulations)}, 0, 0);
+  const auto player = cast.make();
+  std::size_t found = 0;
+  std::string text;
+  Json rows = Json::array();
+  for (const Tactic& tactic : tactics) {
+    const TacticAnswer answer = answer_to(tactic, *player, options.seed);
+    found += answer.right ? 1U : 0U;
+    const std::string move = move_text(tactic.shape, answer.found);
+    text += fmt::format("{:5} {} plays {}; {}\n", answer.right ? "right" : "wrong", tactic.name,
+                        move, tactic.why);
+    rows.push_back({{"name", tactic.name},
+                    {"found", move},
+                    {"right", answer.right},
+                    {"share", answer.share},
+                    {"value", answer.value},
+                    {"value_of_others", answer.others}});
+  }
+  text += fmt::format("{} of {} found\n", found, tactics.size());
+  figures.write(text, described(options, cast.name(),
+                                {{"found", found}, {"of", tactics.size()}, {"tactics", rows}}));
+  return kvcache::cli::kOk;
+}
+
 }  // namespace
 
 int run_command(const ProgramOptions& options) {
+  if (!options.tactics.empty()) {
+    return run_tactics(options);
+  }
   if (options.play) {
     return run_game_with_person(options);
   }

@@ -31,6 +31,11 @@ void ProgramOptions::add_to(CLI::App& app) {
       ->excludes(play_flag)
       ->excludes(against_option);
   against_option->excludes(play_flag);
+  app.add_option("--tactics", tactics,
+                 "ask the player for the right move of each position of a file such as "
+                 "examples/trigo/tactics.json")
+      ->excludes(play_flag)
+      ->excludes(against_option);
   add_games(app);
   add_players(app);
   add_models(app);

@@ -19,6 +19,7 @@ struct ProgramOptions {
   bool play = false;
   bool benchmark = false;
   std::string against;
+  std::string tactics;
 
   // Games.
   std::string board = "5x5x1";
