@@ -17,6 +17,7 @@ namespace kvcache {
 namespace inference {
 class Engine;
 struct SequenceState;
+struct StateOf;
 }  // namespace inference
 
 /// Tokens whose keys and values are cached on the device. Extending it computes the new tokens
@@ -90,6 +91,7 @@ class KVCACHE_EXPORT Sequence {
   friend class Model;
   friend class PrefixCache;
   friend class WindowedSequence;
+  friend struct inference::StateOf;
   friend std::vector<Logits> extend(std::span<const Extension> batch);
   friend std::vector<TreeEvaluation> evaluate(std::span<const TreeOfPrefix> batch);
   explicit Sequence(std::unique_ptr<inference::SequenceState> state);

@@ -8,6 +8,7 @@
 
 #include "cache/block_table.hpp"
 #include "inference/engine.hpp"
+#include "kvcache/sequence.hpp"
 #include "kvcache/tree.hpp"
 #include "kvcache/types.hpp"
 
@@ -33,6 +34,14 @@ struct EvaluatedTree {
   cache::BlockTable table;
   std::vector<TokenId> prefix;
   TokenTree tree;
+};
+
+/// For the rooms behind this one: what a public sequence is made of; null when it was moved away.
+struct StateOf {
+  static SequenceState* of(Sequence& sequence) noexcept { return sequence.state_.get(); }
+  static const SequenceState* of(const Sequence& sequence) noexcept {
+    return sequence.state_.get();
+  }
 };
 
 }  // namespace kvcache::inference

@@ -17,6 +17,7 @@ ROOMS = [
     "ort",
     "cache",
     "inference",
+    "evaluator",
     "decoding",
     "report",
 ]
