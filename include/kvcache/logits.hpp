@@ -71,6 +71,12 @@ class KVCACHE_EXPORT Logits {
   ///         row; logits_invalid where the vector holds NaN
   [[nodiscard]] std::span<const float> output(std::string_view name, std::size_t row) const;
 
+  /// The logarithms of the softmax of a row over the whole vocabulary, at some tokens: what a few
+  /// legal ones are scored by. One pass over the row, however many.
+  /// @throws Error invalid_argument when `row` is not below rows(), token_out_of_range
+  [[nodiscard]] std::vector<float> log_probabilities(std::span<const TokenId> tokens,
+                                                     std::size_t row) const;
+
   /// The k tokens with the largest logits of a row, largest first.
   [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, std::size_t row) const;
 

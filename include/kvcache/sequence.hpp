@@ -63,19 +63,22 @@ class KVCACHE_EXPORT Sequence {
   /// Evaluates a tree of continuations in one run; the sequence stays as it is. Node i has position
   /// length() + its depth in the tree and sees the sequence, its ancestors and itself. `nodes` are
   /// those whose logits are returned, in this order; empty: all. The fewer, the cheaper: each is a
-  /// product with the whole vocabulary.
+  /// product with the whole vocabulary. TokenTree::kPrefix among them asks for the logits that
+  /// follow the sequence itself; the tree may then be empty.
   ///
   /// @throws Error empty_input, token_out_of_range, invalid_argument (a parent that is no earlier
-  ///         node, a chosen node that does not exist), context_full, cache_full, out_of_memory,
-  ///         run_failed, logits_invalid
+  ///         node, a chosen node that does not exist, kPrefix of an empty sequence), context_full,
+  ///         cache_full, out_of_memory, run_failed, logits_invalid
   [[nodiscard]] TreeEvaluation evaluate(const TokenTree& tree,
                                         std::span<const std::size_t> nodes = {}) const;
 
   /// Appends the path from the root to `node` of a tree that was evaluated on this sequence (or on
-  /// one with the same tokens), by copying its keys and values: nothing is computed.
+  /// one with the same tokens), by copying its keys and values: nothing is computed. The sequence
+  /// may have grown along that path since: then what is missing of it is appended.
   ///
-  /// @throws Error invalid_argument when there is no such node, or the tree was evaluated after
-  ///         other tokens or on another model; cache_full, out_of_memory
+  /// @throws Error invalid_argument when there is no such node, or the sequence is neither the
+  ///         tree's prefix nor that and a part of the path, or of another model; cache_full,
+  ///         out_of_memory. The sequence is then as it was.
   void commit(const TreeEvaluation& evaluation, std::size_t node);
 
   /// Number of cached tokens (the depth of the next one).

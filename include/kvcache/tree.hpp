@@ -22,6 +22,10 @@ struct EvaluatedTree;
 /// Tokens that continue a prefix in several ways. Node i is tokens[i] after node parents[i], or
 /// after the prefix itself where parents[i] is −1. Parents come before their children.
 struct TokenTree {
+  /// Among the nodes whose logits are asked for: the prefix's last token, whose logits follow the
+  /// prefix itself. It is evaluated once more, as one node does.
+  static constexpr std::size_t kPrefix = static_cast<std::size_t>(-1);
+
   std::vector<TokenId> tokens;
   std::vector<std::int32_t> parents;
 };
@@ -36,7 +40,7 @@ class KVCACHE_EXPORT TreeEvaluation {
   ~TreeEvaluation();
 
   /// Row i holds the logits that follow node i, or the i-th of the nodes that were chosen,
-  /// [rows, vocab_size].
+  /// [rows, vocab_size]; and the model's other outputs for them.
   [[nodiscard]] const Logits& logits() const noexcept { return logits_; }
 
  private:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import value_heads
 from .spec import DecoderSpec
 
 NOTHING = re.compile(r"(?!)")
@@ -47,8 +48,16 @@ class Family:
         bare = (name.removeprefix(self.prefix) for name in names if name.startswith(self.prefix))
         return {name.partition(".")[0] for name in bare}
 
+    @property
+    def first_parts(self) -> set[str]:
+        """What names begin with."""
+        names = {name for role in self.modules for name in self.names(role)}
+        return {name.partition(".")[0] for name in names}
+
     def names(self, role: str) -> tuple[str, ...]:
         """The checkpoint's names of a role, one or those that it is joined of."""
+        if role in value_heads.MODULES:
+            return (value_heads.MODULES[role],)
         number = "".join(re.findall(r"^layers\.(\d+)", role))
         names = self.modules[re.sub(r"^layers\.\d+", "layers.{}", role)]
         return tuple(n.format(number) for n in ((names,) if isinstance(names, str) else names))

@@ -17,8 +17,9 @@ from .nodes.head import HEAD
 from .nodes.hidden_states import HIDDEN_STATES
 from .nodes.linear import LINEAR
 from .nodes.quantized_cache import SCALE_BYTES
+from .nodes.value_head import VALUE_HEAD
 from .precision import CACHE_TYPES, DTYPES, MatrixType, Precision
-from .spec import DecoderSpec, LayerSpec, Norm, Rotary, Shape
+from .spec import DecoderSpec, LayerSpec, Norm, Rotary, Shape, ValueHead
 
 # onnx 1.16's version, the first with opset 21; older readers need not know anything newer.
 IR_VERSION = 10
@@ -33,6 +34,7 @@ OPTIONAL_INPUTS = {
 }
 
 HIDDEN_STATES_OUTPUT = "hidden_states"
+VALUE_OUTPUT = "value"
 
 # The tensor of a name, element type and shape.
 Values = Callable[[str, ir.DataType, Shape], ir.TensorProtocol]
@@ -49,7 +51,7 @@ def build(
 ) -> ir.Model:
     """The model of docs/MODEL_FILE.md; `types` are those of its matrices, by their roles.
 
-    With `hidden_states` it has that output, too.
+    With `hidden_states` it has that output, too, and `value` where the spec has a value head.
     """
     builder = _Builder(spec, precision, types, values)
     ids: Inputs = {
@@ -73,6 +75,8 @@ def build(
     outputs = [builder.head(x, logits_positions)]
     if hidden_states:
         outputs.append(builder.hidden_states(x, logits_positions))
+    if spec.value_head is not None:
+        outputs.append(builder.value_head(spec.value_head, x, logits_positions))
     builder.graph.outputs.extend([*outputs, *presents])
     return ir.Model(
         builder.graph,
@@ -188,6 +192,23 @@ class _Builder:
         y = _value(HIDDEN_STATES_OUTPUT, self.dtype, ["batch", "seq_len", self.spec.hidden_size])
         inputs = {"x": x, **norm_inputs, "positions": positions}
         return self._node(HIDDEN_STATES, HIDDEN_STATES_OUTPUT, inputs, of_norm, [y])[0]
+
+    def value_head(self, of: ValueHead, x: ir.Value, positions: ir.Value) -> ir.Value:
+        norm_inputs, attributes = self._norm("final_norm", self.spec.final_norm)
+        inputs = {"x": x, **norm_inputs, "positions": positions}
+        variant = [f"{len(of.inner_sizes)}_layers"]
+        if of.norm is None:
+            variant.append("no_layer_norm")
+        else:
+            attributes["layer_epsilon"] = of.norm.epsilon
+        for kind in ("weight", "bias"):
+            inputs[f"output_{kind}"] = self._parameter(f"value_head.output.{kind}")
+            for i in range(len(of.inner_sizes)):
+                inputs[f"{kind}_{i}"] = self._parameter(f"value_head.{i}.{kind}")
+                inputs[f"layer_norm_{kind}_{i}"] = self._parameter(f"value_head.{i}.norm.{kind}")
+        attributes |= {"activation": of.activation, "output_activation": of.output_activation}
+        y = _value(VALUE_OUTPUT, self.dtype, ["batch", "seq_len", 1])
+        return self._node(VALUE_HEAD, "value_head", inputs, attributes, [y], variant=variant)[0]
 
     def input(self, name: str, dtype: ir.DataType, shape: list[str | int]) -> ir.Value:
         self.graph.inputs.append(_value(name, dtype, shape))

@@ -9,7 +9,7 @@ from typing import Any
 import xxhash
 
 from . import encoding
-from .graph import HIDDEN_STATES_OUTPUT
+from .graph import HIDDEN_STATES_OUTPUT, VALUE_OUTPUT
 from .precision import DTYPES, MatrixType, Precision
 from .rounding import RoundingCosts
 from .save import FORMAT
@@ -74,6 +74,8 @@ def _outputs(spec: DecoderSpec, hidden_states: bool) -> list[dict[str, Any]]:
     sizes: dict[str, str | int] = {"logits": "vocab_size"}
     if hidden_states:
         sizes[HIDDEN_STATES_OUTPUT] = spec.hidden_size
+    if spec.value_head is not None:
+        sizes[VALUE_OUTPUT] = 1
     return [
         {"name": name, "shape": ["tokens", size], "tokens": "selected"}
         for name, size in sizes.items()

@@ -105,6 +105,20 @@ class Head:
     soft_cap: float | None = None  # logits become soft_cap * tanh(logits / soft_cap)
 
 
+@dataclass(frozen=True)
+class ValueHead:
+    """A number for each token whose logits are asked for, of the final norm's output h.
+
+    h = activation(norm(h · weight + bias)) for each of `inner_sizes`, then
+    value = output_activation(h · weight + bias).
+    """
+
+    inner_sizes: tuple[int, ...]
+    norm: Norm | None  # None: the products are not normed
+    activation: str  # of ACTIVATIONS
+    output_activation: str  # of ACTIVATIONS
+
+
 class Layout(enum.Enum):
     """How a matrix lies in the file (docs/MODEL_FILE.md)."""
 
@@ -143,6 +157,7 @@ class DecoderSpec:
     layers: tuple[LayerSpec, ...]
     final_norm: Norm
     head: Head
+    value_head: ValueHead | None = None
 
     def __post_init__(self) -> None:
         from .spec_check import check  # it imports this module
@@ -165,9 +180,10 @@ class DecoderSpec:
         """The shape of every parameter, in the order in which a token meets them."""
         found = {}
         for role, of, bias in self._roles():
-            found[f"{role}.weight"] = of.shape if isinstance(of, Matrix) else of
+            shape = of.shape if isinstance(of, Matrix) else of
+            found[f"{role}.weight"] = shape
             if bias:
-                found[f"{role}.bias"] = (of.outputs,) if isinstance(of, Matrix) else of
+                found[f"{role}.bias"] = (of.outputs if isinstance(of, Matrix) else shape[0],)
         return found
 
     def _roles(self) -> Iterator[tuple[str, Matrix | Shape, bool]]:
@@ -199,3 +215,15 @@ class DecoderSpec:
         yield "final_norm", (hidden,), self.final_norm.bias
         if not self.head.tied:
             yield "head", Matrix(hidden, vocabulary, Layout.ROWS), False
+        if self.value_head is not None:
+            yield from self._value_head_roles(self.value_head)
+
+    def _value_head_roles(self, of: ValueHead) -> Iterator[tuple[str, Shape, bool]]:
+        """Its weights are [outputs, inputs]: too small to be worth a narrower type."""
+        inputs = self.hidden_size
+        for i, outputs in enumerate(of.inner_sizes):
+            yield f"value_head.{i}", (outputs, inputs), True
+            if of.norm is not None:
+                yield f"value_head.{i}.norm", (outputs,), of.norm.bias
+            inputs = outputs
+        yield "value_head.output", (1, inputs), True

@@ -4,11 +4,12 @@ import math
 
 from . import fields
 from .errors import ExportError
-from .spec import ACTIVATIONS, NORMS, POSITIONS, Attention, DecoderSpec, Norm
+from .spec import ACTIVATIONS, NORMS, POSITIONS, Attention, DecoderSpec, Norm, ValueHead
 
 # Far more than any model has; a mistaken number would otherwise build graphs for hours.
 MAX_LAYERS = 1000
 MAX_ELEMENTS = 2**40
+MAX_VALUE_HEAD_LAYERS = 3  # of a node that has them all
 
 
 def check(spec: DecoderSpec) -> None:
@@ -27,6 +28,8 @@ def check(spec: DecoderSpec) -> None:
     _check_norm("final_norm", spec.final_norm)
     if spec.head.soft_cap is not None:
         fields.positive("head.soft_cap", spec.head.soft_cap)
+    if spec.value_head is not None:
+        _check_value_head(spec.value_head)
     for name, shape in spec.parameters().items():
         if math.prod(shape) > MAX_ELEMENTS:
             raise ExportError(
@@ -40,6 +43,20 @@ def _check_norm(name: str, norm: Norm) -> None:
     fields.positive(f"{name}.epsilon", norm.epsilon)
     if norm.bias and norm.kind == "rms_norm":
         raise ExportError(f"{name} is an rms_norm, which has no bias")
+
+
+def _check_value_head(of: ValueHead) -> None:
+    if len(of.inner_sizes) > MAX_VALUE_HEAD_LAYERS:
+        raise ExportError(
+            f"value_head.inner_sizes {list(of.inner_sizes)} must be at most"
+            f" {MAX_VALUE_HEAD_LAYERS} sizes"
+        )
+    for size in of.inner_sizes:
+        fields.size("value_head.inner_sizes", size)
+    if of.norm is not None:
+        _check_norm("value_head.norm", of.norm)
+    for name in ("activation", "output_activation"):
+        fields.one_of(f"value_head.{name}", getattr(of, name), ACTIVATIONS)
 
 
 def _check_attention(name: str, of: Attention) -> None:

@@ -5,6 +5,7 @@
 #include "base/throw_error.hpp"
 #include "evaluator/backlog.hpp"
 #include "inference/sequence_state.hpp"
+#include "inference/tree_checks.hpp"
 
 namespace kvcache::evaluator {
 
@@ -60,9 +61,11 @@ void Backlog::prepare(Task& task, Clock::time_point now) {
       task.version = versions_.newest_number();
       task.tokens += length;
     }
+  } else if (task.kind() == Kind::evaluate) {
+    const EvaluateRequest& request = as_evaluate(task);
+    task.tokens = request.tree.tokens.size() + (inference::asks_for_prefix(request.nodes) ? 1 : 0);
   } else {
-    task.tokens = task.kind() == Kind::evaluate ? as_evaluate(task).tree.tokens.size()
-                                                : as_score(task).plan.tree.tokens.size();
+    task.tokens = as_score(task).plan.nodes.size();
   }
 }
 

@@ -39,16 +39,12 @@ void add_extension(MixedRun& run, Task& task) {
 
 void add_evaluation(MixedRun& run, const Task& task) {
   const EvaluateRequest& request = as_evaluate(task);
-  const inference::SequenceState* prefix = StateOf::of(*request.prefix);
-  run.add(inference::TreeRow{.prefix = prefix,
-                             .past_length = prefix->tokens.size(),
-                             .tree = &request.tree,
-                             .nodes = request.nodes});
+  run.add(inference::TreeRow{
+      .prefix = StateOf::of(*request.prefix), .tree = &request.tree, .nodes = request.nodes});
 }
 
-/// The tree follows all of the prefix but its last token, which is its root.
-void add_score(MixedRun& run, Task& task) {
-  auto& [request, plan] = std::get<ScoreWork>(task.work);
+void add_score(MixedRun& run, const Task& task) {
+  const auto& [request, plan] = as_score(task);
   const inference::SequenceState* prefix = StateOf::of(*request.prefix);
   if (prefix->tokens.empty()) {
     throw_error(ErrorCode::empty_input,
@@ -56,11 +52,8 @@ void add_score(MixedRun& run, Task& task) {
                 "which says what follows");
   }
   check_scored_tokens(plan, task.engine->info().vocab_size);
-  plan.tree.tokens.front() = prefix->tokens.back();
-  run.add(inference::TreeRow{.prefix = prefix,
-                             .past_length = prefix->tokens.size() - 1,
-                             .tree = &plan.tree,
-                             .keep = false});
+  run.add(
+      inference::TreeRow{.prefix = prefix, .tree = &plan.tree, .nodes = plan.nodes, .keep = false});
 }
 
 void add_to(MixedRun& run, Task& task) {

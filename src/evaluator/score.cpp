@@ -1,25 +1,15 @@
 #include "evaluator/score.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <map>
 #include <utility>
 
 #include "base/throw_error.hpp"
+#include "kernels/cpu/log_sum_exp_cpu.hpp"
 
 namespace kvcache::evaluator {
 namespace {
-
-/// log Σ exp of a row of logits.
-double log_sum_exp(std::span<const float> logits) {
-  const float largest = *std::ranges::max_element(logits);
-  double sum = 0;
-  for (const float logit : logits) {
-    sum += static_cast<double>(std::exp(logit - largest));
-  }
-  return static_cast<double>(largest) + std::log(sum);
-}
 
 /// The index of the continuation that scored[i] belongs to.
 std::size_t continuation_of(const ScorePlan& plan, std::size_t i) {
@@ -35,28 +25,28 @@ ScorePlan plan_scores(const ScoreRequest& request) {
                 "scores were asked for, but no continuations and no outputs; give at least one");
   }
   ScorePlan plan;
-  plan.tree = {{0}, {-1}};
+  plan.nodes.push_back(TokenTree::kPrefix);
   plan.begins.push_back(0);
-  std::map<std::pair<std::size_t, TokenId>, std::size_t> children;
+  std::map<std::pair<std::size_t, TokenId>, std::size_t> children;  // by row and token
   for (const std::vector<TokenId>& continuation : request.continuations) {
     if (continuation.empty()) {
       throw_error(ErrorCode::empty_input,
                   "continuation {} has no tokens; each needs at least one to be scored",
                   plan.begins.size() - 1);
     }
-    std::size_t node = 0;
+    std::size_t row = 0;
     for (std::size_t i = 0; i < continuation.size(); ++i) {
-      plan.scored.push_back({node, continuation[i]});
+      plan.scored.push_back({row, continuation[i]});
       if (i + 1 == continuation.size()) {
         break;
       }
-      const auto [child, is_new] =
-          children.try_emplace({node, continuation[i]}, plan.tree.tokens.size());
-      if (is_new) {
+      const auto [child, is_new] = children.try_emplace({row, continuation[i]}, plan.nodes.size());
+      if (is_new) {  // node n has row n + 1
+        plan.nodes.push_back(plan.tree.tokens.size());
         plan.tree.tokens.push_back(continuation[i]);
-        plan.tree.parents.push_back(static_cast<std::int32_t>(node));
+        plan.tree.parents.push_back(static_cast<std::int32_t>(row) - 1);
       }
-      node = child->second;
+      row = child->second;
     }
     plan.begins.push_back(plan.scored.size());
   }
@@ -77,15 +67,17 @@ void check_scored_tokens(const ScorePlan& plan, std::size_t vocab_size) {
 
 Scores scores_of(const ScorePlan& plan, const Logits& logits,
                  std::span<const std::string> outputs) {
-  std::vector<double> normalizers(logits.rows());
-  for (std::size_t node = 0; node < normalizers.size(); ++node) {
-    normalizers[node] = plan.scored.empty() ? 0 : log_sum_exp(logits.row(node));
+  std::vector<float> normalizers(logits.rows());
+  for (std::size_t row = 0; row < normalizers.size() && !plan.scored.empty(); ++row) {
+    const std::span<const float> values = logits.row(row);
+    normalizers[row] =
+        kernels::log_sum_exp_cpu(values.data(), static_cast<std::int64_t>(values.size()));
   }
   std::vector<float> log_probabilities;
   log_probabilities.reserve(plan.scored.size());
-  for (const auto& [node, token] : plan.scored) {
-    const float logit = logits.row(node)[static_cast<std::size_t>(token)];
-    log_probabilities.push_back(static_cast<float>(logit - normalizers[node]));
+  for (const auto& [row, token] : plan.scored) {
+    log_probabilities.push_back(logits.row(row)[static_cast<std::size_t>(token)] -
+                                normalizers[row]);
   }
   std::vector<std::vector<float>> vectors;
   for (const std::string& name : outputs) {

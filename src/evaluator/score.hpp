@@ -12,16 +12,16 @@
 
 namespace kvcache::evaluator {
 
-/// What is computed for a ScoreRequest. Node 0 of the tree is the prefix's last token once more, so
-/// that there are logits for what follows it; continuations that begin alike share nodes, and the
-/// last token of one needs none.
+/// What is computed for a ScoreRequest: a tree after the prefix, and the logits after the prefix
+/// itself. Continuations that begin alike share nodes, and the last token of one needs none.
 struct ScorePlan {
   struct Scored {
-    std::size_t node;  // whose logits say how probable
-    TokenId token;     // is
+    std::size_t row;  // of the logits that say how probable
+    TokenId token;    // is
   };
 
-  TokenTree tree;                   // token 0 is filled in when it is known
+  TokenTree tree;
+  std::vector<std::size_t> nodes;   // a row of logits each: the prefix, then all the tree's
   std::vector<Scored> scored;       // every token of every continuation
   std::vector<std::size_t> begins;  // of the continuations in `scored`, and its end
 };
@@ -32,7 +32,7 @@ ScorePlan plan_scores(const ScoreRequest& request);
 /// @throws Error token_out_of_range naming the continuation
 void check_scored_tokens(const ScorePlan& plan, std::size_t vocab_size);
 
-/// `logits`: of all nodes of the plan's tree.
+/// `logits`: of the plan's nodes.
 /// @throws Error invalid_argument where the model has no such output
 Scores scores_of(const ScorePlan& plan, const Logits& logits, std::span<const std::string> outputs);
 

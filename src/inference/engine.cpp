@@ -17,11 +17,11 @@ constexpr std::size_t kMaxBlocks = std::size_t{1} << 24;  // keeping account tak
 // What idle workspaces keep for later, all together: a tree of 256 nodes of GPT-2 has 51 MB of
 // float32 logits, and should find its workspace again.
 constexpr std::size_t kMaxIdleLogitsBytes = std::size_t{64} << 20;
-constexpr std::size_t kMaxIdleWorkspaces = 64;
+constexpr std::size_t kMaxIdleWorkspaces = 96;
 
 // Below so many idle workspaces, a run of a new shape gets one of its own: those of other shapes
 // keep what they have bound and captured.
-constexpr std::size_t kShapesKept = 8;
+constexpr std::size_t kShapesKept = 64;
 
 cache::PoolShape pool_shape(const ModelInfo& info, const ModelOptions& options) {
   cache::PoolShape shape{};

@@ -6,6 +6,7 @@
 
 #include "base/throw_error.hpp"
 #include "inference/engine.hpp"
+#include "kernels/cpu/log_sum_exp_cpu.hpp"
 #include "ort/error_boundary.hpp"
 
 namespace kvcache {
@@ -63,6 +64,27 @@ std::span<const float> Logits::output(std::string_view name, std::size_t row) co
     throw_error(ErrorCode::logits_invalid, "row {} of the output \"{}\" holds NaN", row, name);
   }
   return values;
+} catch (...) {
+  rethrow_as_error(kReadLogits);
+}
+
+std::vector<float> Logits::log_probabilities(std::span<const TokenId> tokens, std::size_t row) const
+    try {
+  const std::span<const float> logits = lease_->step().row(row_of_run(row));
+  const float denominator =
+      kernels::log_sum_exp_cpu(logits.data(), static_cast<std::int64_t>(logits.size()));
+  std::vector<float> found;
+  found.reserve(tokens.size());
+  for (const TokenId token : tokens) {
+    if (token < 0 || token >= static_cast<TokenId>(logits.size())) {
+      throw_error(ErrorCode::token_out_of_range,
+                  "the log-probability of token {} was asked for, must be in [0, {}), the model's "
+                  "vocabulary",
+                  token, logits.size());
+    }
+    found.push_back(logits[static_cast<std::size_t>(token)] - denominator);
+  }
+  return found;
 } catch (...) {
   rethrow_as_error(kReadLogits);
 }

@@ -26,14 +26,37 @@ void MixedRun::add(const Addition& addition) {
                    .table = state.table,
                    .growth = growths_.back(),
                    .logits_for = addition.logits_for});
-  parts_.push_back({.addition = addition, .kept = nullptr, .first_logits = num_logits_});
+  parts_.push_back(
+      {.addition = addition, .kept = nullptr, .with_prefix = nullptr, .first_logits = num_logits_});
   num_logits_ += rows_.back().num_logits();
+}
+
+std::unique_ptr<const MixedRun::TreeWithPrefix> MixedRun::with_prefix(const TreeRow& row) {
+  if (!asks_for_prefix(row.nodes)) {
+    return nullptr;
+  }
+  auto changed = std::make_unique<TreeWithPrefix>();
+  auto& [tokens, parents] = changed->tree;
+  tokens.reserve(1 + row.tree->tokens.size());
+  tokens.push_back(row.prefix->tokens.back());
+  tokens.insert(tokens.end(), row.tree->tokens.begin(), row.tree->tokens.end());
+  parents.reserve(tokens.size());
+  parents.push_back(-1);
+  for (const std::int32_t parent : row.tree->parents) {
+    parents.push_back(parent + 1);
+  }
+  changed->nodes.reserve(row.nodes.size());
+  for (const std::size_t node : row.nodes) {
+    changed->nodes.push_back(node + 1);  // kPrefix becomes 0
+  }
+  return changed;
 }
 
 void MixedRun::add(const TreeRow& row) {
   const SequenceState& prefix = *row.prefix;
-  const TokenTree& tree = *row.tree;
-  check_tree(*engine_, row.past_length, tree, row.nodes);
+  check_tree(prefix, *row.tree, row.nodes);
+  auto changed = with_prefix(row);
+  const TokenTree& tree = changed ? changed->tree : *row.tree;
   const std::size_t block_len = engine_->pool().shape().block_len;
   std::unique_ptr<EvaluatedTree> kept;
   if (row.keep) {  // now, because nothing may fail once the run's sequences have changed
@@ -41,7 +64,8 @@ void MixedRun::add(const TreeRow& row) {
         std::make_unique<EvaluatedTree>(EvaluatedTree{.engine = engine_,
                                                       .table = cache::BlockTable(engine_->pool()),
                                                       .prefix = prefix.tokens,
-                                                      .tree = tree});
+                                                      .tree = *row.tree,
+                                                      .first_place = changed ? 1U : 0U});
     kept->table.reserve(tree.tokens.size());
   }
   // Blocks of the tree's own, behind all of the prefix's.
@@ -49,14 +73,16 @@ void MixedRun::add(const TreeRow& row) {
                       .added = engine_->pool().allocate(divide_up(tree.tokens.size(), block_len))});
   rows_.push_back({.tokens = tree.tokens,
                    .parents = tree.parents,
-                   .past_length = row.past_length,
+                   .past_length = prefix.tokens.size() - (changed ? 1 : 0),
                    .append_position = round_up(prefix.tokens.size(), block_len),
                    .table = prefix.table,
                    .growth = growths_.back(),
                    .logits_for = LogitsFor::all,
-                   .logits_nodes = row.nodes});
-  parts_.push_back({.kept = std::move(kept), .first_logits = num_logits_});
+                   .logits_nodes = changed ? std::span(changed->nodes) : row.nodes});
   num_logits_ += rows_.back().num_logits();
+  parts_.push_back({.kept = std::move(kept),
+                    .with_prefix = std::move(changed),
+                    .first_logits = num_logits_ - rows_.back().num_logits()});
 }
 
 std::size_t MixedRun::tokens() const noexcept {

@@ -15,12 +15,11 @@
 
 namespace kvcache::inference {
 
-/// A tree that follows the first `past_length` tokens of a prefix.
+/// A tree that follows a prefix.
 struct TreeRow {
   const SequenceState* prefix;
-  std::size_t past_length;
   const TokenTree* tree;
-  std::span<const std::size_t> nodes = {};  // whose logits are wanted; empty: of all
+  std::span<const std::size_t> nodes = {};  // whose logits are wanted; empty: of all the tree's
   bool keep = true;                         // keys and values, for take_tree()
 };
 
@@ -54,11 +53,21 @@ class MixedRun {
   [[nodiscard]] std::unique_ptr<EvaluatedTree> take_tree(std::size_t row) noexcept;
 
  private:
+  /// A tree as it is run where the logits after its prefix are wanted: the prefix's last token
+  /// comes before the nodes.
+  struct TreeWithPrefix {
+    TokenTree tree;
+    std::vector<std::size_t> nodes;
+  };
+
   struct Part {
     Addition addition{};  // of an extension
     std::unique_ptr<EvaluatedTree> kept;
+    std::unique_ptr<const TreeWithPrefix> with_prefix;  // its row refers to it
     std::size_t first_logits;
   };
+
+  static std::unique_ptr<const TreeWithPrefix> with_prefix(const TreeRow& row);
 
   std::shared_ptr<Engine> engine_;  // first: blocks go back to its pool
   std::vector<cache::Growth> growths_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
+#include <optional>
 #include <utility>
 
 #include "base/throw_error.hpp"
@@ -88,6 +89,47 @@ std::vector<std::size_t> path_to(const TokenTree& tree, std::size_t node) {
   return path;
 }
 
+/// How many of the path's nodes a sequence has already, behind the prefix of their tree; nothing
+/// where it is another sequence.
+std::optional<std::size_t> committed_nodes(const SequenceState& state,
+                                           const EvaluatedTree& evaluated,
+                                           std::span<const std::size_t> path) {
+  const std::span<const TokenId> tokens = state.tokens;
+  const std::size_t prefix = evaluated.prefix.size();
+  if (state.engine != evaluated.engine || tokens.size() < prefix ||
+      tokens.size() > prefix + path.size() ||
+      !std::ranges::equal(tokens.first(prefix), evaluated.prefix)) {
+    return std::nullopt;
+  }
+  const std::size_t committed = tokens.size() - prefix;
+  for (std::size_t i = 0; i < committed; ++i) {
+    if (tokens[prefix + i] != evaluated.tree.tokens[path[i]]) {
+      return std::nullopt;
+    }
+  }
+  return committed;
+}
+
+/// Copies keys and values of the nodes to the sequence's end, those that lie side by side on both
+/// sides at once.
+void copy_nodes(const EvaluatedTree& evaluated, std::span<const std::size_t> nodes,
+                const SequenceState& state) {
+  const std::size_t block_len = state.table.block_len();
+  const std::size_t end = state.tokens.size();
+  for (std::size_t i = 0; i < nodes.size();) {
+    const std::size_t from = evaluated.place_of(nodes[i]);
+    const std::size_t room = block_len - std::max(from % block_len, (end + i) % block_len);
+    std::size_t count = 1;
+    while (count < room && i + count < nodes.size() && nodes[i + count] == nodes[i] + count) {
+      ++count;
+    }
+    state.engine->pool().copy_tokens(evaluated.table.block_of(from),
+                                     evaluated.table.offset_of(from), state.table.block_of(end + i),
+                                     state.table.offset_of(end + i), count);
+    i += count;
+  }
+}
+
 }  // namespace
 
 void Sequence::commit(const TreeEvaluation& evaluation, std::size_t node) try {
@@ -97,20 +139,20 @@ void Sequence::commit(const TreeEvaluation& evaluation, std::size_t node) try {
     throw_error(ErrorCode::invalid_argument, "cannot commit node {}: the tree has {} nodes", node,
                 evaluated.tree.tokens.size());
   }
-  if (evaluated.engine != state.engine || evaluated.prefix != state.tokens) {
-    throw_error(ErrorCode::invalid_argument,
-                "cannot commit: the tree was evaluated after {} other tokens than the sequence's "
-                "{}; evaluate it again, or commit before the sequence changes",
-                evaluated.prefix.size(), state.tokens.size());
-  }
   const std::vector<std::size_t> path = path_to(evaluated.tree, node);
-  const std::size_t depth = length();
-  state.table.apply(state.table.plan_growth(depth, path.size()));
-  for (std::size_t i = 0; i < path.size(); ++i) {
-    state.engine->pool().copy_tokens(
-        evaluated.table.block_of(path[i]), evaluated.table.offset_of(path[i]),
-        state.table.block_of(depth + i), state.table.offset_of(depth + i), 1);
-    state.tokens.push_back(evaluated.tree.tokens[path[i]]);
+  const std::optional<std::size_t> committed = committed_nodes(state, evaluated, path);
+  if (!committed) {
+    throw_error(ErrorCode::invalid_argument,
+                "cannot commit node {}: the tree was evaluated after {} tokens, and the sequence's "
+                "{} are neither these nor these and a part of the path to the node; evaluate the "
+                "tree again, or commit before the sequence changes",
+                node, evaluated.prefix.size(), state.tokens.size());
+  }
+  const std::span<const std::size_t> missing = std::span(path).subspan(*committed);
+  state.table.apply(state.table.plan_growth(length(), missing.size()));
+  copy_nodes(evaluated, missing, state);
+  for (const std::size_t added : missing) {
+    state.tokens.push_back(evaluated.tree.tokens[added]);
   }
 } catch (...) {
   rethrow_as_error(kRun);

@@ -28,12 +28,16 @@ struct SequenceState {
   std::vector<TokenId> tokens;
 };
 
-/// A tree after its evaluation: node i's keys and values are token i of `table`.
+/// A tree after its evaluation.
 struct EvaluatedTree {
   std::shared_ptr<Engine> engine;  // first: blocks go back to its pool
   cache::BlockTable table;
   std::vector<TokenId> prefix;
   TokenTree tree;
+  std::size_t first_place = 0;  // the prefix's last token may have come before the nodes
+
+  /// Which token of `table` holds a node's keys and values.
+  [[nodiscard]] std::size_t place_of(std::size_t node) const noexcept { return first_place + node; }
 };
 
 /// For the rooms behind this one: what a public sequence is made of; null when it was moved away.

@@ -40,10 +40,7 @@ std::vector<TreeEvaluation> evaluate(std::span<const TreeOfPrefix> batch) try {
                   "element {} of the batch has a prefix of another model than element 0",
                   run.rows());
     }
-    run.add(inference::TreeRow{.prefix = &prefix,
-                               .past_length = prefix.tokens.size(),
-                               .tree = element.tree,
-                               .nodes = element.nodes});
+    run.add(inference::TreeRow{.prefix = &prefix, .tree = element.tree, .nodes = element.nodes});
   }
   run.run();
   std::vector<TreeEvaluation> results;

@@ -33,18 +33,30 @@ std::size_t check_parents(const TokenTree& tree) {
 
 }  // namespace
 
-void check_tree(const Engine& engine, std::size_t past_length, const TokenTree& tree,
+void check_tree(const SequenceState& prefix, const TokenTree& tree,
                 std::span<const std::size_t> chosen) {
   const std::size_t deepest = check_parents(tree);
   for (const std::size_t node : chosen) {
-    if (node >= tree.tokens.size()) {
+    if (node == TokenTree::kPrefix) {
+      if (prefix.tokens.empty()) {
+        throw_error(ErrorCode::invalid_argument,
+                    "the logits after the prefix were asked for, which is empty; extend it first");
+      }
+    } else if (node >= tree.tokens.size()) {
       throw_error(ErrorCode::invalid_argument,
                   "logits of node {} were asked for, the tree has {} nodes", node,
                   tree.tokens.size());
     }
   }
-  engine.check_token_ids(tree.tokens);
-  engine.check_room(deepest, past_length);
+  if (tree.tokens.empty() && asks_for_prefix(chosen)) {
+    return;
+  }
+  prefix.engine->check_token_ids(tree.tokens);
+  prefix.engine->check_room(deepest, prefix.tokens.size());
+}
+
+bool asks_for_prefix(std::span<const std::size_t> chosen) noexcept {
+  return std::ranges::find(chosen, TokenTree::kPrefix) != chosen.end();
 }
 
 }  // namespace kvcache::inference

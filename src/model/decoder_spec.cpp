@@ -77,6 +77,17 @@ MlpSpec read_mlp(const JsonValue& mlp) {
           .down_bias = bias.field("down").flag()};
 }
 
+ValueHeadSpec read_value_head(const JsonValue& head) {
+  ValueHeadSpec spec{.inner_sizes = {},
+                     .norm = unless_null(head.field("norm"), read_norm),
+                     .activation = head.field("activation").text(),
+                     .output_activation = head.field("output_activation").text()};
+  for (const JsonValue& size : head.field("inner_sizes").elements()) {
+    spec.inner_sizes.push_back(size.size(1, kMaxSize));
+  }
+  return spec;
+}
+
 /// The pool has blocks of one shape.
 void check_like_first(const JsonValue& layer, const AttentionSpec& found,
                       const AttentionSpec& first) {
@@ -135,6 +146,9 @@ DecoderSpec read_decoder_spec(const JsonValue& json) {
   const JsonValue head = json.field("head");
   spec.tied_head = head.field("tied").flag();
   spec.logits_soft_cap = unless_null(head.field("soft_cap"), positive);
+  if (json.has("value_head")) {  // older models have none
+    spec.value_head = unless_null(json.field("value_head"), read_value_head);
+  }
   return spec;
 }
 

@@ -54,6 +54,15 @@ struct LayerSpec {
   MlpSpec mlp;
 };
 
+/// A number for each token whose logits are asked for: products of the final norm, each normed and
+/// activated, and a last one with a function of its own.
+struct ValueHeadSpec {
+  std::vector<std::size_t> inner_sizes;
+  std::optional<NormSpec> norm;
+  std::string activation;
+  std::string output_activation;
+};
+
 struct DecoderSpec {
   std::size_t hidden_size = 0;
   std::size_t vocab_size = 0;
@@ -64,6 +73,7 @@ struct DecoderSpec {
   NormSpec final_norm;
   bool tied_head = false;  // the head's weight is the token embedding
   std::optional<float> logits_soft_cap;
+  std::optional<ValueHeadSpec> value_head;
 };
 
 /// The field "spec" of config.json: every field, each within its range.

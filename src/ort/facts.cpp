@@ -57,9 +57,8 @@ class SpecCheck {
   void head() const {
     product(plan::kHeadNode, static_cast<std::int64_t>(config_.spec.vocab_size),
             config_.spec.final_norm.epsilon, "");
-    if (const auto found = facts_.norms.find(plan::kHiddenStatesNode);
-        found != facts_.norms.end()) {
-      compare(found->first, "epsilon", config_.spec.final_norm.epsilon, found->second);
+    for (const auto& [node, epsilon] : facts_.norms) {
+      compare(node, "epsilon", config_.spec.final_norm.epsilon, epsilon);
     }
   }
 

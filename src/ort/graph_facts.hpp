@@ -36,7 +36,7 @@ struct GraphFacts {
   std::optional<Embedding> embedding;
   std::map<std::string, Product> products;  // by the node's name
   std::map<std::string, Attention> attentions;
-  std::map<std::string, float> norms;  // epsilon of those that are nodes of their own
+  std::map<std::string, float> norms;  // epsilon of the final one, in nodes beside the head
   std::set<std::string> weights;       // types of matrices, as config.json names them
   std::set<std::string> rounded_to;    // what products round activations to, where they do
 };

@@ -7,6 +7,7 @@
 #include "ort/hidden_states_node.hpp"
 #include "ort/product_node.hpp"
 #include "ort/select_tokens.hpp"
+#include "ort/value_head_node.hpp"
 #ifdef KVCACHE_USE_CUDA
 #include "ort/cuda/nodes_cuda.hpp"
 #endif
@@ -53,6 +54,7 @@ void NodeDomain::add_float32_nodes(NodeCounters& counters, const ThreadPool& thr
   add_for_weights(BFloat16{});
   add_for_weights(std::uint8_t{});  // quantised
   add(std::make_shared<HiddenStatesOp>(resources));
+  add(std::make_shared<ValueHeadOp>(resources));
   add(std::make_shared<CachedAttentionOp<float, float>>(counters, facts_, &threads));
   add(std::make_shared<CachedAttentionOp<float, Float16>>(counters, facts_, &threads));
   add(std::make_shared<CachedAttentionOp<float, BFloat16>>(counters, facts_, &threads));

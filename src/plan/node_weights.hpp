@@ -10,6 +10,7 @@
 #include "kernels/cpu/embedding_cpu.hpp"
 #include "kernels/cpu/layer_norm_cpu.hpp"
 #include "kernels/cpu/product_cpu.hpp"
+#include "kernels/cpu/value_head_cpu.hpp"
 
 namespace kvcache::plan {
 
@@ -20,7 +21,8 @@ struct NodeWeights {
   std::map<std::string, kernels::Embedding> embeddings;
   std::map<std::string, kernels::Product> products;
   std::map<std::string, kernels::LayerNormArgs> norms;  // without what is another in every run
-  std::shared_ptr<CudaWeights> cuda;                    // null where the model runs on the CPU
+  std::map<std::string, kernels::ValueHead> value_heads;
+  std::shared_ptr<CudaWeights> cuda;  // null where the model runs on the CPU
 };
 
 }  // namespace kvcache::plan

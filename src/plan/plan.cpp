@@ -18,6 +18,8 @@ class Writer {
     for (std::size_t output = 0; output < outputs.size(); ++output) {
       if (outputs[output].name == kHiddenStatesNode) {
         add(kHiddenStatesNode, Normalize{x, output});
+      } else if (outputs[output].name == kValueOutput && spec_.value_head) {
+        add(kValueHeadNode, Value{x, output});
       } else {
         add(outputs[output].name, Compute{outputs[output].name});
       }

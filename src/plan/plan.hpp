@@ -53,6 +53,12 @@ struct Normalize {
   std::size_t output;  // its number in ModelInfo::outputs
 };
 
+/// One number for each of those tokens.
+struct Value {
+  Buffer x;
+  std::size_t output;
+};
+
 /// One that only the graph can compute.
 struct Compute {
   std::string output;
@@ -60,7 +66,7 @@ struct Compute {
 
 struct Operation {
   std::string node;  // the node of the graph that does the same, and whose weights it has
-  std::variant<Embed, Multiply, Attend, Activate, Normalize, Compute> what;
+  std::variant<Embed, Multiply, Attend, Activate, Normalize, Value, Compute> what;
 };
 
 struct Plan {
@@ -72,6 +78,8 @@ struct Plan {
 inline constexpr const char* kEmbeddingNode = "embedding";
 inline constexpr const char* kHeadNode = "head";
 inline constexpr const char* kHiddenStatesNode = "hidden_states";  // and its output
+inline constexpr const char* kValueHeadNode = "value_head";
+inline constexpr const char* kValueOutput = "value";
 std::string layer_node(std::size_t layer, std::string_view role);  // "attention.qkv", "mlp.up", …
 
 /// @param outputs what the model computes beside its logits

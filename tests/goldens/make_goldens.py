@@ -7,6 +7,7 @@ Every variant gets a directory beside this file:
     config.json, model.safetensors   as `save_pretrained` writes them
     golden.json                      token ids, the greedy continuation, seed, versions
     logits.npy                       float32 [tokens, vocab_size], of `ids`
+    values.npy                       float32 [tokens], of `ids`, where there is a value head
 Logits are computed in float64, so that they are the mathematical result to float32's last place.
 """
 
@@ -20,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 SEED = 20240229
@@ -93,7 +95,28 @@ VARIANTS = {
         "n_head": 2,
         "initializer_range": DEVIATION / 2,
     },
+    # As a policy of a game is trained: a vocabulary of characters, heads of 8, a value head.
+    "value-head": {"vocab_size": 128, "n_embd": 32, "n_layer": 2, "n_head": 4},
 }
+
+VALUE_HEADS = {"value-head": (24, 16)}  # the sizes of its inner layers
+
+
+class ValueHead(torch.nn.Module):
+    """trigoRL's (trigor/models/valueHead.py): its names of tensors, its functions."""
+
+    def __init__(self, hidden: int, intermediate: int, bottleneck: int):
+        super().__init__()
+        self.fc1 = torch.nn.Linear(hidden, intermediate)
+        self.ln1 = torch.nn.LayerNorm(intermediate)
+        self.fc2 = torch.nn.Linear(intermediate, bottleneck)
+        self.ln2 = torch.nn.LayerNorm(bottleneck)
+        self.fc_out = torch.nn.Linear(bottleneck, 1)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.ln1(self.fc1(hidden_states)))
+        x = torch.relu(self.ln2(self.fc2(x)))
+        return torch.tanh(self.fc_out(x)).squeeze(-1)
 
 
 def main() -> None:
@@ -120,6 +143,8 @@ def make(directory: Path, fields: dict) -> None:
     model.to(stored).save_pretrained(directory)
     (directory / "generation_config.json").unlink(missing_ok=True)
     np.save(directory / "logits.npy", logits.astype(np.float32))
+    if sizes := VALUE_HEADS.get(directory.name):
+        add_value_head(directory, model, ids, ValueHead(config.n_embd, *sizes))
     golden = {
         "ids": ids,
         "prompt": ids[:PROMPT],
@@ -131,6 +156,22 @@ def make(directory: Path, fields: dict) -> None:
     print(
         f"{directory.name}: seed {seed}, largest logit {np.abs(logits).max():.2f}, lead {lead:.3f}"
     )
+
+
+def add_value_head(
+    directory: Path, model: GPT2LMHeadModel, ids: list[int], head: ValueHead
+) -> None:
+    """Writes the checkpoint as trigoRL does, the language model under `model.`, and the values."""
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+        states = model.double().transformer(torch.tensor([ids])).last_hidden_state
+        values = head.double()(states)[0].numpy()
+    np.save(directory / "values.npy", values.astype(np.float32))
+    file = directory / "model.safetensors"
+    tensors = {f"model.{name}": tensor for name, tensor in load_file(file).items()}
+    tensors |= {f"value_head.{name}": t for name, t in head.float().state_dict().items()}
+    save_file({name: t.contiguous() for name, t in tensors.items()}, file, {"format": "pt"})
 
 
 def random_model(config: GPT2Config, seed: int) -> tuple[GPT2LMHeadModel, list[int]]:

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "support/models.hpp"
 
 namespace kvcache {
@@ -28,6 +30,31 @@ TEST_F(LogitsOfAModel, ArgmaxIsTheBestOfTopK) {
 TEST_F(LogitsOfAModel, TopKStopsAtTheVocabulary) {
   EXPECT_EQ(logits_.top_k(1'000'000, 0).size(), model_.info().vocab_size);
   EXPECT_TRUE(logits_.top_k(0, 0).empty());
+}
+
+TEST_F(LogitsOfAModel, LogProbabilitiesAreThoseOfTheSoftmax) {
+  const std::vector<TokenId> tokens{5, 0, 5, static_cast<TokenId>(model_.info().vocab_size) - 1};
+  for (std::size_t row = 0; row < logits_.rows(); ++row) {
+    double sum = 0;
+    for (const float logit : logits_.row(row)) {
+      sum += std::exp(static_cast<double>(logit));
+    }
+    const std::vector<float> found = logits_.log_probabilities(tokens, row);
+    ASSERT_EQ(found.size(), tokens.size());
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      const double logit = logits_.row(row)[static_cast<std::size_t>(tokens[i])];
+      EXPECT_NEAR(found[i], logit - std::log(sum), 1e-5 * (1 + std::abs(found[i])));
+    }
+  }
+}
+
+TEST_F(LogitsOfAModel, LogProbabilitiesAreOfTokensOfTheVocabulary) {
+  test::expect_error(ErrorCode::token_out_of_range, "the log-probability of token -1 was asked for",
+                     [&] {
+                       (void)logits_.log_probabilities(std::vector<TokenId>{1, -1}, 0);
+                     });
+  test::expect_error(ErrorCode::invalid_argument, "logits row 3 was asked for, there are 3",
+                     [&] { (void)logits_.log_probabilities({}, 3); });
 }
 
 TEST_F(LogitsOfAModel, RefusesARowThatIsNotThere) {

@@ -53,6 +53,9 @@ TEST_P(CachedSequence, GivesHuggingFacesLogits) {
                  std::span(golden.logits).subspan(i * logits.vocab_size(), logits.vocab_size()),
                  test::golden_tolerance());
   }
+  for (std::size_t i = 0; i < golden.values.size(); ++i) {
+    EXPECT_NEAR(logits.output("value", i).front(), golden.values[i], test::golden_tolerance());
+  }
 }
 
 TEST_P(CachedSequence, AnySplitOfAPromptGivesTheSameLogits) {

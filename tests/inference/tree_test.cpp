@@ -127,6 +127,78 @@ TEST(Tree, CommitComputesNothing) {
   expect_as_uncached(model, logits.last(), sequence.tokens());
 }
 
+TEST(Tree, CommitsWhatIsMissingOfAPath) {
+  test::for_random_cases(20, [](Random& random) {
+    const Model model = test::load_poisoned(random);
+    Sequence sequence = random_prefix(random, model, random_length(random, model, 12));
+    const TokenTree tree = test::random_tree(random, model.info(), random.integer(1, 40), 10);
+    const TreeEvaluation evaluation = sequence.evaluate(tree);
+    const std::vector<TokenId> prefix(sequence.tokens().begin(), sequence.tokens().end());
+    const auto node = static_cast<std::size_t>(
+        random.integer(0, static_cast<std::int64_t>(tree.tokens.size()) - 1));
+    std::vector<std::size_t> path{node};
+    while (tree.parents[path.back()] >= 0) {
+      path.push_back(static_cast<std::size_t>(tree.parents[path.back()]));
+    }
+    // Through some of its ancestors, in their order; forks of it stay what they were.
+    for (std::size_t i = path.size(); i-- > 0;) {
+      if (i == 0 || random.chance(0.5)) {
+        const Sequence before = sequence.fork();
+        sequence.commit(evaluation, path[i]);
+        sequence.commit(evaluation, path[i]);  // nothing is missing
+        EXPECT_EQ(before.length() + 1 <= sequence.length(), true);
+      }
+    }
+    ASSERT_EQ(std::vector<TokenId>(sequence.tokens().begin(), sequence.tokens().end()),
+              test::text_of_node(prefix, tree, node));
+    if (sequence.fits(1)) {
+      const TokenId next = 1;
+      const Logits logits = sequence.extend({&next, 1});
+      expect_as_uncached(model, logits.last(), sequence.tokens());
+    }
+    model.check_cache_invariants();
+  });
+}
+
+TEST(Tree, ThePrefixIsANodeToo) {
+  test::for_random_cases(20, [](Random& random) {
+    const Model model = test::load_poisoned(random);
+    Sequence sequence = random_prefix(random, model, 1 + random_length(random, model, 12));
+    const TokenTree tree = test::random_tree(random, model.info(), random.integer(1, 40), 10);
+    const auto last = static_cast<std::int64_t>(tree.tokens.size()) - 1;
+    const auto node = static_cast<std::size_t>(random.integer(0, last));
+    const std::vector<std::size_t> nodes{node, TokenTree::kPrefix, 0};
+    const TreeEvaluation evaluation = sequence.evaluate(tree, nodes);
+    ASSERT_EQ(evaluation.logits().rows(), 3U);
+    expect_as_uncached(model, evaluation.logits().row(0),
+                       test::text_of_node(sequence.tokens(), tree, node));
+    expect_as_uncached(model, evaluation.logits().row(1), sequence.tokens());
+    expect_as_uncached(model, evaluation.logits().row(2),
+                       test::text_of_node(sequence.tokens(), tree, 0));
+    sequence.commit(evaluation, node);
+    if (sequence.fits(1)) {
+      const TokenId next = 1;
+      const Logits logits = sequence.extend({&next, 1});
+      expect_as_uncached(model, logits.last(), sequence.tokens());
+    }
+    model.check_cache_invariants();
+  });
+}
+
+TEST(Tree, ThePrefixAloneMayBeAskedFor) {
+  Random random(3);
+  const Model model = test::load_poisoned(random);
+  const auto full = static_cast<std::int64_t>(model.info().max_seq_len);
+  const std::vector<std::size_t> nodes{TokenTree::kPrefix};
+  for (const std::int64_t length : {std::int64_t{1}, std::int64_t{5}, full}) {
+    const Sequence sequence = random_prefix(random, model, length);
+    const TreeEvaluation evaluation = sequence.evaluate({}, nodes);
+    ASSERT_EQ(evaluation.logits().rows(), 1U);
+    expect_as_uncached(model, evaluation.logits().row(0), sequence.tokens());
+  }
+  model.check_cache_invariants();
+}
+
 class BadTree : public testing::Test {
  protected:
   void expect_refused(ErrorCode code, const std::string& part, const TokenTree& tree,
@@ -150,6 +222,9 @@ TEST_F(BadTree, IsRefusedBeforeAnythingIsComputed) {
   expect_refused(ErrorCode::empty_input, "no tokens", {});
   expect_refused(ErrorCode::token_out_of_range, "token 1 of the input is -1", {{1, -1}, {-1, 0}});
   const std::vector<std::size_t> nodes{0, 2};
+  const std::vector<std::size_t> prefix{TokenTree::kPrefix};
+  expect_refused(ErrorCode::invalid_argument,
+                 "the logits after the prefix were asked for, which is empty", {{1}, {-1}}, prefix);
   expect_refused(ErrorCode::invalid_argument, "logits of node 2 were asked for, the tree has 2",
                  {{1, 2}, {-1, 0}}, nodes);
 }
@@ -168,7 +243,9 @@ TEST_F(BadTree, IsNotCommittedElsewhere) {
                [&] { sequence_.commit(evaluation, 2); });
   Sequence longer = sequence_.fork();
   longer.extend(std::vector<TokenId>{4});
-  expect_error(ErrorCode::invalid_argument, "evaluated after 3 other tokens than the sequence's 4",
+  expect_error(ErrorCode::invalid_argument,
+               "cannot commit node 0: the tree was evaluated after 3 tokens, and the sequence's 4 "
+               "are neither these",
                [&] { longer.commit(evaluation, 0); });
   const Model other = Model::load(test::model_path("plain"));
   Sequence foreign = other.new_sequence();

@@ -32,7 +32,7 @@ class PlainModel:
     def run(
         self, ids: np.ndarray, past: list[np.ndarray] | None = None, **optional: np.ndarray
     ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Logits and presents of ids [batch, seq_len] after `past` (default: none)."""
+        """Logits, further outputs and presents of ids [batch, seq_len] after `past` (none)."""
         batch, seq_len = np.shape(ids)
         past = self.past(batch) if past is None else past
         depth = past[0].shape[2]
@@ -50,7 +50,8 @@ class PlainModel:
         """`count` greedy tokens after the prompt, one by one over the cache."""
         ids, past, tokens = prompt, None, []
         for _ in range(count):
-            logits, past = self.run(np.array([ids]), past)
+            logits, others = self.run(np.array([ids]), past)
+            past = others[len(self.config["outputs"]) - 1 :]
             ids = [int(logits[0, -1].argmax())]
             tokens += ids
         return tokens

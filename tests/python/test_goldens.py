@@ -18,6 +18,7 @@ from kvcache_export.verify import Runner
 GOLDENS = sorted(
     path.parent for path in (Path(__file__).parents[1] / "goldens").glob("*/golden.json")
 )
+WITH_VALUES = [golden for golden in GOLDENS if (golden / "values.npy").exists()]
 
 # Largest logit difference as a share of the largest logit. A value has 24 bits in float32, 11 in
 # float16 and 8 in bfloat16; measured were 1e-6, 3e-3 and 3e-2.
@@ -31,6 +32,7 @@ def golden(request: pytest.FixtureRequest) -> Path:
 
 def test_there_are_goldens():
     assert len(GOLDENS) >= 5
+    assert WITH_VALUES
 
 
 def test_float32_logits_and_greedy_tokens(golden: Path, export):
@@ -41,6 +43,17 @@ def test_float32_logits_and_greedy_tokens(golden: Path, export):
 
     assert relative_difference(logits[0], np.load(golden / "logits.npy")) < TOLERANCE["float32"]
     assert plain.greedy(expected["prompt"], len(expected["greedy"])) == expected["greedy"]
+
+
+@pytest.mark.parametrize("golden", WITH_VALUES, ids=lambda path: path.name)
+def test_values(golden: Path, export):
+    ids = json.loads((golden / "golden.json").read_text())["ids"]
+
+    _, (values, *_) = PlainModel(export("--model", golden)).run(np.array([ids]))
+
+    expected = np.load(golden / "values.npy")
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(values[0, :, 0], expected, atol=TOLERANCE["float32"])
 
 
 def test_float16_logits(golden: Path, export):
@@ -68,7 +81,10 @@ def test_bfloat16_logits(golden: Path, tmp_path: Path):
 def test_reference_agrees_with_hugging_face(golden: Path):
     """The tests' own oracle is right, too."""
     config = json.loads((golden / "config.json").read_text())
-    tensors = load_file(golden / "model.safetensors")
+    tensors = {
+        name.removeprefix("model."): tensor
+        for name, tensor in load_file(golden / "model.safetensors").items()
+    }
     ids = json.loads((golden / "golden.json").read_text())["ids"]
 
     logits = reference_gpt2.logits(config, tensors, ids)

@@ -18,6 +18,7 @@ ROOMS = [
     "cache",
     "inference",
     "evaluator",
+    "policy",
     "decoding",
     "report",
 ]

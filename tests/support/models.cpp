@@ -76,24 +76,35 @@ fs::path hidden_states_model_path(const std::string& golden) {
   return path_beside(golden, "-hidden-states");
 }
 
-Golden read_golden(const std::string& name) {
-  const fs::path directory = goldens_directory() / name;
-  std::ifstream json(directory / "golden.json");
-  Golden golden;
-  golden.ids = nlohmann::json::parse(json).at("ids").get<std::vector<TokenId>>();
-  // A .npy version 1 file: magic, version, header length (little endian), header, data.
-  std::ifstream npy(directory / "logits.npy", std::ios::binary);
-  const std::string bytes{std::istreambuf_iterator<char>(npy), {}};
+namespace {
+
+/// The numbers of a .npy version 1 file: magic, version, header length (little endian), header,
+/// data.
+std::vector<float> read_npy(const fs::path& file) {
+  const std::string bytes = read_file(file);
   const auto header_size = static_cast<std::size_t>(static_cast<unsigned char>(bytes.at(8))) +
                            std::size_t{256} * static_cast<unsigned char>(bytes.at(9));
   const std::string header = bytes.substr(10, header_size);
   if (header.find("'<f4'") == std::string::npos ||
       header.find("'fortran_order': False") == std::string::npos) {
-    throw std::runtime_error("logits.npy must be float32 in C order");
+    throw std::runtime_error(file.string() + " must be float32 in C order");
   }
-  golden.logits.resize((bytes.size() - 10 - header_size) / sizeof(float));
-  std::memcpy(golden.logits.data(), bytes.data() + 10 + header_size,
-              golden.logits.size() * sizeof(float));
+  std::vector<float> numbers((bytes.size() - 10 - header_size) / sizeof(float));
+  std::memcpy(numbers.data(), bytes.data() + 10 + header_size, numbers.size() * sizeof(float));
+  return numbers;
+}
+
+}  // namespace
+
+Golden read_golden(const std::string& name) {
+  const fs::path directory = goldens_directory() / name;
+  std::ifstream json(directory / "golden.json");
+  Golden golden;
+  golden.ids = nlohmann::json::parse(json).at("ids").get<std::vector<TokenId>>();
+  golden.logits = read_npy(directory / "logits.npy");
+  if (fs::exists(directory / "values.npy")) {
+    golden.values = read_npy(directory / "values.npy");
+  }
   return golden;
 }
 

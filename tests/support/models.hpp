@@ -38,6 +38,7 @@ fs::path hidden_states_model_path(const std::string& golden);
 struct Golden {
   std::vector<TokenId> ids;
   std::vector<float> logits;  // [ids, vocab_size]
+  std::vector<float> values;  // [ids], of a model with a value head
 };
 
 Golden read_golden(const std::string& name);

@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import fields as checked
 from .. import spec as of
+from .. import value_heads
 from ..errors import ExportError
 from ..family import Config, Family
 from ..spec_check import MAX_LAYERS
@@ -85,6 +86,7 @@ def parse(fields: Mapping[str, Any]) -> Config:
         ),
         final_norm=norm,
         head=of.Head(tied),
+        value_head=value_heads.parse(fields.get("value_head")),
     )
 
     def initial_deviation(parameter: str) -> float:

@@ -82,9 +82,9 @@ class NodeType:
         return function
 
 
-def reference(name: str, type_: type) -> ir.RefAttr:
-    """An attribute of the function, for one of the same name within its body."""
-    return ir.RefAttr(name, name, ATTRIBUTE_TYPES[type_])
+def reference(name: str, type_: type, within: str | None = None) -> ir.RefAttr:
+    """An attribute of the function, for one of that name, or of `within`, in its body."""
+    return ir.RefAttr(within or name, name, ATTRIBUTE_TYPES[type_])
 
 
 def number(op: OpBuilder, name: str, type_: type = int) -> ir.Value:

@@ -6,7 +6,7 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
-from .. import families
+from .. import families, value_heads
 from ..errors import ExportError
 from .checkpoint import CheckpointWeights
 from .random_weights import RandomWeights
@@ -28,14 +28,20 @@ def from_checkpoint(model: str) -> Source:
     check_no_adapter(directory)  # one alone has no config.json
     family, config = families.read_config(directory / "config.json")
     weights = CheckpointWeights(directory, family)
-    if not config.spec.head.tied or weights.ties_head():
-        return Source(origin, family, config, weights)
-    note = (
-        f"{', '.join(family.tensors('head.weight'))} differs from the token embedding, so it is the"
-        " head, as in transformers, though config.json ties them"
-    )
-    spec = replace(config.spec, head=replace(config.spec.head, tied=False))
-    return Source(origin, family, replace(config, spec=spec), weights, (note,))
+    spec, notes = config.spec, []
+    if spec.value_head is None and (found := value_heads.of_tensors(weights.shape)):
+        spec = replace(spec, value_head=found)
+        notes.append(
+            f"value_head.* make the output value ({found.activation} between its layers,"
+            f" {found.output_activation} at its end: config.json's value_head may say otherwise)"
+        )
+    if spec.head.tied and not weights.ties_head():
+        spec = replace(spec, head=replace(spec.head, tied=False))
+        notes.append(
+            f"{', '.join(family.tensors('head.weight'))} differs from the token embedding, so it is"
+            " the head, as in transformers, though config.json ties them"
+        )
+    return Source(origin, family, replace(config, spec=spec), weights, tuple(notes))
 
 
 def from_seed(architecture: str, seed: int) -> Source:

@@ -47,6 +47,11 @@ class CheckpointWeights:
             self._keys[embedding_name] = embedding or head
         return True
 
+    def shape(self, name: str) -> Shape | None:
+        """That of a tensor, None where there is none of that name."""
+        key = self._keys.get(name)
+        return None if key is None else self._files[key].shape(key)
+
     def check(self, expected: Mapping[str, Shape]) -> None:
         for name, shape in expected.items():
             key = self._key(name)

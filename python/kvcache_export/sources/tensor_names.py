@@ -20,9 +20,15 @@ MERGE = (
 
 
 def canonical(key: str, family: Family) -> str:
-    """A stored tensor's name as the family's model with a head has it."""
-    parts = [part for part in key.split(".") if part not in WRAPPERS]
-    return (family.prefix if parts and parts[0] in family.bare_parts else "") + ".".join(parts)
+    """A stored tensor's name as the family's model with a head has it.
+
+    A module that holds the whole model as its `model`, beside a value head, is a wrapper too.
+    """
+    parts = [part for part in key.split(".") if part not in WRAPPERS] or [""]
+    known = family.first_parts | family.bare_parts
+    while parts[0] == "model" and known.intersection(parts[1:2]):
+        parts = parts[1:]
+    return (family.prefix if parts[0] in family.bare_parts else "") + ".".join(parts)
 
 
 def is_harmless(name: str, family: Family) -> bool:

@@ -14,13 +14,11 @@
 #include "hwy/foreach_target.h"
 // foreach_target.h must come before highway.h and everything that includes it.
 #include "hwy/highway.h"
+#include "kernels/cpu/attend_query-inl.hpp"
+#include "kernels/cpu/attend_tile-inl.hpp"
 #include "kernels/cpu/from_float32-inl.hpp"
 #include "kernels/cpu/kv_view-inl.hpp"
-#include "kernels/cpu/matrix_tile-inl.hpp"
-#include "kernels/cpu/partial_vector-inl.hpp"
 #include "kernels/cpu/quantized_vectors-inl.hpp"
-#include "kernels/cpu/query_tile-inl.hpp"
-#include "kernels/cpu/single_query-inl.hpp"
 #include "kernels/cpu/to_float32-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -110,16 +108,21 @@ void collect_visible(const HeadOfRow<T, Cache>& of, std::int64_t token,
 template <typename T, typename Cache>
 void attend_one_by_one(const HeadOfRow<T, Cache>& of, std::int64_t first, std::int64_t count) {
   const std::int64_t head_dim = of.args.head_dim;
+  const std::int64_t vectors = round_up(head_dim, kLanes);
   const std::int64_t most_positions = of.past_length() + first + count;
-  float* query = thread_scratch(2 * head_dim + most_positions);
-  float* out = query + head_dim;
-  float* scores = out + head_dim;
+  float* query = thread_scratch(4 * vectors + pattern_floats(head_dim) + most_positions + kLanes);
+  float* out = query + vectors;
+  QueryScratch scratch{};
+  scratch.even = out + vectors;
+  scratch.odd = scratch.even + vectors;
+  scratch.patterns = scratch.odd + vectors;
+  scratch.scores = scratch.patterns + pattern_floats(head_dim);
   thread_local std::vector<PositionRange> visible;
   for (std::int64_t token = first; token < first + count; ++token) {
     load_scaled_query(of, token, query);
     collect_visible(of, token, visible);
-    attend_single_query(query, of.view(of.args.key_pool), of.view(of.args.value_pool), visible,
-                        scores, out);
+    attend_query(query, of.view(of.args.key_pool), of.view(of.args.value_pool), visible, scratch,
+                 out);
     from_float32(out, head_dim, of.attention(token));
   }
 }
@@ -127,22 +130,23 @@ void attend_one_by_one(const HeadOfRow<T, Cache>& of, std::int64_t first, std::i
 template <typename T, typename Cache>
 void attend_as_tile(const HeadOfRow<T, Cache>& of, std::int64_t first, std::int64_t count) {
   const std::int64_t head_dim = of.args.head_dim;
-  const std::int64_t matrix = head_dim * kTileQueries;
-  float* memory = thread_scratch(2 * matrix + (2 * kTileKeys + 3) * kTileQueries +
-                                 kTileKeys * head_dim + head_dim);
+  const NewTokens tokens{of.position(0), of.past_length(), first, count, of.tree_parents()};
   TileScratch tile{};
+  tile.columns = round_up(count, kLanes);
+  const std::int64_t matrix = head_dim * tile.columns;
+  const std::int64_t scores = (of.past_length() + tokens.visible()) * tile.columns;
+  float* memory =
+      thread_scratch(3 * matrix + scores + kLanes * tile.columns + kTileKeys * head_dim + head_dim);
   const auto take = [&memory](std::int64_t floats) {
     float* taken = memory;
     memory += floats;
     return taken;
   };
+  tile.scores = take(scores);
+  tile.slots = take(kLanes * tile.columns);
   tile.queries = take(matrix);
-  tile.out = take(matrix);
-  tile.scores = take(kTileKeys * kTileQueries);
-  tile.bias = take(kTileKeys * kTileQueries);
-  tile.max = take(kTileQueries);
-  tile.sum = take(kTileQueries);
-  tile.rescale = take(kTileQueries);
+  tile.even = take(matrix);
+  tile.odd = take(matrix);
   tile.converted = take(kTileKeys * head_dim);
   float* column = take(head_dim);
 
@@ -150,14 +154,13 @@ void attend_as_tile(const HeadOfRow<T, Cache>& of, std::int64_t first, std::int6
   for (std::int64_t q = 0; q < count; ++q) {
     load_scaled_query(of, first + q, column);
     for (std::int64_t i = 0; i < head_dim; ++i) {
-      tile.queries[i * kTileQueries + q] = column[i];
+      tile.queries[i * tile.columns + q] = column[i];
     }
   }
-  attend_query_tile(of.view(of.args.key_pool), of.view(of.args.value_pool), of.past_length(),
-                    NewTokens{of.position(0), first, count, of.tree_parents()}, tile);
+  attend_tile(of.view(of.args.key_pool), of.view(of.args.value_pool), tokens, tile);
   for (std::int64_t q = 0; q < count; ++q) {
     for (std::int64_t i = 0; i < head_dim; ++i) {
-      column[i] = tile.out[i * kTileQueries + q] / tile.sum[q];
+      column[i] = tile.even[i * tile.columns + q];
     }
     from_float32(column, head_dim, of.attention(first + q));
   }

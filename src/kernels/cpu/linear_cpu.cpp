@@ -11,11 +11,10 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/linear_cpu.cpp"
 #include "hwy/foreach_target.h"
 // foreach_target.h must come before highway.h and everything that includes it.
-#include "hwy/aligned_allocator.h"
 #include "hwy/highway.h"
-#include "kernels/cpu/dot_rows-inl.hpp"
 #include "kernels/cpu/epilogue-inl.hpp"
 #include "kernels/cpu/matrix_tile-inl.hpp"
+#include "kernels/cpu/ordered_dots-inl.hpp"
 #include "kernels/cpu/prefetch-inl.hpp"
 #include "kernels/cpu/to_float32-inl.hpp"
 
@@ -70,19 +69,49 @@ void linear(const LinearArgs<W>& args, const ParallelFor& parallel_for) {
 
 constexpr std::int64_t kHeadTaskOutputs = 96;
 
-// Below this many tokens, dot products with one after the other beat a tile of mostly empty lanes.
+// Below this many tokens, the lanes of a tile would stand empty, and rows along them are faster.
 constexpr std::int64_t kFewTokens = 6;
+
+/// kTokens tokens · the rows [first, end) of the weight.
+template <int kTokens, typename W>
+void multiply_rows_of_head(const HeadArgs<W>& args, const float* patterns, std::int64_t first,
+                           std::int64_t end, float* out) {
+  const Floats d;
+  for (std::int64_t row = first; row < end; row += kLanes) {
+    const std::int64_t count = std::min(kLanes, end - row);
+    FloatVector products[kTokens];
+    dot_vector_of_rows<kTokens>(patterns, args.inputs, args.weight + row * args.inputs, args.inputs,
+                                count, products);
+    for (int token = 0; token < kTokens; ++token) {
+      float* const to = out + token * args.outputs + row;
+      if (count == kLanes) {
+        hn::StoreU(products[token], d, to);
+      } else {
+        store_first(products[token], d, to, count);
+      }
+    }
+  }
+}
 
 template <typename W>
 void head_of_few_tokens(const HeadArgs<W>& args, const ParallelFor& parallel_for) {
+  const std::int64_t of_token = pattern_floats(args.inputs);
+  float* const patterns = thread_scratch(args.tokens * of_token, ScratchUse::call);
+  for (std::int64_t token = 0; token < args.tokens; ++token) {
+    make_patterns(args.x + token * args.inputs, args.inputs, patterns + token * of_token);
+  }
   const std::int64_t tasks = divide_up(args.outputs, kHeadTaskOutputs);
   parallel_for(tasks, [&](std::int64_t task) {
-    const std::int64_t end = std::min((task + 1) * kHeadTaskOutputs, args.outputs);
-    for (std::int64_t row = task * kHeadTaskOutputs; row < end; ++row) {
-      for (std::int64_t token = 0; token < args.tokens; ++token) {
-        args.out[token * args.outputs + row] = dot_long_row(
-            args.x + token * args.inputs, args.weight + row * args.inputs, args.inputs);
-      }
+    const std::int64_t first = task * kHeadTaskOutputs;
+    const std::int64_t end = std::min(first + kHeadTaskOutputs, args.outputs);
+    std::int64_t token = 0;
+    for (; token + 4 <= args.tokens; token += 4) {
+      multiply_rows_of_head<4>(args, patterns + token * of_token, first, end,
+                               args.out + token * args.outputs);
+    }
+    for (; token < args.tokens; ++token) {
+      multiply_rows_of_head<1>(args, patterns + token * of_token, first, end,
+                               args.out + token * args.outputs);
     }
   });
 }
@@ -100,34 +129,29 @@ const float* float_rows(const HeadArgs<W>& args, std::int64_t row, std::int64_t 
   }
 }
 
-/// Up to kTileColumns tokens, along the lanes: rows of the weight enter as broadcast scalars, so no
-/// part of it is transposed.
+/// Up to kTileColumns tokens, along the lanes: rows of the weight enter as broadcast scalars.
 template <typename W>
 void head_of_token_tile(const HeadArgs<W>& args, std::int64_t first, std::int64_t tokens,
-                        float* HWY_RESTRICT transposed, const ParallelFor& parallel_for) {
-  std::fill_n(transposed, args.inputs * kTileColumns, 0.0F);
+                        float* HWY_RESTRICT turned, const ParallelFor& parallel_for) {
+  const std::int64_t columns = round_up(tokens, kLanes);
+  std::fill_n(turned, args.inputs * columns, 0.0F);
   for (std::int64_t token = 0; token < tokens; ++token) {
     const float* x = args.x + (first + token) * args.inputs;
     for (std::int64_t i = 0; i < args.inputs; ++i) {
-      transposed[i * kTileColumns + token] = x[i];
+      turned[i * columns + token] = x[i];
     }
   }
   const std::int64_t tasks = divide_up(args.outputs, kHeadTaskOutputs);
   parallel_for(tasks, [&](std::int64_t task) {
-    HWY_ALIGN float sums[kHeadTaskOutputs * kTileColumns];  // [outputs, tokens]
+    HWY_ALIGN float sums[kHeadTaskOutputs * kTileColumns];  // [outputs, columns]
     const std::int64_t row = task * kHeadTaskOutputs;
     const std::int64_t rows = std::min(kHeadTaskOutputs, args.outputs - row);
-    const LeftMatrix weight{float_rows(args, row, rows), args.inputs, 1};
-    if (whole_vectors(tokens) == whole_vectors(1)) {
-      multiply_one_vector(weight, rows, args.inputs, transposed, sums);
-    } else {
-      multiply(weight, rows, args.inputs, transposed, nullptr, sums, whole_vectors(tokens),
-               Ahead{weight.from_row(kMaxRows).data, kMaxRows});
-    }
+    dot_queries(float_rows(args, row, rows), args.inputs, rows, args.inputs, turned, columns, sums,
+                columns, columns);
     for (std::int64_t token = 0; token < tokens; ++token) {
       float* out = args.out + (first + token) * args.outputs + row;
       for (std::int64_t r = 0; r < rows; ++r) {
-        out[r] = sums[r * kTileColumns + token];
+        out[r] = sums[r * columns + token];
       }
     }
   });
@@ -139,11 +163,9 @@ void head(const HeadArgs<W>& args, const ParallelFor& parallel_for) {
     head_of_few_tokens(args, parallel_for);
     return;
   }
-  // Allocated here and not on the thread's scratch, which the tasks of this very thread may use.
-  const auto transposed =
-      hwy::AllocateAligned<float>(static_cast<std::size_t>(args.inputs * kTileColumns));
+  float* const turned = thread_scratch(args.inputs * kTileColumns, ScratchUse::call);
   for (std::int64_t first = 0; first < args.tokens; first += kTileColumns) {
-    head_of_token_tile(args, first, std::min(kTileColumns, args.tokens - first), transposed.get(),
+    head_of_token_tile(args, first, std::min(kTileColumns, args.tokens - first), turned,
                        parallel_for);
   }
 }

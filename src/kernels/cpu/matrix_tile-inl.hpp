@@ -119,21 +119,6 @@ HWY_INLINE void multiply(LeftMatrix left, std::int64_t rows, std::int64_t depth,
   }
 }
 
-/// `multiply` without carry for a single vector of columns, a few more rows at a time: as many sums
-/// as hide the latency of addition.
-HWY_INLINE void multiply_one_vector(LeftMatrix left, std::int64_t rows, std::int64_t depth,
-                                    const float* right, float* out) {
-  constexpr int kRows = 8;
-  for (; rows >= kRows; rows -= kRows) {
-    const Ahead next_rows{left.from_row(kRows).data, kRows};
-    multiply_registers<kRows, 1>(left, depth, right, nullptr, out, next_rows);
-    left = left.from_row(kRows);
-    out += kRows * kTileColumns;
-  }
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(hn::ScalableTag<float>()));
-  multiply(left, rows, depth, right, nullptr, out, lanes);
-}
-
 /// `count` columns rounded up to whole vectors.
 HWY_INLINE std::int64_t whole_vectors(std::int64_t count) {
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(hn::ScalableTag<float>()));

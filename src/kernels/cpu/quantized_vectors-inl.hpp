@@ -89,27 +89,16 @@ HWY_INLINE void multiply_by_scales(const T* vectors, std::int64_t count, std::in
   }
 }
 
-/// `count` vectors as float32 [count, head_dim], exactly, scales included: in `scratch`, or where
-/// they are if they are float32 already.
+/// `count` vectors as float32 [count, head_dim], exactly, but without their scales: in `scratch`,
+/// or where they are if they are float32 already.
 template <typename T>
 HWY_INLINE const float* vectors_as_float(const KvView<T>& view, const T* vectors,
                                          std::int64_t count, float* HWY_RESTRICT scratch) {
   if constexpr (std::is_same_v<T, float>) {
     return vectors;
   } else if constexpr (std::is_same_v<T, std::int8_t>) {
-    const hn::ScalableTag<float> df;
-    const auto lanes = static_cast<std::int64_t>(hn::Lanes(df));
     for (std::int64_t r = 0; r < count; ++r) {
-      const std::int8_t* vector = vectors + r * view.vector_elements();
-      float* to = scratch + r * view.head_dim;
-      const auto scale = hn::Set(df, scale_of(vector, view.head_dim));
-      std::int64_t i = 0;
-      for (; i + lanes <= view.head_dim; i += lanes) {
-        hn::StoreU(hn::Mul(load_float32(df, vector + i), scale), df, to + i);
-      }
-      if (const std::int64_t left = view.head_dim - i; left > 0) {
-        store_first(hn::Mul(load_first_float32(df, vector + i, left), scale), df, to + i, left);
-      }
+      to_float32(vectors + r * view.vector_elements(), view.head_dim, scratch + r * view.head_dim);
     }
     return scratch;
   } else {

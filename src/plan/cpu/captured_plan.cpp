@@ -11,8 +11,8 @@
 namespace kvcache::plan {
 namespace {
 
-// What every thread does for itself between two loops grows with the tokens.
-constexpr std::int64_t kMostTokens = 5;
+// A search's runs are captured, a prefill's are not: it keeps the session busy with arithmetic.
+constexpr std::int64_t kMostTokens = 64;
 
 class NotCaptured : public std::runtime_error {
  public:
@@ -79,12 +79,7 @@ class CapturedPlan::Binder {
                             .out = places_[multiply.out],
                             .tokens = binding_.tokens};
     if (multiply.selects) {
-      run.tokens = binding_.num_logits;
-      if (binding_.logits_positions != nullptr) {
-        run.selected = binding_.logits_positions;
-        run.selected_count = binding_.num_logits;
-        run.batch_tokens = binding_.tokens;
-      }
+      select(run);
     }
     add(Product{find(weights_.products, node), run});
   }
@@ -127,13 +122,27 @@ class CapturedPlan::Binder {
     kernels::LayerNormArgs args = find(weights_.norms, node);
     args.x = places_[normalize.x];
     args.out = reinterpret_cast<float*>(binding_.outputs[normalize.output]);
-    args.tokens = binding_.num_logits;
-    if (binding_.logits_positions != nullptr) {
-      args.selected = binding_.logits_positions;
-      args.selected_count = binding_.num_logits;
-      args.batch_tokens = binding_.tokens;
-    }
+    select(args);
     add(args);
+  }
+
+  void bind(const std::string& node, const Value& value) {
+    kernels::ValueHeadRun run;
+    run.x = places_[value.x];
+    run.out = reinterpret_cast<float*>(binding_.outputs[value.output]);
+    select(run);
+    add(ValueHead{find(weights_.value_heads, node), run});
+  }
+
+  /// Makes a run one of the tokens whose logits are asked for.
+  template <typename Run>
+  void select(Run& run) const {
+    run.tokens = binding_.num_logits;
+    if (binding_.logits_positions != nullptr) {
+      run.selected = binding_.logits_positions;
+      run.selected_count = binding_.num_logits;
+      run.batch_tokens = binding_.tokens;
+    }
   }
 
   void bind(const std::string& /*node*/, const Compute& compute) {
@@ -206,6 +215,7 @@ void CapturedPlan::run(const Operation& operation, const ParallelFor& loops) {
       Overloaded{[&](const Embedding& of) { kernels::embedding_cpu(of.embedding, of.run, loops); },
                  [&](const Product& of) { kernels::product_cpu(of.product, of.run, loops); },
                  [&](const kernels::LayerNormArgs& of) { kernels::layer_norm_cpu(of, loops); },
+                 [&](const ValueHead& of) { kernels::value_head_cpu(of.head, of.run, loops); },
                  [&](const Attention& of) {
                    std::visit([&](const auto& args) { kernels::cached_attention_cpu(args, loops); },
                               of);

@@ -41,6 +41,10 @@ class CapturedPlan {
     kernels::Embedding embedding;
     kernels::EmbeddingRun run;
   };
+  struct ValueHead {
+    kernels::ValueHead head;
+    kernels::ValueHeadRun run;
+  };
   struct Product {
     kernels::Product product;
     kernels::ProductRun run;
@@ -50,7 +54,7 @@ class CapturedPlan {
                                  kernels::CachedAttentionArgs<float, BFloat16>,
                                  kernels::CachedAttentionArgs<float, std::int8_t>>;
   struct Operation {
-    std::variant<Embedding, Product, Attention, kernels::LayerNormArgs> what;
+    std::variant<Embedding, Product, Attention, kernels::LayerNormArgs, ValueHead> what;
     std::vector<Upcoming> upcoming;  // what is read after it
   };
   class Binder;

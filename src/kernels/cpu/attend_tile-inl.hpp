@@ -1,0 +1,274 @@
+// Attention of a tile of queries: prefill, trees and long extensions, bound by arithmetic.
+//
+// Queries lie along the SIMD lanes. Then a key or value enters as a broadcast scalar straight from
+// the cache, whatever head_dim is, and maxima and sums of the softmax need no horizontal step. The
+// scores of all keys are kept until their largest is known: rescaling what was summed before (as
+// FlashAttention does, Dao et al. 2022, arXiv:2205.14135) would make a sum depend on where it was
+// cut.
+//
+// Included once per SIMD target (Highway's foreach_target), hence the unusual guard.
+#if defined(KVCACHE_KERNELS_ATTEND_TILE_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVCACHE_KERNELS_ATTEND_TILE_INL_HPP_
+#undef KVCACHE_KERNELS_ATTEND_TILE_INL_HPP_
+#else
+#define KVCACHE_KERNELS_ATTEND_TILE_INL_HPP_
+#endif
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "kernels/cpu/kv_view-inl.hpp"
+#include "kernels/cpu/ordered_dots-inl.hpp"
+#include "kernels/cpu/ordered_softmax-inl.hpp"
+#include "kernels/cpu/quantized_vectors-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace kvcache::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+inline constexpr std::int64_t kTileQueries = 64;
+inline constexpr std::int64_t kTileKeys = 64;
+
+/// The scratch of one tile; every matrix has `columns` columns, one per query.
+struct TileScratch {
+  std::int64_t columns;  // whole vectors
+  float* queries;        // [head_dim][columns], scaled; columns behind the queries are zero
+  float* scores;         // [positions][columns]
+  float* slots;          // [kLanes][columns]
+  float* even;           // [head_dim][columns]
+  float* odd;            // [head_dim][columns]
+  float* converted;      // [kTileKeys, head_dim], a piece of a narrower cache
+};
+
+/// The tile's queries among the new tokens of their row, and which of those they see.
+struct NewTokens {
+  std::int64_t begin;        // position in the table of the row's first new token
+  std::int64_t past_length;  // position in the text of the first new token
+  std::int64_t first_query;  // index among the new tokens of the tile's first query
+  std::int64_t num_queries;
+  const std::int32_t* tree_parents;  // [row's new tokens], or null: a chain
+
+  /// How many of the new tokens any query of the tile may see: those up to its last one.
+  [[nodiscard]] std::int64_t visible() const { return first_query + num_queries; }
+
+  /// Position of a new token in its text.
+  [[nodiscard]] std::int64_t text_position(std::int64_t token) const {
+    if (tree_parents == nullptr) {
+      return past_length + token;
+    }
+    std::int64_t position = past_length;
+    for (std::int64_t node = tree_parents[token]; node >= 0; node = tree_parents[node]) {
+      ++position;
+    }
+    return position;
+  }
+
+  /// Sets the scores of new tokens that a query does not see, [visible()][columns], to −∞.
+  void mask(float* scores, std::int64_t columns) const {
+    constexpr float kUnseen = -std::numeric_limits<float>::infinity();
+    if (tree_parents == nullptr) {
+      for (std::int64_t token = first_query + 1; token < visible(); ++token) {
+        std::fill_n(scores + token * columns, token - first_query, kUnseen);
+      }
+      return;
+    }
+    for (std::int64_t q = 0; q < num_queries; ++q) {
+      std::int64_t seen = first_query + q;
+      for (std::int64_t token = visible() - 1; token >= 0; --token) {
+        if (token == seen) {
+          seen = tree_parents[token];
+        } else {
+          scores[token * columns + q] = kUnseen;
+        }
+      }
+    }
+  }
+};
+
+/// What weighs the values of `tokens` positions that follow each other in memory: calls
+/// use(first, count, text position of the first) for runs that follow each other in the text, too.
+template <typename Use>
+HWY_INLINE void for_each_text_run(const NewTokens& of, std::int64_t first, std::int64_t tokens,
+                                  const Use& use) {
+  for (std::int64_t done = 0; done < tokens;) {
+    const std::int64_t position = of.text_position(first + done);
+    std::int64_t count = 1;
+    while (done + count < tokens && of.text_position(first + done + count) == position + count) {
+      ++count;
+    }
+    use(done, count, position);
+    done += count;
+  }
+}
+
+/// Scores to exp(score − largest) in place, and their sums' inverse into slots[0].
+template <typename TextPosition>
+HWY_INLINE void exponentiate_tile(const TileScratch& tile, std::int64_t positions,
+                                  const TextPosition& text_position) {
+  const Floats d;
+  const std::int64_t columns = tile.columns;
+  std::fill_n(tile.slots, kLanes * columns, 0.0F);
+  for (std::int64_t q = 0; q < columns; q += kLanes) {
+    auto largest = hn::LoadU(d, tile.scores + q);
+    for (std::int64_t i = 1; i < positions; ++i) {
+      largest = hn::Max(largest, hn::LoadU(d, tile.scores + i * columns + q));
+    }
+    for (std::int64_t i = 0; i < positions; ++i) {
+      float* const score = tile.scores + i * columns + q;
+      float* const slot = tile.slots + text_position(i) % kLanes * columns + q;
+      const auto p = hn::Exp(d, hn::Sub(hn::LoadU(d, score), largest));
+      hn::StoreU(p, d, score);
+      hn::StoreU(hn::Add(hn::LoadU(d, slot), p), d, slot);
+    }
+  }
+  halve_rows(tile.slots, columns, columns);
+  for (std::int64_t q = 0; q < columns; q += kLanes) {
+    hn::StoreU(hn::Div(hn::Set(d, 1.0F), hn::LoadU(d, tile.slots + q)), d, tile.slots + q);
+  }
+}
+
+// Elements of the values whose sums stay in registers, of even and of odd positions.
+#if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
+inline constexpr int kValueElements = 8;
+#else
+inline constexpr int kValueElements = 4;
+#endif
+
+/// first[i][q] += Σ weights[k][q] · values[k][i] for k = 0, 2, …, and second[i][q] for k = 1, 3, …
+template <int kElements>
+HWY_INLINE void add_weighted_elements(const float* HWY_RESTRICT values, std::int64_t stride,
+                                      std::int64_t count, const float* HWY_RESTRICT weights,
+                                      std::int64_t columns, float* HWY_RESTRICT first,
+                                      float* HWY_RESTRICT second) {
+  const Floats d;
+  FloatVector sums[2][kElements];
+  for (int i = 0; i < kElements; ++i) {
+    sums[0][i] = hn::LoadU(d, first + i * columns);
+    sums[1][i] = hn::LoadU(d, second + i * columns);
+  }
+  std::int64_t k = 0;
+  for (; k + 2 <= count; k += 2) {
+    for (int parity = 0; parity < 2; ++parity) {
+      const auto weight = hn::LoadU(d, weights + (k + parity) * columns);
+      for (int i = 0; i < kElements; ++i) {
+        sums[parity][i] =
+            hn::MulAdd(weight, hn::Set(d, values[(k + parity) * stride + i]), sums[parity][i]);
+      }
+    }
+  }
+  if (k < count) {
+    const auto weight = hn::LoadU(d, weights + k * columns);
+    for (int i = 0; i < kElements; ++i) {
+      sums[0][i] = hn::MulAdd(weight, hn::Set(d, values[k * stride + i]), sums[0][i]);
+    }
+  }
+  for (int i = 0; i < kElements; ++i) {
+    hn::StoreU(sums[0][i], d, first + i * columns);
+    hn::StoreU(sums[1][i], d, second + i * columns);
+  }
+}
+
+/// Adds the values of positions that follow each other in the text from `position` on, weighted.
+HWY_INLINE void add_weighted_values(const float* values, std::int64_t size, std::int64_t count,
+                                    const float* weights, std::int64_t position,
+                                    const TileScratch& tile) {
+  const std::int64_t columns = tile.columns;
+  float* const first = position % 2 == 0 ? tile.even : tile.odd;
+  float* const second = position % 2 == 0 ? tile.odd : tile.even;
+  for (std::int64_t q = 0; q < columns; q += kLanes) {
+    std::int64_t i = 0;
+    for (; i + kValueElements <= size; i += kValueElements) {
+      add_weighted_elements<kValueElements>(values + i, size, count, weights + q, columns,
+                                            first + i * columns + q, second + i * columns + q);
+    }
+    for (; i < size; ++i) {
+      add_weighted_elements<1>(values + i, size, count, weights + q, columns,
+                               first + i * columns + q, second + i * columns + q);
+    }
+  }
+}
+
+/// Multiplies row i of a matrix by the scale of vector i, where vectors have one.
+template <typename T>
+HWY_INLINE void multiply_rows_by_scales(const T* vectors, std::int64_t count, std::int64_t size,
+                                        float* HWY_RESTRICT rows, std::int64_t columns) {
+  if constexpr (kScaleElements < T >> 0) {
+    const Floats d;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const auto scale = hn::Set(d, scale_of(vectors + i * (size + kScaleElements<T>), size));
+      for (std::int64_t q = 0; q < columns; q += kLanes) {
+        float* const at = rows + i * columns + q;
+        hn::StoreU(hn::Mul(hn::LoadU(d, at), scale), d, at);
+      }
+    }
+  }
+}
+
+/// Softmax attention of the tile's queries over the past, positions [0, past_length), and over the
+/// new tokens they may see. Query q's result is element i · columns + q of tile.even.
+template <typename T>
+HWY_INLINE void attend_tile(const KvView<T>& keys, const KvView<T>& values, const NewTokens& of,
+                            const TileScratch& tile) {
+  const Floats d;
+  const std::int64_t size = keys.head_dim;
+  const std::int64_t columns = tile.columns;
+  const PositionRange past{0, of.past_length};
+  const PositionRange added{of.begin, of.begin + of.visible()};
+  float* const added_scores = tile.scores + of.past_length * columns;
+
+  const auto score = [&](PositionRange range, float* scores) HWY_ATTR {
+    keys.for_each_run(range, [&](const T* rows, std::int64_t count, std::int64_t first) HWY_ATTR {
+      for (std::int64_t row = 0; row < count; row += kTileKeys) {
+        const std::int64_t piece = std::min(count - row, kTileKeys);
+        const T* const vectors = rows + row * keys.vector_elements();
+        float* const out = scores + (first + row) * columns;
+        dot_queries(vectors_as_float(keys, vectors, piece, tile.converted), size, piece, size,
+                    tile.queries, columns, out, columns, columns);
+        multiply_rows_by_scales(vectors, piece, size, out, columns);
+      }
+    });
+  };
+  score(past, tile.scores);
+  score(added, added_scores);
+  of.mask(added_scores, columns);
+  exponentiate_tile(tile, of.past_length + of.visible(), [&](std::int64_t i) {
+    return i < of.past_length ? i : of.text_position(i - of.past_length);
+  });
+
+  std::fill_n(tile.even, size * columns, 0.0F);
+  std::fill_n(tile.odd, size * columns, 0.0F);
+  const auto weigh = [&](PositionRange range, float* weights, bool in_past) HWY_ATTR {
+    values.for_each_run(range, [&](const T* rows, std::int64_t count, std::int64_t first) HWY_ATTR {
+      for (std::int64_t row = 0; row < count; row += kTileKeys) {
+        const std::int64_t piece = std::min(count - row, kTileKeys);
+        const T* const vectors = rows + row * values.vector_elements();
+        float* const of_piece = weights + (first + row) * columns;
+        const float* const floats = vectors_as_float(values, vectors, piece, tile.converted);
+        multiply_rows_by_scales(vectors, piece, size, of_piece, columns);
+        if (in_past) {
+          add_weighted_values(floats, size, piece, of_piece, first + row, tile);
+          continue;
+        }
+        for_each_text_run(of, first + row, piece,
+                          [&](std::int64_t done, std::int64_t run, std::int64_t position) HWY_ATTR {
+                            add_weighted_values(floats + done * size, size, run,
+                                                of_piece + done * columns, position, tile);
+                          });
+      }
+    });
+  };
+  weigh(past, tile.scores, true);
+  weigh(added, added_scores, false);
+  for (std::int64_t i = 0; i < size; ++i) {
+    for (std::int64_t q = 0; q < columns; q += kLanes) {
+      float* const even = tile.even + i * columns + q;
+      const auto sum = hn::Add(hn::LoadU(d, even), hn::LoadU(d, tile.odd + i * columns + q));
+      hn::StoreU(hn::Mul(sum, hn::LoadU(d, tile.slots + q)), d, even);
+    }
+  }
+}
+
+}  // namespace kvcache::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif

@@ -1,0 +1,225 @@
+#include "kvcache/neural_policy.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "base/throw_error.hpp"
+#include "ort/error_boundary.hpp"
+#include "policy/value_output.hpp"
+
+namespace kvcache {
+namespace {
+
+// Beyond so many tokens that are not computed yet, a prefill of them is faster than a tree.
+constexpr std::size_t kMostPending = 32;
+
+/// Adds the tokens of moves to a question's tree, what they have in common once.
+class MoveTrie {
+ public:
+  MoveTrie(PolicyQuestion& question, std::size_t root_row)
+      : question_(question), root_{static_cast<std::int32_t>(question.pending) - 1, root_row} {}
+
+  void add(std::span<const TokenId> move) {
+    Place at = root_;
+    for (std::size_t i = 0; i < move.size(); ++i) {
+      question_.steps.push_back({at.row, move[i]});
+      if (i + 1 < move.size()) {
+        at = child(at, move[i]);
+      }
+    }
+    question_.steps_end.push_back(question_.steps.size());
+  }
+
+ private:
+  struct Place {
+    std::int32_t node;
+    std::size_t row;  // of the logits that follow it
+  };
+
+  /// A move has few tokens and a position few moves: a search of the nodes is as fast as a table.
+  Place child(Place parent, TokenId token) {
+    TokenTree& tree = question_.tree;
+    for (std::size_t node = question_.pending; node < tree.tokens.size(); ++node) {
+      if (tree.parents[node] == parent.node && tree.tokens[node] == token) {
+        return {static_cast<std::int32_t>(node), first_row_ + (node - question_.pending)};
+      }
+    }
+    tree.tokens.push_back(token);
+    tree.parents.push_back(parent.node);
+    question_.nodes.push_back(tree.tokens.size() - 1);
+    return {static_cast<std::int32_t>(tree.tokens.size()) - 1, question_.nodes.size() - 1};
+  }
+
+  PolicyQuestion& question_;
+  Place root_;
+  std::size_t first_row_ = root_.row + 1;
+};
+
+/// The sum of each move's steps, from the log-probabilities of every step.
+std::vector<float> sums_of_moves(const PolicyQuestion& question, const Logits& logits) {
+  // Steps from one row are read together: a row's softmax is summed once.
+  std::vector<std::vector<TokenId>> tokens(question.nodes.size());
+  std::vector<std::size_t> place;
+  place.reserve(question.steps.size());
+  for (const PolicyQuestion::Step& step : question.steps) {
+    place.push_back(tokens[step.row].size());
+    tokens[step.row].push_back(step.token);
+  }
+  std::vector<std::vector<float>> found(tokens.size());
+  for (std::size_t row = 0; row < tokens.size(); ++row) {
+    if (!tokens[row].empty()) {
+      found[row] = logits.log_probabilities(tokens[row], row);
+    }
+  }
+  std::vector<float> sums;
+  sums.reserve(question.steps_end.size());
+  std::size_t step = 0;
+  for (const std::size_t end : question.steps_end) {
+    float sum = 0;
+    for (; step < end; ++step) {
+      sum += found[question.steps[step].row][place[step]];
+    }
+    sums.push_back(sum);
+  }
+  return sums;
+}
+
+/// exp(logs) over their sum.
+std::vector<float> normalised(std::span<const float> logs) {
+  const float largest = *std::ranges::max_element(logs);
+  std::vector<float> priors;
+  priors.reserve(logs.size());
+  float sum = 0;
+  for (const float log : logs) {
+    priors.push_back(std::exp(log - largest));
+    sum += priors.back();
+  }
+  std::ranges::transform(priors, priors.begin(), [&](float prior) { return prior / sum; });
+  return priors;
+}
+
+void check_record(const ModelInfo& info, std::span<const TokenId> tokens, std::size_t length) {
+  if (tokens.empty()) {
+    throw_error(ErrorCode::empty_input, "no tokens were given; at least one is needed");
+  }
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] < 0 || tokens[i] >= static_cast<TokenId>(info.vocab_size)) {
+      throw_error(ErrorCode::token_out_of_range,
+                  "token {} of the record is {}, must be in [0, {}), the model's vocabulary",
+                  length + i, tokens[i], info.vocab_size);
+    }
+  }
+  if (tokens.size() > info.max_seq_len - length) {
+    throw_error(ErrorCode::context_full,
+                "{} tokens do not fit: {} of the model's {} positions are used by the record",
+                tokens.size(), length, info.max_seq_len);
+  }
+}
+
+}  // namespace
+
+NeuralPolicy::NeuralPolicy(const SharedModelInferencer& inferencer, std::span<const TokenId> record,
+                           TokenId value_token) try
+    : inferencer_(inferencer),
+      record_(record.begin(), record.end()),
+      sequence_(inferencer.model().new_sequence()),
+      value_token_(value_token) {
+  check_record(inferencer.model().info(), record, 0);
+} catch (...) {
+  rethrow_as_error(kRun);
+}
+
+NeuralPolicy::NeuralPolicy(const SharedModelInferencer& inferencer, Sequence sequence,
+                           std::vector<TokenId> record, TokenId value_token)
+    : inferencer_(inferencer),
+      record_(std::move(record)),
+      sequence_(std::move(sequence)),
+      value_token_(value_token) {}
+
+NeuralPolicy::NeuralPolicy(NeuralPolicy&&) noexcept = default;
+NeuralPolicy& NeuralPolicy::operator=(NeuralPolicy&&) noexcept = default;
+NeuralPolicy::~NeuralPolicy() = default;
+
+MoveScores NeuralPolicy::evaluate(std::span<const std::vector<TokenId>> moves) {
+  const PolicyQuestion question = ask(moves);
+  return answer(question, sequence_.evaluate(question.tree, question.nodes));
+}
+
+PolicyQuestion NeuralPolicy::ask(std::span<const std::vector<TokenId>> moves) try {
+  if (moves.empty() || std::ranges::any_of(moves, [](const auto& move) { return move.empty(); })) {
+    throw_error(ErrorCode::empty_input,
+                "{}; a position is asked about at least one move, of at least one token each",
+                moves.empty() ? "no move was given" : "a move without a token was given");
+  }
+  if (inferencer_.cache_mode() == CacheMode::off) {
+    sequence_.reset();
+  }
+  if (const std::size_t missing = record_.size() - computed(); missing > kMostPending) {
+    sequence_.extend(std::span<const TokenId>(record_).subspan(computed()).first(missing - 1));
+  }
+  PolicyQuestion question;
+  TokenTree& tree = question.tree;
+  for (std::size_t i = computed(); i < record_.size(); ++i) {
+    tree.parents.push_back(static_cast<std::int32_t>(tree.tokens.size()) - 1);
+    tree.tokens.push_back(record_[i]);
+  }
+  question.pending = tree.tokens.size();
+  question.nodes.push_back(question.pending == 0 ? TokenTree::kPrefix : question.pending - 1);
+  MoveTrie trie(question, 0);
+  for (const std::vector<TokenId>& move : moves) {
+    trie.add(move);
+  }
+  if (inferencer_.has_value()) {
+    tree.tokens.push_back(value_token_);
+    tree.parents.push_back(static_cast<std::int32_t>(question.pending) - 1);
+    question.value_row = question.nodes.size();
+    question.nodes.push_back(tree.tokens.size() - 1);
+  }
+  return question;
+} catch (...) {
+  rethrow_as_error(kRun);
+}
+
+MoveScores NeuralPolicy::answer(const PolicyQuestion& question,
+                                const TreeEvaluation& evaluation) try {
+  const Logits& logits = evaluation.logits();
+  MoveScores scores;
+  scores.log_probabilities = sums_of_moves(question, logits);
+  scores.priors = normalised(scores.log_probabilities);
+  if (question.value_row) {
+    scores.value = logits.output(policy::kValueOutput, *question.value_row).front();
+  }
+  if (question.pending > 0 && inferencer_.cache_mode() == CacheMode::on) {
+    sequence_.commit(evaluation, question.pending - 1);
+  }
+  return scores;
+} catch (...) {
+  rethrow_as_error(kRun);
+}
+
+void NeuralPolicy::play(std::span<const TokenId> tokens) try {
+  check_record(inferencer_.model().info(), tokens, record_.size());
+  const std::vector<TokenId> copy(tokens.begin(), tokens.end());  // they may be the record's own
+  record_.insert(record_.end(), copy.begin(), copy.end());
+} catch (...) {
+  rethrow_as_error(kRun);
+}
+
+void NeuralPolicy::take_back(std::size_t length) {
+  if (length == 0 || length > record_.size()) {
+    throw_error(ErrorCode::invalid_argument,
+                "cannot take back to {} tokens, the record has {}; keep at least one", length,
+                record_.size());
+  }
+  record_.resize(length);
+  sequence_.rewind(std::min(length, computed()));
+}
+
+NeuralPolicy NeuralPolicy::fork() const try {
+  return {inferencer_, sequence_.fork(), record_, value_token_};
+} catch (...) {
+  rethrow_as_error(kRun);
+}
+
+}  // namespace kvcache
