@@ -13,7 +13,7 @@ float* thread_scratch(std::int64_t floats, ScratchUse use) {
     hwy::AlignedFreeUniquePtr<float[]> memory;
     std::int64_t capacity = 0;
   };
-  thread_local std::array<Scratch, 3> scratches;
+  thread_local std::array<Scratch, static_cast<std::size_t>(ScratchUse::turned) + 1> scratches;
   auto& [memory, capacity] = scratches.at(static_cast<std::size_t>(use));
   if (capacity < floats) {
     const std::int64_t grown = std::max(floats, 2 * capacity);  // a text grows token by token

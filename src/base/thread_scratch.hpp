@@ -6,8 +6,9 @@
 namespace kvcache {
 
 /// A thread that waits for a kernel's tasks does some of them itself: memory that they share is not
-/// theirs. A call may have two: its normed tokens, and those rounded to int8.
-enum class ScratchUse { task, call, normed };
+/// theirs. A call may have three: its normed tokens, those rounded to int8 or bfloat16, and those
+/// that a head has turned.
+enum class ScratchUse { task, call, normed, turned };
 
 /// At least `floats` floats of the calling thread's own for this use, aligned for whole vectors;
 /// contents are undefined, and the next call on this thread for the same use may return the same

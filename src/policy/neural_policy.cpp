@@ -190,7 +190,9 @@ MoveScores NeuralPolicy::answer(const PolicyQuestion& question,
   if (question.value_row) {
     scores.value = logits.output(policy::kValueOutput, *question.value_row).front();
   }
-  if (question.pending > 0 && inferencer_.cache_mode() == CacheMode::on) {
+  if (inferencer_.cache_mode() == CacheMode::off) {
+    sequence_.reset();
+  } else if (question.pending > 0) {
     sequence_.commit(evaluation, question.pending - 1);
   }
   return scores;

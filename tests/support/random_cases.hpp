@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <iterator>
 #include <random>
 #include <string>
 
@@ -36,7 +37,7 @@ class Random {
   bool chance(double probability) { return std::bernoulli_distribution(probability)(engine_); }
   template <typename Container>
   auto pick(const Container& from) {
-    return from[static_cast<std::size_t>(integer(0, static_cast<std::int64_t>(from.size()) - 1))];
+    return from[static_cast<std::size_t>(integer(0, static_cast<std::int64_t>(std::size(from)) - 1))];
   }
 
  private:

@@ -96,7 +96,7 @@ void multiply_rows_of_head(const HeadArgs<W>& args, const float* patterns, std::
 template <typename W>
 void head_of_few_tokens(const HeadArgs<W>& args, const ParallelFor& parallel_for) {
   const std::int64_t of_token = pattern_floats(args.inputs);
-  float* const patterns = thread_scratch(args.tokens * of_token, ScratchUse::call);
+  float* const patterns = thread_scratch(args.tokens * of_token, ScratchUse::turned);
   for (std::int64_t token = 0; token < args.tokens; ++token) {
     make_patterns(args.x + token * args.inputs, args.inputs, patterns + token * of_token);
   }
@@ -163,7 +163,7 @@ void head(const HeadArgs<W>& args, const ParallelFor& parallel_for) {
     head_of_few_tokens(args, parallel_for);
     return;
   }
-  float* const turned = thread_scratch(args.inputs * kTileColumns, ScratchUse::call);
+  float* const turned = thread_scratch(args.inputs * kTileColumns, ScratchUse::turned);
   for (std::int64_t first = 0; first < args.tokens; first += kTileColumns) {
     head_of_token_tile(args, first, std::min(kTileColumns, args.tokens - first), turned,
                        parallel_for);
