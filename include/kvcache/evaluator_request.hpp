@@ -35,13 +35,13 @@ struct RequestOptions {
 
   /// The request fails with deadline_exceeded when its run has not begun by then. One that runs is
   /// answered, late or not.
-  std::optional<std::chrono::steady_clock::time_point> deadline;
+  std::optional<std::chrono::steady_clock::time_point> deadline = {};
 
   /// The caller's hash of all that decides the answer, such as a position's Zobrist hash. An answer
   /// that is kept under it is returned without a run, and requests under way with the same one are
   /// computed once. Each kind of request, and each version of the model, has keys of its own. Of no
   /// effect for extensions, which change their sequence.
-  std::optional<std::uint64_t> cache_key;
+  std::optional<std::uint64_t> cache_key = {};
 
   /// Neither looks the answer up under `cache_key` nor keeps it.
   bool skip_cache = false;
@@ -51,13 +51,13 @@ struct RequestOptions {
 
   /// The length the sequence must have when the request's turn comes, else invalid_argument: for
   /// requests that rely on those submitted before them.
-  std::optional<std::size_t> at_length;
+  std::optional<std::size_t> at_length = {};
 };
 
 /// Appends tokens to a sequence: Sequence::extend().
 struct ExtendRequest {
   std::shared_ptr<Sequence> sequence;
-  std::vector<TokenId> tokens;
+  std::vector<TokenId> tokens = {};
   LogitsFor logits_for = LogitsFor::last;
   RequestOptions options = {};
 
@@ -70,7 +70,7 @@ struct ExtendRequest {
 /// Evaluates a tree of continuations: Sequence::evaluate().
 struct EvaluateRequest {
   std::shared_ptr<const Sequence> prefix;
-  TokenTree tree;
+  TokenTree tree = {};
   std::vector<std::size_t> nodes = {};  // whose logits are wanted; empty: of all
   RequestOptions options = {};
 };
@@ -78,9 +78,9 @@ struct EvaluateRequest {
 /// Asks how probable continuations of a prefix are. What several begin with is computed once, and
 /// the logits after the prefix itself are part of it.
 struct ScoreRequest {
-  std::shared_ptr<const Sequence> prefix;           // of one token at least
-  std::vector<std::vector<TokenId>> continuations;  // each of one token at least
-  std::vector<std::string> outputs = {};            // ModelInfo::outputs wanted for the prefix
+  std::shared_ptr<const Sequence> prefix;                // of one token at least
+  std::vector<std::vector<TokenId>> continuations = {};  // each of one token at least
+  std::vector<std::string> outputs = {};                 // ModelInfo::outputs wanted for the prefix
   RequestOptions options = {};
 };
 
