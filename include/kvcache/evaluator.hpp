@@ -57,12 +57,10 @@ class KVCACHE_EXPORT Submitter {
   Request<EvaluatedNodes> submit(EvaluateRequest request, Callback<EvaluatedNodes> callback = {});
   Request<Scores> submit(ScoreRequest request, Callback<Scores> callback = {});
 
-  /// submit(request).get()
-  Answer<Logits> answer(ExtendRequest request) { return submit(std::move(request)).get(); }
-  Answer<EvaluatedNodes> answer(EvaluateRequest request) {
-    return submit(std::move(request)).get();
-  }
-  Answer<Scores> answer(ScoreRequest request) { return submit(std::move(request)).get(); }
+  /// submit(request).get(), but cheaper: where the run can begin at once, no other thread is woken.
+  Answer<Logits> answer(ExtendRequest request);
+  Answer<EvaluatedNodes> answer(EvaluateRequest request);
+  Answer<Scores> answer(ScoreRequest request);
 
  protected:
   Submitter(std::shared_ptr<evaluator::Scheduler> scheduler,

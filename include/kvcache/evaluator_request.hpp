@@ -33,8 +33,8 @@ enum class Priority { low, normal, high };
 struct RequestOptions {
   Priority priority = Priority::normal;
 
-  /// The request fails with deadline_exceeded when its run has not begun by then. One that runs is
-  /// answered, late or not.
+  /// The request fails with deadline_exceeded when its run has not begun by then, or when the run
+  /// of an equal request that it joined has not ended. One that runs is answered, late or not.
   std::optional<std::chrono::steady_clock::time_point> deadline = {};
 
   /// The caller's hash of all that decides the answer, such as a position's Zobrist hash. An answer

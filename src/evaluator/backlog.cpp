@@ -86,9 +86,13 @@ bool Backlog::expire(Task& task, Clock::time_point now, Finished& finished) noex
   const auto waited = std::chrono::duration<double, std::milli>(now - task.submitted);
   try {
     fail(task, ErrorCode::deadline_exceeded,
-         fmt::format("the request's deadline passed when it had waited {:.3f} ms and no run had "
-                     "begun; {} others wait: give it more time or a higher priority, or ask less",
-                     waited.count(), tasks_.size() - running_ - 1),
+         fmt::format("the request's deadline passed when it had waited {:.3f} ms and {}; {} others "
+                     "wait: give it more time or a higher priority, or ask less",
+                     waited.count(),
+                     task.leader != nullptr && task.leader->stage == Stage::running
+                         ? "the run that it had joined went on"
+                         : "no run had begun",
+                     tasks_.size() - running_ - 1),
          finished);
   } catch (...) {
     fail(task, ErrorCode::deadline_exceeded, {}, finished);

@@ -91,9 +91,8 @@ bool Backlog::join(Task& task) noexcept {
   if (task.writes() || !task.options.join) {
     return false;
   }
-  Task* leader = in_flight_.find(task);
+  Task* leader = in_flight_.find_or_insert(task);
   if (leader == nullptr) {
-    in_flight_.insert(task);
     return false;
   }
   follow(task, *leader);
@@ -115,16 +114,14 @@ void Backlog::fail(Task& task, ErrorCode code, std::string_view message,
 }
 
 void Backlog::end(Task& task, std::shared_ptr<const Outcome> outcome, Finished& finished) noexcept {
-  const bool ran = task.stage == Stage::running;
-  leave_queues(task);
   task.outcome = std::move(outcome);
-  task.stage = Stage::done;
-  if (ran) {
+  if (task.stage == Stage::running) {
     end_followers(task, finished);
   } else if (!task.followers.empty()) {
     hand_on_to_follower(task);
   }
-  in_flight_.erase(task);
+  leave_queues(task);
+  task.stage = Stage::done;
   clients_.release(task);
   recorder_.count_finished(task);
   finished.splice(finished.end(), tasks_, task.alive);
@@ -141,6 +138,7 @@ void Backlog::leave_queues(Task& task) noexcept {
     unfollow(task);
   }
   task.by_age.leave();  // it may have been woken just now
+  in_flight_.erase(task);
   if (task.in_lane.in_any()) {
     lanes_.remove(task, woken_);
   }
@@ -162,7 +160,8 @@ void Backlog::hand_on_to_follower(Task& leader) noexcept {
   for (const Task* follower : next.followers) {
     next.priority = std::max(next.priority, follower->options.priority);
   }
-  ready_.insert(next);
+  ready_.replace(leader, next);
+  leader.stage = Stage::queued;  // in no queue any more
 }
 
 }  // namespace kvcache::evaluator

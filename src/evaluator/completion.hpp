@@ -10,11 +10,14 @@ namespace kvcache::evaluator {
 
 class Completion {
  public:
-  /// What happened before comes before what follows in whoever sees that it is done.
+  /// What happened before comes before what follows in whoever sees that it is done. The caller
+  /// keeps this object meanwhile, whatever those who wait do.
   void publish() noexcept {
-    const std::scoped_lock lock(mutex_);
-    done_.store(true, std::memory_order_release);
-    changed_.notify_all();  // with the lock: a waiter may be the last to hold this object
+    {
+      const std::scoped_lock lock(mutex_);
+      done_.store(true, std::memory_order_release);
+    }
+    changed_.notify_all();
   }
 
   [[nodiscard]] bool done() const noexcept { return done_.load(std::memory_order_acquire); }

@@ -1,5 +1,6 @@
 #include "kvcache/evaluator.hpp"
 
+#include <type_traits>
 #include <utility>
 
 #include "evaluator/scheduler.hpp"
@@ -32,12 +33,21 @@ void plan(Task& task) {
   }
 }
 
-template <typename Result>
-Request<Result> submit_work(const std::shared_ptr<Scheduler>& scheduler,
-                            const std::shared_ptr<ClientState>& client, evaluator::Work work,
-                            const RequestOptions& options, Callback<Result> callback) {
-  auto task = std::make_shared<Task>(std::move(work), options, client);
+std::shared_ptr<Task> make_task(const std::shared_ptr<ClientState>& client, auto request) {
+  const RequestOptions options = request.options;
+  std::shared_ptr<Task> task;
+  if constexpr (std::is_same_v<decltype(request), ScoreRequest>) {
+    task = std::make_shared<Task>(evaluator::ScoreWork{std::move(request), {}}, options, client);
+  } else {
+    task = std::make_shared<Task>(std::move(request), options, client);
+  }
   plan(*task);
+  return task;
+}
+
+template <typename Result>
+Request<Result> submit_task(const std::shared_ptr<Scheduler>& scheduler, std::shared_ptr<Task> task,
+                            Callback<Result> callback) {
   if (callback) {
     task->callback = [scheduler, callback = std::move(callback)](const auto& done) {
       callback(Request<Result>(scheduler, done));
@@ -45,6 +55,13 @@ Request<Result> submit_work(const std::shared_ptr<Scheduler>& scheduler,
   }
   scheduler->submit(task);
   return {scheduler, std::move(task)};
+}
+
+template <typename Result>
+Answer<Result> answer_task(const std::shared_ptr<Scheduler>& scheduler,
+                           const std::shared_ptr<Task>& task) {
+  scheduler->submit_and_wait(task);
+  return Request<Result>(scheduler, task).get();
 }
 
 }  // namespace
@@ -57,25 +74,38 @@ Submitter& Submitter::operator=(Submitter&&) noexcept = default;
 Submitter::~Submitter() = default;
 
 Request<Logits> Submitter::submit(ExtendRequest request, Callback<Logits> callback) try {
-  const RequestOptions options = request.options;
-  return submit_work<Logits>(scheduler_, client_, std::move(request), options, std::move(callback));
+  return submit_task(scheduler_, make_task(client_, std::move(request)), std::move(callback));
 } catch (...) {
   rethrow_as_error(kSubmit);
 }
 
 Request<EvaluatedNodes> Submitter::submit(EvaluateRequest request,
                                           Callback<EvaluatedNodes> callback) try {
-  const RequestOptions options = request.options;
-  return submit_work<EvaluatedNodes>(scheduler_, client_, std::move(request), options,
-                                     std::move(callback));
+  return submit_task(scheduler_, make_task(client_, std::move(request)), std::move(callback));
 } catch (...) {
   rethrow_as_error(kSubmit);
 }
 
 Request<Scores> Submitter::submit(ScoreRequest request, Callback<Scores> callback) try {
-  const RequestOptions options = request.options;
-  return submit_work<Scores>(scheduler_, client_, evaluator::ScoreWork{std::move(request), {}},
-                             options, std::move(callback));
+  return submit_task(scheduler_, make_task(client_, std::move(request)), std::move(callback));
+} catch (...) {
+  rethrow_as_error(kSubmit);
+}
+
+Answer<Logits> Submitter::answer(ExtendRequest request) try {
+  return answer_task<Logits>(scheduler_, make_task(client_, std::move(request)));
+} catch (...) {
+  rethrow_as_error(kSubmit);
+}
+
+Answer<EvaluatedNodes> Submitter::answer(EvaluateRequest request) try {
+  return answer_task<EvaluatedNodes>(scheduler_, make_task(client_, std::move(request)));
+} catch (...) {
+  rethrow_as_error(kSubmit);
+}
+
+Answer<Scores> Submitter::answer(ScoreRequest request) try {
+  return answer_task<Scores>(scheduler_, make_task(client_, std::move(request)));
 } catch (...) {
   rethrow_as_error(kSubmit);
 }

@@ -70,24 +70,21 @@ bool same_question(const Task& a, const Task& b) {
 
 }  // namespace
 
-Task* InFlight::find(const Task& task) const noexcept {
-  const auto [begin, end] = tasks_.equal_range(hash_of_question(task));
+Task* InFlight::find_or_insert(Task& task) noexcept {
+  const std::uint64_t hash = hash_of_question(task);
+  const auto [begin, end] = tasks_.equal_range(hash);
   for (auto at = begin; at != end; ++at) {
     if (same_question(*at->second, task)) {
       return at->second;
     }
   }
-  return nullptr;
-}
-
-void InFlight::insert(Task& task) noexcept {
   try {
-    const std::uint64_t hash = hash_of_question(task);
     tasks_.emplace(hash, &task);
     task.in_flight = hash;
   } catch (const std::bad_alloc&) {
     task.in_flight.reset();
   }
+  return nullptr;
 }
 
 InFlight::Entry InFlight::entry_of(const Task& task) noexcept {

@@ -13,11 +13,9 @@ namespace kvcache::evaluator {
 /// token by token.
 class InFlight {
  public:
-  /// One that asks the same, if there is one.
-  [[nodiscard]] Task* find(const Task& task) const noexcept;
-
-  /// Where there is no memory for it, nobody will follow it.
-  void insert(Task& task) noexcept;
+  /// One that asks the same. Null where there is none; then others may follow this one, unless
+  /// there is no memory for it.
+  Task* find_or_insert(Task& task) noexcept;
   void erase(Task& task) noexcept;
 
   /// `next` takes the place of `task`.

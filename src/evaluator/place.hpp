@@ -27,7 +27,9 @@ class Place {
     }
   }
 
-  [[nodiscard]] bool in(const std::list<T>& list) const noexcept { return in_ == &list; }
+  /// Where it stands in the list that it is in.
+  [[nodiscard]] typename std::list<T>::iterator position() const noexcept { return at_; }
+
   [[nodiscard]] bool in_any() const noexcept { return in_ != &holder_; }
 
  private:

@@ -2,13 +2,14 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 namespace kvcache::evaluator {
 
 struct ReadyQueue::Taken {
   RunLimits limits;
   std::vector<Task*> tasks;
-  std::vector<ClientState*> turns;  // a heap: the one served least is at its front
+  std::vector<ClientState*> turns;  // a heap: whose turn is next is at its front
   std::size_t tokens = 0;
 
   [[nodiscard]] bool full() const noexcept { return tasks.size() >= limits.rows; }
@@ -29,7 +30,15 @@ bool has_none(const ClientState& client) {
   return std::ranges::all_of(client.ready, [](const auto& tasks) { return tasks.empty(); });
 }
 
-bool served_more(const ClientState* a, const ClientState* b) { return a->served > b->served; }
+/// Whose turn comes later: who was served more, or among equals, whose oldest task is younger.
+auto later_turn(std::size_t priority) {
+  return [priority](const ClientState* a, const ClientState* b) {
+    const auto turn = [priority](const ClientState* client) {
+      return std::pair(client->served, client->ready[priority].front()->number);
+    };
+    return turn(a) > turn(b);
+  };
+}
 
 }  // namespace
 
@@ -60,6 +69,13 @@ void ReadyQueue::insert(Task& task) noexcept {
 }
 
 void ReadyQueue::insert_again(Task& task) noexcept { enter(task, by_age_.begin()); }
+
+void ReadyQueue::replace(Task& task, Task& next) noexcept {
+  next.ready_before_run = task.ready_before_run;
+  next.ready_since = task.ready_since;
+  enter(next, task.by_age.position());
+  erase(task);
+}
 
 void ReadyQueue::erase(Task& task) noexcept {
   task.in_client.leave();
@@ -104,12 +120,13 @@ void ReadyQueue::take_starved(Taken& taken) noexcept {
 }
 
 void ReadyQueue::take_by_turns(std::size_t priority, Taken& taken) noexcept {
+  const auto later = later_turn(priority);
   taken.turns.clear();
   std::ranges::copy_if(active_, std::back_inserter(taken.turns),
                        [&](const ClientState* client) { return !client->ready[priority].empty(); });
-  std::ranges::make_heap(taken.turns, served_more);
+  std::ranges::make_heap(taken.turns, later);
   while (!taken.turns.empty() && !taken.full()) {
-    std::ranges::pop_heap(taken.turns, served_more);
+    std::ranges::pop_heap(taken.turns, later);
     ClientState* client = taken.turns.back();
     std::list<Task*>& tasks = client->ready[priority];
     if (!taken.fits(*tasks.front())) {
@@ -120,7 +137,7 @@ void ReadyQueue::take_by_turns(std::size_t priority, Taken& taken) noexcept {
     if (tasks.empty()) {
       taken.turns.pop_back();
     } else {
-      std::ranges::push_heap(taken.turns, served_more);
+      std::ranges::push_heap(taken.turns, later);
     }
   }
 }

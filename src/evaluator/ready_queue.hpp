@@ -29,6 +29,9 @@ class ReadyQueue {
 
   void erase(Task& task) noexcept;
 
+  /// Takes `task` out and puts `next` in, at the same age.
+  void replace(Task& task, Task& next) noexcept;
+
   /// Gives one that waits a higher priority; it keeps its age.
   void raise(Task& task, Priority priority) noexcept;
 

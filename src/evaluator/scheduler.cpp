@@ -1,6 +1,7 @@
 #include "evaluator/scheduler.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -17,34 +18,39 @@ constexpr std::string_view kEvaluatorGone =
     "been made";
 
 constexpr Clock::time_point kNever = Clock::time_point::max();
+constexpr std::chrono::hours kLongest{24 * 365};  // with which times can be counted
 
 }  // namespace
 
-/// Calls action(finished) with the lock, then publishes what ended and wakes the thread if it would
-/// sleep too long.
-template <typename Action>
-auto Scheduler::locked(const Action& action) {
-  struct Unlocked {
-    Scheduler& scheduler;
-    Finished finished;
-    std::unique_lock<std::mutex> lock;
-
-    ~Unlocked() {
-      const bool wake = scheduler.asleep_until_ && scheduler.wake_at() < *scheduler.asleep_until_;
-      lock.unlock();
-      if (wake) {
-        scheduler.changed_.notify_one();
-      }
-      scheduler.publish(std::move(finished));
+/// Holds the lock; then publishes what ended, and wakes the thread if it would sleep too long.
+class Scheduler::Scope {
+ public:
+  explicit Scope(Scheduler& scheduler) : lock(scheduler.mutex_), scheduler_(scheduler) {}
+  Scope(const Scope&) = delete;
+  Scope& operator=(const Scope&) = delete;
+  ~Scope() {
+    const bool wake = scheduler_.asleep_until_ && scheduler_.wake_at() < *scheduler_.asleep_until_;
+    lock.unlock();
+    if (wake) {
+      scheduler_.changed_.notify_all();
     }
-  } scope{*this, {}, std::unique_lock(mutex_)};
-  return action(scope.finished);
-}
+    scheduler_.publish(std::move(finished));
+  }
+
+  std::unique_lock<std::mutex> lock;
+  Finished finished;
+
+ private:
+  Scheduler& scheduler_;
+};
 
 Scheduler::Scheduler(const Model& model, const EvaluatorOptions& options)
     : options_(options),
-      delivery_(
-          [this] { locked([this](Finished&) { backlog_.recorder().count_callback_failed(); }); }),
+      max_delay_(std::clamp<Clock::duration>(options.max_delay, Clock::duration::zero(), kLongest)),
+      delivery_([this] {
+        const Scope scope(*this);
+        backlog_.recorder().count_callback_failed();
+      }),
       backlog_(model, options, Clock::now()),
       thread_([this] { loop(); }) {}
 
@@ -62,14 +68,26 @@ void Scheduler::publish(Finished finished) noexcept {
 }
 
 void Scheduler::stop() noexcept {
-  locked([this](Finished& finished) {
+  {
+    Scope scope(*this);
     stopping_ = true;
-    backlog_.cancel_all(kEvaluatorGone, finished);
-  });
+    backlog_.cancel_all(kEvaluatorGone, scope.finished);
+  }
   if (thread_.joinable()) {
     thread_.join();
   }
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return !in_run_; });
+  }
   delivery_.stop();
+}
+
+void Scheduler::add(const std::shared_ptr<Task>& task, Clock::time_point now, Finished& finished) {
+  backlog_.add(task, now, finished);
+  if (stopping_) {
+    backlog_.cancel(*task, kEvaluatorGone, finished);
+  }
 }
 
 void Scheduler::submit(const std::shared_ptr<Task>& task) {
@@ -77,16 +95,23 @@ void Scheduler::submit(const std::shared_ptr<Task>& task) {
     delivery_.start();
   }
   const Clock::time_point now = Clock::now();
-  locked([&](Finished& finished) {
-    backlog_.add(task, now, finished);
-    if (stopping_) {
-      backlog_.cancel(*task, kEvaluatorGone, finished);
-    }
-  });
+  Scope scope(*this);
+  add(task, now, scope.finished);
 }
 
 bool Scheduler::cancel(Task& task) noexcept {
-  return locked([&](Finished& finished) { return backlog_.cancel(task, kCancelled, finished); });
+  Scope scope(*this);
+  return backlog_.cancel(task, kCancelled, scope.finished);
+}
+
+void Scheduler::submit_and_wait(const std::shared_ptr<Task>& task) {
+  const Clock::time_point now = Clock::now();
+  {
+    Scope scope(*this);
+    add(task, now, scope.finished);
+    block(*task, scope.lock);
+  }
+  wait_blocked(*task, kNever);
 }
 
 void Scheduler::wait(Task& task) { wait_until(task, kNever); }
@@ -95,11 +120,28 @@ bool Scheduler::wait_until(Task& task, Clock::time_point end) {
   if (task.completion.done()) {
     return true;
   }
-  locked([&](Finished&) {
-    if (task.stage != Stage::done) {
+  {
+    Scope scope(*this);
+    if (end == kNever) {
+      block(task, scope.lock);
+    } else if (task.stage != Stage::done) {  // a run might last longer than that
       backlog_.clients().block(task);
     }
-  });
+  }
+  return wait_blocked(task, end);
+}
+
+/// A thread begins to wait for a task; where a run is due, it makes it.
+void Scheduler::block(Task& task, std::unique_lock<std::mutex>& lock) noexcept {
+  if (task.stage != Stage::done) {
+    backlog_.clients().block(task);
+  }
+  while (task.stage != Stage::done && next_run_at() <= Clock::now()) {
+    make_run(lock);
+  }
+}
+
+bool Scheduler::wait_blocked(Task& task, Clock::time_point end) {
   const auto wait = [&](Clock::time_point until) {
     if (until == kNever) {
       task.completion.wait();
@@ -110,31 +152,36 @@ bool Scheduler::wait_until(Task& task, Clock::time_point end) {
   const Clock::time_point deadline = task.options.deadline.value_or(kNever);
   bool done = wait(std::min(end, deadline));
   if (!done && deadline <= end) {  // the thread may be in a run: who waits sees to it
-    locked([&](Finished& finished) { backlog_.expire(task, Clock::now(), finished); });
+    {
+      Scope scope(*this);
+      backlog_.expire(task, Clock::now(), scope.finished);
+    }
     done = wait(end);
   }
   if (!done) {
-    locked([&](Finished&) {
-      if (task.stage != Stage::done) {
-        backlog_.clients().unblock(task);
-      }
-    });
+    const Scope scope(*this);
+    if (task.stage != Stage::done) {
+      backlog_.clients().unblock(task);
+    }
   }
   return done;
 }
 
 std::shared_ptr<ClientState> Scheduler::add_client() {
   auto client = std::make_shared<ClientState>();
-  locked([&](Finished&) { backlog_.clients().add(*client); });
+  const Scope scope(*this);
+  backlog_.clients().add(*client);
   return client;
 }
 
 void Scheduler::remove_client(ClientState& client) noexcept {
-  locked([&](Finished&) { backlog_.clients().remove(client); });
+  const Scope scope(*this);
+  backlog_.clients().remove(client);
 }
 
 void Scheduler::set_idle(ClientState& client) noexcept {
-  locked([&](Finished&) { backlog_.clients().set_idle(client, true); });
+  const Scope scope(*this);
+  backlog_.clients().set_idle(client, true);
 }
 
 Model Scheduler::model() const {
@@ -143,7 +190,8 @@ Model Scheduler::model() const {
 }
 
 std::uint64_t Scheduler::swap_model(Model model) {
-  return locked([&](Finished&) { return backlog_.swap_model(model); });  // the old one ends here
+  const Scope scope(*this);
+  return backlog_.swap_model(model);  // `model` is then the old one, which ends without the lock
 }
 
 std::optional<std::uint64_t> Scheduler::hits_of(std::uint64_t key) const {
@@ -160,14 +208,14 @@ EvaluatorMetrics Scheduler::metrics() const {
 /// When the next run begins as things are; in the past: at once.
 Clock::time_point Scheduler::next_run_at() const noexcept {
   const ReadyQueue& ready = backlog_.ready();
-  if (ready.empty()) {
+  if (ready.empty() || in_run_) {
     return kNever;
   }
   if (ready.rows() >= options_.max_rows || ready.tokens() >= options_.max_tokens ||
       backlog_.clients().all_wait()) {
     return Clock::time_point::min();
   }
-  return ready.oldest().ready_since + options_.max_delay;
+  return ready.oldest().ready_since + max_delay_;
 }
 
 Clock::time_point Scheduler::wake_at() const noexcept {
@@ -200,6 +248,7 @@ void Scheduler::loop() noexcept {
   }
 }
 
+/// Makes a run that is due, and publishes its answers.
 void Scheduler::make_run(std::unique_lock<std::mutex>& lock) noexcept {
   Finished finished;
   std::vector<Task*> tasks;
@@ -212,9 +261,11 @@ void Scheduler::make_run(std::unique_lock<std::mutex>& lock) noexcept {
     backlog_.fail_oldest(finished);
   }
   if (execution) {
+    in_run_ = true;
     lock.unlock();
     execution->run();
     lock.lock();
+    in_run_ = false;
     const Clock::time_point now = Clock::now();
     for (const RunRecord& record : execution->records()) {
       backlog_.recorder().count_run(record, now);
@@ -222,6 +273,7 @@ void Scheduler::make_run(std::unique_lock<std::mutex>& lock) noexcept {
     backlog_.settle(tasks, now, finished);
     if (stopping_) {
       backlog_.cancel_all(kEvaluatorGone, finished);
+      changed_.notify_all();
     }
   }
   lock.unlock();

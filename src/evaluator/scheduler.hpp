@@ -19,6 +19,10 @@ namespace kvcache::evaluator {
 
 /// Thread-safe. No lock is held while the model runs, while sequences and models end, or while
 /// callbacks are called.
+///
+/// One run is under way at a time. Whoever waits when it is due makes it, so that a client that
+/// asks and waits needs no other thread to be woken; the scheduler's own thread makes those that
+/// become due in time, or while nobody waits.
 class Scheduler {
  public:
   /// @throws Error invalid_argument; std::system_error, std::bad_alloc
@@ -38,8 +42,12 @@ class Scheduler {
   [[nodiscard]] const std::shared_ptr<ClientState>& others() const noexcept { return others_; }
 
   bool cancel(Task& task) noexcept;
+
   void wait(Task& task);
   bool wait_until(Task& task, Clock::time_point end);
+
+  /// submit() and wait(), which wake no other thread where the run is due at once.
+  void submit_and_wait(const std::shared_ptr<Task>& task);
 
   [[nodiscard]] std::shared_ptr<ClientState> add_client();
   void remove_client(ClientState& client) noexcept;
@@ -51,8 +59,10 @@ class Scheduler {
   [[nodiscard]] EvaluatorMetrics metrics() const;
 
  private:
-  template <typename Action>
-  auto locked(const Action& action);
+  class Scope;
+  void add(const std::shared_ptr<Task>& task, Clock::time_point now, Finished& finished);
+  void block(Task& task, std::unique_lock<std::mutex>& lock) noexcept;
+  bool wait_blocked(Task& task, Clock::time_point end);
   void publish(Finished finished) noexcept;
   void loop() noexcept;
   void make_run(std::unique_lock<std::mutex>& lock) noexcept;
@@ -60,6 +70,7 @@ class Scheduler {
   [[nodiscard]] Clock::time_point wake_at() const noexcept;
 
   const EvaluatorOptions options_;
+  const Clock::duration max_delay_;
   const std::shared_ptr<ClientState> others_ = std::make_shared<ClientState>();
   Delivery delivery_;
 
@@ -67,6 +78,7 @@ class Scheduler {
   std::condition_variable changed_;
   Backlog backlog_;
   bool stopping_ = false;
+  bool in_run_ = false;                            // in whichever thread
   std::optional<Clock::time_point> asleep_until_;  // the thread's, unless it is busy
   std::thread thread_;                             // last: it uses what is above
 };
