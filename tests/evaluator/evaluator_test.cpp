@@ -17,6 +17,7 @@ namespace {
 using test::expect_as_uncached;
 using test::expect_close;
 using test::expect_error;
+using test::expect_same;
 using test::HeldEvaluator;
 using test::Random;
 using test::random_tokens;
@@ -76,8 +77,11 @@ TEST(Evaluator, AnyMixInOneRunEqualsPlainForwards) {
     }
     evaluator.release();
     for (Asked& asked : all) {
+      Sequence alone = model.new_sequence();
+      alone.extend(asked.text);
       if (asked.extension) {
         const Logits logits = asked.extension->get().result;
+        expect_same(model, logits.last(), alone.extend(asked.tokens).last());
         const std::vector<TokenId> text = joined(asked.text, asked.tokens);
         EXPECT_TRUE(std::ranges::equal(asked.sequence->tokens(), text));
         for (std::size_t row = 0; row < logits.rows(); ++row) {
@@ -87,7 +91,9 @@ TEST(Evaluator, AnyMixInOneRunEqualsPlainForwards) {
       } else if (asked.evaluation) {
         const EvaluatedNodes nodes = asked.evaluation->get().result;
         ASSERT_EQ(nodes.rows(), asked.tree.tokens.size());
+        const TreeEvaluation evaluation = alone.evaluate(asked.tree);
         for (std::size_t node = 0; node < nodes.rows(); ++node) {
+          expect_same(model, nodes.row(node), evaluation.logits().row(node));
           expect_as_uncached(model, nodes.row(node),
                              test::text_of_node(asked.text, asked.tree, node));
         }

@@ -1,7 +1,11 @@
 // An evaluator that begins no run until it is told to, so that tests know what waits together.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
+#include <memory>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "kvcache/evaluator.hpp"
@@ -45,6 +49,19 @@ inline std::shared_ptr<Sequence> share_text(const Model& model,
     sequence->extend(tokens);
   }
   return sequence;
+}
+
+/// Expects what the direct call computed: to the last bit where the order of every sum is fixed.
+inline void expect_same(const Model& model, std::span<const float> found,
+                        std::span<const float> expected) {
+  if (!model.device_report().starts_with("cpu: ") || model.info().dtype != DataType::float32) {
+    expect_close(found, expected);
+    return;
+  }
+  ASSERT_EQ(found.size(), expected.size());
+  const auto [at, other] = std::ranges::mismatch(found, expected);
+  EXPECT_EQ(at, found.end()) << "value " << at - found.begin() << " is " << *at << ", alone "
+                             << *other;
 }
 
 /// The error that a request ended with; fails where there is none.

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cmath>
 #include <cstdio>
 #include <map>
 #include <mutex>
@@ -35,34 +34,28 @@ class KnownAnswers {
     TokenTree tree;                          // after the prefix
     std::vector<std::vector<float>> of_nodes;
     std::vector<std::vector<TokenId>> continuations;
-    std::vector<float> scores;
+    std::vector<std::vector<float>> scores;  // of each of their tokens
   };
 
   KnownAnswers(const Model& model, std::uint64_t seed) : model_(model) {
     Random random(seed);
-    Evaluator alone(model, {.max_delay = microseconds(0), .result_cache_bytes = 0});
     for (int i = 0; i < 12; ++i) {
       Text& text = texts_.emplace_back();
       text.tokens = test::random_tokens(random, model.info(), random.integer(3, 20));
-      const Logits logits = model.forward_without_cache(text.tokens, LogitsFor::all);
-      text.logits = rows_of(logits);
-      auto sequence = model.new_sequence();
-      sequence.extend(text.tokens);
+      Sequence sequence = model.new_sequence();
+      text.logits = rows_of(sequence.extend(text.tokens, LogitsFor::all));
       text.tree = test::random_tree(random, model.info(), random.integer(1, 8), 4);
-      const TreeEvaluation evaluation = sequence.evaluate(text.tree);
-      text.of_nodes = rows_of(evaluation.logits());
-      text.prefix = std::make_shared<const Sequence>(std::move(sequence));
+      text.of_nodes = rows_of(sequence.evaluate(text.tree).logits());
       for (int c = 0; c < 4; ++c) {
         text.continuations.push_back(
             test::random_tokens(random, model.info(), random.integer(1, 3)));
+        text.scores.push_back(log_probabilities(sequence, text.continuations.back()));
       }
-      const Scores scores = alone.answer(ScoreRequest{text.prefix, text.continuations}).result;
-      for (std::size_t c = 0; c < scores.size(); ++c) {
-        text.scores.push_back(scores.total(c));
-      }
+      text.prefix = std::make_shared<const Sequence>(std::move(sequence));
     }
   }
 
+  [[nodiscard]] const Model& model() const { return model_; }
   [[nodiscard]] std::size_t size() const { return texts_.size(); }
   [[nodiscard]] const Text& operator[](std::size_t i) const { return texts_[i]; }
 
@@ -73,6 +66,23 @@ class KnownAnswers {
       rows.emplace_back(logits.row(row).begin(), logits.row(row).end());
     }
     return rows;
+  }
+
+  static std::vector<float> log_probabilities(const Sequence& prefix,
+                                              const std::vector<TokenId>& continuation) {
+    TokenTree chain;
+    std::vector<std::size_t> nodes{TokenTree::kPrefix};
+    for (std::size_t i = 0; i + 1 < continuation.size(); ++i) {
+      chain.tokens.push_back(continuation[i]);
+      chain.parents.push_back(static_cast<std::int32_t>(i) - 1);
+      nodes.push_back(i);
+    }
+    const TreeEvaluation evaluation = prefix.evaluate(chain, nodes);
+    std::vector<float> found;
+    for (std::size_t i = 0; i < continuation.size(); ++i) {
+      found.push_back(evaluation.logits().log_probabilities({&continuation[i], 1}, i).front());
+    }
+    return found;
   }
 
   const Model& model_;
@@ -142,6 +152,10 @@ class Worker {
     return answer;
   }
 
+  void expect_same(std::span<const float> found, std::span<const float> expected) const {
+    test::expect_same(known_.model(), found, expected);
+  }
+
   /// Some of the text, then the rest of it, on a sequence of the thread's own.
   void extend(const KnownAnswers::Text& text) {
     sequence_->reset();
@@ -154,9 +168,9 @@ class Worker {
         ExtendRequest{sequence_, {split, text.tokens.end()}, LogitsFor::all, {.at_length = first}});
     const Logits logits = waited(rest).result;
     for (std::size_t row = 0; row < logits.rows(); ++row) {
-      test::expect_close(logits.row(row), text.logits[first + row]);
+      expect_same(logits.row(row), text.logits[first + row]);
     }
-    test::expect_close(begin.get().result.last(), text.logits[first - 1]);
+    expect_same(begin.get().result.last(), text.logits[first - 1]);
   }
 
   RequestOptions any_options(std::uint64_t key) {
@@ -175,7 +189,7 @@ class Worker {
         waited(client_.submit(EvaluateRequest{text.prefix, text.tree, {}, any_options(key)}));
     ASSERT_EQ(answer.result.rows(), text.of_nodes.size());
     for (std::size_t node = 0; node < text.of_nodes.size(); ++node) {
-      test::expect_close(answer.result.row(node), text.of_nodes[node]);
+      expect_same(answer.result.row(node), text.of_nodes[node]);
     }
   }
 
@@ -183,8 +197,7 @@ class Worker {
     const auto answer =
         waited(client_.submit(ScoreRequest{text.prefix, text.continuations, {}, any_options(key)}));
     for (std::size_t c = 0; c < text.scores.size(); ++c) {
-      EXPECT_NEAR(answer.result.total(c), text.scores[c],
-                  10 * test::tolerance() * std::max(1.0F, std::abs(text.scores[c])));
+      expect_same(answer.result.tokens(c), text.scores[c]);
     }
   }
 
@@ -221,7 +234,7 @@ class Worker {
         client_.submit(EvaluateRequest{text.prefix, text.tree, {}, options});
     const bool cancelled = cancel && request.cancel();
     try {
-      test::expect_close(request.get().result.row(0), text.of_nodes[0]);
+      expect_same(request.get().result.row(0), text.of_nodes[0]);
       EXPECT_FALSE(cancelled);
       ++counts_[std::string("not ") + what];
     } catch (const Error& error) {
