@@ -215,7 +215,10 @@ Clock::time_point Scheduler::next_run_at() const noexcept {
       backlog_.clients().all_wait()) {
     return Clock::time_point::min();
   }
-  return ready.oldest().ready_since + max_delay_;
+  const Clock::time_point since = ready.oldest().ready_since;
+  // Those that the last run answered are about to come back: it is worth while to wait for them.
+  return (backlog_.clients().registered() > 0 ? std::max(since, last_run_ended_) : since) +
+         max_delay_;
 }
 
 Clock::time_point Scheduler::wake_at() const noexcept {
@@ -267,6 +270,7 @@ void Scheduler::make_run(std::unique_lock<std::mutex>& lock) noexcept {
     lock.lock();
     in_run_ = false;
     const Clock::time_point now = Clock::now();
+    last_run_ended_ = now;
     for (const RunRecord& record : execution->records()) {
       backlog_.recorder().count_run(record, now);
     }
