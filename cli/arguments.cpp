@@ -40,6 +40,9 @@ void ModelArguments::add_to(CLI::App& command) {
       ->option_text("huge-pages|mapped|copied");
   command.add_option("--runs-before-move", runs_before_move,
                      "runs (decoded tokens) until weights are moved into huge pages; 0: at once");
+  command.add_flag(
+      "--invariant", invariant,
+      "fail unless a token's results are the same bits whatever is computed beside it");
   command.add_flag("--verbose", verbose, "what is being done, and ONNX Runtime's messages");
 }
 
@@ -49,6 +52,7 @@ Model ModelArguments::load() const {
   options.cache_bytes = cache_mib << 20U;
   options.weight_memory = weight_memory;
   options.runs_before_move = runs_before_move;
+  options.invariant_results = invariant;
   if (!device.empty()) {
     options.require_device = device == "cuda" ? Device::cuda : Device::cpu;
   }

@@ -49,6 +49,9 @@ void print_facts(const Model& model) {
   print_fact("Cache per sequence", bytes(info.max_seq_len * per_token));
   print_fact("Digest", info.digest);
   print_fact("Device", model.device_report());
+  print_fact("Bits of a token", model.invariant_results()
+                                    ? "the same whatever is computed beside it"
+                                    : "may depend on what is computed beside it");
 }
 
 int run_info(const InfoArguments& arguments) {
@@ -57,6 +60,7 @@ int run_info(const InfoArguments& arguments) {
     report::Json json = report::to_json(model.info());
     json["device"] = model.device_report();
     json["threads"] = model.num_threads();
+    json["invariant_results"] = model.invariant_results();
     fmt::print("{}\n", json.dump(2));
   } else {
     print_facts(model);

@@ -28,6 +28,10 @@ class KVCACHE_EXPORT Model {
   [[nodiscard]] const ModelInfo& info() const noexcept;
   [[nodiscard]] int num_threads() const noexcept;
 
+  /// Whether the results of a token are the same bits whatever is computed beside it;
+  /// ModelOptions::invariant_results insists on it.
+  [[nodiscard]] bool invariant_results() const noexcept;
+
   /// An empty sequence. It takes memory when it is extended.
   [[nodiscard]] Sequence new_sequence() const;
 

@@ -75,6 +75,15 @@ struct ModelOptions {
   /// layers' weights there.
   bool fuse_steps = true;
 
+  /// Insists that the results of a token are the same bits whatever is computed beside it: alone,
+  /// in a prefill, in a tree, in any batch, by any number of threads, with and without a cache.
+  /// With float32 arithmetic on the CPU they are anyway, but for models whose activations are
+  /// bfloat16 on processors that multiply these themselves: there it costs about a tenth of the
+  /// speed of decoding. Models for which nobody can promise it (arithmetic of 16 bits, which is
+  /// ONNX Runtime's, and a GPU's) do not load then. See Model::invariant_results,
+  /// docs/EXACTNESS.md.
+  bool invariant_results = false;
+
   /// Leaves the telemetry of ONNX Runtime as it is. Off: official builds of 1.29 and later would
   /// keep a device's id and a database of events under the home directory and send them. The first
   /// model of a process decides, for ONNX Runtime's environment is the process's; one that the

@@ -41,7 +41,7 @@ MORE_NARROW_MODELS = {
 }
 TESTS_OF_MODELS = (  # the others know nothing of a model's types
     "Batch.*:Faults.*:Greedy.*:History.*:LargeActivations.*:Load.*:LogitsOfAModel.*:PlainRuntime.*"
-    ":PrefixCacheOfAModel.*:Tree.*:WindowedSequence.*:Goldens/*"
+    ":*Invariance*:PrefixCacheOfAModel.*:Tree.*:WindowedSequence.*:Goldens/*"
 )
 MANY_CASES = {  # 1,000 random trees, batches and histories, 200 killed processes
     "KVCACHE_TEST_SCALE": "50",

@@ -34,6 +34,7 @@ Model Model::load(const std::filesystem::path& path, const ModelOptions& options
 const ModelInfo& Model::info() const noexcept { return engine_->info(); }
 
 int Model::num_threads() const noexcept { return engine_->session().num_threads(); }
+bool Model::invariant_results() const noexcept { return engine_->session().invariant_results(); }
 
 Sequence Model::new_sequence() const { return Sequence(engine_); }
 

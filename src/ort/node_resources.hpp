@@ -21,6 +21,7 @@ struct NodeResources {
   const ThreadPool& threads;
   plan::NodeWeights& weights;  // filled by the nodes
   GraphFacts& facts;           // the same
+  bool invariant_results;      // ModelOptions::invariant_results
 };
 
 /// The attributes and inputs of a node's weight.

@@ -44,6 +44,7 @@ ProductKernel::ProductKernel(const OrtKernelInfo* info, ProductRole role,
   }
   product_.activation = choice(info, name_, "activation", kActivations);
   product_.round_input = choice(info, name_, "round_input", kRoundings);
+  product_.invariant = resources.invariant_results;
   check_rounding(name_, product_);
   check(attribute_or<std::int64_t>(info, "gated", 0) == 0, name_, "there is no kernel for gated");
   if (role == ProductRole::head) {

@@ -15,7 +15,7 @@
 namespace kvcache::ort {
 
 NodeDomain::NodeDomain(Device device, [[maybe_unused]] DataType type, NodeCounters& counters,
-                       const ThreadPool* threads)
+                       const ThreadPool* threads, [[maybe_unused]] bool invariant_results)
     : domain_("kvcache") {
 #ifdef KVCACHE_USE_CUDA
   if (device == Device::cuda) {
@@ -27,7 +27,7 @@ NodeDomain::NodeDomain(Device device, [[maybe_unused]] DataType type, NodeCounte
 #endif
   static_cast<void>(device);
   if (threads != nullptr) {
-    add_float32_nodes(counters, *threads);
+    add_float32_nodes(counters, *threads, invariant_results);
   } else {
     add_16_bit_nodes(counters);
   }
@@ -42,8 +42,9 @@ void NodeDomain::add_16_bit_nodes(NodeCounters& counters) {
   add_for_type(BFloat16{});
 }
 
-void NodeDomain::add_float32_nodes(NodeCounters& counters, const ThreadPool& threads) {
-  const NodeResources resources{weights_, threads, node_weights_, facts_};
+void NodeDomain::add_float32_nodes(NodeCounters& counters, const ThreadPool& threads,
+                                   bool invariant_results) {
+  const NodeResources resources{weights_, threads, node_weights_, facts_, invariant_results};
   const auto add_for_weights = [&]<typename W>(W /*element*/) {
     add(std::make_shared<EmbeddingOp<W>>(resources));
     add(std::make_shared<ProductOp<ProductRole::linear, W>>(resources));

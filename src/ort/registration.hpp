@@ -22,7 +22,9 @@ class NodeDomain {
   /// `threads`; for other types (ONNX Runtime takes no body for an operator that is registered for
   /// another type) attention alone, with ONNX Runtime's threads, and `threads` is null. `counters`
   /// and `threads` must outlive the sessions too.
-  NodeDomain(Device device, DataType type, NodeCounters& counters, const ThreadPool* threads);
+  /// `invariant_results`: of ModelOptions.
+  NodeDomain(Device device, DataType type, NodeCounters& counters, const ThreadPool* threads,
+             bool invariant_results);
   ~NodeDomain();
   NodeDomain(const NodeDomain&) = delete;
   NodeDomain& operator=(const NodeDomain&) = delete;
@@ -44,7 +46,7 @@ class NodeDomain {
   [[nodiscard]] const GraphFacts& facts() const noexcept { return facts_; }
 
  private:
-  void add_float32_nodes(NodeCounters& counters, const ThreadPool& threads);
+  void add_float32_nodes(NodeCounters& counters, const ThreadPool& threads, bool invariant_results);
   void add_16_bit_nodes(NodeCounters& counters);
   void add(std::shared_ptr<OrtCustomOp> op);
 

@@ -7,6 +7,7 @@
 #include "base/throw_error.hpp"
 #include "device/cpu/cpu_info.hpp"
 #include "device/ort_environment.hpp"
+#include "kernels/cpu/bfloat16_cpu.hpp"
 #include "ort/contract.hpp"
 #include "ort/error_boundary.hpp"
 #include "ort/external_initializers.hpp"
@@ -88,6 +89,25 @@ std::string only_cpu(const ModelInfo& info) {
 /// Whether all nodes are ours, on the CPU, and read weights where the library has them.
 bool reads_mapped_weights(const ModelInfo& info) { return info.dtype == DataType::float32; }
 
+/// Whether each token has the same bits whatever is computed beside it.
+/// @throws Error invalid_argument where that is asked for and nobody can promise it
+bool check_invariance(const model::Config& config, Device device, bool asked_for) {
+  const ModelInfo& info = config.info;
+  if (device == Device::cpu && info.dtype == DataType::float32) {
+    return asked_for || info.activations != "bfloat16" || !kernels::multiplies_bfloat16();
+  }
+  if (asked_for) {
+    throw_error(ErrorCode::invalid_argument,
+                "invariant results were asked for of {}, which runs with {} arithmetic on {}; they "
+                "are promised for float32 on the CPU: {}",
+                config.model_path().string(), data_type_name(info.dtype), device_name(device),
+                info.dtype == DataType::float32
+                    ? "require the CPU (--device cpu)"
+                    : "export with --dtype float32 (its weights and cache may be narrower)");
+  }
+  return false;
+}
+
 }  // namespace
 
 Session::Session(const model::Config& config, const ModelOptions& options)
@@ -100,7 +120,8 @@ Session::Session(const model::Config& config, const ModelOptions& options)
                                       .fuses_steps = options.fuse_steps,
                                       .telemetry = options.telemetry,
                                       .log = options.log})),
-      domain_(choice_.backend->device(), config.info.dtype, counters_, choice_.backend->threads()),
+      domain_(choice_.backend->device(), config.info.dtype, counters_, choice_.backend->threads(),
+              options.invariant_results),
       dtype_(config.info.dtype),
       vocab_size_(config.info.vocab_size),
       outputs_(config.info.outputs),
@@ -115,6 +136,8 @@ Session::Session(const model::Config& config, const ModelOptions& options)
                 "{} has {}, which this library has no kernel for; plain ONNX Runtime runs it",
                 config.model_path().string(), part);
   }
+  invariant_results_ =
+      check_invariance(config, choice_.backend->device(), options.invariant_results);
   load_weights(config, options.weight_memory);
   open(config, options);
   if (!reads_mapped_weights(config.info)) {

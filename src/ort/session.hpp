@@ -45,6 +45,7 @@ class Session {
 
   [[nodiscard]] const NodeCounters& counters() const noexcept { return counters_; }
   [[nodiscard]] int num_threads() const noexcept { return num_threads_; }
+  [[nodiscard]] bool invariant_results() const noexcept { return invariant_results_; }
   [[nodiscard]] device::Backend& backend() noexcept { return *choice_.backend; }
   /// What the backend makes runs of the model with.
   [[nodiscard]] device::StepModel step_model() const noexcept {
@@ -74,6 +75,7 @@ class Session {
   };
 
   int num_threads_;
+  bool invariant_results_ = false;
   std::shared_ptr<Ort::Env> environment_;
   device::BackendChoice choice_;
   WeightFiles weight_files_;  // read by the session

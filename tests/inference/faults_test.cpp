@@ -99,6 +99,8 @@ ModelOptions short_blocks() {
   ModelOptions options;
   options.block_len = 4;
   options.poison_freed_blocks = true;
+  // The way for many tokens, whose memory may fail too, is then that for few as well.
+  options.invariant_results = test::models_activations() == "bfloat16";
   return options;
 }
 

@@ -10,7 +10,6 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/bfloat16_cpu.cpp"
 #include "hwy/foreach_target.h"
 // foreach_target.h must come before highway.h and everything that includes it.
-#include "hwy/aligned_allocator.h"
 #include "hwy/highway.h"
 #include "kernels/cpu/bfloat16_amx-inl.hpp"
 #include "kernels/cpu/bfloat16_tile-inl.hpp"
@@ -184,20 +183,20 @@ void head_of_token_tile(const HeadArgs<BFloat16>& args, std::int64_t first, std:
 }
 
 void head_of_pairs(const HeadArgs<BFloat16>& args, const ParallelFor& parallel_for) {
-  // Allocated here and not on the thread's scratch, which the tasks of this very thread may use.
-  const auto pairs = hwy::AllocateAligned<std::uint32_t>(
-      static_cast<std::size_t>((args.inputs + 1) / 2 * kTileColumns));
+  auto* const pairs = reinterpret_cast<std::uint32_t*>(
+      thread_scratch((args.inputs + 1) / 2 * kTileColumns, ScratchUse::turned));
   for (std::int64_t first = 0; first < args.tokens; first += kTileColumns) {
-    head_of_token_tile(args, first, std::min(kTileColumns, args.tokens - first), pairs.get(),
+    head_of_token_tile(args, first, std::min(kTileColumns, args.tokens - first), pairs,
                        parallel_for);
   }
 }
 
 #endif
 
-void linear_bfloat16(const LinearArgs<BFloat16>& args, const ParallelFor& parallel_for) {
+void linear_bfloat16(const LinearArgs<BFloat16>& args, const ParallelFor& parallel_for,
+                     [[maybe_unused]] bool invariant) {
 #if KVCACHE_BFLOAT16_DOT
-  if (args.tokens > kMaxRows && has_bfloat16_dot()) {
+  if ((invariant || args.tokens > kMaxRows) && has_bfloat16_dot()) {
     linear_of_pairs(args, parallel_for);
     return;
   }
@@ -207,9 +206,10 @@ void linear_bfloat16(const LinearArgs<BFloat16>& args, const ParallelFor& parall
   linear_cpu(rounded, parallel_for);
 }
 
-void head_bfloat16(const HeadArgs<BFloat16>& args, const ParallelFor& parallel_for) {
+void head_bfloat16(const HeadArgs<BFloat16>& args, const ParallelFor& parallel_for,
+                   [[maybe_unused]] bool invariant) {
 #if KVCACHE_BFLOAT16_DOT
-  if (args.tokens >= kMaxRows && has_bfloat16_dot()) {
+  if ((invariant || args.tokens >= kMaxRows) && has_bfloat16_dot()) {
     head_of_pairs(args, parallel_for);
     return;
   }
@@ -217,6 +217,14 @@ void head_bfloat16(const HeadArgs<BFloat16>& args, const ParallelFor& parallel_f
   HeadArgs<BFloat16> rounded = args;
   rounded.x = rounded_floats(args.x, args.tokens, args.inputs, parallel_for);
   head_cpu(rounded, parallel_for);
+}
+
+bool has_products() {
+#if KVCACHE_BFLOAT16_DOT
+  return has_bfloat16_dot();
+#else
+  return false;
+#endif
 }
 
 }  // namespace kvcache::kernels::HWY_NAMESPACE
@@ -227,13 +235,18 @@ namespace kvcache::kernels {
 
 HWY_EXPORT(linear_bfloat16);
 HWY_EXPORT(head_bfloat16);
+HWY_EXPORT(has_products);
 
-void bfloat16_linear_cpu(const LinearArgs<BFloat16>& args, const ParallelFor& parallel) {
-  HWY_DYNAMIC_DISPATCH(linear_bfloat16)(args, parallel);
+void bfloat16_linear_cpu(const LinearArgs<BFloat16>& args, const ParallelFor& parallel,
+                         bool invariant) {
+  HWY_DYNAMIC_DISPATCH(linear_bfloat16)(args, parallel, invariant);
 }
-void bfloat16_head_cpu(const HeadArgs<BFloat16>& args, const ParallelFor& parallel) {
-  HWY_DYNAMIC_DISPATCH(head_bfloat16)(args, parallel);
+void bfloat16_head_cpu(const HeadArgs<BFloat16>& args, const ParallelFor& parallel,
+                       bool invariant) {
+  HWY_DYNAMIC_DISPATCH(head_bfloat16)(args, parallel, invariant);
 }
+
+bool multiplies_bfloat16() { return HWY_DYNAMIC_DISPATCH(has_products)(); }
 
 }  // namespace kvcache::kernels
 #endif

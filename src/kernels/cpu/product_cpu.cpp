@@ -23,7 +23,7 @@ void multiply_panels(const Product& product, const W* weight, const float* x, co
                            .activation = product.activation};
   if constexpr (std::is_same_v<W, BFloat16>) {
     if (product.round_input == RoundInput::bfloat16) {
-      bfloat16_linear_cpu(args, parallel_for);
+      bfloat16_linear_cpu(args, parallel_for, product.invariant);
       return;
     }
   }
@@ -41,7 +41,7 @@ void multiply_rows(const Product& product, const W* weight, const float* x, cons
                          .outputs = product.outputs};
   if constexpr (std::is_same_v<W, BFloat16>) {
     if (product.round_input == RoundInput::bfloat16) {
-      bfloat16_head_cpu(args, parallel_for);
+      bfloat16_head_cpu(args, parallel_for, product.invariant);
       return;
     }
   }

@@ -41,6 +41,7 @@ struct Product {
   float epsilon = 0;                   // of the layer norm
   Activation activation = Activation::none;
   RoundInput round_input = RoundInput::none;
+  bool invariant = false;  // a token's bits must not depend on how many tokens there are: bfloat16
 };
 
 /// And what is not.

@@ -68,11 +68,23 @@ class BFloat16Products : public test::OnInstructionSet {
 };
 
 TEST_P(BFloat16Products, LinearAgreesWithDoublePrecision) {
-  test::expect_linear_of_random_cases<BFloat16>(bfloat16_linear_cpu, rounded_to_bfloat16);
+  for (const bool invariant : {false, true}) {
+    test::expect_linear_of_random_cases<BFloat16>(
+        [=](const LinearArgs<BFloat16>& args, const ParallelFor& parallel) {
+          bfloat16_linear_cpu(args, parallel, invariant);
+        },
+        rounded_to_bfloat16);
+  }
 }
 
 TEST_P(BFloat16Products, HeadAgreesWithDoublePrecision) {
-  test::expect_head_of_random_cases<BFloat16>(bfloat16_head_cpu, rounded_to_bfloat16);
+  for (const bool invariant : {false, true}) {
+    test::expect_head_of_random_cases<BFloat16>(
+        [=](const HeadArgs<BFloat16>& args, const ParallelFor& parallel) {
+          bfloat16_head_cpu(args, parallel, invariant);
+        },
+        rounded_to_bfloat16);
+  }
 }
 
 TEST_P(BFloat16Products, RoundsActivationsToNearestEven) {

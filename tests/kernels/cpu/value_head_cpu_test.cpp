@@ -56,8 +56,8 @@ double activated(ValueActivation activation, double x) {
 }
 
 /// A random head with its weights, and the definition in double precision.
-struct RandomHead {
-  explicit RandomHead(Random& random) {
+struct ValueHeadCase {
+  explicit ValueHeadCase(Random& random) {
     constexpr ValueActivation kAll[]{ValueActivation::identity, ValueActivation::relu,
                                      ValueActivation::gelu_erf, ValueActivation::tanh,
                                      ValueActivation::sigmoid};
@@ -136,7 +136,7 @@ struct RandomHead {
 
 TEST(ValueHead, EqualsTheDefinitionInDoublePrecision) {
   test::for_random_cases(60, [](Random& random) {
-    const RandomHead of(random);
+    const ValueHeadCase of(random);
     const std::int64_t size = of.head.norm.size;
     const std::int64_t tokens = random.integer(1, 40);
     const Vector x = random_vector(random, tokens * size);
