@@ -47,12 +47,12 @@ std::uint64_t Versions::exchange(Model& model) {
 
 std::optional<std::uint64_t> Versions::find(
     const std::shared_ptr<inference::Engine>& engine) const noexcept {
-  for (auto known = known_.rbegin(); known != known_.rend(); ++known) {
-    if (known->engine.lock() == engine) {
-      return known->number;
-    }
-  }
-  return std::nullopt;
+  // Without a share in them: the last one would end an engine here.
+  const auto same = [&](const Known& known) {
+    return !known.engine.owner_before(engine) && !engine.owner_before(known.engine);
+  };
+  const auto found = std::ranges::find_if(known_.rbegin(), known_.rend(), same);
+  return found == known_.rend() ? std::nullopt : std::optional(found->number);
 }
 
 }  // namespace kvcache::evaluator
