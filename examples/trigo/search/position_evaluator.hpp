@@ -55,6 +55,9 @@ class PositionEvaluator {
   virtual Evaluation evaluate(const KeptPosition* before, std::string_view text,
                               const Position& position, std::span<const Move> moves,
                               Stopwatch& stopwatch) = 0;
+
+  /// A search is over: until the next one nothing is asked.
+  virtual void rest() noexcept {}
 };
 
 }  // namespace trigo

@@ -44,6 +44,7 @@ const SearchNode& TreeSearch::search() {
   for (std::size_t i = 0; i < options_.simulations; ++i) {
     simulate();
   }
+  evaluator_.rest();
   return *root_;
 }
 

@@ -12,6 +12,7 @@
 #include "game/notation.hpp"
 #include "program/exit_status.hpp"
 #include "program/standard_streams.hpp"
+#include "selfplay/cast.hpp"
 #include "selfplay/match.hpp"
 #include "selfplay/outputs.hpp"
 #include "selfplay/person.hpp"
@@ -45,55 +46,10 @@ class Figures {
   std::optional<kvcache::AtomicFile> file_;
 };
 
-/// The models of the command line, loaded, and the players who use them.
-class Cast {
- public:
-  /// Loads the models that `names` need, the second one's its own where there is one. Usual values
-  /// of noise and of moves that are drawn hold where the command line says nothing.
-  Cast(const ProgramOptions& options, const std::vector<PlayerName>& names, double usual_noise,
-       std::size_t usual_drawn_moves)
-      : names_(names),
-        changes_{options.exploration,
-                 options.noise.value_or(usual_noise),
-                 {options.temperature.value_or(1),
-                  options.temperature_moves.value_or(usual_drawn_moves)}} {
-    std::size_t simulations = 0;
-    for (const PlayerName& name : names) {
-      simulations += name.kind == PlayerName::Kind::model ? name.simulations : 0;
-    }
-    for (std::size_t i = 0; i < names.size(); ++i) {
-      const bool own = i > 0 && !options.against_model.empty();
-      const std::string& directory = own ? options.against_model : options.model;
-      if (names[i].kind != PlayerName::Kind::model || directory.empty()) {
-        models_.emplace_back();
-      } else if (i > 0 && !own && models_[0]) {
-        models_.push_back(models_[0]);
-      } else {
-        models_.emplace_back(
-            load_model(options.model_use(directory), options.games_at_once(), simulations));
-      }
-    }
-  }
-
-  [[nodiscard]] std::unique_ptr<Player> make(std::size_t i = 0) const {
-    return make_player(names_[i], changes_, models_[i] ? &*models_[i] : nullptr);
-  }
-  [[nodiscard]] const PlayerName& name(std::size_t i = 0) const { return names_[i]; }
-
- private:
-  std::vector<PlayerName> names_;
-  std::vector<std::optional<kvcache::SharedModelInferencer>> models_;  // of each name
-  SearchChanges changes_;
-};
-
-constexpr double kNoiseOfSelfPlay = 0.25;
-constexpr std::size_t kDrawnMovesOfSelfPlay = 8;
+constexpr UsualChanges kUsualInSelfPlay{0.25, 8};
 
 Cast cast_of_self_play(const ProgramOptions& options) {
-  return {options,
-          {parse_player(options.player, options.simulations)},
-          kNoiseOfSelfPlay,
-          kDrawnMovesOfSelfPlay};
+  return {options, {parse_player(options.player, options.simulations)}, kUsualInSelfPlay};
 }
 
 /// What the games were played with, in front of what came of them.
@@ -118,7 +74,13 @@ int run_self_play(const ProgramOptions& options) {
         progress.game_done();
       });
   outputs.commit();
-  figures.write(to_text(result), described(options, cast.name(), to_json(result)));
+  Json json = to_json(result);
+  std::string text = to_text(result);
+  if (const auto metrics = cast.metrics()) {
+    json["evaluator"] = to_json(*metrics);
+    text += to_text(*metrics);
+  }
+  figures.write(text, described(options, cast.name(), json));
   return kvcache::cli::kOk;
 }
 
@@ -153,7 +115,7 @@ int run_match(const ProgramOptions& options) {
   const Cast cast(options,
                   {parse_player(options.player, options.simulations),
                    parse_player(options.against, options.simulations)},
-                  0, 0);
+                  {});
   MatchOptions match{options.rules(), options.games, options.games_at_once(), options.seed,
                      !options.trace.empty()};
   match.rules.opening = options.opening;
@@ -175,7 +137,7 @@ int run_match(const ProgramOptions& options) {
 }
 
 int run_game_with_person(const ProgramOptions& options) {
-  const Cast cast(options, {parse_player(options.player, options.simulations)}, 0, 0);
+  const Cast cast(options, {parse_player(options.player, options.simulations)}, {});
   const auto opponent = cast.make();
   const Colour colour = options.colour == "white" ? Colour::white : Colour::black;
   const PlayedGame game =
@@ -187,7 +149,7 @@ int run_game_with_person(const ProgramOptions& options) {
 int run_tactics(const ProgramOptions& options) {
   Figures figures(options.json);
   const std::vector<Tactic> tactics = read_tactics(options.tactics);
-  const Cast cast(options, {parse_player(options.player, options.simulations)}, 0, 0);
+  const Cast cast(options, {parse_player(options.player, options.simulations)}, {});
   const auto player = cast.make();
   std::size_t found = 0;
   std::string text;

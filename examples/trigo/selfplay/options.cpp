@@ -58,8 +58,15 @@ void ProgramOptions::add_games(CLI::App& app) {
   app.add_option("--colour", colour, "the person's, with --play (default: black)")
       ->check(CLI::IsMember({"black", "white"}))
       ->group(kOfGames);
-  app.add_option("--threads", threads, "threads, with a game each (default: 1)")
+  auto* threads_option =
+      app.add_option("--threads", threads, "threads, with a game each (default: 1)")
+          ->check(whole_number(1, kMostThreads))
+          ->group(kOfGames);
+  app.add_option("--in-flight", in_flight,
+                 "games at once whose questions a kvcache::Evaluator runs together, instead of "
+                 "--threads")
       ->check(whole_number(1, kMostThreads))
+      ->excludes(threads_option)
       ->group(kOfGames);
   app.add_option("--seed", seed, "of all that is left to chance (default: 42)")
       ->check(whole_number(0, static_cast<std::size_t>(-1)))

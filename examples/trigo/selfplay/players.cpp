@@ -2,11 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "base/checked_json.hpp"
 #include "base/throw_error.hpp"
 #include "program/whole_number.hpp"
 #include "search/neural_evaluator.hpp"
 #include "search/rollout.hpp"
+#include "search/shared_evaluator.hpp"
 
 namespace trigo {
 namespace {
@@ -79,7 +82,8 @@ kvcache::SharedModelInferencer load_model(const ModelUse& use, std::size_t games
 }
 
 std::unique_ptr<Player> make_player(const PlayerName& name, const SearchChanges& changes,
-                                    const kvcache::SharedModelInferencer* inferencer) {
+                                    const kvcache::SharedModelInferencer* inferencer,
+                                    kvcache::Evaluator* evaluator) {
   SearchOptions options;
   options.simulations = name.simulations;
   options.noise = changes.noise;
@@ -102,8 +106,13 @@ std::unique_ptr<Player> make_player(const PlayerName& name, const SearchChanges&
                 "player with --player",
                 player_text(name));
   }
-  return std::make_unique<SearchPlayer>(std::make_unique<DirectEvaluator>(*inferencer), options,
-                                        changes.choice);
+  std::unique_ptr<PositionEvaluator> asked;
+  if (evaluator != nullptr) {
+    asked = std::make_unique<SharedEvaluator>(*inferencer, *evaluator);
+  } else {
+    asked = std::make_unique<DirectEvaluator>(*inferencer);
+  }
+  return std::make_unique<SearchPlayer>(std::move(asked), options, changes.choice);
 }
 
 }  // namespace trigo

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "kvcache/evaluator.hpp"
 #include "kvcache/shared_model_inferencer.hpp"
 #include "search/player.hpp"
 
@@ -49,10 +50,12 @@ struct SearchChanges {
   MoveChoice choice;
 };
 
-/// A player who asks the model, where it needs one, in its own thread.
+/// A player who, where it needs a model, asks it through an Evaluator or, without one, in its own
+/// thread.
 /// @throws kvcache::Error as NeuralEvaluator(); invalid_argument where a model is needed and
 ///         `inferencer` is null
 std::unique_ptr<Player> make_player(const PlayerName& name, const SearchChanges& changes,
-                                    const kvcache::SharedModelInferencer* inferencer);
+                                    const kvcache::SharedModelInferencer* inferencer = nullptr,
+                                    kvcache::Evaluator* evaluator = nullptr);
 
 }  // namespace trigo

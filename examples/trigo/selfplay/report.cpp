@@ -11,6 +11,11 @@ double per_second(std::size_t count, double seconds) {
   return seconds == 0 ? 0 : static_cast<double>(count) / seconds;
 }
 
+double mean(const kvcache::Histogram& histogram) {
+  const std::uint64_t count = histogram.count();
+  return count == 0 ? 0 : histogram.sum / static_cast<double>(count);
+}
+
 Json parts_of(const SelfPlayResult& result) {
   Json parts;
   for (std::size_t i = 0; i < kPartNames.size(); ++i) {
@@ -55,6 +60,22 @@ std::string to_text(const SelfPlayResult& result) {
                         100 * result.parts.of(static_cast<Part>(i)).count() / result.game_seconds);
   }
   return text + fmt::format("\nvisits {:016x}\n", result.visit_hash);
+}
+
+Json to_json(const kvcache::EvaluatorMetrics& metrics) {
+  return {{"runs", metrics.runs},
+          {"rows_per_run", mean(metrics.rows_per_run)},
+          {"tokens_per_run", mean(metrics.tokens_per_run)},
+          {"run_ms", 1e3 * mean(metrics.run_seconds)},
+          {"queue_ms", 1e3 * mean(metrics.queue_seconds)},
+          {"queue_ms_at_most", 1e3 * metrics.queue_seconds.largest},
+          {"joined", metrics.joined}};
+}
+
+std::string to_text(const kvcache::EvaluatorMetrics& metrics) {
+  return fmt::format("{} runs of {:.1f} rows and {:.0f} tokens, {:.2f} ms each; {:.2f} ms queued\n",
+                     metrics.runs, mean(metrics.rows_per_run), mean(metrics.tokens_per_run),
+                     1e3 * mean(metrics.run_seconds), 1e3 * mean(metrics.queue_seconds));
 }
 
 Json to_json(const MatchResult& result, const std::string& first, const std::string& second) {

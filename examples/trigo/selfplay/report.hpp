@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "kvcache/evaluator_metrics.hpp"
 #include "selfplay/match.hpp"
 #include "selfplay/self_play.hpp"
 
@@ -16,6 +17,9 @@ using Json = nlohmann::ordered_json;
 /// README.md says what the fields mean.
 Json to_json(const SelfPlayResult& result);
 std::string to_text(const SelfPlayResult& result);
+
+Json to_json(const kvcache::EvaluatorMetrics& metrics);
+std::string to_text(const kvcache::EvaluatorMetrics& metrics);
 
 /// `first` and `second` are the players' names.
 Json to_json(const MatchResult& result, const std::string& first, const std::string& second);
