@@ -59,7 +59,10 @@ def from_torch_file(file: Path) -> Source:
 def _source(origin: str, family: Family, config: Config, weights: CheckpointWeights) -> Source:
     """What the tensors say counts where it is more than the config's word."""
     spec, notes = config.spec, []
-    found = value_heads.of_tensors(weights.names(), weights.shape, spec.hidden_size)
+    try:
+        found = value_heads.of_tensors(weights.names(), weights.shape, spec.hidden_size)
+    except ExportError as error:
+        raise ExportError(f"{error} ({weights.where})") from error
     if spec.value_head is None and found is not None:
         spec = replace(spec, value_head=found)
         notes.append(

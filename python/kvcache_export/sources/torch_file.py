@@ -34,10 +34,11 @@ def load(path: Path) -> Mapping[str, Any]:
         if not stat.S_ISREG(path.stat().st_mode):
             raise ExportError(f"cannot read {path}: it is not a regular file")
         path.open("rb").close()
-        found = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ExportError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ExportError, MemoryError):
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
         raise
     except Exception as error:  # of the archive, of the pickle and of what it asks for, many kinds
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
