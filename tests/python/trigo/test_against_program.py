@@ -94,11 +94,40 @@ def test_illegal_moves_are_errors(board: tuple[int, int, int], moves: str):
 def test_numbers_of_sequences(board: tuple[int, int, int]):
     depth = len(COUNTS[board]) - 1
     shape = "x".join(map(str, board))
-    result = subprocess.run(
-        [PROGRAM, "perft", "--board", shape, "--depth", str(depth)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found = [int(line.split()[-1]) for line in result.stdout.splitlines()]
-    assert found[-depth:] == COUNTS[board][1:]
+    arguments = [PROGRAM, "perft", "--board", shape, "--depth", str(depth)]
+    result = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert json.loads(result.stdout) == {"board": list(board), "sequences": COUNTS[board][1:]}
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_texts_of_the_plain_rules_are_read(tmp_path: Path, finished: bool):
+    print(f"seed {SEED} (TRIGO_SEED)")
+    choice = random.Random(SEED)
+    for _ in range(20):
+        game = random_games.random_game(choice)
+        (tmp_path / "game.tgn").write_text(game.text(finished=finished))
+        arguments = [PROGRAM, "tgn", tmp_path / "game.tgn"]
+        result = subprocess.run(arguments, capture_output=True, text=True, check=True)
+        assert json.loads(result.stdout) == answers([asked(game)])[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[Board 5x5]\n\n1. aa aa\n",
+        "[Board 5x5]\n\n2. aa\n",
+        "[Board 5x5]\n\n1. aa\n; +25\n",  # Black's
+        "[Board 0x5]\n\n",
+        "[Board 5x5x1x1]\n\n",
+        "[Board 5x5]\n\n1. ac\n",
+    ],
+    ids=repr,
+)
+def test_texts_that_are_no_game_are_refused(tmp_path: Path, text: str):
+    (tmp_path / "game.tgn").write_text(text)
+    arguments = [PROGRAM, "tgn", tmp_path / "game.tgn"]
+    result = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert result.stdout == ""
