@@ -25,6 +25,7 @@ OUT/round-N holds a round's games (games.jsonl), its checkpoint (checkpoint/), t
 (model/) and, with --match, its games against searches by playouts (match.json). OUT/rounds.jsonl
 has a line for each round. What is there is not done again, so the same command goes on after an
 interruption. Options behind -- are train.py's, for instance: -- --hidden 64 --layers 4
+A pair of moves takes up to 14 of the network's --positions, and searches look further than games.
 """
 
 
@@ -57,7 +58,7 @@ class Round:
 
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
-        description=__doc__.partition("\n\n")[0],
+        description=__doc__,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -98,8 +99,10 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     if not options.selfplay.exists():
-        print(f"error: {options.selfplay} does not exist; build it, or give --selfplay",
-              file=sys.stderr)  # fmt: skip
+        print(
+            f"error: {options.selfplay} does not exist; build it, or give --selfplay",
+            file=sys.stderr,
+        )
         return 2
     try:
         for number in range(options.rounds + 1):

@@ -29,7 +29,7 @@ the same losses on the same machine.
 
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
-        description=__doc__.partition("\n\n")[0],
+        description=__doc__,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
