@@ -103,8 +103,10 @@ def test_parameters_of_a_value_head():
 
 
 def test_a_description_is_json():
-    text = json.dumps(SPEC.to_json())
-    assert json.loads(text) == SPEC.to_json()
+    spec = replace(SPEC, value_head=VALUE_HEAD)
+    text = json.dumps(spec.to_json())
+    assert json.loads(text) == spec.to_json()
+    assert spec.to_json()["value_head"]["inner_sizes"] == [9, 5]
     attention = json.loads(text)["layers"][1]["attention"]
     assert attention["rotary"] == {"dims": 8, "base": 10000.0, "interleaved": False}
     assert attention["qk_norm"] == {"kind": "rms_norm", "epsilon": 1e-6, "bias": False}
