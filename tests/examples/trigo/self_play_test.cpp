@@ -33,14 +33,15 @@ SelfPlayOptions six_games(std::size_t threads) {
   options.games = 6;
   options.threads = threads;
   options.seed = 9;
-  options.trace = true;
   return options;
 }
 
-std::vector<PlayedGame> played(std::size_t threads, SelfPlayResult& result) {
+std::vector<PlayedGame> played(std::size_t threads, SelfPlayResult& result, bool trace = true) {
   std::vector<PlayedGame> games;
+  SelfPlayOptions options = six_games(threads);
+  options.trace = trace;
   result = self_play(
-      six_games(threads),
+      options,
       [] {
         return rollouts(40, {1, 6});
       },
@@ -68,7 +69,7 @@ TEST(TrigoSelfPlay, GamesAreTheSameOnAnyNumberOfThreads) {
 
 TEST(TrigoSelfPlay, FiguresAddUp) {
   SelfPlayResult result;
-  const auto games = played(1, result);
+  const auto games = played(1, result, false);
   std::size_t moves = 0;
   for (const PlayedGame& game : games) {
     moves += game.moves.size();
