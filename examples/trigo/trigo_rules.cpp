@@ -11,6 +11,7 @@
 #include <string>
 
 #include "base/throw_error.hpp"
+#include "command_line.hpp"
 #include "game/notation.hpp"
 #include "program/exit_status.hpp"
 #include "program/interrupt.hpp"
@@ -73,10 +74,8 @@ int run(int argc, char** argv) {
   counting->add_option("--board", board, "points per axis (default: 2x2x1)");
   counting->add_option("--depth", depth, "the longest sequences (default: 4)")
       ->check(kvcache::cli::whole_number(1, 100));
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kvcache::cli::kOk : kvcache::cli::kBadInput;
+  if (const auto status = read_arguments(app, argc, argv)) {
+    return *status;
   }
   return tgn->parsed()        ? read_tgn(file)
          : counting->parsed() ? print_perft(board, depth)

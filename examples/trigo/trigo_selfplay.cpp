@@ -1,6 +1,7 @@
 // Plays Trigo by searches that a model guides: with itself, against others, with a person.
 #include <CLI/CLI.hpp>
 
+#include "command_line.hpp"
 #include "program/exit_status.hpp"
 #include "program/run.hpp"
 #include "selfplay/commands.hpp"
@@ -14,10 +15,8 @@ int run(int argc, char** argv) {
   CLI::App app("Plays Trigo by searches that a model guides.", "trigo_selfplay");
   app.footer(kvcache::cli::kExitStatusHelp);
   options.add_to(app);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kvcache::cli::kOk : kvcache::cli::kBadInput;
+  if (const auto status = read_arguments(app, argc, argv)) {
+    return *status;
   }
   return run_command(options);
 }

@@ -5,9 +5,11 @@
 
 #include <cmath>
 #include <numeric>
+#include <thread>
 
 #include "games.hpp"
 #include "search/player.hpp"
+#include "search/shared_evaluator.hpp"
 #include "selfplay/played_game.hpp"
 #include "support/models.hpp"
 #include "support/random_cases.hpp"
@@ -107,55 +109,85 @@ TEST(TrigoNeuralEvaluator, AKeptPositionCostsItsNewTokens) {
 /// model's positions: this one is less sure.
 class LessSure final : public PositionEvaluator {
  public:
-  explicit LessSure(const SharedModelInferencer& inferencer) : evaluator_(inferencer) {}
+  explicit LessSure(std::unique_ptr<PositionEvaluator> evaluator)
+      : evaluator_(std::move(evaluator)) {}
 
   Evaluation evaluate(const KeptPosition* before, std::string_view text, const Position& position,
                       std::span<const Move> moves, Stopwatch& stopwatch) override {
-    Evaluation evaluation = evaluator_.evaluate(before, text, position, moves, stopwatch);
+    Evaluation evaluation = evaluator_->evaluate(before, text, position, moves, stopwatch);
     for (float& prior : evaluation.priors) {
       prior = (prior + 3 / static_cast<float>(moves.size())) / 4;
     }
     return evaluation;
   }
+  void rest() noexcept override { evaluator_->rest(); }
 
  private:
-  DirectEvaluator evaluator_;
+  std::unique_ptr<PositionEvaluator> evaluator_;
 };
 
-/// Three games of four searches each, cut short; the moves and all visits.
-std::vector<PlayedGame> play(const kvcache::Model& model, CacheMode mode, std::uint64_t seed) {
+/// A short game of searches.
+PlayedGame play(std::unique_ptr<PositionEvaluator> evaluator, std::size_t number,
+                std::uint64_t seed) {
   SearchOptions options;
   options.simulations = 12;
   options.noise = 0.25;
   options.exploration = 4;
-  SearchPlayer player(std::make_unique<LessSure>(SharedModelInferencer(model, mode)), options,
-                      {1, 4});
-  std::vector<PlayedGame> games;
-  for (std::size_t number = 0; number < 3; ++number) {
-    games.push_back(play_game({&player, &player}, {kRow, 4, 0}, number, seed_of(seed, number)));
+  SearchPlayer player(std::make_unique<LessSure>(std::move(evaluator)), options, {1, 4});
+  return play_game({&player, &player}, {kRow, 4, 0}, number, seed_of(seed, number));
+}
+
+void expect_same(const PlayedGame& found, const PlayedGame& expected) {
+  EXPECT_EQ(found.moves, expected.moves);
+  ASSERT_EQ(found.searches.size(), expected.searches.size());
+  EXPECT_GE(found.searches.size(), 2U);
+  for (std::size_t ply = 0; ply < expected.searches.size(); ++ply) {
+    EXPECT_EQ(found.searches[ply].visits, expected.searches[ply].visits);
+    EXPECT_EQ(found.searches[ply].value, expected.searches[ply].value);
   }
-  return games;
+  EXPECT_EQ(found.visit_hash, expected.visit_hash);
+  EXPECT_NE(found.visit_hash, 0U);
+}
+
+std::unique_ptr<PositionEvaluator> direct(const kvcache::Model& model, CacheMode mode) {
+  return std::make_unique<DirectEvaluator>(SharedModelInferencer(model, mode));
 }
 
 TEST(TrigoNeuralEvaluator, WithAndWithoutACacheTheVisitsAreTheSame) {
   const kvcache::Model model = load_model();
-  for_random_cases(3, [&](kvcache::test::Random& random) {
+  for_random_cases(10, [&](kvcache::test::Random& random) {
     const auto seed = static_cast<std::uint64_t>(random.integer(0, 1'000'000));
-    const auto cached = play(model, CacheMode::on, seed);
-    const auto fresh = play(model, CacheMode::off, seed);
-    for (std::size_t game = 0; game < cached.size(); ++game) {
-      EXPECT_EQ(cached[game].moves, fresh[game].moves);
-      ASSERT_EQ(cached[game].searches.size(), fresh[game].searches.size());
-      EXPECT_GE(cached[game].searches.size(), 2U);
-      for (std::size_t ply = 0; ply < cached[game].searches.size(); ++ply) {
-        EXPECT_EQ(cached[game].searches[ply].visits, fresh[game].searches[ply].visits);
-        EXPECT_EQ(cached[game].searches[ply].value, fresh[game].searches[ply].value);
-      }
-      EXPECT_EQ(cached[game].visit_hash, fresh[game].visit_hash);
-      EXPECT_NE(cached[game].visit_hash, 0U);
-    }
+    expect_same(play(direct(model, CacheMode::on), 0, seed),
+                play(direct(model, CacheMode::off), 0, seed));
   });
   model.check_cache_invariants();
+  EXPECT_EQ(model.cache_stats().blocks_in_use, 0U);
+}
+
+TEST(TrigoSharedEvaluator, ManyGamesAtOnceAreWhatEachIsAlone) {
+  const kvcache::Model model = load_model();
+  constexpr std::size_t kGames = 6;
+  for_random_cases(3, [&](kvcache::test::Random& random) {
+    const auto seed = static_cast<std::uint64_t>(random.integer(0, 1'000'000));
+    std::vector<PlayedGame> together(kGames);
+    kvcache::Evaluator evaluator(model);
+    {
+      std::vector<std::jthread> threads;
+      for (std::size_t number = 0; number < kGames; ++number) {
+        threads.emplace_back([&, number] {
+          together[number] =
+              play(std::make_unique<SharedEvaluator>(SharedModelInferencer(model), evaluator),
+                   number, seed);
+        });
+      }
+    }
+    for (std::size_t number = 0; number < kGames; ++number) {
+      expect_same(together[number], play(direct(model, CacheMode::on), number, seed));
+    }
+    const kvcache::EvaluatorMetrics metrics = evaluator.metrics();
+    EXPECT_EQ(metrics.failed, 0U);
+    EXPECT_LT(metrics.runs, metrics.answered);
+  });
   EXPECT_EQ(model.cache_stats().blocks_in_use, 0U);
 }
 
