@@ -8,7 +8,7 @@
 #include "support/models.hpp"
 #include "support/random_cases.hpp"
 
-namespace trigo {
+namespace trigo::test::board_test {
 namespace {
 
 using kvcache::ErrorCode;
@@ -124,4 +124,4 @@ TEST(TrigoBoard, LibertiesStayRightThroughRandomGames) {
 }
 
 }  // namespace
-}  // namespace trigo
+}  // namespace trigo::test::board_test

@@ -14,7 +14,7 @@
 #include "support/models.hpp"
 #include "support/random_cases.hpp"
 
-namespace trigo {
+namespace trigo::test::neural_evaluator_test {
 namespace {
 
 using kvcache::CacheMode;
@@ -210,4 +210,4 @@ TEST(TrigoNeuralEvaluator, AGameThatOutgrowsTheModelIsToldSo) {
 }
 
 }  // namespace
-}  // namespace trigo
+}  // namespace trigo::test::neural_evaluator_test

@@ -11,7 +11,7 @@
 #include "support/models.hpp"
 #include "support/random_cases.hpp"
 
-namespace trigo {
+namespace trigo::test::notation_test {
 namespace {
 
 using kvcache::ErrorCode;
@@ -160,4 +160,4 @@ TEST(TrigoDrawing, ShowsLayersSideBySideAndTheLastMove) {
 }
 
 }  // namespace
-}  // namespace trigo
+}  // namespace trigo::test::notation_test

@@ -8,7 +8,7 @@
 #include "slow_rules.hpp"
 #include "support/random_cases.hpp"
 
-namespace trigo {
+namespace trigo::test::position_test {
 namespace {
 
 using kvcache::test::for_random_cases;
@@ -176,4 +176,4 @@ TEST(TrigoPerft, CountsOfLegalSequences) {
 }
 
 }  // namespace
-}  // namespace trigo
+}  // namespace trigo::test::position_test

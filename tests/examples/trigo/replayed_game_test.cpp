@@ -7,7 +7,7 @@
 
 #include "games.hpp"
 
-namespace trigo {
+namespace trigo::test::replayed_game_test {
 namespace {
 
 using Json = nlohmann::json;
@@ -49,4 +49,4 @@ TEST(TrigoReplay, MistakesAreAnswers) {
 }
 
 }  // namespace
-}  // namespace trigo
+}  // namespace trigo::test::replayed_game_test

@@ -10,7 +10,7 @@
 #include "selfplay/players.hpp"
 #include "support/random_cases.hpp"
 
-namespace trigo {
+namespace trigo::test::rollout_test {
 namespace {
 
 using kvcache::test::for_random_cases;
@@ -97,4 +97,4 @@ TEST(TrigoPlayers, AreReadByName) {
 }
 
 }  // namespace
-}  // namespace trigo
+}  // namespace trigo::test::rollout_test

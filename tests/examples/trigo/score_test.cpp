@@ -9,7 +9,7 @@
 #include "slow_rules.hpp"
 #include "support/random_cases.hpp"
 
-namespace trigo {
+namespace trigo::test::score_test {
 namespace {
 
 using kvcache::test::for_random_cases;
@@ -88,4 +88,4 @@ TEST(TrigoScore, AnEndsValueGrowsWithTheLeadUpToTheWholeBoard) {
 }
 
 }  // namespace
-}  // namespace trigo
+}  // namespace trigo::test::score_test

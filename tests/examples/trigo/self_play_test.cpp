@@ -18,7 +18,7 @@
 #include "support/models.hpp"
 #include "support/temporary_directory.hpp"
 
-namespace trigo {
+namespace trigo::test::self_play_test {
 namespace {
 
 using Json = nlohmann::json;
@@ -262,4 +262,4 @@ TEST(TrigoPerson, MayPlayWhiteAndEndTheGameByPassing) {
 }
 
 }  // namespace
-}  // namespace trigo
+}  // namespace trigo::test::self_play_test

@@ -8,7 +8,7 @@
 #include "support/models.hpp"
 #include "support/temporary_directory.hpp"
 
-namespace trigo {
+namespace trigo::test::tactics_test {
 namespace {
 
 using kvcache::ErrorCode;
@@ -63,4 +63,4 @@ TEST(TrigoTactics, WhatIsNoneIsToldWithItsPlace) {
 }
 
 }  // namespace
-}  // namespace trigo
+}  // namespace trigo::test::tactics_test

@@ -11,7 +11,7 @@
 #include "games.hpp"
 #include "support/random_cases.hpp"
 
-namespace trigo {
+namespace trigo::test::tree_search_test {
 namespace {
 
 using kvcache::test::for_random_cases;
@@ -271,4 +271,4 @@ TEST(TrigoRandom, GammaHasItsMeanAndVariance) {
 }
 
 }  // namespace
-}  // namespace trigo
+}  // namespace trigo::test::tree_search_test
