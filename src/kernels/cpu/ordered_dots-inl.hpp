@@ -44,8 +44,6 @@ inline constexpr std::int64_t kLongRow = 256;
 /// Whether rows are half of a vector, so that two of them fill one.
 constexpr bool half_a_vector(std::int64_t size) { return kChains == 4 && 2 * size == kLanes; }
 
-// ---------------------------------------------------------------------------------- few queries
-
 /// Of a query of `size` elements: how many floats its patterns take.
 constexpr std::int64_t pattern_floats(std::int64_t size) {
   return round_up(size, kLanes) * kBlockFloats;
@@ -256,125 +254,6 @@ HWY_INLINE void dot_vector_of_rows(const float* patterns, std::int64_t size, con
 }
 
 #endif  // HWY_TARGET == HWY_SCALAR
-
-// --------------------------------------------------------------------------------- many queries
-
-// Sums that stay in registers, of which AVX-512 and NEON have 32, others 16. One vector of queries
-// takes the more rows.
-inline constexpr int kDotVectors = HWY_MAX_BYTES == 64 || HWY_ARCH_ARM_A64 ? 4 : 2;
-inline constexpr int kDotRows = 6;
-
-/// One chain of kRows rows · kVectors vectors of queries.
-template <int kRows, int kVectors>
-HWY_INLINE void add_up_chain(const float* HWY_RESTRICT rows, std::int64_t row_stride,
-                             std::int64_t size, const float* HWY_RESTRICT queries,
-                             std::int64_t query_stride, int chain,
-                             FloatVector (&sums)[kRows][kVectors]) {
-  const Floats d;
-  for (auto& row : sums) {
-    for (auto& sum : row) {
-      sum = hn::Zero(d);
-    }
-  }
-  const auto add_element = [&](std::int64_t i) HWY_ATTR {
-    FloatVector query[kVectors];
-    for (int v = 0; v < kVectors; ++v) {
-      query[v] = hn::LoadU(d, queries + i * query_stride + v * kLanes);
-    }
-    for (int r = 0; r < kRows; ++r) {
-      const auto element = hn::Set(d, rows[r * row_stride + i]);
-      for (int v = 0; v < kVectors; ++v) {
-        sums[r][v] = hn::MulAdd(element, query[v], sums[r][v]);
-      }
-    }
-  };
-  const bool from_memory = size >= kLongRow && chain == 0;
-  std::int64_t i = chain * kBlockFloats;
-  for (; i + kBlockFloats <= size; i += kLanes) {
-    if (from_memory) {
-      for (int r = 0; r < kRows; ++r) {
-        hwy::Prefetch(rows + (kRows + r) * row_stride + i);
-      }
-    }
-    for (int j = 0; j < kBlockFloats; ++j) {
-      add_element(i + j);
-    }
-  }
-  for (; i < size; ++i) {  // a block that the end cuts off
-    add_element(i);
-  }
-}
-
-/// kRows rows · kVectors vectors of queries; `queries` has the elements of a query in a column.
-template <int kRows, int kVectors>
-HWY_INLINE void dot_queries_tile(const float* HWY_RESTRICT rows, std::int64_t row_stride,
-                                 std::int64_t size, const float* HWY_RESTRICT queries,
-                                 std::int64_t query_stride, float* HWY_RESTRICT out,
-                                 std::int64_t out_stride) {
-  const Floats d;
-  HWY_ALIGN float even[kRows * kVectors * kLanes];
-  FloatVector sums[kRows][kVectors];
-  for (int chain = 0; chain < kChains; ++chain) {
-    add_up_chain(rows, row_stride, size, queries, query_stride, chain, sums);
-    const bool is_even = chain % 2 == 0 && kChains > 1;
-    for (int r = 0; r < kRows; ++r) {
-      for (int v = 0; v < kVectors; ++v) {
-        float* const waiting = even + (r * kVectors + v) * kLanes;
-        float* const to = out + r * out_stride + v * kLanes;
-        if (is_even) {
-          hn::Store(sums[r][v], d, waiting);
-          continue;
-        }
-        auto sum = kChains > 1 ? hn::Add(hn::Load(d, waiting), sums[r][v]) : sums[r][v];
-        if (chain > 1) {
-          sum = hn::Add(hn::LoadU(d, to), sum);
-        }
-        hn::StoreU(sum, d, to);
-      }
-    }
-  }
-}
-
-template <int kRows, int kVectors>
-HWY_INLINE std::int64_t dot_queries_columns(const float* rows, std::int64_t row_stride,
-                                            std::int64_t count, std::int64_t size,
-                                            const float* queries, std::int64_t query_stride,
-                                            float* out, std::int64_t out_stride) {
-  std::int64_t row = 0;
-  for (; row + kRows <= count; row += kRows) {
-    dot_queries_tile<kRows, kVectors>(rows + row * row_stride, row_stride, size, queries,
-                                      query_stride, out + row * out_stride, out_stride);
-  }
-  if constexpr (kRows > 1) {
-    constexpr int kFewer = kRows > 2 ? 2 : 1;
-    row += dot_queries_columns<kFewer, kVectors>(rows + row * row_stride, row_stride, count - row,
-                                                 size, queries, query_stride,
-                                                 out + row * out_stride, out_stride);
-  }
-  return row;
-}
-
-/// out[row][query] = row · query for `count` rows and the first `columns` queries, a multiple of
-/// the lanes.
-HWY_INLINE void dot_queries(const float* rows, std::int64_t row_stride, std::int64_t count,
-                            std::int64_t size, const float* queries, std::int64_t query_stride,
-                            float* out, std::int64_t out_stride, std::int64_t columns) {
-  std::int64_t q = 0;
-  for (; q + kDotVectors * kLanes <= columns; q += kDotVectors * kLanes) {
-    dot_queries_columns<kDotRows, kDotVectors>(rows, row_stride, count, size, queries + q,
-                                               query_stride, out + q, out_stride);
-  }
-  if constexpr (kDotVectors > 2) {
-    for (; q + 2 * kLanes <= columns; q += 2 * kLanes) {
-      dot_queries_columns<kDotRows, 2>(rows, row_stride, count, size, queries + q, query_stride,
-                                       out + q, out_stride);
-    }
-  }
-  for (; q < columns; q += kLanes) {
-    dot_queries_columns<2 * kDotRows, 1>(rows, row_stride, count, size, queries + q, query_stride,
-                                         out + q, out_stride);
-  }
-}
 
 }  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
