@@ -83,10 +83,12 @@ TEST_F(Gathering, BeginsAtOnceWhenEveryClientWaits) {
   constexpr int kClients = 4;
   constexpr int kRounds = 20;
   std::vector<EvaluatorClient> clients;
+  clients.reserve(kClients);
   for (int i = 0; i < kClients; ++i) {
     clients.push_back(evaluator.register_client());
   }
   std::vector<std::jthread> threads;
+  threads.reserve(kClients);
   for (int i = 0; i < kClients; ++i) {
     threads.emplace_back([&, client = std::move(clients[static_cast<std::size_t>(i)])]() mutable {
       const auto sequence = share_text(model_, {1, 2});

@@ -285,6 +285,7 @@ TEST(EvaluatorStress, ThirtyTwoThreadsAreAnsweredAsIfAlone) {
     const std::uint64_t each = std::max<std::uint64_t>(1, test::scaled(kRequests) / kThreads);
     const auto began = steady_clock::now();
     std::vector<std::jthread> threads;
+    threads.reserve(kThreads);
     for (int i = 0; i < kThreads; ++i) {
       threads.emplace_back([&, i] {
         Worker worker(evaluator, known, seed * 1000 + static_cast<std::uint64_t>(i));
