@@ -19,6 +19,7 @@
 #include <type_traits>
 
 #include "base/rounding.hpp"
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/cpu/partial_vector-inl.hpp"
 #include "kernels/cpu/to_float32-inl.hpp"
@@ -34,6 +35,11 @@ using FloatVector = hn::Vec<Floats>;
 inline constexpr std::int64_t kLanes = static_cast<std::int64_t>(hn::MaxLanes(Floats()));
 inline constexpr std::int64_t kBlockFloats = kLanes < 4 ? kLanes : 4;  // of 128 bits
 inline constexpr int kChains = static_cast<int>(kLanes / kBlockFloats);
+
+// Rows as long as this are a head's and come from memory, several at a time, which the processor's
+// own prefetching does not follow: while some are used, those behind them are fetched. (One core of
+// a Xeon, 50,257 rows of 768: one float32 query 15 ms without, 11.5 with; float16 12.5 and 7.2.)
+inline constexpr std::int64_t kLongRow = 256;
 
 /// Whether rows are half of a vector, so that two of them fill one.
 constexpr bool half_a_vector(std::int64_t size) { return kChains == 4 && 2 * size == kLanes; }
@@ -131,7 +137,13 @@ HWY_INLINE void dot_four_rows(const float* patterns, std::int64_t size, const T*
     chain = hn::Zero(d);
   }
   std::int64_t i = 0;
+  const bool from_memory = size >= kLongRow;
   for (; i + kLanes <= size; i += kLanes) {
+    if (from_memory) {
+      for (const T* row : rows) {
+        hwy::Prefetch(row + 4 * size + i);
+      }
+    }
     const FloatVector parts[4]{load_float32(d, rows[0] + i), load_float32(d, rows[1] + i),
                                load_float32(d, rows[2] + i), load_float32(d, rows[3] + i)};
     add_to_chains(parts, patterns + 4 * i, query_stride, chains);
@@ -247,51 +259,99 @@ HWY_INLINE void dot_vector_of_rows(const float* patterns, std::int64_t size, con
 
 // --------------------------------------------------------------------------------- many queries
 
-// Rows at a time: their chains stay in registers, of which AVX-512 and NEON have 32.
-inline constexpr int kDotRows = kChains == 1 ? 8 : 4;
+// Sums that stay in registers, of which AVX-512 and NEON have 32, others 16. One vector of queries
+// takes the more rows.
+inline constexpr int kDotVectors = HWY_MAX_BYTES == 64 || HWY_ARCH_ARM_A64 ? 4 : 2;
+inline constexpr int kDotRows = 6;
 
-/// kRows rows · a vector of queries; `queries` has the elements of a query in a column.
-template <int kRows>
-HWY_INLINE void dot_queries_vector(const float* HWY_RESTRICT rows, std::int64_t row_stride,
-                                   std::int64_t size, const float* HWY_RESTRICT queries,
-                                   std::int64_t query_stride, float* HWY_RESTRICT out,
-                                   std::int64_t out_stride) {
+/// One chain of kRows rows · kVectors vectors of queries.
+template <int kRows, int kVectors>
+HWY_INLINE void add_up_chain(const float* HWY_RESTRICT rows, std::int64_t row_stride,
+                             std::int64_t size, const float* HWY_RESTRICT queries,
+                             std::int64_t query_stride, int chain,
+                             FloatVector (&sums)[kRows][kVectors]) {
   const Floats d;
-  FloatVector chains[kRows][kChains];
-  for (auto& row : chains) {
-    for (auto& chain : row) {
-      chain = hn::Zero(d);
+  for (auto& row : sums) {
+    for (auto& sum : row) {
+      sum = hn::Zero(d);
     }
   }
-  const auto add_element = [&](int chain, std::int64_t i) HWY_ATTR {
-    const auto query = hn::LoadU(d, queries + i * query_stride);
+  const auto add_element = [&](std::int64_t i) HWY_ATTR {
+    FloatVector query[kVectors];
+    for (int v = 0; v < kVectors; ++v) {
+      query[v] = hn::LoadU(d, queries + i * query_stride + v * kLanes);
+    }
     for (int r = 0; r < kRows; ++r) {
-      chains[r][chain] = hn::MulAdd(hn::Set(d, rows[r * row_stride + i]), query, chains[r][chain]);
+      const auto element = hn::Set(d, rows[r * row_stride + i]);
+      for (int v = 0; v < kVectors; ++v) {
+        sums[r][v] = hn::MulAdd(element, query[v], sums[r][v]);
+      }
     }
   };
-  std::int64_t i = 0;
-  for (; i + kLanes <= size; i += kLanes) {
-    for (int chain = 0; chain < kChains; ++chain) {
-      for (int j = 0; j < kBlockFloats; ++j) {
-        add_element(chain, i + chain * kBlockFloats + j);
+  const bool from_memory = size >= kLongRow && chain == 0;
+  std::int64_t i = chain * kBlockFloats;
+  for (; i + kBlockFloats <= size; i += kLanes) {
+    if (from_memory) {
+      for (int r = 0; r < kRows; ++r) {
+        hwy::Prefetch(rows + (kRows + r) * row_stride + i);
+      }
+    }
+    for (int j = 0; j < kBlockFloats; ++j) {
+      add_element(i + j);
+    }
+  }
+  for (; i < size; ++i) {  // a block that the end cuts off
+    add_element(i);
+  }
+}
+
+/// kRows rows · kVectors vectors of queries; `queries` has the elements of a query in a column.
+template <int kRows, int kVectors>
+HWY_INLINE void dot_queries_tile(const float* HWY_RESTRICT rows, std::int64_t row_stride,
+                                 std::int64_t size, const float* HWY_RESTRICT queries,
+                                 std::int64_t query_stride, float* HWY_RESTRICT out,
+                                 std::int64_t out_stride) {
+  const Floats d;
+  HWY_ALIGN float even[kRows * kVectors * kLanes];
+  FloatVector sums[kRows][kVectors];
+  for (int chain = 0; chain < kChains; ++chain) {
+    add_up_chain(rows, row_stride, size, queries, query_stride, chain, sums);
+    const bool is_even = chain % 2 == 0 && kChains > 1;
+    for (int r = 0; r < kRows; ++r) {
+      for (int v = 0; v < kVectors; ++v) {
+        float* const waiting = even + (r * kVectors + v) * kLanes;
+        float* const to = out + r * out_stride + v * kLanes;
+        if (is_even) {
+          hn::Store(sums[r][v], d, waiting);
+          continue;
+        }
+        auto sum = kChains > 1 ? hn::Add(hn::Load(d, waiting), sums[r][v]) : sums[r][v];
+        if (chain > 1) {
+          sum = hn::Add(hn::LoadU(d, to), sum);
+        }
+        hn::StoreU(sum, d, to);
       }
     }
   }
-  for (int chain = 0; chain < kChains; ++chain) {  // what a vector would hold of the rest
-    const std::int64_t first = i + chain * kBlockFloats;
-    for (std::int64_t at = first; at < std::min(first + kBlockFloats, size); ++at) {
-      add_element(chain, at);
-    }
+}
+
+template <int kRows, int kVectors>
+HWY_INLINE std::int64_t dot_queries_columns(const float* rows, std::int64_t row_stride,
+                                            std::int64_t count, std::int64_t size,
+                                            const float* queries, std::int64_t query_stride,
+                                            float* out, std::int64_t out_stride) {
+  std::int64_t row = 0;
+  for (; row + kRows <= count; row += kRows) {
+    dot_queries_tile<kRows, kVectors>(rows + row * row_stride, row_stride, size, queries,
+                                      query_stride, out + row * out_stride, out_stride);
   }
-  for (int r = 0; r < kRows; ++r) {
-    auto sum = chains[r][0];
-    if constexpr (kChains == 2) {
-      sum = hn::Add(chains[r][0], chains[r][1]);
-    } else if constexpr (kChains == 4) {
-      sum = hn::Add(hn::Add(chains[r][0], chains[r][1]), hn::Add(chains[r][2], chains[r][3]));
-    }
-    hn::StoreU(sum, d, out + r * out_stride);
+  if constexpr (kRows > 1) {
+    constexpr int kFewer = kRows > 2 ? 2 : 1;
+    row += dot_queries_columns<kFewer, kVectors>(rows + row * row_stride, row_stride, count - row,
+                                                 size, queries, query_stride,
+                                                 out + row * out_stride, out_stride);
   }
+  return row;
 }
 
 /// out[row][query] = row · query for `count` rows and the first `columns` queries, a multiple of
@@ -299,18 +359,20 @@ HWY_INLINE void dot_queries_vector(const float* HWY_RESTRICT rows, std::int64_t 
 HWY_INLINE void dot_queries(const float* rows, std::int64_t row_stride, std::int64_t count,
                             std::int64_t size, const float* queries, std::int64_t query_stride,
                             float* out, std::int64_t out_stride, std::int64_t columns) {
-  std::int64_t row = 0;
-  for (; row + kDotRows <= count; row += kDotRows) {
-    for (std::int64_t q = 0; q < columns; q += kLanes) {
-      dot_queries_vector<kDotRows>(rows + row * row_stride, row_stride, size, queries + q,
-                                   query_stride, out + row * out_stride + q, out_stride);
+  std::int64_t q = 0;
+  for (; q + kDotVectors * kLanes <= columns; q += kDotVectors * kLanes) {
+    dot_queries_columns<kDotRows, kDotVectors>(rows, row_stride, count, size, queries + q,
+                                               query_stride, out + q, out_stride);
+  }
+  if constexpr (kDotVectors > 2) {
+    for (; q + 2 * kLanes <= columns; q += 2 * kLanes) {
+      dot_queries_columns<kDotRows, 2>(rows, row_stride, count, size, queries + q, query_stride,
+                                       out + q, out_stride);
     }
   }
-  for (; row < count; ++row) {
-    for (std::int64_t q = 0; q < columns; q += kLanes) {
-      dot_queries_vector<1>(rows + row * row_stride, row_stride, size, queries + q, query_stride,
-                            out + row * out_stride + q, out_stride);
-    }
+  for (; q < columns; q += kLanes) {
+    dot_queries_columns<2 * kDotRows, 1>(rows, row_stride, count, size, queries + q, query_stride,
+                                         out + q, out_stride);
   }
 }
 
