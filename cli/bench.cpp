@@ -27,6 +27,7 @@ namespace kvcache::cli {
 namespace {
 
 constexpr std::size_t kMaxSequences = std::size_t{1} << 20;
+constexpr std::size_t kMaxClients = 4096;
 
 struct Mode {
   std::string_view name;
@@ -44,6 +45,8 @@ constexpr std::array kModes{
          "64 continuations of a prefix (200 tokens): as a tree, by a fork each, from nothing each"},
     Mode{"batch", bench_batch, "--rows --tokens --depth ",
          "16 rows decoded together (32 tokens at depth 128), equal and ragged, against one row"},
+    Mode{"evaluator", bench_evaluator, "--clients --tokens --depth ",
+         "32 threads that ask one model (64 tokens each at depth 128), and what a request costs"},
     Mode{"window", bench_window, "--tokens --window --stride --sinks ",
          "a text longer than the context: the cost of a token, sliding included"},
     Mode{
@@ -198,6 +201,8 @@ Command add_bench(CLI::App& program) {
       ->check(whole_number(1));
   parser->add_option("--rows", options.rows, "sequences decoded together")
       ->check(whole_number(1, kMaxSequences));
+  parser->add_option("--clients", options.clients, "threads that ask")
+      ->check(whole_number(1, kMaxClients));
   parser->add_option("--siblings", options.siblings, "continuations of the prefix")
       ->check(whole_number(1, kMaxSequences));
   parser->add_flag("--curve", options.curve,

@@ -24,6 +24,9 @@ ExitStatus exit_status(ErrorCode code) noexcept {
     case ErrorCode::state_not_saved:
     case ErrorCode::run_failed:
     case ErrorCode::logits_invalid:
+    case ErrorCode::cancelled:
+    case ErrorCode::deadline_exceeded:
+    case ErrorCode::queue_full:
       return kFailed;
   }
   return kFailed;

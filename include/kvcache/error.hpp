@@ -30,6 +30,9 @@ enum class ErrorCode {
   state_mismatch,      ///< a saved state is of another model, or of a newer version of the format
   run_failed,          ///< ONNX Runtime reported an error while running the graph
   logits_invalid,      ///< the model computed logits that are not numbers
+  cancelled,           ///< a request was cancelled, or its evaluator went away, before it was run
+  deadline_exceeded,   ///< a request's deadline passed before it was run
+  queue_full,          ///< an evaluator has as many unanswered requests as it may have
 };
 
 /// The code's name as it is written above, such as "context_full".

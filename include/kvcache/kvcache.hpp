@@ -3,6 +3,9 @@
 
 #include "kvcache/batch.hpp"
 #include "kvcache/error.hpp"
+#include "kvcache/evaluator.hpp"
+#include "kvcache/evaluator_metrics.hpp"
+#include "kvcache/evaluator_request.hpp"
 #include "kvcache/logits.hpp"
 #include "kvcache/model.hpp"
 #include "kvcache/neural_policy.hpp"

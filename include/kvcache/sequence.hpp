@@ -17,6 +17,7 @@ namespace kvcache {
 namespace inference {
 class Engine;
 struct SequenceState;
+struct StateOf;
 }  // namespace inference
 
 /// Tokens whose keys and values are cached on the device. Extending it computes the new tokens
@@ -63,7 +64,7 @@ class KVCACHE_EXPORT Sequence {
   /// length() + its depth in the tree and sees the sequence, its ancestors and itself. `nodes` are
   /// those whose logits are returned, in this order; empty: all. The fewer, the cheaper: each is a
   /// product with the whole vocabulary. TokenTree::kPrefix among them asks for the logits that
-  /// follow the sequence itself.
+  /// follow the sequence itself; the tree may then be empty.
   ///
   /// @throws Error empty_input, token_out_of_range, invalid_argument (a parent that is no earlier
   ///         node, a chosen node that does not exist, kPrefix of an empty sequence), context_full,
@@ -93,6 +94,7 @@ class KVCACHE_EXPORT Sequence {
   friend class Model;
   friend class PrefixCache;
   friend class WindowedSequence;
+  friend struct inference::StateOf;
   friend std::vector<Logits> extend(std::span<const Extension> batch);
   friend std::vector<TreeEvaluation> evaluate(std::span<const TreeOfPrefix> batch);
   explicit Sequence(std::unique_ptr<inference::SequenceState> state);

@@ -42,6 +42,12 @@ std::string_view error_code_name(ErrorCode code) noexcept {
       return "run_failed";
     case ErrorCode::logits_invalid:
       return "logits_invalid";
+    case ErrorCode::cancelled:
+      return "cancelled";
+    case ErrorCode::deadline_exceeded:
+      return "deadline_exceeded";
+    case ErrorCode::queue_full:
+      return "queue_full";
   }
   return "unknown";
 }

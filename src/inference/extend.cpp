@@ -52,15 +52,14 @@ void check_batch(std::span<const Addition> batch, std::pmr::memory_resource& mem
   }
 }
 
-/// Cannot fail: a state has room for all that its model can hold. One by one, because the new
-/// tokens may be among the old ones.
-void append(std::vector<TokenId>& tokens, std::span<const TokenId> added) noexcept {
-  for (const TokenId token : added) {
-    tokens.push_back(token);
+}  // namespace
+
+void append(const Addition& addition, cache::Growth&& growth) noexcept {
+  addition.state->table.apply(std::move(growth));
+  for (const TokenId token : addition.tokens) {  // one by one: they may be among the old ones
+    addition.state->tokens.push_back(token);
   }
 }
-
-}  // namespace
 
 WorkspaceLease extend(std::span<const Addition> batch) {
   alignas(std::max_align_t) LocalMemory local;
@@ -86,8 +85,7 @@ WorkspaceLease extend(std::span<const Addition> batch) {
   }
   WorkspaceLease lease = run_rows(*batch.front().state->engine, rows);
   for (std::size_t i = 0; i < batch.size(); ++i) {
-    batch[i].state->table.apply(std::move(growths[i]));
-    append(batch[i].state->tokens, batch[i].tokens);
+    append(batch[i], std::move(growths[i]));
   }
   return lease;
 }

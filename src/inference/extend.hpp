@@ -20,6 +20,10 @@ struct Addition {
   }
 };
 
+/// After a run: the sequence holds the new tokens, on the blocks that were planned for them. Cannot
+/// fail: a state has room for all that its model can hold.
+void append(const Addition& addition, cache::Growth&& growth) noexcept;
+
 /// Appends all of `batch` in one run, which holds their logits one after the other. Up to a few
 /// sequences that need no new block, in a workspace that was used before, nothing is allocated.
 /// @throws Error as kvcache::extend(); all sequences are then as they were

@@ -8,6 +8,7 @@
 
 #include "cache/block_table.hpp"
 #include "inference/engine.hpp"
+#include "kvcache/sequence.hpp"
 #include "kvcache/tree.hpp"
 #include "kvcache/types.hpp"
 
@@ -37,6 +38,14 @@ struct EvaluatedTree {
 
   /// Which token of `table` holds a node's keys and values.
   [[nodiscard]] std::size_t place_of(std::size_t node) const noexcept { return first_place + node; }
+};
+
+/// For the rooms behind this one: what a public sequence is made of; null when it was moved away.
+struct StateOf {
+  static SequenceState* of(Sequence& sequence) noexcept { return sequence.state_.get(); }
+  static const SequenceState* of(const Sequence& sequence) noexcept {
+    return sequence.state_.get();
+  }
 };
 
 }  // namespace kvcache::inference

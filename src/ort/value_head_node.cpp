@@ -11,7 +11,7 @@ namespace {
 
 using kernels::ValueActivation;
 
-constexpr std::pair<const char*, ValueActivation> kActivations[]{
+constexpr std::pair<const char*, ValueActivation> kValueActivations[]{
     {"identity", ValueActivation::identity},
     {"relu", ValueActivation::relu},
     {"gelu_erf", ValueActivation::gelu_erf},
@@ -51,8 +51,8 @@ ValueHeadKernel::ValueHeadKernel(const OrtKernelInfo* info, const NodeResources&
   head_.norm.bias = node_vector(info, name_, kValueNormBias, head_.norm.size, resources);
   head_.norm.epsilon = node.GetAttribute<float>("epsilon");
   head_.layer_epsilon = attribute_or(info, "layer_epsilon", 0.0F);
-  head_.activation = choice(info, name_, "activation", kActivations);
-  head_.output_activation = choice(info, name_, "output_activation", kActivations);
+  head_.activation = choice(info, name_, "activation", kValueActivations);
+  head_.output_activation = choice(info, name_, "output_activation", kValueActivations);
   for (std::size_t layer = 0; layer < kernels::ValueHead::kMostLayers; ++layer) {
     const std::size_t first = kValueLayers + kValueLayerInputs * layer;
     if (has_input(info, first)) {

@@ -185,6 +185,20 @@ TEST(Tree, ThePrefixIsANodeToo) {
   });
 }
 
+TEST(Tree, ThePrefixAloneMayBeAskedFor) {
+  Random random(3);
+  const Model model = test::load_poisoned(random);
+  const auto full = static_cast<std::int64_t>(model.info().max_seq_len);
+  const std::vector<std::size_t> nodes{TokenTree::kPrefix};
+  for (const std::int64_t length : {std::int64_t{1}, std::int64_t{5}, full}) {
+    const Sequence sequence = random_prefix(random, model, length);
+    const TreeEvaluation evaluation = sequence.evaluate({}, nodes);
+    ASSERT_EQ(evaluation.logits().rows(), 1U);
+    expect_as_uncached(model, evaluation.logits().row(0), sequence.tokens());
+  }
+  model.check_cache_invariants();
+}
+
 class BadTree : public testing::Test {
  protected:
   void expect_refused(ErrorCode code, const std::string& part, const TokenTree& tree,

@@ -17,6 +17,7 @@ ROOMS = [
     "ort",
     "cache",
     "inference",
+    "evaluator",
     "policy",
     "decoding",
     "report",

@@ -1,0 +1,157 @@
+#include "evaluator/execution.hpp"
+
+#include <optional>
+#include <utility>
+
+#include "base/throw_error.hpp"
+#include "evaluator/result_cache.hpp"
+#include "inference/mixed_run.hpp"
+
+namespace kvcache::evaluator {
+namespace {
+
+using inference::MixedRun;
+using inference::StateOf;
+
+void fail_with_current_error(Task& task) noexcept {
+  task.fresh.reset();
+  describe_current_error(*task.own_outcome);
+  task.outcome = task.own_outcome;
+}
+
+/// A task that others' blocks or memory may have left without its own.
+bool may_be_for_want_of_room(const Outcome& outcome) noexcept {
+  return outcome.code == ErrorCode::cache_full || outcome.code == ErrorCode::out_of_memory;
+}
+
+void add_extension(MixedRun& run, Task& task) {
+  const auto& request = as_extend(task);
+  inference::SequenceState* state = StateOf::of(*request.sequence);
+  std::span<const TokenId> tokens = request.tokens;
+  if (request.renew && (tokens.empty() || state->engine != task.engine)) {
+    task.text = state->tokens;
+    task.text.insert(task.text.end(), tokens.begin(), tokens.end());
+    tokens = task.text;
+    state = StateOf::of(task.fresh.emplace(task.engine));
+  }
+  run.add(inference::Addition{state, tokens, request.logits_for});
+}
+
+void add_evaluation(MixedRun& run, const Task& task) {
+  const EvaluateRequest& request = as_evaluate(task);
+  run.add(inference::TreeRow{
+      .prefix = StateOf::of(*request.prefix), .tree = &request.tree, .nodes = request.nodes});
+}
+
+void add_score(MixedRun& run, const Task& task) {
+  const auto& [request, plan] = as_score(task);
+  const inference::SequenceState* prefix = StateOf::of(*request.prefix);
+  if (prefix->tokens.empty()) {
+    throw_error(ErrorCode::empty_input,
+                "scores were asked for after an empty sequence; extend it by at least one token, "
+                "which says what follows");
+  }
+  check_scored_tokens(plan, task.engine->info().vocab_size);
+  run.add(
+      inference::TreeRow{.prefix = prefix, .tree = &plan.tree, .nodes = plan.nodes, .keep = false});
+}
+
+void add_to(MixedRun& run, Task& task) {
+  switch (task.kind()) {
+    case Kind::extend:
+      return add_extension(run, task);
+    case Kind::evaluate:
+      return add_evaluation(run, task);
+    case Kind::score:
+      return add_score(run, task);
+  }
+}
+
+void answer(Task& task, MixedRun& run, std::size_t row) noexcept try {
+  Outcome& outcome = *task.own_outcome;
+  switch (task.kind()) {
+    case Kind::extend:  // nothing may fail: the sequence has changed
+      if (task.fresh) {
+        *as_extend(task).sequence = std::move(*task.fresh);
+        task.fresh.reset();
+      }
+      outcome.result = run.logits(row);
+      break;
+    case Kind::evaluate:
+      outcome.result = EvaluatedNodes(
+          std::make_shared<const TreeEvaluation>(run.logits(row), run.take_tree(row)));
+      break;
+    case Kind::score:
+      outcome.result =
+          scores_of(as_score(task).plan, run.logits(row), as_score(task).request.outputs);
+      break;
+  }
+  outcome.version = task.version;
+  task.outcome = task.own_outcome;
+  if (task.uses_cache()) {
+    task.kept = to_keep(task.own_outcome, task.engine->info());
+  }
+} catch (...) {
+  fail_with_current_error(task);
+}
+
+}  // namespace
+
+Execution::Execution(std::span<Task* const> tasks) : tasks_(tasks) {
+  records_.reserve(2 * tasks.size());  // halves of halves: nothing may fail after the first run
+}
+
+void Execution::run() noexcept {
+  try {
+    run_part(tasks_);
+  } catch (...) {  // no memory for its lists
+    if (!tasks_.front()->outcome) {
+      fail_with_current_error(*tasks_.front());
+    }
+  }
+}
+
+void Execution::run_part(std::span<Task* const> tasks) {
+  const Clock::time_point began = Clock::now();
+  std::optional<MixedRun> run(std::in_place, tasks.front()->engine, tasks.size());
+  std::vector<Task*> rows;
+  rows.reserve(tasks.size());
+  for (Task* task : tasks) {
+    task->run_began = began;
+    try {
+      add_to(*run, *task);
+      rows.push_back(task);
+    } catch (...) {
+      fail_with_current_error(*task);
+      if (!rows.empty() && may_be_for_want_of_room(*task->outcome)) {
+        task->outcome = nullptr;
+      }
+    }
+  }
+  if (rows.empty()) {
+    return;
+  }
+  RunRecord record{.rows = rows.size(), .tokens = run->tokens()};
+  try {
+    run->run();
+  } catch (...) {
+    record.failed = true;
+    if (rows.size() == 1) {
+      fail_with_current_error(*rows.front());
+    }
+  }
+  record.took = Clock::now() - began;
+  records_.push_back(record);
+  if (!record.failed) {
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+      answer(*rows[row], *run, row);
+    }
+  } else if (rows.size() > 1) {
+    run.reset();  // its blocks are needed again
+    const std::span<Task* const> all(rows);
+    run_part(all.first(rows.size() / 2));
+    run_part(all.subspan(rows.size() / 2));
+  }
+}
+
+}  // namespace kvcache::evaluator

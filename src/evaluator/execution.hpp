@@ -1,0 +1,39 @@
+// One gathered run: each task gets its answer or its error.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "evaluator/recorder.hpp"
+#include "evaluator/task.hpp"
+
+namespace kvcache::evaluator {
+
+/// Runs tasks that all are of one engine and in stage `running`, without any lock. A task that has
+/// no outcome afterwards is put off: it found no cache block or no memory beside the others and is
+/// to be run again.
+///
+/// What is wrong with a task is found before the run and fails it alone. Where a run fails, its
+/// rows are run again in two halves, and so on down to single ones, whose errors are theirs. A task
+/// for which there is no block fails only if it is the first of its run, and is put off otherwise.
+/// So the first task of each call always gets an outcome, and whoever calls again with the rest
+/// comes to an end.
+class Execution {
+ public:
+  /// @throws std::bad_alloc before anything has run
+  explicit Execution(std::span<Task* const> tasks);
+
+  void run() noexcept;
+
+  /// The runs that were made, failed ones too.
+  [[nodiscard]] std::span<const RunRecord> records() const noexcept { return records_; }
+
+ private:
+  void run_part(std::span<Task* const> tasks);
+
+  std::span<Task* const> tasks_;
+  std::vector<RunRecord> records_;
+};
+
+}  // namespace kvcache::evaluator
