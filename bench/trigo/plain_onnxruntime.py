@@ -2,7 +2,8 @@
 """What the requests of a trace cost in plain ONNX Runtime, without a cache: every request computes
 its whole text again. The model file is the one that trigo_replay runs.
 
-    bench/trigo/plain_onnxruntime.py --model DIR --trace FILE [--threads 1] [--searches N] [--json FILE]
+    bench/trigo/plain_onnxruntime.py --model DIR --trace FILE [--threads 1] [--searches N]
+        [--json FILE]
 
 A position to expand is one run of its text and of its tree's tokens, as many as a run with a mask
 for the tree would compute (the logits of the tree's nodes are not used: ONNX's standard operators
@@ -13,12 +14,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before ONNX Runtime is loaded
 import onnxruntime as ort
 
 VALUE_TOKEN = 3

@@ -1,6 +1,7 @@
 // A policy over the moves of a game, or over any continuations of a text.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <optional>
@@ -32,6 +33,7 @@ struct PolicyQuestion {
   TokenTree tree;
   std::vector<std::size_t> nodes;  // whose logits are needed
   std::size_t pending = 0;         // nodes at the tree's beginning that belong to the record
+  std::size_t common = 0;          // those behind them that all moves begin with
 
   /// Of a move's tokens: which row of the logits follows what comes before, and the token.
   struct Step {
@@ -44,8 +46,9 @@ struct PolicyQuestion {
 };
 
 /// A game record as tokens, of whose positions a policy is asked. What was computed of it stays in
-/// the cache: a position costs the tokens of its last move and of the moves that are asked for, in
-/// one run.
+/// the cache, and what all moves that were asked for begin with does too (such as the number of a
+/// move): a position costs the tokens of its last move and of the moves that are asked for, in one
+/// run.
 ///
 /// Move-only; forks share what they have in common. Different policies of one inferencer may be
 /// used from different threads at the same time.
@@ -82,7 +85,9 @@ class KVCACHE_EXPORT NeuralPolicy {
 
   [[nodiscard]] std::span<const TokenId> record() const noexcept { return record_; }
   /// How many tokens of the record are in the cache.
-  [[nodiscard]] std::size_t computed() const noexcept { return sequence_.length(); }
+  [[nodiscard]] std::size_t computed() const noexcept {
+    return std::min(sequence_.length(), record_.size());
+  }
 
   // The parts of evaluate(), for who runs several positions together: a batch, or an Evaluator.
 
@@ -100,7 +105,7 @@ class KVCACHE_EXPORT NeuralPolicy {
 
   SharedModelInferencer inferencer_;
   std::vector<TokenId> record_;
-  Sequence sequence_;  // the first tokens of the record
+  Sequence sequence_;  // the first tokens of the record, or all and what follows them probably
   TokenId value_token_;
 };
 

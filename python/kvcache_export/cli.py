@@ -1,4 +1,7 @@
-"""The command line: its arguments, and what they ask for."""
+"""The command line: its arguments, and what they ask for.
+
+export_gpt2_kvcache.py is the command `GPT2`; others differ in the models that they take.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,16 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import boundary, console, json_file, packages
 from .console import progress, say
 from .errors import ExportError
 
-DEFAULT_MODEL = "gpt2"
+if TYPE_CHECKING:
+    from .sources import Source
 
 DESCRIPTION = """\
 Exports GPT-2 to ONNX with a key/value cache: OUTPUT_DIR/gpt2_with_cache.onnx, its weights in
@@ -21,19 +26,63 @@ gpt2_with_cache.onnx.data, and config.json. The file is verified in ONNX Runtime
 in place; whatever fails, a model that was already in OUTPUT_DIR stays as it was.
 """
 
-EPILOG = """\
+EXAMPLES = """\
 examples:
   export_gpt2_kvcache.py                                     GPT-2 (124M) from the Hugging Face hub
   export_gpt2_kvcache.py --model ./my-gpt2 --dtype float16   a checkpoint directory, in 16 bits
   export_gpt2_kvcache.py --random-init gpt2-medium --seed 7  random weights, nothing downloaded
   export_gpt2_kvcache.py --weights int8                      a quarter of the memory (int4: less)
   export_gpt2_kvcache.py --random-init my/config.json        ... for any GPT-2 config
+"""
 
+EXIT_CODES = """\
 exit codes:
   0 exported   1 the exported model failed verification, or the exporter did
   2 bad input, or no room, memory, connection or package   130 interrupted, 128 + N by signal N
 KVCACHE_DEBUG=1 in the environment shows the traceback of a failure.
 """
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a program that exports has of its own."""
+
+    name: str
+    description: str
+    examples: str
+    model: tuple[str, str]  # how --model is shown, and what it says of itself
+    default_model: str | None  # None: one has to be named
+    architectures: str  # those of --random-init, as its help lists them
+    # What to export, and the flags that it looks at: by their names, what they say.
+    source: Callable[[argparse.Namespace], Source]
+    flags: dict[str, str]
+
+
+def source_of(options: argparse.Namespace) -> Source:
+    """Random weights, a checkpoint's directory, or a model of the hub."""
+    from . import sources
+
+    if not options.random_init:
+        return sources.from_checkpoint(options.model)
+    source = sources.from_seed(options.random_init, options.seed)
+    say(f"Random weights, not trained (seed {options.seed})")
+    return source
+
+
+GPT2 = Command(
+    name="export_gpt2_kvcache.py",
+    description=DESCRIPTION,
+    examples=EXAMPLES,
+    model=(
+        "ID|DIR",
+        "a model of the Hugging Face hub, or a directory with config.json and safetensors"
+        " (default: gpt2)",
+    ),
+    default_model="gpt2",
+    architectures="gpt2, gpt2-medium, gpt2-large, gpt2-xl",
+    source=source_of,
+    flags={},
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -44,9 +93,9 @@ class Parser(argparse.ArgumentParser):
         sys.exit(boundary.EXIT_BAD_INPUT)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, command: Command = GPT2) -> int:
     """Runs one export; the process's exit code."""
-    return boundary.run(lambda: _run(_parse(arguments)))
+    return boundary.run(lambda: _run(_parse(arguments, command), command))
 
 
 def _filled(value: str) -> str:
@@ -56,28 +105,25 @@ def _filled(value: str) -> str:
     return value
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
+def _parse(arguments: list[str] | None, command: Command = GPT2) -> argparse.Namespace:
     parser = Parser(
-        prog="export_gpt2_kvcache.py",
-        description=DESCRIPTION,
-        epilog=EPILOG,
+        prog=command.name,
+        description=command.description,
+        epilog=f"{command.examples}\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     a_file = {"type": _filled, "metavar": "FILE"}
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument(
-        "--model",
-        type=_filled,
-        metavar="ID|DIR",
-        help="a model of the Hugging Face hub, or a directory with config.json and safetensors"
-        " (default: gpt2)",
-    )
+    source = parser.add_mutually_exclusive_group(required=command.default_model is None)
+    metavar, help_ = command.model
+    source.add_argument("--model", type=_filled, metavar=metavar, help=help_)
     source.add_argument(
         "--random-init",
         type=_filled,
         metavar="NAME|CONFIG.json",
-        help="random weights instead: gpt2, gpt2-medium, gpt2-large, gpt2-xl or a config file",
+        help=f"random weights instead: {command.architectures} or a config file",
     )
+    for name, help_ in command.flags.items():
+        parser.add_argument(f"--{name}", action="store_true", help=help_)
     parser.add_argument("--seed", type=int, help="seed of the random weights (default: 0)")
     parser.add_argument(
         "--output-dir",
@@ -145,7 +191,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="weights inside the .onnx file; as they can't be mapped, loading takes more memory",
     )
     options = parser.parse_args(arguments)
-    options.model = options.model or DEFAULT_MODEL  # argparse overlooks a conflict with a default
+    options.model = (
+        options.model or command.default_model
+    )  # argparse overlooks a conflict with a default
     if options.seed is None:
         options.seed = 0
     elif not options.random_init:
@@ -168,13 +216,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace, command: Command) -> None:
     say(f"Loading {options.random_init or options.model} model...")
     packages.check()
     # numpy's library makes threads, which nothing here needs, and where it can't it sends SIGINT.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Imported here, so that --help works without third-party modules and a missing one is one line.
-    from . import sources
     from .export import Export
     from .precision import Precision
 
@@ -189,11 +236,7 @@ def _run(options: argparse.Namespace) -> None:
         options.cache_dtype,
     )
     ids = _read("--rounding-ids", options.rounding_ids, "a list of integers", _are_ids)
-    if options.random_init:
-        source = sources.from_seed(options.random_init, options.seed)
-        say(f"Random weights, not trained (seed {options.seed})")
-    else:
-        source = sources.from_checkpoint(options.model)
+    source = command.source(options)
     Export(source, precision, ids, options.single_file, options.hidden_states, say, progress).to(
         options.output_dir
     )

@@ -165,6 +165,8 @@ def _summary(spec: DecoderSpec) -> str:
         values = dict.fromkeys(getattr(layer.attention, name) for layer in spec.layers)
         return " or ".join(map(str, values))
 
+    head = spec.value_head
+    sizes = "" if head is None else " → ".join(map(str, (spec.hidden_size, *head.inner_sizes, 1)))
     return (
         "Model configuration:\n"
         f"  Layers: {len(spec.layers)}\n"
@@ -172,6 +174,7 @@ def _summary(spec: DecoderSpec) -> str:
         f"  Head dimension: {of_layers('head_dim')}\n"
         f"  Vocabulary size: {spec.vocab_size}\n"
         f"  Max sequence length: {spec.max_seq_len}"
+        + (f"\n  Value head: {sizes} ({head.activation}, {head.output_activation})" if head else "")
     )
 
 

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 
@@ -37,10 +38,10 @@ def write_model(
     External weights lie in the order in which the graph reads them.
     """
     if single_file:
-        ir.save(model, file)
+        _save(model, file)
         return [(file, "graph")]
     data = file.with_name(file.name + DATA_SUFFIX)
-    ir.save(
+    _save(
         model,
         file,
         external_data=data.name,
@@ -51,6 +52,20 @@ def write_model(
     )
     _rewrite_in_large_parts(data)
     return [(file, "graph"), (data, "weights")]
+
+
+def _save(model: ir.Model, file: Path, **options: Any) -> None:
+    """Tensors are read as they are written, and what is wrong with one is an error of its own.
+
+    The library wraps errors of those that stay in the graph.
+    """
+    try:
+        ir.save(model, file, **options)
+    except ir.serde.SerdeError as error:
+        cause: BaseException = error
+        while isinstance(cause, ir.serde.SerdeError) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise cause from error
 
 
 def _rewrite_in_large_parts(path: Path) -> None:

@@ -166,8 +166,11 @@ class DecoderSpec:
 
     def to_json(self) -> dict[str, Any]:
         """The field `spec` of config.json."""
-        layers = [dataclasses.asdict(layer) for layer in self.layers]
-        return {**dataclasses.asdict(self), "layers": layers}
+        fields = dataclasses.asdict(self)
+        fields["layers"] = list(fields["layers"])
+        if self.value_head is not None:
+            fields["value_head"]["inner_sizes"] = list(self.value_head.inner_sizes)
+        return fields
 
     def named_layers(self) -> list[tuple[str, LayerSpec]]:
         return [(f"layers.{i}", layer) for i, layer in enumerate(self.layers)]

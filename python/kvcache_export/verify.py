@@ -17,6 +17,7 @@ from .spec import DecoderSpec
 
 BATCH = 2
 TOKENS = 12
+LOGITS = "logits"
 
 # ONNX Runtime's names of element types, and ONNX's numbers.
 CACHE_TYPES = {
@@ -57,28 +58,30 @@ def compare_cached(
 ) -> Agreement:
     """Runs the same tokens at once and in steps over the cache, of `cache_dtype` where given.
 
-    The steps meet past lengths of 0, 1 and more, and batches of 1 and 2. Raises VerificationError
-    where the logits differ by more than TOLERANCE (or CACHE_TOLERANCE), are not finite, or can't be
-    had.
+    The steps meet past lengths of 0, 1 and more, and batches of 1 and 2. Outputs beside the logits
+    are compared, too. Raises VerificationError where any differ by more than TOLERANCE (or
+    CACHE_TOLERANCE), are not finite, or can't be had.
     """
     tolerance = CACHE_TOLERANCE[cache_dtype] if cache_dtype else TOLERANCE[dtype]
     runner = Runner(model_file)
     tokens = min(TOKENS, spec.max_seq_len)
     ids = np.random.default_rng(0).integers(spec.vocab_size, size=(BATCH, tokens))
-    uncached = runner.logits(ids, [tokens])
+    uncached = runner.run(ids, [tokens])
     splits = [[1, 1, tokens - 2], [tokens - 1, 1]] if tokens > 2 else [[1] * tokens]
-    differences = [
-        np.abs(runner.logits(ids[:batch], split) - uncached[:batch]).max()
-        for split in splits
-        for batch in range(1, BATCH + 1)
-    ]
-    difference, largest = float(np.max(differences)), float(np.abs(uncached).max())
-    if not difference <= tolerance * largest:  # also where it is NaN
-        raise VerificationError(
-            f"cached and uncached logits differ by {difference:.2g} (largest logit {largest:.3g},"
-            f" tolerance {tolerance:.0e} of it)"
-        )
-    return Agreement(difference, largest)
+    cached = [(batch, runner.run(ids[:batch], of)) for of in splits for batch in (1, BATCH)]
+    differences = {}
+    for name, expected in uncached.items():
+        found = [np.abs(each[name] - expected[:batch]).max() for batch, each in cached]
+        differences[name] = difference = float(np.max(found))
+        largest = float(np.abs(expected).max())
+        # A value is near 0 where neither side is ahead; its scale is that of what it tells, 1.
+        scale = largest if name == LOGITS else max(largest, 1.0)
+        if not difference <= tolerance * scale:  # also where it is NaN
+            raise VerificationError(
+                f"cached and uncached {name} differ by {difference:.2g} (largest {largest:.3g},"
+                f" tolerance {tolerance:.0e} of {'it' if scale == largest else scale})"
+            )
+    return Agreement(differences[LOGITS], float(np.abs(uncached[LOGITS]).max()))
 
 
 @contextlib.contextmanager
@@ -94,21 +97,26 @@ def _runtime_errors() -> Iterator[None]:
 class Runner:
     """The model in ONNX Runtime, with a growing cache.
 
-    Raises VerificationError where ONNX Runtime fails, or the logits are not finite.
+    Raises VerificationError where ONNX Runtime fails, or an output is not finite.
     """
 
     @_runtime_errors()
     def __init__(self, model_file: Path):
         self.session = session(model_file)
         names = [output.name for output in self.session.get_outputs()]
-        self.outputs = ["logits", *(name for name in names if name.startswith("present_"))]
+        self.results = [name for name in names if not name.startswith("present_")]
+        self.presents = [name for name in names if name.startswith("present_")]
         self.pasts = [
             value for value in self.session.get_inputs() if value.name.startswith("past_")
         ]
 
-    @_runtime_errors()
     def logits(self, ids: np.ndarray, split: list[int]) -> np.ndarray:
         """float32 logits [batch, tokens, vocab] of ids [batch, tokens], fed in steps of `split`."""
+        return self.run(ids, split)[LOGITS]
+
+    @_runtime_errors()
+    def run(self, ids: np.ndarray, split: list[int]) -> dict[str, np.ndarray]:
+        """The same of all outputs beside keys and values, by their names."""
         batch = ids.shape[0]
         # As ONNX Runtime's own values, because NumPy has no bfloat16.
         past = {
@@ -126,11 +134,12 @@ class Runner:
                 "position_ids": ort.OrtValue.ortvalue_from_numpy(positions.copy()),
                 **past,
             }
-            logits, *presents = self.session.run_with_ort_values(self.outputs, feeds)
-            past = dict(zip(past, presents, strict=True))
-            steps.append(logits.numpy().astype(np.float32))
+            found = self.session.run_with_ort_values([*self.results, *self.presents], feeds)
+            past = dict(zip(past, found[len(self.results) :], strict=True))
+            steps.append([found[i].numpy().astype(np.float32) for i in range(len(self.results))])
             start += size
-        computed = np.concatenate(steps, axis=1)
-        if not np.isfinite(computed).all():
-            raise VerificationError("the written model computes logits that are NaN or Inf")
-        return computed
+        computed = [np.concatenate(parts, axis=1) for parts in zip(*steps, strict=True)]
+        for name, values in zip(self.results, computed, strict=True):
+            if not np.isfinite(values).all():
+                raise VerificationError(f"the written model computes {name} that are NaN or Inf")
+        return dict(zip(self.results, computed, strict=True))

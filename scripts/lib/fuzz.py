@@ -111,6 +111,12 @@ SEEDS = {
         bytes([1 | 4 | 5 << 3]) + struct.pack("<5q", 0, 99, 3, 2, 1),
     ],
     "tree_file": [b'{"tokens": [1, 2, 3], "parents": [-1, 0, 0]}', b'{"tokens":[],"parents":[]}'],
+    "trigo": [
+        b"t[Board 5x5]\n\n1. aa zz\n2. 00 Pass\n3. Pass\n; -1\n",
+        b"t[Board 2x2x2]\n\n1. 000 zzz\n2. 0z0 z00\n",
+        b'j{"board": [3, 1, 1], "moves": ["a", "z", "0", "Pass", "Pass"]}',
+        b"w3x4x5 zzz",
+    ],
     "command_line": [b"1,2, 3", b"50256", b" 1\t2\n", b"9223372036854775807,0"],
 }
 

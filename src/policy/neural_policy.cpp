@@ -56,6 +56,17 @@ class MoveTrie {
   std::size_t first_row_ = root_.row + 1;
 };
 
+/// How many tokens all moves begin with, less than the first one has.
+std::size_t common_beginning(std::span<const std::vector<TokenId>> moves) {
+  const std::vector<TokenId>& first = moves.front();
+  std::size_t common = first.size() - 1;
+  for (const std::vector<TokenId>& move : moves) {
+    const auto differs = std::ranges::mismatch(move, first).in2;
+    common = std::min(common, static_cast<std::size_t>(differs - first.begin()));
+  }
+  return common;
+}
+
 /// The sum of each move's steps, from the log-probabilities of every step.
 std::vector<float> sums_of_moves(const PolicyQuestion& question, const Logits& logits) {
   // Steps from one row are read together: a row's softmax is summed once.
@@ -155,6 +166,7 @@ PolicyQuestion NeuralPolicy::ask(std::span<const std::vector<TokenId>> moves) tr
   if (inferencer_.cache_mode() == CacheMode::off) {
     sequence_.reset();
   }
+  sequence_.rewind(computed());
   if (const std::size_t missing = record_.size() - computed(); missing > kMostPending) {
     sequence_.extend(std::span<const TokenId>(record_).subspan(computed()).first(missing - 1));
   }
@@ -170,6 +182,7 @@ PolicyQuestion NeuralPolicy::ask(std::span<const std::vector<TokenId>> moves) tr
   for (const std::vector<TokenId>& move : moves) {
     trie.add(move);
   }
+  question.common = common_beginning(moves);  // the first nodes of the first move
   if (inferencer_.has_value()) {
     tree.tokens.push_back(value_token_);
     tree.parents.push_back(static_cast<std::int32_t>(question.pending) - 1);
@@ -192,8 +205,8 @@ MoveScores NeuralPolicy::answer(const PolicyQuestion& question,
   }
   if (inferencer_.cache_mode() == CacheMode::off) {
     sequence_.reset();
-  } else if (question.pending > 0) {
-    sequence_.commit(evaluation, question.pending - 1);
+  } else if (const std::size_t kept = question.pending + question.common; kept > 0) {
+    sequence_.commit(evaluation, kept - 1);
   }
   return scores;
 } catch (...) {
@@ -204,6 +217,9 @@ void NeuralPolicy::play(std::span<const TokenId> tokens) try {
   check_record(inferencer_.model().info(), tokens, record_.size());
   const std::vector<TokenId> copy(tokens.begin(), tokens.end());  // they may be the record's own
   record_.insert(record_.end(), copy.begin(), copy.end());
+  const auto known = sequence_.tokens();  // all of it the record's, unless the move is another one
+  const auto differs = std::ranges::mismatch(known, record_).in1;
+  sequence_.rewind(static_cast<std::size_t>(differs - known.begin()));
 } catch (...) {
   rethrow_as_error(kRun);
 }

@@ -4,9 +4,9 @@
     python tests/fuzz/exporter_fuzzer.py [--seconds S] [--seed N] [--keep DIR] [READER ...]
     python tests/fuzz/exporter_fuzzer.py --repeat FILE READER
 
-Readers are config, index, options, safetensors, header and names. Inputs are the seeds below,
-changed by atheris (which follows the coverage of the exporter) where it is installed, else at
-random. Ends with 1 at the first finding, which it prints with its input and how to repeat it.
+Readers are config, training, index, options, safetensors, header and names. Inputs are the seeds
+below, changed by atheris (which follows the coverage of the exporter) where it is installed, else
+at random. Ends with 1 at the first finding, which it prints with its input and how to repeat it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ with (
     from kvcache_export import families, json_file, precision, rounding
     from kvcache_export.errors import ExportError
     from kvcache_export.families.gpt2 import FAMILY
-    from kvcache_export.sources import shards, tensor_names
+    from kvcache_export.family import Config, Family
+    from kvcache_export.sources import shards, tensor_names, training_config
     from kvcache_export.sources.safetensors_file import DTYPES, SafetensorsFile
 
 KEPT = ROOT / "build-fuzz" / "exporter"
@@ -69,6 +70,22 @@ CONFIG = {
     "bos_token_id": 0,
     "eos_token_id": [0, 3],
 }
+VALUE_HEAD = {
+    **{"hidden_dim": 24, "intermediate_dim": 10, "bottleneck_dim": 6, "use_layer_norm": True},
+    **{"activation": "gelu", "output_activation": "tanh", "dropout": 0.1},
+}
+TRAINING = {
+    "model": {
+        "type": "ValueCausalLoss",
+        "config": {
+            "model_config": {
+                "type": "GPT2CausalLM",
+                "config": {"vocab_size": 97, "hidden_size": 24, "num_heads": 4, "dropout": 0.1},
+            },
+            "value_head_config": VALUE_HEAD,
+        },
+    },
+}
 HEADER = {
     "__metadata__": {"format": "pt"},
     "a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]},
@@ -90,7 +107,15 @@ def file_of(data: bytes) -> Iterator[Path]:
 
 def read_config(data: bytes) -> None:
     with file_of(data) as path:
-        family, found = families.read_config(path)
+        check_config(*families.read_config(path))
+
+
+def read_training(data: bytes) -> None:
+    fields = training_config.gpt2_fields(json_file.parse(data, "config"))
+    check_config(FAMILY, FAMILY.parse(fields))
+
+
+def check_config(family: Family, found: Config) -> None:
     spec, attention = found.spec, found.spec.layers[0].attention
     assert spec.hidden_size == attention.num_heads * attention.head_dim
     assert all(
@@ -99,7 +124,9 @@ def read_config(data: bytes) -> None:
         for size in shape
     )
     assert all(family.tensors(parameter) for parameter in spec.parameters())
-    for number in (attention.scale, spec.final_norm.epsilon, found.deviation("head.weight")):
+    random_ones = [name for name in spec.parameters() if re.search(r"(?<!norm)\.weight$", name)]
+    deviations = [found.deviation(name) for name in ("head.weight", *random_ones)]
+    for number in (attention.scale, spec.final_norm.epsilon, *deviations):
         assert np.isfinite(np.float32(number)) and np.float32(number) > 0
     tokens = (found.bos_token_id, *found.eos_token_ids)
     assert all(token is None or 0 <= token < spec.vocab_size for token in tokens)
@@ -153,7 +180,15 @@ def _safetensors(header: dict, size: int) -> bytes:
 
 
 READERS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
-    "config": (read_config, [json.dumps(CONFIG).encode(), b'{"n_embd": 12, "n_head": 3}']),
+    "config": (
+        read_config,
+        [
+            json.dumps(CONFIG).encode(),
+            b'{"n_embd": 12, "n_head": 3}',
+            json.dumps({**CONFIG, "value_head": VALUE_HEAD}).encode(),
+        ],
+    ),
+    "training": (read_training, [json.dumps(TRAINING).encode()]),
     "index": (read_index, [b'{"weight_map": {"a": "x.safetensors", "b": "y.safetensors"}}']),
     "options": (
         read_options,
@@ -163,7 +198,12 @@ READERS: dict[str, tuple[Callable[[bytes], None], list[bytes]]] = {
     "header": (read_header, [json.dumps(HEADER).encode()]),
     "names": (
         read_names,
-        [b"module._orig_mod.transformer.h.0.attn.masked_bias", b"h.1.attn.c_attn.lora_A.weight"],
+        [
+            b"module._orig_mod.transformer.h.0.attn.masked_bias",
+            b"h.1.attn.c_attn.lora_A.weight",
+            b"module.model.transformer.h.0.ln_1.bias",
+            b"value_head.fc_out.weight",
+        ],
     ),
 }
 

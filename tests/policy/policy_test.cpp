@@ -133,7 +133,7 @@ TEST(NeuralPolicy, CostsTheNewTokensOnly) {
   const SharedModelInferencer inferencer(model);
   const Move start(30, TokenId{7});
   NeuralPolicy policy(inferencer, start);
-  const std::vector<Move> moves{{50, 51}};
+  const std::vector<Move> moves{{50, 51}, {52}};
   policy.evaluate(moves);
   policy.play(moves[0]);
   const PolicyQuestion question = policy.ask(moves);
@@ -141,6 +141,32 @@ TEST(NeuralPolicy, CostsTheNewTokensOnly) {
   EXPECT_EQ(question.tree.tokens,
             (std::vector<TokenId>{50, 51, 50, SharedModelInferencer::kValueToken}));
   EXPECT_EQ(question.nodes, (std::vector<std::size_t>{1, 2, 3}));
+}
+
+TEST(NeuralPolicy, WhatAllMovesBeginWithIsComputedOnce) {
+  const Model model = load_with_value();
+  const SharedModelInferencer inferencer(model);
+  const Move start{1, 40, 41};
+  const std::vector<Move> moves{{50, 51, 60}, {50, 51, 61, 62}, {50, 51, 60, 63}};
+  NeuralPolicy policy(inferencer, start);
+  const PolicyQuestion first = policy.ask(moves);
+  EXPECT_EQ(first.common, 2U);
+  policy.answer(first, policy.sequence().evaluate(first.tree, first.nodes));
+  EXPECT_EQ(policy.computed(), 3U);
+  EXPECT_EQ(policy.sequence().length(), 5U);
+  NeuralPolicy other = policy.fork();
+  policy.play(moves[1]);
+  EXPECT_EQ(policy.computed(), 5U);
+  EXPECT_EQ(policy.ask(moves).pending, 2U);
+  expect_scores(model, {1, 40, 41, 50, 51, 61, 62}, moves, policy.evaluate(moves));
+  // Asked again, and taken elsewhere: nothing of it is left.
+  expect_scores(model, start, moves, other.evaluate(moves));
+  other.play(Move{50, 70, 71});
+  EXPECT_EQ(other.computed(), 4U);
+  expect_scores(model, {1, 40, 41, 50, 70, 71}, moves, other.evaluate(moves));
+  other.take_back(2);
+  EXPECT_EQ(other.sequence().length(), 2U);
+  expect_scores(model, {1, 40}, moves, other.evaluate(moves));
 }
 
 TEST(NeuralPolicy, WithoutACacheTheNumbersAreTheSame) {

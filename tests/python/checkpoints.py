@@ -50,6 +50,28 @@ def weights(config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
+def value_head(
+    hidden: int, sizes: tuple[int, int] = (10, 6), seed: int = 0, *, normed: bool = True
+) -> dict[str, np.ndarray]:
+    """A value head's float32 weights, by trigoRL's names, large enough to matter."""
+    shapes: dict[str, list[int]] = {}
+    inputs = hidden
+    for i, outputs in enumerate(sizes, start=1):
+        shapes[f"value_head.fc{i}.weight"] = [outputs, inputs]
+        shapes[f"value_head.fc{i}.bias"] = [outputs]
+        if normed:
+            shapes[f"value_head.ln{i}.weight"] = [outputs]
+            shapes[f"value_head.ln{i}.bias"] = [outputs]
+        inputs = outputs
+    shapes["value_head.fc_out.weight"] = [1, inputs]
+    shapes["value_head.fc_out.bias"] = [1]
+    generator = np.random.default_rng(seed)
+    return {
+        name: np.float32(generator.normal(1.0 if ".ln" in name else 0.0, 0.4, shape))
+        for name, shape in shapes.items()
+    }
+
+
 def write(directory: Path, config: dict[str, Any], tensors: dict[str, np.ndarray]) -> Path:
     """The directory, made, with config.json and model.safetensors."""
     directory.mkdir(parents=True, exist_ok=True)

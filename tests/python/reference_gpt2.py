@@ -16,6 +16,32 @@ Array = np.ndarray
 
 def logits(config: dict[str, Any], weights: dict[str, Array], ids: list[int]) -> Array:
     """float64 logits [tokens, vocab_size] of one sequence; `weights` by their names with prefix."""
+    tied = config.get("tie_word_embeddings", True)
+    head = weights["transformer.wte.weight" if tied else "lm_head.weight"].astype(np.float64)
+    return hidden_states(config, weights, ids) @ head.T
+
+
+def values(
+    config: dict[str, Any],
+    weights: dict[str, Array],
+    ids: list[int],
+    activation: str = "relu",
+    output_activation: str = "tanh",
+) -> Array:
+    """float64 values [tokens] of trigoRL's value head, with layer norms where they are there."""
+    w = {name: value.astype(np.float64) for name, value in weights.items()}
+    x = hidden_states(config, weights, ids)
+    for i in (1, 2):
+        x = x @ w[f"value_head.fc{i}.weight"].T + w[f"value_head.fc{i}.bias"]
+        if f"value_head.ln{i}.weight" in w:
+            x = _layer_norm(x, w, f"value_head.ln{i}", 1e-5)
+        x = ACTIVATIONS[activation](x)
+    x = x @ w["value_head.fc_out.weight"].T + w["value_head.fc_out.bias"]
+    return ACTIVATIONS[output_activation](x)[:, 0]
+
+
+def hidden_states(config: dict[str, Any], weights: dict[str, Array], ids: list[int]) -> Array:
+    """What the head multiplies, float64 [tokens, n_embd]."""
     w = {name: value.astype(np.float64) for name, value in weights.items()}
     epsilon = config.get("layer_norm_epsilon", 1e-5)
     activation = ACTIVATIONS[config.get("activation_function", "gelu_new")]
@@ -27,9 +53,7 @@ def logits(config: dict[str, Any], weights: dict[str, Array], ids: list[int]) ->
         x = x + _linear(mixed, w, p + "attn.c_proj")
         normed = _layer_norm(x, w, p + "ln_2", epsilon)
         x = x + _linear(activation(_linear(normed, w, p + "mlp.c_fc")), w, p + "mlp.c_proj")
-    tied = config.get("tie_word_embeddings", True)
-    head = w["transformer.wte.weight" if tied else "lm_head.weight"]
-    return _layer_norm(x, w, "transformer.ln_f", epsilon) @ head.T
+    return _layer_norm(x, w, "transformer.ln_f", epsilon)
 
 
 def _linear(x: Array, w: dict[str, Array], name: str) -> Array:

@@ -116,7 +116,7 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture):
 
 
 def test_every_example_of_the_help_parses():
-    examples = re.findall(r"^  export_gpt2_kvcache\.py(.*?)  ", cli.EPILOG, re.MULTILINE)
+    examples = re.findall(r"^  export_gpt2_kvcache\.py(.*?)  ", cli.EXAMPLES, re.MULTILINE)
     assert len(examples) == 5
     for arguments in examples:
         cli._parse(arguments.split())

@@ -17,7 +17,7 @@ def test_no_reader_fails(tmp_path):
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.count("none found (seed") == 6
+    assert result.stdout.count("none found (seed") == 7
 
 
 def test_a_reader_that_fails_is_a_finding(tmp_path):

@@ -87,3 +87,21 @@ def test_page_alignment_wastes_little(export, tmp_path: Path):
     model = export("--model", checkpoints.write_random(tmp_path, vocab_size=20_000))
     used = sum(tensor["length"] for tensor in placement(model).values())
     assert (model / "gpt2_with_cache.onnx.data").stat().st_size < used + 4096 * 20
+
+
+@pytest.mark.parametrize("option", [[], ["--single-file"]], ids=str)
+@pytest.mark.parametrize("name", ["transformer.ln_f.bias", "transformer.h.0.mlp.c_fc.weight"])
+def test_a_tensor_that_cannot_be_written_is_named(
+    tmp_path: Path, name: str, option: list[str], capsys: pytest.CaptureFixture
+):
+    """Whether it goes to the file of the weights or, being small, stays in the graph."""
+    from kvcache_export.cli import main
+
+    tensors = checkpoints.weights(checkpoints.SMALL)
+    tensors[name].flat[0] = np.nan
+    checkpoint = checkpoints.write(tmp_path / "in", checkpoints.SMALL, tensors)
+    assert main(["--model", str(checkpoint), "--output-dir", str(tmp_path / "out"), *option]) == 2
+    error = capsys.readouterr().err
+    size = tensors[name].size
+    assert error == f"error: tensor {name!r} holds NaN or Inf (1 of {size} values)\n"
+    assert not (tmp_path / "out" / "config.json").exists()

@@ -23,6 +23,7 @@ from kvcache_export.spec import (
     MlpBias,
     Norm,
     Rotary,
+    ValueHead,
 )
 
 RMS = Norm("rms_norm", 1e-6)
@@ -38,6 +39,7 @@ ATTENTION = Attention(
     qk_norm=RMS,
 )
 LAYER = LayerSpec(RMS, ATTENTION, Mlp(70, "silu", gated=True, bias=MlpBias(up=True, down=False)))
+VALUE_HEAD = ValueHead((9, 5), Norm("layer_norm", 1e-5, bias=True), "relu", "tanh")
 SPEC = DecoderSpec(24, 61, 32, Embedding(), (LAYER, LAYER), RMS, Head(tied=False))
 
 
@@ -81,9 +83,30 @@ def test_parameters_of_gpt2():
     assert "head.weight" not in parameters
 
 
+def test_parameters_of_a_value_head():
+    of = replace(SPEC, value_head=VALUE_HEAD).parameters()
+    assert {name: shape for name, shape in of.items() if name.startswith("value_head.")} == {
+        "value_head.0.weight": (9, 24),
+        "value_head.0.bias": (9,),
+        "value_head.0.norm.weight": (9,),
+        "value_head.0.norm.bias": (9,),
+        "value_head.1.weight": (5, 9),
+        "value_head.1.bias": (5,),
+        "value_head.1.norm.weight": (5,),
+        "value_head.1.norm.bias": (5,),
+        "value_head.output.weight": (1, 5),
+        "value_head.output.bias": (1,),
+    }
+    plain = replace(SPEC, value_head=ValueHead((), None, "relu", "identity")).parameters()
+    assert list(plain)[-2:] == ["value_head.output.weight", "value_head.output.bias"]
+    assert plain["value_head.output.weight"] == (1, 24)
+
+
 def test_a_description_is_json():
-    text = json.dumps(SPEC.to_json())
-    assert json.loads(text) == SPEC.to_json()
+    spec = replace(SPEC, value_head=VALUE_HEAD)
+    text = json.dumps(spec.to_json())
+    assert json.loads(text) == spec.to_json()
+    assert spec.to_json()["value_head"]["inner_sizes"] == [9, 5]
     attention = json.loads(text)["layers"][1]["attention"]
     assert attention["rotary"] == {"dims": 8, "base": 10000.0, "interleaved": False}
     assert attention["qk_norm"] == {"kind": "rms_norm", "epsilon": 1e-6, "bias": False}
@@ -91,6 +114,10 @@ def test_a_description_is_json():
 
 def with_attention(**fields: object) -> dict:
     return {"layers": (LAYER, replace(LAYER, attention=replace(ATTENTION, **fields)))}
+
+
+def with_value_head(**fields: object) -> dict:
+    return {"value_head": replace(VALUE_HEAD, **fields)}
 
 
 def with_mlp(**fields: object) -> dict:
@@ -126,6 +153,14 @@ def with_mlp(**fields: object) -> dict:
         ),
         (with_mlp(inner_size=-1), "layers.1.mlp.inner_size must be a positive integer, not -1"),
         (with_mlp(activation="gelu_new"), "unsupported layers.1.mlp.activation 'gelu_new'"),
+        (with_value_head(inner_sizes=(4, 0)), "value_head.inner_sizes must be a positive integer"),
+        (with_value_head(inner_sizes=(4,) * 4), "inner_sizes [4, 4, 4, 4] must be at most 3 sizes"),
+        (with_value_head(activation="prelu"), "unsupported value_head.activation 'prelu'"),
+        (with_value_head(output_activation=""), "unsupported value_head.output_activation ''"),
+        (
+            with_value_head(norm=Norm("layer_norm", math.nan)),
+            "value_head.norm.epsilon must be a positive number, not nan",
+        ),
         (
             {"hidden_size": 2**25, "vocab_size": 2**20},
             "embedding.tokens.weight [1048576, 33554432] would make a tensor of 35184372088832",

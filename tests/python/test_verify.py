@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import checkpoints
 import numpy as np
 import onnx
 import pytest
@@ -36,8 +37,6 @@ def test_a_right_model_agrees(small_model_dir: Path, spec: DecoderSpec):
 
 @pytest.mark.parametrize("positions", [1, 2, 3])
 def test_models_shorter_than_the_usual_run(export, tmp_path: Path, positions: int):
-    import checkpoints
-
     export("--model", checkpoints.write_random(tmp_path, n_positions=positions))
 
 
@@ -58,6 +57,51 @@ def test_logits_that_are_nan_are_noticed(small_model_dir: Path, spec: DecoderSpe
 
     file = changed(small_model_dir, tmp_path, poison)
     with pytest.raises(VerificationError, match="logits that are NaN or Inf"):
+        verify.compare_cached(file, spec, "float32")
+
+
+@pytest.fixture(scope="module")
+def valued(export, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with the output `value`."""
+    tensors = checkpoints.weights(checkpoints.SMALL) | checkpoints.value_head(24)
+    directory = tmp_path_factory.mktemp("valued")
+    return export("--model", checkpoints.write(directory, checkpoints.SMALL, tensors))
+
+
+def test_outputs_beside_the_logits_are_compared_too(
+    valued: Path, spec: DecoderSpec, tmp_path: Path
+):
+    right = verify.Runner(valued / "gpt2_with_cache.onnx").run(np.array([[1, 2, 3]]), [1, 2])
+    assert {name: values.shape for name, values in right.items()} == {
+        "logits": (1, 3, 61),
+        "value": (1, 3, 1),
+    }
+
+    def add_the_first_value(proto: onnx.ModelProto) -> None:
+        """So that a value depends on what else is computed in its run."""
+        node = next(node for node in proto.graph.node if node.op_type == "ValueHead")
+        node.output[0] = "alone"
+        own = onnx.helper
+        ends = {"starts": [0], "ends": [1], "axes": [1]}
+        for name, values in ends.items():
+            proto.graph.initializer.append(
+                own.make_tensor(name, onnx.TensorProto.INT64, [1], values)
+            )
+        proto.graph.node.append(own.make_node("Slice", ["alone", *ends], ["first"]))
+        proto.graph.node.append(own.make_node("Add", ["alone", "first"], ["value"]))
+
+    file = changed(valued, tmp_path, add_the_first_value)
+    with pytest.raises(VerificationError, match="cached and uncached value differ by"):
+        verify.compare_cached(file, spec, "float32")
+
+
+def test_values_that_are_nan_are_noticed(valued: Path, spec: DecoderSpec, tmp_path: Path):
+    def poison(proto: onnx.ModelProto) -> None:
+        bias = next(t for t in proto.graph.initializer if t.name == "value_head.output.bias")
+        bias.CopyFrom(onnx.numpy_helper.from_array(np.full(1, np.nan, np.float32), bias.name))
+
+    file = changed(valued, tmp_path, poison)
+    with pytest.raises(VerificationError, match="value that are NaN or Inf"):
         verify.compare_cached(file, spec, "float32")
 
 

@@ -69,6 +69,7 @@ def parse(fields: Mapping[str, Any]) -> Config:
     tied = checked.flag(*given("tie_word_embeddings", True))
     bos = checked.token("bos_token_id", fields.get("bos_token_id", END_OF_TEXT), vocab_size)
     eos = checked.tokens("eos_token_id", fields.get("eos_token_id", END_OF_TEXT), vocab_size)
+    value_head_name, value_head = given(value_heads.FIELDS[0], None, *value_heads.FIELDS[1:])
 
     mlp = of.Mlp(inner, activation, gated=False, bias=of.MlpBias(up=True, down=True))
     norm = of.Norm("layer_norm", epsilon, bias=True)
@@ -86,15 +87,26 @@ def parse(fields: Mapping[str, Any]) -> Config:
         ),
         final_norm=norm,
         head=of.Head(tied),
-        value_head=value_heads.parse(fields.get("value_head")),
+        value_head=value_heads.parse(value_head, hidden, value_head_name),
     )
 
     def initial_deviation(parameter: str) -> float:
         """Smaller for what writes to the residual stream, as in Hugging Face's initialization."""
+        if spec.value_head is not None and parameter.startswith(value_heads.PREFIX):
+            return value_heads.deviation(parameter, spec.value_head, hidden)
         residual = parameter.endswith((".attention.output.weight", ".mlp.down.weight"))
         return deviation / math.sqrt(2 * layers) if residual else deviation
 
     return Config(spec, bos, eos, initial_deviation)
+
+
+def _trigo(hidden: int) -> dict[str, Any]:
+    """A policy and value model of Trigo, as trigoRL trains them: characters, START 1, END 2."""
+    return {
+        **{"vocab_size": 128, "n_positions": 8192, "n_embd": hidden, "n_layer": 6, "n_head": 8},
+        **{"bos_token_id": 1, "eos_token_id": 2},
+        "value_head": {"intermediate_dim": 128, "bottleneck_dim": 64},
+    }
 
 
 FAMILY = Family(
@@ -112,6 +124,8 @@ FAMILY = Family(
         "gpt2-medium": {"n_embd": 1024, "n_layer": 24, "n_head": 16},
         "gpt2-large": {"n_embd": 1280, "n_layer": 36, "n_head": 20},
         "gpt2-xl": {"n_embd": 1600, "n_layer": 48, "n_head": 25},
+        "trigo-64": _trigo(64),
+        "trigo-256": _trigo(256),
     },
 )
 register(FAMILY)

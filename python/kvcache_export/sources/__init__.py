@@ -8,9 +8,11 @@ from pathlib import Path
 
 from .. import families, value_heads
 from ..errors import ExportError
+from ..family import Config, Family
+from . import training_config
 from .checkpoint import CheckpointWeights
 from .random_weights import RandomWeights
-from .shards import check_no_adapter
+from .shards import check_no_adapter, locate
 from .source import Source
 
 ADVICE = "give a directory with config.json and safetensors, or a model id of the hub"
@@ -27,9 +29,41 @@ def from_checkpoint(model: str) -> Source:
         directory, origin = _download(model), model
     check_no_adapter(directory)  # one alone has no config.json
     family, config = families.read_config(directory / "config.json")
-    weights = CheckpointWeights(directory, family)
+    weights = CheckpointWeights(directory, locate(directory), family)
+    return _source(origin, family, config, weights)
+
+
+def from_torch_file(file: Path) -> Source:
+    """A file of torch.save: a training of trigoRL's, or a state dictionary beside a config.json."""
+    from . import torch_file  # most exports need no torch
+
+    held = torch_file.load(file)
+    tensors = torch_file.TorchFile(file, held)
+    try:
+        if "config" in held:
+            family = families.find({"model_type": "gpt2"})
+            config = family.parse(training_config.gpt2_fields(held["config"]))
+        elif (beside := file.parent / "config.json").exists():
+            family, config = families.read_config(beside)
+        else:
+            raise ExportError(
+                "it holds no config, and tensors do not tell the number of heads; put the model's"
+                " config.json beside it"
+            )
+    except ExportError as error:
+        raise ExportError(f"{file}: {error}") from error
+    weights = CheckpointWeights(file, dict.fromkeys(tensors, tensors), family)
+    return _source(_printable(file.resolve().name), family, config, weights)
+
+
+def _source(origin: str, family: Family, config: Config, weights: CheckpointWeights) -> Source:
+    """What the tensors say counts where it is more than the config's word."""
     spec, notes = config.spec, []
-    if spec.value_head is None and (found := value_heads.of_tensors(weights.shape)):
+    try:
+        found = value_heads.of_tensors(weights.names(), weights.shape, spec.hidden_size)
+    except ExportError as error:
+        raise ExportError(f"{error} ({weights.where})") from error
+    if spec.value_head is None and found is not None:
         spec = replace(spec, value_head=found)
         notes.append(
             f"value_head.* make the output value ({found.activation} between its layers,"

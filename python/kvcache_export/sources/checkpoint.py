@@ -1,25 +1,37 @@
-"""The tensors of a checkpoint's directory, by the names that its family gives them."""
+"""The tensors of a checkpoint, by the names that its family gives them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
+from .. import value_heads
 from ..errors import ExportError
 from ..family import Family
 from ..spec import Shape
-from . import safetensors_file, shards, tensor_names
+from . import safetensors_file, tensor_names
 
 COMPARED_ROWS = 4096
+
+
+class TensorFile(Protocol):
+    """A file's tensors, by the names it gives them; element types are called as in safetensors."""
+
+    def __iter__(self) -> Iterator[str]: ...
+    def dtype(self, key: str) -> str: ...
+    def shape(self, key: str) -> Shape: ...
+    def read(self, key: str) -> np.ndarray: ...
 
 
 class CheckpointWeights:
     """One file or shards; names with the family's prefix or without, and with torch's wrappers."""
 
-    def __init__(self, directory: Path, family: Family):
-        self.directory = directory
+    def __init__(self, where: Path, files: Mapping[str, TensorFile], family: Family):
+        """`files` has that of every tensor; `where` is what errors call them all."""
+        self.where = where
         self.family = family
-        self._files = shards.locate(directory)
+        self._files = files
         self._keys: dict[str, str] = {}
         for key in self._files:
             name = tensor_names.canonical(key, family)
@@ -27,7 +39,7 @@ class CheckpointWeights:
             if other != key and not self._is_harmless(name) and self._differ(other, key):
                 raise ExportError(
                     f"tensors {other!r} and {key!r} are both {name!r} and differ; export a"
-                    f" checkpoint with one of them ({directory})"
+                    f" checkpoint with one of them ({where})"
                 )
 
     def ties_head(self) -> bool:
@@ -47,6 +59,9 @@ class CheckpointWeights:
             self._keys[embedding_name] = embedding or head
         return True
 
+    def names(self) -> list[str]:
+        return list(self._keys)
+
     def shape(self, name: str) -> Shape | None:
         """That of a tensor, None where there is none of that name."""
         key = self._keys.get(name)
@@ -60,11 +75,15 @@ class CheckpointWeights:
             if stored.shape(key) != shape:
                 raise ExportError(
                     f"tensor {key!r} has shape {list(stored.shape(key))}, expected {list(shape)}"
-                    f" ({self.directory})"
+                    f" ({self.where})"
                 )
+        # A value head bears on no logit, so it may be left out whole.
+        left_out = not any(name.startswith(value_heads.PREFIX) for name in expected)
         for name, key in self._keys.items():
+            if left_out and name.startswith(value_heads.PREFIX):
+                continue
             if name not in expected and not self._is_harmless(name):
-                raise tensor_names.unexpected(key, self.directory)
+                raise tensor_names.unexpected(key, self.where)
 
     def read(self, name: str, shape: Shape) -> np.ndarray:
         key = self._key(name)
@@ -72,7 +91,7 @@ class CheckpointWeights:
 
     def _key(self, name: str) -> str:
         if name not in self._keys:
-            raise ExportError(f"missing tensor {name!r} ({self.directory})")
+            raise ExportError(f"missing tensor {name!r} ({self.where})")
         return self._keys[name]
 
     def _is_harmless(self, name: str) -> bool:
@@ -83,7 +102,7 @@ class CheckpointWeights:
         if dtype not in safetensors_file.DTYPES:
             raise ExportError(
                 f"tensor {key!r} has element type {dtype}, expected one of"
-                f" {', '.join(safetensors_file.DTYPES)} ({self.directory})"
+                f" {', '.join(safetensors_file.DTYPES)} ({self.where})"
             )
 
     def _differ(self, one: str, other: str) -> bool:

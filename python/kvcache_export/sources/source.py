@@ -5,11 +5,12 @@ Parameters are read one at a time, as they are written: the exporter holds one a
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
+from .. import value_heads
 from ..family import Config, Family
 from ..spec import DecoderSpec, Layout, Matrix, Shape
 
@@ -35,6 +36,12 @@ class Source:
     @property
     def spec(self) -> DecoderSpec:
         return self.config.spec
+
+    def without_value_head(self) -> "Source":
+        """The same without that output; its tensors are left out."""
+        config = replace(self.config, spec=replace(self.spec, value_head=None))
+        notes = tuple(note for note in self.notes if not note.startswith(value_heads.PREFIX))
+        return replace(self, config=config, notes=notes)
 
     def check(self) -> None:
         """Raises ExportError for a tensor that is missing, misshapen or unexpected."""

@@ -5,6 +5,7 @@ Every other tensor is refused, because it might be part of what computes the log
 
 import re
 
+from .. import value_heads
 from ..errors import ExportError
 from ..family import Family
 
@@ -44,6 +45,11 @@ def unexpected(key: str, where: object) -> ExportError:
         return ExportError(
             f"unexpected tensor {key!r}: the checkpoint is quantised; export the original, with"
             f" --weights int8 or int4 if it shall be small ({where})"
+        )
+    if value_heads.PREFIX in f"{key}.":
+        return ExportError(
+            f"unexpected tensor {key!r}: what it adds to the value would be lost;"
+            f" {value_heads.PARTS} ({where})"
         )
     return ExportError(
         f"unexpected tensor {key!r}: its config has no place for it, and what it adds to the logits"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from kvcache_export import families
 from kvcache_export.errors import ExportError
 from kvcache_export.families.gpt2 import FAMILY
 from kvcache_export.family import Config
-from kvcache_export.spec import DecoderSpec
+from kvcache_export.spec import DecoderSpec, Norm, ValueHead
 
 
 def parse_config(fields: dict) -> Config:
@@ -81,7 +82,30 @@ def test_what_makes_a_gpt2():
         ],
         "final_norm": {"kind": "layer_norm", "epsilon": 1e-5, "bias": True},
         "head": {"tied": True, "soft_cap": None},
+        "value_head": None,
     }
+
+
+@pytest.mark.parametrize(("preset", "hidden"), [("trigo-64", 64), ("trigo-256", 256)])
+def test_presets_of_trigo(preset: str, hidden: int):
+    family, fields = families.presets()[preset]
+    config = family.parse(fields)
+    spec = config.spec
+    assert (spec.hidden_size, spec.vocab_size, spec.max_seq_len) == (hidden, 128, 8192)
+    assert (len(spec.layers), spec.layers[5].attention.num_heads) == (6, 8)
+    assert spec.layers[5].mlp.inner_size == 4 * hidden
+    assert spec.head.tied
+    assert spec.value_head == ValueHead((128, 64), Norm("layer_norm", 1e-5, True), "relu", "tanh")
+    assert (config.bos_token_id, config.eos_token_ids) == (1, (2,))
+
+
+@pytest.mark.parametrize("name", ["value_head", "value_head_config"])
+def test_a_value_head_by_both_its_names(name: str):
+    sizes = {"intermediate_dim": 8, "bottleneck_dim": 4, "hidden_dim": 768}
+    assert parse(**{name: sizes}).value_head.inner_sizes == (8, 4)
+    message = f"{name}.hidden_dim 24 must be the model's width, 768"
+    with pytest.raises(ExportError, match=re.escape(message)):
+        parse(**{name: {**sizes, "hidden_dim": 24}})
 
 
 @pytest.mark.parametrize("alias", ["n_ctx", "max_position_embeddings"])

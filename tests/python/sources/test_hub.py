@@ -13,9 +13,8 @@ from exporter_processes import ExporterProcesses
 from huggingface_hub import errors
 
 from kvcache_export.errors import ExportError
-from kvcache_export.families import gpt2
 from kvcache_export.sources import hub
-from kvcache_export.sources.checkpoint import CheckpointWeights
+from kvcache_export.sources.shards import locate
 
 RESPONSE = httpx2.Response(404, request=httpx2.Request("GET", "https://hub.example"))
 
@@ -54,7 +53,7 @@ def test_fetches_shards(fake_hub: Path):
 def test_an_adapter_beside_the_weights_is_noticed(fake_hub: Path):
     (fake_hub / "adapter_config.json").write_text("{}")
     with pytest.raises(ExportError, match=r"holds an adapter .*merge_and_unload"):
-        CheckpointWeights(hub.download("some/model"), gpt2.FAMILY)
+        locate(hub.download("some/model"))
 
 
 def test_a_shard_outside_the_model_is_not_asked_for(fake_hub: Path):

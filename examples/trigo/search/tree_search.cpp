@@ -1,0 +1,234 @@
+#include "search/tree_search.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <utility>
+
+#include "game/notation.hpp"
+#include "game/score.hpp"
+
+namespace trigo {
+
+TreeSearch::TreeSearch(PositionEvaluator& evaluator, const SearchOptions& options,
+                       Stopwatch& stopwatch)
+    : evaluator_(evaluator),
+      options_(options),
+      stopwatch_(stopwatch),
+      position_(Shape{}),
+      walked_(position_) {}
+
+void TreeSearch::start(const Shape& shape, std::uint64_t seed) {
+  position_ = Position(shape);
+  walked_ = position_;
+  random_ = Random(seed);
+  root_.reset();
+  before_.reset();
+  text_ = header_text(shape);
+  evaluations_ = 0;
+  simulated_ = 0;
+  stopwatch_ = {};
+}
+
+const SearchNode& TreeSearch::search() {
+  if (position_.ended()) {
+    throw std::logic_error("a game that has ended is not searched");
+  }
+  stopwatch_.start();
+  expand_root();
+  root_priors_.clear();
+  if (options_.noise > 0) {
+    add_noise();
+  }
+  for (std::size_t i = 0; i < options_.simulations; ++i) {
+    simulate();
+  }
+  evaluator_.rest();
+  return *root_;
+}
+
+/// What a simulation took for an end by the search's own rule is evaluated where it is the root.
+void TreeSearch::expand_root() {
+  if (root_ == nullptr) {
+    root_ = new_node(before_.get(), text_, position_, false);
+    root_->visits = 1;
+    root_->total = root_->value;
+    before_.reset();
+    text_.clear();
+  }
+}
+
+void TreeSearch::simulate() {
+  path_.clear();
+  SearchNode* node = root_.get();
+  Colour colour = position_.to_move();
+  while (!node->end) {
+    SearchEdge& edge = choose(*node, colour);
+    path_.push_back(&edge);
+    if (edge.child == nullptr) {
+      break;
+    }
+    node = edge.child.get();
+    colour = opponent(colour);
+  }
+  stopwatch_.lap(Part::tree);
+
+  if (path_.back()->child == nullptr) {
+    walked_ = position_;
+    for (const SearchEdge* edge : path_) {
+      walked_.play(edge->move);
+    }
+    stopwatch_.lap(Part::rules);
+    const std::string text =
+        appended_text(walked_.shape(), walked_.moves() - 1, path_.back()->move);
+    stopwatch_.lap(Part::text);
+    path_.back()->child = new_node(node->kept.get(), text, walked_, true);
+  }
+
+  const double value = path_.back()->child->value;
+  root_->visits += 1;
+  root_->total += value;
+  for (SearchEdge* edge : path_) {
+    edge->visits += 1;
+    edge->total += value;
+    edge->child->visits += 1;
+    edge->child->total += value;
+  }
+  ++simulated_;
+  stopwatch_.lap(Part::tree);
+}
+
+std::unique_ptr<SearchNode> TreeSearch::new_node(const KeptPosition* before, std::string_view text,
+                                                 const Position& position, bool may_be_end) {
+  auto node = std::make_unique<SearchNode>();
+  if (may_be_end && (position.ended() || is_settled(position.board()))) {
+    node->end = true;
+    node->value =
+        end_value(area(position.board()).difference(), position.board().geometry().points());
+    stopwatch_.lap(Part::rules);
+    return node;
+  }
+  position.legal_moves(moves_);
+  stopwatch_.lap(Part::rules);
+  Evaluation evaluation = evaluator_.evaluate(before, text, position, moves_, stopwatch_);
+  ++evaluations_;
+  node->value = evaluation.value;
+  node->kept = std::move(evaluation.kept);
+  node->cost = evaluation.cost;
+  node->edges.resize(moves_.size());
+  for (std::size_t i = 0; i < moves_.size(); ++i) {
+    node->edges[i].move = moves_[i];
+    node->edges[i].prior = evaluation.priors[i];
+  }
+  return node;
+}
+
+SearchEdge& TreeSearch::choose(SearchNode& node, Colour colour) const {
+  const double sign = colour == Colour::white ? 1 : -1;
+  const bool is_root = &node == root_.get() && !root_priors_.empty();
+  double visited = 0;
+  for (const SearchEdge& edge : node.edges) {
+    visited += edge.visits > 0 ? edge.prior : 0;
+  }
+  const double unknown = sign * node.mean() - options_.first_play_reduction * std::sqrt(visited);
+  const double spread = options_.exploration * std::sqrt(node.visits);
+  const double logarithm = std::log(node.visits);
+  SearchEdge* best = nullptr;
+  double best_score = -std::numeric_limits<double>::infinity();
+  for (std::size_t i = 0; i < node.edges.size(); ++i) {
+    SearchEdge& edge = node.edges[i];
+    double score = 0;
+    if (options_.selection == Selection::uct) {
+      score = edge.visits == 0 ? std::numeric_limits<double>::max()
+                               : sign * edge.total / edge.visits +
+                                     options_.exploration * std::sqrt(logarithm / edge.visits);
+    } else {
+      const double prior = is_root ? root_priors_[i] : edge.prior;
+      score = (edge.visits == 0 ? unknown : sign * edge.total / edge.visits) +
+              spread * prior / (1 + edge.visits);
+    }
+    if (score > best_score) {
+      best = &edge;
+      best_score = score;
+    }
+  }
+  return *best;
+}
+
+void TreeSearch::add_noise() {
+  const std::size_t count = root_->edges.size();
+  const double concentration = options_.noise_concentration > 0 ? options_.noise_concentration
+                                                                : 10.0 / static_cast<double>(count);
+  std::vector<double> noise(count);
+  double sum = 0;
+  for (double& part : noise) {
+    part = random_.gamma(concentration);
+    sum += part;
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    root_priors_.push_back(static_cast<float>((1 - options_.noise) * root_->edges[i].prior +
+                                              options_.noise * noise[i] / sum));
+  }
+}
+
+void TreeSearch::play(Move move) {
+  stopwatch_.start();
+  const std::string text = appended_text(position_.shape(), position_.moves(), move);
+  stopwatch_.lap(Part::text);
+  std::unique_ptr<SearchNode> next;
+  if (root_ != nullptr) {
+    const auto edge = std::ranges::find(root_->edges, move, &SearchEdge::move);
+    if (edge != root_->edges.end()) {
+      next = std::move(edge->child);
+    }
+    if (next == nullptr || next->end) {  // an end was not evaluated; now it may have to be
+      next.reset();
+      before_ = std::move(root_->kept);
+    }
+  }
+  if (next == nullptr) {
+    text_ += text;
+  }
+  root_ = std::move(next);
+  stopwatch_.lap(Part::tree);
+  position_.play(move);
+  stopwatch_.lap(Part::rules);
+}
+
+std::uint64_t visit_hash(const SearchNode& root, std::uint64_t hash) noexcept {
+  const auto add = [&](std::uint64_t number) {  // FNV-1a, a number at a time
+    hash = (hash ^ number) * 0x100000001B3U;
+  };
+  for (const SearchEdge& edge : root.edges) {
+    add(edge.move.point);
+    add(edge.visits);
+  }
+  return hash;
+}
+
+Move choose_by_visits(const SearchNode& root, double temperature, Random& random) {
+  const auto most = std::ranges::max_element(root.edges, [](const auto& a, const auto& b) {
+    return std::pair(a.visits, a.prior) < std::pair(b.visits, b.prior);
+  });
+  if (temperature <= 0 || most->visits == 0) {
+    return most->move;
+  }
+  // Relative to the largest, so that no power overflows.
+  std::vector<double> weights;
+  double sum = 0;
+  for (const SearchEdge& edge : root.edges) {
+    weights.push_back(std::pow(static_cast<double>(edge.visits) / most->visits, 1 / temperature));
+    sum += weights.back();
+  }
+  double left = random.uniform() * sum;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    left -= weights[i];
+    if (left < 0 && weights[i] > 0) {
+      return root.edges[i].move;
+    }
+  }
+  return most->move;
+}
+
+}  // namespace trigo
