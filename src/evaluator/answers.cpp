@@ -111,7 +111,7 @@ std::size_t Scores::bytes() const noexcept {
   std::size_t bytes =
       log_probabilities_.capacity() * sizeof(float) + begins_.capacity() * sizeof(std::size_t);
   for (const std::vector<float>& output : outputs_) {
-    bytes += sizeof(output) + output.capacity() * sizeof(float);
+    bytes += sizeof(std::vector<float>) + output.capacity() * sizeof(float);
   }
   return bytes;
 }

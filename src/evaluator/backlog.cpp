@@ -7,11 +7,8 @@
 #include <utility>
 
 #include "base/throw_error.hpp"
-#include "inference/sequence_state.hpp"
 
 namespace kvcache::evaluator {
-
-using inference::StateOf;
 
 Backlog::Backlog(const Model& model, const EvaluatorOptions& options, Clock::time_point now)
     : max_waiting_(options.max_waiting),
@@ -108,8 +105,10 @@ void Backlog::expire_all(Clock::time_point now, Finished& finished) noexcept {
 }
 
 void Backlog::cancel_all(std::string_view why, Finished& finished) noexcept {
-  for (auto next = tasks_.begin(); next != tasks_.end();) {
-    Task& task = **next++;
+  auto next = tasks_.begin();
+  while (next != tasks_.end()) {
+    Task& task = **next;
+    ++next;  // now, because one that ends leaves the list
     if (task.stage != Stage::running) {
       fail(task, ErrorCode::cancelled, why, finished);
     }
@@ -131,8 +130,8 @@ std::vector<Task*> Backlog::take_run() {
 void Backlog::settle(const std::vector<Task*>& tasks, Clock::time_point now,
                      Finished& finished) noexcept {
   running_ = 0;
-  for (auto last = tasks.rbegin(); last != tasks.rend(); ++last) {  // the oldest will be first
-    if (Task& task = **last; !task.outcome) {
+  for (std::size_t i = tasks.size(); i-- > 0;) {  // the oldest will be first
+    if (Task& task = *tasks[i]; !task.outcome) {
       recorder_.count_put_off();
       ready_.insert_again(task);
       if (task.no_expiry) {

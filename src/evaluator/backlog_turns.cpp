@@ -53,7 +53,7 @@ void Backlog::prepare(Task& task, Clock::time_point now) {
   task.version = *version;
   task.ready_since = now;
   if (task.kind() == Kind::extend) {
-    const auto& request = std::get<ExtendRequest>(task.work);
+    const auto& request = as_extend(task);
     task.tokens = request.tokens.size();
     const auto newest = versions_.newest_engine();
     if (request.renew && (request.tokens.empty() || newest != task.engine)) {

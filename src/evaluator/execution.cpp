@@ -25,7 +25,7 @@ bool may_be_for_want_of_room(const Outcome& outcome) noexcept {
 }
 
 void add_extension(MixedRun& run, Task& task) {
-  const auto& request = std::get<ExtendRequest>(task.work);
+  const auto& request = as_extend(task);
   inference::SequenceState* state = StateOf::of(*request.sequence);
   std::span<const TokenId> tokens = request.tokens;
   if (request.renew && (tokens.empty() || state->engine != task.engine)) {
@@ -72,7 +72,7 @@ void answer(Task& task, MixedRun& run, std::size_t row) noexcept try {
   switch (task.kind()) {
     case Kind::extend:  // nothing may fail: the sequence has changed
       if (task.fresh) {
-        *std::get<ExtendRequest>(task.work).sequence = std::move(*task.fresh);
+        *as_extend(task).sequence = std::move(*task.fresh);
         task.fresh.reset();
       }
       outcome.result = run.logits(row);

@@ -78,7 +78,7 @@ class Scheduler {
   std::condition_variable changed_;
   Backlog backlog_;
   bool stopping_ = false;
-  bool in_run_ = false;                            // in whichever thread
+  bool in_run_ = false;  // in whichever thread
   Clock::time_point last_run_ended_{};
   std::optional<Clock::time_point> asleep_until_;  // the thread's, unless it is busy
   std::thread thread_;                             // last: it uses what is above

@@ -7,7 +7,7 @@ namespace kvcache::evaluator {
 const Sequence* Task::sequence() const noexcept {
   switch (kind()) {
     case Kind::extend:
-      return std::get<ExtendRequest>(work).sequence.get();
+      return as_extend(*this).sequence.get();
     case Kind::evaluate:
       return as_evaluate(*this).prefix.get();
     case Kind::score:
@@ -19,17 +19,13 @@ const Sequence* Task::sequence() const noexcept {
 void Task::publish() noexcept {
   engine.reset();
   kept.reset();
-  std::visit(
-      [](auto& asked) {
-        if constexpr (requires { asked.sequence; }) {
-          asked.sequence.reset();
-        } else if constexpr (requires { asked.prefix; }) {
-          asked.prefix.reset();
-        } else {
-          asked.request.prefix.reset();
-        }
-      },
-      work);
+  if (auto* extension = std::get_if<ExtendRequest>(&work)) {
+    extension->sequence.reset();
+  } else if (auto* evaluation = std::get_if<EvaluateRequest>(&work)) {
+    evaluation->prefix.reset();
+  } else {
+    std::get_if<ScoreWork>(&work)->request.prefix.reset();
+  }
   completion.publish();
 }
 

@@ -143,10 +143,15 @@ class Task {
   void publish() noexcept;
 };
 
-/// A task's work as a request of a certain kind.
-inline const EvaluateRequest& as_evaluate(const Task& task) {
-  return std::get<EvaluateRequest>(task.work);
+/// A task's work as a request of its kind.
+inline const ExtendRequest& as_extend(const Task& task) noexcept {
+  return *std::get_if<ExtendRequest>(&task.work);
 }
-inline const ScoreWork& as_score(const Task& task) { return std::get<ScoreWork>(task.work); }
+inline const EvaluateRequest& as_evaluate(const Task& task) noexcept {
+  return *std::get_if<EvaluateRequest>(&task.work);
+}
+inline const ScoreWork& as_score(const Task& task) noexcept {
+  return *std::get_if<ScoreWork>(&task.work);
+}
 
 }  // namespace kvcache::evaluator

@@ -11,7 +11,6 @@
 namespace kvcache {
 namespace {
 
-using test::error_of;
 using test::expect_as_uncached;
 using test::expect_error;
 using test::HeldEvaluator;

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <ctime>
 #include <thread>
 #include <vector>
 
@@ -82,10 +83,12 @@ TEST_F(Gathering, BeginsAtOnceWhenEveryClientWaits) {
   constexpr int kClients = 4;
   constexpr int kRounds = 20;
   std::vector<EvaluatorClient> clients;
+  clients.reserve(kClients);
   for (int i = 0; i < kClients; ++i) {
     clients.push_back(evaluator.register_client());
   }
   std::vector<std::jthread> threads;
+  threads.reserve(kClients);
   for (int i = 0; i < kClients; ++i) {
     threads.emplace_back([&, client = std::move(clients[static_cast<std::size_t>(i)])]() mutable {
       const auto sequence = share_text(model_, {1, 2});
@@ -102,6 +105,36 @@ TEST_F(Gathering, BeginsAtOnceWhenEveryClientWaits) {
   // Until the first client leaves, all of them are in each run.
   EXPECT_EQ(metrics.rows_per_run.largest, kClients);
   EXPECT_LE(metrics.runs, static_cast<std::uint64_t>(2 * kRounds));
+}
+
+std::chrono::nanoseconds cpu_time_of(clockid_t who) {
+  timespec time{};
+  clock_gettime(who, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
+
+/// Waking another thread, and being woken by it, would take longer than a small model's run.
+TEST_F(Gathering, AClientAloneMakesItsRunsInItsOwnThread) {
+  ModelOptions options;
+  options.num_threads = 1;
+  const Model model = Model::load(test::model_path("plain"), options);
+  Evaluator evaluator(model, test::held_options());
+  EvaluatorClient client = evaluator.register_client();
+  const auto sequence = share_text(model, {1, 2});
+  const auto process = cpu_time_of(CLOCK_PROCESS_CPUTIME_ID);
+  const auto thread = cpu_time_of(CLOCK_THREAD_CPUTIME_ID);
+  for (int i = 0; i < 200; ++i) {
+    if (i % 2 == 0) {
+      (void)client.answer(ExtendRequest{sequence, {3, 4, 5}});
+    } else {
+      (void)client.submit(ExtendRequest{sequence, {3, 4, 5}}).get();
+    }
+    sequence->rewind(2);
+  }
+  const auto of_process = cpu_time_of(CLOCK_PROCESS_CPUTIME_ID) - process;
+  const auto of_thread = cpu_time_of(CLOCK_THREAD_CPUTIME_ID) - thread;
+  EXPECT_EQ(evaluator.metrics().runs, 200U);
+  EXPECT_GT(of_thread, of_process / 2);
 }
 
 TEST_F(Gathering, AClientThatIsIdleIsNotWaitedFor) {

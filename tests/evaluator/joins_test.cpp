@@ -68,6 +68,7 @@ TEST_F(EvaluatorJoins, EqualQuestionsAreComputedOnce) {
 TEST_F(EvaluatorJoins, ACancelledOneLeavesItsPlaceToTheNext) {
   HeldEvaluator evaluator(model_);
   std::vector<Request<EvaluatedNodes>> requests;
+  requests.reserve(6);
   for (int i = 0; i < 5; ++i) {
     requests.push_back(evaluator->submit(EvaluateRequest{sequence_, tree_}));
   }

@@ -163,6 +163,36 @@ TEST_F(ReadyQueueTest, WhatIsPutOffKeepsItsAge) {
   EXPECT_EQ(take(2), (Taken{&first, &second}));
 }
 
+TEST_F(ReadyQueueTest, AmongClientsServedEquallyTheOldestTaskGoesFirst) {
+  std::vector<std::shared_ptr<ClientState>> clients;
+  Taken all;
+  for (int i = 0; i < 9; ++i) {
+    clients.push_back(client());
+    all.push_back(&add(clients.back()));
+  }
+  for (std::size_t first = 0; first < all.size(); first += 3) {
+    EXPECT_EQ(take(3), Taken(all.begin() + static_cast<std::ptrdiff_t>(first),
+                             all.begin() + static_cast<std::ptrdiff_t>(first) + 3));
+  }
+}
+
+/// Whoever takes over a place in the queue has its age, too.
+TEST_F(ReadyQueueTest, ATaskThatReplacesAnotherIsPassedByNoMoreOften) {
+  const auto one = client();
+  Task& low = add(one, 1, Priority::low);
+  for (int run = 0; run < 3; ++run) {
+    add(one, 1, Priority::high);
+    EXPECT_NE(take(1, 1000, 3).front(), &low);
+  }
+  Task& heir = add(one, 1, Priority::low);
+  queue_.erase(heir);
+  queue_.replace(low, heir);
+  add(one, 1, Priority::high);
+  EXPECT_EQ(&queue_.oldest(), &heir);
+  EXPECT_EQ(queue_.rows(), 2U);
+  EXPECT_EQ(take(1, 1000, 3), (Taken{&heir}));
+}
+
 TEST_F(ReadyQueueTest, ARaisedTaskGoesFirst) {
   const auto one = client();
   Task& first = add(one);

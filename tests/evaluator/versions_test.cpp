@@ -131,6 +131,7 @@ TEST_F(EvaluatorVersions, ChangeUnderRunningSearches) {
   Evaluator evaluator(first_);
   std::atomic<bool> done{false};
   std::vector<std::jthread> threads;
+  threads.reserve(4);
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
       EvaluatorClient client = evaluator.register_client();

@@ -19,8 +19,8 @@
 #include <limits>
 
 #include "kernels/cpu/kv_view-inl.hpp"
-#include "kernels/cpu/ordered_dots-inl.hpp"
 #include "kernels/cpu/ordered_softmax-inl.hpp"
+#include "kernels/cpu/ordered_tile-inl.hpp"
 #include "kernels/cpu/quantized_vectors-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -128,44 +128,69 @@ HWY_INLINE void exponentiate_tile(const TileScratch& tile, std::int64_t position
   }
 }
 
-// Elements of the values whose sums stay in registers, of even and of odd positions.
+// Elements of the values and vectors of queries at a time: their sums stay in registers, of even
+// and of odd positions.
 #if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
-inline constexpr int kValueElements = 8;
-#else
 inline constexpr int kValueElements = 4;
+#else
+inline constexpr int kValueElements = 2;
 #endif
 
 /// first[i][q] += Σ weights[k][q] · values[k][i] for k = 0, 2, …, and second[i][q] for k = 1, 3, …
-template <int kElements>
+template <int kElements, int kVectors>
 HWY_INLINE void add_weighted_elements(const float* HWY_RESTRICT values, std::int64_t stride,
                                       std::int64_t count, const float* HWY_RESTRICT weights,
                                       std::int64_t columns, float* HWY_RESTRICT first,
                                       float* HWY_RESTRICT second) {
   const Floats d;
-  FloatVector sums[2][kElements];
+  FloatVector sums[2][kElements][kVectors];
   for (int i = 0; i < kElements; ++i) {
-    sums[0][i] = hn::LoadU(d, first + i * columns);
-    sums[1][i] = hn::LoadU(d, second + i * columns);
+    for (int v = 0; v < kVectors; ++v) {
+      sums[0][i][v] = hn::LoadU(d, first + i * columns + v * kLanes);
+      sums[1][i][v] = hn::LoadU(d, second + i * columns + v * kLanes);
+    }
   }
-  std::int64_t k = 0;
-  for (; k + 2 <= count; k += 2) {
-    for (int parity = 0; parity < 2; ++parity) {
-      const auto weight = hn::LoadU(d, weights + (k + parity) * columns);
-      for (int i = 0; i < kElements; ++i) {
-        sums[parity][i] =
-            hn::MulAdd(weight, hn::Set(d, values[(k + parity) * stride + i]), sums[parity][i]);
+  const auto add_position = [&](int parity, std::int64_t k) HWY_ATTR {
+    FloatVector weight[kVectors];
+    for (int v = 0; v < kVectors; ++v) {
+      weight[v] = hn::LoadU(d, weights + k * columns + v * kLanes);
+    }
+    for (int i = 0; i < kElements; ++i) {
+      const auto value = hn::Set(d, values[k * stride + i]);
+      for (int v = 0; v < kVectors; ++v) {
+        sums[parity][i][v] = hn::MulAdd(weight[v], value, sums[parity][i][v]);
       }
     }
+  };
+  std::int64_t k = 0;
+  for (; k + 2 <= count; k += 2) {
+    add_position(0, k);
+    add_position(1, k + 1);
   }
   if (k < count) {
-    const auto weight = hn::LoadU(d, weights + k * columns);
-    for (int i = 0; i < kElements; ++i) {
-      sums[0][i] = hn::MulAdd(weight, hn::Set(d, values[k * stride + i]), sums[0][i]);
-    }
+    add_position(0, k);
   }
   for (int i = 0; i < kElements; ++i) {
-    hn::StoreU(sums[0][i], d, first + i * columns);
-    hn::StoreU(sums[1][i], d, second + i * columns);
+    for (int v = 0; v < kVectors; ++v) {
+      hn::StoreU(sums[0][i][v], d, first + i * columns + v * kLanes);
+      hn::StoreU(sums[1][i][v], d, second + i * columns + v * kLanes);
+    }
+  }
+}
+
+template <int kVectors>
+HWY_INLINE void add_weighted_vectors(const float* values, std::int64_t size, std::int64_t count,
+                                     const float* weights, std::int64_t columns, float* first,
+                                     float* second) {
+  constexpr int kElements = 2 * kValueElements / kVectors;
+  std::int64_t i = 0;
+  for (; i + kElements <= size; i += kElements) {
+    add_weighted_elements<kElements, kVectors>(values + i, size, count, weights, columns,
+                                               first + i * columns, second + i * columns);
+  }
+  for (; i < size; ++i) {
+    add_weighted_elements<1, kVectors>(values + i, size, count, weights, columns,
+                                       first + i * columns, second + i * columns);
   }
 }
 
@@ -176,16 +201,12 @@ HWY_INLINE void add_weighted_values(const float* values, std::int64_t size, std:
   const std::int64_t columns = tile.columns;
   float* const first = position % 2 == 0 ? tile.even : tile.odd;
   float* const second = position % 2 == 0 ? tile.odd : tile.even;
-  for (std::int64_t q = 0; q < columns; q += kLanes) {
-    std::int64_t i = 0;
-    for (; i + kValueElements <= size; i += kValueElements) {
-      add_weighted_elements<kValueElements>(values + i, size, count, weights + q, columns,
-                                            first + i * columns + q, second + i * columns + q);
-    }
-    for (; i < size; ++i) {
-      add_weighted_elements<1>(values + i, size, count, weights + q, columns,
-                               first + i * columns + q, second + i * columns + q);
-    }
+  std::int64_t q = 0;
+  for (; q + 2 * kLanes <= columns; q += 2 * kLanes) {
+    add_weighted_vectors<2>(values, size, count, weights + q, columns, first + q, second + q);
+  }
+  if (q < columns) {
+    add_weighted_vectors<1>(values, size, count, weights + q, columns, first + q, second + q);
   }
 }
 

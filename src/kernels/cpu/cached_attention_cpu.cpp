@@ -14,7 +14,7 @@
 #include "hwy/foreach_target.h"
 // foreach_target.h must come before highway.h and everything that includes it.
 #include "hwy/highway.h"
-#include "kernels/cpu/attend_query-inl.hpp"
+#include "kernels/cpu/attend_queries-inl.hpp"
 #include "kernels/cpu/attend_tile-inl.hpp"
 #include "kernels/cpu/from_float32-inl.hpp"
 #include "kernels/cpu/kv_view-inl.hpp"
@@ -24,8 +24,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::kernels::HWY_NAMESPACE {
 
-// Below this many queries the lanes of a tile would stand empty, and one query at a time is faster.
-constexpr std::int64_t kFewQueries = 6;
+// Below this many queries the lanes of a tile would stand empty, and a few at a time are faster.
+constexpr std::int64_t kFewQueries = 8;
 
 /// One head of one row: everything a task needs to know to find its tensors.
 template <typename T, typename Cache>
@@ -85,45 +85,82 @@ void load_scaled_query(const HeadOfRow<T, Cache>& of, std::int64_t token, float*
                  [&](float value) { return value * of.args.scale; });
 }
 
-/// The positions token `token` may attend to, in order: the past, then the earlier new tokens of a
+/// What `count` queries from new token `first` on see: of a chain that goes on where the past ends,
+/// they share all up to the first of them, else the past.
+template <typename T, typename Cache>
+VisibleTokens visible_tokens(const HeadOfRow<T, Cache>& of, std::int64_t first,
+                             std::int64_t count) {
+  const bool goes_on = of.tree_parents() == nullptr && of.position(0) == of.past_length();
+  const std::int64_t begin = goes_on ? first + 1 : 0;
+  return {of.past_length() + begin, {of.position(begin), of.position(first + count)}, begin};
+}
+
+/// The positions of new tokens that token `token` sees behind the shared ones, in order: those of a
 /// chain, or the ancestors in a tree one by one, and itself.
 template <typename T, typename Cache>
-void collect_visible(const HeadOfRow<T, Cache>& of, std::int64_t token,
-                     std::vector<PositionRange>& visible) {
-  visible.clear();
+void collect_seen(const HeadOfRow<T, Cache>& of, std::int64_t token, const VisibleTokens& visible,
+                  std::vector<PositionRange>& seen) {
+  seen.clear();
   const std::int32_t* parents = of.tree_parents();
   if (parents == nullptr) {
-    visible.push_back({of.position(0), of.position(token) + 1});
-  } else {
-    for (std::int64_t node = token; node >= 0; node = parents[node]) {
-      visible.push_back({of.position(node), of.position(node) + 1});
+    if (token >= visible.first_added) {
+      seen.push_back({visible.added.begin, of.position(token) + 1});
     }
+    return;
   }
-  if (of.past_length() > 0) {
-    visible.push_back({0, of.past_length()});
+  for (std::int64_t node = token; node >= 0; node = parents[node]) {
+    seen.push_back({of.position(node), of.position(node) + 1});
   }
-  std::reverse(visible.begin(), visible.end());
+  std::reverse(seen.begin(), seen.end());
+}
+
+template <int kQueries, typename T, typename Cache>
+void attend_some(const HeadOfRow<T, Cache>& of, std::int64_t first) {
+  const std::int64_t head_dim = of.args.head_dim;
+  const std::int64_t vectors = round_up(head_dim, kLanes);
+  const VisibleTokens visible = visible_tokens(of, first, kQueries);
+  const std::int64_t added = visible.added.end - visible.added.begin;
+  QueryScratch scratch{};
+  scratch.score_stride = visible.shared + added + kLanes;
+  scratch.fresh_stride = added + kLanes;
+  float* memory = thread_scratch(kQueries * (3 * vectors + pattern_floats(head_dim) +
+                                             scratch.score_stride + scratch.fresh_stride));
+  const auto take = [&memory](std::int64_t floats) {
+    float* const taken = memory;
+    memory += kQueries * floats;
+    return taken;
+  };
+  scratch.even = take(vectors);
+  scratch.odd = take(vectors);
+  float* const queries = take(vectors);
+  scratch.patterns = take(pattern_floats(head_dim));
+  scratch.scores = take(scratch.score_stride);
+  scratch.fresh = take(scratch.fresh_stride);
+  thread_local std::vector<PositionRange> seen[kQueries];
+  for (int q = 0; q < kQueries; ++q) {
+    load_scaled_query(of, first + q, queries + q * vectors);
+    collect_seen(of, first + q, visible, seen[q]);
+  }
+  attend_queries<kQueries>(
+      queries, vectors, of.view(of.args.key_pool), of.view(of.args.value_pool), visible,
+      [&](int q) -> const std::vector<PositionRange>& { return seen[q]; }, scratch);
+  for (int q = 0; q < kQueries; ++q) {
+    from_float32(scratch.even + q * vectors, head_dim, of.attention(first + q));
+  }
 }
 
 template <typename T, typename Cache>
-void attend_one_by_one(const HeadOfRow<T, Cache>& of, std::int64_t first, std::int64_t count) {
-  const std::int64_t head_dim = of.args.head_dim;
-  const std::int64_t vectors = round_up(head_dim, kLanes);
-  const std::int64_t most_positions = of.past_length() + first + count;
-  float* query = thread_scratch(4 * vectors + pattern_floats(head_dim) + most_positions + kLanes);
-  float* out = query + vectors;
-  QueryScratch scratch{};
-  scratch.even = out + vectors;
-  scratch.odd = scratch.even + vectors;
-  scratch.patterns = scratch.odd + vectors;
-  scratch.scores = scratch.patterns + pattern_floats(head_dim);
-  thread_local std::vector<PositionRange> visible;
-  for (std::int64_t token = first; token < first + count; ++token) {
-    load_scaled_query(of, token, query);
-    collect_visible(of, token, visible);
-    attend_query(query, of.view(of.args.key_pool), of.view(of.args.value_pool), visible, scratch,
-                 out);
-    from_float32(out, head_dim, of.attention(token));
+void attend_a_few(const HeadOfRow<T, Cache>& of, std::int64_t first, std::int64_t count) {
+  const std::int64_t end = first + count;
+  for (; first + 4 <= end; first += 4) {
+    attend_some<4>(of, first);
+  }
+  if (first + 2 <= end) {
+    attend_some<2>(of, first);
+    first += 2;
+  }
+  if (first < end) {
+    attend_some<1>(of, first);
   }
 }
 
@@ -193,7 +230,7 @@ void cached_attention(const CachedAttentionArgs<T, Cache>& args, const ParallelF
       return;
     }
     if (count < kFewQueries) {
-      attend_one_by_one(of, first, count);
+      attend_a_few(of, first, count);
     } else {
       attend_as_tile(of, first, count);
     }

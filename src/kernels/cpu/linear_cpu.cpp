@@ -15,6 +15,7 @@
 #include "kernels/cpu/epilogue-inl.hpp"
 #include "kernels/cpu/matrix_tile-inl.hpp"
 #include "kernels/cpu/ordered_dots-inl.hpp"
+#include "kernels/cpu/ordered_tile-inl.hpp"
 #include "kernels/cpu/prefetch-inl.hpp"
 #include "kernels/cpu/to_float32-inl.hpp"
 

@@ -19,6 +19,7 @@
 #include <type_traits>
 
 #include "base/rounding.hpp"
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/cpu/partial_vector-inl.hpp"
 #include "kernels/cpu/to_float32-inl.hpp"
@@ -35,10 +36,13 @@ inline constexpr std::int64_t kLanes = static_cast<std::int64_t>(hn::MaxLanes(Fl
 inline constexpr std::int64_t kBlockFloats = kLanes < 4 ? kLanes : 4;  // of 128 bits
 inline constexpr int kChains = static_cast<int>(kLanes / kBlockFloats);
 
+// Rows as long as this are a head's and come from memory, several at a time, which the processor's
+// own prefetching does not follow: while some are used, those behind them are fetched. (One core of
+// a Xeon, 50,257 rows of 768: one float32 query 15 ms without, 11.5 with; float16 12.5 and 7.2.)
+inline constexpr std::int64_t kLongRow = 256;
+
 /// Whether rows are half of a vector, so that two of them fill one.
 constexpr bool half_a_vector(std::int64_t size) { return kChains == 4 && 2 * size == kLanes; }
-
-// ---------------------------------------------------------------------------------- few queries
 
 /// Of a query of `size` elements: how many floats its patterns take.
 constexpr std::int64_t pattern_floats(std::int64_t size) {
@@ -131,7 +135,13 @@ HWY_INLINE void dot_four_rows(const float* patterns, std::int64_t size, const T*
     chain = hn::Zero(d);
   }
   std::int64_t i = 0;
+  const bool from_memory = size >= kLongRow;
   for (; i + kLanes <= size; i += kLanes) {
+    if (from_memory) {
+      for (const T* row : rows) {
+        hwy::Prefetch(row + 4 * size + i);
+      }
+    }
     const FloatVector parts[4]{load_float32(d, rows[0] + i), load_float32(d, rows[1] + i),
                                load_float32(d, rows[2] + i), load_float32(d, rows[3] + i)};
     add_to_chains(parts, patterns + 4 * i, query_stride, chains);
@@ -244,75 +254,6 @@ HWY_INLINE void dot_vector_of_rows(const float* patterns, std::int64_t size, con
 }
 
 #endif  // HWY_TARGET == HWY_SCALAR
-
-// --------------------------------------------------------------------------------- many queries
-
-// Rows at a time: their chains stay in registers, of which AVX-512 and NEON have 32.
-inline constexpr int kDotRows = kChains == 1 ? 8 : 4;
-
-/// kRows rows · a vector of queries; `queries` has the elements of a query in a column.
-template <int kRows>
-HWY_INLINE void dot_queries_vector(const float* HWY_RESTRICT rows, std::int64_t row_stride,
-                                   std::int64_t size, const float* HWY_RESTRICT queries,
-                                   std::int64_t query_stride, float* HWY_RESTRICT out,
-                                   std::int64_t out_stride) {
-  const Floats d;
-  FloatVector chains[kRows][kChains];
-  for (auto& row : chains) {
-    for (auto& chain : row) {
-      chain = hn::Zero(d);
-    }
-  }
-  const auto add_element = [&](int chain, std::int64_t i) HWY_ATTR {
-    const auto query = hn::LoadU(d, queries + i * query_stride);
-    for (int r = 0; r < kRows; ++r) {
-      chains[r][chain] = hn::MulAdd(hn::Set(d, rows[r * row_stride + i]), query, chains[r][chain]);
-    }
-  };
-  std::int64_t i = 0;
-  for (; i + kLanes <= size; i += kLanes) {
-    for (int chain = 0; chain < kChains; ++chain) {
-      for (int j = 0; j < kBlockFloats; ++j) {
-        add_element(chain, i + chain * kBlockFloats + j);
-      }
-    }
-  }
-  for (int chain = 0; chain < kChains; ++chain) {  // what a vector would hold of the rest
-    const std::int64_t first = i + chain * kBlockFloats;
-    for (std::int64_t at = first; at < std::min(first + kBlockFloats, size); ++at) {
-      add_element(chain, at);
-    }
-  }
-  for (int r = 0; r < kRows; ++r) {
-    auto sum = chains[r][0];
-    if constexpr (kChains == 2) {
-      sum = hn::Add(chains[r][0], chains[r][1]);
-    } else if constexpr (kChains == 4) {
-      sum = hn::Add(hn::Add(chains[r][0], chains[r][1]), hn::Add(chains[r][2], chains[r][3]));
-    }
-    hn::StoreU(sum, d, out + r * out_stride);
-  }
-}
-
-/// out[row][query] = row · query for `count` rows and the first `columns` queries, a multiple of
-/// the lanes.
-HWY_INLINE void dot_queries(const float* rows, std::int64_t row_stride, std::int64_t count,
-                            std::int64_t size, const float* queries, std::int64_t query_stride,
-                            float* out, std::int64_t out_stride, std::int64_t columns) {
-  std::int64_t row = 0;
-  for (; row + kDotRows <= count; row += kDotRows) {
-    for (std::int64_t q = 0; q < columns; q += kLanes) {
-      dot_queries_vector<kDotRows>(rows + row * row_stride, row_stride, size, queries + q,
-                                   query_stride, out + row * out_stride + q, out_stride);
-    }
-  }
-  for (; row < count; ++row) {
-    for (std::int64_t q = 0; q < columns; q += kLanes) {
-      dot_queries_vector<1>(rows + row * row_stride, row_stride, size, queries + q, query_stride,
-                            out + row * out_stride + q, out_stride);
-    }
-  }
-}
 
 }  // namespace kvcache::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
