@@ -23,7 +23,8 @@ struct MoveScores {
   std::vector<float> log_probabilities;
   /// The same as probabilities, normalised over the moves that were given: they sum to 1.
   std::vector<float> priors;
-  /// The output "value" at the value token behind the record; nothing where the model has none.
+  /// The output "value" at the value token behind the record; nothing where the model has none, or
+  /// it was not asked for.
   std::optional<float> value;
 };
 
@@ -64,11 +65,13 @@ class KVCACHE_EXPORT NeuralPolicy {
   ~NeuralPolicy();
 
   /// Log-probabilities and priors of `moves`, each the tokens that it would append to the record,
-  /// and the value, by one run of the model.
+  /// and the value, by one run of the model. Without moves the value alone, without `with_value`
+  /// the moves alone: a search that looks at most positions once needs the priors of few.
   ///
-  /// @throws Error empty_input (no move, or one without a token), and as Sequence::evaluate. The
+  /// @throws Error empty_input (a move without a token; no move, and no value either),
+  ///         invalid_argument (no move of a model without a value), and as Sequence::evaluate. The
   ///         policy is then as it was.
-  MoveScores evaluate(std::span<const std::vector<TokenId>> moves);
+  MoveScores evaluate(std::span<const std::vector<TokenId>> moves, bool with_value = true);
 
   /// Appends tokens to the record, such as those of a move and of the separator behind it. They are
   /// computed with the next position that is asked for. Moves that were evaluated need no more than
@@ -93,7 +96,8 @@ class KVCACHE_EXPORT NeuralPolicy {
 
   /// What is to be evaluated on sequence(), TreeOfPrefix{&sequence(), &tree, nodes}.
   /// @throws Error as evaluate()
-  [[nodiscard]] PolicyQuestion ask(std::span<const std::vector<TokenId>> moves);
+  [[nodiscard]] PolicyQuestion ask(std::span<const std::vector<TokenId>> moves,
+                                   bool with_value = true);
   [[nodiscard]] const Sequence& sequence() const noexcept { return sequence_; }
   /// Reads the answer, and keeps in the cache what of the record it computed.
   /// @throws Error as Sequence::commit. The policy is then as it was.

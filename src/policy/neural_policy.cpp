@@ -152,21 +152,32 @@ NeuralPolicy::NeuralPolicy(NeuralPolicy&&) noexcept = default;
 NeuralPolicy& NeuralPolicy::operator=(NeuralPolicy&&) noexcept = default;
 NeuralPolicy::~NeuralPolicy() = default;
 
-MoveScores NeuralPolicy::evaluate(std::span<const std::vector<TokenId>> moves) {
-  const PolicyQuestion question = ask(moves);
+MoveScores NeuralPolicy::evaluate(std::span<const std::vector<TokenId>> moves, bool with_value) {
+  const PolicyQuestion question = ask(moves, with_value);
   return answer(question, sequence_.evaluate(question.tree, question.nodes));
 }
 
-PolicyQuestion NeuralPolicy::ask(std::span<const std::vector<TokenId>> moves) try {
-  if (moves.empty() || std::ranges::any_of(moves, [](const auto& move) { return move.empty(); })) {
+PolicyQuestion NeuralPolicy::ask(std::span<const std::vector<TokenId>> moves, bool with_value) try {
+  if (std::ranges::any_of(moves, [](const auto& move) { return move.empty(); })) {
     throw_error(ErrorCode::empty_input,
-                "{}; a position is asked about at least one move, of at least one token each",
-                moves.empty() ? "no move was given" : "a move without a token was given");
+                "a move without a token was given; each must have one at least");
+  }
+  if (moves.empty() && !with_value) {
+    throw_error(
+        ErrorCode::empty_input,
+        "no move was given, and no value is asked for; a position is asked for one of them");
+  }
+  if (moves.empty()) {
+    policy::require_value_output(inferencer_.model().info());
   }
   if (inferencer_.cache_mode() == CacheMode::off) {
     sequence_.reset();
   }
-  sequence_.rewind(computed());
+  // Moves of one token need no node but the record's last, which no tree can be without.
+  const bool tree_is_empty =
+      std::ranges::all_of(moves, [](const auto& move) { return move.size() == 1; }) &&
+      !(with_value && inferencer_.has_value());
+  sequence_.rewind(std::min(computed(), record_.size() - (tree_is_empty ? 1 : 0)));
   if (const std::size_t missing = record_.size() - computed(); missing > kMostPending) {
     sequence_.extend(std::span<const TokenId>(record_).subspan(computed()).first(missing - 1));
   }
@@ -177,13 +188,15 @@ PolicyQuestion NeuralPolicy::ask(std::span<const std::vector<TokenId>> moves) tr
     tree.tokens.push_back(record_[i]);
   }
   question.pending = tree.tokens.size();
-  question.nodes.push_back(question.pending == 0 ? TokenTree::kPrefix : question.pending - 1);
-  MoveTrie trie(question, 0);
-  for (const std::vector<TokenId>& move : moves) {
-    trie.add(move);
+  if (!moves.empty()) {
+    question.nodes.push_back(question.pending == 0 ? TokenTree::kPrefix : question.pending - 1);
+    MoveTrie trie(question, 0);
+    for (const std::vector<TokenId>& move : moves) {
+      trie.add(move);
+    }
+    question.common = common_beginning(moves);  // the first nodes of the first move
   }
-  question.common = common_beginning(moves);  // the first nodes of the first move
-  if (inferencer_.has_value()) {
+  if (with_value && inferencer_.has_value()) {
     tree.tokens.push_back(value_token_);
     tree.parents.push_back(static_cast<std::int32_t>(question.pending) - 1);
     question.value_row = question.nodes.size();
@@ -198,8 +211,10 @@ MoveScores NeuralPolicy::answer(const PolicyQuestion& question,
                                 const TreeEvaluation& evaluation) try {
   const Logits& logits = evaluation.logits();
   MoveScores scores;
-  scores.log_probabilities = sums_of_moves(question, logits);
-  scores.priors = normalised(scores.log_probabilities);
+  if (!question.steps_end.empty()) {
+    scores.log_probabilities = sums_of_moves(question, logits);
+    scores.priors = normalised(scores.log_probabilities);
+  }
   if (question.value_row) {
     scores.value = logits.output(policy::kValueOutput, *question.value_row).front();
   }

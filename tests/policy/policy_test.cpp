@@ -169,6 +169,33 @@ TEST(NeuralPolicy, WhatAllMovesBeginWithIsComputedOnce) {
   expect_scores(model, {1, 40}, moves, other.evaluate(moves));
 }
 
+TEST(NeuralPolicy, ValueAndMovesMayBeAskedOneAfterTheOther) {
+  const Model model = load_with_value();
+  for (const CacheMode mode : {CacheMode::on, CacheMode::off}) {
+    const SharedModelInferencer inferencer(model, mode);
+    const std::vector<Move> moves{{50, 51, 60}, {50, 52}, {61}};
+    NeuralPolicy policy(inferencer, Move{1, 40, 41});
+    NeuralPolicy together = policy.fork();
+    const MoveScores both = together.evaluate(moves);
+    const MoveScores value = policy.evaluate({});
+    EXPECT_EQ(value.value, both.value);
+    EXPECT_TRUE(value.priors.empty());
+    EXPECT_TRUE(value.log_probabilities.empty());
+    EXPECT_EQ(policy.computed(), mode == CacheMode::on ? 3U : 0U);
+    const MoveScores priors = policy.evaluate(moves, false);
+    EXPECT_EQ(priors.priors, both.priors);
+    EXPECT_EQ(priors.log_probabilities, both.log_probabilities);
+    EXPECT_FALSE(priors.value.has_value());
+  }
+  const SharedModelInferencer without(test::model_path("plain"));
+  NeuralPolicy policy(without, Move{1, 2});
+  const std::vector<Move> short_moves{{3}, {4}};
+  const MoveScores once = policy.evaluate(short_moves);
+  EXPECT_EQ(policy.evaluate(short_moves).log_probabilities, once.log_probabilities);
+  expect_error(ErrorCode::invalid_argument, "the model has no output \"value\"",
+               [&] { policy.evaluate({}); });
+}
+
 TEST(NeuralPolicy, WithoutACacheTheNumbersAreTheSame) {
   const Model model = load_with_value();
   const SharedModelInferencer off(model, CacheMode::off);
@@ -194,7 +221,8 @@ TEST(NeuralPolicy, RefusesWhatHasNoMeaning) {
                });
   NeuralPolicy policy(inferencer, Move{1, 2});
   const auto expect_unchanged = [&] { EXPECT_EQ(policy.record().size(), 2U); };
-  expect_error(ErrorCode::empty_input, "no move was given", [&] { policy.evaluate({}); });
+  expect_error(ErrorCode::empty_input, "no move was given, and no value is asked for",
+               [&] { policy.evaluate({}, false); });
   expect_error(ErrorCode::empty_input, "a move without a token was given", [&] {
     policy.evaluate(std::vector<Move>{{1}, {}});
   });

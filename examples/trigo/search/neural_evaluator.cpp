@@ -19,6 +19,7 @@ class KeptPolicy final : public KeptPosition {
  public:
   explicit KeptPolicy(NeuralPolicy policy) : policy_(std::move(policy)) {}
   [[nodiscard]] const NeuralPolicy& policy() const noexcept { return policy_; }
+  [[nodiscard]] NeuralPolicy& policy() noexcept { return policy_; }
 
  private:
   NeuralPolicy policy_;
@@ -31,8 +32,11 @@ void append_tokens(std::string_view text, std::vector<TokenId>& tokens) {
 
 }  // namespace
 
-NeuralEvaluator::NeuralEvaluator(const kvcache::SharedModelInferencer& inferencer)
-    : inferencer_(inferencer), block_len_(inferencer.model().cache_stats().block_len) {
+NeuralEvaluator::NeuralEvaluator(const kvcache::SharedModelInferencer& inferencer,
+                                 bool priors_when_needed)
+    : inferencer_(inferencer),
+      priors_when_needed_(priors_when_needed),
+      block_len_(inferencer.model().cache_stats().block_len) {
   const auto& info = inferencer.model().info();
   if (info.vocab_size != kVocabulary) {
     kvcache::throw_error(ErrorCode::invalid_argument,
@@ -77,21 +81,42 @@ Evaluation NeuralEvaluator::evaluate(const KeptPosition* before, std::string_vie
   if (parent != nullptr) {
     policy.play(tokens);
   }
-  const std::size_t known = policy.computed();
-  const kvcache::PolicyQuestion question = policy.ask(asked);
-  kvcache::MoveScores scores = run(policy, question, stopwatch);
   Evaluation evaluation;
+  const std::size_t known = policy.computed();
+  kvcache::MoveScores found = scores(policy, asked, true, evaluation.cost, stopwatch);
   evaluation.cost.tokens_reused = known;
-  evaluation.cost.tokens_computed =
-      policy.record().size() - known + question.tree.tokens.size() - question.pending;
   evaluation.cost.blocks_shared = known / block_len_;
   evaluation.cost.blocks_own =
       (policy.computed() + block_len_ - 1) / block_len_ - evaluation.cost.blocks_shared;
-  evaluation.priors = std::move(scores.priors);
-  evaluation.value = scores.value.value();
+  evaluation.priors = std::move(found.priors);
+  evaluation.value = found.value.value();
   evaluation.kept = std::make_unique<KeptPolicy>(std::move(policy));
   stopwatch.lap(Part::policy);
   return evaluation;
+}
+
+std::vector<float> NeuralEvaluator::priors(KeptPosition& kept, const Position& position,
+                                           std::span<const Move> moves, EvaluationCost& cost,
+                                           Stopwatch& stopwatch) {
+  const auto asked = tokens_of(position, moves);
+  stopwatch.lap(Part::text);
+  NeuralPolicy& policy = dynamic_cast<KeptPolicy&>(kept).policy();
+  kvcache::MoveScores found = scores(policy, asked, false, cost, stopwatch);
+  stopwatch.lap(Part::policy);
+  return std::move(found.priors);
+}
+
+kvcache::MoveScores NeuralEvaluator::scores(NeuralPolicy& policy,
+                                            std::span<const std::vector<TokenId>> moves,
+                                            bool with_value, EvaluationCost& cost,
+                                            Stopwatch& stopwatch) {
+  const std::size_t known = policy.computed();
+  const kvcache::PolicyQuestion question = policy.ask(moves, with_value);
+  // What ask() computed by itself, the tree, and the record's last token once more where all of it
+  // was known.
+  cost.tokens_computed += policy.record().size() - known + question.tree.tokens.size() -
+                          question.pending + (question.pending == 0 ? 1 : 0);
+  return run(policy, question, stopwatch);
 }
 
 kvcache::MoveScores DirectEvaluator::run(NeuralPolicy& policy,

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <stdexcept>
 #include <string_view>
 #include <vector>
 
@@ -32,7 +33,7 @@ struct EvaluationCost {
 };
 
 struct Evaluation {
-  std::vector<float> priors;  // of the legal moves, in their order; they sum to 1
+  std::vector<float> priors;  // of the legal moves, in their order; they sum to 1; or none yet
   double value = 0;           // for White, in [−1, 1], as end_value()
   std::unique_ptr<KeptPosition> kept;
   EvaluationCost cost;
@@ -51,10 +52,22 @@ class PositionEvaluator {
 
   /// Evaluates a position that has not ended. `before` is what was kept of an earlier position of
   /// the same game and `text` what the game's text grew by since; without one it is all of the
-  /// text. `moves` are the legal ones.
+  /// text. `moves` are the legal ones, or none where priors_when_needed() and only the value is
+  /// asked for.
   virtual Evaluation evaluate(const KeptPosition* before, std::string_view text,
                               const Position& position, std::span<const Move> moves,
                               Stopwatch& stopwatch) = 0;
+
+  /// Whether priors are better asked for when a position is visited the second time: most are
+  /// visited once.
+  [[nodiscard]] virtual bool priors_when_needed() const noexcept { return false; }
+
+  /// The priors of a position whose evaluation had none; its cost is added to `cost`.
+  virtual std::vector<float> priors(KeptPosition& /*kept*/, const Position& /*position*/,
+                                    std::span<const Move> /*moves*/, EvaluationCost& /*cost*/,
+                                    Stopwatch& /*stopwatch*/) {
+    throw std::logic_error("this evaluator has given all priors before");
+  }
 
   /// A search is over: until the next one nothing is asked.
   virtual void rest() noexcept {}

@@ -3,8 +3,8 @@
 namespace trigo {
 
 SharedEvaluator::SharedEvaluator(const kvcache::SharedModelInferencer& inferencer,
-                                 kvcache::Evaluator& evaluator)
-    : NeuralEvaluator(inferencer), client_(evaluator.register_client()) {
+                                 kvcache::Evaluator& evaluator, bool priors_when_needed)
+    : NeuralEvaluator(inferencer, priors_when_needed), client_(evaluator.register_client()) {
   client_.idle();
 }
 

@@ -11,7 +11,8 @@ class SharedEvaluator final : public NeuralEvaluator {
  public:
   /// `evaluator` must be of the inferencer's model, and outlive this.
   /// @throws kvcache::Error as NeuralEvaluator()
-  SharedEvaluator(const kvcache::SharedModelInferencer& inferencer, kvcache::Evaluator& evaluator);
+  SharedEvaluator(const kvcache::SharedModelInferencer& inferencer, kvcache::Evaluator& evaluator,
+                  bool priors_when_needed = false);
 
   void rest() noexcept override { client_.idle(); }
 

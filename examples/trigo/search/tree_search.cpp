@@ -36,7 +36,7 @@ const SearchNode& TreeSearch::search() {
     throw std::logic_error("a game that has ended is not searched");
   }
   stopwatch_.start();
-  expand_root();
+  evaluate_root();
   root_priors_.clear();
   if (options_.noise > 0) {
     add_noise();
@@ -49,41 +49,42 @@ const SearchNode& TreeSearch::search() {
 }
 
 /// What a simulation took for an end by the search's own rule is evaluated where it is the root.
-void TreeSearch::expand_root() {
+void TreeSearch::evaluate_root() {
   if (root_ == nullptr) {
-    root_ = new_node(before_.get(), text_, position_, false);
-    root_->visits = 1;
-    root_->total = root_->value;
+    auto root = std::make_unique<SearchNode>();
+    evaluate(*root, before_.get(), text_, position_);
+    root->visits = 1;
+    root->total = root->value;
+    root_ = std::move(root);
     before_.reset();
     text_.clear();
+  }
+  if (root_->edges.empty()) {
+    expand(*root_, position_);
   }
 }
 
 void TreeSearch::simulate() {
   path_.clear();
+  walked_moves_ = 0;
   SearchNode* node = root_.get();
   Colour colour = position_.to_move();
   while (!node->end) {
+    if (node->edges.empty()) {
+      stopwatch_.lap(Part::tree);
+      walk();
+      expand(*node, walked_);
+    }
     SearchEdge& edge = choose(*node, colour);
     path_.push_back(&edge);
     if (edge.child == nullptr) {
+      stopwatch_.lap(Part::tree);
+      walk();
+      add_child(*node, edge);
       break;
     }
     node = edge.child.get();
     colour = opponent(colour);
-  }
-  stopwatch_.lap(Part::tree);
-
-  if (path_.back()->child == nullptr) {
-    walked_ = position_;
-    for (const SearchEdge* edge : path_) {
-      walked_.play(edge->move);
-    }
-    stopwatch_.lap(Part::rules);
-    const std::string text =
-        appended_text(walked_.shape(), walked_.moves() - 1, path_.back()->move);
-    stopwatch_.lap(Part::text);
-    path_.back()->child = new_node(node->kept.get(), text, walked_, true);
   }
 
   const double value = path_.back()->child->value;
@@ -99,29 +100,64 @@ void TreeSearch::simulate() {
   stopwatch_.lap(Part::tree);
 }
 
-std::unique_ptr<SearchNode> TreeSearch::new_node(const KeptPosition* before, std::string_view text,
-                                                 const Position& position, bool may_be_end) {
-  auto node = std::make_unique<SearchNode>();
-  if (may_be_end && (position.ended() || is_settled(position.board()))) {
-    node->end = true;
-    node->value =
-        end_value(area(position.board()).difference(), position.board().geometry().points());
-    stopwatch_.lap(Part::rules);
-    return node;
+void TreeSearch::walk() {
+  if (walked_moves_ == 0) {
+    walked_ = position_;
   }
-  position.legal_moves(moves_);
+  for (; walked_moves_ < path_.size(); ++walked_moves_) {
+    walked_.play(path_[walked_moves_]->move);
+  }
+  stopwatch_.lap(Part::rules);
+}
+
+/// The position of walked_, behind the edge.
+void TreeSearch::add_child(const SearchNode& node, SearchEdge& edge) {
+  auto child = std::make_unique<SearchNode>();
+  const Board& board = walked_.board();
+  if (walked_.ended() || is_settled(board)) {
+    child->end = true;
+    child->value = end_value(area(board).difference(), board.geometry().points());
+    stopwatch_.lap(Part::rules);
+  } else {
+    stopwatch_.lap(Part::rules);
+    const std::string text = appended_text(walked_.shape(), walked_.moves() - 1, edge.move);
+    stopwatch_.lap(Part::text);
+    evaluate(*child, node.kept.get(), text, walked_);
+  }
+  edge.child = std::move(child);
+}
+
+void TreeSearch::evaluate(SearchNode& node, const KeptPosition* before, std::string_view text,
+                          const Position& position) {
+  const bool value_alone = evaluator_.priors_when_needed();
+  moves_.clear();
+  if (!value_alone) {
+    position.legal_moves(moves_);
+  }
   stopwatch_.lap(Part::rules);
   Evaluation evaluation = evaluator_.evaluate(before, text, position, moves_, stopwatch_);
   ++evaluations_;
-  node->value = evaluation.value;
-  node->kept = std::move(evaluation.kept);
-  node->cost = evaluation.cost;
-  node->edges.resize(moves_.size());
-  for (std::size_t i = 0; i < moves_.size(); ++i) {
-    node->edges[i].move = moves_[i];
-    node->edges[i].prior = evaluation.priors[i];
+  node.value = evaluation.value;
+  node.kept = std::move(evaluation.kept);
+  node.cost = evaluation.cost;
+  if (!value_alone) {
+    add_edges(node, evaluation.priors);
   }
-  return node;
+}
+
+void TreeSearch::expand(SearchNode& node, const Position& position) {
+  position.legal_moves(moves_);
+  stopwatch_.lap(Part::rules);
+  add_edges(node, evaluator_.priors(*node.kept, position, moves_, node.cost, stopwatch_));
+}
+
+/// One for each of moves_.
+void TreeSearch::add_edges(SearchNode& node, std::span<const float> priors) const {
+  node.edges.resize(moves_.size());
+  for (std::size_t i = 0; i < moves_.size(); ++i) {
+    node.edges[i].move = moves_[i];
+    node.edges[i].prior = priors[i];
+  }
 }
 
 SearchEdge& TreeSearch::choose(SearchNode& node, Colour colour) const {

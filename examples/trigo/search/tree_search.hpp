@@ -4,7 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "game/position.hpp"
@@ -49,9 +51,9 @@ struct SearchEdge {
 struct SearchNode {
   double value = 0;  // for White: the evaluator's, or the end's
   bool end = false;
-  std::uint32_t visits = 0;  // its own evaluation and those of its edges
-  double total = 0;          // of the values backed up, its own included, for White
-  std::vector<SearchEdge> edges;
+  std::uint32_t visits = 0;       // its own evaluation and those of its edges
+  double total = 0;               // of the values backed up, its own included, for White
+  std::vector<SearchEdge> edges;  // none yet where priors are asked for when they are needed
   std::unique_ptr<KeptPosition> kept;
   EvaluationCost cost;
 
@@ -85,11 +87,15 @@ class TreeSearch {
   [[nodiscard]] std::size_t simulated() const noexcept { return simulated_; }
 
  private:
-  void expand_root();
+  void evaluate_root();
   void simulate();
-  [[nodiscard]] std::unique_ptr<SearchNode> new_node(const KeptPosition* before,
-                                                     std::string_view text,
-                                                     const Position& position, bool may_be_end);
+  /// Plays the moves of path_ that were not played on walked_ yet.
+  void walk();
+  void add_child(const SearchNode& node, SearchEdge& edge);
+  void evaluate(SearchNode& node, const KeptPosition* before, std::string_view text,
+                const Position& position);
+  void add_edges(SearchNode& node, std::span<const float> priors) const;
+  void expand(SearchNode& node, const Position& position);
   [[nodiscard]] SearchEdge& choose(SearchNode& node, Colour colour) const;
   void add_noise();
 
@@ -104,6 +110,7 @@ class TreeSearch {
   std::vector<float> root_priors_;        // with noise
   // Of one simulation, kept for their memory.
   Position walked_;
+  std::size_t walked_moves_ = 0;  // of path_
   std::vector<SearchEdge*> path_;
   std::vector<Move> moves_;
   std::size_t evaluations_ = 0;

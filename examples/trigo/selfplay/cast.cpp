@@ -20,10 +20,11 @@ kvcache::EvaluatorOptions evaluator_options(std::size_t games) {
 
 Cast::Cast(const ProgramOptions& options, const std::vector<PlayerName>& names,
            const UsualChanges& usual)
-    : changes_{options.exploration,
-               options.noise.value_or(usual.noise),
-               {options.temperature.value_or(1),
-                options.temperature_moves.value_or(usual.drawn_moves)}} {
+    : changes_{
+          options.exploration,
+          options.noise.value_or(usual.noise),
+          {options.temperature.value_or(1), options.temperature_moves.value_or(usual.drawn_moves)},
+          options.priors_when_needed()} {
   std::size_t simulations = 0;
   for (const PlayerName& name : names) {
     simulations += name.kind == PlayerName::Kind::model ? name.simulations : 0;

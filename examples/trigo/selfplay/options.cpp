@@ -108,6 +108,12 @@ void ProgramOptions::add_models(CLI::App& app) {
   app.add_option("--cache", cache, "off: compute every position from nothing (default: on)")
       ->check(CLI::IsMember({"on", "off"}))
       ->group(kOfModels);
+  app.add_option("--priors", priors,
+                 "ask for a position's priors with its value, in one run, or when it is visited "
+                 "again (default: when-needed; with-value where --cache is off or --in-flight "
+                 "given)")
+      ->check(CLI::IsMember({"with-value", "when-needed"}))
+      ->group(kOfModels);
   app.add_option("--model-threads", model_threads, "threads of one run of the model (default: 1)")
       ->check(whole_number(1, kMostThreads))
       ->group(kOfModels);
@@ -134,6 +140,10 @@ GameRules ProgramOptions::rules() const { return {parse_shape(board), max_moves,
 
 SelfPlayOptions ProgramOptions::self_play() const {
   return {rules(), games, games_at_once(), seed, !trace.empty()};
+}
+
+bool ProgramOptions::priors_when_needed() const noexcept {
+  return priors.empty() ? cache == "on" && in_flight == 0 : priors == "when-needed";
 }
 
 ModelUse ProgramOptions::model_use(const std::string& directory) const {

@@ -43,6 +43,7 @@ struct ProgramOptions {
   std::string model;
   std::string against_model;
   std::string cache = "on";
+  std::string priors;
   int model_threads = 1;
   std::size_t cache_mib = 0;
   std::size_t block_len = 0;
@@ -61,6 +62,8 @@ struct ProgramOptions {
   /// @throws kvcache::Error as parse_shape()
   [[nodiscard]] GameRules rules() const;
   [[nodiscard]] SelfPlayOptions self_play() const;
+  /// Fewer tokens, or fewer runs.
+  [[nodiscard]] bool priors_when_needed() const noexcept;
   [[nodiscard]] ModelUse model_use(const std::string& directory) const;
 
  private:

@@ -109,9 +109,9 @@ std::unique_ptr<Player> make_player(const PlayerName& name, const SearchChanges&
   }
   std::unique_ptr<PositionEvaluator> asked;
   if (evaluator != nullptr) {
-    asked = std::make_unique<SharedEvaluator>(*inferencer, *evaluator);
+    asked = std::make_unique<SharedEvaluator>(*inferencer, *evaluator, changes.priors_when_needed);
   } else {
-    asked = std::make_unique<DirectEvaluator>(*inferencer);
+    asked = std::make_unique<DirectEvaluator>(*inferencer, changes.priors_when_needed);
   }
   return std::make_unique<SearchPlayer>(std::move(asked), options, changes.choice);
 }

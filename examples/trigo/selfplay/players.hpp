@@ -48,6 +48,7 @@ struct SearchChanges {
   std::optional<double> exploration;
   double noise = 0;
   MoveChoice choice;
+  bool priors_when_needed = false;  // PositionEvaluator::priors_when_needed(), of a model
 };
 
 /// A player who, where it needs a model, asks it through an Evaluator or, without one, in its own

@@ -115,14 +115,28 @@ class LessSure final : public PositionEvaluator {
   Evaluation evaluate(const KeptPosition* before, std::string_view text, const Position& position,
                       std::span<const Move> moves, Stopwatch& stopwatch) override {
     Evaluation evaluation = evaluator_->evaluate(before, text, position, moves, stopwatch);
-    for (float& prior : evaluation.priors) {
-      prior = (prior + 3 / static_cast<float>(moves.size())) / 4;
-    }
+    make_less_sure(evaluation.priors);
     return evaluation;
   }
   void rest() noexcept override { evaluator_->rest(); }
+  [[nodiscard]] bool priors_when_needed() const noexcept override {
+    return evaluator_->priors_when_needed();
+  }
+  std::vector<float> priors(KeptPosition& kept, const Position& position,
+                            std::span<const Move> moves, EvaluationCost& cost,
+                            Stopwatch& stopwatch) override {
+    auto found = evaluator_->priors(kept, position, moves, cost, stopwatch);
+    make_less_sure(found);
+    return found;
+  }
 
  private:
+  static void make_less_sure(std::vector<float>& priors) {
+    for (float& prior : priors) {
+      prior = (prior + 3 / static_cast<float>(priors.size())) / 4;
+    }
+  }
+
   std::unique_ptr<PositionEvaluator> evaluator_;
 };
 
@@ -149,16 +163,40 @@ void expect_same(const PlayedGame& found, const PlayedGame& expected) {
   EXPECT_NE(found.visit_hash, 0U);
 }
 
-std::unique_ptr<PositionEvaluator> direct(const kvcache::Model& model, CacheMode mode) {
-  return std::make_unique<DirectEvaluator>(SharedModelInferencer(model, mode));
+std::unique_ptr<PositionEvaluator> direct(const kvcache::Model& model, CacheMode mode,
+                                          bool priors_when_needed = false) {
+  return std::make_unique<DirectEvaluator>(SharedModelInferencer(model, mode), priors_when_needed);
+}
+
+TEST(TrigoNeuralEvaluator, PriorsMayComeWhenTheyAreNeeded) {
+  const kvcache::Model model = load_model();
+  DirectEvaluator at_once{SharedModelInferencer(model)};
+  DirectEvaluator later(SharedModelInferencer(model), true);
+  EXPECT_FALSE(at_once.priors_when_needed());
+  EXPECT_TRUE(later.priors_when_needed());
+  Stopwatch stopwatch;
+  const Position position(kThree);
+  const auto moves = position.legal_moves();
+  const std::string text = header_text(kThree);
+  const Evaluation both = at_once.evaluate(nullptr, text, position, moves, stopwatch);
+  const Evaluation value = later.evaluate(nullptr, text, position, {}, stopwatch);
+  EXPECT_EQ(value.value, both.value);
+  EXPECT_TRUE(value.priors.empty());
+  EXPECT_EQ(value.cost.tokens_computed, 14U + 1);
+  EvaluationCost cost = value.cost;
+  EXPECT_EQ(later.priors(*value.kept, position, moves, cost, stopwatch), both.priors);
+  // The text's last token once more, "1. ", three letters and "Pas".
+  EXPECT_EQ(cost.tokens_computed, 15U + 1 + 3 + 3 + 3);
 }
 
 TEST(TrigoNeuralEvaluator, WithAndWithoutACacheTheVisitsAreTheSame) {
   const kvcache::Model model = load_model();
   for_random_cases(10, [&](kvcache::test::Random& random) {
     const auto seed = static_cast<std::uint64_t>(random.integer(0, 1'000'000));
-    expect_same(play(direct(model, CacheMode::on), 0, seed),
-                play(direct(model, CacheMode::off), 0, seed));
+    const PlayedGame fresh = play(direct(model, CacheMode::off), 0, seed);
+    expect_same(play(direct(model, CacheMode::on), 0, seed), fresh);
+    expect_same(play(direct(model, CacheMode::on, true), 0, seed), fresh);
+    expect_same(play(direct(model, CacheMode::off, true), 0, seed), fresh);
   });
   model.check_cache_invariants();
   EXPECT_EQ(model.cache_stats().blocks_in_use, 0U);
@@ -175,9 +213,9 @@ TEST(TrigoSharedEvaluator, ManyGamesAtOnceAreWhatEachIsAlone) {
       std::vector<std::jthread> threads;
       for (std::size_t number = 0; number < kGames; ++number) {
         threads.emplace_back([&, number] {
-          together[number] =
-              play(std::make_unique<SharedEvaluator>(SharedModelInferencer(model), evaluator),
-                   number, seed);
+          together[number] = play(std::make_unique<SharedEvaluator>(SharedModelInferencer(model),
+                                                                    evaluator, number % 2 == 0),
+                                  number, seed);
         });
       }
     }

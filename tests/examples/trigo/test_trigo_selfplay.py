@@ -56,7 +56,15 @@ def test_the_figures_of_self_play(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "otherwise",
-    [("--cache", "off"), ("--threads", 3), ("--in-flight", 3), ("--block-len", 5)],
+    [
+        ("--cache", "off"),
+        ("--threads", 3),
+        ("--in-flight", 3),
+        ("--block-len", 5),
+        ("--priors", "with-value"),
+        ("--priors", "when-needed", "--cache", "off"),
+        ("--priors", "when-needed", "--in-flight", 2),
+    ],
     ids=str,
 )
 def test_however_it_is_computed_the_visits_are_the_same(otherwise: tuple) -> None:
