@@ -86,6 +86,7 @@ Geometry::Geometry(const Shape& shape) : shape_(shape) {
   for (int x = 0; x < shape.x; ++x) {
     for (int y = 0; y < shape.y; ++y) {
       for (int z = 0; z < shape.z; ++z) {
+        all_.push_back(point(x, y, z));
         const auto add = [&](bool inside, int nx, int ny, int nz) {
           if (inside) {
             neighbours_.push_back(point(nx, ny, nz));

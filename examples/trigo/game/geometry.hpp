@@ -46,7 +46,10 @@ class Geometry {
   static const Geometry& of(const Shape& shape);
 
   [[nodiscard]] const Shape& shape() const noexcept { return shape_; }
-  [[nodiscard]] std::size_t points() const noexcept { return begins_.size() - 1; }
+  [[nodiscard]] std::size_t points() const noexcept { return all_.size(); }
+
+  /// All points, in order.
+  [[nodiscard]] std::span<const Point> all() const noexcept { return all_; }
 
   [[nodiscard]] std::span<const Point> neighbours(Point point) const noexcept {
     return {neighbours_.data() + begins_[point], neighbours_.data() + begins_[point + 1U]};
@@ -56,6 +59,7 @@ class Geometry {
   explicit Geometry(const Shape& shape);
 
   Shape shape_;
+  std::vector<Point> all_;
   std::vector<std::uint16_t> begins_;  // [points + 1], into neighbours_
   std::vector<Point> neighbours_;
 };

@@ -36,7 +36,7 @@ void Position::legal_moves(std::vector<Move>& moves) const {
   if (ended()) {
     return;
   }
-  for (Point point = 0; point < board_.geometry().points(); ++point) {
+  for (const Point point : board_.geometry().all()) {
     if (is_legal({point})) {
       moves.push_back({point});
     }

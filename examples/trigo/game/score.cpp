@@ -42,7 +42,7 @@ Area area(const Board& board) {
   area.white = static_cast<int>(board.stones(Colour::white));
   std::vector<bool> seen(board.geometry().points());
   std::vector<Point> waiting;
-  for (Point point = 0; point < seen.size(); ++point) {
+  for (const Point point : board.geometry().all()) {
     if (!board.empty(point) || seen[point]) {
       continue;
     }

@@ -21,7 +21,7 @@ constexpr std::array<std::string_view, 2> kFields{"board", "moves"};
 
 std::string stones_of(const Board& board) {
   std::string stones;
-  for (Point point = 0; point < board.geometry().points(); ++point) {
+  for (const Point point : board.geometry().all()) {
     const auto stone = board.stone(point);
     stones += !stone ? '.' : *stone == Colour::black ? 'X' : 'O';
   }

@@ -17,7 +17,7 @@ bool fills_own_eye(const Board& board, Point point, Colour colour) noexcept {
 Move random_move(const Position& position, Random& random, std::vector<Point>& scratch) {
   const Board& board = position.board();
   scratch.clear();
-  for (Point point = 0; point < board.geometry().points(); ++point) {
+  for (const Point point : board.geometry().all()) {
     if (board.empty(point)) {
       scratch.push_back(point);
     }

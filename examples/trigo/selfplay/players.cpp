@@ -19,8 +19,9 @@ using kvcache::throw_error;
 
 constexpr std::size_t kMostSimulations = 1'000'000;
 constexpr double kExplorationOfRollouts = 0.7;
-constexpr std::size_t kDefaultBlockLen = 16;       // a node of a search owns one block or two
-constexpr std::size_t kBytesPerToken = 16 * 1024;  // keys and values, 6 layers, up to 340 wide
+constexpr std::size_t kDefaultBlockLen = 16;  // a node of a search owns one block or two
+constexpr std::size_t kBytesPerToken = std::size_t{16}
+                                       << 10U;  // keys and values, 6 layers, up to 340 wide
 
 }  // namespace
 

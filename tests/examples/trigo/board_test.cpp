@@ -89,7 +89,7 @@ TEST(TrigoBoard, GroupsMergeAndShareLiberties) {
 /// Every group's liberties, and the effect of every stone, as counted anew.
 void expect_as_counted(const Position& position, const test::SlowRules& slow) {
   const Board& board = position.board();
-  for (Point point = 0; point < board.geometry().points(); ++point) {
+  for (const Point point : board.geometry().all()) {
     if (board.empty(point)) {
       for (const Colour colour : {Colour::black, Colour::white}) {
         EXPECT_EQ(board.is_suicide(point, colour), board.effect(point, colour).suicide());
@@ -99,7 +99,7 @@ void expect_as_counted(const Position& position, const test::SlowRules& slow) {
     const std::set<int> liberties = slow.liberties(point);
     ASSERT_EQ(board.liberties(point), liberties.size());
     ASSERT_EQ(board.group_size(point), slow.group(point).size());
-    for (Point other = 0; other < board.geometry().points(); ++other) {
+    for (const Point other : board.geometry().all()) {
       ASSERT_EQ(board.is_liberty(point, other), liberties.contains(other));
     }
   }

@@ -40,7 +40,7 @@ inline bool is_legal(const Position& position, const std::string& word) {
 /// Stones in the order of points, without spaces: ".XO".
 inline std::string stones_of(const Board& board) {
   std::string stones;
-  for (Point point = 0; point < board.geometry().points(); ++point) {
+  for (const Point point : board.geometry().all()) {
     const auto stone = board.stone(point);
     stones += !stone ? '.' : *stone == Colour::black ? 'X' : 'O';
   }

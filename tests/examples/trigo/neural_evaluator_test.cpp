@@ -24,8 +24,8 @@ using kvcache::TokenId;
 using kvcache::test::expect_error;
 using kvcache::test::for_random_cases;
 
-const Shape kThree{3, 3, 1};
-const Shape kRow{7, 1, 1};  // one letter a move: the model has 64 positions
+constexpr Shape kThree{3, 3, 1};
+constexpr Shape kRow{7, 1, 1};  // one letter a move: the model has 64 positions
 
 kvcache::Model load_model() {
   kvcache::ModelOptions options;
@@ -44,7 +44,7 @@ std::vector<TokenId> tokens_of(const std::string& text) {
 double log_probability(const kvcache::Model& model, std::string text, const std::string& more) {
   double sum = 0;
   for (const char letter : more) {
-    const TokenId token = letter;
+    const TokenId token = static_cast<unsigned char>(letter);
     sum += model.forward_without_cache(tokens_of(text))
                .log_probabilities(std::span(&token, 1), 0)
                .front();

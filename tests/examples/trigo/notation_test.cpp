@@ -48,7 +48,7 @@ TEST(TrigoNotation, TrailingAxesOfOnePointAreLeftOut) {
 TEST(TrigoNotation, EveryPointIsReadAsWritten) {
   for (const Shape& shape : {Shape{1, 1, 1}, Shape{2, 3, 4}, Shape{19, 19, 2}, Shape{5, 1, 1}}) {
     std::set<std::string> seen;
-    for (Point point = 0; point < shape.points(); ++point) {
+    for (const Point point : Geometry::of(shape).all()) {
       const std::string text = point_text(shape, point);
       EXPECT_EQ(parse_move(shape, text), Move{point});
       EXPECT_TRUE(seen.insert(text).second);
@@ -124,9 +124,9 @@ TEST(TrigoNotation, WhatIsNoGameIsToldWithItsLine) {
       {std::string("[Board 5x5]\n\n1. a\0", 18), "\"a\\u0000\" is no move"},
       {"[Board 5x5]" + std::string(2'000'000, '\n'), "has 2000011 bytes, a game has 1048576 at"},
   };
-  for (const auto& [text, part] : cases) {
-    SCOPED_TRACE(text.substr(0, 60));
-    expect_error(ErrorCode::invalid_argument, part, [&] { parse_game(text); });
+  for (const auto& known : cases) {
+    SCOPED_TRACE(known.first.substr(0, 60));
+    expect_error(ErrorCode::invalid_argument, known.second, [&] { parse_game(known.first); });
   }
 }
 

@@ -20,7 +20,7 @@ using test::stones_of;
 // White's stone at bb has its last liberty at 0b, where Black's stone will have only bb.
 constexpr const char* kBeforeKo = "ba 0a ab yb b0 00 zz bb";
 constexpr const char* kKo = "ba 0a ab yb b0 00 zz bb 0b";
-const Shape kFive{5, 5, 1};
+constexpr Shape kFive{5, 5, 1};
 
 TEST(TrigoPosition, BlackBeginsAndColoursAlternate) {
   Position position(kFive);
@@ -119,7 +119,7 @@ TEST(TrigoPosition, TheSlowRulesAgreeInRandomGames) {
     const std::size_t last = 3 * shape.points();
     while (!position.ended() && position.moves() < last) {
       std::vector<Move> expected;
-      for (Point point = 0; point < shape.points(); ++point) {
+      for (const Point point : Geometry::of(shape).all()) {
         if (slow.legal(point)) {
           expected.push_back({point});
         }

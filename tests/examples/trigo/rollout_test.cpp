@@ -15,7 +15,7 @@ namespace {
 
 using kvcache::test::for_random_cases;
 
-const Shape kFive{5, 5, 1};
+constexpr Shape kFive{5, 5, 1};
 
 TEST(TrigoRollout, KnowsEyes) {
   const Position position = test::position_after(kFive, "ab zz ba zy bb");

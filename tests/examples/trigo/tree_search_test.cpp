@@ -18,7 +18,7 @@ using kvcache::test::for_random_cases;
 using test::AreaEvaluator;
 using test::HashEvaluator;
 
-const Shape kFive{5, 5, 1};
+constexpr Shape kFive{5, 5, 1};
 
 /// A search with its evaluator, after some moves.
 template <typename Evaluator>
