@@ -64,16 +64,22 @@ def parser() -> argparse.ArgumentParser:
     )
     add = found.add_argument
     add("--out", type=Path, required=True, help="directory for all rounds")
-    add("--board", default="5x5x1", help="points per axis (default: 5x5x1)")
+    add(
+        "--boards",
+        nargs="+",
+        default=["5x5x1"],
+        metavar="BOARD",
+        help="points per axis; one model learns them all (default: 5x5x1)",
+    )
     add("--rounds", type=int, default=4, help="rounds after round 0 (default: 4)")
-    add("--first-games", type=int, default=1000, help="games of round 0 (default: 1000)")
+    add("--first-games", type=int, default=1000, help="games of round 0 on each (default: 1000)")
     add(
         *("--first-simulations", "--playouts"),
         type=int,
         default=400,
         help="simulations of each of its searches (default: 400)",
     )
-    add("--games", type=int, default=500, help="games of every other round (default: 500)")
+    add("--games", type=int, default=500, help="of every other round (default: 500)")
     add("--simulations", type=int, default=100, help="of their searches (default: 100)")
     add("--max-moves", type=int, default=100, help="moves after which a game ends (default: 100)")
     add("--window", type=int, default=3, help="rounds whose games are learnt from (default: 3)")
@@ -149,7 +155,13 @@ def _play(options: argparse.Namespace, number: int, rounds: list[Round]) -> None
         player = ["--player", "model", "--model", rounds[-2].model]
         games, simulations = options.games, options.simulations
     beside = rounds[-1].games.with_suffix(".new")  # whole, or not there
-    _selfplay(options, options.seed + number, games, simulations, [*player, "--data", beside])
+    lines = []
+    for board in options.boards:
+        seed = options.seed + number
+        numbers = {"seed": seed, "games": games, "simulations": simulations}
+        _selfplay(options, board, [*player, "--data", beside], **numbers)
+        lines += beside.read_text(encoding="utf-8").splitlines(keepends=True)
+    beside.write_text("".join(lines), encoding="utf-8")
     beside.replace(rounds[-1].games)
 
 
@@ -159,15 +171,26 @@ def _match(options: argparse.Namespace, now: Round) -> None:
     against = f"rollouts:{options.simulations}"
     extra = ["--player", "model", "--model", now.model, "--against", against, "--json", beside]
     seed = options.seed + 1_000_000
-    _selfplay(options, seed, options.match, options.simulations, extra)
+    found = {}
+    for board in options.boards:
+        numbers = {"seed": seed, "games": options.match, "simulations": options.simulations}
+        _selfplay(options, board, extra, **numbers)
+        found[board] = json.loads(beside.read_text(encoding="utf-8"))
+    beside.write_text(json.dumps(found), encoding="utf-8")
     beside.replace(now.match)
 
 
 def _selfplay(
-    options: argparse.Namespace, seed: int, games: int, simulations: int, extra: list[object]
+    options: argparse.Namespace,
+    board: str,
+    extra: list[object],
+    *,
+    seed: int,
+    games: int,
+    simulations: int,
 ) -> None:
     arguments = {
-        **{"--board": options.board, "--games": games, "--simulations": simulations},
+        **{"--board": board, "--games": games, "--simulations": simulations},
         **{"--max-moves": options.max_moves, "--threads": options.threads, "--seed": seed},
     }
     _run([options.selfplay, *(part for pair in arguments.items() for part in pair), *extra])
