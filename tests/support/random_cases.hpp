@@ -37,7 +37,8 @@ class Random {
   bool chance(double probability) { return std::bernoulli_distribution(probability)(engine_); }
   template <typename Container>
   auto pick(const Container& from) {
-    return from[static_cast<std::size_t>(integer(0, static_cast<std::int64_t>(std::size(from)) - 1))];
+    return from[static_cast<std::size_t>(
+        integer(0, static_cast<std::int64_t>(std::size(from)) - 1))];
   }
 
  private:

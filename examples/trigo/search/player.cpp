@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "search/rollout.hpp"
+#include "search/visits.hpp"
 
 namespace trigo {
 namespace {

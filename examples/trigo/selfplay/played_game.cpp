@@ -4,6 +4,7 @@
 #include "program/interrupt.hpp"
 #include "search/random.hpp"
 #include "search/rollout.hpp"
+#include "search/visits.hpp"
 
 namespace trigo {
 namespace {

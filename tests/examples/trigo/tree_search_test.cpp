@@ -9,6 +9,7 @@
 
 #include "evaluators.hpp"
 #include "games.hpp"
+#include "search/visits.hpp"
 #include "support/random_cases.hpp"
 
 namespace trigo::test::tree_search_test {
