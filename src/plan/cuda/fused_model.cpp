@@ -68,6 +68,7 @@ struct StepNodes {
       require(!std::holds_alternative<Activate>(operation.what),
               "its activation function is not the tanh approximation of gelu");
       require(!std::holds_alternative<Normalize>(operation.what) &&
+                  !std::holds_alternative<Value>(operation.what) &&
                   !std::holds_alternative<Compute>(operation.what),
               "it has outputs beside the logits");
       if (const auto* attend = std::get_if<Attend>(&operation.what)) {
