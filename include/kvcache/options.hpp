@@ -69,7 +69,7 @@ struct ModelOptions {
   /// 0.1 s per GB of one core). Sizes are checked always.
   bool verify_digests = true;
 
-  /// Runs decode steps without ONNX Runtime where the model permits it. On the CPU: of up to five
+  /// Runs decode steps without ONNX Runtime where the model permits it. On the CPU: of up to 64
   /// tokens, its nodes captured and run again, bit for bit the same (docs/PERFORMANCE.md). On a
   /// GPU: of one token, as a single kernel (docs/CUDA.md), twice as fast, for a second copy of the
   /// layers' weights there.

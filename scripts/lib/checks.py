@@ -40,8 +40,9 @@ MORE_NARROW_MODELS = {
     "a bfloat16 cache": ("--cache-dtype", "bfloat16"),
 }
 TESTS_OF_MODELS = (  # the others know nothing of a model's types
-    "Batch.*:Faults.*:Greedy.*:History.*:LargeActivations.*:Load.*:LogitsOfAModel.*:PlainRuntime.*"
-    ":*Invariance*:PrefixCacheOfAModel.*:Tree.*:WindowedSequence.*:Goldens/*"
+    "Batch.*:Faults.*:Greedy.*:History.*:InvarianceOfAModel.*:LargeActivations.*:Load.*"
+    ":LogitsOfAModel.*:PlainRuntime.*:PrefixCacheOfAModel.*:Targets/Invariance.*:Tree.*"
+    ":WindowedSequence.*:Goldens/*"
 )
 MANY_CASES = {  # 1,000 random trees, batches and histories, 200 killed processes
     "KVCACHE_TEST_SCALE": "50",
