@@ -6,6 +6,8 @@
 
 namespace trigo {
 
+using Json = nlohmann::ordered_json;  // as it is written
+
 /// Of [5, 5, 1]. @throws kvcache::Error of the document's code, or as check_shape()
 Shape shape_of(const kvcache::JsonValue& value);
 

@@ -15,8 +15,6 @@ namespace trigo {
 namespace {
 
 using kvcache::ErrorCode;
-using Json = nlohmann::ordered_json;
-
 constexpr std::array<std::string_view, 2> kFields{"board", "moves"};
 
 std::string stones_of(const Board& board) {

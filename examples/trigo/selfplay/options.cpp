@@ -8,7 +8,6 @@ namespace {
 using kvcache::cli::whole_number;
 
 constexpr std::size_t kMostThreads = 1024;
-constexpr std::size_t kMostSimulations = 1'000'000;
 constexpr std::size_t kMostMoves = 100'000;
 constexpr std::size_t kMostCacheMib = std::size_t{1} << 27U;
 

@@ -17,7 +17,6 @@ namespace {
 using kvcache::ErrorCode;
 using kvcache::throw_error;
 
-constexpr std::size_t kMostSimulations = 1'000'000;
 constexpr double kExplorationOfRollouts = 0.7;
 constexpr std::size_t kDefaultBlockLen = 16;  // a node of a search owns one block or two
 constexpr std::size_t kBytesPerToken = std::size_t{16}

@@ -14,6 +14,8 @@
 
 namespace trigo {
 
+inline constexpr std::size_t kMostSimulations = 1'000'000;  // of one search
+
 /// "model:200", "rollouts:1000", "random": who, and simulations a move.
 struct PlayerName {
   enum class Kind { model, rollouts, random };

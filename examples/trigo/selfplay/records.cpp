@@ -9,11 +9,10 @@
 
 #include "base/atomic_file.hpp"
 #include "game/notation.hpp"
+#include "game/read_json.hpp"
 
 namespace trigo {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 Json texts_of(const Shape& shape, const std::vector<Move>& moves) {
   Json texts = Json::array();

@@ -6,13 +6,12 @@
 #include <utility>
 #include <vector>
 
+#include "game/read_json.hpp"
 #include "kvcache/evaluator_metrics.hpp"
 #include "selfplay/match.hpp"
 #include "selfplay/self_play.hpp"
 
 namespace trigo {
-
-using Json = nlohmann::ordered_json;
 
 /// README.md says what the fields mean.
 Json to_json(const SelfPlayResult& result);

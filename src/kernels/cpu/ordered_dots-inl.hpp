@@ -185,7 +185,7 @@ HWY_INLINE void dot_rows_of_halves(const float* patterns, const T* rows, std::in
     for (auto& chain : chains[group]) {
       chain = hn::Zero(d);
     }
-    const std::int64_t first = 8 * group;
+    const std::int64_t first = std::int64_t{8} * group;
     if (first >= count) {
       break;
     }
@@ -227,7 +227,7 @@ HWY_INLINE void dot_vector_of_rows(const float* patterns, std::int64_t size, con
   const Floats d;
   FloatVector chains[kChains][kQueries];
   for (int group = 0; group < kChains; ++group) {
-    const std::int64_t first = 4 * group;
+    const std::int64_t first = std::int64_t{4} * group;
     if (first >= count) {
       for (auto& chain : chains[group]) {
         chain = hn::Zero(d);

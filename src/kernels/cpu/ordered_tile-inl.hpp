@@ -129,14 +129,14 @@ HWY_INLINE void dot_queries_by_chain(const float* HWY_RESTRICT rows, std::int64_
                                      std::int64_t query_stride, float* HWY_RESTRICT out,
                                      std::int64_t out_stride) {
   const Floats d;
-  HWY_ALIGN float even[kRows * kVectors * kLanes];
+  HWY_ALIGN float even[kLanes * kRows * kVectors];
   FloatVector sums[kRows][kVectors];
   for (int chain = 0; chain < kChains; ++chain) {
     add_up_chain(rows, row_stride, size, queries, query_stride, chain, sums);
     const bool is_even = chain % 2 == 0 && kChains > 1;
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
-        float* const waiting = even + (r * kVectors + v) * kLanes;
+        float* const waiting = even + (std::int64_t{kVectors} * r + v) * kLanes;
         float* const to = out + r * out_stride + v * kLanes;
         if (is_even) {
           hn::Store(sums[r][v], d, waiting);

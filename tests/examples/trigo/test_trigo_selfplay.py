@@ -191,6 +191,7 @@ def test_a_game_that_outgrows_the_model_says_so() -> None:
     assert "the model's 64 positions" in finished.stderr
 
 
+@pytest.mark.usefixtures("heeded_signals")
 def test_a_signal_ends_it_and_leaves_nothing(tmp_path: Path) -> None:
     arguments = ["--games", "100000", "--threads", "2", "--data", tmp_path / "data.jsonl"]
     with subprocess.Popen(
