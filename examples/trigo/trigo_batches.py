@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -184,7 +185,34 @@ class Epoch:
         return lay_out(game, image, self.outcome_share)
 
 
-def batches(epoch: Epoch, device: torch.device, workers: int, first: int = 0) -> Iterator[Batch]:
+class Epochs:
+    """All epochs of a training, one behind the other: an item for each step."""
+
+    def __init__(
+        self, games: Sequence[RecordedGame], size: int, outcome_share: float, seed: int, count: int
+    ) -> None:
+        self.games, self.size = games, size
+        self.outcome_share, self.seed = outcome_share, seed
+        self.steps_of_each = math.ceil(len(games) / size)
+        self.count = count
+        self.number, self.now = -1, Epoch([], size, outcome_share, [])
+
+    def __len__(self) -> int:
+        return self.count * self.steps_of_each
+
+    def __getitem__(self, step: int) -> Packed:
+        if not 0 <= step < len(self):
+            raise IndexError(step)
+        number, part = divmod(step, self.steps_of_each)
+        if number != self.number:
+            self.now = Epoch(self.games, self.size, self.outcome_share, [self.seed, number])
+            self.number = number
+        return self.now[part]
+
+
+def batches(
+    epoch: Epoch | Epochs, device: torch.device, workers: int, first: int = 0
+) -> Iterator[Batch]:
     """From batch `first` on, laid out by that many processes beside this one."""
     parts = range(first, len(epoch))
     if workers == 0:

@@ -6,14 +6,16 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import fields
+from itertools import islice
 from typing import Any
 
 import torch
 import trigo_network
 import trigo_text as text
 from torch import Tensor
-from trigo_batches import POINT_KINDS, Epoch, Losses, batches, losses
+from trigo_batches import POINT_KINDS, Batch, Epoch, Epochs, Losses, batches, losses, unpack
 from trigo_games import RecordedGame, read_games
 from trigo_network import Sizes, TrigoNetwork
 
@@ -43,8 +45,12 @@ class Training:
         self.of_points.to(self.device)  # a help while learning, and not stored with the model
         _check_lengths(games, self.network.sizes)
         self.epoch = self.step = 0
-        self.steps_of_epoch = math.ceil(len(self.games) / options.batch)
-        self.steps = options.epochs * self.steps_of_epoch
+        self.epochs = Epochs(
+            self.games, options.batch, options.outcome_share, options.seed, options.epochs
+        )
+        self.steps = len(self.epochs)
+        measures = Epoch(self.held_back, options.batch, options.outcome_share, [])
+        self.measures = [measures[part] for part in range(len(measures))]
         self.optimizer = torch.optim.AdamW(
             _groups([self.network, self.of_points], options.decay),
             **{"lr": options.rate, "betas": (0.9, 0.98), "fused": self.device.type == "cuda"},
@@ -62,9 +68,10 @@ class Training:
         print(f"{count / 1e6:.2f} million parameters ({sizes}) on {self.device}", flush=True)
         if self.epoch == 0:
             self._record({"epoch": 0, "step": 0, **self._measured()})
+        stream = batches(self.epochs, self.device, self.options.workers, first=self.step)
         while self.epoch < self.options.epochs:
             began = time.monotonic()
-            learnt = self._learn()
+            learnt = self._learn(islice(stream, self.epochs.steps_of_each))
             self.epoch += 1
             line = {"epoch": self.epoch, "step": self.step, **learnt, **self._measured()}
             line["seconds"] = round(time.monotonic() - began, 3)
@@ -74,13 +81,12 @@ class Training:
             self._keep()
         print(f"{self.options.out} holds the model")
 
-    def _learn(self) -> dict[str, float]:
-        """Goes through the games once; the mean losses of its steps."""
+    def _learn(self, epoch: Iterable[Batch]) -> dict[str, float]:
+        """Goes through the games once: the mean losses of its steps."""
         options = self.options
         totals = torch.zeros(len(NAMES), device=self.device)
-        epoch = Epoch(self.games, options.batch, options.outcome_share, [options.seed, self.epoch])
         self.network.train()
-        for batch in batches(epoch, self.device, options.workers):
+        for batch in epoch:
             for group in self.optimizer.param_groups:
                 group["lr"] = options.rate * self._rate()
             with self._narrow():
@@ -93,7 +99,7 @@ class Training:
             self.optimizer.step()
             self.step += 1
             values = _vector(found)
-            totals += values / len(epoch)
+            totals += values / self.epochs.steps_of_each
             if self.step % options.log_every == 0:
                 self._log(values)
         learnt = _named(totals)
@@ -119,12 +125,12 @@ class Training:
         if not self.held_back:
             return {}
         self.network.eval()
-        epoch = Epoch(self.held_back, self.options.batch, self.options.outcome_share, [])
         totals = torch.zeros(len(NAMES), device=self.device)
         with torch.no_grad():
-            for batch, part in zip(batches(epoch, self.device, 0), epoch.parts, strict=True):
+            for packed in self.measures:
+                batch = unpack(packed, self.device)
                 found = _vector(losses(self.network, batch, self.of_points))
-                totals += found * len(part) / len(self.held_back)
+                totals += found * len(packed.tokens) / len(self.held_back)
         return {f"held_back_{name}": value for name, value in _named(totals).items()}
 
     def _rate(self) -> float:

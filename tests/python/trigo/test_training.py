@@ -163,11 +163,11 @@ def test_the_same_seed_gives_the_same_and_an_interruption_changes_nothing(
 
     learn, calls = trigo_training.Training._learn, []
 
-    def interrupted(self):
+    def interrupted(self, epoch):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return learn(self)
+        return learn(self, epoch)
 
     monkeypatch.setattr(trigo_training.Training, "_learn", interrupted)
     with pytest.raises(KeyboardInterrupt):
