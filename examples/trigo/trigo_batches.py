@@ -16,6 +16,7 @@ from trigo_network import TrigoNetwork
 
 FILLED_TO = 8  # sizes are multiples of it, as kernels of attention like them
 POINT_KINDS = 3  # empty or nobody's, Black's, White's
+NEAR = 16  # batches among which games of like lengths are brought together
 NO_POINT = -100  # of a smaller board than the batch's largest: no loss
 
 
@@ -166,6 +167,7 @@ class Epoch:
         if seed:
             choice = np.random.default_rng(list(seed))
             choice.shuffle(order)
+            order = _of_like_lengths(games, order, size, choice)
             counts = [len(text.symmetries(game.board)) for game in games]
             self.images = [int(choice.integers(count)) for count in counts]
         self.parts = [order[at : at + size] for at in range(0, len(order), size)]
@@ -183,6 +185,32 @@ class Epoch:
         game = self.games[at]
         image = text.symmetries(game.board)[self.images[at]]
         return lay_out(game, image, self.outcome_share)
+
+
+def _size(game: RecordedGame) -> int:
+    """About how many tokens it takes laid out: text, and what is asked at each search."""
+    axes = len(text.point_names(game.board)[0])
+    asked = sum(max(game.board) ** depth for depth in range(axes))
+    return len(game.moves) * (axes + 3) + len(game.searches) * asked
+
+
+def _of_like_lengths(
+    games: Sequence[RecordedGame], order: np.ndarray, size: int, choice: np.random.Generator
+) -> np.ndarray:
+    """`order` with games of like lengths in a batch, which fill up little, and batches shuffled.
+
+    Only games near each other in it change places, so that batches differ from epoch to epoch.
+    """
+    lengths = np.array([_size(games[at]) for at in order])
+    parts = []
+    for at in range(0, len(order), size * NEAR):
+        near = order[at : at + size * NEAR]
+        near = near[np.argsort(lengths[at : at + size * NEAR], kind="stable")]
+        parts += [near[first : first + size] for first in range(0, len(near), size)]
+    whole = [part for part in parts if len(part) == size]
+    rest = [part for part in parts if len(part) < size]
+    places = choice.permutation(len(whole))
+    return np.concatenate([*(whole[place] for place in places), *rest]) if parts else order
 
 
 class Epochs:
