@@ -15,7 +15,8 @@ import torch
 import trigo_network
 import trigo_text as text
 from torch import Tensor
-from trigo_batches import POINT_KINDS, Batch, Epoch, Epochs, Losses, batches, losses, unpack
+from trigo_batches import POINT_KINDS, Batch, Losses, losses, unpack
+from trigo_epochs import Epoch, Epochs, batches
 from trigo_games import RecordedGame, read_games
 from trigo_network import Sizes, TrigoNetwork
 
