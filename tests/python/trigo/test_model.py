@@ -22,12 +22,12 @@ TACTICS = ROOT / "examples" / "trigo" / "tactics.json"
 PROGRAM = Path(os.environ.get("KVCACHE_BUILD_DIR", ROOT / "build")) / "trigo_selfplay"
 needs_program = pytest.mark.skipif(not PROGRAM.exists(), reason=f"{PROGRAM} is not built")
 
-# What it finds with 200 simulations, and the games of 20 that it wins at least, by opponent. These
-# are the same every time on one machine; another's sums may differ in their last bits.
-TACTICS_FOUND = 6
+# What it finds with 200 simulations, and the games of 20 that it wins at least, by opponent: two
+# less than when it was made (20, 18; 17, 20), since another processor's last bits may differ.
+TACTICS_FOUND = 5
 WINS_OF_20 = {
-    "5x5x1": {"random": 17, "model:1": 16},
-    "3x3x3": {"random": 16, "model:1": 16},
+    "5x5x1": {"random": 18, "model:1": 16},
+    "3x3x3": {"random": 15, "model:1": 16},
 }
 
 # One text a board: the value behind it, the priors of what comes next.
@@ -117,11 +117,16 @@ def test_tactics(exported: Path):
 @needs_program
 @pytest.mark.parametrize("board", WINS_OF_20, ids=str)
 def test_matches_of_20_games(exported: Path, board: str, tmp_path: Path):
-    """Against random moves, and against itself with 1 simulation: the same wins every time."""
+    """Against random moves, and against itself with 1 simulation: a match is the same every time it is played."""
     for opponent, least in WINS_OF_20[board].items():
         arguments = ["--board", board, "--games", 20, "--against", opponent, "--seed", 1]
         arguments += ["--simulations", 200, "--max-moves", 100, "--threads", 2]
         play(exported, *arguments, "--json", tmp_path / "match.json")
         found = json.loads((tmp_path / "match.json").read_text())
+        if opponent == "random":
+            play(exported, *arguments[:-1], 1, "--json", tmp_path / "again.json")
+            again = json.loads((tmp_path / "again.json").read_text())
+            same = ("wins", "losses", "ties", "wins_as_black", "moves")
+            assert [again[name] for name in same] == [found[name] for name in same]
         assert found["wins"] + found["losses"] + found["ties"] == 20
         assert found["wins"] >= least, (opponent, found)
