@@ -79,6 +79,22 @@ def parser() -> argparse.ArgumentParser:
         default=400,
         help="simulations of each of its searches (default: 400)",
     )
+    add(
+        "--openings",
+        type=int,
+        nargs="*",
+        default=[],
+        metavar="MOVES",
+        help="random moves before further games of round 0, of playouts on both sides, such as"
+        " 8 16 24: positions that good play never leads to (default: none)",
+    )
+    add("--opening-games", type=int, default=300, help="for each number of them (default: 300)")
+    add(
+        "--random-games",
+        type=int,
+        default=0,
+        help="of round 0 more, of playouts against random moves (default: none)",
+    )
     add("--games", type=int, default=500, help="of every other round (default: 500)")
     add("--simulations", type=int, default=100, help="of their searches (default: 100)")
     add("--max-moves", type=int, default=100, help="moves after which a game ends (default: 100)")
@@ -148,21 +164,33 @@ def play_round(options: argparse.Namespace, number: int) -> None:
 
 
 def _play(options: argparse.Namespace, number: int, rounds: list[Round]) -> None:
-    if number == 0:
-        player = ["--player", "rollouts"]
-        games, simulations = options.first_games, options.first_simulations
-    else:
-        player = ["--player", "model", "--model", rounds[-2].model]
-        games, simulations = options.games, options.simulations
     beside = rounds[-1].games.with_suffix(".new")  # whole, or not there
     lines = []
     for board in options.boards:
-        seed = options.seed + number
-        numbers = {"seed": seed, "games": games, "simulations": simulations}
-        _selfplay(options, board, [*player, "--data", beside], **numbers)
-        lines += beside.read_text(encoding="utf-8").splitlines(keepends=True)
+        for kind, (extra, games, simulations) in enumerate(_kinds(options, number, rounds)):
+            seed = options.seed + number + 1000 * kind
+            numbers = {"seed": seed, "games": games, "simulations": simulations}
+            _selfplay(options, board, [*extra, "--data", beside], **numbers)
+            lines += beside.read_text(encoding="utf-8").splitlines(keepends=True)
     beside.write_text("".join(lines), encoding="utf-8")
     beside.replace(rounds[-1].games)
+
+
+def _kinds(
+    options: argparse.Namespace, number: int, rounds: list[Round]
+) -> list[tuple[list[object], int, int]]:
+    """A round's games: options that tell who plays, how many games, and simulations."""
+    if number > 0:
+        player = ["--player", "model", "--model", rounds[-2].model]
+        return [(player, options.games, options.simulations)]
+    player, simulations = ["--player", "rollouts"], options.first_simulations
+    against = [*player, "--against", f"rollouts:{simulations}"]
+    found = [(player, options.first_games, simulations)]
+    for moves in options.openings:
+        found.append(([*against, "--opening", moves], options.opening_games, simulations))
+    if options.random_games:
+        found.append(([*player, "--against", "random"], options.random_games, simulations))
+    return found
 
 
 def _match(options: argparse.Namespace, now: Round) -> None:

@@ -44,6 +44,13 @@ def parser() -> argparse.ArgumentParser:
     add("--decay", type=float, default=0.01, help="weight decay (default: 0.01)")
     add("--value-weight", type=float, default=1.0, help="of the value's loss (default: 1)")
     add(
+        "--points-weight",
+        type=float,
+        default=1.0,
+        help="of the loss of a head that guesses each point's stone and owner, which helps to learn"
+        " and is not stored (default: 1)",
+    )
+    add(
         *("--outcome-share", "--share"),
         type=float,
         default=0.5,

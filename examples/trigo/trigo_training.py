@@ -6,16 +6,21 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import fields
+from itertools import islice
 from typing import Any
 
 import torch
 import trigo_network
 import trigo_text as text
-from trigo_batches import Epoch, Losses, batches, losses
+from torch import Tensor
+from trigo_batches import POINT_KINDS, Batch, Losses, losses, unpack
+from trigo_epochs import Epoch, Epochs, batches
 from trigo_games import RecordedGame, read_games
 from trigo_network import Sizes, TrigoNetwork
 
+NAMES = tuple(field.name for field in fields(Losses))
 STATE, CURVE = "training.pt", "curve.jsonl"
 HELD_BACK = 20  # every so many games one is not learnt from, but measured on
 WARMUP_SHARE = 0.05  # of the steps
@@ -36,12 +41,20 @@ class Training:
         self.games, self.held_back = _split(games)
         torch.manual_seed(options.seed)
         self.network = self._network().to(self.device)
+        most = max(len(text.point_names(game.board)) for game in games)
+        self.of_points = torch.nn.Linear(self.network.sizes.hidden, 2 * most * POINT_KINDS)
+        self.of_points.to(self.device)  # a help while learning, and not stored with the model
         _check_lengths(games, self.network.sizes)
         self.epoch = self.step = 0
-        self.steps_of_epoch = math.ceil(len(self.games) / options.batch)
-        self.steps = options.epochs * self.steps_of_epoch
+        self.epochs = Epochs(
+            self.games, options.batch, options.outcome_share, options.seed, options.epochs
+        )
+        self.steps = len(self.epochs)
+        measures = Epoch(self.held_back, options.batch, options.outcome_share, [])
+        self.measures = [measures[part] for part in range(len(measures))]
         self.optimizer = torch.optim.AdamW(
-            _groups(self.network, options.decay), lr=options.rate, betas=(0.9, 0.98)
+            _groups([self.network, self.of_points], options.decay),
+            **{"lr": options.rate, "betas": (0.9, 0.98), "fused": self.device.type == "cuda"},
         )
         options.out.mkdir(parents=True, exist_ok=True)
         if options.resume:
@@ -56,9 +69,10 @@ class Training:
         print(f"{count / 1e6:.2f} million parameters ({sizes}) on {self.device}", flush=True)
         if self.epoch == 0:
             self._record({"epoch": 0, "step": 0, **self._measured()})
+        stream = batches(self.epochs, self.device, self.options.workers, first=self.step)
         while self.epoch < self.options.epochs:
             began = time.monotonic()
-            learnt = self._learn()
+            learnt = self._learn(islice(stream, self.epochs.steps_of_each))
             self.epoch += 1
             line = {"epoch": self.epoch, "step": self.step, **learnt, **self._measured()}
             line["seconds"] = round(time.monotonic() - began, 3)
@@ -68,48 +82,57 @@ class Training:
             self._keep()
         print(f"{self.options.out} holds the model")
 
-    def _learn(self) -> dict[str, float]:
-        """Goes through the games once; the mean losses of its steps."""
-        options, totals = self.options, {"policy": 0.0, "value": 0.0}
-        epoch = Epoch(self.games, options.batch, options.outcome_share, [options.seed, self.epoch])
+    def _learn(self, epoch: Iterable[Batch]) -> dict[str, float]:
+        """Goes through the games once: the mean losses of its steps."""
+        options = self.options
+        totals = torch.zeros(len(NAMES), device=self.device)
         self.network.train()
-        for batch in batches(epoch, self.device, options.workers):
+        for batch in epoch:
             for group in self.optimizer.param_groups:
                 group["lr"] = options.rate * self._rate()
             with self._narrow():
-                found = losses(self.network, batch)
+                found = losses(self.network, batch, self.of_points)
             loss = found.policy + options.value_weight * found.value
+            loss = loss + options.points_weight * found.points
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
             self.optimizer.step()
             self.step += 1
-            values = _numbers(found)
-            if not math.isfinite(sum(values.values())):
-                raise UserError(
-                    f"the loss is no number at step {self.step}: take a smaller --rate than"
-                    f" {options.rate:g}"
-                )
-            for name, value in values.items():
-                totals[name] += value / len(epoch)
+            values = _vector(found)
+            totals += values / self.epochs.steps_of_each
             if self.step % options.log_every == 0:
-                self._record({"step": self.step, **values})
-                print(f"step {self.step} of {self.steps}: policy {values['policy']:.4f}, value"
-                      f" {values['value']:.4f}", flush=True)  # fmt: skip
-        return totals
+                self._log(values)
+        learnt = _named(totals)
+        self._check_numbers(learnt)
+        return learnt
+
+    def _log(self, values: Tensor) -> None:
+        named = _named(values)
+        self._check_numbers(named)
+        self._record({"step": self.step, **named})
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in named.items())
+        print(f"step {self.step} of {self.steps}: {shown}", flush=True)
+
+    def _check_numbers(self, named: dict[str, float]) -> None:
+        if not math.isfinite(sum(named.values())):
+            raise UserError(
+                f"the loss is no number at step {self.step}: take a smaller --rate than"
+                f" {self.options.rate:g}"
+            )
 
     def _measured(self) -> dict[str, float]:
         """The mean losses on the games held back, as they are; nothing where there are none."""
         if not self.held_back:
             return {}
         self.network.eval()
-        epoch = Epoch(self.held_back, self.options.batch, self.options.outcome_share, [])
-        totals = {"policy": 0.0, "value": 0.0}
+        totals = torch.zeros(len(NAMES), device=self.device)
         with torch.no_grad():
-            for batch, part in zip(batches(epoch, self.device, 0), epoch.parts, strict=True):
-                for name, value in _numbers(losses(self.network, batch)).items():
-                    totals[name] += value * len(part) / len(self.held_back)
-        return {f"held_back_{name}": value for name, value in totals.items()}
+            for packed in self.measures:
+                batch = unpack(packed, self.device)
+                found = _vector(losses(self.network, batch, self.of_points))
+                totals += found * len(packed.tokens) / len(self.held_back)
+        return {f"held_back_{name}": value for name, value in _named(totals).items()}
 
     def _rate(self) -> float:
         """The learning rate's share of its largest: up in a straight line, down in a half wave."""
@@ -157,6 +180,7 @@ class Training:
             "epoch": self.epoch,
             "step": self.step,
             "network": self.network.state_dict(),
+            "of_points": self.of_points.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
         torch.save(state, beside)
@@ -179,6 +203,7 @@ class Training:
                 " anew without it"
             )
         self.network.load_state_dict(state["network"])
+        self.of_points.load_state_dict(state["of_points"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.step = state["epoch"], state["step"]
         lines = (self.options.out / CURVE).read_text(encoding="utf-8").splitlines()
@@ -203,9 +228,9 @@ def _check_lengths(games: list[RecordedGame], sizes: Sizes) -> None:
             )
 
 
-def _groups(network: TrigoNetwork, decay: float) -> list[dict[str, Any]]:
+def _groups(modules: list[torch.nn.Module], decay: float) -> list[dict[str, Any]]:
     """Matrices shrink, biases and norms do not."""
-    parts = list(network.parameters())
+    parts = [part for module in modules for part in module.parameters()]
     return [
         {"params": [part for part in parts if part.ndim > 1], "weight_decay": decay},
         {"params": [part for part in parts if part.ndim < 2], "weight_decay": 0.0},
@@ -218,8 +243,12 @@ def _that_matter(options: argparse.Namespace) -> dict[str, str]:
     return {name: str(value) for name, value in vars(options).items() if name not in others}
 
 
-def _numbers(found: Losses) -> dict[str, float]:
-    return {"policy": float(found.policy.detach()), "value": float(found.value.detach())}
+def _vector(found: Losses) -> Tensor:
+    return torch.stack([getattr(found, name).detach() for name in NAMES])
+
+
+def _named(values: Tensor) -> dict[str, float]:
+    return dict(zip(NAMES, values.tolist(), strict=True))
 
 
 def _stored(dtype: str) -> str:

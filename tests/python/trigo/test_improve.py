@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "examples" / "trigo" / "improve.py"
 PROGRAM = Path(os.environ.get("KVCACHE_BUILD_DIR", ROOT / "build")) / "trigo_selfplay"
+BOARDS = ["2x2x1", "2x1x2"]
 NETWORK = ["--layers", "1", "--heads", "2", "--hidden", "16", "--positions", "320"]
 
 # In place of trigo_selfplay: notes its arguments, and writes made-up games and figures.
@@ -28,10 +29,11 @@ with open({log!r}, "a") as log:
     log.write(json.dumps(given) + "\\n")
 if "--model" in given:
     assert (Path(given["--model"]) / "config.json").exists()
+board = tuple(map(int, given["--board"].split("x")))
 choice = random.Random(int(given["--seed"]))
 if "--data" in given:
     games = int(given["--games"])
-    found = [made_up_searches.made_up_game(choice, (2, 2, 1), 6) for _ in range(games)]
+    found = [made_up_searches.made_up_game(choice, board, 6) for _ in range(games)]
     made_up_searches.write(Path(given["--data"]), found)
 if "--json" in given:
     Path(given["--json"]).write_text(json.dumps({{"wins": 3, "losses": 1}}))
@@ -61,30 +63,47 @@ def lines(path: Path) -> list[dict]:
 def test_rounds(stand_in: tuple[Path, Path], tmp_path: Path):
     program, log = stand_in
     out = tmp_path / "out"
-    arguments = ["--out", out, "--selfplay", program, "--board", "2x2x1", "--threads", "1"]
+    arguments = ["--out", out, "--selfplay", program, "--threads", "1"]
+    arguments += ["--boards", *BOARDS, "--openings", "1", "3", "--opening-games", "2"]
+    arguments += ["--random-games", "5"]
     arguments += ["--first-games", "22", "--first-simulations", "9", "--games", "3"]
     arguments += ["--simulations", "4", "--max-moves", "6", "--window", "2", "--match", "4"]
-    more = ["--", "--epochs", "1", "--device", "cpu", *NETWORK]
+    more = ["--", "--epochs", "2", "--rate", "0.003", "--device", "cpu", *NETWORK]
     result = run(*arguments, "--rounds", "1", *more)
     assert result.returncode == 0, result.stderr
     played = lines(log)
-    common = {"--board": "2x2x1", "--max-moves": "6", "--threads": "1"}
     models = [str(out / f"round-{number}" / "model") for number in range(2)]
-    of_match = {**common, "--games": "4", "--simulations": "4", "--seed": "1000042"}
-    of_match |= {"--player": "model", "--against": "rollouts:4"}
-    beside = [str(out / f"round-{number}" / "games.new") for number in range(2)]
-    match = [str(out / f"round-{number}" / "match.new") for number in range(2)]
-    rollouts = {"--games": "22", "--simulations": "9", "--seed": "42", "--player": "rollouts"}
-    model = {"--games": "3", "--simulations": "4", "--seed": "43", "--player": "model"}
-    assert played == [
-        {**common, **rollouts, "--data": beside[0]},
-        {**of_match, "--model": models[0], "--json": match[0]},
-        {**common, **model, "--model": models[0], "--data": beside[1]},
-        {**of_match, "--model": models[1], "--json": match[1]},
-    ]
+
+    def games_of(number: int) -> list[dict]:
+        """What a round asks the program for."""
+        data = {"--data": str(out / f"round-{number}" / "games.new")}
+        more = {"--max-moves": "6", "--threads": "1", "--simulations": "9"}
+        if number == 1:
+            more |= {"--simulations": "4", "--player": "model", "--model": models[0]}
+            kinds = [{"--games": "3", "--seed": "43"}]
+        else:
+            more["--player"] = "rollouts"
+            both = {"--games": "2", "--against": "rollouts:9"}
+            kinds = [
+                {"--games": "22", "--seed": "42"},
+                {**both, "--seed": "1042", "--opening": "1"},
+                {**both, "--seed": "2042", "--opening": "3"},
+                {"--games": "5", "--seed": "3042", "--against": "random"},
+            ]
+        return [{**more, **kind, **data, "--board": board} for board in BOARDS for kind in kinds]
+
+    def match_of(number: int) -> list[dict]:
+        of = {"--max-moves": "6", "--threads": "1", "--games": "4", "--simulations": "4"}
+        of |= {"--seed": "1000042", "--player": "model", "--against": "rollouts:4"}
+        of |= {"--json": str(out / f"round-{number}" / "match.new"), "--model": models[number]}
+        return [{**of, "--board": board} for board in BOARDS]
+
+    assert played == [*games_of(0), *match_of(0), *games_of(1), *match_of(1)]
+    learnt_from = lines(out / "round-0" / "games.jsonl")
+    assert [game["board"] for game in learnt_from] == [[2, 2, 1]] * 31 + [[2, 1, 2]] * 31
     rounds = lines(out / "rounds.jsonl")
     assert [line["round"] for line in rounds] == [0, 1]
-    assert rounds[0]["match"] == {"wins": 3, "losses": 1}
+    assert rounds[0]["match"] == {board: {"wins": 3, "losses": 1} for board in BOARDS}
     assert 0 < rounds[1]["policy"] < rounds[0]["policy"]  # it goes on with the model before
     assert rounds[0]["held_back_policy"] > 0
     for number in range(2):
@@ -96,7 +115,7 @@ def test_rounds(stand_in: tuple[Path, Path], tmp_path: Path):
     (out / "rounds.jsonl").write_text(json.dumps(rounds[0]) + "\n")
     result = run(*arguments, "--rounds", "1", *more)
     assert result.returncode == 0, result.stderr
-    assert lines(log)[4:] == [{**of_match, "--model": models[1], "--json": match[1]}]
+    assert lines(log)[len(played) :] == match_of(1)
     assert [line["round"] for line in lines(out / "rounds.jsonl")] == [0, 1]
 
 
@@ -122,11 +141,11 @@ def test_without_the_program(tmp_path: Path):
 @pytest.mark.skipif(not PROGRAM.exists(), reason=f"{PROGRAM} is not built")
 def test_with_the_program_itself(tmp_path: Path):
     pytest.importorskip("torch", reason="torch is not installed")
-    arguments = ["--out", tmp_path / "out", "--selfplay", PROGRAM, "--board", "3x3x1"]
+    arguments = ["--out", tmp_path / "out", "--selfplay", PROGRAM, "--boards", "3x3x1"]
     arguments += ["--rounds", "1", "--first-games", "40", "--first-simulations", "40"]
     arguments += ["--games", "10", "--simulations", "20", "--max-moves", "30", "--match", "2"]
     result = run(*arguments, "--threads", "1", "--", "--epochs", "3", "--device", "cpu", *NETWORK)
     assert result.returncode == 0, result.stderr
     rounds = lines(tmp_path / "out" / "rounds.jsonl")
     assert rounds[1]["policy"] < rounds[0]["policy"]
-    assert rounds[1]["match"]["games"] == 2
+    assert rounds[1]["match"]["3x3x1"]["games"] == 2

@@ -16,9 +16,10 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 import train  # noqa: E402
 import trigo_batches  # noqa: E402
+import trigo_epochs  # noqa: E402
 import trigo_network  # noqa: E402
 import trigo_text  # noqa: E402
-from trigo_games import lay_out, read_games  # noqa: E402
+from trigo_games import RecordedGame, Search, lay_out, read_games  # noqa: E402
 
 from kvcache_export import trigo  # noqa: E402
 
@@ -77,6 +78,60 @@ def test_losses_are_those_of_moves_one_by_one(games: Path):
                 errors.append((value - (0.5 * game.outcome + 0.5 * search.value)) ** 2)
     assert float(losses.policy) == pytest.approx(float(sum(entropies)) / len(entropies), rel=1e-5)
     assert float(losses.value) == pytest.approx(float(sum(errors)) / len(errors), rel=1e-5)
+
+
+def test_the_loss_of_points_is_that_of_each_point_alone(games: Path):
+    """Boards of 9 and of 8 points in one batch: what the smaller one lacks counts nothing."""
+    of, found = network(), read_games([games])[:4]
+    laid_out = [lay_out(game, trigo_text.symmetries(game.board)[0], 0.5) for game in found]
+    torch.manual_seed(1)
+    head = torch.nn.Linear(SIZES.hidden, 2 * 10 * 3)  # of a training that has 10 points somewhere
+    with torch.no_grad():
+        batch = trigo_batches.together(laid_out, torch.device("cpu"))
+        loss = trigo_batches.losses(of, batch, head).points
+        expected = []
+        for game, one in zip(found, laid_out, strict=True):
+            alone = trigo_batches.together([one], torch.device("cpu"))
+            states = of.model(alone.tokens, alone.positions, alone.seen)[0]
+            for row, kinds in zip(*one.points, strict=True):
+                guesses = head(states[int(row)]).view(2, 10, 3).log_softmax(-1)
+                halves = kinds.reshape(2, -1)
+                assert halves.shape[1] == len(trigo_text.point_names(game.board))
+                expected += [
+                    -float(guesses[half, point, int(halves[half, point])])
+                    for half in range(2)
+                    for point in range(halves.shape[1])
+                ]
+    assert float(loss) == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def test_an_epoch_has_every_game_once_and_its_batches_games_of_like_lengths():
+    choice = random.Random(SEED)
+    lines = [made_up_searches.made_up_game(choice, (3, 3, 1), choice.randint(2, 12))
+             for _ in range(203)]  # fmt: skip
+    found = [_recorded(line) for line in lines]
+    epochs = trigo_epochs.Epochs(found, 8, 0.5, SEED, 2)
+    assert len(epochs) == 2 * 26
+    orders = []
+    for number in range(2):
+        epoch = trigo_epochs.Epoch(found, 8, 0.5, [SEED, number])
+        orders.append(np.concatenate(epoch.parts).tolist())
+        assert sorted(orders[-1]) == list(range(203))
+        assert [len(part) for part in epoch.parts] == [8] * 25 + [3]
+        spreads = [np.ptp([len(found[at].moves) for at in part]) for part in epoch.parts]
+        assert np.mean(spreads) < 3  # 8 games in any order: about 8
+        for part in (0, 25):
+            packed = epochs[number * 26 + part]
+            np.testing.assert_array_equal(packed.tokens, epoch[part].tokens)
+    assert orders[0] != orders[1]
+
+
+def _recorded(line: dict) -> RecordedGame:
+    searches = [
+        Search(each["ply"], tuple(each["moves"]), tuple(each["visits"]), each["value"])
+        for each in line["searches"]
+    ]
+    return RecordedGame(tuple(line["board"]), tuple(line["moves"]), line["score"], tuple(searches))
 
 
 @pytest.mark.parametrize("stored", ["F32", "F16"])
@@ -163,11 +218,11 @@ def test_the_same_seed_gives_the_same_and_an_interruption_changes_nothing(
 
     learn, calls = trigo_training.Training._learn, []
 
-    def interrupted(self):
+    def interrupted(self, epoch):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return learn(self)
+        return learn(self, epoch)
 
     monkeypatch.setattr(trigo_training.Training, "_learn", interrupted)
     with pytest.raises(KeyboardInterrupt):

@@ -167,6 +167,7 @@ def test_a_search_of_the_last_position_and_positions_without_one():
 
 
 def test_a_game_without_searches_and_moves():
-    laid_out = lay_out(RecordedGame((3, 3, 1), (), 0, ()), {}, 0.5)
+    same = trigo_text.symmetries((3, 3, 1))[0]
+    laid_out = lay_out(RecordedGame((3, 3, 1), (), 0, ()), same, 0.5)
     assert bytes(laid_out.tokens[1:].astype(np.uint8)) == b"[Board 3x3]\n\n"
     assert [len(part) for part in (*laid_out.policy, *laid_out.value)] == [0] * 5
