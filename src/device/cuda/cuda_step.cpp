@@ -96,6 +96,10 @@ bool CudaStep::run(const plan::StepBinding& binding, const std::function<void()>
       enqueue_all(enqueue);
     }
     resources_->stream->wait();
+    logits_.set_brought();
+    for (DeviceRows& output : outputs_) {
+      output.set_brought();
+    }
   }
   ++runs_;
   return known || fused_ != nullptr;  // fused just now: no node ran, as under a capture
@@ -115,6 +119,10 @@ void CudaStep::enqueue_all(const std::function<void()>& enqueue) {
                              resources_->stream->get());
                        }),
              "finding the best tokens");
+  logits_.enqueue_copy(*resources_->stream);
+  for (DeviceRows& output : outputs_) {
+    output.enqueue_copy(*resources_->stream);
+  }
 }
 
 void CudaStep::run_fused(const plan::StepBinding& binding) {
@@ -197,12 +205,10 @@ std::optional<std::size_t> CudaStep::row_with_nan() const {
 }
 
 std::span<const float> CudaStep::row(std::size_t row) {
-  const auto lock = resources_->stream->lock();
   return logits_.row(row, *resources_->stream);
 }
 
 std::span<const float> CudaStep::output(std::size_t output, std::size_t row) {
-  const auto lock = resources_->stream->lock();
   return outputs_[output].row(row, *resources_->stream);
 }
 
