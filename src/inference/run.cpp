@@ -13,9 +13,12 @@ namespace {
 constexpr std::size_t kColumns = 64;         // of a block table, unless fewer are a full sequence
 constexpr std::size_t kMostFilledUp = 1024;  // tokens: what more take is no longer worth the graph
 
-/// At least `count`, and one of few sizes: four to each doubling.
+/// At least `count`, and one of few sizes: up to some hundreds of tokens a GPU's time goes to the
+/// weights, and to starting kernels.
 std::size_t one_of_few(std::size_t count) {
-  return round_up(count, std::max<std::size_t>(4, std::bit_ceil(count) / 8));
+  constexpr std::size_t kLeast = 4;
+  constexpr std::size_t kStep = 128;
+  return count <= kStep ? std::bit_ceil(std::max(count, kLeast)) : round_up(count, kStep);
 }
 
 /// Makes the shapes of trees and of ragged batches, which are hardly ever the same twice, a few

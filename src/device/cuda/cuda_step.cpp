@@ -77,7 +77,7 @@ bool CudaStep::run(const plan::StepBinding& binding, const std::function<void()>
   for (DeviceRows& output : outputs_) {
     output.forget();
   }
-  const auto lock = resources_->stream->lock();
+  auto lock = resources_->stream->lock();
   const bool known = graph_ != nullptr || fused_ != nullptr;
   if (resources_->captures_runs && !known && runs_ == kRunsBeforeCapture) {
     if (resources_->fuses_steps && binding.tokens == 1 && binding.block_table != nullptr) {
@@ -95,7 +95,9 @@ bool CudaStep::run(const plan::StepBinding& binding, const std::function<void()>
     } else {
       enqueue_all(enqueue);
     }
-    resources_->stream->wait();
+    resources_->stream->mark(end_);
+    lock.unlock();
+    CudaStream::wait(end_);
     logits_.set_brought();
     for (DeviceRows& output : outputs_) {
       output.set_brought();

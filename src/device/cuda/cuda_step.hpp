@@ -80,6 +80,7 @@ class CudaStep : public Step {
   DeviceRows logits_;
   std::deque<DeviceRows> outputs_;      // they do not move
   CudaBuffer<BufferPlace::host> best_;  // [logits_rows]
+  CudaEvent end_;                       // of the last run that was not fused
   int runs_ = 0;                        // of this shape
   cudaGraphExec_t graph_ = nullptr;
   std::shared_ptr<plan::FusedModel> fused_;  // in place of a graph
