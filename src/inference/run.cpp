@@ -13,6 +13,8 @@ namespace {
 constexpr std::size_t kColumns = 64;         // of a block table, unless fewer are a full sequence
 constexpr std::size_t kMostFilledUp = 1024;  // tokens: what more take is no longer worth the graph
 
+constexpr std::size_t kSmallVocabulary = 1024;
+
 /// At least `count`, and one of few sizes: up to some hundreds of tokens a GPU's time goes to the
 /// weights, and to starting kernels.
 std::size_t one_of_few(std::size_t count) {
@@ -22,16 +24,17 @@ std::size_t one_of_few(std::size_t count) {
 }
 
 /// Makes the shapes of trees and of ragged batches, which are hardly ever the same twice, a few
-/// that are. Steps of one token a row and prompts keep their own.
-void fill_up(RunShape& shape) {
+/// that are. Steps of one token a row and prompts keep their own. Of a small vocabulary's logits
+/// all tokens' are as cheap as those of a few.
+void fill_up(RunShape& shape, bool small_vocabulary) {
   if (shape.tokens > kMostFilledUp ||
       (!shape.trees && (shape.rows == 1 || shape.tokens == shape.rows))) {
     return;
   }
-  const std::size_t logits = one_of_few(shape.logits_rows());
   const bool all = shape.num_logits == 0 && one_of_few(shape.tokens) == shape.tokens;
+  const std::size_t logits = small_vocabulary ? shape.tokens : shape.logits_rows();
   shape.tokens = one_of_few(shape.tokens);
-  shape.num_logits = all ? 0 : logits;
+  shape.num_logits = all ? 0 : one_of_few(logits);
   shape.rows = shape.rows == 1 ? 1 : one_of_few(shape.rows);
   shape.filled_up = true;
 }
@@ -56,7 +59,7 @@ RunShape shape_of(Engine& engine, std::span<const Row> rows) {
     shape.num_logits = 0;  // all of them
   }
   if (engine.session().backend().prefers_few_shapes()) {
-    fill_up(shape);
+    fill_up(shape, engine.info().vocab_size <= kSmallVocabulary);
   }
   return shape;
 }
