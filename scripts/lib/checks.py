@@ -53,14 +53,17 @@ FUZZER_SECONDS = 60  # of each
 HALF_THE_CASES = {"KVCACHE_TEST_SCALE": "0.5"}
 # Builds that are made to check: joined, sources share the time that large headers take, and the
 # kernels are compiled for AVX2 and without SIMD (the other instruction sets differ in the width of
-# their vectors, and AVX-512 in its integer products). With --full each source stands alone, and for
-# all of them.
+# their vectors, and AVX-512 in its integer products). With --full it is all of them, and before
+# clang-tidy each source stands alone.
 JOINED = {
     "CMAKE_UNITY_BUILD": "ON",
     "CMAKE_UNITY_BUILD_BATCH_SIZE": "8",
     "KVCACHE_WITHOUT_TARGETS": "HWY_SSE4;HWY_AVX3;HWY_AVX3_DL",
 }
-EACH = {"CMAKE_UNITY_BUILD": "OFF", "KVCACHE_WITHOUT_TARGETS": ""}
+EVERY_TARGET = {"KVCACHE_WITHOUT_TARGETS": ""}
+EACH = {"CMAKE_UNITY_BUILD": "OFF", **EVERY_TARGET}
+# Of the narrow models, those that sanitisers run over: each kind of kernel once.
+SANITIZED_MODELS = ("bfloat16 products", "int8 weights", "int4 weights", "an int8 cache")
 TEST_ENVIRONMENT = {
     "KVCACHE_GOLDENS_DIR": str(GOLDENS),
     "KVCACHE_MODELS_DIR": str(GOLDEN_MODELS),
@@ -81,16 +84,10 @@ def run_checks(*, full: bool) -> Results:
     cases = None if full else HALF_THE_CASES
     results.add(_tests_of_models("C++ tests", BUILD, narrow_models, cases))
     results.add(_clang_tidy(full=full))
-    results.add(
-        _sanitizer_tests("address,undefined", ROOT / "build-asan", narrow_models, full=full)
-    )
+    results.add(_sanitizer_tests("address,undefined", ROOT / "build-asan", full=full))
     if full:
         results.add(_gtest("C++ tests with fifty times the random cases", BUILD, MANY_CASES))
-        results.add(
-            _sanitizer_tests(
-                "thread", ROOT / "build-tsan", narrow_models, LONG_HISTORIES, full=full
-            )
-        )
+        results.add(_sanitizer_tests("thread", ROOT / "build-tsan", LONG_HISTORIES, full=full))
         results.add(run_fuzzers(FUZZER_SECONDS))
     results.add(_pytest(full=full))
     results.add(_without_gpu())
@@ -213,7 +210,6 @@ def _tests_of_models(
 def _sanitizer_tests(
     sanitizers: str,
     directory: Path,
-    narrow_models: Iterable[str],
     environment: Mapping[str, str] | None = None,
     *,
     full: bool,
@@ -234,7 +230,7 @@ def _sanitizer_tests(
             KVCACHE_SANITIZE=sanitizers,
             KVCACHE_BUILD_CLI="OFF",
             KVCACHE_BUILD_EXAMPLES="OFF",
-            **(EACH if full else JOINED),
+            **(JOINED | EVERY_TARGET if full else JOINED),
             KVCACHE_WARNINGS_AS_ERRORS="OFF",  # sanitisers make GCC warn of what is not there
         )
         build.build(directory, "kvcache_tests")
@@ -245,7 +241,7 @@ def _sanitizer_tests(
     name = f"C++ tests with sanitisers {sanitizers}"
     built.add(_gtest(name, directory, environment or (None if full else HALF_THE_CASES)))
     if full:
-        built.add(_tests_of_models(name, directory, narrow_models))
+        built.add(_tests_of_models(name, directory, SANITIZED_MODELS))
     return built
 
 
