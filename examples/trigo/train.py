@@ -38,8 +38,12 @@ def parser() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, help="directory for the model and the curve")
     add("--init", type=Path, help="directory of a model to begin from, instead of random weights")
     add("--resume", action="store_true", help="go on where an interrupted run of this stopped")
-    add("--epochs", type=int, default=10, help="(default: 10)")
-    add("--batch", type=int, default=16, help="games a step (default: 16)")
+    add("--steps", type=int, default=1000, help="(default: 1000)")
+    add("--seconds", type=float, default=0, help="end by then: fewer steps, over which the learning rate falls as fast as it must (default: no limit)")
+    add("--batch", type=int, default=32, help="games of each board a step (default: 32)")
+    add("--rate-end", type=float, default=0.0, help="share of the rate at the end (default: 0)")
+    add("--optimizer", choices=["muon", "adam"], default="muon", help="of the blocks (default: muon)")
+    add("--policy-weight", type=float, default=1.0, help="of the policy's loss (default: 1)")
     add("--rate", type=float, default=1e-3, help="largest learning rate (default: 0.001)")
     add("--decay", type=float, default=0.01, help="weight decay (default: 0.01)")
     add("--value-weight", type=float, default=1.0, help="of the value's loss (default: 1)")
@@ -64,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of weights, order and symmetries (default: 0)")
     add("--device", help="cpu, cuda, … (default: cuda where there is one)")
     add("--workers", type=int, default=0, help="processes that lay out batches ahead (default: 0)")
-    add("--log-every", type=int, default=50, help="steps (default: 50)")
+    add("--measure-every", type=int, default=500, help="steps (default: 500)")
     return found
 
 
@@ -80,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    for name in ("epochs", "batch", "log_every"):
+    for name in ("steps", "batch", "measure_every"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} must be at least 1")
     for field in fields(Sizes):
