@@ -44,6 +44,118 @@ class Batch:
     points_known: Tensor
 
 
+class _Builder:
+    """Lays games out on their device, each turned by one of the board's symmetries."""
+
+    def __init__(
+        self, games: GameSet, which: np.ndarray, kinds: Tensor, least: tuple[int, int]
+    ) -> None:
+        """`kinds` of symmetry; `least`: sizes of text and nodes."""
+        self.games, self.which, self.kinds = games, which, kinds
+        device = games.device
+        self.of, self.count = torch.from_numpy(which).to(device), len(which)
+        self.plies = int(games.counts[which].max())
+        self.asked, self.depths = min(ASKED, self.plies), games.axes - 1
+        sizes = sizes_of(games, which)
+        self.text_size = max(sizes[0], least[0])
+        self.size = self.text_size + max(sizes[1], least[1])
+        self.at = torch.arange(self.count, device=device)[:, None]
+        self.ply = torch.arange(self.plies, device=device)[None]
+        self.row = torch.arange(self.size, device=device)
+        self.positions = self.row.repeat(self.count, 1)
+        self.limits = self.positions.clone()  # the last token of the text that each row sees
+        self._texts()
+        self._values()
+
+    def _texts(self) -> None:
+        games, of, plies = self.games, self.of, self.plies
+        moves = games.moves[of, :plies].long()
+        self.played = moves != NO_MOVE
+        moves = games.images[self.kinds].gather(1, moves.clamp(min=0))
+        lengths = torch.where(self.played, games.lengths[self.ply, moves], 0)
+        ends = games.start + lengths.cumsum(1)
+        self.begins = torch.cat([torch.full_like(ends[:, :1], games.start), ends], 1)
+        self.numbered = self.begins[:, :-1] + games.numbers[:plies]  # where the move itself begins
+        pieces = games.pieces[self.ply, moves]  # [games, plies, widest]
+        step = torch.arange(pieces.shape[2], device=games.device)
+        place = self.begins[:, :-1, None] + step
+        place = torch.where(step < lengths[:, :, None], place, self.size)  # a column cut off
+        tokens = torch.zeros(self.count, self.size + 1, dtype=torch.uint8, device=games.device)
+        tokens.scatter_(1, place.flatten(1), pieces.flatten(1))
+        self.tokens = tokens[:, : self.size].long()
+        self.tokens[:, : games.start] = games.header
+
+    def _values(self) -> None:
+        """A VALUE for each position."""
+        nodes = slice(self.text_size, self.text_size + self.plies + 1)
+        self.tokens[:, nodes] = text.VALUE
+        self.positions[:, nodes] = self.begins
+        self.limits[:, nodes] = self.begins - 1
+        self.value_rows = self.row[nodes] + self.size * self.at
+
+    def policy(self, chance: torch.Generator) -> tuple[Tensor, ...]:
+        """Rows, shares, weights, and the number of searches. Nodes are laid out for moves drawn by
+        their visits: what stands behind their first characters is asked.
+        """
+        games, asked = self.games, self.asked
+        searches = games.searches[self.of, : self.plies]
+        searched = searches != NO_SEARCH
+        shares = games.shares[searches.long()].float()  # NO_SEARCH is the last row
+        shares = shares.gather(2, games.inverse[self.kinds][:, None].expand_as(shares))
+        order = torch.rand(self.count, self.plies, device=games.device, generator=chance)
+        chosen = (order + searched).topk(asked, 1).indices  # [games, asked]
+        known = searched.gather(1, chosen)
+        theirs = shares[self.at, chosen]
+        drawn = torch.where(known[:, :, None], theirs, 1.0).flatten(0, 1)
+        drawn = torch.multinomial(drawn, 1, generator=chance).view(self.count, asked)
+
+        self.root_rows = (self.numbered - 1 + self.size * self.at).flatten()
+        rows, targets = [self.root_rows], [(shares @ games.one_hot[:, 0]).flatten(0, 1)]
+        begins = self.numbered.gather(1, chosen)
+        for depth in range(1, self.depths + 1):
+            nodes = self._nodes(depth)
+            self.tokens[:, nodes] = games.characters[drawn, depth - 1]
+            self.positions[:, nodes] = begins + depth - 1
+            self.limits[:, nodes] = begins - 1
+            weights = theirs * games.alike[depth][drawn]
+            weights = weights / weights.sum(2, keepdim=True).clamp(min=1e-9)
+            rows.append((self.row[nodes] + self.size * self.at).flatten())
+            targets.append((weights @ games.one_hot[:, depth]).flatten(0, 1))
+        # Behind the P of a pass that was played.
+        passes = np.nonzero(games.passes[self.which, : self.plies])
+        at, ply = (torch.from_numpy(part).to(games.device) for part in passes)
+        for depth, token in enumerate(text.tokens(text.PASS)[1:]):
+            rows.append(self.numbered[at, ply] + depth + self.size * at)
+            tokens = torch.full_like(at, token)
+            targets.append(functional.one_hot(tokens, text.VOCABULARY).float())
+        weights = torch.ones(sum(map(len, rows)), device=games.device)
+        first = len(self.root_rows)
+        of_chains = weights[first : first + self.depths * self.count * asked]
+        of_chains *= searched.sum() / known.sum().clamp(min=1)
+        return torch.cat(rows), torch.cat(targets), weights, searched.sum().clamp(min=1)
+
+    def _nodes(self, depth: int) -> slice:
+        first = self.text_size + self.plies + 1 + self.asked * (depth - 1)
+        return slice(first, first + self.asked)
+
+    def seen(self) -> Tensor:
+        """What nodes see, when all are laid out."""
+        limits, nodes = self.limits[:, self.text_size :], self.row[self.text_size :]
+        found = (self.row < self.text_size) & (self.row <= limits[:, :, None])
+        found |= self.row == nodes[:, None]
+        for depth in range(2, self.depths + 1):
+            of_depth = self.row[self._nodes(depth)]
+            for before in range(1, depth):
+                found[:, of_depth - self.text_size, of_depth - self.asked * before] = True
+        return found[:, None]
+
+    def points(self) -> Tensor:
+        """int8 [games, plies + 1, PLANES, points], where the symmetries have them."""
+        states = self.games.states[self.of, : self.plies + 1]
+        back = self.games.inverse[self.kinds][:, None, None, :-1]
+        return states.gather(3, back.expand_as(states))
+
+
 def batch_of(
     games: GameSet,
     which: np.ndarray,
@@ -52,102 +164,27 @@ def batch_of(
     least: tuple[int, int] = (0, 0),
 ) -> Batch:
     """`which` of the games, each turned at random unless not; `least`: sizes of text and nodes."""
-    device, of = games.device, torch.from_numpy(which).to(games.device)
-    count, plies = len(which), int(games.counts[which].max())
-    text_size, node_count = sizes_of(games, which)
-    text_size, node_count = max(text_size, least[0]), max(node_count, least[1])
-    at = torch.arange(count, device=device)[:, None]
-    ply = torch.arange(plies, device=device)[None]
-    kind = torch.zeros(count, dtype=torch.long, device=device)
+    kinds = torch.zeros(len(which), dtype=torch.long, device=games.device)
     if turned:
-        kind = torch.randint(len(games.images), (count,), device=device, generator=chance)
-
-    moves = games.moves[of, :plies].long()
-    played = moves != NO_MOVE
-    moves = torch.where(played, games.images[kind].gather(1, moves.clamp(min=0)), 0)
-    lengths = torch.where(played, games.lengths[ply, moves], 0)
-    ends = games.start + lengths.cumsum(1)
-    begins = torch.cat([torch.full_like(ends[:, :1], games.start), ends], 1)  # [games, plies + 1]
-    numbered = begins[:, :-1] + games.numbers[:plies]  # where the move itself begins
-
-    # The text.
-    depths, asked = games.axes - 1, min(ASKED, plies)
-    size = text_size + node_count
-    pieces = games.pieces[ply, moves]  # [games, plies, widest]
-    step = torch.arange(pieces.shape[2], device=device)
-    place = begins[:, :-1, None] + step
-    place = torch.where(step < lengths[:, :, None], place, size)  # a column that is cut off
-    tokens = torch.zeros(count, size + 1, dtype=torch.uint8, device=device)
-    tokens.scatter_(1, place.flatten(1), pieces.flatten(1))
-    tokens = tokens[:, :size].long()
-    tokens[:, : games.start] = games.header
-
-    # A VALUE for each position.
-    row = torch.arange(size, device=device)
-    positions, limits = row.repeat(count, 1), row.repeat(count, 1)
-    values = slice(text_size, text_size + plies + 1)
-    tokens[:, values], positions[:, values], limits[:, values] = text.VALUE, begins, begins - 1
-
-    # Shares of visits, and moves drawn by them, of which the first characters are asked what follows.
-    searches = games.searches[of, :plies]
-    searched = searches != NO_SEARCH
-    shares = games.shares[searches.long()].float()  # NO_SEARCH is the last row
-    shares = shares.gather(2, games.inverse[kind][:, None].expand_as(shares))
-    order = torch.rand(count, plies, device=device, generator=chance) + searched
-    chosen = order.topk(asked, 1).indices  # [games, asked]
-    known = searched.gather(1, chosen)
-    theirs = shares[at, chosen]
-    drawn = torch.where(known[:, :, None], theirs, 1.0)
-    drawn = torch.multinomial(drawn.flatten(0, 1), 1, generator=chance).view(count, asked)
-    first = text_size + plies + 1
-    root_rows = numbered - 1 + size * at
-    rows, targets = [root_rows.flatten()], [(shares @ games.one_hot[:, 0]).flatten(0, 1)]
-    for depth in range(1, depths + 1):
-        nodes = slice(first + asked * (depth - 1), first + asked * depth)
-        tokens[:, nodes] = games.characters[drawn, depth - 1]
-        positions[:, nodes] = numbered.gather(1, chosen) + depth - 1
-        limits[:, nodes] = numbered.gather(1, chosen) - 1
-        weights = theirs * games.alike[depth][drawn]
-        weights = weights / weights.sum(2, keepdim=True).clamp(min=1e-9)
-        rows.append((row[nodes] + size * at).flatten())
-        targets.append((weights @ games.one_hot[:, depth]).flatten(0, 1))
-    seen = (row < text_size) & (row <= limits[:, text_size:, None])
-    seen |= row == row[text_size:, None]
-    for depth in range(2, depths + 1):
-        nodes = row[first + asked * (depth - 1) : first + asked * depth]
-        for before in range(1, depth):
-            seen[:, nodes - text_size, nodes - asked * before] = True
-    # Behind the P of a pass that was played.
-    games_of, plies_of = np.nonzero(games.passes[which, :plies])
-    extra = torch.from_numpy(games_of).to(device), torch.from_numpy(plies_of).to(device)
-    for depth, token in enumerate(text.tokens(text.PASS)[1:]):
-        rows.append(numbered[extra] + depth + size * extra[0])
-        targets.append(functional.one_hot(torch.full_like(extra[0], token), text.VOCABULARY).float())
-    searches_there = searched.sum()
-    chains = torch.ones(sum(map(len, rows)), device=device)
-    chains[root_rows.numel() : root_rows.numel() + depths * count * asked] = (
-        searches_there / known.sum().clamp(min=1)
-    )
-
-    there = torch.cat([played.new_ones(count, 1), played], 1)
-    states = games.states[of, : plies + 1]  # int8 [games, plies + 1, PLANES, points]
-    back = games.inverse[kind][:, None, None, :-1].expand_as(states)
-    states = states.gather(3, back)
-    value_rows = row[values] + size * at
+        kinds = torch.randint(len(games.images), kinds.shape, device=games.device, generator=chance)
+    built = _Builder(games, which, kinds, least)
+    policy_rows, policy, chains, searches = built.policy(chance)
+    known = torch.cat([built.played.new_ones(len(which), 1), built.played], 1)
+    points = built.points()
     return Batch(
-        tokens,
-        positions,
-        seen[:, None],
-        torch.cat(rows),
-        torch.cat(targets),
-        searches_there.clamp(min=1),
+        built.tokens,
+        built.positions,
+        built.seen(),
+        policy_rows,
+        policy,
+        searches,
         chains,
-        value_rows.flatten(),
-        games.values[of, : plies + 1].flatten(),
-        there.flatten().float(),
-        torch.cat([value_rows.flatten(), root_rows.flatten()]),
-        torch.cat([states.flatten(0, 1), states[:, :-1].flatten(0, 1)]),
-        torch.cat([there.flatten(), played.flatten()]).float(),
+        built.value_rows.flatten(),
+        games.values[built.of, : built.plies + 1].flatten(),
+        known.flatten().float(),
+        torch.cat([built.value_rows.flatten(), built.root_rows]),
+        torch.cat([points.flatten(0, 1), points[:, :-1].flatten(0, 1)]),
+        torch.cat([known.flatten(), built.played.flatten()]).float(),
     )
 
 
@@ -159,16 +196,22 @@ def sizes_of(games: GameSet, which: np.ndarray) -> tuple[int, int]:
     return text_size + -text_size % FILLED_TO, nodes + -nodes % FILLED_TO
 
 
-def together(games: Sequence[GameSet], parts: Sequence[np.ndarray], chance: torch.Generator) -> Batch:
+def together(
+    games: Sequence[GameSet], parts: Sequence[np.ndarray], chance: torch.Generator
+) -> Batch:
     """Games of several boards in one batch."""
     least = tuple(map(max, zip(*map(sizes_of, games, parts), strict=True)))
-    found = [batch_of(of, which, chance, least=least) for of, which in zip(games, parts, strict=True)]
+    found = [
+        batch_of(of, which, chance, least=least) for of, which in zip(games, parts, strict=True)
+    ]
     first = np.cumsum([0, *(part.tokens.numel() for part in found)])
     most = max(part.points.shape[2] for part in found)
 
     def joined(name: str, rows: bool = False) -> Tensor:
         arrays = [getattr(part, name) for part in found]
-        return torch.cat([array + int(at) for array, at in zip(arrays, first)] if rows else arrays)
+        if rows:
+            arrays = [array + int(at) for array, at in zip(arrays, first[:-1], strict=True)]
+        return torch.cat(arrays)
 
     total = sum(part.searches for part in found)
     return Batch(
@@ -183,7 +226,12 @@ def together(games: Sequence[GameSet], parts: Sequence[np.ndarray], chance: torc
         joined("value"),
         joined("value_known"),
         joined("point_rows", rows=True),
-        torch.cat([functional.pad(part.points, (0, most - part.points.shape[2]), value=NO_POINT) for part in found]),
+        torch.cat(
+            [
+                functional.pad(part.points, (0, most - part.points.shape[2]), value=NO_POINT)
+                for part in found
+            ]
+        ),
         joined("points_known"),
     )
 

@@ -82,7 +82,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor, seen: Tensor | None) -> Tensor:
-        """`seen` [batch, 1, nodes, size] masks what nodes see, the last ones; a text is in front."""
+        """`seen` [batch, 1, nodes, size] masks what the nodes behind a text see."""
         parts = self.attn["c_attn"](self.ln_1(x)).chunk(3, -1)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
         attend = functional.scaled_dot_product_attention

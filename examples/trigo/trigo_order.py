@@ -10,7 +10,7 @@ NEAR = 32  # batches among which games of like lengths are brought together
 
 
 class Order:
-    """A batch for each step: all games once before one comes again, in an order that the seed tells.
+    """A batch for each step: all games before one comes again, in an order that the seed tells.
 
     Games of like lengths are in a batch, which fill up little. Only games near each other in a
     random order change places for that, so that batches differ each time.

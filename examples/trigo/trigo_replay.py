@@ -1,4 +1,4 @@
-"""What stood on the board after each move of many recorded games at once, and whose its points were.
+"""What stood on the board after each move of many recorded games at once, and whose it became.
 
 A game's stones follow from its moves alone, but one by one in Python they take longer than learning
 from them; side by side each step is a few operations on whole tensors.

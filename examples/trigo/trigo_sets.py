@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import trigo_text as text
-from torch import Tensor
 from trigo_games import DataError, RecordedGame, lines_of, read_lines
 from trigo_replay import NO_MOVE, replay
 
@@ -72,7 +71,10 @@ def joined(parts: Sequence[Moves]) -> Moves:
         return np.pad(array, ((0, 0), (0, most - array.shape[1])), constant_values=filler)
 
     first = np.cumsum([0, *(len(part.shares) for part in parts)])
-    rows = [np.where(p.searches == NO_SEARCH, NO_SEARCH, p.searches + at) for p, at in zip(parts, first)]
+    rows = [
+        np.where(part.searches == NO_SEARCH, NO_SEARCH, part.searches + at)
+        for part, at in zip(parts, first[:-1], strict=True)
+    ]
     return Moves(
         parts[0].board,
         np.concatenate([wide(part.moves, NO_MOVE) for part in parts]),
@@ -124,7 +126,10 @@ class GameSet:
         empty = np.zeros((1, len(names)), np.float16)  # of NO_SEARCH, the last row
         self.shares = torch.from_numpy(np.concatenate([games.shares, empty])).to(device)
         self.values = torch.from_numpy(_targets(games, outcome_share)).to(device)
-        parts = [replay(self.board, self.moves[at : at + AT_ONCE]) for at in range(0, len(self.moves), AT_ONCE)]
+        parts = [
+            replay(self.board, self.moves[at : at + AT_ONCE])
+            for at in range(0, len(self.moves), AT_ONCE)
+        ]
         self.states = torch.cat(parts)  # int8 [games, moves + 1, 3, points]
         self._tables(names)
         lengths = self.lengths.cpu().numpy()
@@ -139,21 +144,33 @@ class GameSet:
         device, plies = self.device, self.moves.shape[1]
         header = [text.START, *text.tokens(text.header(self.board))]
         self.header, self.start = torch.tensor(header, device=device), len(header)
-        written = [[text.number(ply) + name + text.separator(ply) for name in names] for ply in range(plies)]
+        written = [
+            [text.number(ply) + name + text.separator(ply) for name in names]
+            for ply in range(plies)
+        ]
         widest = max(len(piece) for row in written for piece in row)
-        tokens = [[[*text.tokens(piece), *[0] * (widest - len(piece))] for piece in row] for row in written]
+        tokens = [
+            [[*text.tokens(piece), *[0] * (widest - len(piece))] for piece in row]
+            for row in written
+        ]
         self.pieces = torch.tensor(tokens, dtype=torch.uint8, device=device)
-        self.lengths = torch.tensor([[len(piece) for piece in row] for row in written], device=device)
+        self.lengths = torch.tensor(
+            [[len(piece) for piece in row] for row in written], device=device
+        )
         self.numbers = torch.tensor([len(text.number(ply)) for ply in range(plies)], device=device)
         places = {name: place for place, name in enumerate(names)}
         images = [[places[image[name]] for name in names] for image in text.symmetries(self.board)]
         self.images = torch.tensor(images, device=device)
         self.inverse = self.images.argsort(1)
         # The characters of a move as long as a point's name is; "Pass" goes on in one way only.
-        self.characters = torch.tensor([text.tokens(name[: self.axes]) for name in names], device=device)
+        self.characters = torch.tensor(
+            [text.tokens(name[: self.axes]) for name in names], device=device
+        )
         self.alike = torch.stack(
             [
-                torch.tensor([[a[:depth] == b[:depth] for b in names] for a in names], device=device)
+                torch.tensor(
+                    [[a[:depth] == b[:depth] for b in names] for a in names], device=device
+                )
                 for depth in range(self.axes)
             ]
         )
@@ -169,6 +186,8 @@ def _targets(games: Moves, outcome_share: float) -> np.ndarray:
     found[:, -1] = later
     for ply in reversed(range(games.moves.shape[1])):
         rows = games.searches[:, ply]
-        later = np.where(rows == NO_SEARCH, later, games.values[rows] if len(games.values) else later)
+        later = np.where(
+            rows == NO_SEARCH, later, games.values[rows] if len(games.values) else later
+        )
         found[:, ply] = later
     return outcome_share * games.outcomes[:, None] + (1 - outcome_share) * found

@@ -18,6 +18,7 @@ import trigo_text as text
 from torch import Tensor
 from trigo_batches import PLANES, POINT_KINDS, Batch, Losses, batch_of, losses, together
 from trigo_network import Sizes, TrigoNetwork
+from trigo_optimizers import optimizers
 from trigo_order import Order
 from trigo_sets import GameSet, Moves, read_sets
 
@@ -25,7 +26,7 @@ NAMES = tuple(field.name for field in fields(Losses))
 STATE, CURVE = "training.pt", "curve.jsonl"
 HELD_BACK = 20  # every so many games one is not learnt from, but measured on
 MOST_MEASURED = 512  # of a board
-WARMUP_SHARE, WARMUP_STEPS = 0.03, 300  # at least of the steps
+WARMUP_SHARE, WARMUP_STEPS = 0.03, 300  # of a long training, at least
 LONGEST_QUESTION = len("999. Pass")  # what stands behind a text, at most
 
 
@@ -56,7 +57,7 @@ class Training:
         self.of_points = torch.nn.Linear(self.network.sizes.hidden, PLANES * most * POINT_KINDS)
         self.of_points.to(self.device)  # a help while learning, and not stored with the model
         self.step, self.seconds = 0, 0.0
-        self.optimizers = _optimizers(self.network, self.of_points, options, self.device)
+        self.optimizers = optimizers(self.network, self.of_points, options)
         # Of the kernels of attention two are left: one for texts, one for what masks say.
         torch.backends.cuda.enable_cudnn_sdp(False)
         self.chance = torch.Generator(self.device)
@@ -133,7 +134,9 @@ class Training:
         options = self.options
         points = found.stones + found.owners + found.atari
         return (
-            options.policy_weight * found.policy + options.value_weight * found.value + options.points_weight * points
+            options.policy_weight * found.policy
+            + options.value_weight * found.value
+            + options.points_weight * points
         )
 
     def _measured(self) -> dict[str, dict[str, float]]:
@@ -155,9 +158,9 @@ class Training:
 
     def _rate(self) -> float:
         """The learning rate's share of its largest: up in a straight line, down in a half wave."""
-        done = self._progress()
-        if done < WARMUP_SHARE or self.step < WARMUP_STEPS:
-            return min((done + 1e-3) / WARMUP_SHARE, (self.step + 1) / WARMUP_STEPS, 1.0)
+        done, warmup = self._progress(), min(WARMUP_STEPS, self.options.steps // 10)
+        if done < WARMUP_SHARE or self.step < warmup:
+            return min((done + 1e-3) / WARMUP_SHARE, (self.step + 1) / max(1, warmup), 1.0)
         wave = 0.5 * (1 + math.cos(math.pi * (done - WARMUP_SHARE) / (1 - WARMUP_SHARE)))
         return self.options.rate_end + (1 - self.options.rate_end) * wave
 
@@ -249,36 +252,6 @@ def _check_lengths(games: Moves, sizes: Sizes) -> None:
             f"a game of {plies} moves needs up to {longest} positions, the network"
             f" has {sizes.positions}; give --positions, or trigo_selfplay a smaller --max-moves"
         )
-
-
-def _optimizers(
-    network: TrigoNetwork,
-    of_points: torch.nn.Linear,
-    options: argparse.Namespace,
-    device: torch.device,
-) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks, with which they learn in fewer steps; AdamW for all else.
-
-    Embeddings and matrices shrink, biases and norms do not.
-    """
-    blocks = [part for part in network.model.transformer["h"].parameters() if part.ndim > 1]
-    of_blocks = set(map(id, blocks))
-    others = [*network.parameters(), *of_points.parameters()]
-    others = [part for part in others if id(part) not in of_blocks]
-    adam = torch.optim.AdamW(
-        [
-            {"params": [part for part in others if part.ndim > 1], "weight_decay": options.decay},
-            {"params": [part for part in others if part.ndim < 2], "weight_decay": 0.0},
-        ],
-        **{"lr": options.rate, "betas": (0.9, 0.98), "fused": device.type == "cuda"},
-    )
-    if options.optimizer == "adam":
-        adam.add_param_group({"params": blocks, "weight_decay": options.decay})
-        return [adam]
-    muon = torch.optim.Muon(
-        blocks, lr=options.rate, weight_decay=options.decay, adjust_lr_fn="match_rms_adamw"
-    )
-    return [muon, adam]
 
 
 def _vector(found: Losses) -> Tensor:

@@ -117,7 +117,7 @@ def test_tactics(exported: Path):
 @needs_program
 @pytest.mark.parametrize("board", WINS_OF_20, ids=str)
 def test_matches_of_20_games(exported: Path, board: str, tmp_path: Path):
-    """Against random moves, and against itself with 1 simulation: a match is the same every time it is played."""
+    """Against random moves, and against itself with 1 simulation: a match is the same each time."""
     for opponent, least in WINS_OF_20[board].items():
         arguments = ["--board", board, "--games", 20, "--against", opponent, "--seed", 1]
         arguments += ["--simulations", 200, "--max-moves", 100, "--threads", 2]

@@ -76,9 +76,7 @@ def test_values_stand_behind_the_text_of_their_position(tmp_path, board: trigo_t
     batch = trigo_batches.batch_of(there, np.arange(len(games)), chance(3))
     size, known = batch.tokens.shape[1], batch.value_known.view(len(games), -1)
     rows, targets = (part.view(len(games), -1) for part in (batch.value_rows, batch.value))
-    for at, (game, image) in enumerate(
-        zip(games, images_of(there, len(games), 3), strict=True)
-    ):
+    for at, (game, image) in enumerate(zip(games, images_of(there, len(games), 3), strict=True)):
         moves = [image[move] for move in game.moves]
         assert known[at].tolist() == [1.0] * (len(moves) + 1) + [0.0] * (
             known.shape[1] - len(moves) - 1
@@ -88,7 +86,9 @@ def test_values_stand_behind_the_text_of_their_position(tmp_path, board: trigo_t
             expected = [*text_of(board, moves[:ply]), trigo_text.VALUE]
             assert sequence_of(batch, at, int(rows[at, ply]) - size * at) == expected
             # The next search's value, or the outcome where none follows.
-            later = next((values[to] for to in range(ply, len(moves)) if to in values), game.outcome)
+            later = next(
+                (values[to] for to in range(ply, len(moves)) if to in values), game.outcome
+            )
             expected = SHARE * game.outcome + (1 - SHARE) * later
             assert float(targets[at, ply]) == pytest.approx(expected, abs=1e-6)
 
@@ -103,9 +103,7 @@ def test_the_policy_is_the_share_of_visits_of_each_next_character(
     size, axes = batch.tokens.shape[1], there.axes
     expected: dict[tuple[int, tuple[int, ...]], dict[int, float]] = {}
     roots, after_p = 0, set()
-    for at, (game, image) in enumerate(
-        zip(games, images_of(there, len(games), 5), strict=True)
-    ):
+    for at, (game, image) in enumerate(zip(games, images_of(there, len(games), 5), strict=True)):
         moves = [image[move] for move in game.moves]
         for search in game.searches:
             number = trigo_text.tokens(trigo_text.number(search.ply))
@@ -152,9 +150,7 @@ def test_points_are_taught_where_a_symmetry_has_them(tmp_path, board: trigo_text
     plies = there.moves.shape[1]
     values = batch.points[: len(games) * (plies + 1)].view(len(games), plies + 1, 3, -1)
     before = batch.points[len(games) * (plies + 1) :].view(len(games), plies, 3, -1)
-    for at, (game, image) in enumerate(
-        zip(games, images_of(there, len(games), 7), strict=True)
-    ):
+    for at, (game, image) in enumerate(zip(games, images_of(there, len(games), 7), strict=True)):
         moves = torch.tensor([[names.index(image[move]) for move in game.moves]])
         renamed = replay(board, moves)[0]
         assert torch.equal(values[at, : len(game.moves) + 1], renamed)
