@@ -29,11 +29,15 @@ function(kvcache_compile_options target)
 endfunction()
 
 # Compiles sources several at a time, unless CMAKE_UNITY_BUILD=OFF: most of their time goes to the
-# same large headers (CLI11, GoogleTest, nlohmann-json) and what the compiler makes of their templates.
+# same large headers (ONNX Runtime's, CLI11, GoogleTest, nlohmann-json) and what the compiler makes of
+# their templates. GCC then takes a joined source for a header and warns of types that are the source's
+# own.
 function(kvcache_join_sources target)
   if(NOT DEFINED CMAKE_UNITY_BUILD)
     set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
   endif()
+  target_compile_options(
+    ${target} PRIVATE "$<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CXX_COMPILER_ID:GNU>>:-Wno-subobject-linkage>")
 endfunction()
 
 # A program of this repository: compiled like the library, may include its inner headers, and finds

@@ -31,15 +31,13 @@ class Moves:
     values: np.ndarray  # float32 [searches]
 
     def of(self, which: np.ndarray) -> Moves:
-        """Those of them."""
-        return Moves(
-            self.board,
-            self.moves[which],
-            self.outcomes[which],
-            self.searches[which],
-            self.shares,
-            self.values,
-        )
+        """Those of them, with their searches alone."""
+        searches = self.searches[which]
+        there = searches != NO_SEARCH
+        rows = searches[there]
+        searches[there] = np.arange(len(rows))
+        shares, values = self.shares[rows], self.values[rows]
+        return Moves(self.board, self.moves[which], self.outcomes[which], searches, shares, values)
 
 
 def arrays_of(board: text.Board, games: Sequence[RecordedGame]) -> Moves:

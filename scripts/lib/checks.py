@@ -10,7 +10,7 @@ from pathlib import Path
 import build
 import disk
 from clang_tidy import ClangTidy
-from export import Source, export, is_exported
+from export import Source, export_together, is_exported
 from fuzz import run_fuzzers
 from paths import BUILD, GOLDENS, PYTHON, ROOT, VENV
 from results import Results, check, read_junit
@@ -51,9 +51,6 @@ MANY_CASES = {  # 1,000 random trees, batches and histories, 200 killed processe
 LONG_HISTORIES = {"KVCACHE_TEST_SECONDS": "600"}  # of two threads side by side
 FUZZER_SECONDS = 60  # of each
 HALF_THE_CASES = {"KVCACHE_TEST_SCALE": "0.5"}
-FEWER_CASES = {"KVCACHE_TEST_SCALE": "0.2"}
-# Of the narrow models, those that sanitisers run over without --full: each kind of kernel once.
-SANITIZED_MODELS = ("bfloat16 products", "int4 weights", "an int8 cache")
 # Builds that are made to check: joined, sources share the time that large headers take, and the
 # kernels are compiled for AVX2 and without SIMD (the other instruction sets differ in the width of
 # their vectors, and AVX-512 in its integer products). With --full each source stands alone, and for
@@ -155,7 +152,10 @@ def _clang_tidy(*, full: bool) -> Results:
         build.configure(
             TIDY,
             "Release",
-            KVCACHE_BUILD_TESTS="ON" if full else "OFF",  # they take a third of the time
+            # Tests, programs and examples take more than half of the time.
+            KVCACHE_BUILD_TESTS="ON" if full else "OFF",
+            KVCACHE_BUILD_CLI="ON" if full else "OFF",
+            KVCACHE_BUILD_EXAMPLES="ON" if full else "OFF",
             **(EACH if full else JOINED),
         )
         checked, findings = ClangTidy(program, TIDY).check()
@@ -183,8 +183,7 @@ def _export_goldens(narrow_models: Mapping[str, Sequence[str]]) -> str:
         )
     ]
     waiting = [(source, output) for source, output in waiting if not is_exported(source, output)]
-    with ThreadPoolExecutor(build.jobs()) as pool:
-        list(pool.map(lambda job: export(*job), waiting))
+    export_together(waiting, build.jobs())
     return f"ok, {len(waiting)} exported"
 
 
@@ -219,11 +218,12 @@ def _sanitizer_tests(
     *,
     full: bool,
 ) -> Results:
-    """Build the C++ tests with sanitisers and run them, and those of models over narrow ones too.
+    """Build the C++ tests with sanitisers and run them.
 
     Args:
         environment: of the run over all tests.
-        full: for every instruction set, and as many random cases as without sanitisers.
+        full: for every instruction set, as many random cases as without sanitisers, and those of
+            models over narrow ones too.
     """
 
     def work() -> None:
@@ -246,8 +246,6 @@ def _sanitizer_tests(
     built.add(_gtest(name, directory, environment or (None if full else HALF_THE_CASES)))
     if full:
         built.add(_tests_of_models(name, directory, narrow_models))
-    else:
-        built.add(_tests_of_models(name, directory, SANITIZED_MODELS, FEWER_CASES))
     return built
 
 

@@ -3,11 +3,14 @@
 import hashlib
 import json
 import os
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from exporter_processes import ExporterProcesses
 from paths import PYTHON, ROOT
-from steps import run
+from steps import StepError, run
 
 EXPORTER = ROOT / "export_gpt2_kvcache.py"
 EXPORTER_PACKAGE = ROOT / "python" / "kvcache_export"
@@ -41,8 +44,34 @@ class Source:
 
 def export(source: Source, output: Path, *, asked_for: str = "") -> None:
     """Export a model; `asked_for` is what the user asked for, where that is not the source."""
-    options = [source.option, source.value, *source.others, "--output-dir", output]
-    run([PYTHON, EXPORTER, *options], cwd=ROOT)
+    run([PYTHON, EXPORTER, *_options(source, output)], cwd=ROOT)
+    _remember(source, output, asked_for)
+
+
+def export_together(exports: Sequence[tuple[Source, Path]], at_once: int) -> None:
+    """Export small models, in processes that need not begin anew, so many at a time."""
+    with tempfile.TemporaryDirectory() as streams:
+        processes = ExporterProcesses(Path(streams), PYTHON)
+        try:
+            for first in range(0, len(exports), at_once):
+                some = exports[first : first + at_once]
+                for (source, output), end in zip(
+                    some, processes.run_together([_options(*one) for one in some]), strict=True
+                ):
+                    if end.returncode != 0:
+                        raise StepError(
+                            f"the export of {source} ended with {end.returncode}", output=end.stderr
+                        )
+                    _remember(source, output)
+        finally:
+            processes.close()
+
+
+def _options(source: Source, output: Path) -> list[str | Path]:
+    return [source.option, source.value, *source.others, "--output-dir", output]
+
+
+def _remember(source: Source, output: Path, asked_for: str = "") -> None:
     stamp = {"asked_for": asked_for, "source": source.fingerprint(), **_state(output)}
     written = output / f"{STAMP}.{os.getpid()}"
     written.write_text(json.dumps(stamp, indent=2))

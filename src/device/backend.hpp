@@ -46,6 +46,10 @@ class Backend {
   [[nodiscard]] virtual std::unique_ptr<PoolMemory> reserve(std::size_t bytes) = 0;
 
   [[nodiscard]] virtual std::unique_ptr<Step> new_step(const StepModel& model) = 0;
+
+  /// Whether a run of a shape that was run before is so much faster that runs should be filled up
+  /// to a few shapes.
+  [[nodiscard]] virtual bool prefers_few_shapes() const noexcept { return false; }
 };
 
 /// What choosing a backend depends on.

@@ -117,7 +117,7 @@ WorkspaceLease Engine::lease(CacheUse cache_use, const RunShape& shape) {
     };
     auto found = last([&](const Workspace& workspace) { return workspace.shape() == shape; });
     if (found == idle_.rend() && idle_.size() >= kShapesKept) {
-      found = last([](const Workspace&) { return true; });
+      found = longest_unused(cache_use);
     }
     if (found != idle_.rend()) {
       std::unique_ptr<Workspace> workspace = std::move(*found);
@@ -126,6 +126,14 @@ WorkspaceLease Engine::lease(CacheUse cache_use, const RunShape& shape) {
     }
   }
   return {shared_from_this(), std::make_unique<Workspace>(session_, info_, pool_, cache_use)};
+}
+
+/// Of the idle workspaces, which are in the order in which they came back.
+auto Engine::longest_unused(CacheUse cache_use)
+    -> std::vector<std::unique_ptr<Workspace>>::reverse_iterator {
+  const auto first = std::ranges::find(
+      idle_, cache_use, [](const auto& workspace) { return workspace->cache_use(); });
+  return first == idle_.end() ? idle_.rend() : std::make_reverse_iterator(std::next(first));
 }
 
 void Engine::give_back(std::unique_ptr<Workspace> workspace) noexcept {

@@ -10,9 +10,36 @@
 namespace kvcache::inference {
 namespace {
 
-constexpr std::size_t kColumns = 64;  // of a block table, unless fewer are a full sequence
+constexpr std::size_t kColumns = 64;         // of a block table, unless fewer are a full sequence
+constexpr std::size_t kMostFilledUp = 1024;  // tokens: what more take is no longer worth the graph
 
-RunShape shape_of(const Engine& engine, std::span<const Row> rows) {
+constexpr std::size_t kSmallVocabulary = 1024;
+
+/// At least `count`, and one of few sizes: up to some hundreds of tokens a GPU's time goes to the
+/// weights, and to starting kernels.
+std::size_t one_of_few(std::size_t count) {
+  constexpr std::size_t kLeast = 4;
+  constexpr std::size_t kStep = 128;
+  return count <= kStep ? std::bit_ceil(std::max(count, kLeast)) : round_up(count, kStep);
+}
+
+/// Makes the shapes of trees and of ragged batches, which are hardly ever the same twice, a few
+/// that are. Steps of one token a row and prompts keep their own. Of a small vocabulary's logits
+/// all tokens' are as cheap as those of a few.
+void fill_up(RunShape& shape, bool small_vocabulary) {
+  if (shape.tokens > kMostFilledUp ||
+      (!shape.trees && (shape.rows == 1 || shape.tokens == shape.rows))) {
+    return;
+  }
+  const bool all = shape.num_logits == 0 && one_of_few(shape.tokens) == shape.tokens;
+  const std::size_t logits = small_vocabulary ? shape.tokens : shape.logits_rows();
+  shape.tokens = one_of_few(shape.tokens);
+  shape.num_logits = all ? 0 : one_of_few(logits);
+  shape.rows = shape.rows == 1 ? 1 : one_of_few(shape.rows);
+  shape.filled_up = true;
+}
+
+RunShape shape_of(Engine& engine, std::span<const Row> rows) {
   const std::size_t block_len = engine.pool().shape().block_len;
   RunShape shape{.tokens = 0, .rows = rows.size(), .blocks_per_row = 0};
   std::size_t blocks = 0;  // of the longest row
@@ -30,6 +57,9 @@ RunShape shape_of(const Engine& engine, std::span<const Row> rows) {
       std::max(blocks, std::min(full, std::bit_ceil(std::max(blocks, kColumns))));
   if (shape.num_logits == shape.tokens && !nodes_chosen) {
     shape.num_logits = 0;  // all of them
+  }
+  if (engine.session().backend().prefers_few_shapes()) {
+    fill_up(shape, engine.info().vocab_size <= kSmallVocabulary);
   }
   return shape;
 }
@@ -69,6 +99,22 @@ void fill_logits_positions(const Row& row, std::size_t first_token, auto& next) 
   }
 }
 
+/// What fills a run up: tokens of no row, rows without tokens, logits of the first token once more.
+void fill_rest(RunInputs& inputs, std::size_t rows, std::span<std::int64_t>::iterator next_logits) {
+  const auto clear = [](auto values, std::size_t first, auto value) {
+    std::ranges::fill(values.subspan(std::min(first, values.size())), value);
+  };
+  const std::size_t columns = inputs.block_table.size() / inputs.past_lengths.size();
+  clear(inputs.input_ids, inputs.tokens_of_rows, 0);
+  clear(inputs.position_ids, inputs.tokens_of_rows, 0);
+  clear(inputs.tree_parents, inputs.tokens_of_rows, -1);
+  clear(inputs.block_table, rows * columns, 0);
+  clear(inputs.past_lengths, rows, 0);
+  clear(inputs.append_positions, rows, 0);
+  clear(inputs.row_offsets, rows + 1, static_cast<std::int32_t>(inputs.tokens_of_rows));
+  std::fill(next_logits, inputs.logits_positions.end(), 0);
+}
+
 }  // namespace
 
 std::size_t Row::num_logits() const noexcept {
@@ -100,12 +146,16 @@ WorkspaceLease run_rows(Engine& engine, std::span<const Row> rows) {
       fill_logits_positions(row, first, next_logits);
     }
     first += count;
-    if (rows.size() > 1) {
+    if (shape.row_offsets()) {
       inputs.row_offsets[r + 1] = static_cast<std::int32_t>(first);
     }
   }
-  if (rows.size() > 1) {
+  if (shape.row_offsets()) {
     inputs.row_offsets[0] = 0;
+  }
+  inputs.tokens_of_rows = first;
+  if (shape.filled_up) {
+    fill_rest(inputs, rows.size(), next_logits);
   }
   workspace->run();
   return workspace;

@@ -67,7 +67,7 @@ void check_inputs(const RunInputs& inputs, const RunShape& shape, const InputLim
   std::size_t begin = 0;
   for (std::size_t row = 0; row < shape.rows; ++row) {
     std::size_t end = shape.tokens;
-    if (shape.rows > 1) {
+    if (shape.row_offsets()) {
       check_value("row_offsets", inputs.row_offsets, row, static_cast<std::int64_t>(begin),
                   begin + 1);
       check_value("row_offsets", inputs.row_offsets, row + 1, static_cast<std::int64_t>(begin),
@@ -77,9 +77,10 @@ void check_inputs(const RunInputs& inputs, const RunShape& shape, const InputLim
     check_row(inputs, shape, limits, row, begin, end);
     begin = end;
   }
-  if (begin != shape.tokens) {
+  const std::size_t expected = shape.filled_up ? inputs.tokens_of_rows : shape.tokens;
+  if (begin != expected) {
     refuse("row_offsets", shape.rows, static_cast<std::int64_t>(begin),
-           static_cast<std::int64_t>(shape.tokens), shape.tokens + 1);
+           static_cast<std::int64_t>(expected), expected + 1);
   }
 }
 

@@ -41,7 +41,7 @@ RunInputs lay_out(Layout& layout, const RunShape& shape, bool cached) {
   inputs.block_table = layout.take<std::int32_t>(cached ? shape.rows * shape.blocks_per_row : 0);
   inputs.past_lengths = layout.take<std::int32_t>(cached ? shape.rows : 0);
   inputs.append_positions = layout.take<std::int32_t>(shape.trees ? shape.rows : 0);
-  inputs.row_offsets = layout.take<std::int32_t>(shape.rows > 1 ? shape.rows + 1 : 0);
+  inputs.row_offsets = layout.take<std::int32_t>(shape.row_offsets() ? shape.rows + 1 : 0);
   inputs.tree_parents = layout.take<std::int32_t>(shape.trees ? shape.tokens : 0);
   return inputs;
 }

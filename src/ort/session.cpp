@@ -78,10 +78,6 @@ std::string only_cpu(const ModelInfo& info) {
         "its weights are {} and everything else {}; export with --dtype float16 for a GPU",
         info.weights, dtype);
   }
-  if (std::ranges::find(info.outputs, plan::kValueOutput, &OutputInfo::name) !=
-      info.outputs.end()) {
-    return "its value head has kernels for the CPU only";
-  }
   if (info.cache_dtype != info.dtype) {
     return fmt::format(
         "its keys and values are {} and everything else {}; export with --dtype float16 for a GPU",

@@ -9,15 +9,6 @@
 namespace kvcache::ort {
 namespace {
 
-using kernels::ValueActivation;
-
-constexpr std::pair<const char*, ValueActivation> kValueActivations[]{
-    {"identity", ValueActivation::identity},
-    {"relu", ValueActivation::relu},
-    {"gelu_erf", ValueActivation::gelu_erf},
-    {"tanh", ValueActivation::tanh},
-    {"sigmoid", ValueActivation::sigmoid}};
-
 /// A weight [outputs, inputs] in panels of outputs, those beyond the last filled with zeros.
 hwy::AlignedFreeUniquePtr<float[]> in_panels(const float* weight, std::int64_t outputs,
                                              std::int64_t inputs) {
@@ -53,7 +44,7 @@ ValueHeadKernel::ValueHeadKernel(const OrtKernelInfo* info, const NodeResources&
   head_.layer_epsilon = attribute_or(info, "layer_epsilon", 0.0F);
   head_.activation = choice(info, name_, "activation", kValueActivations);
   head_.output_activation = choice(info, name_, "output_activation", kValueActivations);
-  for (std::size_t layer = 0; layer < kernels::ValueHead::kMostLayers; ++layer) {
+  for (std::size_t layer = 0; layer < kernels::kMostValueLayers; ++layer) {
     const std::size_t first = kValueLayers + kValueLayerInputs * layer;
     if (has_input(info, first)) {
       add_layer(info, first, resources);

@@ -6,6 +6,7 @@
 #include <onnxruntime_cxx_api.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/cpu/value_head_cpu.hpp"
@@ -22,8 +23,16 @@ enum ValueHeadInput : std::size_t {
   kValueOutputBias,
   kValueLayers,  // four of each layer
   kValueLayerInputs = 4,
-  kValueInputs = kValueLayers + kValueLayerInputs * kernels::ValueHead::kMostLayers
+  kValueInputs = kValueLayers + kValueLayerInputs * kernels::kMostValueLayers
 };
+
+/// Of the products; the first is what a missing attribute means.
+inline constexpr std::pair<const char*, kernels::ValueActivation> kValueActivations[]{
+    {"identity", kernels::ValueActivation::identity},
+    {"relu", kernels::ValueActivation::relu},
+    {"gelu_erf", kernels::ValueActivation::gelu_erf},
+    {"tanh", kernels::ValueActivation::tanh},
+    {"sigmoid", kernels::ValueActivation::sigmoid}};
 
 /// x [batch, seq_len, size] to [batch, num_logits, 1].
 class ValueHeadKernel {

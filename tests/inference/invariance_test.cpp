@@ -178,6 +178,9 @@ TEST_P(Invariance, OfTheWayWithoutACache) {
 }
 
 TEST(InvarianceOfAModel, IsSaidAndInsistedOn) {
+  if (test::models_dtype() == "bfloat16") {
+    GTEST_SKIP() << "a model in bfloat16 runs on a GPU only, where nothing is promised";
+  }
   const test::ForcedCpu cpu;
   const auto path = test::model_path("plain");
   ModelOptions insisting;

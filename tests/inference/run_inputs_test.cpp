@@ -22,16 +22,52 @@ struct Values {
   std::vector<std::int32_t> append_positions{3, 8};
   std::vector<std::int32_t> row_offsets{0, 1, 3};
   std::vector<std::int32_t> tree_parents{-1, -1, 0};
+  std::size_t tokens_of_rows = 3;
+  bool filled_up = false;
 
   void check() {
     check_inputs({input_ids, position_ids, logits_positions, block_table, past_lengths,
-                  append_positions, row_offsets, tree_parents},
-                 {.tokens = 3, .rows = 2, .blocks_per_row = 4, .num_logits = 2, .trees = true},
+                  append_positions, row_offsets, tree_parents, tokens_of_rows},
+                 {.tokens = input_ids.size(),
+                  .rows = past_lengths.size(),
+                  .blocks_per_row = 4,
+                  .num_logits = 2,
+                  .trees = true,
+                  .filled_up = filled_up},
                  {.vocab_size = 10, .max_seq_len = 16, .blocks = 6, .block_len = 4});
   }
 };
 
 TEST(RunInputs, TakesWhatLiesInsideTheTables) { EXPECT_NO_THROW(Values().check()); }
+
+/// The same with a third row that has no tokens, and two tokens of no row.
+Values filled_up() {
+  Values values;
+  values.filled_up = true;
+  values.input_ids.resize(5);
+  values.position_ids.resize(5);
+  values.block_table.resize(12);
+  values.past_lengths.resize(3);
+  values.append_positions.resize(3);
+  values.row_offsets.push_back(3);
+  values.tree_parents.resize(5, -1);
+  return values;
+}
+
+TEST(RunInputs, ARunMayBeFilledUp) {
+  EXPECT_NO_THROW(filled_up().check());
+  const auto expect_refused = [](const std::string& what,
+                                 const std::function<void(Values&)>& change) {
+    Values values = filled_up();
+    change(values);
+    test::expect_error(ErrorCode::run_failed, what, [&] { values.check(); });
+  };
+  expect_refused("row_offsets[3] of a run is 3, must be in [5, 6)",
+                 [](Values& values) { values.filled_up = false; });
+  expect_refused("row_offsets[3] of a run is 4, must be in [3, 4)",
+                 [](Values& values) { values.row_offsets[3] = 4; });
+  expect_refused("input_ids[4] of a run is -1", [](Values& values) { values.input_ids[4] = -1; });
+}
 
 TEST(RunInputs, RefusesEachValueThatDoesNot) {
   const auto expect_refused = [](const std::string& what,

@@ -1,6 +1,7 @@
 #include "selfplay/cast.hpp"
 
 #include <algorithm>
+#include <chrono>
 
 namespace trigo {
 namespace {
@@ -9,9 +10,13 @@ namespace {
 // coordinates, and those of a move.
 constexpr std::size_t kTokensOfQuestion = 64;
 
+// For the slowest game of a run: the others wait for it, as they would for the next run.
+constexpr std::chrono::milliseconds kLongestWait{1};
+
 kvcache::EvaluatorOptions evaluator_options(std::size_t games) {
   kvcache::EvaluatorOptions options;
   options.max_rows = std::max(options.max_rows, games);
+  options.max_delay = kLongestWait;
   options.max_tokens = std::max(options.max_tokens, games * kTokensOfQuestion);
   return options;
 }

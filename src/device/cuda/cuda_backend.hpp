@@ -25,6 +25,9 @@ class CudaBackend : public Backend {
   [[nodiscard]] std::size_t pool_alignment() const noexcept override { return 256; }
   [[nodiscard]] std::unique_ptr<PoolMemory> reserve(std::size_t bytes) override;
   [[nodiscard]] std::unique_ptr<Step> new_step(const StepModel& model) override;
+  [[nodiscard]] bool prefers_few_shapes() const noexcept override {
+    return resources_->captures_runs;
+  }
 
  private:
   int gpu_;

@@ -77,7 +77,7 @@ bool CudaStep::run(const plan::StepBinding& binding, const std::function<void()>
   for (DeviceRows& output : outputs_) {
     output.forget();
   }
-  const auto lock = resources_->stream->lock();
+  auto lock = resources_->stream->lock();
   const bool known = graph_ != nullptr || fused_ != nullptr;
   if (resources_->captures_runs && !known && runs_ == kRunsBeforeCapture) {
     if (resources_->fuses_steps && binding.tokens == 1 && binding.block_table != nullptr) {
@@ -95,7 +95,13 @@ bool CudaStep::run(const plan::StepBinding& binding, const std::function<void()>
     } else {
       enqueue_all(enqueue);
     }
-    resources_->stream->wait();
+    resources_->stream->mark(end_);
+    lock.unlock();
+    CudaStream::wait(end_);
+    logits_.set_brought();
+    for (DeviceRows& output : outputs_) {
+      output.set_brought();
+    }
   }
   ++runs_;
   return known || fused_ != nullptr;  // fused just now: no node ran, as under a capture
@@ -115,6 +121,10 @@ void CudaStep::enqueue_all(const std::function<void()>& enqueue) {
                              resources_->stream->get());
                        }),
              "finding the best tokens");
+  logits_.enqueue_copy(*resources_->stream);
+  for (DeviceRows& output : outputs_) {
+    output.enqueue_copy(*resources_->stream);
+  }
 }
 
 void CudaStep::run_fused(const plan::StepBinding& binding) {
@@ -197,12 +207,10 @@ std::optional<std::size_t> CudaStep::row_with_nan() const {
 }
 
 std::span<const float> CudaStep::row(std::size_t row) {
-  const auto lock = resources_->stream->lock();
   return logits_.row(row, *resources_->stream);
 }
 
 std::span<const float> CudaStep::output(std::size_t output, std::size_t row) {
-  const auto lock = resources_->stream->lock();
   return outputs_[output].row(row, *resources_->stream);
 }
 

@@ -1,6 +1,7 @@
 // A run on the GPU: kernel by kernel at first, then as a captured graph.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,8 +26,9 @@ struct CudaStepResources {
   std::shared_ptr<plan::FusedModel> fused;  // once a step has been fused
 };
 
-/// What crosses the bus in a run are its inputs in one copy and each row's best token; logits only
-/// when asked for, under the stream's lock, so that several threads may ask.
+/// What crosses the bus in a run are its inputs in one copy, each row's best token and rows of few
+/// bytes; long logits only when asked for, under the stream's lock, so that several threads may
+/// ask.
 ///
 /// The third run of a shape is captured as a CUDA graph, which serves the ones after it: the block
 /// table and the lengths are read on the device, so one capture serves every depth. (The second
@@ -76,8 +78,9 @@ class CudaStep : public Step {
   CudaBuffer<BufferPlace::host> host_inputs_;
   CudaBuffer<BufferPlace::gpu> device_inputs_;
   DeviceRows logits_;
-  std::vector<DeviceRows> outputs_;
+  std::deque<DeviceRows> outputs_;      // they do not move
   CudaBuffer<BufferPlace::host> best_;  // [logits_rows]
+  CudaEvent end_;                       // of the last run that was not fused
   int runs_ = 0;                        // of this shape
   cudaGraphExec_t graph_ = nullptr;
   std::shared_ptr<plan::FusedModel> fused_;  // in place of a graph

@@ -29,9 +29,25 @@ class FairMutex {
   std::atomic<unsigned> serving_{0};
 };
 
+/// A place in the order of a stream's work, for which one may wait while others put in more.
+class CudaEvent {
+ public:
+  /// @throws Error run_failed
+  CudaEvent();
+  CudaEvent(const CudaEvent&) = delete;
+  CudaEvent& operator=(const CudaEvent&) = delete;
+  ~CudaEvent();
+
+  [[nodiscard]] cudaEvent_t get() const noexcept { return event_; }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
 /// The one stream of a model: runs, copies within the cache and ONNX Runtime's own work happen in
 /// the order in which they were put in. Whoever puts something in holds the lock meanwhile, because
-/// a stream that is being captured takes everything into the capture.
+/// a stream that is being captured takes everything into the capture. Whoever waits for its end
+/// with an event need not: others may put in what comes after it.
 class CudaStream {
  public:
   /// @throws Error run_failed
@@ -43,9 +59,17 @@ class CudaStream {
   [[nodiscard]] std::unique_lock<FairMutex> lock() { return std::unique_lock(mutex_); }
   [[nodiscard]] cudaStream_t get() const noexcept { return stream_; }
 
-  /// Waits for all that was put in.
+  /// Waits for all that was put in; under the lock.
   /// @throws Error run_failed
   void wait() const;
+
+  /// Marks what was put in until now; under the lock.
+  /// @throws Error run_failed
+  void mark(const CudaEvent& event) const;
+
+  /// Waits for what was marked; without the lock.
+  /// @throws Error run_failed
+  static void wait(const CudaEvent& event);
 
  private:
   FairMutex mutex_;

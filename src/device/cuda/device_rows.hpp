@@ -1,7 +1,9 @@
-// What a run on the GPU writes: rows of values, brought to the host when they are asked for.
+// What a run on the GPU writes: rows of values, brought to the host when they are asked for, or
+// with the run where they are short.
 #pragma once
 
 #include <cstddef>
+#include <mutex>
 #include <span>
 #include <vector>
 
@@ -20,9 +22,18 @@ class DeviceRows {
 
   /// @throws Error out_of_memory, of memory for `purpose`
   void resize(std::size_t rows, const char* purpose) {
-    if (memory_.size() < rows * row_bytes()) {
-      memory_ = {};  // the old memory first
-      memory_ = {rows * row_bytes(), purpose};
+    const std::size_t bytes = rows * row_bytes();
+    const auto grow = [&](auto& buffer) {
+      if (buffer.size() < bytes) {
+        buffer = {};  // the old memory first
+        buffer = {bytes, purpose};
+      }
+    };
+    brought_ = false;
+    grow(memory_);
+    comes_along_ = row_bytes() <= kShortRow && bytes <= kMostBrought;
+    if (comes_along_) {
+      grow(twin_);
     }
     on_host_.clear();
     on_host_.resize(rows);
@@ -30,16 +41,34 @@ class DeviceRows {
 
   /// To be called before they are written again.
   void forget() noexcept {
+    brought_ = false;
     for (std::vector<float>& row : on_host_) {
       row.clear();
     }
   }
 
-  /// As float32; under the stream's lock.
+  /// Puts the copy of short rows behind what writes them, so that no reader has to wait for runs
+  /// that came after it. Nothing where the rows are long.
+  void enqueue_copy(CudaStream& stream) {
+    if (comes_along_) {
+      check_cuda(cudaMemcpyAsync(twin_.data(), memory_.data(), on_host_.size() * row_bytes(),
+                                 cudaMemcpyDeviceToHost, stream.get()),
+                 "copying a run's results to the host");
+    }
+  }
+
+  /// The run that enqueue_copy() was called for has ended.
+  void set_brought() noexcept { brought_ = comes_along_; }
+
+  /// As float32. Takes the stream's lock where the row is still on the GPU.
   [[nodiscard]] std::span<const float> row(std::size_t row, CudaStream& stream) {
+    const std::scoped_lock reading(mutex_);
     std::vector<float>& found = on_host_[row];
-    if (found.empty()) {
+    if (found.empty() && brought_) {
+      found = to_float32(type_, twin_.data() + row * row_bytes(), size_);
+    } else if (found.empty()) {
       std::vector<std::byte> bytes(row_bytes());
+      const auto lock = stream.lock();
       check_cuda(cudaMemcpyAsync(bytes.data(), at(row), bytes.size(), cudaMemcpyDeviceToHost,
                                  stream.get()),
                  "copying a run's results to the host");
@@ -56,9 +85,16 @@ class DeviceRows {
   [[nodiscard]] std::size_t capacity() const noexcept { return memory_.size(); }  // in bytes
 
  private:
+  static constexpr std::size_t kShortRow = std::size_t{4} << 10;  // a policy's logits, a value
+  static constexpr std::size_t kMostBrought = std::size_t{1} << 20;
+
   DataType type_;
   std::size_t size_;
   CudaBuffer<BufferPlace::gpu> memory_;
+  CudaBuffer<BufferPlace::host> twin_;
+  bool comes_along_ = false;
+  bool brought_ = false;
+  std::mutex mutex_;                         // of the rows below: several threads may read
   std::vector<std::vector<float>> on_host_;  // [rows][size], empty until asked for
 };
 

@@ -8,10 +8,9 @@
 
 #include "base/parallel_for.hpp"
 #include "kernels/cpu/layer_norm_cpu.hpp"
+#include "kernels/value_activation.hpp"
 
 namespace kvcache::kernels {
-
-enum class ValueActivation { identity, relu, gelu_erf, tanh, sigmoid };
 
 /// x · weight + bias, then a layer norm where norm_weight is there.
 struct ValueHeadLayer {
@@ -25,10 +24,8 @@ struct ValueHeadLayer {
 
 /// What of it is the same in every run.
 struct ValueHead {
-  static constexpr std::size_t kMostLayers = 3;
-
   LayerNormArgs norm;  // the final one
-  std::array<ValueHeadLayer, kMostLayers> layers;
+  std::array<ValueHeadLayer, kMostValueLayers> layers;
   std::size_t num_layers = 0;
   const float* output_weight = nullptr;  // [inputs of the output]
   float output_bias = 0;

@@ -235,6 +235,13 @@ __global__ void __launch_bounds__(kThreads) attention_by_token_kernel(CachedAtte
   const int head_dim = static_cast<int>(args.head_dim);
   constexpr int kStride = kGroups * Layout::kAhead;
 
+  if (is_of_no_row(args,
+                   token)) {  // so are all blocks of its cluster, but they wait for each other
+    if (splits > 1) {
+      wait_for_cluster();
+    }
+    return;
+  }
   // The past is there before the kernel that computes the query has ended.
   const NewToken at = find_token(args, token);
   const int past = args.past_lengths[at.row];

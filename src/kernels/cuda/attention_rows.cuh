@@ -13,6 +13,12 @@ struct NewToken {
   int index;  // in its row
 };
 
+/// Whether a token lies behind all rows: it only fills up the run.
+template <typename T>
+__device__ bool is_of_no_row(const CachedAttentionArgs<T>& args, int token) {
+  return args.row_offsets != nullptr && token >= args.row_offsets[args.rows];
+}
+
 /// The row that `token` is in, the last that begins at or before it.
 template <typename T>
 __device__ NewToken find_token(const CachedAttentionArgs<T>& args, int token) {

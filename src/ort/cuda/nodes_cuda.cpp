@@ -3,6 +3,7 @@
 #include "ort/cuda/attention_node.hpp"
 #include "ort/cuda/hidden_states_node.hpp"
 #include "ort/cuda/product_nodes.hpp"
+#include "ort/cuda/value_head_node.hpp"
 
 namespace kvcache::ort {
 
@@ -17,6 +18,7 @@ std::vector<std::shared_ptr<OrtCustomOp>> cuda_nodes(NodeCounters& counters, Gra
     nodes.push_back(std::make_shared<CudaNode<HeadNode<T>>>(resources));
     nodes.push_back(std::make_shared<CudaNode<CachedAttentionNode<T>>>(resources));
     nodes.push_back(std::make_shared<CudaNode<HiddenStatesNode<T>>>(resources));
+    nodes.push_back(std::make_shared<CudaNode<ValueHeadNode<T>>>(resources));
   };
   add_for_type(float{});
   add_for_type(__half{});

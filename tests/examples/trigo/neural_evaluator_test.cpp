@@ -29,6 +29,7 @@ constexpr Shape kRow{7, 1, 1};  // one letter a move: the model has 64 positions
 
 kvcache::Model load_model() {
   kvcache::ModelOptions options;
+  options.require_device = kvcache::Device::cpu;  // where the same bits are promised
   options.num_threads = 1;
   options.block_len = 4;
   options.poison_freed_blocks = true;

@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -38,19 +39,28 @@ struct DeviceType<BFloat16> {
 };
 
 /// Runs the case on the device, with `kernel(args, tokens)`, and brings back what it wrote.
+/// `filling`: tokens behind all rows.
 template <typename T, typename Kernel>
-void run_on_device(AttentionCase<T>& attention, const Kernel& kernel) {
+void run_on_device(AttentionCase<T>& attention, const Kernel& kernel, std::int64_t filling = 0) {
   using Element = typename DeviceType<T>::type;
   const CachedAttentionArgs<T> host = attention.host_args();
-  DeviceArray<T> qkv(attention.qkv);
+  const auto with_filling = [&](const auto& of_rows, std::int64_t each, auto value) {
+    auto all = of_rows;
+    all.resize(of_rows.size() + static_cast<std::size_t>(filling * each), value);
+    return all;
+  };
+  const T nan(std::numeric_limits<float>::quiet_NaN());
+  const std::int64_t width = host.num_heads * host.head_dim;
+  const std::vector<T> unwritten = with_filling(attention.attention, width, nan);
+  DeviceArray<T> qkv(with_filling(attention.qkv, 3 * width, nan));
   DeviceArray<T> keys(attention.key_pool);
   DeviceArray<T> values(attention.value_pool);
-  DeviceArray<T> out(attention.attention);
+  DeviceArray<T> out(unwritten);
   const DeviceArray<std::int32_t> block_table(attention.block_table);
   const DeviceArray<std::int32_t> past_lengths(attention.past_lengths);
   const DeviceArray<std::int32_t> append_positions(attention.append_positions);
   const DeviceArray<std::int32_t> row_offsets(attention.row_offsets);
-  const DeviceArray<std::int32_t> tree_parents(attention.tree_parents);
+  const DeviceArray<std::int32_t> tree_parents(with_filling(attention.tree_parents, 1, -1));
 
   CachedAttentionArgs<Element> args;
   args.qkv = reinterpret_cast<const Element*>(qkv.data());
@@ -69,11 +79,16 @@ void run_on_device(AttentionCase<T>& attention, const Kernel& kernel) {
   args.block_len = host.block_len;
   args.scale = host.scale;
 
-  ASSERT_EQ(kernel(args, attention.tokens), cudaSuccess);
+  ASSERT_EQ(kernel(args, attention.tokens + filling), cudaSuccess);
   ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
   attention.key_pool = keys.to_host();
   attention.value_pool = values.to_host();
-  attention.attention = out.to_host();
+  const std::vector<T> found = out.to_host();
+  const std::size_t of_rows = attention.attention.size();
+  EXPECT_EQ(0, std::memcmp(found.data() + of_rows, unwritten.data() + of_rows,
+                           (found.size() - of_rows) * sizeof(T)))
+      << "written for tokens of no row";
+  attention.attention.assign(found.begin(), found.begin() + static_cast<std::ptrdiff_t>(of_rows));
 }
 
 constexpr std::int64_t kTileHeadDims[] = {16, 32, 64, 80, 128};
@@ -166,6 +181,19 @@ TEST_F(CachedAttentionOnCuda, WritesThePoolAsTheCpuDoes) {
     };
     EXPECT_TRUE(same_bytes(on_device.key_pool, on_cpu.key_pool));
     EXPECT_TRUE(same_bytes(on_device.value_pool, on_cpu.value_pool));
+  });
+}
+
+TEST_F(CachedAttentionOnCuda, TokensBehindAllRowsChangeNothing) {
+  test::for_random_cases(50, [](Random& random) {
+    AttentionCase<Float16> attention(random, random.chance(0.3), kTileHeadDims);
+    const std::int64_t filling = random.integer(1, 70);
+    if (random.chance(0.5)) {
+      run_on_device(attention, by_token(random), filling);
+    } else {
+      run_on_device(attention, by_tile(random), filling);
+    }
+    EXPECT_LE(attention.largest_error(), 8.0 * std::ldexp(1.0, -11));
   });
 }
 

@@ -21,11 +21,11 @@ TIMEOUT_S = 120
 class ExporterProcesses:
     """Starts them. To be closed."""
 
-    def __init__(self, directory: Path) -> None:
-        """`directory` is for what they print."""
+    def __init__(self, directory: Path, python: Path | str = sys.executable) -> None:
+        """`directory` is for what they print; `python` runs the exporter."""
         self._directory = directory
         self._server = subprocess.Popen(
-            [sys.executable, __file__],
+            [python, __file__],
             env={**os.environ, "PYTHONPATH": str(ROOT / "python")},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
