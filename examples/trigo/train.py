@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+import torch
 from trigo_games import DataError
 from trigo_network import Sizes
 from trigo_training import Training, UserError
@@ -108,6 +109,8 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("--seconds must not be negative")
     if not options.rate > 0:
         raise UserError("--rate must be positive")
+    if options.optimizer == "muon" and not hasattr(torch.optim, "Muon"):
+        raise UserError(f"torch {torch.__version__} has no Muon, 2.9 has; give --optimizer adam")
     if options.seed < 0 or options.workers < 0:
         raise UserError("--seed and --workers must not be negative")
 

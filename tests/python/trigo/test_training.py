@@ -228,6 +228,14 @@ def test_what_cannot_be_done_is_one_line(
     assert message in error
 
 
+def test_a_torch_without_muon(games: Path, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.delattr(torch.optim, "Muon")
+    arguments = ["--data", str(games), "--out", str(tmp_path), "--steps", "1", *SMALL]
+    assert train.main(arguments) == 2
+    assert "has no Muon, 2.9 has; give --optimizer adam" in capsys.readouterr().err
+    assert train.main([*arguments, "--optimizer", "adam"]) == 0
+
+
 def test_resuming_with_other_arguments(games: Path, tmp_path: Path, capsys):
     arguments = ["--data", str(games), "--out", str(tmp_path), "--steps", "2", *SMALL]
     assert train.main(arguments) == 0
