@@ -24,7 +24,7 @@ needs_program = pytest.mark.skipif(not PROGRAM.exists(), reason=f"{PROGRAM} is n
 
 # What it finds with 200 simulations, one less than when it was made, since another processor's last
 # bits may differ; and the games of 20 that it wins at least, of which it wins 99 % against random
-# moves. With 1 simulation it keeps Black's lead in a third of the games on 5×5.
+# moves. With 1 simulation it keeps Black's lead in three of ten games on 5×5.
 TACTICS_FOUND = 6
 WINS_OF_20 = {
     "5x5x1": {"random": 19, "model:1": 13},
