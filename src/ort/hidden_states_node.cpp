@@ -24,7 +24,7 @@ OrtStatusPtr HiddenStatesKernel::ComputeV2(OrtKernelContext* raw_context) {
     Shape shape = shape_of(x);
     check(shape.size() == 3 && shape[2] == norm_.size, name_,
           "x must be [batch, seq_len, size of the norm's weight]");
-    kernels::LayerNormArgs args = norm_;
+    kernels::NormArgs args = norm_;
     args.x = x.GetTensorData<float>();
     if (const SelectedTokens of =
             selected_tokens(context.GetInput(kHiddenPositions), shape[1], name_);
@@ -36,7 +36,7 @@ OrtStatusPtr HiddenStatesKernel::ComputeV2(OrtKernelContext* raw_context) {
     }
     args.tokens = shape[0] * shape[1];
     args.out = context.GetOutput(0, shape).GetTensorMutableData<float>();
-    kernels::layer_norm_cpu(args, threads_);
+    kernels::norm_cpu(args, threads_);
   });
 }
 

@@ -8,7 +8,7 @@ namespace kvcache::ort {
 namespace {
 
 constexpr std::pair<const char*, kernels::Activation> kActivations[]{
-    {"", kernels::Activation::none}, {"gelu_tanh", kernels::Activation::gelu}};
+    {"", kernels::Activation::none}, {"gelu_tanh", kernels::Activation::gelu_tanh}};
 constexpr std::pair<const char*, kernels::RoundInput> kRoundings[]{
     {"", kernels::RoundInput::none},
     {"bfloat16", kernels::RoundInput::bfloat16},

@@ -100,7 +100,7 @@ void expect_linear_of_random_cases(const Kernel& kernel,
                              .tokens = sizes.tokens,
                              .inputs = sizes.inputs,
                              .outputs = sizes.outputs,
-                             .activation = activated ? Activation::gelu : Activation::none};
+                             .activation = activated ? Activation::gelu_tanh : Activation::none};
     kernel(args, ThreeThreads());
     const std::vector<float> used = multiplied(x);
     expect_product(out, sizes, [&](std::int64_t token, std::int64_t output) {

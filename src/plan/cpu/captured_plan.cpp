@@ -119,7 +119,7 @@ class CapturedPlan::Binder {
   }
 
   void bind(const std::string& node, const Normalize& normalize) {
-    kernels::LayerNormArgs args = find(weights_.norms, node);
+    kernels::NormArgs args = find(weights_.norms, node);
     args.x = places_[normalize.x];
     args.out = reinterpret_cast<float*>(binding_.outputs[normalize.output]);
     select(args);
@@ -214,7 +214,7 @@ void CapturedPlan::run(const Operation& operation, const ParallelFor& loops) {
   std::visit(
       Overloaded{[&](const Embedding& of) { kernels::embedding_cpu(of.embedding, of.run, loops); },
                  [&](const Product& of) { kernels::product_cpu(of.product, of.run, loops); },
-                 [&](const kernels::LayerNormArgs& of) { kernels::layer_norm_cpu(of, loops); },
+                 [&](const kernels::NormArgs& of) { kernels::norm_cpu(of, loops); },
                  [&](const ValueHead& of) { kernels::value_head_cpu(of.head, of.run, loops); },
                  [&](const Attention& of) {
                    std::visit([&](const auto& args) { kernels::cached_attention_cpu(args, loops); },

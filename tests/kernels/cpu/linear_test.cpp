@@ -47,7 +47,7 @@ TEST_P(Products, GeluStaysFiniteFarOut) {
                                .tokens = static_cast<std::int64_t>(x.size()),
                                .inputs = 1,
                                .outputs = 1,
-                               .activation = Activation::gelu};
+                               .activation = Activation::gelu_tanh};
   linear_cpu(args, test::Serial());
   for (std::size_t i = 0; i < x.size(); ++i) {
     EXPECT_NEAR(out[i], test::gelu(static_cast<double>(x[i])), 1e-6) << "x = " << x[i];

@@ -201,7 +201,7 @@ TEST_P(QuantizedProducts, AddTheResidualLast) {
   test::for_random_cases(10, [](Random& random) {
     const Case of(random);
     const std::vector<float> residual = normal_floats(random, of.tokens * of.outputs);
-    for (const Activation activation : {Activation::none, Activation::gelu}) {
+    for (const Activation activation : {Activation::none, Activation::gelu_tanh}) {
       std::vector<float> expected;
       std::vector<float> found;
       QuantizedLinearArgs args = of.args(expected, AccuracyLevel::int8);
@@ -221,7 +221,7 @@ TEST_P(QuantizedProducts, WithoutABiasHaveActivationAndResidualAllTheSame) {
     const Case of(random);
     const std::vector<float> residual = normal_floats(random, of.tokens * of.outputs);
     const std::vector<float> zeros(of.bias.size());
-    for (const Activation activation : {Activation::none, Activation::gelu}) {
+    for (const Activation activation : {Activation::none, Activation::gelu_tanh}) {
       for (const AccuracyLevel accuracy : {AccuracyLevel::int8, AccuracyLevel::float32}) {
         for (const float* added : {residual.data(), static_cast<const float*>(nullptr)}) {
           std::vector<float> expected;
@@ -296,7 +296,7 @@ TEST_P(QuantizedProducts, WithoutBiasAndWithGelu) {
     const std::vector<float> with_bias = of.product(AccuracyLevel::int8);
     std::vector<float> found;
     QuantizedLinearArgs args = of.args(found, AccuracyLevel::int8);
-    args.activation = Activation::gelu;
+    args.activation = Activation::gelu_tanh;
     quantized_linear_cpu(args, test::ThreeThreads());
     for (std::size_t i = 0; i < found.size(); ++i) {
       const double x = with_bias[i];

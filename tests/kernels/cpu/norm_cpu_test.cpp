@@ -1,4 +1,6 @@
 // Layer norm against double precision, on every instruction set.
+#include "kernels/cpu/norm_cpu.hpp"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -6,7 +8,6 @@
 #include <limits>
 #include <vector>
 
-#include "kernels/cpu/layer_norm_cpu.hpp"
 #include "support/instruction_sets.hpp"
 #include "support/parallel_for.hpp"
 #include "support/random_cases.hpp"
@@ -32,14 +33,14 @@ TEST_P(LayerNorm, AgreesWithDoublePrecision) {
     const std::vector<float> bias = floats(size, 1, 0);
     std::vector<float> out(x.size(), std::numeric_limits<float>::quiet_NaN());
     const float epsilon = 1e-5F;
-    layer_norm_cpu({.x = x.data(),
-                    .weight = weight.data(),
-                    .bias = bias.data(),
-                    .out = out.data(),
-                    .tokens = tokens,
-                    .size = size,
-                    .epsilon = epsilon},
-                   test::ThreeThreads());
+    norm_cpu({.x = x.data(),
+              .weight = weight.data(),
+              .bias = bias.data(),
+              .out = out.data(),
+              .tokens = tokens,
+              .size = size,
+              .epsilon = epsilon},
+             test::ThreeThreads());
     for (std::int64_t token = 0; token < tokens; ++token) {
       const float* row = x.data() + token * size;
       double mean = 0;
