@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cached_attention_args.hpp"
 #include "kernels/cpu/embedding_cpu.hpp"
 #include "kernels/cpu/norm_cpu.hpp"
 #include "kernels/cpu/product_cpu.hpp"
@@ -20,7 +21,8 @@ struct CudaWeights;  // plan/cuda/cuda_weights.hpp
 struct NodeWeights {
   std::map<std::string, kernels::Embedding> embeddings;
   std::map<std::string, kernels::Product> products;
-  std::map<std::string, kernels::NormArgs> norms;  // without what is another in every run
+  std::map<std::string, kernels::AttentionRules> attentions;
+  std::map<std::string, kernels::TokenNormArgs> norms;  // without what is another in every run
   std::map<std::string, kernels::ValueHead> value_heads;
   std::shared_ptr<CudaWeights> cuda;  // null where the model runs on the CPU
 };

@@ -19,7 +19,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 using Lanes = hn::ScalableTag<float>;
 
 template <bool kBias>
-void layer_norm_token(const float* HWY_RESTRICT x, const NormArgs& args, float* HWY_RESTRICT out) {
+void layer_norm_token(const float* HWY_RESTRICT x, const TokenNormArgs& args,
+                      float* HWY_RESTRICT out) {
   const Lanes d;
   const float count = static_cast<float>(args.size);
   auto sums = hn::Zero(d);
@@ -65,7 +66,7 @@ void layer_norm_token(const float* HWY_RESTRICT x, const NormArgs& args, float* 
       });
 }
 
-void norm_token(const float* HWY_RESTRICT x, const NormArgs& args, float* HWY_RESTRICT out) {
+void norm_token(const float* HWY_RESTRICT x, const TokenNormArgs& args, float* HWY_RESTRICT out) {
   if (args.kind == NormKind::rms) {
     rms_norm(x, args.weight, args.size, args.epsilon, out);
   } else if (args.bias != nullptr) {
@@ -75,7 +76,7 @@ void norm_token(const float* HWY_RESTRICT x, const NormArgs& args, float* HWY_RE
   }
 }
 
-void norm(const NormArgs& args, const ParallelFor& parallel_for) {
+void norm(const TokenNormArgs& args, const ParallelFor& parallel_for) {
   constexpr std::int64_t kTokensAtATime = 8;
   parallel_for(divide_up(args.tokens, kTokensAtATime), [&](std::int64_t part) {
     const std::int64_t end = std::min((part + 1) * kTokensAtATime, args.tokens);
@@ -93,7 +94,7 @@ namespace kvcache::kernels {
 
 HWY_EXPORT(norm);
 
-void norm_cpu(const NormArgs& args, const ParallelFor& parallel) {
+void norm_cpu(const TokenNormArgs& args, const ParallelFor& parallel) {
   HWY_DYNAMIC_DISPATCH(norm)(args, parallel);
 }
 

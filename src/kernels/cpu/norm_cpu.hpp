@@ -13,7 +13,7 @@ enum class NormKind {
 };
 
 /// The norm of each token by itself; of all tokens, or of those selected.
-struct NormArgs {
+struct TokenNormArgs {
   NormKind kind = NormKind::layer;
   const float* x = nullptr;                // [tokens, size], or more of which some are selected
   const float* weight = nullptr;           // [size]
@@ -35,6 +35,6 @@ struct NormArgs {
 };
 
 /// All arithmetic is float32; a token's result depends on nothing but the token.
-void norm_cpu(const NormArgs& args, const ParallelFor& parallel_for);
+void norm_cpu(const TokenNormArgs& args, const ParallelFor& parallel_for);
 
 }  // namespace kvcache::kernels

@@ -52,9 +52,9 @@ class Task {
 
   /// The final norm of the task's tokens, of which `run` has the first at its place `first`.
   void normalize(const ValueHeadRun& run, std::int64_t first) {
-    NormArgs args = head_.norm;
+    TokenNormArgs args = head_.norm;
     args.tokens = 1;
-    NormArgs all;
+    TokenNormArgs all;
     all.selected = run.selected;
     all.selected_count = run.selected_count;
     all.batch_tokens = run.batch_tokens;

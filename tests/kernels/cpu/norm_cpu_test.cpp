@@ -1,4 +1,4 @@
-// Layer norm against double precision, on every instruction set.
+// Norms against double precision, on every instruction set.
 #include "kernels/cpu/norm_cpu.hpp"
 
 #include <gtest/gtest.h>
@@ -15,9 +15,9 @@
 namespace kvcache::kernels {
 namespace {
 
-class LayerNorm : public test::OnInstructionSet {};
+class Norm : public test::OnInstructionSet {};
 
-TEST_P(LayerNorm, AgreesWithDoublePrecision) {
+TEST_P(Norm, OfALayerAgreesWithDoublePrecision) {
   test::for_random_cases(60, [](test::Random& random) {
     const std::int64_t tokens = random.integer(1, 30);
     const std::int64_t size = random.chance(0.1) ? random.integer(760, 800) : random.integer(1, 90);
@@ -33,9 +33,10 @@ TEST_P(LayerNorm, AgreesWithDoublePrecision) {
     const std::vector<float> bias = floats(size, 1, 0);
     std::vector<float> out(x.size(), std::numeric_limits<float>::quiet_NaN());
     const float epsilon = 1e-5F;
+    const bool biased = random.chance(0.7);
     norm_cpu({.x = x.data(),
               .weight = weight.data(),
-              .bias = bias.data(),
+              .bias = biased ? bias.data() : nullptr,
               .out = out.data(),
               .tokens = tokens,
               .size = size,
@@ -61,7 +62,8 @@ TEST_P(LayerNorm, AgreesWithDoublePrecision) {
         const auto at = static_cast<std::size_t>(i);
         const double normed = (row[i] - mean) / deviation;
         ASSERT_NEAR(out[static_cast<std::size_t>(token * size + i)],
-                    normed * static_cast<double>(weight[at]) + static_cast<double>(bias[at]),
+                    normed * static_cast<double>(weight[at]) +
+                        (biased ? static_cast<double>(bias[at]) : 0.0),
                     (rounding + 1e-6 * (1 + std::abs(normed))) *
                             (1 + std::abs(static_cast<double>(weight[at]))) +
                         1e-6)
@@ -71,8 +73,49 @@ TEST_P(LayerNorm, AgreesWithDoublePrecision) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, LayerNorm, test::all_instruction_sets(),
-                         test::instruction_set_name);
+TEST_P(Norm, OfRootMeanSquaresAgreesWithDoublePrecision) {
+  test::for_random_cases(60, [](test::Random& random) {
+    const std::int64_t tokens = random.integer(1, 30);
+    const std::int64_t size = random.chance(0.1) ? random.integer(760, 800) : random.integer(1, 90);
+    const auto floats = [&](std::int64_t count) {
+      std::vector<float> values(static_cast<std::size_t>(count));
+      std::ranges::generate(values, [&] { return random.normal() + 1; });
+      return values;
+    };
+    const std::vector<float> x = floats(tokens * size);
+    const std::vector<float> weight = floats(size);
+    std::vector<float> out(x.size(), std::numeric_limits<float>::quiet_NaN());
+    const float epsilon = random.chance(0.5) ? 1e-5F : 1.0F;
+    norm_cpu({.kind = NormKind::rms,
+              .x = x.data(),
+              .weight = weight.data(),
+              .out = out.data(),
+              .tokens = tokens,
+              .size = size,
+              .epsilon = epsilon},
+             test::ThreeThreads());
+    for (std::int64_t token = 0; token < tokens; ++token) {
+      const float* row = x.data() + token * size;
+      double squares = 0;
+      for (std::int64_t i = 0; i < size; ++i) {
+        squares += static_cast<double>(row[i]) * static_cast<double>(row[i]);
+      }
+      const double divisor =
+          std::sqrt(squares / static_cast<double>(size) + static_cast<double>(epsilon));
+      // The sum is rounded once an element of its lane; its root is half as far away.
+      const double steps = static_cast<double>(size) / 8 + 6;
+      for (std::int64_t i = 0; i < size; ++i) {
+        const double expected = static_cast<double>(row[i]) / divisor *
+                                static_cast<double>(weight[static_cast<std::size_t>(i)]);
+        ASSERT_NEAR(out[static_cast<std::size_t>(token * size + i)], expected,
+                    std::ldexp(steps, -24) * std::abs(expected) + 1e-30)
+            << "token " << token << ", element " << i << " of " << size;
+      }
+    }
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, Norm, test::all_instruction_sets(), test::instruction_set_name);
 
 }  // namespace
 }  // namespace kvcache::kernels
