@@ -93,7 +93,6 @@ def test_a_tree_has_the_logits_of_each_path(kvcache: Program, tmp_path: Path, va
         (("--weights", "int8"), 5e-2),
         (("--weights", "int4"), 5e-2),
         (("--cache-dtype", "float16"), 2**-10),
-        (("--cache-dtype", "bfloat16"), 2**-7),
         (("--cache-dtype", "int8"), 2**-6),
         (("--dtype", "float16"), 2e-2),
     ],
