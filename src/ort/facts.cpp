@@ -28,7 +28,10 @@ void check_size(const model::Config& config, std::string_view field, std::size_t
 /// A position or token beyond its table would be read from whatever lies behind it.
 void check_embedding(const model::Config& config, const GraphFacts::Embedding& embedding) {
   const ModelInfo& info = config.info;
-  check_size(config, "max_seq_len", info.max_seq_len, "the position table", embedding.max_seq_len);
+  if (embedding.max_seq_len) {
+    check_size(config, "max_seq_len", info.max_seq_len, "the position table",
+               *embedding.max_seq_len);
+  }
   check_size(config, "vocab_size", info.vocab_size, "the token table", embedding.vocab_size);
   check_size(config, "hidden_size", info.hidden_size, "a token's row", embedding.hidden_size);
 }
@@ -44,12 +47,12 @@ class SpecCheck {
     const auto hidden = static_cast<std::int64_t>(config_.spec.hidden_size);
     const std::size_t heads = layer.attention.num_heads + 2 * layer.attention.num_kv_heads;
     const std::string_view activation =
-        layer.mlp.activation == plan::kKernelActivation ? plan::kKernelActivation : "";
+        plan::activates_within_product(layer.mlp) ? std::string_view(layer.mlp.activation) : "";
     product(node("attention.qkv"), static_cast<std::int64_t>(heads * layer.attention.head_dim),
             layer.norm.epsilon, "");
     product(node("attention.output"), hidden, 0, "");
     product(node("mlp.up"), static_cast<std::int64_t>(layer.mlp.inner_size), layer.norm.epsilon,
-            activation);
+            activation, layer.mlp.gated);
     product(node("mlp.down"), hidden, 0, "");
     attention(node("attention"), layer.attention);
   }
@@ -73,11 +76,12 @@ class SpecCheck {
   }
 
   void product(const std::string& node, std::int64_t outputs, float epsilon,
-               std::string_view activation) const {
+               std::string_view activation, bool gated = false) const {
     if (const auto found = facts_.products.find(node); found != facts_.products.end()) {
       compare(node, "outputs", outputs, found->second.outputs);
       compare(node, "epsilon", epsilon, found->second.epsilon);
       compare(node, "activation", std::string(activation), found->second.activation);
+      compare(node, "gated", gated, found->second.gated);
     }
   }
 
@@ -88,6 +92,17 @@ class SpecCheck {
       compare(node, "num_kv_heads", static_cast<std::int64_t>(spec.num_kv_heads),
               found->second.num_kv_heads);
       compare(node, "scale", spec.scale, found->second.scale);
+      compare(node, "window", static_cast<std::int64_t>(spec.window.value_or(0)),
+              found->second.window);
+      compare(node, "soft_cap", spec.soft_cap.value_or(0), found->second.soft_cap);
+      compare(node, "rotary.dims", static_cast<std::int64_t>(spec.rotary ? spec.rotary->dims : 0),
+              found->second.rotary_dims);
+      compare(node, "epsilon of qk_norm", spec.qk_norm ? spec.qk_norm->epsilon : 0,
+              found->second.norm_epsilon);
+      if (spec.rotary) {  // a position beyond them would be read from whatever lies behind
+        compare(node, "max_seq_len", static_cast<std::int64_t>(config_.spec.max_seq_len),
+                found->second.rotary_positions);
+      }
     }
   }
 

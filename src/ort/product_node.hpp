@@ -35,18 +35,21 @@ class ProductKernel {
   template <typename W>
   ProductKernel(const OrtKernelInfo* info, ProductRole role, W /*weight*/,
                 const NodeResources& resources)
-      : ProductKernel(
-            info, role, resources,
-            node_matrix<W>(info, node_name(product_name(role), info), inputs_of(role), resources)) {
-  }
+      : ProductKernel(info, role, resources,
+                      node_matrix<W>(info, node_name(product_name(role), info),
+                                     inputs_of(role, info), resources)) {}
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
 
  private:
   ProductKernel(const OrtKernelInfo* info, ProductRole role, const NodeResources& resources,
                 const NodeMatrix& weight);
-  static WeightInputs inputs_of(ProductRole role) {
+  static bool is_gated(const OrtKernelInfo* info) {
+    return attribute_or<std::int64_t>(info, "gated", 0) != 0;
+  }
+  static WeightInputs inputs_of(ProductRole role, const OrtKernelInfo* info) {
     return {kWeight, kWeightScales,
-            role == ProductRole::head ? kernels::WeightOrder::rows : kernels::WeightOrder::panels};
+            role == ProductRole::head ? kernels::WeightOrder::rows : kernels::WeightOrder::panels,
+            is_gated(info) ? 2 : 1};
   }
 
   std::string name_;

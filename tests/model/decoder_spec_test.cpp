@@ -90,9 +90,29 @@ TEST(DecoderSpec, WantsKeysAndValuesOfOneShape) {
 }
 
 TEST(DecoderSpec, NamesWhatHasNoKernel) {
+  json layer = valid_spec()["layers"][0];
+  layer["mlp"]["gated"] = true;
+  layer["mlp"]["activation"] = "relu";
+  EXPECT_EQ(unsupported_part(read_with("/layers/0", layer)), "a gate of relu in layer 0");
+  layer["mlp"]["activation"] = "silu";
+  EXPECT_EQ(unsupported_part(read_with("/layers/0", layer)), "");
+  const json rms{{"kind", "rms_norm"}, {"epsilon", 1e-6}, {"bias", true}};
+  EXPECT_EQ(unsupported_part(read_with("/layers/0/norm", rms)),
+            "an rms_norm with a bias in layer 0");
+  EXPECT_EQ(unsupported_part(read_with("/final_norm", rms)),
+            "an rms_norm with a bias before the head");
+  EXPECT_EQ(unsupported_part(read_with("/layers/0/attention/qk_norm", rms)),
+            "norms of queries and keys other than rms_norm in layer 0");
+}
+
+TEST(DecoderSpec, NamesWhatHasNoKernelOnCuda) {
+  EXPECT_EQ(part_without_cuda(read(valid_spec())), "");
   const auto expect_unsupported = [](const char* pointer, const json& value,
                                      const std::string& part) {
-    EXPECT_EQ(unsupported_part(read_with(pointer, value)), part);
+    const DecoderSpec spec = read_with(pointer, value);
+    EXPECT_EQ(part_without_cuda(spec), part);
+    EXPECT_EQ(unsupported_part(spec),
+              part == "rms_norm in layer 0" ? "an rms_norm with a bias in layer 0" : "");
   };
   expect_unsupported("/layers/0/attention/num_kv_heads", 2, "grouped heads in layer 0");
   expect_unsupported("/layers/0/attention/rotary",
