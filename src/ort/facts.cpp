@@ -48,12 +48,13 @@ class SpecCheck {
     const std::size_t heads = layer.attention.num_heads + 2 * layer.attention.num_kv_heads;
     const std::string_view activation =
         plan::activates_within_product(layer.mlp) ? std::string_view(layer.mlp.activation) : "";
+    const float of_post_norm = layer.post_norm ? layer.post_norm->epsilon : 0;
     product(node("attention.qkv"), static_cast<std::int64_t>(heads * layer.attention.head_dim),
             layer.norm.epsilon, "");
-    product(node("attention.output"), hidden, 0, "");
+    product(node("attention.output"), hidden, of_post_norm, "");
     product(node("mlp.up"), static_cast<std::int64_t>(layer.mlp.inner_size), layer.norm.epsilon,
             activation, layer.mlp.gated);
-    product(node("mlp.down"), hidden, 0, "");
+    product(node("mlp.down"), hidden, of_post_norm, "");
     attention(node("attention"), layer.attention);
   }
 

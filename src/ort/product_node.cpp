@@ -45,6 +45,14 @@ ProductKernel::ProductKernel(const OrtKernelInfo* info, ProductRole role,
   product_.norm_weight = norm.weight;
   product_.norm_bias = norm.bias;
   product_.epsilon = norm.epsilon;
+  product_.post_norm_weight =
+      role == ProductRole::linear
+          ? node_vector(info, name_, kPostNormWeight, weight.outputs, resources)
+          : nullptr;
+  if (product_.post_norm_weight != nullptr) {
+    check(product_.norm_weight == nullptr, name_, "there is no kernel for norms on both sides");
+    product_.epsilon = Ort::ConstKernelInfo(info).GetAttribute<float>("epsilon");
+  }
   product_.activation = choice(info, name_, "activation", kActivations);
   product_.round_input = choice(info, name_, "round_input", kRoundings);
   product_.invariant = resources.invariant_results;

@@ -21,6 +21,7 @@ enum ProductInput : std::size_t {
   kNormBias,
   kResidual,               // of a Linear
   kPositions = kResidual,  // of a Head: the tokens whose logits are asked for, all where empty
+  kPostNormWeight,         // of a Linear
   kProductInputs
 };
 

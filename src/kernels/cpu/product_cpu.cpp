@@ -1,5 +1,7 @@
 #include "kernels/cpu/product_cpu.hpp"
 
+#include <algorithm>
+#include <functional>
 #include <type_traits>
 
 #include "base/thread_scratch.hpp"
@@ -74,6 +76,27 @@ void multiply(const Product& product, const QuantizedWeight& weight, const float
       parallel_for);
 }
 
+/// Norms the results of each token and adds the residual.
+void post_norm(const Product& product, const ProductRun& run, const ParallelFor& parallel_for) {
+  parallel_for(run.tokens, [&](std::int64_t token) {
+    float* const out = run.out + token * product.outputs;
+    float* const result = thread_scratch(product.outputs, ScratchUse::normed);
+    std::copy_n(out, product.outputs, result);
+    norm_cpu({.kind = NormKind::rms,
+              .x = result,
+              .weight = product.post_norm_weight,
+              .out = out,
+              .tokens = 1,
+              .size = product.outputs,
+              .epsilon = product.epsilon},
+             parallel_for.alone());
+    if (run.residual != nullptr) {
+      std::transform(out, out + product.outputs, run.residual + token * product.outputs, out,
+                     std::plus());
+    }
+  });
+}
+
 }  // namespace
 
 std::span<const std::byte> weight_bytes(const Product& product) {
@@ -113,8 +136,16 @@ void product_cpu(const Product& product, const ProductRun& run, const ParallelFo
              parallel_for.alone());
     x = normed;
   }
-  std::visit([&](const auto& weight) { multiply(product, weight, x, run, parallel_for); },
-             product.weight);
+  ProductRun without_residual = run;
+  if (product.post_norm_weight != nullptr) {
+    without_residual.residual = nullptr;
+  }
+  std::visit(
+      [&](const auto& weight) { multiply(product, weight, x, without_residual, parallel_for); },
+      product.weight);
+  if (product.post_norm_weight != nullptr) {
+    post_norm(product, run, parallel_for);
+  }
   if (product.soft_cap > 0) {
     soft_cap_cpu(run.out, run.tokens * product.outputs, product.soft_cap, parallel_for);
   }

@@ -30,8 +30,9 @@ enum class WeightOrder {
 /// to int8 (by blocks) for quantised ones.
 enum class RoundInput { none, bfloat16, int8 };
 
-/// y = activation(norm(x) · weight + bias) + residual, where it is gated as LinearArgs; with a soft
-/// cap, soft_cap · tanh(y / soft_cap) at last. What of it is the same in every run.
+/// y = activation(norm(x) · weight + bias) + residual, where it is gated as LinearArgs; with a
+/// post-norm, what is added to the residual is normed by rms; with a soft cap, soft_cap ·
+/// tanh(y / soft_cap) at last. What of it is the same in every run.
 struct Product {
   WeightMatrix weight;
   WeightOrder order = WeightOrder::panels;
@@ -41,7 +42,8 @@ struct Product {
   const float* norm_weight = nullptr;  // [inputs], null for no norm
   const float* norm_bias = nullptr;    // [inputs], null for none
   NormKind norm_kind = NormKind::layer;
-  float epsilon = 0;  // of the norm
+  const float* post_norm_weight = nullptr;  // [outputs], null for none
+  float epsilon = 0;                        // of both norms
   Activation activation = Activation::none;
   bool gated = false;  // in the order of panels: gate and up take turns
   float soft_cap = 0;  // 0 for none
