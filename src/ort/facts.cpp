@@ -34,6 +34,10 @@ void check_embedding(const model::Config& config, const GraphFacts::Embedding& e
   }
   check_size(config, "vocab_size", info.vocab_size, "the token table", embedding.vocab_size);
   check_size(config, "hidden_size", info.hidden_size, "a token's row", embedding.hidden_size);
+  if (config.spec.embedding_scale != embedding.scale) {
+    mismatch(config, "embedding.scale", config.spec.embedding_scale, "the embedding",
+             fmt::format("has {}", embedding.scale));
+  }
 }
 
 /// Node by node, so that whoever follows the spec does what the graph says.
@@ -49,17 +53,17 @@ class SpecCheck {
     const std::string_view activation =
         plan::activates_within_product(layer.mlp) ? std::string_view(layer.mlp.activation) : "";
     product(node("attention.qkv"), static_cast<std::int64_t>(heads * layer.attention.head_dim),
-            layer.norm.epsilon, "");
-    product(node("attention.output"), hidden, 0, "");
-    product(node("mlp.up"), static_cast<std::int64_t>(layer.mlp.inner_size), layer.norm.epsilon,
+            &layer.norm);
+    product(node("attention.output"), hidden, nullptr);
+    product(node("mlp.up"), static_cast<std::int64_t>(layer.mlp.inner_size), &layer.norm,
             activation, layer.mlp.gated);
-    product(node("mlp.down"), hidden, 0, "");
+    product(node("mlp.down"), hidden, nullptr);
     attention(node("attention"), layer.attention);
   }
 
   void head() const {
     product(plan::kHeadNode, static_cast<std::int64_t>(config_.spec.vocab_size),
-            config_.spec.final_norm.epsilon, "");
+            &config_.spec.final_norm, "", false, config_.spec.logits_soft_cap.value_or(0));
     for (const auto& [node, epsilon] : facts_.norms) {
       compare(node, "epsilon", config_.spec.final_norm.epsilon, epsilon);
     }
@@ -75,13 +79,19 @@ class SpecCheck {
     }
   }
 
-  void product(const std::string& node, std::int64_t outputs, float epsilon,
-               std::string_view activation, bool gated = false) const {
+  void product(const std::string& node, std::int64_t outputs, const model::NormSpec* norm,
+               std::string_view activation = "", bool gated = false, float soft_cap = 0) const {
     if (const auto found = facts_.products.find(node); found != facts_.products.end()) {
       compare(node, "outputs", outputs, found->second.outputs);
-      compare(node, "epsilon", epsilon, found->second.epsilon);
+      compare(node, "norm",
+              std::string(norm == nullptr                             ? ""
+                          : norm->kind == model::NormKind::layer_norm ? "layer_norm"
+                                                                      : "rms_norm"),
+              found->second.norm);
+      compare(node, "epsilon", norm == nullptr ? 0 : norm->epsilon, found->second.epsilon);
       compare(node, "activation", std::string(activation), found->second.activation);
       compare(node, "gated", gated, found->second.gated);
+      compare(node, "soft_cap", soft_cap, found->second.soft_cap);
     }
   }
 
