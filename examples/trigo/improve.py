@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -94,6 +95,13 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=0,
         help="of round 0 more, of playouts against random moves (default: none)",
+    )
+    add(
+        "--wild-games",
+        type=int,
+        default=0,
+        help="of round 0 more, of playouts whose moves are drawn nearly at random: groups die in"
+        " them as no player lets them (default: none)",
     )
     add("--games", type=int, default=500, help="of every other round (default: 500)")
     add("--simulations", type=int, default=100, help="of their searches (default: 100)")
@@ -188,6 +196,9 @@ def _kinds(
     found = [(player, options.first_games, simulations)]
     for moves in options.openings:
         found.append(([*against, "--opening", moves], options.opening_games, simulations))
+    if options.wild_games:
+        wild = ["--temperature", 100, "--temperature-moves", options.max_moves]
+        found.append(([*player, *wild], options.wild_games, simulations))
     if options.random_games:
         found.append(([*player, "--against", "random"], options.random_games, simulations))
     return found
@@ -233,11 +244,10 @@ def _train(options: argparse.Namespace, number: int, rounds: list[Round]) -> Non
     (rounds[-1].directory / "trained").touch()
 
 
-def _last(now: Round) -> dict[str, float]:
-    """The losses of the training's last epoch."""
+def _last(now: Round) -> dict[str, Any]:
+    """The training's last losses."""
     lines = (now.checkpoint / "curve.jsonl").read_text(encoding="utf-8").splitlines()
-    of_epochs = [line for line in map(json.loads, lines) if "epoch" in line]
-    return {name: value for name, value in of_epochs[-1].items() if name != "seconds"}
+    return {name: value for name, value in json.loads(lines[-1]).items() if name != "seconds"}
 
 
 def _run(command: list[object]) -> None:

@@ -81,10 +81,19 @@ class Block(nn.Module):
             {"c_fc": Product(hidden, 4 * hidden), "c_proj": Product(4 * hidden, hidden, residual)}
         )
 
-    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
+    def forward(self, x: Tensor, seen: Tensor | None) -> Tensor:
+        """`seen` [batch, 1, nodes, size] masks what the nodes behind a text see."""
         parts = self.attn["c_attn"](self.ln_1(x)).chunk(3, -1)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        attend = functional.scaled_dot_product_attention
+        if seen is None:
+            mixed = attend(q, k, v, is_causal=True)
+        else:
+            text = q.shape[2] - seen.shape[2]
+            in_text = (part[:, :, :text] for part in (q, k, v))
+            mixed = torch.cat(
+                [attend(*in_text, is_causal=True), attend(q[:, :, text:], k, v, attn_mask=seen)], 2
+            )
         x = x + self.attn["c_proj"](mixed.transpose(1, 2).flatten(2))
         inner = functional.gelu(self.mlp["c_fc"](self.ln_2(x)), approximate="tanh")
         return x + self.mlp["c_proj"](inner)
@@ -121,8 +130,12 @@ class LanguageModel(nn.Module):
         for table in ("wte", "wpe"):
             nn.init.normal_(self.transformer[table].weight, std=DEVIATION)
 
-    def forward(self, tokens: Tensor, positions: Tensor, seen: Tensor) -> Tensor:
-        """The final norm's output [batch, size, hidden]; `seen` masks [batch, 1, size, size]."""
+    def forward(self, tokens: Tensor, positions: Tensor, seen: Tensor | None = None) -> Tensor:
+        """The final norm's output [batch, size, hidden].
+
+        Sequences are texts and nodes behind them, which see what `seen` [batch, 1, nodes, size]
+        says; without it they are texts alone.
+        """
         of = self.transformer
         x = of["wte"](tokens) + of["wpe"](positions)
         for block in of["h"]:
@@ -144,10 +157,8 @@ class TrigoNetwork(nn.Module):
 
     def plain(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [batch, size, 128] and values [batch, size] of plain sequences."""
-        size = tokens.shape[1]
-        seen = torch.ones(1, 1, size, size, dtype=torch.bool, device=tokens.device).tril()
-        positions = torch.arange(size, device=tokens.device)[None]
-        states = self.model(tokens, positions, seen)
+        positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
+        states = self.model(tokens, positions)
         return self.model.logits(states), self.value_head(states)
 
 

@@ -1,4 +1,4 @@
-"""Training: epochs over recorded games, what is measured, and how an interrupted run goes on."""
+"""Training: steps over recorded games, what is measured, and how an interrupted run goes on."""
 
 from __future__ import annotations
 
@@ -6,24 +6,27 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import fields
-from itertools import islice
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import trigo_network
 import trigo_text as text
 from torch import Tensor
-from trigo_batches import POINT_KINDS, Batch, Losses, losses, unpack
-from trigo_epochs import Epoch, Epochs, batches
-from trigo_games import RecordedGame, read_games
+from trigo_batches import PLANES, POINT_KINDS, Batch, Losses, batch_of, losses, together
 from trigo_network import Sizes, TrigoNetwork
+from trigo_optimizers import optimizers
+from trigo_order import Order
+from trigo_sets import GameSet, Moves, read_sets
 
 NAMES = tuple(field.name for field in fields(Losses))
 STATE, CURVE = "training.pt", "curve.jsonl"
 HELD_BACK = 20  # every so many games one is not learnt from, but measured on
-WARMUP_SHARE = 0.05  # of the steps
+MOST_MEASURED = 512  # of a board
+WARMUP_SHARE, WARMUP_STEPS = 0.03, 300  # of a long training, at least
 LONGEST_QUESTION = len("999. Pass")  # what stands behind a text, at most
 
 
@@ -37,26 +40,30 @@ class Training:
         self.device = torch.device(
             options.device or ("cuda" if torch.cuda.is_available() else "cpu")
         )
-        games = read_games(options.data)
-        self.games, self.held_back = _split(games)
+        found = read_sets(options.data, options.workers)
         torch.manual_seed(options.seed)
         self.network = self._network().to(self.device)
-        most = max(len(text.point_names(game.board)) for game in games)
-        self.of_points = torch.nn.Linear(self.network.sizes.hidden, 2 * most * POINT_KINDS)
+        for games in found:
+            _check_lengths(games, self.network.sizes)
+        split = [_split(games) for games in found]
+        share = options.outcome_share
+        self.sets = [GameSet(learnt, share, self.device) for learnt, _ in split]
+        self.held_back = [GameSet(rest, share, self.device) for _, rest in split]
+        self.orders = [
+            Order(games.counts, options.batch, [options.seed, at])
+            for at, games in enumerate(self.sets)
+        ]
+        most = max(games.points for games in self.sets)
+        self.of_points = torch.nn.Linear(self.network.sizes.hidden, PLANES * most * POINT_KINDS)
         self.of_points.to(self.device)  # a help while learning, and not stored with the model
-        _check_lengths(games, self.network.sizes)
-        self.epoch = self.step = 0
-        self.epochs = Epochs(
-            self.games, options.batch, options.outcome_share, options.seed, options.epochs
-        )
-        self.steps = len(self.epochs)
-        measures = Epoch(self.held_back, options.batch, options.outcome_share, [])
-        self.measures = [measures[part] for part in range(len(measures))]
-        self.optimizer = torch.optim.AdamW(
-            _groups([self.network, self.of_points], options.decay),
-            **{"lr": options.rate, "betas": (0.9, 0.98), "fused": self.device.type == "cuda"},
-        )
+        self.step, self.seconds = 0, 0.0
+        self.optimizers = optimizers(self.network, self.of_points, options)
+        # Of the kernels of attention two are left: one for texts, one for what masks say.
+        torch.backends.cuda.enable_cudnn_sdp(False)
+        self.chance = torch.Generator(self.device)
         options.out.mkdir(parents=True, exist_ok=True)
+        if options.init is not None and (options.init / STATE).exists():
+            self._begin_with_points(options.init / STATE)
         if options.resume:
             self._restore()
         else:
@@ -65,85 +72,97 @@ class Training:
     def run(self) -> None:
         sizes = trigo_network.sizes_text(self.network.sizes)
         count = trigo_network.parameters(self.network)
-        print(f"{len(self.games)} games to learn from, {len(self.held_back)} to measure on")
+        for learnt, rest in zip(self.sets, self.held_back, strict=True):
+            print(f"{learnt.board}: {len(learnt)} games to learn from, {len(rest)} to measure on")
         print(f"{count / 1e6:.2f} million parameters ({sizes}) on {self.device}", flush=True)
-        if self.epoch == 0:
-            self._record({"epoch": 0, "step": 0, **self._measured()})
-        stream = batches(self.epochs, self.device, self.options.workers, first=self.step)
-        while self.epoch < self.options.epochs:
-            began = time.monotonic()
-            learnt = self._learn(islice(stream, self.epochs.steps_of_each))
-            self.epoch += 1
-            line = {"epoch": self.epoch, "step": self.step, **learnt, **self._measured()}
-            line["seconds"] = round(time.monotonic() - began, 3)
-            self._record(line)
-            print("  ".join(f"{name} {_short(value)}" for name, value in line.items()), flush=True)
-            trigo_network.save(self.network, self.options.out, _stored(self.options.store))
-            self._keep()
+        self.began = time.monotonic() - self.seconds
+        if self.step == 0:
+            self._record({"step": 0, "held_back": self._measured()})
+        totals, since = self._zeros(), self.step
+        while self._progress() < 1:
+            totals += self._learn()
+            self.step += 1
+            if self.step % self.options.measure_every == 0 or self._progress() >= 1:
+                self._tell(totals / (self.step - since))
+                totals, since = self._zeros(), self.step
         print(f"{self.options.out} holds the model")
 
-    def _learn(self, epoch: Iterable[Batch]) -> dict[str, float]:
-        """Goes through the games once: the mean losses of its steps."""
-        options = self.options
-        totals = torch.zeros(len(NAMES), device=self.device)
-        self.network.train()
-        for batch in epoch:
-            for group in self.optimizer.param_groups:
-                group["lr"] = options.rate * self._rate()
-            with self._narrow():
-                found = losses(self.network, batch, self.of_points)
-            loss = found.policy + options.value_weight * found.value
-            loss = loss + options.points_weight * found.points
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-            self.optimizer.step()
-            self.step += 1
-            values = _vector(found)
-            totals += values / self.epochs.steps_of_each
-            if self.step % options.log_every == 0:
-                self._log(values)
-        learnt = _named(totals)
-        self._check_numbers(learnt)
-        return learnt
-
-    def _log(self, values: Tensor) -> None:
-        named = _named(values)
-        self._check_numbers(named)
-        self._record({"step": self.step, **named})
-        shown = ", ".join(f"{name} {value:.4f}" for name, value in named.items())
-        print(f"step {self.step} of {self.steps}: {shown}", flush=True)
-
-    def _check_numbers(self, named: dict[str, float]) -> None:
-        if not math.isfinite(sum(named.values())):
+    def _tell(self, learnt: Tensor) -> None:
+        """What the last steps taught; the model is kept."""
+        line = {"step": self.step, **_named(learnt), "held_back": self._measured()}
+        if not torch.isfinite(learnt).all():
             raise UserError(
                 f"the loss is no number at step {self.step}: take a smaller --rate than"
                 f" {self.options.rate:g}"
             )
+        self.seconds = time.monotonic() - self.began
+        self._record({**line, "seconds": round(self.seconds, 1)})
+        print(" ".join(_words({**line, "seconds": self.seconds})), flush=True)
+        trigo_network.save(self.network, self.options.out, _stored(self.options.store))
+        self._keep()
 
-    def _measured(self) -> dict[str, float]:
-        """The mean losses on the games held back, as they are; nothing where there are none."""
-        if not self.held_back:
-            return {}
+    def _zeros(self) -> Tensor:
+        return torch.zeros(len(NAMES), device=self.device)
+
+    def _progress(self) -> float:
+        """From 0 to 1: steps, or time, whichever has come further."""
+        of_time = (time.monotonic() - self.began) / (self.options.seconds or math.inf)
+        return max(self.step / self.options.steps, of_time)
+
+    def _learn(self) -> Tensor:
+        options = self.options
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = options.rate * self._rate()
+            optimizer.zero_grad(set_to_none=True)
+        self.network.train()
+        self.chance.manual_seed(options.seed * 1_000_003 + self.step)
+        parts = [order[self.step] for order in self.orders]
+        found = self._losses(together(self.sets, parts, self.chance))
+        self._sum(found).backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return _vector(found)
+
+    def _losses(self, batch: Batch) -> Losses:
+        """Products in bfloat16 where a GPU makes them faster."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            return losses(self.network, batch, self.of_points)
+
+    def _sum(self, found: Losses) -> Tensor:
+        options = self.options
+        points = found.stones + found.owners + found.atari
+        return (
+            options.policy_weight * found.policy
+            + options.value_weight * found.value
+            + options.points_weight * points
+        )
+
+    def _measured(self) -> dict[str, dict[str, float]]:
+        """The mean losses on each board's games held back, as they are."""
         self.network.eval()
-        totals = torch.zeros(len(NAMES), device=self.device)
+        found = {}
         with torch.no_grad():
-            for packed in self.measures:
-                batch = unpack(packed, self.device)
-                found = _vector(losses(self.network, batch, self.of_points))
-                totals += found * len(packed.tokens) / len(self.held_back)
-        return {f"held_back_{name}": value for name, value in _named(totals).items()}
+            for games in self.held_back:
+                if len(games) == 0:
+                    continue
+                self.chance.manual_seed(0)
+                totals, count = self._zeros(), min(len(games), MOST_MEASURED)
+                for at in range(0, count, self.options.batch):
+                    which = np.arange(at, min(at + self.options.batch, count))
+                    batch = batch_of(games, which, self.chance, turned=False)
+                    totals += _vector(self._losses(batch)) * len(which) / count
+                found["x".join(map(str, games.board))] = _named(totals)
+        return found
 
     def _rate(self) -> float:
         """The learning rate's share of its largest: up in a straight line, down in a half wave."""
-        warmup = max(1, round(WARMUP_SHARE * self.steps))
-        if self.step < warmup:
-            return (self.step + 1) / warmup
-        return 0.5 * (1 + math.cos(math.pi * (self.step - warmup) / max(1, self.steps - warmup)))
-
-    def _narrow(self) -> torch.autocast:
-        """Products in bfloat16 where a GPU makes them faster."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+        done, warmup = self._progress(), min(WARMUP_STEPS, self.options.steps // 10)
+        if done < WARMUP_SHARE or self.step < warmup:
+            return min((done + 1e-3) / WARMUP_SHARE, (self.step + 1) / max(1, warmup), 1.0)
+        wave = 0.5 * (1 + math.cos(math.pi * (done - WARMUP_SHARE) / (1 - WARMUP_SHARE)))
+        return self.options.rate_end + (1 - self.options.rate_end) * wave
 
     def _network(self) -> TrigoNetwork:
         given = {
@@ -172,23 +191,23 @@ class Training:
             curve.write(json.dumps(line) + "\n")
 
     def _keep(self) -> None:
-        """What --resume needs, at the end of an epoch."""
-        path = self.options.out / STATE
-        beside = path.with_name(path.name + ".new")
+        """What --resume needs, and what --init takes of it."""
         state = {
             "arguments": _that_matter(self.options),
-            "epoch": self.epoch,
             "step": self.step,
+            "seconds": self.seconds,
             "network": self.network.state_dict(),
             "of_points": self.of_points.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
+        path = self.options.out / STATE
+        beside = path.with_name(path.name + ".new")
         torch.save(state, beside)
         beside.replace(path)
 
     def _restore(self) -> None:
         path = self.options.out / STATE
-        if not path.exists():  # interrupted before its first epoch ended
+        if not path.exists():  # interrupted before it was measured
             (self.options.out / CURVE).write_text("")
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
@@ -204,43 +223,35 @@ class Training:
             )
         self.network.load_state_dict(state["network"])
         self.of_points.load_state_dict(state["of_points"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.epoch, self.step = state["epoch"], state["step"]
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        self.step, self.seconds = state["step"], state["seconds"]
         lines = (self.options.out / CURVE).read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if json.loads(line)["step"] <= self.step]
         (self.options.out / CURVE).write_text("".join(f"{line}\n" for line in kept))
 
+    def _begin_with_points(self, path: Path) -> None:
+        """The head for points of the training that made the model to begin from."""
+        weights = torch.load(path, map_location=self.device, weights_only=True)["of_points"]
+        if weights["weight"].shape == self.of_points.weight.shape:
+            self.of_points.load_state_dict(weights)
 
-def _split(games: list[RecordedGame]) -> tuple[list[RecordedGame], list[RecordedGame]]:
+
+def _split(games: Moves) -> tuple[Moves, Moves]:
     """Games to learn from, and every HELD_BACK-th one."""
-    held_back = games[HELD_BACK - 1 :: HELD_BACK]
-    return [game for at, game in enumerate(games) if at % HELD_BACK != HELD_BACK - 1], held_back
+    rest = np.arange(len(games.moves)) % HELD_BACK == HELD_BACK - 1
+    return games.of(~rest), games.of(rest)
 
 
-def _check_lengths(games: list[RecordedGame], sizes: Sizes) -> None:
+def _check_lengths(games: Moves, sizes: Sizes) -> None:
     """A game must fit the table of positions, with the nodes behind its text."""
-    for game in games:
-        longest = 1 + len(text.game_text(game.board, game.moves)) + LONGEST_QUESTION
-        if longest > sizes.positions:
-            raise UserError(
-                f"a game of {len(game.moves)} moves needs up to {longest} positions, the network"
-                f" has {sizes.positions}; give --positions, or trigo_selfplay a smaller --max-moves"
-            )
-
-
-def _groups(modules: list[torch.nn.Module], decay: float) -> list[dict[str, Any]]:
-    """Matrices shrink, biases and norms do not."""
-    parts = [part for module in modules for part in module.parameters()]
-    return [
-        {"params": [part for part in parts if part.ndim > 1], "weight_decay": decay},
-        {"params": [part for part in parts if part.ndim < 2], "weight_decay": 0.0},
-    ]
-
-
-def _that_matter(options: argparse.Namespace) -> dict[str, str]:
-    """The arguments that the losses depend on."""
-    others = {"resume", "device", "workers", "log_every", "out"}
-    return {name: str(value) for name, value in vars(options).items() if name not in others}
+    plies = games.moves.shape[1]
+    longest = 1 + len(text.game_text(games.board, [text.PASS] * plies)) + LONGEST_QUESTION
+    if longest > sizes.positions:
+        raise UserError(
+            f"a game of {plies} moves needs up to {longest} positions, the network"
+            f" has {sizes.positions}; give --positions, or trigo_selfplay a smaller --max-moves"
+        )
 
 
 def _vector(found: Losses) -> Tensor:
@@ -248,12 +259,22 @@ def _vector(found: Losses) -> Tensor:
 
 
 def _named(values: Tensor) -> dict[str, float]:
-    return dict(zip(NAMES, values.tolist(), strict=True))
+    return {name: round(value, 5) for name, value in zip(NAMES, values.tolist(), strict=True)}
 
 
 def _stored(dtype: str) -> str:
     return {"float16": "F16", "float32": "F32"}[dtype]
 
 
-def _short(value: float) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+def _words(line: dict[str, Any]) -> Iterator[str]:
+    for name, value in line.items():
+        if isinstance(value, dict):
+            yield from (f" {name}: ", *_words(value))
+        else:
+            yield f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
+
+
+def _that_matter(options: argparse.Namespace) -> dict[str, str]:
+    """The arguments that the losses depend on."""
+    others = {"resume", "device", "workers", "measure_every", "out"}
+    return {name: str(value) for name, value in vars(options).items() if name not in others}

@@ -35,6 +35,11 @@ NormSpec read_norm(const JsonValue& norm) {
           .bias = norm.field("bias").flag()};
 }
 
+/// Older models have none.
+std::optional<NormSpec> read_post_norm(const JsonValue& layer) {
+  return layer.has("post_norm") ? unless_null(layer.field("post_norm"), read_norm) : std::nullopt;
+}
+
 RotarySpec read_rotary(const JsonValue& rotary, std::size_t head_dim) {
   const JsonValue dims = rotary.field("dims");
   const RotarySpec spec{.dims = dims.size(2, head_dim),
@@ -114,12 +119,13 @@ std::string_view part_without_cuda(const LayerSpec& layer) {
   if (const auto part = part_without_cuda(layer.norm); !part.empty()) {
     return part;
   }
-  return attention.num_kv_heads != attention.num_heads ? "grouped heads"
-         : attention.rotary                            ? "rotary positions"
-         : attention.window                            ? "an attention window"
-         : attention.soft_cap                          ? "a soft cap of scores"
-         : attention.qk_norm                           ? "norms of queries and keys"
-         : layer.mlp.gated                             ? "a gated feed-forward network"
+  return layer.post_norm                                 ? "norms behind attention and network"
+         : attention.num_kv_heads != attention.num_heads ? "grouped heads"
+         : attention.rotary                              ? "rotary positions"
+         : attention.window                              ? "an attention window"
+         : attention.soft_cap                            ? "a soft cap of scores"
+         : attention.qk_norm                             ? "norms of queries and keys"
+         : layer.mlp.gated                               ? "a gated feed-forward network"
          : !attention.qkv_bias || !attention.output_bias || !layer.mlp.up_bias ||
                  !layer.mlp.down_bias
              ? "a product without a bias"
@@ -140,7 +146,8 @@ DecoderSpec read_decoder_spec(const JsonValue& json) {
   for (const JsonValue& layer : layers.elements()) {
     spec.layers.push_back({.norm = read_norm(layer.field("norm")),
                            .attention = read_attention(layer.field("attention")),
-                           .mlp = read_mlp(layer.field("mlp"))});
+                           .mlp = read_mlp(layer.field("mlp")),
+                           .post_norm = read_post_norm(layer)});
     check_like_first(layer, spec.layers.back().attention, spec.layers.front().attention);
   }
   if (spec.layers.empty()) {
@@ -163,6 +170,9 @@ std::string unsupported_part(const DecoderSpec& spec) {
   for (std::size_t i = 0; i < spec.layers.size(); ++i) {
     const LayerSpec& layer = spec.layers[i];
     const std::optional<NormSpec>& qk_norm = layer.attention.qk_norm;
+    if (layer.post_norm) {
+      return fmt::format("norms behind attention and network in layer {}", i);
+    }
     if (biased_rms(layer.norm)) {
       return fmt::format("an rms_norm with a bias in layer {}", i);
     }

@@ -48,10 +48,12 @@ struct MlpSpec {
 };
 
 /// x + attention(norm(x)), then the same with the feed-forward network; one kind of norm in both.
+/// With a post_norm what is added to x is normed first.
 struct LayerSpec {
   NormSpec norm;
   AttentionSpec attention;
   MlpSpec mlp;
+  std::optional<NormSpec> post_norm{};
 };
 
 /// A number for each token whose logits are asked for: products of the final norm, each normed and

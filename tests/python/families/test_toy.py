@@ -132,7 +132,9 @@ def test_what_is_written(tmp_path: Path, export):
     config = json.loads((model / "config.json").read_text())
     assert (config["model_type"], config["model_file"]) == ("toy", "toy_with_cache.onnx")
     layer = config["spec"]["layers"][0]
-    assert layer["attention"]["rotary"] == {"dims": 8, "base": 10000.0, "interleaved": True}
+    assert layer["attention"]["rotary"] == {
+        **{"dims": 8, "base": 10000.0, "interleaved": True, "scaling": None}
+    }
     assert layer["attention"]["qk_norm"] == {"kind": "rms_norm", "epsilon": 1e-6, "bias": False}
     graph = onnx.load(model / "toy_with_cache.onnx", load_external_data=False).graph
     nodes = {node.name: node for node in graph.node}

@@ -65,10 +65,10 @@ def test_rounds(stand_in: tuple[Path, Path], tmp_path: Path):
     out = tmp_path / "out"
     arguments = ["--out", out, "--selfplay", program, "--threads", "1"]
     arguments += ["--boards", *BOARDS, "--openings", "1", "3", "--opening-games", "2"]
-    arguments += ["--random-games", "5"]
+    arguments += ["--random-games", "5", "--wild-games", "4"]
     arguments += ["--first-games", "22", "--first-simulations", "9", "--games", "3"]
     arguments += ["--simulations", "4", "--max-moves", "6", "--window", "2", "--match", "4"]
-    more = ["--", "--epochs", "2", "--rate", "0.003", "--device", "cpu", *NETWORK]
+    more = ["--", "--steps", "12", "--rate", "0.003", "--device", "cpu", *NETWORK]
     result = run(*arguments, "--rounds", "1", *more)
     assert result.returncode == 0, result.stderr
     played = lines(log)
@@ -83,12 +83,14 @@ def test_rounds(stand_in: tuple[Path, Path], tmp_path: Path):
             kinds = [{"--games": "3", "--seed": "43"}]
         else:
             more["--player"] = "rollouts"
+            wild = {"--temperature": "100", "--temperature-moves": "6"}
             both = {"--games": "2", "--against": "rollouts:9"}
             kinds = [
                 {"--games": "22", "--seed": "42"},
                 {**both, "--seed": "1042", "--opening": "1"},
                 {**both, "--seed": "2042", "--opening": "3"},
-                {"--games": "5", "--seed": "3042", "--against": "random"},
+                {"--games": "4", "--seed": "3042", **wild},
+                {"--games": "5", "--seed": "4042", "--against": "random"},
             ]
         return [{**more, **kind, **data, "--board": board} for board in BOARDS for kind in kinds]
 
@@ -100,12 +102,12 @@ def test_rounds(stand_in: tuple[Path, Path], tmp_path: Path):
 
     assert played == [*games_of(0), *match_of(0), *games_of(1), *match_of(1)]
     learnt_from = lines(out / "round-0" / "games.jsonl")
-    assert [game["board"] for game in learnt_from] == [[2, 2, 1]] * 31 + [[2, 1, 2]] * 31
+    assert [game["board"] for game in learnt_from] == [[2, 2, 1]] * 35 + [[2, 1, 2]] * 35
     rounds = lines(out / "rounds.jsonl")
     assert [line["round"] for line in rounds] == [0, 1]
     assert rounds[0]["match"] == {board: {"wins": 3, "losses": 1} for board in BOARDS}
     assert 0 < rounds[1]["policy"] < rounds[0]["policy"]  # it goes on with the model before
-    assert rounds[0]["held_back_policy"] > 0
+    assert rounds[0]["held_back"]["2x2x1"]["policy"] > 0
     for number in range(2):
         config = json.loads((out / f"round-{number}" / "model" / "config.json").read_text())
         assert [output["name"] for output in config["outputs"]] == ["logits", "value"]
@@ -144,7 +146,7 @@ def test_with_the_program_itself(tmp_path: Path):
     arguments = ["--out", tmp_path / "out", "--selfplay", PROGRAM, "--boards", "3x3x1"]
     arguments += ["--rounds", "1", "--first-games", "40", "--first-simulations", "40"]
     arguments += ["--games", "10", "--simulations", "20", "--max-moves", "30", "--match", "2"]
-    result = run(*arguments, "--threads", "1", "--", "--epochs", "3", "--device", "cpu", *NETWORK)
+    result = run(*arguments, "--threads", "1", "--", "--steps", "60", "--device", "cpu", *NETWORK)
     assert result.returncode == 0, result.stderr
     rounds = lines(tmp_path / "out" / "rounds.jsonl")
     assert rounds[1]["policy"] < rounds[0]["policy"]

@@ -22,12 +22,13 @@ TACTICS = ROOT / "examples" / "trigo" / "tactics.json"
 PROGRAM = Path(os.environ.get("KVCACHE_BUILD_DIR", ROOT / "build")) / "trigo_selfplay"
 needs_program = pytest.mark.skipif(not PROGRAM.exists(), reason=f"{PROGRAM} is not built")
 
-# What it finds with 200 simulations, and the games of 20 that it wins at least, by opponent: two
-# less than when it was made (20, 18; 17, 20), since another processor's last bits may differ.
-TACTICS_FOUND = 5
+# What it finds with 200 simulations, one less than when it was made, since another processor's last
+# bits may differ; and the games of 20 that it wins at least, of which it wins 99 % against random
+# moves. With 1 simulation it keeps Black's lead in three of ten games on 5×5.
+TACTICS_FOUND = 6
 WINS_OF_20 = {
-    "5x5x1": {"random": 18, "model:1": 16},
-    "3x3x3": {"random": 15, "model:1": 16},
+    "5x5x1": {"random": 19, "model:1": 13},
+    "3x3x3": {"random": 18, "model:1": 14},
 }
 
 # One text a board: the value behind it, the priors of what comes next.
@@ -117,7 +118,7 @@ def test_tactics(exported: Path):
 @needs_program
 @pytest.mark.parametrize("board", WINS_OF_20, ids=str)
 def test_matches_of_20_games(exported: Path, board: str, tmp_path: Path):
-    """Against random moves, and against itself with 1 simulation; a match is the same each time."""
+    """Against random moves, and against itself with 1 simulation: a match is the same each time."""
     for opponent, least in WINS_OF_20[board].items():
         arguments = ["--board", board, "--games", 20, "--against", opponent, "--seed", 1]
         arguments += ["--simulations", 200, "--max-moves", 100, "--threads", 2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import time
 from pathlib import Path
 
 import made_up_searches
@@ -15,11 +16,9 @@ from plain_ort import PlainModel
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 import train  # noqa: E402
-import trigo_batches  # noqa: E402
-import trigo_epochs  # noqa: E402
 import trigo_network  # noqa: E402
 import trigo_text  # noqa: E402
-from trigo_games import RecordedGame, Search, lay_out, read_games  # noqa: E402
+from trigo_order import Order  # noqa: E402
 
 from kvcache_export import trigo  # noqa: E402
 
@@ -34,7 +33,7 @@ def games(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of two shapes, so that batches have games of different lengths."""
     choice = random.Random(SEED)
     boards = [(3, 3, 1), (2, 2, 2)]
-    found = [made_up_searches.made_up_game(choice, boards[i % 2]) for i in range(24)]
+    found = [made_up_searches.made_up_game(choice, boards[i % 2]) for i in range(42)]
     return made_up_searches.write(tmp_path_factory.mktemp("games") / "games.jsonl", found)
 
 
@@ -48,90 +47,19 @@ def network(seed: int = 0) -> trigo_network.TrigoNetwork:
     return found
 
 
-def log_probabilities(of, tokens: list[int]) -> torch.Tensor:
-    return of.plain(torch.tensor([tokens]))[0][0].log_softmax(-1)
-
-
-def test_losses_are_those_of_moves_one_by_one(games: Path):
-    """Cross-entropy of the visits with each move's product of characters, computed alone."""
-    of, found = network(), read_games([games])[:5]
-    images = [trigo_text.symmetries(game.board)[-1] for game in found]
-    laid_out = [lay_out(game, image, 0.5) for game, image in zip(found, images, strict=True)]
-    with torch.no_grad():
-        losses = trigo_batches.losses(of, trigo_batches.together(laid_out, torch.device("cpu")))
-        entropies, errors = [], []
-        for game, image in zip(found, images, strict=True):
-            for search in game.searches:
-                moves = [image[move] for move in game.moves[: search.ply]]
-                text = trigo_text.tokens(trigo_text.game_text(game.board, moves))
-                record = [trigo_text.START, *text]
-                number = trigo_text.tokens(trigo_text.number(search.ply))
-                total = 0.0
-                for move, visits in zip(search.moves, search.visits, strict=True):
-                    name = trigo_text.tokens(image[move])
-                    rows = log_probabilities(of, [*record, *number, *name])
-                    at = len(record) + len(number) - 1
-                    product = sum(rows[at + i, token] for i, token in enumerate(name))
-                    total -= visits / sum(search.visits) * product
-                entropies.append(total)
-                value = of.plain(torch.tensor([[*record, trigo_text.VALUE]]))[1][0, -1]
-                errors.append((value - (0.5 * game.outcome + 0.5 * search.value)) ** 2)
-    assert float(losses.policy) == pytest.approx(float(sum(entropies)) / len(entropies), rel=1e-5)
-    assert float(losses.value) == pytest.approx(float(sum(errors)) / len(errors), rel=1e-5)
-
-
-def test_the_loss_of_points_is_that_of_each_point_alone(games: Path):
-    """Boards of 9 and of 8 points in one batch: what the smaller one lacks counts nothing."""
-    of, found = network(), read_games([games])[:4]
-    laid_out = [lay_out(game, trigo_text.symmetries(game.board)[0], 0.5) for game in found]
-    torch.manual_seed(1)
-    head = torch.nn.Linear(SIZES.hidden, 2 * 10 * 3)  # of a training that has 10 points somewhere
-    with torch.no_grad():
-        batch = trigo_batches.together(laid_out, torch.device("cpu"))
-        loss = trigo_batches.losses(of, batch, head).points
-        expected = []
-        for game, one in zip(found, laid_out, strict=True):
-            alone = trigo_batches.together([one], torch.device("cpu"))
-            states = of.model(alone.tokens, alone.positions, alone.seen)[0]
-            for row, kinds in zip(*one.points, strict=True):
-                guesses = head(states[int(row)]).view(2, 10, 3).log_softmax(-1)
-                halves = kinds.reshape(2, -1)
-                assert halves.shape[1] == len(trigo_text.point_names(game.board))
-                expected += [
-                    -float(guesses[half, point, int(halves[half, point])])
-                    for half in range(2)
-                    for point in range(halves.shape[1])
-                ]
-    assert float(loss) == pytest.approx(np.mean(expected), rel=1e-5)
-
-
-def test_an_epoch_has_every_game_once_and_its_batches_games_of_like_lengths():
+def test_all_games_come_once_before_one_comes_again_with_those_of_like_lengths():
     choice = random.Random(SEED)
-    lines = [made_up_searches.made_up_game(choice, (3, 3, 1), choice.randint(2, 12))
-             for _ in range(203)]  # fmt: skip
-    found = [_recorded(line) for line in lines]
-    epochs = trigo_epochs.Epochs(found, 8, 0.5, SEED, 2)
-    assert len(epochs) == 2 * 26
-    orders = []
-    for number in range(2):
-        epoch = trigo_epochs.Epoch(found, 8, 0.5, [SEED, number])
-        orders.append(np.concatenate(epoch.parts).tolist())
-        assert sorted(orders[-1]) == list(range(203))
-        assert [len(part) for part in epoch.parts] == [8] * 25 + [3]
-        spreads = [np.ptp([len(found[at].moves) for at in part]) for part in epoch.parts]
-        assert np.mean(spreads) < 3  # 8 games in any order: about 8
-        for part in (0, 25):
-            packed = epochs[number * 26 + part]
-            np.testing.assert_array_equal(packed.tokens, epoch[part].tokens)
-    assert orders[0] != orders[1]
-
-
-def _recorded(line: dict) -> RecordedGame:
-    searches = [
-        Search(each["ply"], tuple(each["moves"]), tuple(each["visits"]), each["value"])
-        for each in line["searches"]
-    ]
-    return RecordedGame(tuple(line["board"]), tuple(line["moves"]), line["score"], tuple(searches))
+    lengths = np.array([choice.randint(2, 60) for _ in range(203)])
+    order = Order(lengths, 8, [SEED])
+    rounds = [[order[25 * number + part] for part in range(25)] for number in range(2)]
+    for parts in rounds:
+        assert {len(part) for part in parts} == {8}
+        assert len(set(np.concatenate(parts).tolist())) == 200
+        assert np.mean([np.ptp(lengths[part]) for part in parts]) < 6  # in any order: about 45
+    assert not np.array_equal(np.concatenate(rounds[0]), np.concatenate(rounds[1]))
+    again = Order(lengths, 8, [SEED])
+    np.testing.assert_array_equal(again[30], rounds[1][5])  # from any step on
+    assert sorted(Order(lengths[:5], 8, [SEED])[3]) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("stored", ["F32", "F16"])
@@ -186,26 +114,29 @@ def curve(directory: Path) -> list[dict]:
 
 def test_it_learns(games: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     out = tmp_path / "out"
-    arguments = ["--data", games, "--out", out, "--epochs", "12", "--rate", "0.01", *SMALL]
-    assert train.main([*map(str, arguments), "--log-every", "6"]) == 0
-    epochs = [line for line in curve(out) if "epoch" in line]
-    steps = [line for line in curve(out) if "epoch" not in line]
-    assert [line["epoch"] for line in epochs] == list(range(13))
-    assert [line["step"] for line in steps] == [6, 12, 18, 24, 30, 36]
+    arguments = ["--data", games, "--out", out, "--steps", "60", "--rate", "0.01", *SMALL]
+    assert train.main([*map(str, arguments), "--measure-every", "20"]) == 0
+    lines = curve(out)
+    assert [line["step"] for line in lines] == [0, 20, 40, 60]
     # Moves of two or three characters of 128, taught: from nats of log 128 each to few.
-    assert epochs[0]["held_back_policy"] > 8
-    assert epochs[-1]["policy"] < 0.5 * epochs[1]["policy"]
-    assert epochs[-1]["held_back_policy"] < 5
-    assert epochs[-1]["value"] < epochs[1]["value"]
+    first, last = (lines[at]["held_back"]["3x3x1"] for at in (0, -1))
+    assert first["policy"] > 8
+    assert last["policy"] < 5
+    for name in ("policy", "value", "stones", "owners", "atari"):
+        assert lines[-1][name] < lines[1][name], name
     assert (out / "model.safetensors").stat().st_size < 50_000
-    assert "23 games to learn from, 1 to measure on" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "(2, 2, 2): 20 games to learn from, 1 to measure on" in told
+    assert "(3, 3, 1): 20 games to learn from, 1 to measure on" in told
 
 
+@pytest.mark.parametrize("optimizer", ["muon", "adam"])
 def test_the_same_seed_gives_the_same_and_an_interruption_changes_nothing(
-    games: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    games: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ):
     def run(out: str, *more: object) -> bytes:
-        arguments = ["--data", games, "--out", tmp_path / out, "--epochs", "3", *SMALL, *more]
+        arguments = ["--data", games, "--out", tmp_path / out, "--steps", "9", *SMALL, *more]
+        arguments += ["--measure-every", "3", "--optimizer", optimizer]
         assert train.main([str(each) for each in arguments]) == 0
         return (tmp_path / out / "model.safetensors").read_bytes()
 
@@ -218,24 +149,49 @@ def test_the_same_seed_gives_the_same_and_an_interruption_changes_nothing(
 
     learn, calls = trigo_training.Training._learn, []
 
-    def interrupted(self, epoch):
+    def interrupted(self):
         calls.append(1)
-        if len(calls) == 2:
+        if len(calls) == 5:
             raise KeyboardInterrupt
-        return learn(self, epoch)
+        return learn(self)
 
     monkeypatch.setattr(trigo_training.Training, "_learn", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run("cut", "--seed", 4, "--resume")
     monkeypatch.setattr(trigo_training.Training, "_learn", learn)
     assert run("cut", "--seed", 4, "--resume") == whole
-    assert [line["epoch"] for line in curve(tmp_path / "cut")] == [0, 1, 2, 3]
+    assert [line["step"] for line in curve(tmp_path / "cut")] == [0, 3, 6, 9]
+
+
+def test_the_rate_falls_with_steps_or_with_time(games: Path, tmp_path: Path):
+    import trigo_training
+
+    arguments = ["--data", str(games), "--out", str(tmp_path), *SMALL, "--steps", "4000"]
+    arguments += ["--rate-end", "0.1", "--seconds", "50"]
+    training = trigo_training.Training(train.parser().parse_args(arguments))
+
+    def rate(step: int, seconds: float) -> float:
+        training.step, training.began = step, time.monotonic() - seconds
+        return training._rate()
+
+    assert rate(0, 0) < 0.04  # up from little
+    assert rate(trigo_training.WARMUP_STEPS, 0.1) > 0.98
+    assert rate(2000, 0.1) == pytest.approx(rate(2000, 20), abs=1e-3)
+    assert rate(400, 49.99) == pytest.approx(0.1, abs=1e-3)
+    assert rate(3999, 1) == pytest.approx(0.1, abs=1e-3)
+
+
+def test_time_ends_it(games: Path, tmp_path: Path):
+    arguments = ["--data", games, "--out", tmp_path, "--steps", 10**9, "--seconds", 0.3, *SMALL]
+    assert train.main([str(each) for each in arguments]) == 0
+    assert 0 < curve(tmp_path)[-1]["step"] < 10**6
+    assert (tmp_path / "model.safetensors").exists()
 
 
 def test_beginning_from_a_model(games: Path, tmp_path: Path):
     trigo_network.save(network(8), tmp_path / "before", "F32")
     arguments = ["--data", games, "--out", tmp_path / "out", "--init", tmp_path / "before"]
-    arguments += ["--epochs", "1", "--rate", "1e-9", "--device", "cpu", "--store", "float32"]
+    arguments += ["--steps", "2", "--rate", "1e-9", "--device", "cpu", "--store", "float32"]
     assert train.main([str(each) for each in arguments]) == 0
     after = trigo_network.load(tmp_path / "out").state_dict()
     for name, tensor in network(8).state_dict().items():
@@ -245,18 +201,20 @@ def test_beginning_from_a_model(games: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--epochs", "0"], "--epochs must be at least 1"),
+        (["--steps", "0"], "--steps must be at least 1"),
         (["--batch", "-1"], "--batch must be at least 1"),
         (["--layers", "0"], "--layers must be at least 1"),
         (["--outcome-share", "1.5"], "--outcome-share must be between 0 and 1"),
         (["--outcome-share", "nan"], "--outcome-share must be between 0 and 1"),
+        (["--rate-end", "-0.1"], "--rate-end must be between 0 and 1"),
+        (["--seconds", "-1"], "--seconds must not be negative"),
         (["--rate", "0"], "--rate must be positive"),
         (["--seed", "-1"], "--seed and --workers must not be negative"),
         (["--heads", "3"], "hidden 16 is not a multiple of heads 3"),
         (["--positions", "50"], "a game of 12 moves needs up to "),
         (["--init", "nowhere"], "--init nowhere is no model of train.py"),
         (["--data", "nowhere"], "cannot read nowhere"),
-        (["--rate", "1e30", "--epochs", "3"], "take a smaller --rate than 1e+30"),
+        (["--rate", "1e30", "--steps", "400"], "take a smaller --rate than 1e+30"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(
@@ -270,8 +228,16 @@ def test_what_cannot_be_done_is_one_line(
     assert message in error
 
 
+def test_a_torch_without_muon(games: Path, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.delattr(torch.optim, "Muon")
+    arguments = ["--data", str(games), "--out", str(tmp_path), "--steps", "1", *SMALL]
+    assert train.main(arguments) == 2
+    assert "has no Muon, 2.9 has; give --optimizer adam" in capsys.readouterr().err
+    assert train.main([*arguments, "--optimizer", "adam"]) == 0
+
+
 def test_resuming_with_other_arguments(games: Path, tmp_path: Path, capsys):
-    arguments = ["--data", str(games), "--out", str(tmp_path), "--epochs", "1", *SMALL]
+    arguments = ["--data", str(games), "--out", str(tmp_path), "--steps", "2", *SMALL]
     assert train.main(arguments) == 0
     assert train.main([*arguments, "--resume", "--rate", "0.5"]) == 2
     assert "--resume goes on with the same arguments, but --rate has changed" in (
