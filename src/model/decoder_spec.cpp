@@ -191,7 +191,7 @@ std::string part_without_cuda(const DecoderSpec& spec) {
     return "a scaled embedding";
   }
   if (!spec.learned_positions) {
-    return "a model without a table of positions";
+    return "an embedding without a table of positions";
   }
   for (std::size_t i = 0; i < spec.layers.size(); ++i) {
     if (const auto part = part_without_cuda(spec.layers[i]); !part.empty()) {

@@ -22,7 +22,8 @@ EmbeddingKernel::EmbeddingKernel(const OrtKernelInfo* info, const NodeResources&
                 .scale = attribute_or<float>(info, "scale", 1),
                 .size = tokens.inputs,
                 .vocab_size = tokens.outputs};
-  resources.facts.embedding = {embedding_.vocab_size, std::nullopt, embedding_.size};
+  resources.facts.embedding = {embedding_.vocab_size, std::nullopt, embedding_.size,
+                               embedding_.scale};
   if (has_input(info, kPositionWeight)) {
     const ConstantInput positions = constant_input(info, kPositionWeight, name_);
     check(positions.shape.size() == 2 && positions.shape[1] == tokens.inputs, name_,

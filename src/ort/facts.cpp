@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 
+#include <optional>
 #include <string_view>
 
 #include "base/throw_error.hpp"
@@ -34,6 +35,10 @@ void check_embedding(const model::Config& config, const GraphFacts::Embedding& e
   }
   check_size(config, "vocab_size", info.vocab_size, "the token table", embedding.vocab_size);
   check_size(config, "hidden_size", info.hidden_size, "a token's row", embedding.hidden_size);
+  if (config.spec.embedding_scale != embedding.scale) {
+    mismatch(config, "embedding.scale", config.spec.embedding_scale, "the embedding",
+             fmt::format("has {}", embedding.scale));
+  }
 }
 
 /// Node by node, so that whoever follows the spec does what the graph says.
@@ -48,19 +53,21 @@ class SpecCheck {
     const std::size_t heads = layer.attention.num_heads + 2 * layer.attention.num_kv_heads;
     const std::string_view activation =
         plan::activates_within_product(layer.mlp) ? std::string_view(layer.mlp.activation) : "";
-    const float of_post_norm = layer.post_norm ? layer.post_norm->epsilon : 0;
     product(node("attention.qkv"), static_cast<std::int64_t>(heads * layer.attention.head_dim),
-            layer.norm.epsilon, "");
-    product(node("attention.output"), hidden, of_post_norm, "");
-    product(node("mlp.up"), static_cast<std::int64_t>(layer.mlp.inner_size), layer.norm.epsilon,
+            &layer.norm);
+    product(node("attention.output"), hidden, nullptr);
+    product(node("mlp.up"), static_cast<std::int64_t>(layer.mlp.inner_size), &layer.norm,
             activation, layer.mlp.gated);
-    product(node("mlp.down"), hidden, of_post_norm, "");
+    product(node("mlp.down"), hidden, nullptr);
+    for (const std::string_view role : {"attention.output", "mlp.down"}) {
+      post_norm(node(role), layer.post_norm);
+    }
     attention(node("attention"), layer.attention);
   }
 
   void head() const {
     product(plan::kHeadNode, static_cast<std::int64_t>(config_.spec.vocab_size),
-            config_.spec.final_norm.epsilon, "");
+            &config_.spec.final_norm, "", false, config_.spec.logits_soft_cap.value_or(0));
     for (const auto& [node, epsilon] : facts_.norms) {
       compare(node, "epsilon", config_.spec.final_norm.epsilon, epsilon);
     }
@@ -76,13 +83,26 @@ class SpecCheck {
     }
   }
 
-  void product(const std::string& node, std::int64_t outputs, float epsilon,
-               std::string_view activation, bool gated = false) const {
+  void product(const std::string& node, std::int64_t outputs, const model::NormSpec* norm,
+               std::string_view activation = "", bool gated = false, float soft_cap = 0) const {
     if (const auto found = facts_.products.find(node); found != facts_.products.end()) {
       compare(node, "outputs", outputs, found->second.outputs);
-      compare(node, "epsilon", epsilon, found->second.epsilon);
+      compare(node, "norm",
+              std::string(norm == nullptr                             ? ""
+                          : norm->kind == model::NormKind::layer_norm ? "layer_norm"
+                                                                      : "rms_norm"),
+              found->second.norm);
+      compare(node, "epsilon", norm == nullptr ? 0 : norm->epsilon, found->second.epsilon);
       compare(node, "activation", std::string(activation), found->second.activation);
       compare(node, "gated", gated, found->second.gated);
+      compare(node, "soft_cap", soft_cap, found->second.soft_cap);
+    }
+  }
+
+  void post_norm(const std::string& node, const std::optional<model::NormSpec>& spec) const {
+    if (const auto found = facts_.products.find(node); found != facts_.products.end()) {
+      compare(node, "epsilon of post_norm", spec ? spec->epsilon : 0,
+              found->second.post_norm_epsilon);
     }
   }
 

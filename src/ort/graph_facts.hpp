@@ -20,13 +20,17 @@ struct GraphFacts {
     std::int64_t vocab_size;
     std::optional<std::int64_t> max_seq_len;  // of the table of positions, where there is one
     std::int64_t hidden_size;
+    float scale = 1;
   };
 
   struct Product {
     std::int64_t outputs;
     float epsilon;  // of its norm; 0 where it has none
     std::string activation;
+    std::string norm;  // its kind, as the attribute says
     bool gated = false;
+    float soft_cap = 0;           // of a head's logits; 0 without
+    float post_norm_epsilon = 0;  // 0 without that norm
   };
   struct Attention {
     std::int64_t num_heads;

@@ -72,8 +72,11 @@ ProductKernel::ProductKernel(const OrtKernelInfo* info, ProductRole role,
   }
   const std::string node = Ort::ConstKernelInfo(info).GetNodeName();
   resources.facts.products.insert_or_assign(
-      node, GraphFacts::Product{product_.outputs, product_.epsilon,
-                                attribute_or<std::string>(info, "activation", ""), product_.gated});
+      node, GraphFacts::Product{
+                product_.outputs, product_.norm_weight != nullptr ? product_.epsilon : 0,
+                attribute_or<std::string>(info, "activation", ""),
+                attribute_or<std::string>(info, "norm", ""), product_.gated, product_.soft_cap,
+                product_.post_norm_weight != nullptr ? product_.epsilon : 0});
   resources.weights.products.insert_or_assign(node, product_);
 }
 

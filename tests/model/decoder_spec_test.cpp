@@ -122,7 +122,7 @@ TEST(DecoderSpec, NamesWhatHasNoKernelOnCuda) {
   expect_unsupported("/layers/0/mlp/bias/down", false, "a product without a bias in layer 0");
   expect_unsupported("/final_norm/bias", false, "a norm without a bias before the head");
   expect_unsupported("/embedding/scale", 2.5, "a scaled embedding");
-  expect_unsupported("/embedding/positions", "none", "a model without a table of positions");
+  expect_unsupported("/embedding/positions", "none", "an embedding without a table of positions");
   expect_unsupported("/head/soft_cap", 30, "a soft cap of logits");
 }
 
