@@ -54,10 +54,13 @@ class SpecCheck {
         plan::activates_within_product(layer.mlp) ? std::string_view(layer.mlp.activation) : "";
     product(node("attention.qkv"), static_cast<std::int64_t>(heads * layer.attention.head_dim),
             &layer.norm);
+    const float post_epsilon = layer.post_norm ? layer.post_norm->epsilon : 0;
     product(node("attention.output"), hidden, nullptr);
+    post_norm(node("attention.output"), post_epsilon);
     product(node("mlp.up"), static_cast<std::int64_t>(layer.mlp.inner_size), &layer.norm,
             activation, layer.mlp.gated);
     product(node("mlp.down"), hidden, nullptr);
+    post_norm(node("mlp.down"), post_epsilon);
     attention(node("attention"), layer.attention);
   }
 
@@ -92,6 +95,12 @@ class SpecCheck {
       compare(node, "activation", std::string(activation), found->second.activation);
       compare(node, "gated", gated, found->second.gated);
       compare(node, "soft_cap", soft_cap, found->second.soft_cap);
+    }
+  }
+
+  void post_norm(const std::string& node, float epsilon) const {
+    if (const auto found = facts_.products.find(node); found != facts_.products.end()) {
+      compare(node, "epsilon of post_norm", epsilon, found->second.post_epsilon);
     }
   }
 

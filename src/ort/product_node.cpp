@@ -49,6 +49,14 @@ ProductKernel::ProductKernel(const OrtKernelInfo* info, ProductRole role,
   product_.round_input = choice(info, name_, "round_input", kRoundings);
   product_.invariant = resources.invariant_results;
   check_rounding(name_, product_);
+  if (role == ProductRole::linear) {
+    product_.post_norm_weight =
+        node_vector(info, name_, kPostNormWeight, weight.outputs, resources);
+  }
+  if (product_.post_norm_weight != nullptr) {
+    check(product_.norm_weight == nullptr, name_, "a Linear has a norm or a post_norm, not both");
+    product_.post_epsilon = Ort::ConstKernelInfo(info).GetAttribute<float>("epsilon");
+  }
   product_.soft_cap = attribute_or<float>(info, "soft_cap", 0);
   if (role == ProductRole::head) {
     check(product_.norm_weight != nullptr, name_, "a Head must have a norm");
@@ -67,7 +75,7 @@ ProductKernel::ProductKernel(const OrtKernelInfo* info, ProductRole role,
       node, GraphFacts::Product{product_.outputs, product_.epsilon,
                                 attribute_or<std::string>(info, "activation", ""),
                                 attribute_or<std::string>(info, "norm", ""), product_.gated,
-                                product_.soft_cap});
+                                product_.soft_cap, product_.post_epsilon});
   resources.weights.products.insert_or_assign(node, product_);
 }
 

@@ -113,8 +113,23 @@ void product_cpu(const Product& product, const ProductRun& run, const ParallelFo
              parallel_for.alone());
     x = normed;
   }
-  std::visit([&](const auto& weight) { multiply(product, weight, x, run, parallel_for); },
+  ProductRun multiplied = run;
+  if (product.post_norm_weight != nullptr) {
+    multiplied.residual = nullptr;
+  }
+  std::visit([&](const auto& weight) { multiply(product, weight, x, multiplied, parallel_for); },
              product.weight);
+  if (product.post_norm_weight != nullptr) {
+    norm_cpu({.kind = NormKind::rms,
+              .x = run.out,
+              .weight = product.post_norm_weight,
+              .residual = run.residual,
+              .out = run.out,
+              .tokens = run.tokens,
+              .size = product.outputs,
+              .epsilon = product.post_epsilon},
+             parallel_for);
+  }
   if (product.soft_cap > 0) {
     soft_cap_cpu(run.out, run.tokens * product.outputs, product.soft_cap, parallel_for);
   }
