@@ -171,7 +171,7 @@ std::string unsupported_part(const DecoderSpec& spec) {
     const LayerSpec& layer = spec.layers[i];
     const std::optional<NormSpec>& qk_norm = layer.attention.qk_norm;
     if (layer.post_norm && (layer.post_norm->kind != NormKind::rms_norm || layer.post_norm->bias)) {
-      return fmt::format("norms behind a part other than rms_norm in layer {}", i);
+      return fmt::format("norms behind attention and network other than rms_norm in layer {}", i);
     }
     if (biased_rms(layer.norm)) {
       return fmt::format("an rms_norm with a bias in layer {}", i);

@@ -2,7 +2,6 @@
 
 #include <fmt/ranges.h>
 
-#include <optional>
 #include <string_view>
 
 #include "base/throw_error.hpp"
@@ -55,13 +54,13 @@ class SpecCheck {
         plan::activates_within_product(layer.mlp) ? std::string_view(layer.mlp.activation) : "";
     product(node("attention.qkv"), static_cast<std::int64_t>(heads * layer.attention.head_dim),
             &layer.norm);
+    const float post_epsilon = layer.post_norm ? layer.post_norm->epsilon : 0;
     product(node("attention.output"), hidden, nullptr);
+    post_norm(node("attention.output"), post_epsilon);
     product(node("mlp.up"), static_cast<std::int64_t>(layer.mlp.inner_size), &layer.norm,
             activation, layer.mlp.gated);
     product(node("mlp.down"), hidden, nullptr);
-    for (const std::string_view role : {"attention.output", "mlp.down"}) {
-      post_norm(node(role), layer.post_norm);
-    }
+    post_norm(node("mlp.down"), post_epsilon);
     attention(node("attention"), layer.attention);
   }
 
@@ -99,10 +98,9 @@ class SpecCheck {
     }
   }
 
-  void post_norm(const std::string& node, const std::optional<model::NormSpec>& spec) const {
+  void post_norm(const std::string& node, float epsilon) const {
     if (const auto found = facts_.products.find(node); found != facts_.products.end()) {
-      compare(node, "epsilon of post_norm", spec ? spec->epsilon : 0,
-              found->second.post_norm_epsilon);
+      compare(node, "epsilon of post_norm", epsilon, found->second.post_epsilon);
     }
   }
 

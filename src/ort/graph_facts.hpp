@@ -29,8 +29,8 @@ struct GraphFacts {
     std::string activation;
     std::string norm;  // its kind, as the attribute says
     bool gated = false;
-    float soft_cap = 0;           // of a head's logits; 0 without
-    float post_norm_epsilon = 0;  // 0 without that norm
+    float soft_cap = 0;      // of a head's logits; 0 without
+    float post_epsilon = 0;  // of the norm of its result; 0 without
   };
   struct Attention {
     std::int64_t num_heads;

@@ -45,18 +45,18 @@ ProductKernel::ProductKernel(const OrtKernelInfo* info, ProductRole role,
   product_.norm_weight = norm.weight;
   product_.norm_bias = norm.bias;
   product_.epsilon = norm.epsilon;
-  product_.post_norm_weight =
-      role == ProductRole::linear
-          ? node_vector(info, name_, kPostNormWeight, weight.outputs, resources)
-          : nullptr;
-  if (product_.post_norm_weight != nullptr) {
-    check(product_.norm_weight == nullptr, name_, "there is no kernel for norms on both sides");
-    product_.epsilon = Ort::ConstKernelInfo(info).GetAttribute<float>("epsilon");
-  }
   product_.activation = choice(info, name_, "activation", kActivations);
   product_.round_input = choice(info, name_, "round_input", kRoundings);
   product_.invariant = resources.invariant_results;
   check_rounding(name_, product_);
+  if (role == ProductRole::linear) {
+    product_.post_norm_weight =
+        node_vector(info, name_, kPostNormWeight, weight.outputs, resources);
+  }
+  if (product_.post_norm_weight != nullptr) {
+    check(product_.norm_weight == nullptr, name_, "a Linear has a norm or a post_norm, not both");
+    product_.post_epsilon = Ort::ConstKernelInfo(info).GetAttribute<float>("epsilon");
+  }
   product_.soft_cap = attribute_or<float>(info, "soft_cap", 0);
   if (role == ProductRole::head) {
     check(product_.norm_weight != nullptr, name_, "a Head must have a norm");
@@ -72,11 +72,10 @@ ProductKernel::ProductKernel(const OrtKernelInfo* info, ProductRole role,
   }
   const std::string node = Ort::ConstKernelInfo(info).GetNodeName();
   resources.facts.products.insert_or_assign(
-      node, GraphFacts::Product{
-                product_.outputs, product_.norm_weight != nullptr ? product_.epsilon : 0,
-                attribute_or<std::string>(info, "activation", ""),
-                attribute_or<std::string>(info, "norm", ""), product_.gated, product_.soft_cap,
-                product_.post_norm_weight != nullptr ? product_.epsilon : 0});
+      node, GraphFacts::Product{product_.outputs, product_.epsilon,
+                                attribute_or<std::string>(info, "activation", ""),
+                                attribute_or<std::string>(info, "norm", ""), product_.gated,
+                                product_.soft_cap, product_.post_epsilon});
   resources.weights.products.insert_or_assign(node, product_);
 }
 

@@ -21,8 +21,8 @@ enum ProductInput : std::size_t {
   kNormBias,
   kResidual,               // of a Linear
   kPositions = kResidual,  // of a Head: the tokens whose logits are asked for, all where empty
-  kPostNormWeight,         // of a Linear
-  kProductInputs
+  kProductInputs,
+  kPostNormWeight = kProductInputs,  // of a Linear on the CPU
 };
 
 constexpr const char* product_name(ProductRole role) {
@@ -71,7 +71,9 @@ class ProductOp : public Ort::CustomOpBase<ProductOp<kRole, W>, ProductKernel, t
   }
   static const char* GetName() { return product_name(kRole); }
   static const char* GetExecutionProviderType() { return "CPUExecutionProvider"; }
-  static std::size_t GetInputTypeCount() { return kProductInputs; }
+  static std::size_t GetInputTypeCount() {
+    return kRole == ProductRole::linear ? kPostNormWeight + 1 : kProductInputs;
+  }
   static ONNXTensorElementDataType GetInputType(std::size_t input) {
     switch (input) {
       case kWeight:

@@ -103,6 +103,8 @@ TEST(DecoderSpec, NamesWhatHasNoKernel) {
             "an rms_norm with a bias before the head");
   EXPECT_EQ(unsupported_part(read_with("/layers/0/attention/qk_norm", rms)),
             "norms of queries and keys other than rms_norm in layer 0");
+  EXPECT_EQ(unsupported_part(read_with("/layers/0/post_norm", rms)),
+            "norms behind attention and network other than rms_norm in layer 0");
 }
 
 TEST(DecoderSpec, NamesWhatHasNoKernelOnCuda) {
@@ -124,6 +126,9 @@ TEST(DecoderSpec, NamesWhatHasNoKernelOnCuda) {
   expect_unsupported("/embedding/scale", 2.5, "a scaled embedding");
   expect_unsupported("/embedding/positions", "none", "an embedding without a table of positions");
   expect_unsupported("/head/soft_cap", 30, "a soft cap of logits");
+  expect_unsupported("/layers/0/post_norm",
+                     {{"kind", "rms_norm"}, {"epsilon", 1e-6}, {"bias", false}},
+                     "norms behind attention and network in layer 0");
 }
 
 }  // namespace

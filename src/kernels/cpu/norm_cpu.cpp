@@ -66,7 +66,7 @@ void layer_norm_token(const float* HWY_RESTRICT x, const TokenNormArgs& args,
       });
 }
 
-void norm_token(const float* HWY_RESTRICT x, const TokenNormArgs& args, float* HWY_RESTRICT out) {
+void norm_token(const float* x, const TokenNormArgs& args, float* out) {
   if (args.kind == NormKind::rms) {
     rms_norm(x, args.weight, args.size, args.epsilon, out);
   } else if (args.bias != nullptr) {
@@ -76,12 +76,29 @@ void norm_token(const float* HWY_RESTRICT x, const TokenNormArgs& args, float* H
   }
 }
 
+void add_to_token(const float* HWY_RESTRICT residual, std::int64_t size, float* HWY_RESTRICT out) {
+  const Lanes d;
+  for_vectors(
+      size,
+      [&](auto i) {
+        hn::StoreU(hn::Add(hn::LoadU(d, residual + i), hn::LoadU(d, out + i)), d, out + i);
+      },
+      [&](auto i, auto left) {
+        store_first(hn::Add(load_first(d, residual + i, left), load_first(d, out + i, left)), d,
+                    out + i, left);
+      });
+}
+
 void norm(const TokenNormArgs& args, const ParallelFor& parallel_for) {
   constexpr std::int64_t kTokensAtATime = 8;
   parallel_for(divide_up(args.tokens, kTokensAtATime), [&](std::int64_t part) {
     const std::int64_t end = std::min((part + 1) * kTokensAtATime, args.tokens);
     for (std::int64_t token = part * kTokensAtATime; token < end; ++token) {
-      norm_token(args.x + args.row(token) * args.size, args, args.out + token * args.size);
+      float* const out = args.out + token * args.size;
+      norm_token(args.x + args.row(token) * args.size, args, out);
+      if (args.residual != nullptr) {
+        add_to_token(args.residual + token * args.size, args.size, out);
+      }
     }
   });
 }

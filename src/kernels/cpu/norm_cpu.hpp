@@ -12,12 +12,14 @@ enum class NormKind {
   rms     // x / √(mean of squares + epsilon) · weight (Zhang & Sennrich 2019, arXiv:1910.07467)
 };
 
-/// The norm of each token by itself; of all tokens, or of those selected.
+/// The norm of each token by itself; of all tokens, or of those selected. What `rms` reads and
+/// writes may be the same memory.
 struct TokenNormArgs {
   NormKind kind = NormKind::layer;
   const float* x = nullptr;                // [tokens, size], or more of which some are selected
   const float* weight = nullptr;           // [size]
   const float* bias = nullptr;             // [size], null for none, as that of rms is
+  const float* residual = nullptr;         // [tokens, size], added to the norm; null for none
   float* out = nullptr;                    // [tokens, size]
   const std::int64_t* selected = nullptr;  // [selected_count], of each batch entry; null: all
   std::int64_t selected_count = 0;

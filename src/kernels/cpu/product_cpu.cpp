@@ -1,7 +1,5 @@
 #include "kernels/cpu/product_cpu.hpp"
 
-#include <algorithm>
-#include <functional>
 #include <type_traits>
 
 #include "base/thread_scratch.hpp"
@@ -76,27 +74,6 @@ void multiply(const Product& product, const QuantizedWeight& weight, const float
       parallel_for);
 }
 
-/// Norms the results of each token and adds the residual.
-void post_norm(const Product& product, const ProductRun& run, const ParallelFor& parallel_for) {
-  parallel_for(run.tokens, [&](std::int64_t token) {
-    float* const out = run.out + token * product.outputs;
-    float* const result = thread_scratch(product.outputs, ScratchUse::normed);
-    std::copy_n(out, product.outputs, result);
-    norm_cpu({.kind = NormKind::rms,
-              .x = result,
-              .weight = product.post_norm_weight,
-              .out = out,
-              .tokens = 1,
-              .size = product.outputs,
-              .epsilon = product.epsilon},
-             parallel_for.alone());
-    if (run.residual != nullptr) {
-      std::transform(out, out + product.outputs, run.residual + token * product.outputs, out,
-                     std::plus());
-    }
-  });
-}
-
 }  // namespace
 
 std::span<const std::byte> weight_bytes(const Product& product) {
@@ -136,15 +113,22 @@ void product_cpu(const Product& product, const ProductRun& run, const ParallelFo
              parallel_for.alone());
     x = normed;
   }
-  ProductRun without_residual = run;
+  ProductRun multiplied = run;
   if (product.post_norm_weight != nullptr) {
-    without_residual.residual = nullptr;
+    multiplied.residual = nullptr;
   }
-  std::visit(
-      [&](const auto& weight) { multiply(product, weight, x, without_residual, parallel_for); },
-      product.weight);
+  std::visit([&](const auto& weight) { multiply(product, weight, x, multiplied, parallel_for); },
+             product.weight);
   if (product.post_norm_weight != nullptr) {
-    post_norm(product, run, parallel_for);
+    norm_cpu({.kind = NormKind::rms,
+              .x = run.out,
+              .weight = product.post_norm_weight,
+              .residual = run.residual,
+              .out = run.out,
+              .tokens = run.tokens,
+              .size = product.outputs,
+              .epsilon = product.post_epsilon},
+             parallel_for);
   }
   if (product.soft_cap > 0) {
     soft_cap_cpu(run.out, run.tokens * product.outputs, product.soft_cap, parallel_for);

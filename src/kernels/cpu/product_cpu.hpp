@@ -30,9 +30,9 @@ enum class WeightOrder {
 /// to int8 (by blocks) for quantised ones.
 enum class RoundInput { none, bfloat16, int8 };
 
-/// y = activation(norm(x) · weight + bias) + residual, where it is gated as LinearArgs; with a
-/// post-norm, what is added to the residual is normed by rms; with a soft cap, soft_cap ·
-/// tanh(y / soft_cap) at last. What of it is the same in every run.
+/// y = activation(norm(x) · weight + bias) + residual, where it is gated as LinearArgs; with a post
+/// norm, an rms norm of what the residual is added to; with a soft cap, soft_cap · tanh(y /
+/// soft_cap) at last. What of it is the same in every run.
 struct Product {
   WeightMatrix weight;
   WeightOrder order = WeightOrder::panels;
@@ -42,9 +42,10 @@ struct Product {
   const float* norm_weight = nullptr;  // [inputs], null for no norm
   const float* norm_bias = nullptr;    // [inputs], null for none
   NormKind norm_kind = NormKind::layer;
-  const float* post_norm_weight = nullptr;  // [outputs], null for none
-  float epsilon = 0;                        // of both norms
+  float epsilon = 0;  // of the norm
   Activation activation = Activation::none;
+  const float* post_norm_weight = nullptr;  // [outputs], null for none
+  float post_epsilon = 0;
   bool gated = false;  // in the order of panels: gate and up take turns
   float soft_cap = 0;  // 0 for none
   RoundInput round_input = RoundInput::none;

@@ -115,6 +115,39 @@ TEST_P(Norm, OfRootMeanSquaresAgreesWithDoublePrecision) {
   });
 }
 
+/// As the norm of a product's result, before a residual is added, is computed.
+TEST_P(Norm, OfRootMeanSquaresMayStayWhereItIsAndAddsTheResidualLast) {
+  test::for_random_cases(20, [](test::Random& random) {
+    const std::int64_t tokens = random.integer(1, 20);
+    const std::int64_t size = random.integer(1, 90);
+    const auto floats = [&](std::int64_t count) {
+      std::vector<float> values(static_cast<std::size_t>(count));
+      std::ranges::generate(values, [&] { return random.normal(); });
+      return values;
+    };
+    const std::vector<float> x = floats(tokens * size);
+    const std::vector<float> weight = floats(size);
+    const std::vector<float> residual = floats(tokens * size);
+    std::vector<float> normed(x.size());
+    TokenNormArgs args{.kind = NormKind::rms,
+                       .x = x.data(),
+                       .weight = weight.data(),
+                       .out = normed.data(),
+                       .tokens = tokens,
+                       .size = size,
+                       .epsilon = 1e-5F};
+    norm_cpu(args, test::ThreeThreads());
+    std::vector<float> in_place = x;
+    args.x = in_place.data();
+    args.out = in_place.data();
+    args.residual = residual.data();
+    norm_cpu(args, test::ThreeThreads());
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      ASSERT_EQ(in_place[i], residual[i] + normed[i]) << "element " << i;
+    }
+  });
+}
+
 INSTANTIATE_TEST_SUITE_P(Targets, Norm, test::all_instruction_sets(), test::instruction_set_name);
 
 }  // namespace
