@@ -57,7 +57,7 @@ class Writer {
     const Buffer inner = new_buffer(mlp.inner_size);
     const Buffer out = new_buffer(spec_.hidden_size);
     add(layer_node(layer, "mlp.up"), Multiply{x, {}, inner});
-    if (!activates_within_product(mlp) && mlp.activation != "identity") {
+    if (!activates_within_product(mlp)) {
       add(layer_node(layer, "mlp.activation"), Activate{mlp.activation});
     }
     add(layer_node(layer, "mlp.down"), Multiply{inner, x, out});
