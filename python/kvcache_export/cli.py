@@ -69,6 +69,17 @@ def source_of(options: argparse.Namespace) -> Source:
     return source
 
 
+def gpt2_of(options: argparse.Namespace) -> Source:
+    """The same, a GPT-2."""
+    source = source_of(options)
+    if source.family.model_type != "gpt2":
+        raise ExportError(
+            f"{options.random_init or options.model} is a {source.family.model_type}, and this"
+            " command exports GPT-2; export_kvcache.py takes the same arguments"
+        )
+    return source
+
+
 GPT2 = Command(
     name="export_gpt2_kvcache.py",
     description=DESCRIPTION,
@@ -80,6 +91,33 @@ GPT2 = Command(
     ),
     default_model="gpt2",
     architectures="gpt2, gpt2-medium, gpt2-large, gpt2-xl",
+    source=gpt2_of,
+    flags={},
+)
+
+
+ANY = Command(
+    name="export_kvcache.py",
+    description="""\
+Exports a decoder-only transformer to ONNX with a key/value cache: OUTPUT_DIR/model_with_cache.onnx
+(of GPT-2 gpt2_with_cache.onnx), its weights in a file of that name and .data, and config.json. It
+takes Llama, Mistral, Qwen2, Qwen3, SmolLM, Phi-3, Gemma and GPT-2. The file is verified in ONNX
+Runtime before it is put in place; whatever fails, a model that was already in OUTPUT_DIR stays as
+it was.
+""",
+    examples="""\
+examples:
+  export_kvcache.py --model HuggingFaceTB/SmolLM2-135M          a model of the Hugging Face hub
+  export_kvcache.py --model ./my-llama --dtype float16          a checkpoint directory, in 16 bits
+  export_kvcache.py --model ./my-llama --weights int8           a quarter of the memory (int4: less)
+  export_kvcache.py --random-init llama-3.2-1b --weights int4   random weights, nothing downloaded
+""",
+    model=(
+        "ID|DIR",
+        "a model of the Hugging Face hub, or a directory with config.json and safetensors",
+    ),
+    default_model=None,
+    architectures="llama-3.2-1b, smollm2-135m, gpt2, …",
     source=source_of,
     flags={},
 )

@@ -38,6 +38,7 @@ class Family:
     inputs_first: bool  # whether a checkpoint's matrices are [inputs, outputs]; tables never are
     prefix: str = ""  # of names, which a model saved without its head lacks
     harmless: re.Pattern[str] = NOTHING  # names of tensors that bear on no logit
+    norm_offset: float = 0.0  # of every norm's weight, to what a checkpoint stores
     own_fields: frozenset[str] = frozenset()  # of a config, that no other family spells so
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # published sizes
 

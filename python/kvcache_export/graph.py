@@ -4,6 +4,7 @@ Shapes: batch and seq_len are dynamic, x is [batch, seq_len, hidden_size].
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -69,9 +70,10 @@ def build(
         inputs = {"qkv": qkv, **past, **placement}
         mixed, *present = builder.attention(len(presents) // 2, inputs, ids["position_ids"])
         presents += present
-        x = builder.linear(f"{name}.attention.output", mixed, residual=x)
+        after = {"post_norm": layer.post_norm}
+        x = builder.linear(f"{name}.attention.output", mixed, residual=x, **after)
         inner = builder.up(f"{name}.mlp", layer, x)
-        x = builder.linear(f"{name}.mlp.down", inner, residual=x)
+        x = builder.linear(f"{name}.mlp.down", inner, residual=x, **after)
     outputs = [builder.head(x, logits_positions)]
     if hidden_states:
         outputs.append(builder.hidden_states(x, logits_positions))
@@ -129,12 +131,17 @@ class _Builder:
         x: ir.Value,
         norm: Norm | None = None,
         residual: ir.Value | None = None,
+        post_norm: Norm | None = None,
         **parts: Any,
     ) -> ir.Value:
         norm_inputs, of_norm = self._norm(f"{role.rpartition('.')[0]}.norm", norm)
         of_weight, attributes = self._matrix(role)
         bias = self._parameter(f"{role}.bias")
         inputs = {"x": x, **of_weight, "bias": bias, **norm_inputs, "residual": residual}
+        if post_norm is not None:
+            name = f"{role.rpartition('.')[0]}.post_norm"
+            inputs["post_norm_weight"] = self._parameter(f"{name}.weight")
+            of_norm = {"epsilon": post_norm.epsilon}
         outputs = self.matrices[role].outputs // (2 if "gated" in parts else 1)
         attributes = {"outputs": outputs, **of_norm, **parts, **self._rounding(role), **attributes}
         return self._node(LINEAR, role, inputs, attributes, [self._activations(role, outputs)])[0]
@@ -279,8 +286,10 @@ class _Builder:
     def _rotary(self, of: Rotary) -> Inputs:
         """The tables, which layers of the same angles share."""
         every = [layer.attention.rotary for layer in self.spec.layers]
-        angles = list(dict.fromkeys((each.dims, each.base) for each in every if each is not None))
-        prefix = f"rotary.{angles.index((of.dims, of.base))}"
+        # Which elements are pairs bears on no angle.
+        angles = [replace(each, interleaved=False) for each in every if each is not None]
+        known = list(dict.fromkeys(angles))
+        prefix = f"rotary.{known.index(replace(of, interleaved=False))}"
         if f"{prefix}.cos" not in self.graph.initializers:
             for part, table in rotary.tables(of, self.spec.max_seq_len).items():
                 self._constant(ir.tensor(table, name=f"{prefix}.{part}"))

@@ -6,6 +6,8 @@ built of it, and the library reads it. It knows no family and no ONNX.
 One layer computes, with x [batch, seq_len, hidden_size]:
 
     x = x + output(attention(qkv(norm(x)))),    x = x + down(activation(up(norm(x))))
+
+With a post_norm, what is added to x is normed first.
 """
 
 import dataclasses
@@ -18,6 +20,7 @@ Shape = tuple[int, ...]
 
 NORMS = ("layer_norm", "rms_norm")
 POSITIONS = ("learned", "none")
+SCALINGS = ("linear", "llama3", "yarn", "longrope")
 ACTIVATIONS = (
     *("gelu_tanh", "gelu_erf", "gelu_clipped", "quick_gelu", "relu", "relu_squared", "relu6"),
     *("leaky_relu", "silu", "hard_swish", "mish", "laplace", "sqrt_softplus", "sigmoid", "tanh"),
@@ -35,16 +38,37 @@ class Norm:
 
 
 @dataclass(frozen=True)
+class RotaryScaling:
+    """How the frequencies of a rotary embedding differ from its base's (nodes/rotary.py).
+
+    `original_positions` are those that the model was trained with first. Each kind has the fields
+    that it needs: linear `factor`; llama3 `factor`, `low` and `high` (its low_freq_factor and
+    high_freq_factor); yarn `factor`, `low` and `high` (beta_slow and beta_fast) and `truncate`;
+    longrope `divisors`, one for each pair.
+    """
+
+    kind: str  # of SCALINGS
+    factor: float = 1.0
+    original_positions: int | None = None
+    low: float = 1.0
+    high: float = 1.0
+    truncate: bool = True
+    divisors: tuple[float, ...] = ()
+    magnitude: float = 1.0  # what the turned queries and keys are multiplied by
+
+
+@dataclass(frozen=True)
 class Rotary:
     """Rotary position embedding of the first `dims` elements of every query and key.
 
-    Pair i turns by position * base ** (-2 i / dims). It is the elements 2 i and 2 i + 1 where
-    `interleaved`, else i and dims / 2 + i.
+    Pair i turns by position * base ** (-2 i / dims), or as `scaling` has it. It is the elements
+    2 i and 2 i + 1 where `interleaved`, else i and dims / 2 + i.
     """
 
     dims: int
     base: float
     interleaved: bool = False
+    scaling: RotaryScaling | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +113,7 @@ class LayerSpec:
     norm: Norm  # of both norms: before the attention and before the MLP
     attention: Attention
     mlp: Mlp
+    post_norm: Norm | None = None  # of both: behind the attention's output and behind the MLP
 
 
 @dataclass(frozen=True)
@@ -212,9 +237,13 @@ class DecoderSpec:
                 yield f"{name}.attention.k_norm", (attention.head_dim,), False
             output = Matrix(queries, (hidden,), Layout.PANELS)
             yield f"{name}.attention.output", output, attention.bias.output
+            if layer.post_norm is not None:
+                yield f"{name}.attention.post_norm", (hidden,), False
             yield f"{name}.mlp.norm", (hidden,), layer.norm.bias
             yield f"{name}.mlp.up", Matrix(hidden, inner, of_up), mlp.bias.up
             yield f"{name}.mlp.down", Matrix(inner[0], (hidden,), Layout.PANELS), mlp.bias.down
+            if layer.post_norm is not None:
+                yield f"{name}.mlp.post_norm", (hidden,), False
         yield "final_norm", (hidden,), self.final_norm.bias
         if not self.head.tied:
             yield "head", Matrix(hidden, vocabulary, Layout.ROWS), False

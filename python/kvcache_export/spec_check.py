@@ -4,7 +4,17 @@ import math
 
 from . import fields
 from .errors import ExportError
-from .spec import ACTIVATIONS, NORMS, POSITIONS, Attention, DecoderSpec, Norm, ValueHead
+from .spec import (
+    ACTIVATIONS,
+    NORMS,
+    POSITIONS,
+    SCALINGS,
+    Attention,
+    DecoderSpec,
+    Norm,
+    RotaryScaling,
+    ValueHead,
+)
 
 # Far more than any model has; a mistaken number would otherwise build graphs for hours.
 MAX_LAYERS = 1000
@@ -22,6 +32,9 @@ def check(spec: DecoderSpec) -> None:
     fields.one_of("embedding.positions", spec.embedding.positions, POSITIONS)
     for layer, of in spec.named_layers():
         _check_norm(f"{layer}.norm", of.norm)
+        if of.post_norm is not None:
+            _check_norm(f"{layer}.post_norm", of.post_norm)
+            fields.one_of(f"{layer}.post_norm.kind", of.post_norm.kind, ("rms_norm",))
         _check_attention(f"{layer}.attention", of.attention)
         fields.size(f"{layer}.mlp.inner_size", of.mlp.inner_size)
         fields.one_of(f"{layer}.mlp.activation", of.mlp.activation, ACTIVATIONS)
@@ -43,6 +56,24 @@ def _check_norm(name: str, norm: Norm) -> None:
     fields.positive(f"{name}.epsilon", norm.epsilon)
     if norm.bias and norm.kind == "rms_norm":
         raise ExportError(f"{name} is an rms_norm, which has no bias")
+
+
+def _check_scaling(name: str, of: RotaryScaling, dims: int) -> None:
+    fields.one_of(f"{name}.kind", of.kind, SCALINGS)
+    for part in ("factor", "low", "high", "magnitude"):
+        fields.positive(f"{name}.{part}", getattr(of, part))
+    if of.kind in ("llama3", "yarn"):
+        fields.size(f"{name}.original_positions", of.original_positions)
+    if of.kind == "llama3" and of.low == of.high:
+        raise ExportError(f"{name}: low_freq_factor and high_freq_factor must differ")
+    if of.kind == "longrope":
+        if len(of.divisors) != dims // 2:
+            raise ExportError(
+                f"{name}.divisors must be {dims // 2} numbers, one for each pair, not"
+                f" {len(of.divisors)}"
+            )
+        for divisor in of.divisors:
+            fields.positive(f"{name}.divisors", divisor)
 
 
 def _check_value_head(of: ValueHead) -> None:
@@ -71,6 +102,8 @@ def _check_attention(name: str, of: Attention) -> None:
         if fields.size(f"{name}.rotary.dims", of.rotary.dims, of.head_dim) % 2:
             raise ExportError(f"{name}.rotary.dims must be even, not {of.rotary.dims}")
         fields.positive(f"{name}.rotary.base", of.rotary.base)
+        if of.rotary.scaling is not None:
+            _check_scaling(f"{name}.rotary.scaling", of.rotary.scaling, of.rotary.dims)
     if of.window is not None:
         fields.size(f"{name}.window", of.window)
     if of.soft_cap is not None:

@@ -22,6 +22,8 @@ CLANG_TIDY = f"clang-tidy-{CLANG_TIDY_VERSION}"
 CPP_FOLDERS = ["include", "src", "cli", "tests", "bench", "examples"]
 CPP_SUFFIXES = {".hpp", ".cpp", ".cuh", ".cu"}
 GOLDEN_MODELS = BUILD / "goldens"
+FAMILY_GOLDENS = GOLDENS / "families"  # GPT-2's are beside it
+FAMILY_MODELS = BUILD / "goldens-families"
 TIDY = BUILD / "clang-tidy"  # the sources as clang-tidy reads them
 MOST_SHARDS = 4  # of the C++ tests: some of them use several threads
 NARROW_MODELS = {  # the same models otherwise, mostly narrower: the exporter's options
@@ -43,6 +45,10 @@ TESTS_OF_MODELS = (  # the others know nothing of a model's types
     "Batch.*:Faults.*:Greedy.*:History.*:InvarianceOfAModel.*:LargeActivations.*:Load.*"
     ":LogitsOfAModel.*:PlainRuntime.*:PrefixCacheOfAModel.*:Targets/Invariance.*:Tree.*"
     ":WindowedSequence.*:Goldens/*"
+)
+TESTS_OF_FAMILIES = (  # of those, the ones that want no model by name
+    "Batch.*:Greedy.*:History.*:LogitsOfAModel.*:PlainRuntime.*:Targets/Invariance.*:Tree.*"
+    ":WindowedSequence.EqualsAPlainForward*:Goldens/*"
 )
 MANY_CASES = {  # 1,000 random trees, batches and histories, 200 killed processes
     "KVCACHE_TEST_SCALE": "50",
@@ -83,6 +89,7 @@ def run_checks(*, full: bool) -> Results:
     results.add(_gtest("C++ tests", BUILD))
     cases = None if full else HALF_THE_CASES
     results.add(_tests_of_models("C++ tests", BUILD, narrow_models, cases))
+    results.add(_tests_of_families("C++ tests", BUILD, cases))
     results.add(_clang_tidy(full=full))
     results.add(_sanitizer_tests("address,undefined", ROOT / "build-asan", full=full))
     if full:
@@ -172,16 +179,36 @@ def _build_release() -> str:
 def _export_goldens(narrow_models: Mapping[str, Sequence[str]]) -> str:
     waiting = [
         (Source("--model", str(path), others), models / path.name)
-        for path in sorted(GOLDENS.iterdir())
-        if path.is_dir()
+        for path in _goldens(GOLDENS)
         for models, others in (
             (GOLDEN_MODELS, ()),
             *((_models_with(name), options) for name, options in narrow_models.items()),
         )
     ]
+    waiting += [
+        (Source("--model", str(path)), FAMILY_MODELS / path.name)
+        for path in _goldens(FAMILY_GOLDENS)
+    ]
     waiting = [(source, output) for source, output in waiting if not is_exported(source, output)]
     export_together(waiting, build.jobs())
     return f"ok, {len(waiting)} exported"
+
+
+def _goldens(directory: Path) -> list[Path]:
+    return sorted(path.parent for path in directory.glob("*/golden.json"))
+
+
+def _tests_of_families(
+    name: str, directory: Path, environment: Mapping[str, str] | None = None
+) -> Results:
+    """Run the tests of models over the goldens of the other families."""
+    chosen = {
+        **(environment or {}),
+        "KVCACHE_GOLDENS_DIR": str(FAMILY_GOLDENS),
+        "KVCACHE_MODELS_DIR": str(FAMILY_MODELS),
+        "GTEST_FILTER": TESTS_OF_FAMILIES,
+    }
+    return _gtest(f"{name} with other families", directory, chosen)
 
 
 def _models_with(narrow: str) -> Path:

@@ -51,7 +51,7 @@ def export(source: Source, output: Path, *, asked_for: str = "") -> None:
 def export_together(exports: Sequence[tuple[Source, Path]], at_once: int) -> None:
     """Export small models, in processes that need not begin anew, so many at a time."""
     with tempfile.TemporaryDirectory() as streams:
-        processes = ExporterProcesses(Path(streams), PYTHON)
+        processes = ExporterProcesses(Path(streams), PYTHON, "ANY")
         try:
             for first in range(0, len(exports), at_once):
                 some = exports[first : first + at_once]

@@ -6,6 +6,7 @@ for closed standard streams, a test runs export_gpt2_kvcache.py instead.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -21,11 +22,17 @@ TIMEOUT_S = 120
 class ExporterProcesses:
     """Starts them. To be closed."""
 
-    def __init__(self, directory: Path, python: Path | str = sys.executable) -> None:
-        """`directory` is for what they print; `python` runs the exporter."""
+    def __init__(
+        self, directory: Path, python: Path | str = sys.executable, command: str = "GPT2"
+    ) -> None:
+        """`directory` is for what they print; `python` runs the exporter.
+
+        Args:
+            command: which of cli.py's: ANY is export_kvcache.py, GPT2 export_gpt2_kvcache.py.
+        """
         self._directory = directory
         self._server = subprocess.Popen(
-            [python, __file__],
+            [python, __file__, command],
             env={**os.environ, "PYTHONPATH": str(ROOT / "python")},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -65,11 +72,12 @@ class ExporterProcesses:
         ]
 
 
-def _serve() -> None:
+def _serve(command: str) -> None:
     from kvcache_export import cli, export  # noqa: F401 (the part that takes time)
 
+    main = functools.partial(cli.main, command=getattr(cli, command))
     for line in sys.stdin:
-        processes = [_fork(cli.main, **request) for request in json.loads(line)]
+        processes = [_fork(main, **request) for request in json.loads(line)]
         statuses = [os.waitpid(process, 0)[1] for process in processes]
         print(json.dumps([os.waitstatus_to_exitcode(status) for status in statuses]), flush=True)
 
@@ -92,4 +100,4 @@ def _fork(main, arguments: list[str], environment: dict[str, str], streams: list
 
 
 if __name__ == "__main__":
-    _serve()
+    _serve(sys.argv[1])

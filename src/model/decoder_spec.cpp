@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <limits>
@@ -32,6 +33,11 @@ NormSpec read_norm(const JsonValue& norm) {
                                                                           : NormKind::rms_norm,
           .epsilon = positive(norm.field("epsilon")),
           .bias = norm.field("bias").flag()};
+}
+
+/// Older models have none.
+std::optional<NormSpec> read_post_norm(const JsonValue& layer) {
+  return layer.has("post_norm") ? unless_null(layer.field("post_norm"), read_norm) : std::nullopt;
 }
 
 RotarySpec read_rotary(const JsonValue& rotary, std::size_t head_dim) {
@@ -101,21 +107,25 @@ void check_like_first(const JsonValue& layer, const AttentionSpec& found,
   }
 }
 
-std::string_view unsupported_part(const NormSpec& norm) {
+/// The activation functions that kernels of gated products have.
+constexpr std::array<std::string_view, 3> kGateActivations{"gelu_tanh", "gelu_erf", "silu"};
+
+std::string_view part_without_cuda(const NormSpec& norm) {
   return norm.kind != NormKind::layer_norm ? "rms_norm" : norm.bias ? "" : "a norm without a bias";
 }
 
-std::string_view unsupported_part(const LayerSpec& layer) {
+std::string_view part_without_cuda(const LayerSpec& layer) {
   const AttentionSpec& attention = layer.attention;
-  if (const auto part = unsupported_part(layer.norm); !part.empty()) {
+  if (const auto part = part_without_cuda(layer.norm); !part.empty()) {
     return part;
   }
-  return attention.num_kv_heads != attention.num_heads ? "grouped heads"
-         : attention.rotary                            ? "rotary positions"
-         : attention.window                            ? "an attention window"
-         : attention.soft_cap                          ? "a soft cap of scores"
-         : attention.qk_norm                           ? "norms of queries and keys"
-         : layer.mlp.gated                             ? "a gated feed-forward network"
+  return layer.post_norm                                 ? "norms behind attention and network"
+         : attention.num_kv_heads != attention.num_heads ? "grouped heads"
+         : attention.rotary                              ? "rotary positions"
+         : attention.window                              ? "an attention window"
+         : attention.soft_cap                            ? "a soft cap of scores"
+         : attention.qk_norm                             ? "norms of queries and keys"
+         : layer.mlp.gated                               ? "a gated feed-forward network"
          : !attention.qkv_bias || !attention.output_bias || !layer.mlp.up_bias ||
                  !layer.mlp.down_bias
              ? "a product without a bias"
@@ -136,7 +146,8 @@ DecoderSpec read_decoder_spec(const JsonValue& json) {
   for (const JsonValue& layer : layers.elements()) {
     spec.layers.push_back({.norm = read_norm(layer.field("norm")),
                            .attention = read_attention(layer.field("attention")),
-                           .mlp = read_mlp(layer.field("mlp"))});
+                           .mlp = read_mlp(layer.field("mlp")),
+                           .post_norm = read_post_norm(layer)});
     check_like_first(layer, spec.layers.back().attention, spec.layers.front().attention);
   }
   if (spec.layers.empty()) {
@@ -153,18 +164,41 @@ DecoderSpec read_decoder_spec(const JsonValue& json) {
 }
 
 std::string unsupported_part(const DecoderSpec& spec) {
+  const auto biased_rms = [](const NormSpec& norm) {
+    return norm.kind == NormKind::rms_norm && norm.bias;
+  };
+  for (std::size_t i = 0; i < spec.layers.size(); ++i) {
+    const LayerSpec& layer = spec.layers[i];
+    const std::optional<NormSpec>& qk_norm = layer.attention.qk_norm;
+    if (layer.post_norm && (layer.post_norm->kind != NormKind::rms_norm || layer.post_norm->bias)) {
+      return fmt::format("norms behind attention and network other than rms_norm in layer {}", i);
+    }
+    if (biased_rms(layer.norm)) {
+      return fmt::format("an rms_norm with a bias in layer {}", i);
+    }
+    if (qk_norm && (qk_norm->kind != NormKind::rms_norm || qk_norm->bias)) {
+      return fmt::format("norms of queries and keys other than rms_norm in layer {}", i);
+    }
+    if (layer.mlp.gated && std::ranges::count(kGateActivations, layer.mlp.activation) == 0) {
+      return fmt::format("a gate of {} in layer {}", layer.mlp.activation, i);
+    }
+  }
+  return biased_rms(spec.final_norm) ? "an rms_norm with a bias before the head" : "";
+}
+
+std::string part_without_cuda(const DecoderSpec& spec) {
   if (spec.embedding_scale != 1) {
     return "a scaled embedding";
   }
   if (!spec.learned_positions) {
-    return "a model without a table of positions";
+    return "an embedding without a table of positions";
   }
   for (std::size_t i = 0; i < spec.layers.size(); ++i) {
-    if (const auto part = unsupported_part(spec.layers[i]); !part.empty()) {
+    if (const auto part = part_without_cuda(spec.layers[i]); !part.empty()) {
       return fmt::format("{} in layer {}", part, i);
     }
   }
-  if (const auto part = unsupported_part(spec.final_norm); !part.empty()) {
+  if (const auto part = part_without_cuda(spec.final_norm); !part.empty()) {
     return fmt::format("{} before the head", part);
   }
   return spec.logits_soft_cap ? "a soft cap of logits" : "";

@@ -48,10 +48,12 @@ struct MlpSpec {
 };
 
 /// x + attention(norm(x)), then the same with the feed-forward network; one kind of norm in both.
+/// With a post_norm what is added to x is normed first.
 struct LayerSpec {
   NormSpec norm;
   AttentionSpec attention;
   MlpSpec mlp;
+  std::optional<NormSpec> post_norm{};
 };
 
 /// A number for each token whose logits are asked for: products of the final norm, each normed and
@@ -80,8 +82,12 @@ struct DecoderSpec {
 /// @throws Error(the document's code) naming the field, what it is and what it must be
 DecoderSpec read_decoder_spec(const JsonValue& spec);
 
-/// What of the model the library has no kernels for ("rms_norm in layer 0"); empty where it can run
-/// all of it.
+/// What of the model the library has no kernels for ("a gate of relu in layer 0"); empty where it
+/// can run all of it.
 std::string unsupported_part(const DecoderSpec& spec);
+
+/// What of it there are no kernels for on CUDA ("rms_norm in layer 0"), so that it runs on the CPU;
+/// empty where there are.
+std::string part_without_cuda(const DecoderSpec& spec);
 
 }  // namespace kvcache::model

@@ -20,20 +20,36 @@ enum AttentionInput : std::size_t {
   kPastLengths,
   kAppendPositions,
   kRowOffsets,
-  kTreeParents
+  kTreeParents,
+  kAttentionPositionIds,  // from here on optional
+  kCos,
+  kSin,
+  kQueryNormWeight,
+  kKeyNormWeight,
+  kAttentionInputs
 };
 enum AttentionOutput : std::size_t { kAttention, kPresentKey, kPresentValue };
 
-/// Tells what a node's attributes are.
+/// Tells what a node's attributes are, one of those that CUDA has kernels for.
 /// @throws Ort::Exception where there is no kernel for them
 inline void tell_attention(const OrtKernelInfo* info, const std::string& node,
                            std::int64_t num_heads, float scale, GraphFacts& facts) {
   const auto num_kv_heads = attribute_or<std::int64_t>(info, "num_kv_heads", num_heads);
   check(num_kv_heads == num_heads, node,
         "there is no kernel for num_kv_heads other than num_heads");
-  facts.attentions.insert_or_assign(Ort::ConstKernelInfo(info).GetNodeName(),
-                                    GraphFacts::Attention{num_heads, num_kv_heads, scale});
+  check(attribute_or<std::int64_t>(info, "window", 0) == 0 &&
+            attribute_or<float>(info, "soft_cap", 0) == 0,
+        node, "there is no kernel for window and soft_cap");
+  facts.attentions.insert_or_assign(
+      Ort::ConstKernelInfo(info).GetNodeName(),
+      GraphFacts::Attention{.num_heads = num_heads, .num_kv_heads = num_kv_heads, .scale = scale});
 }
+
+/// Heads of queries, and of keys and values.
+struct AttentionHeads {
+  std::int64_t queries;
+  std::int64_t keys;
+};
 
 /// Sizes that follow from the shapes of `qkv` and `past_key`.
 struct AttentionSizes {
@@ -43,19 +59,20 @@ struct AttentionSizes {
 };
 
 /// `scale_elements`: how much longer than head_dim the rows of past_key are.
-inline AttentionSizes check_attention_shapes(const std::string& node, std::int64_t num_heads,
+inline AttentionSizes check_attention_shapes(const std::string& node, AttentionHeads heads,
                                              const Shape& qkv, const Shape& past_key,
                                              const Shape& past_value,
                                              std::int64_t scale_elements = 0) {
-  check(qkv.size() == 3, node, "qkv must be [batch, seq_len, 3 * num_heads * head_dim]");
+  check(qkv.size() == 3, node,
+        "qkv must be [batch, seq_len, (num_heads + 2 * num_kv_heads) * head_dim]");
   check(past_key.size() == 4, node,
-        "past_key must be [batch, num_heads, past_len, head_dim] or a pool [blocks, num_heads, "
-        "block_len, head_dim]; of int8, the last axis is head_dim + 2");
+        "past_key must be [batch, num_kv_heads, past_len, head_dim] or a pool [blocks, "
+        "num_kv_heads, block_len, head_dim]; of int8, the last axis is head_dim + 2");
   check(past_key == past_value, node, "past_key and past_value must have the same shape");
-  check(past_key[1] == num_heads, node, "past_key must have num_heads heads");
+  check(past_key[1] == heads.keys, node, "past_key must have num_kv_heads heads");
   const std::int64_t head_dim = past_key[3] - scale_elements;
-  check(qkv[2] == 3 * num_heads * head_dim, node,
-        "qkv's last axis must be 3 * num_heads * head_dim");
+  check(qkv[2] == (heads.queries + 2 * heads.keys) * head_dim, node,
+        "qkv's last axis must be (num_heads + 2 * num_kv_heads) * head_dim");
   return {qkv[0], qkv[1], head_dim};
 }
 
@@ -71,7 +88,7 @@ struct InPlaceRun {
 /// The run's inputs, after checking that their shapes agree.
 template <typename T, typename Cache = T>
 InPlaceRun<T, Cache> in_place_run(const Ort::KernelContext& context, const std::string& node,
-                                  std::int64_t num_heads, float scale) {
+                                  AttentionHeads heads, float scale) {
   const auto qkv = context.GetInput(kQkv);
   const auto past_lengths = context.GetInput(kPastLengths);
   const auto append_positions = context.GetInput(kAppendPositions);
@@ -80,7 +97,7 @@ InPlaceRun<T, Cache> in_place_run(const Ort::KernelContext& context, const std::
   const Shape pool_shape = shape_of(context.GetInput(kPastKey));
   const Shape table_shape = shape_of(context.GetInput(kBlockTable));
   InPlaceRun<T, Cache> run;
-  run.sizes = check_attention_shapes(node, num_heads, shape_of(qkv), pool_shape,
+  run.sizes = check_attention_shapes(node, heads, shape_of(qkv), pool_shape,
                                      shape_of(context.GetInput(kPastValue)),
                                      kernels::kScaleElements<Cache>);
   run.tokens = run.sizes.batch * run.sizes.seq_len;
@@ -97,7 +114,8 @@ InPlaceRun<T, Cache> in_place_run(const Ort::KernelContext& context, const std::
   args.rows = table_shape[0];
   args.tokens_per_row = run.sizes.seq_len;
   args.blocks_per_row = table_shape[1];
-  args.num_heads = num_heads;
+  args.num_heads = heads.queries;
+  args.num_kv_heads = heads.keys;
   args.head_dim = run.sizes.head_dim;
   args.block_len = pool_shape[2];
   args.scale = scale;

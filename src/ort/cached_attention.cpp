@@ -1,12 +1,12 @@
 #include "ort/cached_attention.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <numeric>
 #include <vector>
 
 #include "kernels/cpu/cached_attention_cpu.hpp"
-#include "ort/node_info.hpp"
 #include "ort/ort_parallel_for.hpp"
 
 namespace kvcache::ort {
@@ -49,15 +49,17 @@ void check_tables(const std::string& node, const kernels::CachedAttentionArgs<T,
 }  // namespace
 
 template <typename T, typename Cache>
-CachedAttentionKernel<T, Cache>::CachedAttentionKernel(const OrtKernelInfo* info,
-                                                       NodeCounters& counters, GraphFacts& facts,
-                                                       const ThreadPool* threads)
+CachedAttentionKernel<T, Cache>::CachedAttentionKernel(
+    const OrtKernelInfo* info, NodeCounters& counters, GraphFacts& facts,
+    const std::optional<NodeResources>& resources)
     : name_(node_name("CachedAttention", info)),
-      num_heads_(Ort::ConstKernelInfo(info).GetAttribute<std::int64_t>("num_heads")),
-      scale_(Ort::ConstKernelInfo(info).GetAttribute<float>("scale")),
+      settings_(attention_settings<T>(info, name_, resources ? &resources->store : nullptr, facts)),
       counters_(counters),
-      threads_(threads) {
-  tell_attention(info, name_, num_heads_, scale_, facts);
+      threads_(resources ? &resources->threads : nullptr) {
+  if (resources) {
+    resources->weights.attentions.insert_or_assign(Ort::ConstKernelInfo(info).GetNodeName(),
+                                                   settings_.rules);
+  }
 }
 
 template <typename T, typename Cache>
@@ -74,10 +76,10 @@ OrtStatusPtr CachedAttentionKernel<T, Cache>::ComputeV2(OrtKernelContext* raw_co
 
 template <typename T, typename Cache>
 void CachedAttentionKernel<T, Cache>::compute_in_place(Ort::KernelContext& context) {
-  InPlaceRun<T, Cache> run = in_place_run<T, Cache>(context, name_, num_heads_, scale_);
+  InPlaceRun<T, Cache> run = in_place_run<T, Cache>(context, name_, heads(), settings_.scale);
   check_tables(name_, run.args, run.tokens, run.blocks);
   bind_in_place(context, name_, run);
-  attend(run.args, context);
+  attend(run.args, run.tokens, context);
   counters_.in_place_runs.fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -88,18 +90,19 @@ void CachedAttentionKernel<T, Cache>::compute_growing(Ort::KernelContext& contex
   const auto past_value = context.GetInput(kPastValue);
   const Shape past_shape = shape_of(past_key);
   const AttentionSizes sizes =
-      check_attention_shapes(name_, num_heads_, shape_of(qkv), past_shape, shape_of(past_value),
+      check_attention_shapes(name_, heads(), shape_of(qkv), past_shape, shape_of(past_value),
                              kernels::kScaleElements<Cache>);
   const std::int64_t past_len = past_shape[2];
   const std::int64_t total_len = past_len + sizes.seq_len;
   check(past_shape[0] == sizes.batch, name_, "past_key and qkv must have the same batch");
   check(sizes.batch <= std::numeric_limits<std::int32_t>::max(), name_, "batch is too large");
 
-  const Shape present_shape{sizes.batch, num_heads_, total_len, past_shape[3]};
+  const auto [num_heads, num_kv_heads] = heads();
+  const Shape present_shape{sizes.batch, num_kv_heads, total_len, past_shape[3]};
   auto present_key = context.GetOutput(kPresentKey, present_shape);
   auto present_value = context.GetOutput(kPresentValue, present_shape);
   auto attention =
-      context.GetOutput(kAttention, Shape{sizes.batch, sizes.seq_len, num_heads_ * sizes.head_dim});
+      context.GetOutput(kAttention, Shape{sizes.batch, sizes.seq_len, num_heads * sizes.head_dim});
 
   kernels::CachedAttentionArgs<T, Cache> args;
   args.qkv = qkv.template GetTensorData<T>();
@@ -110,7 +113,7 @@ void CachedAttentionKernel<T, Cache>::compute_growing(Ort::KernelContext& contex
   const std::int64_t past_elements = past_len * past_shape[3];
   const std::int64_t total_elements = total_len * past_shape[3];
   const auto past_bytes = static_cast<std::size_t>(past_elements) * sizeof(Cache);
-  for (std::int64_t i = 0; past_bytes > 0 && i < sizes.batch * num_heads_; ++i) {
+  for (std::int64_t i = 0; past_bytes > 0 && i < sizes.batch * num_kv_heads; ++i) {
     std::memcpy(args.key_pool + i * total_elements,
                 past_key.template GetTensorData<Cache>() + i * past_elements, past_bytes);
     std::memcpy(args.value_pool + i * total_elements,
@@ -118,7 +121,7 @@ void CachedAttentionKernel<T, Cache>::compute_growing(Ort::KernelContext& contex
   }
   counters_.growing_runs.fetch_add(1, std::memory_order_relaxed);
   counters_.past_bytes_copied.fetch_add(
-      2 * past_bytes * static_cast<std::size_t>(sizes.batch * num_heads_),
+      2 * past_bytes * static_cast<std::size_t>(sizes.batch * num_kv_heads),
       std::memory_order_relaxed);
 
   // A batch entry of present is a pool block that holds the whole row: from here on, in place.
@@ -131,16 +134,32 @@ void CachedAttentionKernel<T, Cache>::compute_growing(Ort::KernelContext& contex
   args.rows = sizes.batch;
   args.tokens_per_row = sizes.seq_len;
   args.blocks_per_row = 1;
-  args.num_heads = num_heads_;
+  args.num_heads = num_heads;
+  args.num_kv_heads = num_kv_heads;
   args.head_dim = sizes.head_dim;
   args.block_len = total_len;
-  args.scale = scale_;
-  attend(args, context);
+  args.scale = settings_.scale;
+  attend(args, sizes.batch * sizes.seq_len, context);
 }
 
 template <typename T, typename Cache>
-void CachedAttentionKernel<T, Cache>::attend(const kernels::CachedAttentionArgs<T, Cache>& args,
+void CachedAttentionKernel<T, Cache>::attend(kernels::CachedAttentionArgs<T, Cache>& args,
+                                             std::int64_t tokens,
                                              Ort::KernelContext& context) const {
+  args.rules = settings_.rules;
+  check(settings_.norm_size == 0 || settings_.norm_size == args.head_dim, name_,
+        "q_norm_weight and k_norm_weight must be [head_dim]");
+  if (const kernels::Rotary& rotary = args.rules.rotary; rotary.cos != nullptr) {
+    check(rotary.dims <= args.head_dim, name_, "cos and sin must have at most head_dim / 2 angles");
+    const auto position_ids = context.GetInput(kAttentionPositionIds);
+    args.position_ids = position_ids.template GetTensorData<std::int64_t>();
+    check(static_cast<std::int64_t>(position_ids.GetTensorTypeAndShapeInfo().GetElementCount()) ==
+              tokens,
+          name_, "position_ids must be [batch, seq_len]");
+    check(std::all_of(args.position_ids, args.position_ids + tokens,
+                      [&](auto id) { return id >= 0 && id < rotary.positions; }),
+          name_, "position_ids must lie in [0, rows of cos)");
+  }
   if (threads_ != nullptr) {
     kernels::cached_attention_cpu(args, *threads_);
   } else {

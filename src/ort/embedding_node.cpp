@@ -18,20 +18,22 @@ const std::int64_t* checked_ids(const Ort::ConstValue& ids, std::int64_t count, 
 EmbeddingKernel::EmbeddingKernel(const OrtKernelInfo* info, const NodeResources& resources,
                                  const NodeMatrix& tokens)
     : name_(node_name(kName, info)), threads_(resources.threads) {
-  check(attribute_or<float>(info, "scale", 1) == 1, name_, "there is no kernel for scale");
-  check(has_input(info, kPositionWeight), name_,
-        "there is no kernel for an embedding without position_weight");
-  const ConstantInput positions = constant_input(info, kPositionWeight, name_);
-  check(positions.shape.size() == 2 && positions.shape[1] == tokens.inputs, name_,
-        "position_weight must be [max_seq_len, size], with the size of the tokens' rows");
-  resources.store.read_in_place(positions.value.GetTensorRawData(),
-                                positions.elements() * sizeof(float));
   embedding_ = {.tokens = tokens.matrix,
-                .positions = static_cast<const float*>(positions.value.GetTensorRawData()),
+                .scale = attribute_or<float>(info, "scale", 1),
                 .size = tokens.inputs,
-                .vocab_size = tokens.outputs,
-                .max_seq_len = positions.shape[0]};
-  resources.facts.embedding = {embedding_.vocab_size, embedding_.max_seq_len, embedding_.size};
+                .vocab_size = tokens.outputs};
+  resources.facts.embedding = {embedding_.vocab_size, std::nullopt, embedding_.size,
+                               embedding_.scale};
+  if (has_input(info, kPositionWeight)) {
+    const ConstantInput positions = constant_input(info, kPositionWeight, name_);
+    check(positions.shape.size() == 2 && positions.shape[1] == tokens.inputs, name_,
+          "position_weight must be [max_seq_len, size], with the size of the tokens' rows");
+    resources.store.read_in_place(positions.value.GetTensorRawData(),
+                                  positions.elements() * sizeof(float));
+    embedding_.positions = static_cast<const float*>(positions.value.GetTensorRawData());
+    embedding_.max_seq_len = positions.shape[0];
+    resources.facts.embedding->max_seq_len = embedding_.max_seq_len;
+  }
   resources.weights.embeddings.insert_or_assign(Ort::ConstKernelInfo(info).GetNodeName(),
                                                 embedding_);
 }
@@ -48,8 +50,10 @@ OrtStatusPtr EmbeddingKernel::ComputeV2(OrtKernelContext* raw_context) {
     run.tokens = shape[0] * shape[1];
     run.input_ids = checked_ids(input_ids, run.tokens, embedding_.vocab_size, name_,
                                 "input_ids must lie in [0, rows of the weight)");
-    run.position_ids = checked_ids(position_ids, run.tokens, embedding_.max_seq_len, name_,
-                                   "position_ids must lie in [0, rows of position_weight)");
+    if (embedding_.positions != nullptr) {
+      run.position_ids = checked_ids(position_ids, run.tokens, embedding_.max_seq_len, name_,
+                                     "position_ids must lie in [0, rows of position_weight)");
+    }
     run.out = context.GetOutput(0, Shape{shape[0], shape[1], embedding_.size})
                   .GetTensorMutableData<float>();
     kernels::embedding_cpu(embedding_, run, threads_);

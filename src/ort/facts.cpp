@@ -28,9 +28,16 @@ void check_size(const model::Config& config, std::string_view field, std::size_t
 /// A position or token beyond its table would be read from whatever lies behind it.
 void check_embedding(const model::Config& config, const GraphFacts::Embedding& embedding) {
   const ModelInfo& info = config.info;
-  check_size(config, "max_seq_len", info.max_seq_len, "the position table", embedding.max_seq_len);
+  if (embedding.max_seq_len) {
+    check_size(config, "max_seq_len", info.max_seq_len, "the position table",
+               *embedding.max_seq_len);
+  }
   check_size(config, "vocab_size", info.vocab_size, "the token table", embedding.vocab_size);
   check_size(config, "hidden_size", info.hidden_size, "a token's row", embedding.hidden_size);
+  if (config.spec.embedding_scale != embedding.scale) {
+    mismatch(config, "embedding.scale", config.spec.embedding_scale, "the embedding",
+             fmt::format("has {}", embedding.scale));
+  }
 }
 
 /// Node by node, so that whoever follows the spec does what the graph says.
@@ -44,19 +51,22 @@ class SpecCheck {
     const auto hidden = static_cast<std::int64_t>(config_.spec.hidden_size);
     const std::size_t heads = layer.attention.num_heads + 2 * layer.attention.num_kv_heads;
     const std::string_view activation =
-        layer.mlp.activation == plan::kKernelActivation ? plan::kKernelActivation : "";
+        plan::activates_within_product(layer.mlp) ? std::string_view(layer.mlp.activation) : "";
     product(node("attention.qkv"), static_cast<std::int64_t>(heads * layer.attention.head_dim),
-            layer.norm.epsilon, "");
-    product(node("attention.output"), hidden, 0, "");
-    product(node("mlp.up"), static_cast<std::int64_t>(layer.mlp.inner_size), layer.norm.epsilon,
-            activation);
-    product(node("mlp.down"), hidden, 0, "");
+            &layer.norm);
+    const float post_epsilon = layer.post_norm ? layer.post_norm->epsilon : 0;
+    product(node("attention.output"), hidden, nullptr);
+    post_norm(node("attention.output"), post_epsilon);
+    product(node("mlp.up"), static_cast<std::int64_t>(layer.mlp.inner_size), &layer.norm,
+            activation, layer.mlp.gated);
+    product(node("mlp.down"), hidden, nullptr);
+    post_norm(node("mlp.down"), post_epsilon);
     attention(node("attention"), layer.attention);
   }
 
   void head() const {
     product(plan::kHeadNode, static_cast<std::int64_t>(config_.spec.vocab_size),
-            config_.spec.final_norm.epsilon, "");
+            &config_.spec.final_norm, "", false, config_.spec.logits_soft_cap.value_or(0));
     for (const auto& [node, epsilon] : facts_.norms) {
       compare(node, "epsilon", config_.spec.final_norm.epsilon, epsilon);
     }
@@ -72,12 +82,25 @@ class SpecCheck {
     }
   }
 
-  void product(const std::string& node, std::int64_t outputs, float epsilon,
-               std::string_view activation) const {
+  void product(const std::string& node, std::int64_t outputs, const model::NormSpec* norm,
+               std::string_view activation = "", bool gated = false, float soft_cap = 0) const {
     if (const auto found = facts_.products.find(node); found != facts_.products.end()) {
       compare(node, "outputs", outputs, found->second.outputs);
-      compare(node, "epsilon", epsilon, found->second.epsilon);
+      compare(node, "norm",
+              std::string(norm == nullptr                             ? ""
+                          : norm->kind == model::NormKind::layer_norm ? "layer_norm"
+                                                                      : "rms_norm"),
+              found->second.norm);
+      compare(node, "epsilon", norm == nullptr ? 0 : norm->epsilon, found->second.epsilon);
       compare(node, "activation", std::string(activation), found->second.activation);
+      compare(node, "gated", gated, found->second.gated);
+      compare(node, "soft_cap", soft_cap, found->second.soft_cap);
+    }
+  }
+
+  void post_norm(const std::string& node, float epsilon) const {
+    if (const auto found = facts_.products.find(node); found != facts_.products.end()) {
+      compare(node, "epsilon of post_norm", epsilon, found->second.post_epsilon);
     }
   }
 
@@ -88,6 +111,17 @@ class SpecCheck {
       compare(node, "num_kv_heads", static_cast<std::int64_t>(spec.num_kv_heads),
               found->second.num_kv_heads);
       compare(node, "scale", spec.scale, found->second.scale);
+      compare(node, "window", static_cast<std::int64_t>(spec.window.value_or(0)),
+              found->second.window);
+      compare(node, "soft_cap", spec.soft_cap.value_or(0), found->second.soft_cap);
+      compare(node, "rotary.dims", static_cast<std::int64_t>(spec.rotary ? spec.rotary->dims : 0),
+              found->second.rotary_dims);
+      compare(node, "epsilon of qk_norm", spec.qk_norm ? spec.qk_norm->epsilon : 0,
+              found->second.norm_epsilon);
+      if (spec.rotary) {  // a position beyond them would be read from whatever lies behind
+        compare(node, "max_seq_len", static_cast<std::int64_t>(config_.spec.max_seq_len),
+                found->second.rotary_positions);
+      }
     }
   }
 

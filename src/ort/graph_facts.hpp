@@ -18,19 +18,29 @@ namespace kvcache::ort {
 struct GraphFacts {
   struct Embedding {
     std::int64_t vocab_size;
-    std::int64_t max_seq_len;
+    std::optional<std::int64_t> max_seq_len;  // of the table of positions, where there is one
     std::int64_t hidden_size;
+    float scale = 1;
   };
 
   struct Product {
     std::int64_t outputs;
     float epsilon;  // of its norm; 0 where it has none
     std::string activation;
+    std::string norm;  // its kind, as the attribute says
+    bool gated = false;
+    float soft_cap = 0;      // of a head's logits; 0 without
+    float post_epsilon = 0;  // of the norm of its result; 0 without
   };
   struct Attention {
     std::int64_t num_heads;
     std::int64_t num_kv_heads;
     float scale;
+    std::int64_t window = 0;
+    float soft_cap = 0;
+    std::int64_t rotary_dims = 0;       // 0 without rotary positions
+    std::int64_t rotary_positions = 0;  // rows of the tables of angles
+    float norm_epsilon = 0;             // of the norms of queries and keys; 0 without
   };
 
   std::optional<Embedding> embedding;

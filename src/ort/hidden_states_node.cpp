@@ -7,12 +7,9 @@ namespace kvcache::ort {
 HiddenStatesKernel::HiddenStatesKernel(const OrtKernelInfo* info, const NodeResources& resources)
     : name_(node_name(kName, info)), threads_(resources.threads) {
   const Ort::ConstKernelInfo node(info);
-  check(choice(info, name_, "norm", kNorms) && has_input(info, kHiddenNormBias), name_,
-        "there is a kernel for a layer_norm with a bias, no other");
-  norm_.size = constant_input(info, kHiddenNormWeight, name_).shape.at(0);
-  norm_.weight = node_vector(info, name_, kHiddenNormWeight, norm_.size, resources);
-  norm_.bias = node_vector(info, name_, kHiddenNormBias, norm_.size, resources);
-  norm_.epsilon = node.GetAttribute<float>("epsilon");
+  norm_ = node_norm(info, name_, kHiddenNormWeight, kHiddenNormBias,
+                    constant_input(info, kHiddenNormWeight, name_).shape.at(0), resources);
+  check(norm_.weight != nullptr, name_, "a HiddenStates must have a norm");
   resources.facts.norms.insert_or_assign(node.GetNodeName(), norm_.epsilon);
   resources.weights.norms.insert_or_assign(node.GetNodeName(), norm_);
 }
@@ -24,7 +21,7 @@ OrtStatusPtr HiddenStatesKernel::ComputeV2(OrtKernelContext* raw_context) {
     Shape shape = shape_of(x);
     check(shape.size() == 3 && shape[2] == norm_.size, name_,
           "x must be [batch, seq_len, size of the norm's weight]");
-    kernels::LayerNormArgs args = norm_;
+    kernels::TokenNormArgs args = norm_;
     args.x = x.GetTensorData<float>();
     if (const SelectedTokens of =
             selected_tokens(context.GetInput(kHiddenPositions), shape[1], name_);
@@ -36,7 +33,7 @@ OrtStatusPtr HiddenStatesKernel::ComputeV2(OrtKernelContext* raw_context) {
     }
     args.tokens = shape[0] * shape[1];
     args.out = context.GetOutput(0, shape).GetTensorMutableData<float>();
-    kernels::layer_norm_cpu(args, threads_);
+    kernels::norm_cpu(args, threads_);
   });
 }
 

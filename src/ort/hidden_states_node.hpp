@@ -29,7 +29,7 @@ class HiddenStatesKernel {
 
  private:
   std::string name_;
-  kernels::LayerNormArgs norm_;
+  kernels::TokenNormArgs norm_;
   const ThreadPool& threads_;
 };
 

@@ -36,7 +36,7 @@ Value choice(const OrtKernelInfo* info, const std::string& node, const char* att
   fail(fmt::format("{}: there is no kernel for {} \"{}\"", node, attribute, text));
 }
 
-/// Whether a node begins with a norm.
+/// Whether a node begins with a norm, on CUDA.
 inline constexpr std::pair<const char*, bool> kNorms[]{{"", false}, {"layer_norm", true}};
 
 /// Whether an optional input is there.

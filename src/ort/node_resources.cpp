@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <optional>
+#include <utility>
+
 namespace kvcache::ort {
 namespace {
 
@@ -25,6 +28,7 @@ NodeMatrix quantized_matrix(const OrtKernelInfo* info, const std::string& node,
   weight.outputs = attributes.GetAttribute<std::int64_t>("outputs");
   weight.block_size = attributes.GetAttribute<std::int64_t>("block_size");
   weight.bits = attributes.GetAttribute<std::int64_t>("bits");
+  weight.matrices = inputs.matrices;
   const std::int64_t block_size = weight.block_size;
   if (block_size < 16 || block_size > kernels::QuantizedWeight::kLargestBlock ||
       (block_size & (block_size - 1)) != 0) {
@@ -38,9 +42,12 @@ NodeMatrix quantized_matrix(const OrtKernelInfo* info, const std::string& node,
   const ConstantInput scales = constant_input(info, inputs.scales, node);
   check(values.shape == Shape{weight.panels(), weight.groups(), kernels::kPanelColumns,
                               kernels::QuantizedWeight::kGroupInputs},
-        node, "weight must be packed: [ceil(outputs / 64), padded inputs · bits / 32, 64, 4]");
+        node,
+        "weight must be packed: [ceil(outputs / 64), padded inputs · bits / 32, 64, 4], twice as "
+        "many panels where it is gated");
   check(scales.shape == Shape{weight.panels(), weight.blocks(), kernels::kPanelColumns}, node,
-        "weight_scales must be [ceil(outputs / 64), ceil(inputs / block_size), 64]");
+        "weight_scales must be [ceil(outputs / 64), ceil(inputs / block_size), 64], twice as many "
+        "panels where it is gated");
   weight.values = kept<std::uint8_t>(values, resources);
   weight.scales = kept<Float16>(scales, resources);
   resources.facts.weights.emplace(weight.bits == 8 ? "int8" : "int4");
@@ -62,9 +69,12 @@ NodeMatrix node_matrix(const OrtKernelInfo* info, const std::string& node,
       return {kept<W>(weight, resources), weight.shape[1], weight.shape[0]};
     }
     const auto outputs = Ort::ConstKernelInfo(info).GetAttribute<std::int64_t>("outputs");
-    check(weight.shape.size() == 3 && weight.shape[0] == kernels::panel_count(outputs) &&
+    check(weight.shape.size() == 3 &&
+              weight.shape[0] == inputs.matrices * kernels::panel_count(outputs) &&
               weight.shape[2] == kernels::kPanelColumns,
-          node, "weight must be packed: [ceil(outputs / 64), inputs, 64]");
+          node,
+          "weight must be packed: [ceil(outputs / 64), inputs, 64], twice as many panels where it "
+          "is gated");
     return {kept<W>(weight, resources), weight.shape[1], outputs};
   }
 }
@@ -77,6 +87,28 @@ template NodeMatrix node_matrix<BFloat16>(const OrtKernelInfo*, const std::strin
                                           const WeightInputs&, const NodeResources&);
 template NodeMatrix node_matrix<std::uint8_t>(const OrtKernelInfo*, const std::string&,
                                               const WeightInputs&, const NodeResources&);
+
+kernels::TokenNormArgs node_norm(const OrtKernelInfo* info, const std::string& node,
+                                 std::size_t weight_input, std::size_t bias_input,
+                                 std::int64_t size, const NodeResources& resources) {
+  using kernels::NormKind;
+  constexpr std::pair<const char*, std::optional<NormKind>> kKinds[]{
+      {"", std::nullopt}, {"layer_norm", NormKind::layer}, {"rms_norm", NormKind::rms}};
+  kernels::TokenNormArgs norm;
+  norm.size = size;
+  const auto kind = choice(info, node, "norm", kKinds);
+  if (!kind) {
+    return norm;
+  }
+  norm.kind = *kind;
+  norm.weight = node_vector(info, node, weight_input, size, resources);
+  norm.bias = node_vector(info, node, bias_input, size, resources);
+  norm.epsilon = Ort::ConstKernelInfo(info).GetAttribute<float>("epsilon");
+  check(norm.weight != nullptr, node, "a norm must have norm_weight");
+  check(norm.kind == NormKind::layer || norm.bias == nullptr, node,
+        "an rms_norm must have no norm_bias");
+  return norm;
+}
 
 const float* node_vector(const OrtKernelInfo* info, const std::string& node, std::size_t input,
                          std::int64_t size, const NodeResources& resources) {

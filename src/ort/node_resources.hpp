@@ -29,6 +29,7 @@ struct WeightInputs {
   std::size_t weight;
   std::size_t scales;
   kernels::WeightOrder order;
+  std::int64_t matrices = 1;  // 2: gate and up, in panels
 };
 
 /// A node's weight where it lies, and its size.
@@ -44,6 +45,13 @@ struct NodeMatrix {
 template <typename W>
 NodeMatrix node_matrix(const OrtKernelInfo* info, const std::string& node,
                        const WeightInputs& inputs, const NodeResources& resources);
+
+/// The norm that a node begins with, of tokens [size]: its parameters and, as `kind`, which one it
+/// is. Without one, the weight is null.
+/// @throws Ort::Exception where there is no kernel for it or a parameter is missing
+kernels::TokenNormArgs node_norm(const OrtKernelInfo* info, const std::string& node,
+                                 std::size_t weight_input, std::size_t bias_input,
+                                 std::int64_t size, const NodeResources& resources);
 
 /// A float32 vector [size] of the model, null where the node has none.
 const float* node_vector(const OrtKernelInfo* info, const std::string& node, std::size_t input,

@@ -8,7 +8,10 @@ namespace kvcache::ort {
 namespace {
 
 constexpr std::pair<const char*, kernels::Activation> kActivations[]{
-    {"", kernels::Activation::none}, {"gelu_tanh", kernels::Activation::gelu}};
+    {"", kernels::Activation::none},
+    {"gelu_tanh", kernels::Activation::gelu_tanh},
+    {"gelu_erf", kernels::Activation::gelu_erf},
+    {"silu", kernels::Activation::silu}};
 constexpr std::pair<const char*, kernels::RoundInput> kRoundings[]{
     {"", kernels::RoundInput::none},
     {"bfloat16", kernels::RoundInput::bfloat16},
@@ -30,28 +33,38 @@ ProductKernel::ProductKernel(const OrtKernelInfo* info, ProductRole role,
                              const NodeResources& resources, const NodeMatrix& weight)
     : name_(node_name(product_name(role), info)), role_(role), threads_(resources.threads) {
   product_.weight = weight.matrix;
-  product_.order = inputs_of(role).order;
+  product_.order = inputs_of(role, info).order;
   product_.inputs = weight.inputs;
   product_.outputs = weight.outputs;
-  product_.bias = node_vector(info, name_, kBias, weight.outputs, resources);
-  const bool has_norm = choice(info, name_, "norm", kNorms);
-  if (has_norm) {
-    product_.norm_weight = node_vector(info, name_, kNormWeight, weight.inputs, resources);
-    product_.norm_bias = node_vector(info, name_, kNormBias, weight.inputs, resources);
-    product_.epsilon = Ort::ConstKernelInfo(info).GetAttribute<float>("epsilon");
-    check(product_.norm_weight != nullptr && product_.norm_bias != nullptr, name_,
-          "a layer_norm must have norm_weight and norm_bias");
-  }
+  product_.gated = is_gated(info);
+  product_.bias =
+      node_vector(info, name_, kBias, (product_.gated ? 2 : 1) * weight.outputs, resources);
+  const kernels::TokenNormArgs norm =
+      node_norm(info, name_, kNormWeight, kNormBias, weight.inputs, resources);
+  product_.norm_kind = norm.kind;
+  product_.norm_weight = norm.weight;
+  product_.norm_bias = norm.bias;
+  product_.epsilon = norm.epsilon;
   product_.activation = choice(info, name_, "activation", kActivations);
   product_.round_input = choice(info, name_, "round_input", kRoundings);
   product_.invariant = resources.invariant_results;
   check_rounding(name_, product_);
-  check(attribute_or<std::int64_t>(info, "gated", 0) == 0, name_, "there is no kernel for gated");
+  if (role == ProductRole::linear) {
+    product_.post_norm_weight =
+        node_vector(info, name_, kPostNormWeight, weight.outputs, resources);
+  }
+  if (product_.post_norm_weight != nullptr) {
+    check(product_.norm_weight == nullptr, name_, "a Linear has a norm or a post_norm, not both");
+    product_.post_epsilon = Ort::ConstKernelInfo(info).GetAttribute<float>("epsilon");
+  }
+  product_.soft_cap = attribute_or<float>(info, "soft_cap", 0);
   if (role == ProductRole::head) {
-    check(has_norm, name_, "a Head must have a norm");
+    check(product_.norm_weight != nullptr, name_, "a Head must have a norm");
     check(product_.bias == nullptr, name_, "there is no kernel for a Head with a bias");
+    check(!product_.gated && product_.soft_cap >= 0, name_,
+          "a Head has no gate, and a soft_cap that is positive");
   } else {
-    check(product_.bias != nullptr, name_, "there is no kernel for a Linear without a bias");
+    check(product_.soft_cap == 0, name_, "only a Head may have a soft_cap");
   }
   if (product_.round_input != kernels::RoundInput::none) {
     resources.facts.rounded_to.emplace(
@@ -60,7 +73,9 @@ ProductKernel::ProductKernel(const OrtKernelInfo* info, ProductRole role,
   const std::string node = Ort::ConstKernelInfo(info).GetNodeName();
   resources.facts.products.insert_or_assign(
       node, GraphFacts::Product{product_.outputs, product_.epsilon,
-                                attribute_or<std::string>(info, "activation", "")});
+                                attribute_or<std::string>(info, "activation", ""),
+                                attribute_or<std::string>(info, "norm", ""), product_.gated,
+                                product_.soft_cap, product_.post_epsilon});
   resources.weights.products.insert_or_assign(node, product_);
 }
 

@@ -21,7 +21,8 @@ enum ProductInput : std::size_t {
   kNormBias,
   kResidual,               // of a Linear
   kPositions = kResidual,  // of a Head: the tokens whose logits are asked for, all where empty
-  kProductInputs
+  kProductInputs,
+  kPostNormWeight = kProductInputs,  // of a Linear on the CPU
 };
 
 constexpr const char* product_name(ProductRole role) {
@@ -35,18 +36,21 @@ class ProductKernel {
   template <typename W>
   ProductKernel(const OrtKernelInfo* info, ProductRole role, W /*weight*/,
                 const NodeResources& resources)
-      : ProductKernel(
-            info, role, resources,
-            node_matrix<W>(info, node_name(product_name(role), info), inputs_of(role), resources)) {
-  }
+      : ProductKernel(info, role, resources,
+                      node_matrix<W>(info, node_name(product_name(role), info),
+                                     inputs_of(role, info), resources)) {}
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
 
  private:
   ProductKernel(const OrtKernelInfo* info, ProductRole role, const NodeResources& resources,
                 const NodeMatrix& weight);
-  static WeightInputs inputs_of(ProductRole role) {
+  static bool is_gated(const OrtKernelInfo* info) {
+    return attribute_or<std::int64_t>(info, "gated", 0) != 0;
+  }
+  static WeightInputs inputs_of(ProductRole role, const OrtKernelInfo* info) {
     return {kWeight, kWeightScales,
-            role == ProductRole::head ? kernels::WeightOrder::rows : kernels::WeightOrder::panels};
+            role == ProductRole::head ? kernels::WeightOrder::rows : kernels::WeightOrder::panels,
+            is_gated(info) ? 2 : 1};
   }
 
   std::string name_;
@@ -67,7 +71,9 @@ class ProductOp : public Ort::CustomOpBase<ProductOp<kRole, W>, ProductKernel, t
   }
   static const char* GetName() { return product_name(kRole); }
   static const char* GetExecutionProviderType() { return "CPUExecutionProvider"; }
-  static std::size_t GetInputTypeCount() { return kProductInputs; }
+  static std::size_t GetInputTypeCount() {
+    return kRole == ProductRole::linear ? kPostNormWeight + 1 : kProductInputs;
+  }
   static ONNXTensorElementDataType GetInputType(std::size_t input) {
     switch (input) {
       case kWeight:

@@ -1,5 +1,6 @@
 #include "ort/registration.hpp"
 
+#include <optional>
 #include <utility>
 
 #include "ort/cached_attention.hpp"
@@ -35,7 +36,7 @@ NodeDomain::NodeDomain(Device device, [[maybe_unused]] DataType type, NodeCounte
 
 void NodeDomain::add_16_bit_nodes(NodeCounters& counters) {
   const auto add_for_type = [&]<typename T>(T /*element*/) {
-    add(std::make_shared<CachedAttentionOp<T, T>>(counters, facts_, nullptr));
+    add(std::make_shared<CachedAttentionOp<T, T>>(counters, facts_, std::nullopt));
     add(std::make_shared<SelectTokensOp<T>>());
   };
   add_for_type(Float16{});
@@ -56,10 +57,10 @@ void NodeDomain::add_float32_nodes(NodeCounters& counters, const ThreadPool& thr
   add_for_weights(std::uint8_t{});  // quantised
   add(std::make_shared<HiddenStatesOp>(resources));
   add(std::make_shared<ValueHeadOp>(resources));
-  add(std::make_shared<CachedAttentionOp<float, float>>(counters, facts_, &threads));
-  add(std::make_shared<CachedAttentionOp<float, Float16>>(counters, facts_, &threads));
-  add(std::make_shared<CachedAttentionOp<float, BFloat16>>(counters, facts_, &threads));
-  add(std::make_shared<CachedAttentionOp<float, std::int8_t>>(counters, facts_, &threads));
+  add(std::make_shared<CachedAttentionOp<float, float>>(counters, facts_, resources));
+  add(std::make_shared<CachedAttentionOp<float, Float16>>(counters, facts_, resources));
+  add(std::make_shared<CachedAttentionOp<float, BFloat16>>(counters, facts_, resources));
+  add(std::make_shared<CachedAttentionOp<float, std::int8_t>>(counters, facts_, resources));
 }
 
 void NodeDomain::add(std::shared_ptr<OrtCustomOp> op) {

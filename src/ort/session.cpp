@@ -71,7 +71,11 @@ int check_threads(const ModelOptions& options) {
 }
 
 /// Why a model can run on the CPU only; empty where it need not.
-std::string only_cpu(const ModelInfo& info) {
+std::string only_cpu(const model::Config& config) {
+  if (const std::string part = model::part_without_cuda(config.spec); !part.empty()) {
+    return fmt::format("the model has {}, which there is no CUDA kernel for", part);
+  }
+  const ModelInfo& info = config.info;
   const std::string_view dtype = data_type_name(info.dtype);
   if (info.weights != dtype) {
     return fmt::format(
@@ -113,7 +117,7 @@ bool check_invariance(const model::Config& config, Device device, bool asked_for
 Session::Session(const model::Config& config, const ModelOptions& options)
     : num_threads_(check_threads(options)),
       choice_(device::choose_backend({.required = options.require_device,
-                                      .only_cpu = only_cpu(config.info),
+                                      .only_cpu = only_cpu(config),
                                       .num_threads = num_threads_,
                                       .all_nodes_ours = reads_mapped_weights(config.info),
                                       .captures_runs = options.profile_prefix.empty(),

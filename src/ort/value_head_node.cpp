@@ -35,12 +35,9 @@ hwy::AlignedFreeUniquePtr<float[]> in_panels(const float* weight, std::int64_t o
 ValueHeadKernel::ValueHeadKernel(const OrtKernelInfo* info, const NodeResources& resources)
     : name_(node_name(kName, info)), threads_(resources.threads) {
   const Ort::ConstKernelInfo node(info);
-  check(choice(info, name_, "norm", kNorms) && has_input(info, kValueNormBias), name_,
-        "there is a kernel for a layer_norm with a bias, no other");
-  head_.norm.size = constant_input(info, kValueNormWeight, name_).shape.at(0);
-  head_.norm.weight = node_vector(info, name_, kValueNormWeight, head_.norm.size, resources);
-  head_.norm.bias = node_vector(info, name_, kValueNormBias, head_.norm.size, resources);
-  head_.norm.epsilon = node.GetAttribute<float>("epsilon");
+  head_.norm = node_norm(info, name_, kValueNormWeight, kValueNormBias,
+                         constant_input(info, kValueNormWeight, name_).shape.at(0), resources);
+  check(head_.norm.weight != nullptr, name_, "a ValueHead must have a norm");
   head_.layer_epsilon = attribute_or(info, "layer_epsilon", 0.0F);
   head_.activation = choice(info, name_, "activation", kValueActivations);
   head_.output_activation = choice(info, name_, "output_activation", kValueActivations);

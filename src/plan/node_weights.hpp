@@ -7,8 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cached_attention_args.hpp"
 #include "kernels/cpu/embedding_cpu.hpp"
-#include "kernels/cpu/layer_norm_cpu.hpp"
+#include "kernels/cpu/norm_cpu.hpp"
 #include "kernels/cpu/product_cpu.hpp"
 #include "kernels/cpu/value_head_cpu.hpp"
 
@@ -20,7 +21,8 @@ struct CudaWeights;  // plan/cuda/cuda_weights.hpp
 struct NodeWeights {
   std::map<std::string, kernels::Embedding> embeddings;
   std::map<std::string, kernels::Product> products;
-  std::map<std::string, kernels::LayerNormArgs> norms;  // without what is another in every run
+  std::map<std::string, kernels::AttentionRules> attentions;
+  std::map<std::string, kernels::TokenNormArgs> norms;  // without what is another in every run
   std::map<std::string, kernels::ValueHead> value_heads;
   std::shared_ptr<CudaWeights> cuda;  // null where the model runs on the CPU
 };

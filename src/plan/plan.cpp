@@ -46,7 +46,8 @@ class Writer {
     const Buffer out = new_buffer(spec_.hidden_size);
     add(layer_node(layer, "attention.qkv"), Multiply{x, {}, qkv});
     add(layer_node(layer, "attention"),
-        Attend{qkv, mixed, layer, attention.num_heads, attention.head_dim, attention.scale});
+        Attend{qkv, mixed, layer, attention.num_heads, attention.num_kv_heads, attention.head_dim,
+               attention.scale});
     add(layer_node(layer, "attention.output"), Multiply{mixed, x, out});
     return out;
   }
@@ -56,7 +57,7 @@ class Writer {
     const Buffer inner = new_buffer(mlp.inner_size);
     const Buffer out = new_buffer(spec_.hidden_size);
     add(layer_node(layer, "mlp.up"), Multiply{x, {}, inner});
-    if (mlp.activation != kKernelActivation) {
+    if (!activates_within_product(mlp)) {
       add(layer_node(layer, "mlp.activation"), Activate{mlp.activation});
     }
     add(layer_node(layer, "mlp.down"), Multiply{inner, x, out});
@@ -68,6 +69,10 @@ class Writer {
 };
 
 }  // namespace
+
+bool activates_within_product(const model::MlpSpec& mlp) {
+  return mlp.gated || mlp.activation == "gelu_tanh";
+}
 
 std::string layer_node(std::size_t layer, std::string_view role) {
   return fmt::format("layers.{}.{}", layer, role);

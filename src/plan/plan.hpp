@@ -34,15 +34,17 @@ struct Attend {
   Buffer qkv;
   Buffer out;
   std::size_t layer;
-  std::size_t num_heads;
+  std::size_t num_heads;     // of queries
+  std::size_t num_kv_heads;  // of keys and values
   std::size_t head_dim;
   float scale;
 };
 
-/// The activation function that the products' kernels have, by its name in a spec.
-inline constexpr std::string_view kKernelActivation = "gelu_tanh";
+/// Whether a feed-forward network's first product ends with its activation function, as the graph
+/// says: a gate's always does. Others are a node behind it.
+bool activates_within_product(const model::MlpSpec& mlp);
 
-/// One that they have not.
+/// An activation function behind a product.
 struct Activate {
   std::string activation;
 };

@@ -90,9 +90,31 @@ TEST(DecoderSpec, WantsKeysAndValuesOfOneShape) {
 }
 
 TEST(DecoderSpec, NamesWhatHasNoKernel) {
+  json layer = valid_spec()["layers"][0];
+  layer["mlp"]["gated"] = true;
+  layer["mlp"]["activation"] = "relu";
+  EXPECT_EQ(unsupported_part(read_with("/layers/0", layer)), "a gate of relu in layer 0");
+  layer["mlp"]["activation"] = "silu";
+  EXPECT_EQ(unsupported_part(read_with("/layers/0", layer)), "");
+  const json rms{{"kind", "rms_norm"}, {"epsilon", 1e-6}, {"bias", true}};
+  EXPECT_EQ(unsupported_part(read_with("/layers/0/norm", rms)),
+            "an rms_norm with a bias in layer 0");
+  EXPECT_EQ(unsupported_part(read_with("/final_norm", rms)),
+            "an rms_norm with a bias before the head");
+  EXPECT_EQ(unsupported_part(read_with("/layers/0/attention/qk_norm", rms)),
+            "norms of queries and keys other than rms_norm in layer 0");
+  EXPECT_EQ(unsupported_part(read_with("/layers/0/post_norm", rms)),
+            "norms behind attention and network other than rms_norm in layer 0");
+}
+
+TEST(DecoderSpec, NamesWhatHasNoKernelOnCuda) {
+  EXPECT_EQ(part_without_cuda(read(valid_spec())), "");
   const auto expect_unsupported = [](const char* pointer, const json& value,
                                      const std::string& part) {
-    EXPECT_EQ(unsupported_part(read_with(pointer, value)), part);
+    const DecoderSpec spec = read_with(pointer, value);
+    EXPECT_EQ(part_without_cuda(spec), part);
+    EXPECT_EQ(unsupported_part(spec),
+              part == "rms_norm in layer 0" ? "an rms_norm with a bias in layer 0" : "");
   };
   expect_unsupported("/layers/0/attention/num_kv_heads", 2, "grouped heads in layer 0");
   expect_unsupported("/layers/0/attention/rotary",
@@ -102,8 +124,11 @@ TEST(DecoderSpec, NamesWhatHasNoKernel) {
   expect_unsupported("/layers/0/mlp/bias/down", false, "a product without a bias in layer 0");
   expect_unsupported("/final_norm/bias", false, "a norm without a bias before the head");
   expect_unsupported("/embedding/scale", 2.5, "a scaled embedding");
-  expect_unsupported("/embedding/positions", "none", "a model without a table of positions");
+  expect_unsupported("/embedding/positions", "none", "an embedding without a table of positions");
   expect_unsupported("/head/soft_cap", 30, "a soft cap of logits");
+  expect_unsupported("/layers/0/post_norm",
+                     {{"kind", "rms_norm"}, {"epsilon", 1e-6}, {"bias", false}},
+                     "norms behind attention and network in layer 0");
 }
 
 }  // namespace

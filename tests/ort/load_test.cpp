@@ -261,13 +261,52 @@ TEST_F(Load, RefusesWhatItHasNoKernelFor) {
         "has " + part + ", which this library has no kernel for; plain ONNX Runtime runs it");
     write_file(model() / "config.json", original);
   };
-  expect_refused("rms_norm in layer 0",
+  expect_refused("an rms_norm with a bias in layer 0",
                  [](json& spec) { spec["layers"][0]["norm"]["kind"] = "rms_norm"; });
-  expect_refused("an attention window in layer 0",
-                 [](json& spec) { spec["layers"][0]["attention"]["window"] = 8; });
-  expect_refused("a gated feed-forward network in layer 0",
-                 [](json& spec) { spec["layers"][0]["mlp"]["gated"] = true; });
-  expect_refused("a soft cap of logits", [](json& spec) { spec["head"]["soft_cap"] = 30; });
+  expect_refused("a gate of relu in layer 0", [](json& spec) {
+    spec["layers"][0]["mlp"]["gated"] = true;
+    spec["layers"][0]["mlp"]["activation"] = "relu";
+  });
+}
+
+/// A graph that does otherwise than the spec says would be run by one of the two.
+TEST_F(Load, RefusesASpecThatTheGraphDoesNotFollow) {
+  if (test::models_dtype() == "bfloat16") {
+    GTEST_SKIP() << "a model in bfloat16 runs on a GPU only";
+  }
+  const test::ForcedCpu cpu;  // a GPU would not be asked, for it has no kernels for any of it
+  const auto expect_mismatch = [&](const std::string& said, const auto& change) {
+    const std::string original = read_file(model() / "config.json");
+    change_config([&](json& config) { change(config["spec"]); });
+    expect_load_error(ErrorCode::config_mismatch, "says " + said);
+    write_file(model() / "config.json", original);
+  };
+  const auto of_attention = [](const char* field, const json& value) {
+    return [=](json& spec) { spec["layers"][0]["attention"][field] = value; };
+  };
+  expect_mismatch("window of layers.0.attention 8, but the node of the graph has 0",
+                  of_attention("window", 8));
+  expect_mismatch("soft_cap of layers.0.attention 30, but", of_attention("soft_cap", 30));
+  expect_mismatch("rotary.dims of layers.0.attention 4, but",
+                  of_attention("rotary", {{"dims", 4}, {"base", 1e4}, {"interleaved", false}}));
+  expect_mismatch(
+      "epsilon of qk_norm of layers.0.attention 0.5, but",
+      of_attention("qk_norm", {{"kind", "rms_norm"}, {"epsilon", 0.5}, {"bias", false}}));
+  if (test::models_dtype() != "float32") {
+    return;  // the rest is ONNX Runtime's nodes on the CPU
+  }
+  expect_mismatch(
+      "norm of layers.0.attention.qkv rms_norm, but the node of the graph has layer_norm",
+      [](json& spec) {
+        spec["layers"][0]["norm"] = {{"kind", "rms_norm"}, {"epsilon", 1e-5}, {"bias", false}};
+      });
+  expect_mismatch("activation of layers.0.mlp.up silu, but", [](json& spec) {
+    spec["layers"][0]["mlp"]["gated"] = true;
+    spec["layers"][0]["mlp"]["activation"] = "silu";
+  });
+  expect_mismatch("soft_cap of head 30, but", [](json& spec) { spec["head"]["soft_cap"] = 30; });
+  expect_mismatch("embedding.scale 2.5, but the embedding of the graph has 1",
+                  [](json& spec) { spec["embedding"]["scale"] = 2.5; });
 }
 
 /// Positions beyond the table would be read from what lies behind it, with plausible logits.

@@ -111,6 +111,22 @@ TEST(Plan, HasTheSpecsSizes) {
   EXPECT_TRUE(head.selects);
 }
 
+TEST(Plan, HasWhatGroupedHeadsAndAGateMake) {
+  model::DecoderSpec spec = two_layers();
+  spec.layers[0].attention.num_kv_heads = 1;
+  spec.layers[0].mlp.gated = true;
+  spec.layers[0].mlp.activation = "silu";
+  const Plan plan = make_plan(spec, {});
+  const auto& qkv = std::get<Multiply>(plan.operations[1].what);
+  const auto& attend = std::get<Attend>(plan.operations[2].what);
+  const auto& up = std::get<Multiply>(plan.operations[4].what);
+  EXPECT_EQ(plan.widths[qkv.out], (3U + 2U) * 4U);
+  EXPECT_EQ(plan.widths[attend.out], 12U);
+  EXPECT_EQ(attend.num_kv_heads, 1U);
+  EXPECT_EQ(plan.widths[up.out], 48U) << "not both factors";
+  EXPECT_EQ(plan.operations[5].node, "layers.0.mlp.down") << "the gate activates itself";
+}
+
 TEST(Plan, SaysWhichActivationHasNoKernel) {
   model::DecoderSpec spec = two_layers();
   spec.layers[1].mlp.activation = "silu";

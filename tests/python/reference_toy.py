@@ -107,6 +107,7 @@ def _rotated(config: dict[str, Any], x: Array) -> Array:
 
 
 ACTIVATIONS = {
+    "gelu": lambda x: 0.5 * x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))),
     "silu": lambda x: x / (1 + np.exp(-x)),
     "gelu_pytorch_tanh": lambda x: (
         0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))

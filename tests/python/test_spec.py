@@ -108,7 +108,9 @@ def test_a_description_is_json():
     assert json.loads(text) == spec.to_json()
     assert spec.to_json()["value_head"]["inner_sizes"] == [9, 5]
     attention = json.loads(text)["layers"][1]["attention"]
-    assert attention["rotary"] == {"dims": 8, "base": 10000.0, "interleaved": False}
+    assert attention["rotary"] == {
+        **{"dims": 8, "base": 10000.0, "interleaved": False, "scaling": None}
+    }
     assert attention["qk_norm"] == {"kind": "rms_norm", "epsilon": 1e-6, "bias": False}
 
 

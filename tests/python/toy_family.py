@@ -29,6 +29,34 @@ SMALL = {
     "hidden_act": "silu",
 }
 
+# By what is special about them: what the config has beside SMALL.
+VARIANTS = {
+    "plain": {},
+    "interleaved": {"interleaved": True},
+    "some dims turn": {"rotary_dims": 6},
+    "some interleaved dims turn": {"rotary_dims": 6, "interleaved": True},
+    "one key for all": {"num_key_value_heads": 1},
+    "a key for each": {"num_key_value_heads": 6},
+    "windows": {"windows": [None, 4]},
+    "a window of one": {"windows": [1, 3]},
+    "soft caps": {"attention_soft_cap": 2.0, "final_soft_cap": 3.0},
+    "norms of queries and keys": {"qk_norm": True},
+    "scaled embedding": {"embedding_scale": 24**0.5},
+    "tied head": {"tie_word_embeddings": True},
+    "gelu gate": {"hidden_act": "gelu_pytorch_tanh"},
+    "exact gelu gate": {"hidden_act": "gelu"},
+    "all of it": {
+        "interleaved": True,
+        "rotary_dims": 8,
+        "windows": [5, None],
+        "attention_soft_cap": 2.0,
+        "final_soft_cap": 3.0,
+        "qk_norm": True,
+        "embedding_scale": 2.0,
+        "hidden_act": "gelu_pytorch_tanh",
+    },
+}
+
 MODULES = {
     "embedding.tokens": "model.embed_tokens",
     "layers.{}.attention.norm": "model.layers.{}.input_layernorm",

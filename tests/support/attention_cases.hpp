@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <numeric>
 #include <set>
@@ -51,13 +52,19 @@ Cache poison() {
 
 inline constexpr std::int64_t kHeadDims[] = {1, 5, 8, 12, 16, 20, 31, 64, 80};
 
+/// Whether a case's layer groups heads, turns and norms queries and keys, and bounds scores and
+/// what a token sees: each of it by chance.
+enum class WithRules { no, yes };
+
 /// A random run of the node, with everything the kernel must not read filled with NaN.
 template <typename T, typename Cache = T>
 struct AttentionCase {
   explicit AttentionCase(Random& random, bool long_rows = false,
-                         std::span<const std::int64_t> head_dims = kHeadDims) {
+                         std::span<const std::int64_t> head_dims = kHeadDims,
+                         WithRules with_rules = WithRules::no) {
     constexpr std::int64_t kBlockLens[] = {1, 3, 16, 32, 100, 256};
-    args.num_heads = random.integer(1, 3);
+    args.num_kv_heads = random.integer(1, 3);
+    args.num_heads = args.num_kv_heads;
     args.head_dim = random.pick(head_dims);
     args.block_len = random.pick(std::span(kBlockLens));
     args.rows = random.integer(1, 3);
@@ -98,15 +105,19 @@ struct AttentionCase {
     ids.resize(static_cast<std::size_t>(args.rows * args.blocks_per_row));
     block_table = ids;
 
-    qkv.resize(static_cast<std::size_t>(tokens * 3 * width()));
+    if (with_rules == WithRules::yes) {
+      make_rules(random);
+    }
+    qkv.resize(static_cast<std::size_t>(tokens * (args.num_heads + 2 * args.num_kv_heads) *
+                                        args.head_dim));
     std::generate(qkv.begin(), qkv.end(), [&] { return T(random.normal()); });
-    const auto pool_size =
-        static_cast<std::size_t>(blocks * args.num_heads * args.block_len * args.vector_elements());
+    const auto pool_size = static_cast<std::size_t>(blocks * args.num_kv_heads * args.block_len *
+                                                    args.vector_elements());
     key_pool.assign(pool_size, poison<Cache>());
     value_pool = key_pool;
     for (std::int64_t row = 0; row < args.rows; ++row) {
       for (std::int64_t position = 0; position < past_lengths[row]; ++position) {
-        for (std::int64_t head = 0; head < args.num_heads; ++head) {
+        for (std::int64_t head = 0; head < args.num_kv_heads; ++head) {
           fill_row(random, &key_pool[pool_index(row, position, head)]);
           fill_row(random, &value_pool[pool_index(row, position, head)]);
         }
@@ -114,6 +125,72 @@ struct AttentionCase {
     }
     attention.assign(static_cast<std::size_t>(tokens * width()),
                      T(std::numeric_limits<float>::quiet_NaN()));
+  }
+
+  void make_rules(Random& random) {
+    constexpr std::int64_t kGroups[] = {1, 2, 3, 4, 7, 8, 9};
+    args.num_heads *= random.pick(std::span(kGroups));
+    kernels::AttentionRules& rules = args.rules;
+    if (args.head_dim > 1 && random.chance(0.7)) {
+      rules.rotary.positions = 400;
+      rules.rotary.dims = 2 * random.integer(1, args.head_dim / 2);
+      rules.rotary.interleaved = random.chance(0.3);
+      for (std::int64_t i = 0; i < rules.rotary.positions * rules.rotary.dims / 2; ++i) {
+        const float angle = 10 * random.normal();
+        cos.push_back(std::cos(angle));
+        sin.push_back(std::sin(angle));
+      }
+    }
+    if (random.chance(0.4)) {
+      rules.norm.epsilon = 1e-6F;
+      for (std::int64_t i = 0; i < 2 * args.head_dim; ++i) {
+        norm_weights.push_back(1 + 0.3F * random.normal());
+      }
+    }
+    rules.window = random.chance(0.4) ? random.integer(1, random.chance(0.5) ? 5 : 60) : 0;
+    rules.soft_cap = random.chance(0.3) ? 1.5F : 0;
+    for (std::int64_t row = 0; row < args.rows; ++row) {
+      for (std::int64_t token = 0; token < row_offsets[row + 1] - row_offsets[row]; ++token) {
+        position_ids.push_back(past_lengths[row] + depth(row, token));
+      }
+    }
+  }
+
+  /// How many new tokens are before this one in its text.
+  [[nodiscard]] std::int64_t depth(std::int64_t row, std::int64_t token) const {
+    std::int64_t depth = 0;
+    while (!tree_parents.empty() && tree_parents[row_offsets[row] + token] >= 0) {
+      token = tree_parents[row_offsets[row] + token];
+      ++depth;
+    }
+    return tree_parents.empty() ? token : depth;
+  }
+
+  /// A query or key of a new token, in double precision as the layer turns it.
+  [[nodiscard]] std::vector<double> turned(const T* vector, std::int64_t flat, bool is_key) const {
+    std::vector<double> x;
+    std::transform(vector, vector + args.head_dim, std::back_inserter(x),
+                   [](T element) { return static_cast<double>(as_float(element)); });
+    if (!norm_weights.empty()) {
+      const double squares = std::inner_product(x.begin(), x.end(), x.begin(), 0.0);
+      const double size = static_cast<double>(args.head_dim);
+      const double divisor =
+          std::sqrt(squares / size + static_cast<double>(args.rules.norm.epsilon));
+      for (std::int64_t i = 0; i < args.head_dim; ++i) {
+        x[i] *= static_cast<double>(norm_weights[(is_key ? args.head_dim : 0) + i]) / divisor;
+      }
+    }
+    const kernels::Rotary& rotary = args.rules.rotary;
+    for (std::int64_t i = 0; i < rotary.dims / 2; ++i) {
+      const std::int64_t one = rotary.interleaved ? 2 * i : i;
+      const std::int64_t other = rotary.interleaved ? one + 1 : one + rotary.dims / 2;
+      const auto angle = static_cast<std::size_t>(position_ids[flat] * rotary.dims / 2 + i);
+      const double a = x[one];
+      const double b = x[other];
+      x[one] = a * static_cast<double>(cos[angle]) - b * static_cast<double>(sin[angle]);
+      x[other] = b * static_cast<double>(cos[angle]) + a * static_cast<double>(sin[angle]);
+    }
+    return x;
   }
 
   void fill_row(Random& random, Cache* row) const {
@@ -134,7 +211,7 @@ struct AttentionCase {
                                        std::int64_t head) const {
     const std::int64_t block = block_table[row * args.blocks_per_row + position / args.block_len];
     return static_cast<std::size_t>(
-        ((block * args.num_heads + head) * args.block_len + position % args.block_len) *
+        ((block * args.num_kv_heads + head) * args.block_len + position % args.block_len) *
         args.vector_elements());
   }
 
@@ -149,7 +226,19 @@ struct AttentionCase {
     args.row_offsets = row_offsets.data();
     args.tree_parents = tree_parents.empty() ? nullptr : tree_parents.data();
     args.attention = attention.data();
+    args.position_ids = position_ids.data();
+    args.rules.rotary.cos = cos.empty() ? nullptr : cos.data();
+    args.rules.rotary.sin = sin.data();
+    args.rules.norm.query_weight = norm_weights.empty() ? nullptr : norm_weights.data();
+    args.rules.norm.key_weight =
+        norm_weights.empty() ? nullptr : norm_weights.data() + args.head_dim;
     return args;
+  }
+
+  /// Vector `number` of a new token in `qkv`: its queries, then keys, then values.
+  [[nodiscard]] std::size_t qkv_index(std::int64_t flat, std::int64_t number) const {
+    return static_cast<std::size_t>((flat * (args.num_heads + 2 * args.num_kv_heads) + number) *
+                                    args.head_dim);
   }
 
   /// What a token may attend to: the prefix, then its ancestors and itself.
@@ -162,7 +251,13 @@ struct AttentionCase {
       positions.insert(append_positions[row] + token);
       token = tree_parents.empty() ? token - 1 : tree_parents[row_offsets[row] + token];
     }
-    return {positions.begin(), positions.end()};
+    // A token's ancestors come before it in memory, so this is the order of its text.
+    std::vector<std::int64_t> text(positions.begin(), positions.end());
+    const auto window = static_cast<std::ptrdiff_t>(args.rules.window);
+    if (window > 0 && window < std::ssize(text)) {
+      text.erase(text.begin(), text.end() - window);
+    }
+    return text;
   }
 
   /// The largest difference from softmax(scale · q kᵀ) v in double precision.
@@ -180,18 +275,19 @@ struct AttentionCase {
 
   [[nodiscard]] double error_of(std::int64_t row, std::int64_t token, std::int64_t head) const {
     const std::int64_t flat = row_offsets[row] + token;
-    const T* query =
-        &qkv[static_cast<std::size_t>((flat * 3 * args.num_heads + head) * args.head_dim)];
+    const std::vector<double> query = turned(&qkv[qkv_index(flat, head)], flat, false);
+    const std::int64_t kv_head = head / args.group();
     const std::vector<std::int64_t> positions = visible(row, token);
     std::vector<double> weights;
     for (const std::int64_t position : positions) {
-      const Cache* key = &key_pool[pool_index(row, position, head)];
+      const Cache* key = &key_pool[pool_index(row, position, kv_head)];
       double dot = 0;
       for (std::int64_t i = 0; i < args.head_dim; ++i) {
-        dot += static_cast<double>(as_float(query[i])) *
-               static_cast<double>(cached_element(key, args.head_dim, i));
+        dot += query[i] * static_cast<double>(cached_element(key, args.head_dim, i));
       }
-      weights.push_back(dot * static_cast<double>(args.scale));
+      const double score = dot * static_cast<double>(args.scale);
+      const double cap = args.rules.soft_cap;
+      weights.push_back(cap > 0 ? cap * std::tanh(score / cap) : score);
     }
     const double max = *std::max_element(weights.begin(), weights.end());
     double sum = 0;
@@ -205,7 +301,7 @@ struct AttentionCase {
       for (std::size_t k = 0; k < positions.size(); ++k) {
         expected += weights[k] / sum *
                     static_cast<double>(cached_element(
-                        &value_pool[pool_index(row, positions[k], head)], args.head_dim, i));
+                        &value_pool[pool_index(row, positions[k], kv_head)], args.head_dim, i));
       }
       const float found = as_float(
           attention[static_cast<std::size_t>((flat * args.num_heads + head) * args.head_dim + i)]);
@@ -222,6 +318,8 @@ struct AttentionCase {
   std::vector<T> qkv, attention;
   std::vector<Cache> key_pool, value_pool;
   std::vector<std::int32_t> block_table, past_lengths, append_positions, row_offsets, tree_parents;
+  std::vector<std::int64_t> position_ids;
+  std::vector<float> cos, sin, norm_weights;
 };
 
 }  // namespace kvcache::test

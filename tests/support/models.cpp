@@ -34,7 +34,7 @@ fs::path path_beside(const std::string& golden, const char* suffix) {
 
 /// A field of the config.json of the models under test.
 std::string models_field(const char* field) {
-  std::ifstream config(model_path("plain") / "config.json");
+  std::ifstream config(model_path(golden_names().front()) / "config.json");
   return nlohmann::json::parse(config).at(field).get<std::string>();
 }
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <iterator>
 #include <limits>
+#include <span>
 #include <vector>
 
 #include "kernels/cpu/linear_cpu.hpp"
@@ -29,6 +30,23 @@ inline std::vector<float> normal_floats(Random& random, std::int64_t count) {
 
 inline double gelu(double x) {
   return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x)));
+}
+
+inline constexpr Activation kActivations[]{Activation::none, Activation::gelu_tanh,
+                                           Activation::gelu_erf, Activation::silu};
+
+inline double activated(Activation activation, double x) {
+  switch (activation) {
+    case Activation::none:
+      return x;
+    case Activation::gelu_tanh:
+      return gelu(x);
+    case Activation::gelu_erf:
+      return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
+    case Activation::silu:
+      return x / (1.0 + std::exp(-x));
+  }
+  return 0;
 }
 
 /// Sizes that meet every register tile, partial panels, several parts of a panel and several tasks.
@@ -83,7 +101,8 @@ void expect_linear_of_random_cases(const Kernel& kernel,
                                    std::vector<float> (*multiplied)(const std::vector<float>&)) {
   for_random_cases(60, [&](Random& random) {
     const Sizes sizes(random);
-    const bool activated = random.chance(0.5);
+    const Activation activation = random.pick(std::span(kActivations));
+    const bool biased = random.chance(0.7);
     const std::int64_t panels = (sizes.outputs + kPanelColumns - 1) / kPanelColumns;
     const std::vector<float> x = normal_floats(random, sizes.tokens * sizes.inputs);
     const auto weight = rounded<W>(normal_floats(random, panels * sizes.inputs * kPanelColumns));
@@ -94,17 +113,17 @@ void expect_linear_of_random_cases(const Kernel& kernel,
                            std::numeric_limits<float>::quiet_NaN());
     const LinearArgs<W> args{.x = x.data(),
                              .weight = weight.data(),
-                             .bias = bias.data(),
+                             .bias = biased ? bias.data() : nullptr,
                              .out = out.data(),
                              .residual = added ? residual.data() : nullptr,
                              .tokens = sizes.tokens,
                              .inputs = sizes.inputs,
                              .outputs = sizes.outputs,
-                             .activation = activated ? Activation::gelu : Activation::none};
+                             .activation = activation};
     kernel(args, ThreeThreads());
     const std::vector<float> used = multiplied(x);
     expect_product(out, sizes, [&](std::int64_t token, std::int64_t output) {
-      double sum = bias[static_cast<std::size_t>(output)];
+      double sum = biased ? bias[static_cast<std::size_t>(output)] : 0.0F;
       for (std::int64_t i = 0; i < sizes.inputs; ++i) {
         const std::int64_t at =
             (output / kPanelColumns * sizes.inputs + i) * kPanelColumns + output % kPanelColumns;
@@ -112,8 +131,63 @@ void expect_linear_of_random_cases(const Kernel& kernel,
                wide(weight[static_cast<std::size_t>(at)]);
       }
       const auto at = static_cast<std::size_t>(token * sizes.outputs + output);
-      return (activated ? gelu(sum) : sum) + (added ? static_cast<double>(residual[at]) : 0.0);
+      return activated(activation, sum) + (added ? static_cast<double>(residual[at]) : 0.0);
     });
+  });
+}
+
+/// A gated product against double precision. Each factor is as exact as a product of its own, and
+/// no activation function is steeper than 1.13.
+template <typename W, typename Kernel>
+void expect_gate_of_random_cases(const Kernel& kernel,
+                                 std::vector<float> (*multiplied)(const std::vector<float>&)) {
+  for_random_cases(40, [&](Random& random) {
+    const Sizes sizes(random);
+    const Activation activation = random.pick(std::span(kActivations));
+    const std::int64_t panels = 2 * ((sizes.outputs + kPanelColumns - 1) / kPanelColumns);
+    const std::vector<float> x = normal_floats(random, sizes.tokens * sizes.inputs);
+    const auto weight = rounded<W>(normal_floats(random, panels * sizes.inputs * kPanelColumns));
+    const std::vector<float> bias = normal_floats(random, 2 * sizes.outputs);
+    const bool biased = random.chance(0.5);
+    std::vector<float> out(static_cast<std::size_t>(sizes.tokens * sizes.outputs),
+                           std::numeric_limits<float>::quiet_NaN());
+    const LinearArgs<W> args{.x = x.data(),
+                             .weight = weight.data(),
+                             .bias = biased ? bias.data() : nullptr,
+                             .out = out.data(),
+                             .tokens = sizes.tokens,
+                             .inputs = sizes.inputs,
+                             .outputs = sizes.outputs,
+                             .activation = activation,
+                             .gated = true};
+    kernel(args, ThreeThreads());
+    const std::vector<float> used = multiplied(x);
+    const auto factor = [&](std::int64_t token, std::int64_t output, std::int64_t matrix) {
+      double sum = biased ? bias[static_cast<std::size_t>(matrix * sizes.outputs + output)] : 0.0F;
+      for (std::int64_t i = 0; i < sizes.inputs; ++i) {
+        const std::int64_t panel = 2 * (output / kPanelColumns) + matrix;
+        const std::int64_t at = (panel * sizes.inputs + i) * kPanelColumns + output % kPanelColumns;
+        sum += static_cast<double>(used[static_cast<std::size_t>(token * sizes.inputs + i)]) *
+               wide(weight[static_cast<std::size_t>(at)]);
+      }
+      return sum;
+    };
+    const auto tolerance = [&](double sum) {
+      const auto inputs = static_cast<double>(sizes.inputs);
+      return std::ldexp(5 * inputs + std::sqrt(inputs) * std::abs(sum), -24) + 2e-6;
+    };
+    for (std::int64_t token = 0; token < sizes.tokens; ++token) {
+      for (std::int64_t output = 0; output < sizes.outputs; ++output) {
+        const double gate = factor(token, output, 0);
+        const double up = factor(token, output, 1);
+        const double open = activated(activation, gate);
+        ASSERT_NEAR(out[static_cast<std::size_t>(token * sizes.outputs + output)], open * up,
+                    1.13 * tolerance(gate) * std::abs(up) +
+                        (std::abs(open) + tolerance(gate)) * tolerance(up))
+            << "token " << token << " of " << sizes.tokens << ", output " << output << " of "
+            << sizes.outputs << ", " << sizes.inputs << " inputs";
+      }
+    }
   });
 }
 

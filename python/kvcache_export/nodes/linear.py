@@ -1,6 +1,7 @@
 """`Linear`: a product, with the norm before it and all that follows it up to the residual.
 
-In this order: norm of x, rounding of x, product, + bias, activation, gate, + residual.
+In this order: norm of x, rounding of x, product, + bias, activation, gate, norm of the result,
++ residual.
 """
 
 import onnx_ir as ir
@@ -25,6 +26,8 @@ def _body(op: OpBuilder, inputs: Inputs, parts: Parts) -> Outputs:
         y = op.Mul(activation(op, gate), up)
     elif "activation" in parts:
         y = activation(op, y)
+    if "post_norm_weight" in inputs:
+        y = norm.rms_normed(op, y, inputs["post_norm_weight"])
     if "residual" in inputs:
         y = op.Add(inputs["residual"], y)
     return [y]
@@ -32,7 +35,10 @@ def _body(op: OpBuilder, inputs: Inputs, parts: Parts) -> Outputs:
 
 LINEAR = NodeType(
     "Linear",
-    ("x", "weight", "weight_scales", "bias", "norm_weight", "norm_bias", "residual"),
+    (
+        *("x", "weight", "weight_scales", "bias", "norm_weight", "norm_bias", "residual"),
+        "post_norm_weight",
+    ),
     ("y",),
     _body,
     ALWAYS,

@@ -1,17 +1,64 @@
 """Rotary position embedding: the tables of its angles, and queries and keys turned by them."""
 
+import math
+
 import numpy as np
 import onnx_ir as ir
 from onnxscript import OpBuilder
 
-from ..spec import Rotary
+from ..spec import Rotary, RotaryScaling
 
 
 def tables(rotary: Rotary, positions: int) -> dict[str, np.ndarray]:
     """`cos` and `sin` of every angle, float32 [positions, dims / 2]."""
+    angles = np.arange(positions)[:, None] * frequencies(rotary)
+    magnitude = rotary.scaling.magnitude if rotary.scaling else 1.0
+    return {
+        part: (magnitude * of(angles)).astype(np.float32)
+        for part, of in (("cos", np.cos), ("sin", np.sin))
+    }
+
+
+def frequencies(rotary: Rotary) -> np.ndarray:
+    """What each pair turns by from one position to the next, float64 [dims / 2].
+
+    Scaled as position interpolation does it (linear; Chen et al., arXiv:2306.15595), by parts as
+    YaRN (Peng et al., arXiv:2309.00071) and as Llama 3.1 do, or by a divisor each as LongRoPE
+    (Ding et al., arXiv:2402.13753).
+    """
     turns = rotary.base ** (-np.arange(0, rotary.dims, 2) / rotary.dims)
-    angles = np.arange(positions)[:, None] * turns
-    return {"cos": np.cos(angles).astype(np.float32), "sin": np.sin(angles).astype(np.float32)}
+    scaling = rotary.scaling
+    if scaling is None:
+        return turns
+    if scaling.kind == "longrope":
+        return turns / np.array(scaling.divisors)
+    slow = turns / scaling.factor
+    if scaling.kind == "linear":
+        return slow
+    kept = _kept_by_llama3(turns, scaling) if scaling.kind == "llama3" else _kept_by_yarn(rotary)
+    return kept * turns + (1 - kept) * slow
+
+
+def _kept_by_llama3(turns: np.ndarray, of: RotaryScaling) -> np.ndarray:
+    """The share of each frequency that stays: by how often it turns within the positions."""
+    rounds = of.original_positions * turns / (2 * math.pi)
+    return np.clip((rounds - of.low) / (of.high - of.low), 0, 1)
+
+
+def _kept_by_yarn(rotary: Rotary) -> np.ndarray:
+    """The same, on a straight line between the pairs that turn `high` and `low` times."""
+    of = rotary.scaling
+
+    def pair(rounds: float) -> float:
+        positions = of.original_positions / (rounds * 2 * math.pi)
+        return rotary.dims * math.log(positions) / (2 * math.log(rotary.base))
+
+    first, last = pair(of.high), pair(of.low)
+    if of.truncate:
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, rotary.dims - 1)
+    width = last - first if last != first else 1e-3
+    return 1 - np.clip((np.arange(rotary.dims // 2) - first) / width, 0, 1)
 
 
 def rotated(

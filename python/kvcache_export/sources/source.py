@@ -52,6 +52,8 @@ class Source:
         parts = [self.weights.read(name, shape) for name, shape in self._tensors[parameter]]
         transposed = self._is_transposed(parameter)
         whole = parts[0] if len(parts) == 1 else np.concatenate(parts, 0 if transposed else -1)
+        if self.family.norm_offset and parameter.endswith("norm.weight"):
+            whole = whole.astype(np.float32) + np.float32(self.family.norm_offset)
         return whole.T if transposed else whole
 
     def stored_name(self, parameter: str) -> str:

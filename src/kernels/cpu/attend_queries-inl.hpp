@@ -11,12 +11,14 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 
 #include "kernels/cpu/kv_view-inl.hpp"
 #include "kernels/cpu/ordered_dots-inl.hpp"
 #include "kernels/cpu/ordered_softmax-inl.hpp"
 #include "kernels/cpu/partial_vector-inl.hpp"
 #include "kernels/cpu/quantized_vectors-inl.hpp"
+#include "kernels/cpu/soft_cap-inl.hpp"
 #include "kernels/cpu/to_float32-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -25,15 +27,20 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 /// What a few queries, one after the other in their row, see of one head.
 struct VisibleTokens {
-  std::int64_t shared;       // positions from 0 on that all of them see, all of which are in order
+  std::int64_t begin;        // the first position that any of them sees: 0 but for windows
+  std::int64_t shared;       // positions up to here are in order, and all of them see what is in
+                             // their windows
   PositionRange added;       // positions of new tokens that any of them sees beside those
   std::int64_t first_added;  // index among the row's new tokens of the one at added.begin
+
+  /// The position of the first score: a softmax's sums go by positions modulo the lanes.
+  [[nodiscard]] std::int64_t first_slot() const { return begin - begin % kLanes; }
 };
 
 /// Scratch of a few queries.
 struct QueryScratch {
   float* patterns;  // [queries][pattern_floats(head_dim)]
-  float* scores;    // [queries][score_stride]: visible positions, and a vector more
+  float* scores;    // [queries][score_stride]: positions from first_slot() on, and a vector more
   std::int64_t score_stride;
   float* fresh;  // [queries][fresh_stride]: scores of `added`, and a vector more
   std::int64_t fresh_stride;
@@ -235,21 +242,24 @@ HWY_INLINE void add_values(const KvView<T>& values, PositionRange range, const T
 
 /// Softmax attention of kQueries queries that follow each other in one row.
 ///
-/// queries: float32 [kQueries][query_stride], scaled already. seen(q): the positions of query q
-/// behind the shared ones, in the order of its text. Results are in scratch.even, [head_dim] of
-/// each query, sum_stride apart.
+/// queries: float32 [kQueries][query_stride], scaled already. seen(q): `ranges`, the positions of
+/// query q behind the shared ones, in the order of its text, and `begin`, the first of its text
+/// that it sees. Results are in scratch.even, [head_dim] of each query, sum_stride apart.
 template <int kQueries, typename T, typename Seen>
 HWY_INLINE void attend_queries(const float* queries, std::int64_t query_stride,
                                const KvView<T>& keys, const KvView<T>& values,
-                               const VisibleTokens& visible, const Seen& seen,
+                               const VisibleTokens& visible, const Seen& seen, float cap,
                                const QueryScratch& scratch) {
+  constexpr float kUnseen = -std::numeric_limits<float>::infinity();
   const std::int64_t size = keys.head_dim;
   const std::int64_t sum_stride = round_up(size, kLanes);
   for (int q = 0; q < kQueries; ++q) {
     make_patterns(queries + q * query_stride, size, scratch.patterns + q * pattern_floats(size));
   }
-  const PositionRange shared{0, visible.shared};
-  score_positions<kQueries>(keys, shared, values.at(0), scratch.patterns, scratch.scores,
+  const PositionRange shared{visible.begin, visible.shared};
+  const std::int64_t first_slot = visible.first_slot();
+  float* const shared_scores = scratch.scores + visible.begin - first_slot;
+  score_positions<kQueries>(keys, shared, values.at(shared.begin), scratch.patterns, shared_scores,
                             scratch.score_stride);
   if (visible.added.begin < visible.added.end) {
     score_positions<kQueries>(keys, visible.added, values.at(0), scratch.patterns, scratch.fresh,
@@ -258,30 +268,42 @@ HWY_INLINE void attend_queries(const float* queries, std::int64_t query_stride,
   float inverses[kQueries];
   for (int q = 0; q < kQueries; ++q) {
     float* const scores = scratch.scores + q * scratch.score_stride;
-    std::int64_t total = visible.shared;
-    for (const PositionRange range : seen(q)) {
+    std::int64_t total = visible.shared - first_slot;
+    for (const PositionRange range : seen(q).ranges) {
       const float* const from =
           scratch.fresh + q * scratch.fresh_stride + range.begin - visible.added.begin;
       std::copy_n(from, range.end - range.begin, scores + total);
       total += range.end - range.begin;
     }
+    if (cap > 0) {
+      const std::int64_t before = visible.begin - first_slot;
+      soft_cap(scores + before, total - before, cap);
+    }
+    std::fill(scores, scores + seen(q).begin - first_slot, kUnseen);
     inverses[q] = 1.0F / exponentiate(scores, total);
   }
 
   std::fill_n(scratch.even, kQueries * sum_stride, 0.0F);
   std::fill_n(scratch.odd, kQueries * sum_stride, 0.0F);
-  if (visible.shared > 0) {
-    add_values<kQueries>(values, shared, values.at(visible.shared - 1), 0, scratch.scores,
+  if (shared.begin < shared.end) {
+    add_values<kQueries>(values, shared, values.at(shared.end - 1), shared.begin, shared_scores,
                          scratch.score_stride, scratch.even, scratch.odd, sum_stride);
   }
   for (int q = 0; q < kQueries; ++q) {
     float* const even = scratch.even + q * sum_stride;
     float* const odd = scratch.odd + q * sum_stride;
-    std::int64_t position = visible.shared;
-    for (const PositionRange range : seen(q)) {
-      add_values<1>(values, range, values.at(range.begin), position,
-                    scratch.scores + q * scratch.score_stride + position, 0, even, odd, 0);
-      position += range.end - range.begin;
+    float* const weights = scratch.scores + q * scratch.score_stride - first_slot;
+    std::int64_t position = visible.shared;  // of the text
+    for (PositionRange range : seen(q).ranges) {
+      const std::int64_t end = position + range.end - range.begin;
+      const std::int64_t unseen = std::max<std::int64_t>(seen(q).begin - position, 0);
+      if (position + unseen < end) {
+        range.begin += unseen;
+        position += unseen;
+        add_values<1>(values, range, values.at(range.begin), position, weights + position, 0, even,
+                      odd, 0);
+      }
+      position = end;
     }
     const Floats d;
     const auto inverse = hn::Set(d, inverses[q]);

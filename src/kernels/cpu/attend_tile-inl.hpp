@@ -16,12 +16,13 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <limits>
 
 #include "kernels/cpu/kv_view-inl.hpp"
+#include "kernels/cpu/new_tokens.hpp"
 #include "kernels/cpu/ordered_softmax-inl.hpp"
 #include "kernels/cpu/ordered_tile-inl.hpp"
 #include "kernels/cpu/quantized_vectors-inl.hpp"
+#include "kernels/cpu/soft_cap-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::kernels::HWY_NAMESPACE {
@@ -34,56 +35,11 @@ inline constexpr std::int64_t kTileKeys = 64;
 struct TileScratch {
   std::int64_t columns;  // whole vectors
   float* queries;        // [head_dim][columns], scaled; columns behind the queries are zero
-  float* scores;         // [positions][columns]
+  float* scores;         // [NewTokens::positions()][columns]
   float* slots;          // [kLanes][columns]
   float* even;           // [head_dim][columns]
   float* odd;            // [head_dim][columns]
   float* converted;      // [kTileKeys, head_dim], a piece of a narrower cache
-};
-
-/// The tile's queries among the new tokens of their row, and which of those they see.
-struct NewTokens {
-  std::int64_t begin;        // position in the table of the row's first new token
-  std::int64_t past_length;  // position in the text of the first new token
-  std::int64_t first_query;  // index among the new tokens of the tile's first query
-  std::int64_t num_queries;
-  const std::int32_t* tree_parents;  // [row's new tokens], or null: a chain
-
-  /// How many of the new tokens any query of the tile may see: those up to its last one.
-  [[nodiscard]] std::int64_t visible() const { return first_query + num_queries; }
-
-  /// Position of a new token in its text.
-  [[nodiscard]] std::int64_t text_position(std::int64_t token) const {
-    if (tree_parents == nullptr) {
-      return past_length + token;
-    }
-    std::int64_t position = past_length;
-    for (std::int64_t node = tree_parents[token]; node >= 0; node = tree_parents[node]) {
-      ++position;
-    }
-    return position;
-  }
-
-  /// Sets the scores of new tokens that a query does not see, [visible()][columns], to −∞.
-  void mask(float* scores, std::int64_t columns) const {
-    constexpr float kUnseen = -std::numeric_limits<float>::infinity();
-    if (tree_parents == nullptr) {
-      for (std::int64_t token = first_query + 1; token < visible(); ++token) {
-        std::fill_n(scores + token * columns, token - first_query, kUnseen);
-      }
-      return;
-    }
-    for (std::int64_t q = 0; q < num_queries; ++q) {
-      std::int64_t seen = first_query + q;
-      for (std::int64_t token = visible() - 1; token >= 0; --token) {
-        if (token == seen) {
-          seen = tree_parents[token];
-        } else {
-          scores[token * columns + q] = kUnseen;
-        }
-      }
-    }
-  }
 };
 
 /// What weighs the values of `tokens` positions that follow each other in memory: calls
@@ -226,17 +182,18 @@ HWY_INLINE void multiply_rows_by_scales(const T* vectors, std::int64_t count, st
   }
 }
 
-/// Softmax attention of the tile's queries over the past, positions [0, past_length), and over the
-/// new tokens they may see. Query q's result is element i · columns + q of tile.even.
+/// Softmax attention of the tile's queries over the past and over the new tokens they may see.
+/// Query q's result is element i · columns + q of tile.even.
 template <typename T>
 HWY_INLINE void attend_tile(const KvView<T>& keys, const KvView<T>& values, const NewTokens& of,
-                            const TileScratch& tile) {
+                            float cap, const TileScratch& tile) {
   const Floats d;
   const std::int64_t size = keys.head_dim;
   const std::int64_t columns = tile.columns;
-  const PositionRange past{0, of.past_length};
-  const PositionRange added{of.begin, of.begin + of.visible()};
-  float* const added_scores = tile.scores + of.past_length * columns;
+  const PositionRange past{of.past_begin, of.past_length};
+  const PositionRange added{of.begin + of.first_token, of.begin + of.visible()};
+  const std::int64_t past_size = of.past_length - of.past_begin;
+  float* const added_scores = tile.scores + past_size * columns;
 
   const auto score = [&](PositionRange range, float* scores) HWY_ATTR {
     keys.for_each_run(range, [&](const T* rows, std::int64_t count, std::int64_t first) HWY_ATTR {
@@ -252,9 +209,12 @@ HWY_INLINE void attend_tile(const KvView<T>& keys, const KvView<T>& values, cons
   };
   score(past, tile.scores);
   score(added, added_scores);
-  of.mask(added_scores, columns);
-  exponentiate_tile(tile, of.past_length + of.visible(), [&](std::int64_t i) {
-    return i < of.past_length ? i : of.text_position(i - of.past_length);
+  if (cap > 0) {
+    soft_cap(tile.scores, of.positions() * columns, cap);
+  }
+  of.mask(tile.scores, columns);
+  exponentiate_tile(tile, of.positions(), [&](std::int64_t i) {
+    return i < past_size ? of.past_begin + i : of.text_position(of.first_token + i - past_size);
   });
 
   std::fill_n(tile.even, size * columns, 0.0F);
@@ -268,10 +228,10 @@ HWY_INLINE void attend_tile(const KvView<T>& keys, const KvView<T>& values, cons
         const float* const floats = vectors_as_float(values, vectors, piece, tile.converted);
         multiply_rows_by_scales(vectors, piece, size, of_piece, columns);
         if (in_past) {
-          add_weighted_values(floats, size, piece, of_piece, first + row, tile);
+          add_weighted_values(floats, size, piece, of_piece, of.past_begin + first + row, tile);
           continue;
         }
-        for_each_text_run(of, first + row, piece,
+        for_each_text_run(of, of.first_token + first + row, piece,
                           [&](std::int64_t done, std::int64_t run, std::int64_t position) HWY_ATTR {
                             add_weighted_values(floats + done * size, size, run,
                                                 of_piece + done * columns, position, tile);

@@ -124,11 +124,16 @@ void linear_of_pairs(const LinearArgs<BFloat16>& args, const ParallelFor& parall
   const std::int64_t panels = panel_count(args.outputs);
   for_panel_tasks(panels, args.tokens, parallel_for,
                   [&](std::int64_t panel, std::int64_t first, std::int64_t tokens) {
-                    float* sums = thread_scratch(round_up(tokens, kWholeRows) * kPanelColumns);
-                    multiply_panel_of_pairs(
-                        {x.data + first * x.row_stride, x.row_stride}, tokens, args.inputs,
-                        args.weight + panel * args.inputs * kPanelColumns, sums);
-                    panel_epilogue(args, panel, first, tokens, sums);
+                    const std::int64_t matrices = args.matrices();
+                    const std::int64_t size = round_up(tokens, kWholeRows) * kPanelColumns;
+                    float* sums = thread_scratch(matrices * size);
+                    for (std::int64_t i = 0; i < matrices; ++i) {
+                      multiply_panel_of_pairs(
+                          {x.data + first * x.row_stride, x.row_stride}, tokens, args.inputs,
+                          args.weight + (panel * matrices + i) * args.inputs * kPanelColumns,
+                          sums + i * size);
+                    }
+                    panel_epilogue(epilogue_of(args), panel, first, tokens, sums, sums + size);
                   });
 }
 

@@ -25,8 +25,13 @@ void look_up(const Table& table, const Embedding& embedding, const EmbeddingRun&
     for (std::int64_t token = part * kAtATime; token < end; ++token) {
       float* const out = run.out + token * size;
       token_row(table, size, run.input_ids[token], out);
-      const float* const position = embedding.positions + run.position_ids[token] * size;
-      std::transform(out, out + size, position, out, std::plus<>());
+      if (embedding.scale != 1) {
+        std::transform(out, out + size, out, [&](float value) { return value * embedding.scale; });
+      }
+      if (embedding.positions != nullptr) {
+        const float* const position = embedding.positions + run.position_ids[token] * size;
+        std::transform(out, out + size, position, out, std::plus<>());
+      }
     }
   });
 }

@@ -7,15 +7,16 @@
 
 namespace kvcache::kernels {
 
-/// out[i] = row input_ids[i] of the tokens' table + row position_ids[i] of the positions'. The
-/// tokens' table is [vocab_size, size] in the order of rows, or a quantised weight whose outputs
-/// are the rows: the very copy that a tied head reads.
+/// out[i] = scale · row input_ids[i] of the tokens' table + row position_ids[i] of the positions'.
+/// The tokens' table is [vocab_size, size] in the order of rows, or a quantised weight whose
+/// outputs are the rows: the very copy that a tied head reads.
 struct Embedding {
   WeightMatrix tokens;
-  const float* positions = nullptr;  // [max_seq_len, size]
+  float scale = 1;
+  const float* positions = nullptr;  // [max_seq_len, size], null for none
   std::int64_t size = 0;
   std::int64_t vocab_size = 0;
-  std::int64_t max_seq_len = 0;
+  std::int64_t max_seq_len = 0;  // rows of the positions' table
 };
 
 struct EmbeddingRun {

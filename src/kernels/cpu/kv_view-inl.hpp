@@ -30,10 +30,10 @@ struct PositionRange {
 /// each.
 template <typename T>
 struct KvView {
-  const T* pool;                    // [blocks, num_heads, block_len, vector_elements]
+  const T* pool;                    // [blocks, num_kv_heads, block_len, vector_elements]
   const std::int32_t* block_table;  // [blocks_per_row], of this row
   std::int64_t head;
-  std::int64_t num_heads;
+  std::int64_t num_kv_heads;
   std::int64_t head_dim;
   std::int64_t block_len;
 
@@ -42,7 +42,7 @@ struct KvView {
   [[nodiscard]] const T* at(std::int64_t position) const {
     const std::int64_t block = block_table[position / block_len];
     return pool +
-           ((block * num_heads + head) * block_len + position % block_len) * vector_elements();
+           ((block * num_kv_heads + head) * block_len + position % block_len) * vector_elements();
   }
 
   /// Calls `visit(rows, count, first)` for each run of consecutive vectors in `range`; `first` is

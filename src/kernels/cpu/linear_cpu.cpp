@@ -61,10 +61,16 @@ void linear(const LinearArgs<W>& args, const ParallelFor& parallel_for) {
   const std::int64_t panels = divide_up(args.outputs, kPanelColumns);
   for_panel_tasks(panels, args.tokens, parallel_for,
                   [&](std::int64_t panel, std::int64_t first, std::int64_t tokens) {
-                    float* sums = thread_scratch(tokens * kPanelColumns);
-                    multiply_panel(args.x + first * args.inputs, tokens, args.inputs,
-                                   args.weight + panel * args.inputs * kPanelColumns, sums);
-                    panel_epilogue(args, panel, first, tokens, sums);
+                    const std::int64_t matrices = args.matrices();
+                    const std::int64_t size = tokens * kPanelColumns;
+                    float* sums = thread_scratch(matrices * size);
+                    for (std::int64_t i = 0; i < matrices; ++i) {
+                      multiply_panel(
+                          args.x + first * args.inputs, tokens, args.inputs,
+                          args.weight + (panel * matrices + i) * args.inputs * kPanelColumns,
+                          sums + i * size);
+                    }
+                    panel_epilogue(epilogue_of(args), panel, first, tokens, sums, sums + size);
                   });
 }
 

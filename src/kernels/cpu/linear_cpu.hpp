@@ -9,21 +9,24 @@
 
 namespace kvcache::kernels {
 
-enum class Activation { none, gelu };
+enum class Activation { none, gelu_tanh, gelu_erf, silu };
 
-/// out = activation(x · weight + bias) + residual, for weights of float, Float16 or
-/// BFloat16.
+/// out = activation(x · weight + bias) + residual, for weights of float, Float16 or BFloat16. Where
+/// it is gated, out = activation(x · gate + bias) · (x · up + up's bias) + residual.
 template <typename W>
 struct LinearArgs {
   const float* x = nullptr;         // [tokens, inputs]
-  const W* weight = nullptr;        // [panels, inputs, kPanelColumns]
-  const float* bias = nullptr;      // [outputs]
+  const W* weight = nullptr;        // [panels, inputs, kPanelColumns]; gate and up take turns
+  const float* bias = nullptr;      // [outputs]; gate's, then up's; null for none
   float* out = nullptr;             // [tokens, outputs]
   const float* residual = nullptr;  // [tokens, outputs], null for none
   std::int64_t tokens = 0;
   std::int64_t inputs = 0;
   std::int64_t outputs = 0;  // the last panel may have columns beyond
   Activation activation = Activation::none;
+  bool gated = false;
+
+  [[nodiscard]] std::int64_t matrices() const { return gated ? 2 : 1; }
 };
 
 /// For one token bound by reading the weights once, for many by arithmetic. The result does not

@@ -11,6 +11,7 @@
 #include "base/float16.hpp"
 #include "base/parallel_for.hpp"
 #include "kernels/cpu/linear_cpu.hpp"
+#include "kernels/cpu/norm_cpu.hpp"
 #include "kernels/cpu/quantized_cpu.hpp"
 
 namespace kvcache::kernels {
@@ -29,17 +30,24 @@ enum class WeightOrder {
 /// to int8 (by blocks) for quantised ones.
 enum class RoundInput { none, bfloat16, int8 };
 
-/// y = activation(norm(x) · weight + bias) + residual: what of it is the same in every run.
+/// y = activation(norm(x) · weight + bias) + residual, where it is gated as LinearArgs; with a post
+/// norm, an rms norm of what the residual is added to; with a soft cap, soft_cap · tanh(y /
+/// soft_cap) at last. What of it is the same in every run.
 struct Product {
   WeightMatrix weight;
   WeightOrder order = WeightOrder::panels;
   std::int64_t inputs = 0;
   std::int64_t outputs = 0;
-  const float* bias = nullptr;         // [outputs], null for none
+  const float* bias = nullptr;         // [outputs], gated [2 · outputs]; null for none
   const float* norm_weight = nullptr;  // [inputs], null for no norm
-  const float* norm_bias = nullptr;    // [inputs]
-  float epsilon = 0;                   // of the layer norm
+  const float* norm_bias = nullptr;    // [inputs], null for none
+  NormKind norm_kind = NormKind::layer;
+  float epsilon = 0;  // of the norm
   Activation activation = Activation::none;
+  const float* post_norm_weight = nullptr;  // [outputs], null for none
+  float post_epsilon = 0;
+  bool gated = false;  // in the order of panels: gate and up take turns
+  float soft_cap = 0;  // 0 for none
   RoundInput round_input = RoundInput::none;
   bool invariant = false;  // a token's bits must not depend on how many tokens there are: bfloat16
 };

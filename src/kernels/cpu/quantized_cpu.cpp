@@ -35,36 +35,26 @@ bool takes_amx([[maybe_unused]] std::int64_t tokens) {
 #endif
 }
 
-constexpr float kNoBias[kPanelColumns] = {};
-
 /// Tokens that there must be memory for.
 std::int64_t whole_tiles(std::int64_t tokens) { return round_up(tokens, kAmxTokens); }
 
-/// Calls multiply(panel, first token, tokens, sums) for parts of the output, sums
+/// Calls multiply(panel of the weight, first token, tokens, sums) for parts of the output, sums
 /// [tokens, kPanelColumns], and finishes what it computes.
 template <typename Multiply>
 void for_panels(const QuantizedLinearArgs& args, const ParallelFor& parallel_for,
                 const Multiply& multiply_part) {
-  const std::int64_t outputs = args.weight.outputs;
+  const std::int64_t matrices = args.weight.matrices;
+  const Epilogue epilogue{args.bias,           args.residual,   args.out,
+                          args.weight.outputs, args.activation, matrices == 2};
   const auto work = [&](std::int64_t panel, std::int64_t first, std::int64_t tokens) {
-    float* sums = thread_scratch(whole_tiles(tokens) * kPanelColumns);
-    multiply_part(panel, first, tokens, sums);
-    const std::int64_t column = panel * kPanelColumns;
-    const std::int64_t count = std::min(kPanelColumns, outputs - column);
-    for (std::int64_t token = 0; token < tokens; ++token) {
-      const float* row = sums + token * kPanelColumns;
-      const std::int64_t place = (first + token) * outputs + column;
-      const float* residual = args.residual == nullptr ? nullptr : args.residual + place;
-      float* out = args.out + place;
-      const float* bias = args.bias == nullptr ? kNoBias : args.bias + column;
-      if (args.activation == Activation::gelu) {
-        row_epilogue<Activation::gelu>(row, bias, residual, count, out);
-      } else {
-        row_epilogue<Activation::none>(row, bias, residual, count, out);
-      }
+    const std::int64_t size = whole_tiles(tokens) * kPanelColumns;
+    float* sums = thread_scratch(matrices * size);
+    for (std::int64_t i = 0; i < matrices; ++i) {
+      multiply_part(panel * matrices + i, first, tokens, sums + i * size);
     }
+    panel_epilogue(epilogue, panel, first, tokens, sums, sums + size);
   };
-  for_panel_tasks(args.weight.panels(), args.tokens, parallel_for, work);
+  for_panel_tasks(panel_count(args.weight.outputs), args.tokens, parallel_for, work);
 }
 
 /// The tokens rounded to int8, in scratch memory of this thread that its tasks leave alone.

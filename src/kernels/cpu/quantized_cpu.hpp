@@ -23,9 +23,10 @@ struct QuantizedWeight {
   std::int64_t inputs = 0;
   std::int64_t outputs = 0;
   std::int64_t block_size = 0;  // 16, 32, 64, 128 or 256
-  std::int64_t bits = 8;  // 8, or 4: a byte then has a value of this group and one of the next
+  std::int64_t bits = 8;      // 8, or 4: a byte then has a value of this group and one of the next
+  std::int64_t matrices = 1;  // 2: gate and up, each of such a size; their panels take turns
 
-  [[nodiscard]] std::int64_t panels() const { return panel_count(outputs); }
+  [[nodiscard]] std::int64_t panels() const { return matrices * panel_count(outputs); }
   [[nodiscard]] std::int64_t blocks() const { return divide_up(inputs, block_size); }
   [[nodiscard]] std::int64_t padded_inputs() const { return blocks() * block_size; }
   [[nodiscard]] std::int64_t groups() const { return padded_inputs() * bits / 8 / kGroupInputs; }
@@ -39,11 +40,11 @@ enum class AccuracyLevel : std::int64_t {
   int8 = 4,     // x is rounded to int8, a scale for each token and block; sums of a block are exact
 };
 
-/// out = activation(x · weight + bias) + residual.
+/// out = activation(x · weight + bias) + residual; gated as LinearArgs where the weight is two.
 struct QuantizedLinearArgs {
   const float* x = nullptr;  // [tokens, weight.inputs]
   QuantizedWeight weight;
-  const float* bias = nullptr;      // [weight.outputs], null for none
+  const float* bias = nullptr;      // [weight.matrices · weight.outputs], null for none
   float* out = nullptr;             // [tokens, weight.outputs]
   const float* residual = nullptr;  // [tokens, weight.outputs], null for none
   std::int64_t tokens = 0;

@@ -52,16 +52,16 @@ class Task {
 
   /// The final norm of the task's tokens, of which `run` has the first at its place `first`.
   void normalize(const ValueHeadRun& run, std::int64_t first) {
-    LayerNormArgs args = head_.norm;
+    TokenNormArgs args = head_.norm;
     args.tokens = 1;
-    LayerNormArgs all;
+    TokenNormArgs all;
     all.selected = run.selected;
     all.selected_count = run.selected_count;
     all.batch_tokens = run.batch_tokens;
     for (std::int64_t token = 0; token < tokens_; ++token) {
       args.x = run.x + all.row(first + token) * args.size;
       args.out = normed_ + token * args.size;
-      layer_norm_cpu(args, alone_);
+      norm_cpu(args, alone_);
     }
     x_ = normed_;
     width_ = args.size;
@@ -80,14 +80,14 @@ class Task {
     if (layer.norm_weight == nullptr) {
       std::swap(products_, inner_);
     } else {
-      layer_norm_cpu({.x = products_,
-                      .weight = layer.norm_weight,
-                      .bias = layer.norm_bias,
-                      .out = inner_,
-                      .tokens = tokens_,
-                      .size = layer.outputs,
-                      .epsilon = head_.layer_epsilon},
-                     alone_);
+      norm_cpu({.x = products_,
+                .weight = layer.norm_weight,
+                .bias = layer.norm_bias,
+                .out = inner_,
+                .tokens = tokens_,
+                .size = layer.outputs,
+                .epsilon = head_.layer_epsilon},
+               alone_);
     }
     activate(head_.activation, {inner_, static_cast<std::size_t>(tokens_ * layer.outputs)});
     x_ = inner_;

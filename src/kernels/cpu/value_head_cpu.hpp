@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "base/parallel_for.hpp"
-#include "kernels/cpu/layer_norm_cpu.hpp"
+#include "kernels/cpu/norm_cpu.hpp"
 #include "kernels/value_activation.hpp"
 
 namespace kvcache::kernels {
@@ -24,7 +24,7 @@ struct ValueHeadLayer {
 
 /// What of it is the same in every run.
 struct ValueHead {
-  LayerNormArgs norm;  // the final one
+  TokenNormArgs norm;  // the final one
   std::array<ValueHeadLayer, kMostValueLayers> layers;
   std::size_t num_layers = 0;
   const float* output_weight = nullptr;  // [inputs of the output]
@@ -34,7 +34,7 @@ struct ValueHead {
   ValueActivation output_activation = ValueActivation::tanh;
 };
 
-/// And what is not; as in LayerNormArgs.
+/// And what is not; as in TokenNormArgs.
 struct ValueHeadRun {
   const float* x = nullptr;  // [tokens, size of the norm], or more of which some are selected
   const std::int64_t* selected = nullptr;

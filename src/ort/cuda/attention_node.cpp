@@ -50,7 +50,7 @@ void CachedAttentionNode<T>::attend(const kernels::CachedAttentionArgs<T>& args,
 
 template <typename T>
 void CachedAttentionNode<T>::compute_in_place(Ort::KernelContext& context) {
-  InPlaceRun<T> run = in_place_run<T>(context, name_, num_heads_, scale_);
+  InPlaceRun<T> run = in_place_run<T>(context, name_, {num_heads_, num_heads_}, scale_);
   bind_in_place(context, name_, run);
   attend(run.args, run.tokens, stream_of(context));
   resources_.counters.in_place_runs.fetch_add(1, std::memory_order_relaxed);
@@ -61,8 +61,9 @@ void CachedAttentionNode<T>::compute_growing(Ort::KernelContext& context) {
   const auto past_key = context.GetInput(kPastKey);
   const auto past_value = context.GetInput(kPastValue);
   const Shape past_shape = shape_of(past_key);
-  const AttentionSizes sizes = check_attention_shapes(
-      name_, num_heads_, shape_of(context.GetInput(kQkv)), past_shape, shape_of(past_value));
+  const AttentionSizes sizes =
+      check_attention_shapes(name_, {num_heads_, num_heads_}, shape_of(context.GetInput(kQkv)),
+                             past_shape, shape_of(past_value));
   const std::int64_t past_len = past_shape[2];
   const std::int64_t total_len = past_len + sizes.seq_len;
   check(past_shape[0] == sizes.batch, name_, "past_key and qkv must have the same batch");
@@ -108,6 +109,7 @@ void CachedAttentionNode<T>::compute_growing(Ort::KernelContext& context) {
   args.tokens_per_row = sizes.seq_len;
   args.blocks_per_row = 1;
   args.num_heads = num_heads_;
+  args.num_kv_heads = num_heads_;
   args.head_dim = sizes.head_dim;
   args.block_len = total_len;
   args.scale = scale_;

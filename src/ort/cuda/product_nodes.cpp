@@ -75,7 +75,8 @@ ProductNode<T>::ProductNode(ProductRole role, const OrtKernelInfo* info,
       Ort::ConstKernelInfo(info).GetNodeName(),
       GraphFacts::Product{attribute_or<std::int64_t>(info, "outputs", weight.at(0)),
                           has_norm_ ? epsilon_ : 0,
-                          attribute_or<std::string>(info, "activation", "")});
+                          attribute_or<std::string>(info, "activation", ""),
+                          attribute_or<std::string>(info, "norm", "")});
 }
 
 template <typename T>

@@ -84,21 +84,22 @@ class CapturedPlan::Binder {
     add(Product{find(weights_.products, node), run});
   }
 
-  void bind(const std::string& /*node*/, const Attend& attend) {
+  void bind(const std::string& node, const Attend& attend) {
+    const kernels::AttentionRules& rules = find(weights_.attentions, node);
     switch (binding_.cache_type) {
       case DataType::float32:
-        return add(attention_over<float>(attend));
+        return add(attention_over<float>(attend, rules));
       case DataType::float16:
-        return add(attention_over<Float16>(attend));
+        return add(attention_over<Float16>(attend, rules));
       case DataType::bfloat16:
-        return add(attention_over<BFloat16>(attend));
+        return add(attention_over<BFloat16>(attend, rules));
       case DataType::int8:
-        return add(attention_over<std::int8_t>(attend));
+        return add(attention_over<std::int8_t>(attend, rules));
     }
   }
 
   template <typename Cache>
-  Attention attention_over(const Attend& attend) const {
+  Attention attention_over(const Attend& attend, const kernels::AttentionRules& rules) const {
     return kernels::CachedAttentionArgs<float, Cache>{
         .qkv = places_[attend.qkv],
         .key_pool = reinterpret_cast<Cache*>(binding_.pools[2 * attend.layer]),
@@ -108,18 +109,21 @@ class CapturedPlan::Binder {
         .append_positions = binding_.append_positions,
         .row_offsets = binding_.row_offsets,
         .tree_parents = binding_.tree_parents,
+        .position_ids = binding_.position_ids,
         .attention = places_[attend.out],
         .rows = binding_.rows,
         .tokens_per_row = binding_.tokens,
         .blocks_per_row = binding_.blocks_per_row,
         .num_heads = static_cast<std::int64_t>(attend.num_heads),
+        .num_kv_heads = static_cast<std::int64_t>(attend.num_kv_heads),
         .head_dim = static_cast<std::int64_t>(attend.head_dim),
         .block_len = binding_.block_len,
-        .scale = attend.scale};
+        .scale = attend.scale,
+        .rules = rules};
   }
 
   void bind(const std::string& node, const Normalize& normalize) {
-    kernels::LayerNormArgs args = find(weights_.norms, node);
+    kernels::TokenNormArgs args = find(weights_.norms, node);
     args.x = places_[normalize.x];
     args.out = reinterpret_cast<float*>(binding_.outputs[normalize.output]);
     select(args);
@@ -186,7 +190,9 @@ void CapturedPlan::plan_prefetches() {
       upcoming.clear();
       if (product.norm_weight != nullptr) {
         upcoming.push_back({bytes(product.norm_weight), false});
-        upcoming.push_back({bytes(product.norm_bias), false});
+        if (product.norm_bias != nullptr) {
+          upcoming.push_back({bytes(product.norm_bias), false});
+        }
       }
       upcoming.push_back({kernels::weight_bytes(product), true});
     }
@@ -214,7 +220,7 @@ void CapturedPlan::run(const Operation& operation, const ParallelFor& loops) {
   std::visit(
       Overloaded{[&](const Embedding& of) { kernels::embedding_cpu(of.embedding, of.run, loops); },
                  [&](const Product& of) { kernels::product_cpu(of.product, of.run, loops); },
-                 [&](const kernels::LayerNormArgs& of) { kernels::layer_norm_cpu(of, loops); },
+                 [&](const kernels::TokenNormArgs& of) { kernels::norm_cpu(of, loops); },
                  [&](const ValueHead& of) { kernels::value_head_cpu(of.head, of.run, loops); },
                  [&](const Attention& of) {
                    std::visit([&](const auto& args) { kernels::cached_attention_cpu(args, loops); },

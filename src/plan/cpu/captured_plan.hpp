@@ -54,7 +54,7 @@ class CapturedPlan {
                                  kernels::CachedAttentionArgs<float, BFloat16>,
                                  kernels::CachedAttentionArgs<float, std::int8_t>>;
   struct Operation {
-    std::variant<Embedding, Product, Attention, kernels::LayerNormArgs, ValueHead> what;
+    std::variant<Embedding, Product, Attention, kernels::TokenNormArgs, ValueHead> what;
     std::vector<Upcoming> upcoming;  // what is read after it
   };
   class Binder;

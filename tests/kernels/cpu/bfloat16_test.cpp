@@ -77,6 +77,16 @@ TEST_P(BFloat16Products, LinearAgreesWithDoublePrecision) {
   }
 }
 
+TEST_P(BFloat16Products, GateAgreesWithDoublePrecision) {
+  for (const bool invariant : {false, true}) {
+    test::expect_gate_of_random_cases<BFloat16>(
+        [=](const LinearArgs<BFloat16>& args, const ParallelFor& parallel) {
+          bfloat16_linear_cpu(args, parallel, invariant);
+        },
+        rounded_to_bfloat16);
+  }
+}
+
 TEST_P(BFloat16Products, HeadAgreesWithDoublePrecision) {
   for (const bool invariant : {false, true}) {
     test::expect_head_of_random_cases<BFloat16>(

@@ -46,6 +46,96 @@ TEST_P(CachedAttention, AgreesWithDoublePrecisionOnLongRows) {
   });
 }
 
+/// New keys are in the cache normed and turned, within `rounding` of their magnitude.
+template <typename T, typename Cache>
+void expect_turned_keys(const AttentionCase<T, Cache>& of, double rounding) {
+  for (std::int64_t row = 0; row < of.args.rows; ++row) {
+    for (std::int64_t token = of.row_offsets[row]; token < of.row_offsets[row + 1]; ++token) {
+      const std::int64_t position = of.append_positions[row] + token - of.row_offsets[row];
+      for (std::int64_t head = 0; head < of.args.num_kv_heads; ++head) {
+        const Cache* key = &of.key_pool[of.pool_index(row, position, head)];
+        const std::vector<double> expected =
+            of.turned(&of.qkv[of.qkv_index(token, of.args.num_heads + head)], token, true);
+        for (std::int64_t i = 0; i < of.args.head_dim; ++i) {
+          EXPECT_NEAR(test::cached_element(key, of.args.head_dim, i),
+                      expected[static_cast<std::size_t>(i)], rounding);
+        }
+      }
+    }
+  }
+}
+
+/// Grouped heads, rotary positions, norms, windows and soft caps: the keys that are kept, and what
+/// comes of them. A query is rounded by its norm and turn, too.
+template <typename T, typename Cache>
+void expect_rules(int cases, bool long_rows, double key_rounding, double limit) {
+  test::for_random_cases(cases, [&](Random& random) {
+    AttentionCase<T, Cache> attention(random, long_rows, test::kHeadDims, test::WithRules::yes);
+    run(attention, test::ThreeThreads());
+    expect_turned_keys(attention, key_rounding);
+    EXPECT_LE(attention.largest_error(), limit);
+  });
+}
+
+TEST_P(CachedAttention, GroupsTurnsNormsAndBoundsAsDoublePrecisionDoes) {
+  expect_rules<float, float>(200, false, 2e-6, 6e-6);
+  expect_rules<float, float>(12, true, 2e-6, 6e-6);
+}
+
+TEST_P(CachedAttention, GroupsTurnsNormsAndBoundsOverNarrowCaches) {
+  expect_rules<float, Float16>(40, false, 8 * std::ldexp(1.0, -11), 6e-6);
+  expect_rules<float, BFloat16>(40, false, 8 * std::ldexp(1.0, -8), 6e-6);
+  expect_rules<float, std::int8_t>(40, false, 8.0 / 127, 1e-5);
+}
+
+TEST_P(CachedAttention, GroupsTurnsNormsAndBoundsIn16Bits) {
+  expect_rules<Float16, Float16>(30, false, 8 * std::ldexp(1.0, -11), 5 * std::ldexp(1.0, -11));
+  expect_rules<BFloat16, BFloat16>(30, false, 8 * std::ldexp(1.0, -8), 5 * std::ldexp(1.0, -8));
+}
+
+/// Each query has the bits that it has alone: as the last token of a row of its own.
+TEST_P(CachedAttention, GivesGroupedQueriesTheBitsThatTheyHaveAlone) {
+  test::for_random_cases(40, [](Random& random) {
+    AttentionCase<float> together(random, random.chance(0.2), test::kHeadDims,
+                                  test::WithRules::yes);
+    if (!together.tree_parents.empty()) {
+      return;
+    }
+    run(together, test::Serial());
+    const std::vector<float> attention = together.attention;
+    const std::vector<float> keys = together.key_pool;
+    // Again token by token over what is kept: the first, then the first two, ….
+    const std::int64_t row_floats = together.width();
+    for (std::int64_t row = 0; row < together.args.rows; ++row) {
+      const std::int64_t begin = together.row_offsets[row];
+      const std::int64_t size = together.row_offsets[row + 1] - begin;
+      if (together.append_positions[row] != together.past_lengths[row]) {
+        continue;  // a chain beside its past, as trees are
+      }
+      for (std::int64_t token = 0; token < size; ++token) {
+        CachedAttentionArgs<float> one = together.host_args();
+        const auto past = static_cast<std::int32_t>(together.past_lengths[row] + token);
+        one.qkv += together.qkv_index(begin + token, 0);
+        one.position_ids += begin + token;
+        one.block_table += row * one.blocks_per_row;
+        one.past_lengths = &past;
+        one.append_positions = nullptr;
+        one.row_offsets = nullptr;
+        one.rows = 1;
+        one.tokens_per_row = 1;
+        std::vector<float> alone(static_cast<std::size_t>(row_floats));
+        one.attention = alone.data();
+        cached_attention_cpu(one, test::Serial());
+        EXPECT_EQ(std::memcmp(alone.data(), &attention[(begin + token) * row_floats],
+                              alone.size() * sizeof(float)),
+                  0)
+            << "token " << token << " of " << size << ", group " << one.group();
+      }
+    }
+    EXPECT_EQ(std::memcmp(keys.data(), together.key_pool.data(), keys.size() * sizeof(float)), 0);
+  });
+}
+
 TEST_P(CachedAttention, RoundsOnlyTheResultOfFloat16) {
   test::for_random_cases(40, [](Random& random) {
     AttentionCase<Float16> attention(random);
@@ -110,11 +200,11 @@ void expect_rounded_once(const AttentionCase<float, Cache>& of) {
   for (std::int64_t row = 0; row < of.args.rows; ++row) {
     for (std::int64_t token = of.row_offsets[row]; token < of.row_offsets[row + 1]; ++token) {
       const std::int64_t position = of.append_positions[row] + token - of.row_offsets[row];
-      for (std::int64_t head = 0; head < of.args.num_heads; ++head) {
+      for (std::int64_t head = 0; head < of.args.num_kv_heads; ++head) {
         const std::size_t at = of.pool_index(row, position, head);
-        const auto key =
-            static_cast<std::size_t>(((token * 3 + 1) * of.args.num_heads + head) * head_dim);
-        const std::size_t value = key + static_cast<std::size_t>(of.width());
+        const std::size_t key = of.qkv_index(token, of.args.num_heads + head);
+        const std::size_t value =
+            of.qkv_index(token, of.args.num_heads + of.args.num_kv_heads + head);
         const auto size = static_cast<std::size_t>(head_dim);
         expect_row(&of.key_pool[at], std::span(of.qkv).subspan(key, size));
         expect_row(&of.value_pool[at], std::span(of.qkv).subspan(value, size));
@@ -220,7 +310,7 @@ TEST_P(CachedAttention, WritesNothingButTheNewTokens) {
       const std::int64_t begin = attention.append_positions[row];
       const std::int64_t size = attention.row_offsets[row + 1] - attention.row_offsets[row];
       for (std::int64_t position = begin; position < begin + size; ++position) {
-        for (std::int64_t head = 0; head < attention.args.num_heads; ++head) {
+        for (std::int64_t head = 0; head < attention.args.num_kv_heads; ++head) {
           const auto first = static_cast<std::ptrdiff_t>(attention.pool_index(row, position, head));
           std::fill_n(is_new.begin() + first, attention.args.head_dim, true);
         }

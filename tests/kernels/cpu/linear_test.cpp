@@ -22,6 +22,10 @@ void expect_linear_of_random_cases() {
   test::expect_linear_of_random_cases<W>(linear_cpu<W>, as_is);
 }
 template <typename W>
+void expect_gate_of_random_cases() {
+  test::expect_gate_of_random_cases<W>(linear_cpu<W>, as_is);
+}
+template <typename W>
 void expect_head_of_random_cases() {
   test::expect_head_of_random_cases<W>(head_cpu<W>, as_is);
 }
@@ -30,12 +34,17 @@ TEST_P(Products, LinearAgreesWithDoublePrecision) { expect_linear_of_random_case
 TEST_P(Products, LinearOfFloat16WeightsAgrees) { expect_linear_of_random_cases<Float16>(); }
 TEST_P(Products, LinearOfBFloat16WeightsAgrees) { expect_linear_of_random_cases<BFloat16>(); }
 
+TEST_P(Products, GateAgreesWithDoublePrecision) { expect_gate_of_random_cases<float>(); }
+TEST_P(Products, GateOfFloat16WeightsAgrees) { expect_gate_of_random_cases<Float16>(); }
+TEST_P(Products, GateOfBFloat16WeightsAgrees) { expect_gate_of_random_cases<BFloat16>(); }
+
 TEST_P(Products, HeadAgreesWithDoublePrecision) { expect_head_of_random_cases<float>(); }
 TEST_P(Products, HeadOfFloat16WeightsAgrees) { expect_head_of_random_cases<Float16>(); }
 TEST_P(Products, HeadOfBFloat16WeightsAgrees) { expect_head_of_random_cases<BFloat16>(); }
 
-TEST_P(Products, GeluStaysFiniteFarOut) {
-  const std::vector<float> x{-1e4F, -100.0F, -12.0F, -3.0F, 0.0F, 3.0F, 12.0F, 100.0F, 1e4F};
+TEST_P(Products, ActivationsStayFiniteFarOut) {
+  const std::vector<float> x{-1e4F, -100.0F, -13.2F, -12.0F, -6.5F,  -3.0F,
+                             0.0F,  3.0F,    6.5F,   12.0F,  100.0F, 1e4F};
   std::vector<float> weight(kPanelColumns, 0.0F);
   weight[0] = 1.0F;
   const float bias = 0.0F;
@@ -46,11 +55,15 @@ TEST_P(Products, GeluStaysFiniteFarOut) {
                                .out = out.data(),
                                .tokens = static_cast<std::int64_t>(x.size()),
                                .inputs = 1,
-                               .outputs = 1,
-                               .activation = Activation::gelu};
-  linear_cpu(args, test::Serial());
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    EXPECT_NEAR(out[i], test::gelu(static_cast<double>(x[i])), 1e-6) << "x = " << x[i];
+                               .outputs = 1};
+  for (const Activation activation : test::kActivations) {
+    LinearArgs<float> activated = args;
+    activated.activation = activation;
+    linear_cpu(activated, test::Serial());
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      EXPECT_NEAR(out[i], test::activated(activation, static_cast<double>(x[i])), 1e-6)
+          << "x = " << x[i] << ", activation " << static_cast<int>(activation);
+    }
   }
 }
 

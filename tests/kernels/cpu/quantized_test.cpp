@@ -201,7 +201,7 @@ TEST_P(QuantizedProducts, AddTheResidualLast) {
   test::for_random_cases(10, [](Random& random) {
     const Case of(random);
     const std::vector<float> residual = normal_floats(random, of.tokens * of.outputs);
-    for (const Activation activation : {Activation::none, Activation::gelu}) {
+    for (const Activation activation : {Activation::none, Activation::gelu_tanh}) {
       std::vector<float> expected;
       std::vector<float> found;
       QuantizedLinearArgs args = of.args(expected, AccuracyLevel::int8);
@@ -221,7 +221,7 @@ TEST_P(QuantizedProducts, WithoutABiasHaveActivationAndResidualAllTheSame) {
     const Case of(random);
     const std::vector<float> residual = normal_floats(random, of.tokens * of.outputs);
     const std::vector<float> zeros(of.bias.size());
-    for (const Activation activation : {Activation::none, Activation::gelu}) {
+    for (const Activation activation : {Activation::none, Activation::gelu_tanh}) {
       for (const AccuracyLevel accuracy : {AccuracyLevel::int8, AccuracyLevel::float32}) {
         for (const float* added : {residual.data(), static_cast<const float*>(nullptr)}) {
           std::vector<float> expected;
@@ -236,6 +236,60 @@ TEST_P(QuantizedProducts, WithoutABiasHaveActivationAndResidualAllTheSame) {
           quantized_linear_cpu(args, test::ThreeThreads());
           ASSERT_EQ(found, expected);
         }
+      }
+    }
+  });
+}
+
+/// A gate is the product of its two matrices' own products, wherever their panels lie: bit for bit
+/// where nothing rounds twice, which the activation function of float32 does not.
+TEST_P(QuantizedProducts, OfAGateAreThoseOfItsMatrices) {
+  test::for_random_cases(20, [](Random& random) {
+    const Case gate(random);
+    const std::int64_t bits = gate.weight.view().bits;
+    const std::int64_t panels = gate.weight.view().panels();
+    std::vector<std::uint8_t> values;
+    std::vector<Float16> scales;
+    // Up is the gate's matrix with its values turned around the zero point.
+    const QuantizedWeight& view = gate.weight.view();
+    std::vector<std::uint8_t> turned(view.values, view.values + panels * view.panel_bytes());
+    for (std::uint8_t& byte : turned) {
+      byte = static_cast<std::uint8_t>(~byte);
+    }
+    const std::int64_t panel_scales = view.blocks() * kPanelColumns;
+    for (std::int64_t panel = 0; panel < panels; ++panel) {
+      const auto* const own = view.values + panel * view.panel_bytes();
+      values.insert(values.end(), own, own + view.panel_bytes());
+      const auto up = turned.begin() + panel * view.panel_bytes();
+      values.insert(values.end(), up, up + view.panel_bytes());
+      for (int matrix = 0; matrix < 2; ++matrix) {
+        const Float16* const first = view.scales + panel * panel_scales;
+        scales.insert(scales.end(), first, first + panel_scales);
+      }
+    }
+    const std::vector<float> up_bias = normal_floats(random, gate.outputs);
+    std::vector<float> biases = gate.bias;
+    biases.insert(biases.end(), up_bias.begin(), up_bias.end());
+    for (const AccuracyLevel accuracy : {AccuracyLevel::int8, AccuracyLevel::float32}) {
+      std::vector<float> opened;
+      QuantizedLinearArgs args = gate.args(opened, accuracy);
+      args.activation = Activation::silu;
+      quantized_linear_cpu(args, test::ThreeThreads());
+      std::vector<float> up;
+      args = gate.args(up, accuracy);
+      args.weight.values = turned.data();
+      args.bias = up_bias.data();
+      quantized_linear_cpu(args, test::ThreeThreads());
+      std::vector<float> found;
+      args = gate.args(found, accuracy);
+      args.weight.values = values.data();
+      args.weight.scales = scales.data();
+      args.weight.matrices = 2;
+      args.bias = biases.data();
+      args.activation = Activation::silu;
+      quantized_linear_cpu(args, test::ThreeThreads());
+      for (std::size_t i = 0; i < found.size(); ++i) {
+        ASSERT_EQ(found[i], opened[i] * up[i]) << "element " << i << ", " << bits << " bits";
       }
     }
   });
@@ -296,7 +350,7 @@ TEST_P(QuantizedProducts, WithoutBiasAndWithGelu) {
     const std::vector<float> with_bias = of.product(AccuracyLevel::int8);
     std::vector<float> found;
     QuantizedLinearArgs args = of.args(found, AccuracyLevel::int8);
-    args.activation = Activation::gelu;
+    args.activation = Activation::gelu_tanh;
     quantized_linear_cpu(args, test::ThreeThreads());
     for (std::size_t i = 0; i < found.size(); ++i) {
       const double x = with_bias[i];

@@ -75,6 +75,7 @@ void run_on_device(AttentionCase<T>& attention, const Kernel& kernel, std::int64
   args.rows = host.rows;
   args.blocks_per_row = host.blocks_per_row;
   args.num_heads = host.num_heads;
+  args.num_kv_heads = host.num_kv_heads;
   args.head_dim = host.head_dim;
   args.block_len = host.block_len;
   args.scale = host.scale;

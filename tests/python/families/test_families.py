@@ -13,7 +13,9 @@ from kvcache_export.families import gpt2
 
 
 def test_every_file_is_a_family_that_is_found():
-    assert {module.name for module in pkgutil.iter_modules(families.__path__)} == {"gpt2"}
+    for module in pkgutil.iter_modules(families.__path__):
+        model_type = {"gemma3": "gemma3_text"}.get(module.name, module.name)
+        assert families.find({"model_type": model_type}).model_type == model_type
     assert families.find({"model_type": "gpt2"}) is gpt2.FAMILY
 
 
@@ -23,6 +25,7 @@ def test_every_file_is_a_family_that_is_found():
         ({"model_type": "toy"}, "toy"),
         ({"architectures": ["ToyForCausalLM"]}, "toy"),
         ({"architectures": ["GPT2Model"]}, "gpt2"),
+        ({"architectures": ["LlamaForCausalLM"]}, "llama"),
         ({"n_embd": 4}, "gpt2"),
     ],
 )
@@ -34,9 +37,9 @@ def test_found_by(fields: dict, family: str):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"model_type": "llama"}, "unsupported model_type: 'llama' (supported: gpt2"),
+        ({"model_type": "bert"}, "unsupported model_type: 'bert' (supported: gemma, gemma2, "),
         ({}, "no model of a known family: it has neither model_type nor n_embd"),
-        ({"architectures": ["LlamaForCausalLM"]}, "no model of a known family"),
+        ({"architectures": ["BertForMaskedLM"]}, "no model of a known family"),
         ({"model_type": "toy", "architectures": ["GPT2Model"]}, "unsupported architectures"),
         ({"model_type": "toy", "is_encoder_decoder": True}, "unsupported is_encoder_decoder"),
     ],

@@ -78,6 +78,7 @@ def test_what_makes_a_gpt2():
                     "gated": False,
                     "bias": {"up": True, "down": True},
                 },
+                "post_norm": None,
             }
         ],
         "final_norm": {"kind": "layer_norm", "epsilon": 1e-5, "bias": True},
@@ -176,7 +177,7 @@ def test_model_type_may_be_missing_where_something_else_tells_a_gpt2(fields: dic
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"model_type": "llama"}, "unsupported model_type: 'llama' (supported: gpt2"),
+        ({"model_type": "bert"}, "unsupported model_type: 'bert' (supported: "),
         ({"model_type": []}, "unsupported model_type: []"),
         (
             {"model_type": None},

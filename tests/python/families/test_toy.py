@@ -14,33 +14,7 @@ import reference_toy
 import toy_family
 from plain_ort import PlainModel, relative_difference
 
-CONFIG = toy_family.SMALL
-
-VARIANTS = {
-    "plain": {},
-    "interleaved": {"interleaved": True},
-    "some dims turn": {"rotary_dims": 6},
-    "some interleaved dims turn": {"rotary_dims": 6, "interleaved": True},
-    "one key for all": {"num_key_value_heads": 1},
-    "a key for each": {"num_key_value_heads": 6},
-    "windows": {"windows": [None, 4]},
-    "a window of one": {"windows": [1, 3]},
-    "soft caps": {"attention_soft_cap": 2.0, "final_soft_cap": 3.0},
-    "norms of queries and keys": {"qk_norm": True},
-    "scaled embedding": {"embedding_scale": 24**0.5},
-    "tied head": {"tie_word_embeddings": True},
-    "gelu gate": {"hidden_act": "gelu_pytorch_tanh"},
-    "all of it": {
-        "interleaved": True,
-        "rotary_dims": 8,
-        "windows": [5, None],
-        "attention_soft_cap": 2.0,
-        "final_soft_cap": 3.0,
-        "qk_norm": True,
-        "embedding_scale": 2.0,
-        "hidden_act": "gelu_pytorch_tanh",
-    },
-}
+CONFIG, VARIANTS = toy_family.SMALL, toy_family.VARIANTS
 
 # A float32 has 24 bits; each logit is the end of some hundreds of additions one after the other
 # (two layers of sums over 24 to 70 elements), each of which may lose half of a last bit. GPT-2's
@@ -158,7 +132,9 @@ def test_what_is_written(tmp_path: Path, export):
     config = json.loads((model / "config.json").read_text())
     assert (config["model_type"], config["model_file"]) == ("toy", "toy_with_cache.onnx")
     layer = config["spec"]["layers"][0]
-    assert layer["attention"]["rotary"] == {"dims": 8, "base": 10000.0, "interleaved": True}
+    assert layer["attention"]["rotary"] == {
+        **{"dims": 8, "base": 10000.0, "interleaved": True, "scaling": None}
+    }
     assert layer["attention"]["qk_norm"] == {"kind": "rms_norm", "epsilon": 1e-6, "bias": False}
     graph = onnx.load(model / "toy_with_cache.onnx", load_external_data=False).graph
     nodes = {node.name: node for node in graph.node}

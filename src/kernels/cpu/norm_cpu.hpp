@@ -1,4 +1,4 @@
-// Layer norm of tokens on the CPU.
+// Norms of tokens on the CPU.
 #pragma once
 
 #include <cstdint>
@@ -7,12 +7,19 @@
 
 namespace kvcache::kernels {
 
-/// out = (x − mean) / √(variance + epsilon) · weight + bias, each token by itself; of all tokens,
-/// or of those selected.
-struct LayerNormArgs {
+enum class NormKind {
+  layer,  // (x − mean) / √(variance + epsilon) · weight + bias
+  rms     // x / √(mean of squares + epsilon) · weight (Zhang & Sennrich 2019, arXiv:1910.07467)
+};
+
+/// The norm of each token by itself; of all tokens, or of those selected. What `rms` reads and
+/// writes may be the same memory.
+struct TokenNormArgs {
+  NormKind kind = NormKind::layer;
   const float* x = nullptr;                // [tokens, size], or more of which some are selected
   const float* weight = nullptr;           // [size]
-  const float* bias = nullptr;             // [size]
+  const float* bias = nullptr;             // [size], null for none, as that of rms is
+  const float* residual = nullptr;         // [tokens, size], added to the norm; null for none
   float* out = nullptr;                    // [tokens, size]
   const std::int64_t* selected = nullptr;  // [selected_count], of each batch entry; null: all
   std::int64_t selected_count = 0;
@@ -30,6 +37,6 @@ struct LayerNormArgs {
 };
 
 /// All arithmetic is float32; a token's result depends on nothing but the token.
-void layer_norm_cpu(const LayerNormArgs& args, const ParallelFor& parallel_for);
+void norm_cpu(const TokenNormArgs& args, const ParallelFor& parallel_for);
 
 }  // namespace kvcache::kernels

@@ -1,15 +1,16 @@
-#include "kernels/cpu/layer_norm_cpu.hpp"
+#include "kernels/cpu/norm_cpu.hpp"
 
 #include <algorithm>
 #include <cmath>
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "kernels/cpu/layer_norm_cpu.cpp"
+#define HWY_TARGET_INCLUDE "kernels/cpu/norm_cpu.cpp"
 #include "base/rounding.hpp"
 #include "hwy/foreach_target.h"
 // foreach_target.h must come before highway.h and everything that includes it.
 #include "hwy/highway.h"
 #include "kernels/cpu/partial_vector-inl.hpp"
+#include "kernels/cpu/rms_norm-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvcache::kernels::HWY_NAMESPACE {
@@ -17,20 +18,9 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 using Lanes = hn::ScalableTag<float>;
 
-/// Calls whole(position) for whole vectors and rest(position, how many) for what is left.
-template <typename Whole, typename Rest>
-HWY_INLINE void for_vectors(std::int64_t size, const Whole& whole, const Rest& rest) {
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(Lanes()));
-  std::int64_t i = 0;
-  for (; i + lanes <= size; i += lanes) {
-    whole(i);
-  }
-  if (i < size) {
-    rest(i, size - i);
-  }
-}
-
-void norm_token(const float* HWY_RESTRICT x, const LayerNormArgs& args, float* HWY_RESTRICT out) {
+template <bool kBias>
+void layer_norm_token(const float* HWY_RESTRICT x, const TokenNormArgs& args,
+                      float* HWY_RESTRICT out) {
   const Lanes d;
   const float count = static_cast<float>(args.size);
   auto sums = hn::Zero(d);
@@ -58,28 +48,57 @@ void norm_token(const float* HWY_RESTRICT x, const LayerNormArgs& args, float* H
   const auto factors = hn::Set(d, 1.0F / std::sqrt(variance + args.epsilon));
 
   const auto normed = [&](auto element, auto weight, auto bias) {
-    return hn::MulAdd(hn::Mul(hn::Sub(element, means), factors), weight, bias);
+    const auto unit = hn::Mul(hn::Sub(element, means), factors);
+    return kBias ? hn::MulAdd(unit, weight, bias) : hn::Mul(unit, weight);
   };
+  const float* const biases = kBias ? args.bias : args.weight;  // without one, nobody uses it
   for_vectors(
       args.size,
       [&](auto i) {
         hn::StoreU(
-            normed(hn::LoadU(d, x + i), hn::LoadU(d, args.weight + i), hn::LoadU(d, args.bias + i)),
-            d, out + i);
+            normed(hn::LoadU(d, x + i), hn::LoadU(d, args.weight + i), hn::LoadU(d, biases + i)), d,
+            out + i);
       },
       [&](auto i, auto left) {
         store_first(normed(load_first(d, x + i, left), load_first(d, args.weight + i, left),
-                           load_first(d, args.bias + i, left)),
+                           load_first(d, biases + i, left)),
                     d, out + i, left);
       });
 }
 
-void layer_norm(const LayerNormArgs& args, const ParallelFor& parallel_for) {
+void norm_token(const float* x, const TokenNormArgs& args, float* out) {
+  if (args.kind == NormKind::rms) {
+    rms_norm(x, args.weight, args.size, args.epsilon, out);
+  } else if (args.bias != nullptr) {
+    layer_norm_token<true>(x, args, out);
+  } else {
+    layer_norm_token<false>(x, args, out);
+  }
+}
+
+void add_to_token(const float* HWY_RESTRICT residual, std::int64_t size, float* HWY_RESTRICT out) {
+  const Lanes d;
+  for_vectors(
+      size,
+      [&](auto i) {
+        hn::StoreU(hn::Add(hn::LoadU(d, residual + i), hn::LoadU(d, out + i)), d, out + i);
+      },
+      [&](auto i, auto left) {
+        store_first(hn::Add(load_first(d, residual + i, left), load_first(d, out + i, left)), d,
+                    out + i, left);
+      });
+}
+
+void norm(const TokenNormArgs& args, const ParallelFor& parallel_for) {
   constexpr std::int64_t kTokensAtATime = 8;
   parallel_for(divide_up(args.tokens, kTokensAtATime), [&](std::int64_t part) {
     const std::int64_t end = std::min((part + 1) * kTokensAtATime, args.tokens);
     for (std::int64_t token = part * kTokensAtATime; token < end; ++token) {
-      norm_token(args.x + args.row(token) * args.size, args, args.out + token * args.size);
+      float* const out = args.out + token * args.size;
+      norm_token(args.x + args.row(token) * args.size, args, out);
+      if (args.residual != nullptr) {
+        add_to_token(args.residual + token * args.size, args.size, out);
+      }
     }
   });
 }
@@ -90,10 +109,10 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace kvcache::kernels {
 
-HWY_EXPORT(layer_norm);
+HWY_EXPORT(norm);
 
-void layer_norm_cpu(const LayerNormArgs& args, const ParallelFor& parallel) {
-  HWY_DYNAMIC_DISPATCH(layer_norm)(args, parallel);
+void norm_cpu(const TokenNormArgs& args, const ParallelFor& parallel) {
+  HWY_DYNAMIC_DISPATCH(norm)(args, parallel);
 }
 
 }  // namespace kvcache::kernels

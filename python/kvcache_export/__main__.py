@@ -1,0 +1,7 @@
+"""python -m kvcache_export: as export_kvcache.py."""
+
+import sys
+
+from .cli import ANY, main
+
+sys.exit(main(command=ANY))

@@ -1,0 +1,106 @@
+#include "ort/attention_settings.hpp"
+
+#include <algorithm>
+#include <type_traits>
+
+#include "base/float16.hpp"
+#include "ort/attention_tensors.hpp"
+#include "ort/node_info.hpp"
+
+namespace kvcache::ort {
+namespace {
+
+/// A constant of small size, read where ONNX Runtime has it.
+ConstantInput small_constant(const OrtKernelInfo* info, std::size_t input, const std::string& node,
+                             std::size_t element_size, weights::WeightStore* store) {
+  ConstantInput constant = constant_input(info, input, node);
+  if (store != nullptr) {
+    store->read_in_place(constant.value.GetTensorRawData(), constant.elements() * element_size);
+  }
+  return constant;
+}
+
+kernels::Rotary rotary_of(const OrtKernelInfo* info, const std::string& node,
+                          weights::WeightStore* store) {
+  if (!has_input(info, kCos)) {
+    return {};
+  }
+  const ConstantInput cos = small_constant(info, kCos, node, sizeof(float), store);
+  const ConstantInput sin = small_constant(info, kSin, node, sizeof(float), store);
+  check(cos.shape.size() == 2 && cos.shape == sin.shape, node,
+        "cos and sin must be [max_seq_len, dims / 2]");
+  check(has_input(info, kAttentionPositionIds), node,
+        "with cos and sin, position_ids must be there");
+  return {.cos = cos.value.GetTensorData<float>(),
+          .sin = sin.value.GetTensorData<float>(),
+          .positions = cos.shape[0],
+          .dims = 2 * cos.shape[1],
+          .interleaved = attribute_or<std::int64_t>(info, "rotary_interleaved", 0) != 0};
+}
+
+template <typename T>
+void add_norms(const OrtKernelInfo* info, const std::string& node, weights::WeightStore* store,
+               AttentionSettings& settings) {
+  if (!has_input(info, kQueryNormWeight)) {
+    return;
+  }
+  const ConstantInput query = small_constant(info, kQueryNormWeight, node, sizeof(T), store);
+  const ConstantInput key = small_constant(info, kKeyNormWeight, node, sizeof(T), store);
+  check(query.shape.size() == 1 && query.shape == key.shape, node,
+        "q_norm_weight and k_norm_weight must be [head_dim]");
+  settings.norm_size = query.shape[0];
+  settings.rules.norm.epsilon = Ort::ConstKernelInfo(info).GetAttribute<float>("epsilon");
+  if constexpr (std::is_same_v<T, float>) {
+    settings.rules.norm.query_weight = query.value.GetTensorData<float>();
+    settings.rules.norm.key_weight = key.value.GetTensorData<float>();
+  } else {
+    for (const ConstantInput* weight : {&query, &key}) {
+      const auto* const values = raw_data<T>(weight->value);
+      std::transform(values, values + settings.norm_size, std::back_inserter(settings.converted),
+                     [](T value) { return static_cast<float>(value); });
+    }
+    settings.rules.norm.query_weight = settings.converted.data();
+    settings.rules.norm.key_weight = settings.converted.data() + settings.norm_size;
+  }
+}
+
+}  // namespace
+
+template <typename T>
+AttentionSettings attention_settings(const OrtKernelInfo* info, const std::string& node,
+                                     weights::WeightStore* store, GraphFacts& facts) {
+  const Ort::ConstKernelInfo attributes(info);
+  AttentionSettings settings;
+  settings.num_heads = attributes.GetAttribute<std::int64_t>("num_heads");
+  settings.num_kv_heads = attribute_or(info, "num_kv_heads", settings.num_heads);
+  settings.scale = attributes.GetAttribute<float>("scale");
+  settings.rules.window = attribute_or<std::int64_t>(info, "window", 0);
+  settings.rules.soft_cap = attribute_or<float>(info, "soft_cap", 0);
+  check(settings.num_kv_heads > 0 && settings.num_heads > 0 &&
+            settings.num_heads % settings.num_kv_heads == 0,
+        node, "num_kv_heads must divide num_heads");
+  check(settings.rules.window >= 0 && settings.rules.soft_cap >= 0, node,
+        "window and soft_cap must be positive, or be left out");
+  settings.rules.rotary = rotary_of(info, node, store);
+  add_norms<T>(info, node, store, settings);
+  facts.attentions.insert_or_assign(
+      attributes.GetNodeName(),
+      GraphFacts::Attention{.num_heads = settings.num_heads,
+                            .num_kv_heads = settings.num_kv_heads,
+                            .scale = settings.scale,
+                            .window = settings.rules.window,
+                            .soft_cap = settings.rules.soft_cap,
+                            .rotary_dims = settings.rules.rotary.dims,
+                            .rotary_positions = settings.rules.rotary.positions,
+                            .norm_epsilon = settings.rules.norm.epsilon});
+  return settings;
+}
+
+template AttentionSettings attention_settings<float>(const OrtKernelInfo*, const std::string&,
+                                                     weights::WeightStore*, GraphFacts&);
+template AttentionSettings attention_settings<Float16>(const OrtKernelInfo*, const std::string&,
+                                                       weights::WeightStore*, GraphFacts&);
+template AttentionSettings attention_settings<BFloat16>(const OrtKernelInfo*, const std::string&,
+                                                        weights::WeightStore*, GraphFacts&);
+
+}  // namespace kvcache::ort

@@ -1,0 +1,32 @@
+// What a node `CachedAttention` is, the same in every run: its attributes and constant inputs.
+#pragma once
+
+#include <onnxruntime_cxx_api.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kernels/cached_attention_args.hpp"
+#include "ort/graph_facts.hpp"
+#include "weights/weight_store.hpp"
+
+namespace kvcache::ort {
+
+struct AttentionSettings {
+  std::int64_t num_heads = 0;
+  std::int64_t num_kv_heads = 0;
+  float scale = 1;
+  kernels::AttentionRules rules;
+  std::int64_t norm_size = 0;    // elements of the norms' weights, 0 without them
+  std::vector<float> converted;  // those weights, where the model has them in 16 bits
+};
+
+/// Reads them, of a node whose elements are T's, and tells them. `store` may be null: whose weights
+/// ONNX Runtime keeps.
+/// @throws Ort::Exception where an attribute or a shape is not what the contract says
+template <typename T>
+AttentionSettings attention_settings(const OrtKernelInfo* info, const std::string& node,
+                                     weights::WeightStore* store, GraphFacts& facts);
+
+}  // namespace kvcache::ort

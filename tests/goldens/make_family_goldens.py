@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""Makes the goldens of the families beside GPT-2 anew: tiny models with Hugging Face's logits.
+
+Needs torch and transformers, which nothing else here does, and is therefore run by hand:
+    python tests/goldens/make_family_goldens.py [NAME ...]
+What a directory holds, and why the deviation is large, make_goldens.py says.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from make_goldens import DEVIATION, MIN_LEAD, NEW_TOKENS, PROMPT, SEED, TOKENS, greedy_continuation
+from transformers import AutoConfig, AutoModelForCausalLM
+
+FAMILIES = Path(__file__).parent / "families"
+
+SMALL = {
+    **{"vocab_size": 53, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2},
+    **{"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64},
+    **{
+        "head_dim": 8,
+        "initializer_range": 1.3 * DEVIATION,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "pad_token_id": 0,
+    },
+}
+
+
+def rope(kind: str, theta: float = 10000.0, **fields: object) -> dict:
+    return {"rope_parameters": {"rope_type": kind, "rope_theta": theta, **fields}}
+
+
+YARN = rope("yarn", factor=4.0, original_max_position_embeddings=16)
+LLAMA3 = rope(
+    "llama3",
+    500.0,
+    **{"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
+    original_max_position_embeddings=16,
+)
+
+VARIANTS = {
+    "llama": {"model_type": "llama"},
+    "llama-biases-tied": {
+        "model_type": "llama",
+        **{"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
+        **{"num_key_value_heads": 1, "head_dim": 6},
+    },
+    "llama-rope-llama3": {"model_type": "llama", **LLAMA3},
+    "llama-rope-linear": {"model_type": "llama", **rope("linear", factor=4.0)},
+    "llama-rope-dynamic": {"model_type": "llama", **rope("dynamic", factor=2.0)},
+    "llama-rope-yarn": {"model_type": "llama", **YARN},
+    "mistral-window": {"model_type": "mistral", "sliding_window": 7},
+    "qwen2": {"model_type": "qwen2"},
+    "qwen2-windows": {
+        "model_type": "qwen2",
+        **{"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1},
+    },
+    "qwen3": {"model_type": "qwen3", "head_dim": 12},
+    "smollm3": {"model_type": "smollm3", "num_hidden_layers": 4},
+    "phi3": {"model_type": "phi3"},
+    "phi3-longrope": {
+        "model_type": "phi3",
+        **{"hidden_size": 32, "original_max_position_embeddings": 64},
+        **rope(
+            "longrope",
+            partial_rotary_factor=0.75,
+            short_factor=[1.0, 1.2, 1.7],
+            long_factor=[2.0, 3.0, 5.0],
+            original_max_position_embeddings=64,
+        ),
+    },
+    "gemma": {"model_type": "gemma", "tie_word_embeddings": False},
+    "gemma2": {
+        "model_type": "gemma2",
+        **{"head_dim": 8, "sliding_window": 5, "query_pre_attn_scalar": 2},
+        "initializer_range": 0.08,
+        **{"attn_logit_softcapping": 5.0, "final_logit_softcapping": 12.0},
+    },
+    "gemma3": {
+        "model_type": "gemma3_text",
+        **{"head_dim": 8, "sliding_window": 5, "query_pre_attn_scalar": 2},
+        "initializer_range": 0.12,
+        **{"num_hidden_layers": 3, "intermediate_size": 20},
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    },
+}
+
+
+# The element type of the checkpoint, where it isn't float16.
+STORED_AS = {"llama": torch.float32, "qwen2": torch.bfloat16}
+
+
+def main() -> None:
+    for name in sys.argv[1:] or VARIANTS:
+        make(FAMILIES / name, {**SMALL, **VARIANTS[name]})
+
+
+def make(directory: Path, fields: dict) -> None:
+    config = AutoConfig.for_model(**fields)
+    config._attn_implementation = "eager"  # the definition, which all families have
+    seed, stored = SEED, STORED_AS.get(directory.name, torch.float16)
+    while True:
+        model, ids = random_model(config, seed)
+        with torch.no_grad():  # not model.to(stored): the frequencies would be rounded, too
+            for parameter in model.parameters():
+                parameter.copy_(parameter.to(stored))
+        greedy, lead = greedy_continuation(model, ids[:PROMPT])
+        if lead > MIN_LEAD and len(set(greedy)) > NEW_TOKENS // 4:
+            break
+        seed += 1
+    with torch.no_grad():
+        logits = model.double()(torch.tensor([ids])).logits[0].numpy()
+    shutil.rmtree(directory, ignore_errors=True)
+    model.to(stored).save_pretrained(directory)
+    (directory / "generation_config.json").unlink(missing_ok=True)
+    np.save(directory / "logits.npy", logits.astype(np.float32))
+    golden = {
+        **{"ids": ids, "prompt": ids[:PROMPT], "greedy": greedy, "seed": seed},
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+    }
+    (directory / "golden.json").write_text(json.dumps(golden) + "\n")
+    print(f"{directory.name}: seed {seed}, largest logit {np.abs(logits).max():.2f}, {lead:.3f}")
+
+
+def random_model(config, seed: int) -> tuple[torch.nn.Module, list[int]]:
+    """A model whose norms and biases, too, are random, and random token ids for it."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config).float().eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(".bias") or "norm" in name:
+                parameter.add_(0.2 * torch.randn_like(parameter))
+        model.tie_weights()
+    return model, torch.randint(1, config.vocab_size, (TOKENS,)).tolist()
+
+
+if __name__ == "__main__":
+    main()
