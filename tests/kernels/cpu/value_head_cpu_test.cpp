@@ -9,10 +9,12 @@
 
 #include "kernels/panels.hpp"
 #include "support/random_cases.hpp"
+#include "support/value_activations.hpp"
 
 namespace kvcache::kernels {
 namespace {
 
+using test::activated;
 using test::Random;
 using Vector = std::vector<float>;
 
@@ -37,22 +39,6 @@ std::vector<double> normed(const std::vector<double>& x, const Vector& weight, c
     out.push_back((x[i] - mean) / std::sqrt(variance + epsilon) * weight[i] + bias[i]);
   }
   return out;
-}
-
-double activated(ValueActivation activation, double x) {
-  switch (activation) {
-    case ValueActivation::identity:
-      return x;
-    case ValueActivation::relu:
-      return std::max(x, 0.0);
-    case ValueActivation::gelu_erf:
-      return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
-    case ValueActivation::tanh:
-      return std::tanh(x);
-    case ValueActivation::sigmoid:
-      return 1 / (1 + std::exp(-x));
-  }
-  return 0;
 }
 
 /// A random head with its weights, and the definition in double precision.

@@ -11,10 +11,12 @@
 #include "support/element_types.hpp"
 #include "support/gpu.hpp"
 #include "support/random_cases.hpp"
+#include "support/value_activations.hpp"
 
 namespace kvcache::kernels {
 namespace {
 
+using test::activated;
 using test::DeviceArray;
 using test::kError;
 using test::normalized;
@@ -26,22 +28,6 @@ using test::wide;
 constexpr ValueActivation kActivations[]{ValueActivation::identity, ValueActivation::relu,
                                          ValueActivation::gelu_erf, ValueActivation::tanh,
                                          ValueActivation::sigmoid};
-
-double activated(ValueActivation activation, double x) {
-  switch (activation) {
-    case ValueActivation::identity:
-      return x;
-    case ValueActivation::relu:
-      return std::max(x, 0.0);
-    case ValueActivation::gelu_erf:
-      return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
-    case ValueActivation::tanh:
-      return std::tanh(x);
-    case ValueActivation::sigmoid:
-      return 1 / (1 + std::exp(-x));
-  }
-  return std::nan("");
-}
 
 /// A random value head on the device, and what it must give in double precision.
 template <typename T>
