@@ -113,8 +113,9 @@ examples:
   export_kvcache.py --random-init llama-3.2-1b --weights int4   random weights, nothing downloaded
 """,
     model=(
-        "ID|DIR",
-        "a model of the Hugging Face hub, or a directory with config.json and safetensors",
+        "ID|DIR|FILE.gguf",
+        "a model of the Hugging Face hub, a directory with config.json and safetensors, or a file"
+        " of llama.cpp's",
     ),
     default_model=None,
     architectures="llama-3.2-1b, smollm2-135m, gpt2, …",

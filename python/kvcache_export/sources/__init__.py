@@ -21,6 +21,8 @@ ADVICE = "give a directory with config.json and safetensors, or a model id of th
 def from_checkpoint(model: str) -> Source:
     """A directory with config.json and safetensors, or a model id on the Hugging Face hub."""
     mode = _mode(model)
+    if stat.S_ISREG(mode) and model.endswith(".gguf"):
+        return from_gguf(Path(model))
     if stat.S_ISDIR(mode):
         directory, origin = Path(model), _printable(Path(model).resolve().name)
     elif mode or model.startswith((".", "/", "~")):
@@ -31,6 +33,21 @@ def from_checkpoint(model: str) -> Source:
     family, config = families.read_config(directory / "config.json")
     weights = CheckpointWeights(directory, locate(directory), family)
     return _source(origin, family, config, weights)
+
+
+def from_gguf(file: Path) -> Source:
+    """A model of llama.cpp, its tensors dequantised."""
+    from .gguf_file import GgufFile
+
+    tensors = GgufFile(file)
+    try:
+        fields = tensors.fields()
+        family = families.find(fields)
+        config = family.parse(fields)
+    except ExportError as error:
+        raise ExportError(f"{file}: {error}") from error
+    weights = CheckpointWeights(file, dict.fromkeys(tensors, tensors), family)
+    return _source(_printable(file.resolve().name), family, config, weights)
 
 
 def from_torch_file(file: Path) -> Source:

@@ -1,0 +1,168 @@
+"""Models of llama.cpp: one GGUF file with a config in its metadata and tensors, quantised or not.
+
+Tensors get the names that Hugging Face's checkpoint would have, and are dequantised to float32 as
+they are read (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md; package gguf).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ExportError
+from ..spec import Shape
+
+# What is known of each architecture: the model_type of its family.
+ARCHITECTURES = {"llama": "llama"}
+
+ROTARY_DIVISORS = "rope_freqs.weight"
+
+# Names of modules, of a layer where they begin with blk.
+NAMES = {
+    "token_embd": "model.embed_tokens",
+    "output_norm": "model.norm",
+    "output": "lm_head",
+    "blk.{}.attn_norm": "model.layers.{}.input_layernorm",
+    "blk.{}.attn_q": "model.layers.{}.self_attn.q_proj",
+    "blk.{}.attn_k": "model.layers.{}.self_attn.k_proj",
+    "blk.{}.attn_v": "model.layers.{}.self_attn.v_proj",
+    "blk.{}.attn_output": "model.layers.{}.self_attn.o_proj",
+    "blk.{}.ffn_norm": "model.layers.{}.post_attention_layernorm",
+    "blk.{}.ffn_gate": "model.layers.{}.mlp.gate_proj",
+    "blk.{}.ffn_up": "model.layers.{}.mlp.up_proj",
+    "blk.{}.ffn_down": "model.layers.{}.mlp.down_proj",
+}
+
+
+class GgufFile:
+    """The tensors, and the fields of the config.json that Hugging Face's checkpoint would have."""
+
+    def __init__(self, path: Path):
+        """Raises ExportError where it is no such file, or of an architecture that is not known."""
+        try:
+            from gguf import GGUFReader  # most exports need it not
+        except ImportError as error:
+            raise ExportError(
+                f"{path}: a GGUF file needs the Python package gguf; run: python -m pip install -r"
+                " requirements.txt"
+            ) from error
+        self._path = path
+        try:
+            reader = GGUFReader(path)
+            self._metadata = {name: field.contents() for name, field in reader.fields.items()}
+            self._tensors = {tensor.name: tensor for tensor in reader.tensors}
+        except Exception as error:  # of whatever kind the reader meets in a broken file
+            raise ExportError(f"{path} is no GGUF file, or a broken one: {error}") from error
+        self._architecture = self._metadata.get("general.architecture")
+        if self._architecture not in ARCHITECTURES:
+            raise ExportError(
+                f"{path}: unsupported architecture {self._architecture!r} (supported:"
+                f" {', '.join(ARCHITECTURES)}); export the checkpoint that it was made of"
+            )
+        self._names = {_as_hugging_face(name): name for name in self._tensors}
+        self._names.pop(ROTARY_DIVISORS, None)  # part of the config
+
+    def fields(self) -> dict[str, Any]:
+        """As in config.json; ExportError naming a key that is missing."""
+        heads = self._of("attention.head_count")
+        fields = {
+            "model_type": ARCHITECTURES[self._architecture],
+            "vocab_size": self._rows("token_embd.weight"),
+            "hidden_size": self._of("embedding_length"),
+            "intermediate_size": self._of("feed_forward_length"),
+            "num_hidden_layers": self._of("block_count"),
+            "num_attention_heads": heads,
+            "num_key_value_heads": self._of("attention.head_count_kv", heads),
+            "head_dim": self._of("attention.key_length", None),
+            "max_position_embeddings": self._of("context_length"),
+            "rms_norm_eps": self._of("attention.layer_norm_rms_epsilon"),
+            "rope_theta": self._of("rope.freq_base", 10000.0),
+            "rope_scaling": self._rotary_scaling(),
+            "tie_word_embeddings": "output.weight" not in self._tensors,
+            "attention_bias": "blk.0.attn_q.bias" in self._tensors,
+            "bos_token_id": self._metadata.get("tokenizer.ggml.bos_token_id"),
+            "eos_token_id": self._metadata.get("tokenizer.ggml.eos_token_id"),
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def dtype(self, key: str) -> str:
+        return "F32"
+
+    def shape(self, key: str) -> Shape:
+        return tuple(int(size) for size in reversed(self._tensors[self._names[key]].shape))
+
+    def read(self, key: str) -> np.ndarray:
+        values = self._dequantized(self._names[key]).reshape(self.shape(key))
+        if key.endswith(("q_proj.weight", "q_proj.bias")):
+            return _halves_together(values, self._of("attention.head_count"))
+        if key.endswith(("k_proj.weight", "k_proj.bias")):
+            return _halves_together(values, self.fields()["num_key_value_heads"])
+        return values
+
+    def _dequantized(self, name: str) -> np.ndarray:
+        from gguf.quants import dequantize
+
+        tensor = self._tensors[name]
+        try:
+            return dequantize(tensor.data, tensor.tensor_type).astype(np.float32, copy=False)
+        except Exception as error:
+            raise ExportError(
+                f"{self._path}: tensor {name!r} of type {tensor.tensor_type.name} cannot be"
+                f" dequantised: {error}"
+            ) from error
+
+    def _of(self, key: str, *default: Any) -> Any:
+        name = f"{self._architecture}.{key}"
+        if name not in self._metadata and not default:
+            raise ExportError(f"{self._path}: the metadata has no {name}")
+        return self._metadata.get(name, *default)
+
+    def _rows(self, name: str) -> int:
+        if name not in self._tensors:
+            raise ExportError(f"missing tensor {name!r} ({self._path})")
+        return int(self._tensors[name].shape[1])
+
+    def _rotary_scaling(self) -> dict[str, Any] | None:
+        """Llama 3.1's frequencies are stored as divisors, which is how LongRoPE says its own."""
+        if ROTARY_DIVISORS in self._tensors:
+            divisors = self._dequantized(ROTARY_DIVISORS).astype(float).tolist()
+            return {
+                **{"rope_type": "longrope", "short_factor": divisors, "long_factor": divisors},
+                "original_max_position_embeddings": self._of("context_length"),
+                "attention_factor": 1.0,
+            }
+        kind = self._of("rope.scaling.type", "none")
+        if kind == "none":
+            return None
+        return {
+            "rope_type": kind,
+            "factor": self._of("rope.scaling.factor"),
+            "original_max_position_embeddings": self._of(
+                "rope.scaling.original_context_length", self._of("context_length")
+            ),
+        }
+
+
+def _as_hugging_face(name: str) -> str:
+    """A tensor's name; one that is not known stays, and is refused later."""
+    module, _, kind = name.rpartition(".")
+    first, _, rest = module.partition(".")
+    number, _, part = rest.partition(".")
+    layer = first == "blk" and number.isdecimal()
+    known = NAMES.get(f"blk.{{}}.{part}" if layer else module)
+    return name if known is None else f"{known.format(number)}.{kind}"
+
+
+def _halves_together(values: np.ndarray, heads: int) -> np.ndarray:
+    """Rows of queries or keys as Hugging Face has them: the pair of element i is dims / 2 further.
+
+    llama.cpp keeps the two beside each other, as its rotary embedding of Llama turns them.
+    """
+    apart = values.reshape(heads, values.shape[0] // heads // 2, 2, *values.shape[1:])
+    return apart.swapaxes(1, 2).reshape(values.shape)
