@@ -57,6 +57,7 @@ MANY_CASES = {  # 1,000 random trees, batches and histories, 200 killed processe
 LONG_HISTORIES = {"KVCACHE_TEST_SECONDS": "600"}  # of two threads side by side
 FUZZER_SECONDS = 60  # of each
 HALF_THE_CASES = {"KVCACHE_TEST_SCALE": "0.5"}
+FEWER_CASES = {"KVCACHE_TEST_SCALE": "0.2"}  # under sanitisers, which make each three times as long
 # Builds that are made to check: joined, sources share the time that large headers take, and the
 # kernels are compiled for AVX2 and without SIMD (the other instruction sets differ in the width of
 # their vectors, and AVX-512 in its integer products). With --full it is all of them, and before
@@ -266,7 +267,7 @@ def _sanitizer_tests(
     if built.failed:
         return built
     name = f"C++ tests with sanitisers {sanitizers}"
-    built.add(_gtest(name, directory, environment or (None if full else HALF_THE_CASES)))
+    built.add(_gtest(name, directory, environment or (None if full else FEWER_CASES)))
     if full:
         built.add(_tests_of_models(name, directory, SANITIZED_MODELS))
     return built

@@ -21,7 +21,7 @@ import xxhash
 from exporter_processes import ExporterProcesses
 from plain_ort import PlainModel
 
-from kvcache_export.cli import main
+from kvcache_export.cli import ANY, main
 from kvcache_export.runtime import session
 
 ROOT = Path(__file__).parents[2]
@@ -217,7 +217,7 @@ def test_a_model_of_another_family_leaves_none_of_the_files_of_the_one_before(
     (output / "mine.onnx").write_text("")
     (tmp_path / "toy.json").write_text(json.dumps(toy_family.SMALL))
     arguments = ["--random-init", str(tmp_path / "toy.json"), "--output-dir", str(output)]
-    assert main(arguments) == 0
+    assert main(arguments, ANY) == 0
     of_toy = ["toy_with_cache.onnx", "toy_with_cache.onnx.data"]
     assert names(output) == ["config.json", "mine.onnx", *of_toy]
     assert main(["--model", str(models["checkpoint"]), "--output-dir", str(output)]) == 0
