@@ -5,6 +5,7 @@ those of Hugging Face's configs.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from . import fields as checked
 from . import rope
 from . import spec as of
 from .errors import ExportError
-from .family import Config
+from .family import Config, Family
 from .json_file import shown
 from .spec_check import MAX_LAYERS
 
@@ -44,9 +45,10 @@ SANDWICH_NORMS = {
 }
 
 # Frequencies that older checkpoints hold, and heads beside the language model's.
-HARMLESS = (
+HARMLESS = re.compile(
     r"model\.(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq"
-    r"|(score|classifier|qa_outputs|v_head)(\..*)?"
+    r"|(score|classifier|qa_outputs|v_head)(\..*)?",
+    re.DOTALL,
 )
 
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -85,11 +87,16 @@ class GatedConfig:
         return checked.flag(name, self.get(name, default))
 
     def rotary(self) -> of.Rotary:
-        theta = self._defaults.get("rope_theta", 10000.0)
-        return rope.read(self._with_defaults(), self.head_dim, self.positions, theta)
+        given = {name: value for name, value in self._fields.items() if value is not None}
+        return rope.read({**self._defaults, **given}, self.head_dim, self.positions)
 
-    def _with_defaults(self) -> dict[str, Any]:
-        return {**self._defaults, **{k: v for k, v in self._fields.items() if v is not None}}
+    def attention_bias(self) -> of.AttentionBias:
+        bias = self.flag("attention_bias")
+        return of.AttentionBias(qkv=bias, output=bias)
+
+    def windows(self, types: list[str]) -> list[int | None]:
+        """`sliding_window` in the layers that slide."""
+        return [self.size("sliding_window", 4096) if each == SLIDING else None for each in types]
 
     def layer_types(self, usual: Callable[[int], str]) -> list[str]:
         """FULL or SLIDING of each layer, as `layer_types` says or the family has it."""
@@ -154,5 +161,25 @@ def windows(config: GatedConfig) -> list[int | None]:
     if not config.flag("use_sliding_window"):
         return [None] * config.num_layers
     first = config.size("max_window_layers", 28)
-    types = config.layer_types(lambda layer: SLIDING if layer >= first else FULL)
-    return [config.size("sliding_window", 4096) if each == SLIDING else None for each in types]
+    return config.windows(config.layer_types(lambda layer: SLIDING if layer >= first else FULL))
+
+
+def family(
+    model_type: str,
+    name: str,
+    parse: Callable[[Mapping[str, Any]], Config],
+    modules: Mapping[str, str | tuple[str, ...]] = MODULES,
+    **more: Any,
+) -> Family:
+    """A family whose classes are called `name` and whose checkpoints are laid out as Llama's."""
+    more.setdefault("architectures", (f"{name}ForCausalLM", f"{name}Model"))
+    return Family(
+        model_type=model_type,
+        model_file="model_with_cache.onnx",
+        parse=parse,
+        modules=modules,
+        inputs_first=False,
+        prefix="model.",
+        harmless=HARMLESS,
+        **more,
+    )

@@ -20,7 +20,7 @@ KINDS = ("default", "linear", "dynamic", "llama3", "yarn", "longrope")
 Fields = Mapping[str, Any]
 
 
-def read(config: Fields, head_dim: int, positions: int, theta: float = 10000.0) -> Rotary:
+def read(config: Fields, head_dim: int, positions: int) -> Rotary:
     """The rotary embedding of a config; `positions` are those that the model is exported for."""
     name, of = "rope_scaling", config.get("rope_scaling")
     if config.get("rope_parameters") is not None:
@@ -28,12 +28,12 @@ def read(config: Fields, head_dim: int, positions: int, theta: float = 10000.0) 
     of = {} if of is None else of
     if not isinstance(of, Mapping):
         raise ExportError(f"{name} must be an object or null, not {shown(of)}")
-    return read_parameters(name, {**_defaults(config, theta), **of}, head_dim, positions)
+    return read_parameters(name, {**_defaults(config), **of}, head_dim, positions)
 
 
-def _defaults(config: Fields, theta: float) -> dict[str, Any]:
+def _defaults(config: Fields) -> dict[str, Any]:
     """What stands beside the object in older configs."""
-    found = {"rope_theta": theta}
+    found = {"rope_theta": 10000.0}
     for each in ("rope_theta", "partial_rotary_factor", "original_max_position_embeddings"):
         if config.get(each) is not None:
             found[each] = config[each]
@@ -85,6 +85,11 @@ class _Reader:
         value = self.of.get("trained_positions") if value is None else value
         return checked.size(f"{self.name}.{field}", value)
 
+    def _factor(self, original: int) -> float:
+        """By how much more than the original positions the model was trained for."""
+        trained = self.of.get("trained_positions")
+        return self._number("factor", trained / original if trained else None)
+
     def _dynamic(self) -> None:
         """Within the trained positions nothing is scaled; beyond them every frequency changes."""
         trained = self.of.get("trained_positions")
@@ -105,8 +110,7 @@ class _Reader:
 
     def _yarn(self) -> RotaryScaling:
         original = self._original()
-        trained = self.of.get("trained_positions")
-        factor = self._number("factor", trained / original if trained else None)
+        factor = self._factor(original)
         magnitude = self.of.get("attention_factor")
         if magnitude is None:
             one, all_dims = (self.of.get(each) for each in ("mscale", "mscale_all_dim"))
@@ -133,8 +137,7 @@ class _Reader:
         divisors = self.of.get(field)
         if not isinstance(divisors, list):
             raise ExportError(f"{self.name}.{field} must be a list, not {shown(divisors)}")
-        trained = self.of.get("trained_positions")
-        factor = self._number("factor", trained / original if trained else None)
+        factor = self._factor(original)
         magnitude = self.of.get("attention_factor")
         if magnitude is None:
             magnitude = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(original))

@@ -117,7 +117,10 @@ WorkspaceLease Engine::lease(CacheUse cache_use, const RunShape& shape) {
     };
     auto found = last([&](const Workspace& workspace) { return workspace.shape() == shape; });
     if (found == idle_.rend() && idle_.size() >= kShapesKept) {
-      found = longest_unused(cache_use);
+      // Each comes back at the end: the first one has been unused the longest.
+      const auto unused = std::ranges::find(
+          idle_, cache_use, [](const auto& workspace) { return workspace->cache_use(); });
+      found = unused == idle_.end() ? idle_.rend() : std::make_reverse_iterator(std::next(unused));
     }
     if (found != idle_.rend()) {
       std::unique_ptr<Workspace> workspace = std::move(*found);
@@ -126,14 +129,6 @@ WorkspaceLease Engine::lease(CacheUse cache_use, const RunShape& shape) {
     }
   }
   return {shared_from_this(), std::make_unique<Workspace>(session_, info_, pool_, cache_use)};
-}
-
-/// Of the idle workspaces, which are in the order in which they came back.
-auto Engine::longest_unused(CacheUse cache_use)
-    -> std::vector<std::unique_ptr<Workspace>>::reverse_iterator {
-  const auto first = std::ranges::find(
-      idle_, cache_use, [](const auto& workspace) { return workspace->cache_use(); });
-  return first == idle_.end() ? idle_.rend() : std::make_reverse_iterator(std::next(first));
 }
 
 void Engine::give_back(std::unique_ptr<Workspace> workspace) noexcept {

@@ -40,7 +40,6 @@ class Engine : public std::enable_shared_from_this<Engine> {
  private:
   friend class WorkspaceLease;
   void give_back(std::unique_ptr<Workspace> workspace) noexcept;
-  std::vector<std::unique_ptr<Workspace>>::reverse_iterator longest_unused(CacheUse cache_use);
 
   ModelInfo info_;
   ort::Session session_;

@@ -1,13 +1,12 @@
 """Gemma: Llama's architecture with a scaled embedding, and norms that multiply by 1 + weight."""
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from .. import spec as of
-from ..family import Config, Family
-from ..gated import HARMLESS, MODULES, GatedConfig
+from ..family import Config
+from ..gated import GatedConfig, family
 from . import register
 
 DEFAULTS = {
@@ -20,10 +19,7 @@ DEFAULTS = {
 
 def parse(fields: Mapping[str, Any]) -> Config:
     config = GatedConfig(fields, DEFAULTS)
-    bias = config.flag("attention_bias")
-    attention = config.attention(
-        rotary=config.rotary(), bias=of.AttentionBias(qkv=bias, output=bias)
-    )
+    attention = config.attention(rotary=config.rotary(), bias=config.attention_bias())
     return config.config(
         [attention] * config.num_layers,
         config.mlp(),
@@ -31,16 +27,4 @@ def parse(fields: Mapping[str, Any]) -> Config:
     )
 
 
-register(
-    Family(
-        model_type="gemma",
-        model_file="model_with_cache.onnx",
-        architectures=("GemmaForCausalLM", "GemmaModel"),
-        parse=parse,
-        modules=MODULES,
-        inputs_first=False,
-        prefix="model.",
-        harmless=re.compile(HARMLESS, re.DOTALL),
-        norm_offset=1.0,
-    )
-)
+register(family("gemma", "Gemma", parse, norm_offset=1.0))

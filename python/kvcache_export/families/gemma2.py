@@ -1,14 +1,13 @@
 """Gemma 2: Gemma with norms on both sides of each part, soft caps, and every other layer local."""
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from .. import fields as checked
 from .. import spec as of
-from ..family import Config, Family
-from ..gated import HARMLESS, MODULES, SANDWICH_NORMS, SLIDING, GatedConfig, alternating
+from ..family import Config
+from ..gated import MODULES, SANDWICH_NORMS, GatedConfig, alternating, family
 from . import register
 
 DEFAULTS = {
@@ -23,18 +22,15 @@ SOFT_CAPS = {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}
 
 def parse(fields: Mapping[str, Any]) -> Config:
     config = GatedConfig(fields, DEFAULTS)
-    bias = config.flag("attention_bias")
     caps = {name: soft_cap(fields, name, usual) for name, usual in SOFT_CAPS.items()}
     alike = {
         "rotary": config.rotary(),
-        "bias": of.AttentionBias(qkv=bias, output=bias),
+        "bias": config.attention_bias(),
         "scale": scale(config),
         "soft_cap": caps["attn_logit_softcapping"],
     }
-    attentions = [
-        config.attention(**alike, window=config.size("sliding_window") if each == SLIDING else None)
-        for each in config.layer_types(alternating(2))
-    ]
+    windows = config.windows(config.layer_types(alternating(2)))
+    attentions = [config.attention(**alike, window=window) for window in windows]
     return config.config(
         attentions,
         config.mlp("hidden_activation"),
@@ -56,16 +52,4 @@ def scale(config: GatedConfig) -> float:
     return 1 / math.sqrt(checked.positive(name, config.get(name)))
 
 
-register(
-    Family(
-        model_type="gemma2",
-        model_file="model_with_cache.onnx",
-        architectures=("Gemma2ForCausalLM", "Gemma2Model"),
-        parse=parse,
-        modules=MODULES | SANDWICH_NORMS,
-        inputs_first=False,
-        prefix="model.",
-        harmless=re.compile(HARMLESS, re.DOTALL),
-        norm_offset=1.0,
-    )
-)
+register(family("gemma2", "Gemma2", parse, MODULES | SANDWICH_NORMS, norm_offset=1.0))

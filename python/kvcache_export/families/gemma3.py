@@ -2,23 +2,22 @@
 rotary base for local layers, of which each sixth is none."""
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from .. import rope
 from .. import spec as of
 from ..errors import ExportError
-from ..family import Config, Family
+from ..family import Config
 from ..gated import (
     FULL,
-    HARMLESS,
     MODULES,
     QK_NORMS,
     SANDWICH_NORMS,
     SLIDING,
     GatedConfig,
     alternating,
+    family,
 )
 from ..json_file import shown
 from . import gemma2, register
@@ -31,21 +30,17 @@ def parse(fields: Mapping[str, Any]) -> Config:
     config = GatedConfig(fields, DEFAULTS)
     if config.flag("use_bidirectional_attention"):
         raise ExportError("use_bidirectional_attention: tokens that see later ones are not cached")
-    bias = config.flag("attention_bias")
     alike = {
-        "bias": of.AttentionBias(qkv=bias, output=bias),
+        "bias": config.attention_bias(),
         "scale": gemma2.scale(config),
         "soft_cap": gemma2.soft_cap(fields, "attn_logit_softcapping", None),
         "qk_norm": config.norm,
     }
     rotary = {each: _rotary(fields, config, each) for each in (FULL, SLIDING)}
+    types = config.layer_types(alternating(config.size("sliding_window_pattern", 6)))
     attentions = [
-        config.attention(
-            **alike,
-            rotary=rotary[each],
-            window=config.size("sliding_window") if each == SLIDING else None,
-        )
-        for each in config.layer_types(alternating(config.size("sliding_window_pattern", 6)))
+        config.attention(**alike, rotary=rotary[each], window=window)
+        for each, window in zip(types, config.windows(types), strict=True)
     ]
     return config.config(
         attentions,
@@ -81,15 +76,12 @@ def _object(name: str, value: Any) -> Mapping[str, Any]:
 
 
 register(
-    Family(
-        model_type="gemma3_text",
-        model_file="model_with_cache.onnx",
+    family(
+        "gemma3_text",
+        "Gemma3",
+        parse,
+        MODULES | SANDWICH_NORMS | QK_NORMS,
         architectures=("Gemma3ForCausalLM", "Gemma3TextModel"),
-        parse=parse,
-        modules=MODULES | SANDWICH_NORMS | QK_NORMS,
-        inputs_first=False,
-        prefix="model.",
-        harmless=re.compile(HARMLESS, re.DOTALL),
         norm_offset=1.0,
     )
 )

@@ -1,12 +1,11 @@
 """Mistral: Llama's architecture, where a window slides in every layer of the first version."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from .. import fields as checked
-from ..family import Config, Family
-from ..gated import HARMLESS, MODULES, GatedConfig
+from ..family import Config
+from ..gated import GatedConfig, family
 from . import register
 
 DEFAULTS = {
@@ -25,15 +24,4 @@ def parse(fields: Mapping[str, Any]) -> Config:
     return config.config([attention] * config.num_layers, config.mlp())
 
 
-register(
-    Family(
-        model_type="mistral",
-        model_file="model_with_cache.onnx",
-        architectures=("MistralForCausalLM", "MistralModel"),
-        parse=parse,
-        modules=MODULES,
-        inputs_first=False,
-        prefix="model.",
-        harmless=re.compile(HARMLESS, re.DOTALL),
-    )
-)
+register(family("mistral", "Mistral", parse))

@@ -1,12 +1,11 @@
 """Phi-3 and 3.5: Llama's architecture with q, k and v in one matrix, gate and up in another."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from .. import fields as checked
-from ..family import Config, Family
-from ..gated import HARMLESS, MODULES, GatedConfig
+from ..family import Config
+from ..gated import MODULES, GatedConfig, family
 from . import register
 
 DEFAULTS = {
@@ -30,15 +29,4 @@ def parse(fields: Mapping[str, Any]) -> Config:
     return config.config([attention] * config.num_layers, config.mlp())
 
 
-register(
-    Family(
-        model_type="phi3",
-        model_file="model_with_cache.onnx",
-        architectures=("Phi3ForCausalLM", "Phi3Model"),
-        parse=parse,
-        modules=MODULES | FUSED,
-        inputs_first=False,
-        prefix="model.",
-        harmless=re.compile(HARMLESS, re.DOTALL),
-    )
-)
+register(family("phi3", "Phi3", parse, MODULES | FUSED))

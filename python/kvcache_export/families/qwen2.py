@@ -1,12 +1,11 @@
 """Qwen2 and 2.5: Llama's architecture with biases of queries, keys and values."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from .. import spec as of
-from ..family import Config, Family
-from ..gated import HARMLESS, MODULES, GatedConfig, windows
+from ..family import Config
+from ..gated import GatedConfig, family, windows
 from . import register
 
 DEFAULTS = {"vocab_size": 151936, "intermediate_size": 22016, "max_position_embeddings": 32768}
@@ -22,15 +21,4 @@ def parse(fields: Mapping[str, Any]) -> Config:
     return config.config(attentions, config.mlp())
 
 
-register(
-    Family(
-        model_type="qwen2",
-        model_file="model_with_cache.onnx",
-        architectures=("Qwen2ForCausalLM", "Qwen2Model"),
-        parse=parse,
-        modules=MODULES,
-        inputs_first=False,
-        prefix="model.",
-        harmless=re.compile(HARMLESS, re.DOTALL),
-    )
-)
+register(family("qwen2", "Qwen2", parse))

@@ -1,12 +1,10 @@
 """Qwen3: norms of each query and key, and a head_dim apart from hidden_size / heads."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from .. import spec as of
-from ..family import Config, Family
-from ..gated import HARMLESS, MODULES, QK_NORMS, GatedConfig, windows
+from ..family import Config
+from ..gated import MODULES, QK_NORMS, GatedConfig, family, windows
 from . import register
 
 DEFAULTS = {
@@ -17,25 +15,13 @@ DEFAULTS = {
 
 def parse(fields: Mapping[str, Any]) -> Config:
     config = GatedConfig(fields, DEFAULTS)
-    bias = config.flag("attention_bias")
     alike = {
         "rotary": config.rotary(),
-        "bias": of.AttentionBias(qkv=bias, output=bias),
+        "bias": config.attention_bias(),
         "qk_norm": config.norm,
     }
     attentions = [config.attention(**alike, window=window) for window in windows(config)]
     return config.config(attentions, config.mlp())
 
 
-register(
-    Family(
-        model_type="qwen3",
-        model_file="model_with_cache.onnx",
-        architectures=("Qwen3ForCausalLM", "Qwen3Model"),
-        parse=parse,
-        modules=MODULES | QK_NORMS,
-        inputs_first=False,
-        prefix="model.",
-        harmless=re.compile(HARMLESS, re.DOTALL),
-    )
-)
+register(family("qwen3", "Qwen3", parse, MODULES | QK_NORMS))

@@ -1,13 +1,11 @@
 """SmolLM3: Llama's architecture, where every fourth layer has no positions."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from .. import spec as of
 from ..errors import ExportError
-from ..family import Config, Family
-from ..gated import FULL, HARMLESS, MODULES, SLIDING, GatedConfig
+from ..family import Config
+from ..gated import FULL, SLIDING, GatedConfig, family
 from ..json_file import shown
 from . import register
 
@@ -21,12 +19,11 @@ DEFAULTS = {
 
 def parse(fields: Mapping[str, Any]) -> Config:
     config = GatedConfig(fields, DEFAULTS)
-    bias = config.flag("attention_bias")
     rotary, turning = config.rotary(), _turning_layers(config)
     attentions = [
         config.attention(
             rotary=rotary if turns else None,
-            bias=of.AttentionBias(qkv=bias, output=bias),
+            bias=config.attention_bias(),
             window=window,
         )
         for turns, window in zip(turning, _windows(config, turning), strict=True)
@@ -38,8 +35,7 @@ def _windows(config: GatedConfig, turning: list[bool]) -> list[int | None]:
     """A window slides, where there is one, in the layers without positions."""
     if not config.flag("use_sliding_window") or config.get("sliding_window") is None:
         return [None] * config.num_layers
-    types = config.layer_types(lambda layer: FULL if turning[layer] else SLIDING)
-    return [config.size("sliding_window") if each == SLIDING else None for each in types]
+    return config.windows(config.layer_types(lambda layer: FULL if turning[layer] else SLIDING))
 
 
 def _turning_layers(config: GatedConfig) -> list[bool]:
@@ -60,15 +56,4 @@ def _turning_layers(config: GatedConfig) -> list[bool]:
     return [each == 1 for each in layers]
 
 
-register(
-    Family(
-        model_type="smollm3",
-        model_file="model_with_cache.onnx",
-        architectures=("SmolLM3ForCausalLM", "SmolLM3Model"),
-        parse=parse,
-        modules=MODULES,
-        inputs_first=False,
-        prefix="model.",
-        harmless=re.compile(HARMLESS, re.DOTALL),
-    )
-)
+register(family("smollm3", "SmolLM3", parse))

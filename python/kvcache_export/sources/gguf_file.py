@@ -75,7 +75,7 @@ class GgufFile:
             "intermediate_size": self._of("feed_forward_length"),
             "num_hidden_layers": self._of("block_count"),
             "num_attention_heads": heads,
-            "num_key_value_heads": self._of("attention.head_count_kv", heads),
+            "num_key_value_heads": self._kv_heads(),
             "head_dim": self._of("attention.key_length", None),
             "max_position_embeddings": self._of("context_length"),
             "rms_norm_eps": self._of("attention.layer_norm_rms_epsilon"),
@@ -102,7 +102,7 @@ class GgufFile:
         if key.endswith(("q_proj.weight", "q_proj.bias")):
             return _halves_together(values, self._of("attention.head_count"))
         if key.endswith(("k_proj.weight", "k_proj.bias")):
-            return _halves_together(values, self.fields()["num_key_value_heads"])
+            return _halves_together(values, self._kv_heads())
         return values
 
     def _dequantized(self, name: str) -> np.ndarray:
@@ -122,6 +122,9 @@ class GgufFile:
         if name not in self._metadata and not default:
             raise ExportError(f"{self._path}: the metadata has no {name}")
         return self._metadata.get(name, *default)
+
+    def _kv_heads(self) -> int:
+        return self._of("attention.head_count_kv", self._of("attention.head_count"))
 
     def _rows(self, name: str) -> int:
         if name not in self._tensors:
