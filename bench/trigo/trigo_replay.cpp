@@ -232,7 +232,8 @@ class Replay {
       tokens.clear();
     }
     for (std::size_t i = 0; i < request.tokens.size(); ++i) {
-      children_[static_cast<std::size_t>(request.parents[i] + 1)].push_back(request.tokens[i]);
+      children_[static_cast<std::size_t>(std::int64_t{request.parents[i]} + 1)].push_back(
+          request.tokens[i]);
     }
     // The last character of a move is no node of the tree: every row is read once at least.
     for (std::size_t row = 0; row < children_.size(); ++row) {

@@ -6,38 +6,12 @@
 #include <utility>
 
 #include "base/rounding.hpp"
+#include "inference/few_shapes.hpp"
 
 namespace kvcache::inference {
 namespace {
 
-constexpr std::size_t kColumns = 64;         // of a block table, unless fewer are a full sequence
-constexpr std::size_t kMostFilledUp = 1024;  // tokens: what more take is no longer worth the graph
-
-constexpr std::size_t kSmallVocabulary = 1024;
-
-/// At least `count`, and one of few sizes: up to some hundreds of tokens a GPU's time goes to the
-/// weights, and to starting kernels.
-std::size_t one_of_few(std::size_t count) {
-  constexpr std::size_t kLeast = 4;
-  constexpr std::size_t kStep = 128;
-  return count <= kStep ? std::bit_ceil(std::max(count, kLeast)) : round_up(count, kStep);
-}
-
-/// Makes the shapes of trees and of ragged batches, which are hardly ever the same twice, a few
-/// that are. Steps of one token a row and prompts keep their own. Of a small vocabulary's logits
-/// all tokens' are as cheap as those of a few.
-void fill_up(RunShape& shape, bool small_vocabulary) {
-  if (shape.tokens > kMostFilledUp ||
-      (!shape.trees && (shape.rows == 1 || shape.tokens == shape.rows))) {
-    return;
-  }
-  const bool all = shape.num_logits == 0 && one_of_few(shape.tokens) == shape.tokens;
-  const std::size_t logits = small_vocabulary ? shape.tokens : shape.logits_rows();
-  shape.tokens = one_of_few(shape.tokens);
-  shape.num_logits = all ? 0 : one_of_few(logits);
-  shape.rows = shape.rows == 1 ? 1 : one_of_few(shape.rows);
-  shape.filled_up = true;
-}
+constexpr std::size_t kColumns = 64;  // of a block table, unless fewer are a full sequence
 
 RunShape shape_of(Engine& engine, std::span<const Row> rows) {
   const std::size_t block_len = engine.pool().shape().block_len;
@@ -59,7 +33,7 @@ RunShape shape_of(Engine& engine, std::span<const Row> rows) {
     shape.num_logits = 0;  // all of them
   }
   if (engine.session().backend().prefers_few_shapes()) {
-    fill_up(shape, engine.info().vocab_size <= kSmallVocabulary);
+    fill_up(shape, engine.info().vocab_size);
   }
   return shape;
 }

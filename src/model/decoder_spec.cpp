@@ -110,27 +110,7 @@ void check_like_first(const JsonValue& layer, const AttentionSpec& found,
 /// The activation functions that kernels of gated products have.
 constexpr std::array<std::string_view, 3> kGateActivations{"gelu_tanh", "gelu_erf", "silu"};
 
-std::string_view part_without_cuda(const NormSpec& norm) {
-  return norm.kind != NormKind::layer_norm ? "rms_norm" : norm.bias ? "" : "a norm without a bias";
-}
-
-std::string_view part_without_cuda(const LayerSpec& layer) {
-  const AttentionSpec& attention = layer.attention;
-  if (const auto part = part_without_cuda(layer.norm); !part.empty()) {
-    return part;
-  }
-  return layer.post_norm                                 ? "norms behind attention and network"
-         : attention.num_kv_heads != attention.num_heads ? "grouped heads"
-         : attention.rotary                              ? "rotary positions"
-         : attention.window                              ? "an attention window"
-         : attention.soft_cap                            ? "a soft cap of scores"
-         : attention.qk_norm                             ? "norms of queries and keys"
-         : layer.mlp.gated                               ? "a gated feed-forward network"
-         : !attention.qkv_bias || !attention.output_bias || !layer.mlp.up_bias ||
-                 !layer.mlp.down_bias
-             ? "a product without a bias"
-             : "";
-}
+constexpr std::size_t kMostHeadDimOnCuda = 256;
 
 }  // namespace
 
@@ -187,21 +167,10 @@ std::string unsupported_part(const DecoderSpec& spec) {
 }
 
 std::string part_without_cuda(const DecoderSpec& spec) {
-  if (spec.embedding_scale != 1) {
-    return "a scaled embedding";
-  }
-  if (!spec.learned_positions) {
-    return "an embedding without a table of positions";
-  }
-  for (std::size_t i = 0; i < spec.layers.size(); ++i) {
-    if (const auto part = part_without_cuda(spec.layers[i]); !part.empty()) {
-      return fmt::format("{} in layer {}", part, i);
-    }
-  }
-  if (const auto part = part_without_cuda(spec.final_norm); !part.empty()) {
-    return fmt::format("{} before the head", part);
-  }
-  return spec.logits_soft_cap ? "a soft cap of logits" : "";
+  const std::size_t head_dim = spec.layers.front().attention.head_dim;  // all layers'
+  return head_dim > kMostHeadDimOnCuda
+             ? fmt::format("heads of {} elements, more than {}", head_dim, kMostHeadDimOnCuda)
+             : "";
 }
 
 }  // namespace kvcache::model

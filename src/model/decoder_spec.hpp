@@ -86,8 +86,8 @@ DecoderSpec read_decoder_spec(const JsonValue& spec);
 /// can run all of it.
 std::string unsupported_part(const DecoderSpec& spec);
 
-/// What of it there are no kernels for on CUDA ("rms_norm in layer 0"), so that it runs on the CPU;
-/// empty where there are.
+/// What of it there are no kernels for on CUDA ("heads of 512 elements, more than 256"), so that it
+/// runs on the CPU; empty where there are.
 std::string part_without_cuda(const DecoderSpec& spec);
 
 }  // namespace kvcache::model

@@ -20,36 +20,26 @@ ConstantInput small_constant(const OrtKernelInfo* info, std::size_t input, const
   return constant;
 }
 
-kernels::Rotary rotary_of(const OrtKernelInfo* info, const std::string& node,
-                          weights::WeightStore* store) {
+/// The sizes of the tables of angles.
+kernels::Rotary rotary_sizes(const OrtKernelInfo* info, const std::string& node) {
   if (!has_input(info, kCos)) {
     return {};
   }
-  const ConstantInput cos = small_constant(info, kCos, node, sizeof(float), store);
-  const ConstantInput sin = small_constant(info, kSin, node, sizeof(float), store);
-  check(cos.shape.size() == 2 && cos.shape == sin.shape, node,
+  const Shape cos = declared_shape(info, kCos);
+  check(cos.size() == 2 && cos == declared_shape(info, kSin), node,
         "cos and sin must be [max_seq_len, dims / 2]");
   check(has_input(info, kAttentionPositionIds), node,
         "with cos and sin, position_ids must be there");
-  return {.cos = cos.value.GetTensorData<float>(),
-          .sin = sin.value.GetTensorData<float>(),
-          .positions = cos.shape[0],
-          .dims = 2 * cos.shape[1],
+  return {.positions = cos[0],
+          .dims = 2 * cos[1],
           .interleaved = attribute_or<std::int64_t>(info, "rotary_interleaved", 0) != 0};
 }
 
 template <typename T>
 void add_norms(const OrtKernelInfo* info, const std::string& node, weights::WeightStore* store,
                AttentionSettings& settings) {
-  if (!has_input(info, kQueryNormWeight)) {
-    return;
-  }
   const ConstantInput query = small_constant(info, kQueryNormWeight, node, sizeof(T), store);
   const ConstantInput key = small_constant(info, kKeyNormWeight, node, sizeof(T), store);
-  check(query.shape.size() == 1 && query.shape == key.shape, node,
-        "q_norm_weight and k_norm_weight must be [head_dim]");
-  settings.norm_size = query.shape[0];
-  settings.rules.norm.epsilon = Ort::ConstKernelInfo(info).GetAttribute<float>("epsilon");
   if constexpr (std::is_same_v<T, float>) {
     settings.rules.norm.query_weight = query.value.GetTensorData<float>();
     settings.rules.norm.key_weight = key.value.GetTensorData<float>();
@@ -66,9 +56,8 @@ void add_norms(const OrtKernelInfo* info, const std::string& node, weights::Weig
 
 }  // namespace
 
-template <typename T>
-AttentionSettings attention_settings(const OrtKernelInfo* info, const std::string& node,
-                                     weights::WeightStore* store, GraphFacts& facts) {
+AttentionSettings attention_sizes(const OrtKernelInfo* info, const std::string& node,
+                                  GraphFacts& facts) {
   const Ort::ConstKernelInfo attributes(info);
   AttentionSettings settings;
   settings.num_heads = attributes.GetAttribute<std::int64_t>("num_heads");
@@ -81,8 +70,14 @@ AttentionSettings attention_settings(const OrtKernelInfo* info, const std::strin
         node, "num_kv_heads must divide num_heads");
   check(settings.rules.window >= 0 && settings.rules.soft_cap >= 0, node,
         "window and soft_cap must be positive, or be left out");
-  settings.rules.rotary = rotary_of(info, node, store);
-  add_norms<T>(info, node, store, settings);
+  settings.rules.rotary = rotary_sizes(info, node);
+  if (has_input(info, kQueryNormWeight)) {
+    const Shape query = declared_shape(info, kQueryNormWeight);
+    check(query.size() == 1 && query == declared_shape(info, kKeyNormWeight), node,
+          "q_norm_weight and k_norm_weight must be [head_dim]");
+    settings.norm_size = query[0];
+    settings.rules.norm.epsilon = attributes.GetAttribute<float>("epsilon");
+  }
   facts.attentions.insert_or_assign(
       attributes.GetNodeName(),
       GraphFacts::Attention{.num_heads = settings.num_heads,
@@ -93,6 +88,23 @@ AttentionSettings attention_settings(const OrtKernelInfo* info, const std::strin
                             .rotary_dims = settings.rules.rotary.dims,
                             .rotary_positions = settings.rules.rotary.positions,
                             .norm_epsilon = settings.rules.norm.epsilon});
+  return settings;
+}
+
+template <typename T>
+AttentionSettings attention_settings(const OrtKernelInfo* info, const std::string& node,
+                                     weights::WeightStore* store, GraphFacts& facts) {
+  AttentionSettings settings = attention_sizes(info, node, facts);
+  if (settings.rules.rotary.dims > 0) {
+    const auto angles = [&](std::size_t input) {
+      return small_constant(info, input, node, sizeof(float), store).value.GetTensorData<float>();
+    };
+    settings.rules.rotary.cos = angles(kCos);
+    settings.rules.rotary.sin = angles(kSin);
+  }
+  if (settings.norm_size > 0) {
+    add_norms<T>(info, node, store, settings);
+  }
   return settings;
 }
 

@@ -22,8 +22,13 @@ struct AttentionSettings {
   std::vector<float> converted;  // those weights, where the model has them in 16 bits
 };
 
-/// Reads them, of a node whose elements are T's, and tells them. `store` may be null: whose weights
-/// ONNX Runtime keeps.
+/// Reads what is not an address, and tells it: attributes, and the sizes of tables and norms.
+/// @throws Ort::Exception where an attribute or a shape is not what the contract says
+AttentionSettings attention_sizes(const OrtKernelInfo* info, const std::string& node,
+                                  GraphFacts& facts);
+
+/// The same and the constants, of a node of the CPU whose elements are T's. `store` may be null:
+/// whose weights ONNX Runtime keeps.
 /// @throws Ort::Exception where an attribute or a shape is not what the contract says
 template <typename T>
 AttentionSettings attention_settings(const OrtKernelInfo* info, const std::string& node,

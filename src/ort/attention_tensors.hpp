@@ -6,8 +6,6 @@
 #include <string>
 
 #include "kernels/cached_attention_args.hpp"
-#include "ort/graph_facts.hpp"
-#include "ort/node_info.hpp"
 #include "ort/tensor_access.hpp"
 
 namespace kvcache::ort {
@@ -29,21 +27,6 @@ enum AttentionInput : std::size_t {
   kAttentionInputs
 };
 enum AttentionOutput : std::size_t { kAttention, kPresentKey, kPresentValue };
-
-/// Tells what a node's attributes are, one of those that CUDA has kernels for.
-/// @throws Ort::Exception where there is no kernel for them
-inline void tell_attention(const OrtKernelInfo* info, const std::string& node,
-                           std::int64_t num_heads, float scale, GraphFacts& facts) {
-  const auto num_kv_heads = attribute_or<std::int64_t>(info, "num_kv_heads", num_heads);
-  check(num_kv_heads == num_heads, node,
-        "there is no kernel for num_kv_heads other than num_heads");
-  check(attribute_or<std::int64_t>(info, "window", 0) == 0 &&
-            attribute_or<float>(info, "soft_cap", 0) == 0,
-        node, "there is no kernel for window and soft_cap");
-  facts.attentions.insert_or_assign(
-      Ort::ConstKernelInfo(info).GetNodeName(),
-      GraphFacts::Attention{.num_heads = num_heads, .num_kv_heads = num_kv_heads, .scale = scale});
-}
 
 /// Heads of queries, and of keys and values.
 struct AttentionHeads {

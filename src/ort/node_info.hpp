@@ -36,9 +36,6 @@ Value choice(const OrtKernelInfo* info, const std::string& node, const char* att
   fail(fmt::format("{}: there is no kernel for {} \"{}\"", node, attribute, text));
 }
 
-/// Whether a node begins with a norm, on CUDA.
-inline constexpr std::pair<const char*, bool> kNorms[]{{"", false}, {"layer_norm", true}};
-
 /// Whether an optional input is there.
 inline bool has_input(const OrtKernelInfo* info, std::size_t input) {
   const Ort::ConstKernelInfo node(info);

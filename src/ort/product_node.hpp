@@ -22,7 +22,7 @@ enum ProductInput : std::size_t {
   kResidual,               // of a Linear
   kPositions = kResidual,  // of a Head: the tokens whose logits are asked for, all where empty
   kProductInputs,
-  kPostNormWeight = kProductInputs,  // of a Linear on the CPU
+  kPostNormWeight = kProductInputs,  // of a Linear
 };
 
 constexpr const char* product_name(ProductRole role) {

@@ -47,7 +47,8 @@ class Writer {
     add(layer_node(layer, "attention.qkv"), Multiply{x, {}, qkv});
     add(layer_node(layer, "attention"),
         Attend{qkv, mixed, layer, attention.num_heads, attention.num_kv_heads, attention.head_dim,
-               attention.scale});
+               attention.scale,
+               attention.rotary || attention.qk_norm || attention.window || attention.soft_cap});
     add(layer_node(layer, "attention.output"), Multiply{mixed, x, out});
     return out;
   }

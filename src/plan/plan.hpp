@@ -38,6 +38,7 @@ struct Attend {
   std::size_t num_kv_heads;  // of keys and values
   std::size_t head_dim;
   float scale;
+  bool has_rules = false;  // beyond scale and mask: positions, norms, a window, a soft cap
 };
 
 /// Whether a feed-forward network's first product ends with its activation function, as the graph

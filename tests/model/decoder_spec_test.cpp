@@ -109,26 +109,9 @@ TEST(DecoderSpec, NamesWhatHasNoKernel) {
 
 TEST(DecoderSpec, NamesWhatHasNoKernelOnCuda) {
   EXPECT_EQ(part_without_cuda(read(valid_spec())), "");
-  const auto expect_unsupported = [](const char* pointer, const json& value,
-                                     const std::string& part) {
-    const DecoderSpec spec = read_with(pointer, value);
-    EXPECT_EQ(part_without_cuda(spec), part);
-    EXPECT_EQ(unsupported_part(spec),
-              part == "rms_norm in layer 0" ? "an rms_norm with a bias in layer 0" : "");
-  };
-  expect_unsupported("/layers/0/attention/num_kv_heads", 2, "grouped heads in layer 0");
-  expect_unsupported("/layers/0/attention/rotary",
-                     {{"dims", 4}, {"base", 1e4}, {"interleaved", false}},
-                     "rotary positions in layer 0");
-  expect_unsupported("/layers/0/norm/kind", "rms_norm", "rms_norm in layer 0");
-  expect_unsupported("/layers/0/mlp/bias/down", false, "a product without a bias in layer 0");
-  expect_unsupported("/final_norm/bias", false, "a norm without a bias before the head");
-  expect_unsupported("/embedding/scale", 2.5, "a scaled embedding");
-  expect_unsupported("/embedding/positions", "none", "an embedding without a table of positions");
-  expect_unsupported("/head/soft_cap", 30, "a soft cap of logits");
-  expect_unsupported("/layers/0/post_norm",
-                     {{"kind", "rms_norm"}, {"epsilon", 1e-6}, {"bias", false}},
-                     "norms behind attention and network in layer 0");
+  EXPECT_EQ(part_without_cuda(read_with("/layers/0/attention/head_dim", 256)), "");
+  EXPECT_EQ(part_without_cuda(read_with("/layers/0/attention/head_dim", 257)),
+            "heads of 257 elements, more than 256");
 }
 
 }  // namespace

@@ -40,27 +40,28 @@ std::vector<T> random_values(Random& random, std::int64_t count, double scale, d
   return values;
 }
 
-/// Rows of x normalized in double precision, or as they are.
+/// Rows of x normalized in double precision, or as they are; without `bias` where it is empty, by
+/// the mean of their squares alone where `is_rms`.
 template <typename X, typename T>
 std::vector<double> normalized(const std::vector<X>& x, const std::vector<T>& weight,
                                const std::vector<T>& bias, std::int64_t inputs, bool norm,
-                               double epsilon) {
+                               double epsilon, bool is_rms = false) {
   std::vector<double> result(x.size());
   const auto size = static_cast<std::size_t>(inputs);
   for (std::size_t row = 0; row < x.size(); row += size) {
     double mean = 0;
     double variance = 0;
     for (std::size_t i = 0; i < size; ++i) {
-      mean += wide(x[row + i]) / static_cast<double>(inputs);
+      mean += is_rms ? 0 : wide(x[row + i]) / static_cast<double>(inputs);
     }
     for (std::size_t i = 0; i < size; ++i) {
       variance += std::pow(wide(x[row + i]) - mean, 2) / static_cast<double>(inputs);
     }
     for (std::size_t i = 0; i < size; ++i) {
       const double value = wide(x[row + i]);
+      const double shift = bias.empty() ? 0 : wide(bias[i]);
       result[row + i] =
-          norm ? (value - mean) / std::sqrt(variance + epsilon) * wide(weight[i]) + wide(bias[i])
-               : value;
+          norm ? (value - mean) / std::sqrt(variance + epsilon) * wide(weight[i]) + shift : value;
     }
   }
   return result;

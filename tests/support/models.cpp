@@ -138,6 +138,8 @@ const std::string& models_activations() {
 ForcedCpu::ForcedCpu() { ::setenv("TRIGO_FORCE_CPU", "1", 1); }  // NOLINT(concurrency-mt-unsafe)
 ForcedCpu::~ForcedCpu() { ::unsetenv("TRIGO_FORCE_CPU"); }       // NOLINT(concurrency-mt-unsafe)
 
+bool models_are_families() { return goldens_directory().filename() == "families"; }
+
 double tolerance() {
   if (models_activations() == "int8") {
     return 5e-2;
@@ -150,12 +152,19 @@ double tolerance() {
         {"float16", 0x1p-10}, {"bfloat16", 0x1p-7}, {"int8", 0x1p-6}};
     return steps.at(models_cache_dtype());
   }
-  return models_dtype() == "float32" ? 1e-4 : models_dtype() == "float16" ? 2e-2 : 1.6e-1;
+  if (models_dtype() == "float32") {
+    return 1e-4;
+  }
+  const bool half = models_dtype() == "float16";
+  return models_are_families() ? (half ? 6e-2 : 5e-1) : (half ? 2e-2 : 1.6e-1);
 }
 
 double golden_tolerance() {
   static const std::map<std::string, double> limits{
       {"float32", 1e-4}, {"float16", 1e-2}, {"bfloat16", 5e-2}, {"int8", 2e-1}};
+  if (models_are_families() && models_dtype() == "bfloat16") {
+    return 1.2e-1;
+  }
   const double of_cache = models_cache_dtype() == "int8" ? 1e-1 : limits.at(models_cache_dtype());
   return std::max(limits.at(models_weights()), of_cache);
 }

@@ -65,6 +65,9 @@ struct ForcedCpu {
   ForcedCpu& operator=(const ForcedCpu&) = delete;
 };
 
+/// Whether the models under test are those of tests/goldens/families, and not GPT-2's.
+bool models_are_families();
+
 /// The tolerance of docs/EXACTNESS.md for the type of the models under test, relative to the
 /// largest logit.
 double tolerance();

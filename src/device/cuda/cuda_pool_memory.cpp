@@ -4,7 +4,6 @@
 
 #include "base/device_memory_fault.hpp"
 #include "device/cuda/cuda_error.hpp"
-#include "kernels/cuda/copy_pieces.hpp"
 
 namespace kvcache::device {
 namespace {
@@ -79,9 +78,11 @@ CudaPoolMemory::CudaPoolMemory(std::size_t bytes, std::shared_ptr<CudaStream> st
   pages_.resize((bytes + page_bytes_ - 1) / page_bytes_);
   bytes_ = pages_.size() * page_bytes_;
   check_driver(driver_.reserve(&address_, bytes_, 0, 0, 0), "reserving addresses for the cache");
+  stream_->put_first([this] { copies_.put_in(data(), stream_->get()); });
 }
 
 CudaPoolMemory::~CudaPoolMemory() {
+  stream_->put_first(nullptr);
   cudaStreamSynchronize(stream_->get());
   for (std::size_t page = 0; page < pages_.size(); ++page) {
     give_back_page(page);
@@ -135,11 +136,14 @@ void CudaPoolMemory::give_back_page(std::size_t page) noexcept {
 }
 
 void CudaPoolMemory::copy(std::size_t to, std::size_t from, const Pieces& pieces) noexcept {
-  const auto lock = stream_->lock();
-  // What fails here is reported by the next run: errors of the stream stay.
-  static_cast<void>(kernels::copy_pieces(data() + to, data() + from, pieces.bytes, pieces.stride,
-                                         pieces.count, pieces.pool_stride, pieces.pools,
-                                         stream_->get()));
+  try {
+    copies_.add(to, from, pieces);
+  } catch (...) {  // no memory to note it down
+    const auto lock = stream_->lock();
+    const kernels::PieceCopy copy{to, from, pieces.bytes};
+    static_cast<void>(
+        kernels::copy_pieces(data(), std::span(&copy, 1), layout_of(pieces), stream_->get()));
+  }
 }
 
 void CudaPoolMemory::fill_with_nan(std::size_t at, const Pieces& pieces) noexcept {

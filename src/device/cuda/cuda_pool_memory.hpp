@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "device/cuda/cuda_stream.hpp"
+#include "device/cuda/pending_copies.hpp"
 #include "device/pool_memory.hpp"
 
 namespace kvcache::device {
@@ -39,6 +40,7 @@ class CudaPoolMemory : public PoolMemory {
   std::size_t bytes_ = 0;
   CUdeviceptr address_ = 0;
   std::vector<CUmemGenericAllocationHandle> pages_;  // 0: not backed
+  PendingCopies copies_;
 };
 
 }  // namespace kvcache::device

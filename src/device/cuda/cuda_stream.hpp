@@ -4,7 +4,9 @@
 #include <cuda_runtime_api.h>
 
 #include <atomic>
+#include <functional>
 #include <mutex>
+#include <utility>
 
 namespace kvcache::device {
 
@@ -56,7 +58,19 @@ class CudaStream {
   CudaStream& operator=(const CudaStream&) = delete;
   ~CudaStream();
 
-  [[nodiscard]] std::unique_lock<FairMutex> lock() { return std::unique_lock(mutex_); }
+  [[nodiscard]] std::unique_lock<FairMutex> lock() {
+    std::unique_lock lock(mutex_);
+    if (first_) {
+      first_();
+    }
+    return lock;
+  }
+  /// What is called whenever the lock has been taken: it puts in what waited for that, and must not
+  /// throw. Null: nothing.
+  void put_first(std::function<void()> work) {
+    const std::scoped_lock lock(mutex_);
+    first_ = std::move(work);
+  }
   [[nodiscard]] cudaStream_t get() const noexcept { return stream_; }
 
   /// Waits for all that was put in; under the lock.
@@ -73,6 +87,7 @@ class CudaStream {
 
  private:
   FairMutex mutex_;
+  std::function<void()> first_;
   cudaStream_t stream_ = nullptr;
 };
 

@@ -2,6 +2,7 @@
 // with the run where they are short.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <mutex>
 #include <span>
@@ -62,7 +63,7 @@ class DeviceRows {
 
   /// As float32. Takes the stream's lock where the row is still on the GPU.
   [[nodiscard]] std::span<const float> row(std::size_t row, CudaStream& stream) {
-    const std::scoped_lock reading(mutex_);
+    const std::scoped_lock reading(mutexes_[row % mutexes_.size()]);
     std::vector<float>& found = on_host_[row];
     if (found.empty() && brought_) {
       found = to_float32(type_, twin_.data() + row * row_bytes(), size_);
@@ -94,7 +95,8 @@ class DeviceRows {
   CudaBuffer<BufferPlace::host> twin_;
   bool comes_along_ = false;
   bool brought_ = false;
-  std::mutex mutex_;                         // of the rows below: several threads may read
+  // Of the rows below, each of some of them: the threads whose run this was read at the same time.
+  std::array<std::mutex, 32> mutexes_;
   std::vector<std::vector<float>> on_host_;  // [rows][size], empty until asked for
 };
 

@@ -5,11 +5,10 @@
 #include <cstdint>
 
 #include "base/parallel_for.hpp"
+#include "kernels/activation.hpp"
 #include "kernels/panels.hpp"
 
 namespace kvcache::kernels {
-
-enum class Activation { none, gelu_tanh, gelu_erf, silu };
 
 /// out = activation(x · weight + bias) + residual, for weights of float, Float16 or BFloat16. Where
 /// it is gated, out = activation(x · gate + bias) · (x · up + up's bias) + residual.

@@ -1,9 +1,12 @@
 // A thread block per 64 tokens of a row, head and split of the keys, on tensor cores: a warp has 16
 // of the tokens and goes through tiles of 64 keys with a softmax kept in registers (the order of
 // work is FlashAttention-2's, Dao 2023, arXiv:2307.08691). Keys are numbered past first, then the
-// row's new tokens; those of a tree see the ones whose bits are set. The splits' results meet in
+// row's new tokens; those of a tree see the ones whose bits are set, those of a layer with a window
+// the last ones. The splits' results meet in
 // the shared memory of the first.
+#include <algorithm>
 #include <cfloat>
+#include <iterator>
 
 #include "base/rounding.hpp"
 #include "kernels/cuda/attention_rows.cuh"
@@ -73,7 +76,7 @@ struct KeysAndValues {
   Chunk values[kShare];
 
   /// Numbers base …, zeros from `total` on.
-  __device__ void load(const CachedAttentionArgs<T>& args, const Tile& tile, int head, int past,
+  __device__ void load(const CachedAttentionArgs<T>& args, const Tile& tile, int kv_head, int past,
                        int base, int total) {
 #pragma unroll
     for (int i = 0; i < kShare; ++i) {
@@ -83,13 +86,13 @@ struct KeysAndValues {
       keys[i] = Chunk::zero();
       values[i] = Chunk::zero();
       if (number < past) {
-        const std::int64_t from = pool_offset(args, tile.row, number, head) + column;
+        const std::int64_t from = pool_offset(args, tile.row, number, kv_head) + column;
         keys[i] = Chunk::load(args.key_pool + from);
         values[i] = Chunk::load(args.value_pool + from);
       } else if (number < total) {
         const int token = tile.begin + number - past;
-        keys[i] = Chunk::load(args.qkv + qkv_offset(args, token, 1, head) + column);
-        values[i] = Chunk::load(args.qkv + qkv_offset(args, token, 2, head) + column);
+        keys[i] = Chunk::load(args.qkv + key_offset(args, token, kv_head) + column);
+        values[i] = Chunk::load(args.qkv + value_offset(args, token, kv_head) + column);
       }
     }
   }
@@ -107,7 +110,7 @@ struct KeysAndValues {
 
 /// Writes the tile's keys and values to the pools.
 template <typename T, int kHeadDim>
-__device__ void append_tile(const CachedAttentionArgs<T>& args, const Tile& tile, int head) {
+__device__ void append_tile(const CachedAttentionArgs<T>& args, const Tile& tile, int kv_head) {
   using Chunk = typename KeysAndValues<T, kHeadDim>::Chunk;
   constexpr int kVector = KeysAndValues<T, kHeadDim>::kVector;
   constexpr int kVectors = kHeadDim / kVector;
@@ -116,9 +119,9 @@ __device__ void append_tile(const CachedAttentionArgs<T>& args, const Tile& tile
     const int query = i / kVectors;
     const int column = i % kVectors * kVector;
     const int token = tile.begin + tile.first + query;
-    const std::int64_t to = pool_offset(args, tile.row, first_position + query, head) + column;
-    Chunk::load(args.qkv + qkv_offset(args, token, 1, head) + column).store(args.key_pool + to);
-    Chunk::load(args.qkv + qkv_offset(args, token, 2, head) + column).store(args.value_pool + to);
+    const std::int64_t to = pool_offset(args, tile.row, first_position + query, kv_head) + column;
+    Chunk::load(args.qkv + key_offset(args, token, kv_head) + column).store(args.key_pool + to);
+    Chunk::load(args.qkv + value_offset(args, token, kv_head) + column).store(args.value_pool + to);
   }
 }
 
@@ -150,6 +153,7 @@ __global__ void __launch_bounds__(kThreads) attention_by_tile_kernel(CachedAtten
   const int splits = static_cast<int>(gridDim.z);
   const Tile tile = find_tile(args, static_cast<int>(blockIdx.x));
   const int head = static_cast<int>(blockIdx.y);
+  const int kv_head = kv_head_of(args, head);
   const int thread = static_cast<int>(threadIdx.x);
   const int warp = thread / 32;
   const int lane = thread % 32;
@@ -161,6 +165,9 @@ __global__ void __launch_bounds__(kThreads) attention_by_tile_kernel(CachedAtten
   const int past = args.past_lengths[tile.row];
   const int new_keys = tile.first + tile.count;  // new tokens that some query may see
   const int total = past + new_keys;
+  const auto window = static_cast<int>(args.rules.window);  // of chains only
+  // From a whole tile on, what the first of the queries sees.
+  const int start = first_seen(args, past + tile.first) / kTile * kTile;
   const bool tree = args.tree_parents != nullptr;
   const int words = (new_keys + 31) / 32;
   if (tree) {
@@ -178,9 +185,9 @@ __global__ void __launch_bounds__(kThreads) attention_by_tile_kernel(CachedAtten
 
   wait_for_previous_kernel();
   KeysAndValues<T, kHeadDim> arriving;
-  arriving.load(args, tile, head, past, split * kTile, total);
-  if (split == splits - 1) {
-    append_tile<T, kHeadDim>(args, tile, head);
+  arriving.load(args, tile, kv_head, past, start + split * kTile, total);
+  if (split == splits - 1 && head == kv_head * (args.num_heads / args.num_kv_heads)) {
+    append_tile<T, kHeadDim>(args, tile, kv_head);
   }
   // The queries as left factors; through `keys`, which is free now.
   for (int i = thread; i < kTile * kVectors; i += kThreads) {
@@ -188,7 +195,7 @@ __global__ void __launch_bounds__(kThreads) attention_by_tile_kernel(CachedAtten
     const int column = i % kVectors * kVector;
     const Chunk chunk =
         query < tile.count
-            ? Chunk::load(args.qkv + qkv_offset(args, tile.begin + tile.first + query, 0, head) +
+            ? Chunk::load(args.qkv + query_offset(args, tile.begin + tile.first + query, head) +
                           column)
             : Chunk::zero();
     chunk.store(&keys[query][column]);
@@ -208,12 +215,12 @@ __global__ void __launch_bounds__(kThreads) attention_by_tile_kernel(CachedAtten
   float mixed[kHeadDim / 8][4] = {};
   float max[2] = {-FLT_MAX, -FLT_MAX};  // of rows g and g + 8
   float sum[2] = {};
-  const float scale = args.scale * 1.4426950408889634F;  // powers of two are what the device has
-  for (int base = split * kTile; base < total; base += splits * kTile) {
+  constexpr float kLog2E = 1.4426950408889634F;  // powers of two are what the device has
+  for (int base = start + split * kTile; base < total; base += splits * kTile) {
     __syncthreads();  // all have done with the tile before, and with the queries
     arriving.store(keys, values);
     __syncthreads();
-    arriving.load(args, tile, head, past, base + splits * kTile, total);
+    arriving.load(args, tile, kv_head, past, base + splits * kTile, total);
 
     float scores[kTile / 8][4] = {};
 #pragma unroll
@@ -237,7 +244,8 @@ __global__ void __launch_bounds__(kThreads) attention_by_tile_kernel(CachedAtten
           visible = tree ? (ancestors[query * words + node / 32] >> (node % 32) & 1U) != 0
                          : node <= tile.first + query;
         }
-        scores[n][i] = visible ? scores[n][i] * scale : -FLT_MAX;
+        visible = visible && (window == 0 || number + window > past + tile.first + query);
+        scores[n][i] = visible ? capped(args, scores[n][i] * args.scale) * kLog2E : -FLT_MAX;
         new_max[i / 2] = fmaxf(new_max[i / 2], scores[n][i]);
       }
     }
@@ -370,10 +378,11 @@ cudaError_t launch_tiles(const CachedAttentionArgs<T>& args, std::int64_t tokens
 
 }  // namespace
 
-bool attention_tiles_fit(std::int64_t head_dim, std::int64_t tokens) {
-  return (head_dim == 16 || head_dim == 32 || head_dim == 64 || head_dim == 80 ||
-          head_dim == 128) &&
-         tokens <= kMaxTreeTokens;
+template <typename T>
+bool attention_tiles_fit(const CachedAttentionArgs<T>& args, std::int64_t tokens) {
+  constexpr std::int64_t kHeadDims[]{16, 32, 64, 80, 96, 128};
+  return std::ranges::find(kHeadDims, args.head_dim) != std::end(kHeadDims) &&
+         tokens <= kMaxTreeTokens && (args.tree_parents == nullptr || args.rules.window == 0);
 }
 
 template <typename T>
@@ -391,6 +400,8 @@ cudaError_t cached_attention_by_tile(const CachedAttentionArgs<T>& args, std::in
       return launch_tiles<T, 64>(args, tokens, multiprocessors, order);
     case 80:
       return launch_tiles<T, 80>(args, tokens, multiprocessors, order);
+    case 96:
+      return launch_tiles<T, 96>(args, tokens, multiprocessors, order);
     case 128:
       return launch_tiles<T, 128>(args, tokens, multiprocessors, order);
     default:
@@ -398,6 +409,8 @@ cudaError_t cached_attention_by_tile(const CachedAttentionArgs<T>& args, std::in
   }
 }
 
+template bool attention_tiles_fit(const CachedAttentionArgs<__half>&, std::int64_t);
+template bool attention_tiles_fit(const CachedAttentionArgs<__nv_bfloat16>&, std::int64_t);
 template cudaError_t cached_attention_by_tile(const CachedAttentionArgs<__half>&, std::int64_t, int,
                                               LaunchOrder);
 template cudaError_t cached_attention_by_tile(const CachedAttentionArgs<__nv_bfloat16>&,

@@ -87,21 +87,22 @@ struct Positions {
   typename Layout::Chunk values[Layout::kAhead][Layout::kChunks];
 
   /// Of the past: positions first, first + kGroups, …, those before `end`.
-  __device__ void load(const CachedAttentionArgs<T>& args, int row, int head, int first, int end,
+  __device__ void load(const CachedAttentionArgs<T>& args, int row, int kv_head, int first, int end,
                        int lane) {
     const int head_dim = static_cast<int>(args.head_dim);
 #pragma unroll
     for (int i = 0; i < Layout::kAhead; ++i) {
       const int position = first + i * kGroups;
       if (position < end) {
-        const std::int64_t from = pool_offset(args, row, position, head);
+        const std::int64_t from = pool_offset(args, row, position, kv_head);
         Layout::load(args.key_pool + from, lane, head_dim, keys[i]);
         Layout::load(args.value_pool + from, lane, head_dim, values[i]);
       }
     }
   }
 
-  __device__ void attend(const float (&query)[Layout::kElements], int first, int end,
+  __device__ void attend(const CachedAttentionArgs<T>& args,
+                         const float (&query)[Layout::kElements], int first, int end,
                          Softmax<Layout>& softmax) const {
     float scores[Layout::kAhead];
     float max = softmax.max;
@@ -117,7 +118,8 @@ struct Positions {
           }
         }
       }
-      scores[i] = sum_of_lanes<kGroupLanes>(dot);  // all groups of a warp take part
+      // All groups of a warp take part.
+      scores[i] = capped(args, sum_of_lanes<kGroupLanes>(dot));
       if (first + i * kGroups < end) {
         max = fmaxf(max, scores[i]);
       }
@@ -228,6 +230,7 @@ __global__ void __launch_bounds__(kThreads) attention_by_token_kernel(CachedAtte
   arrive_at_cluster();  // all its blocks run before any writes to the first
   const int token = static_cast<int>(blockIdx.x);
   const int head = static_cast<int>(blockIdx.y);
+  const int kv_head = kv_head_of(args, head);
   const int split = static_cast<int>(blockIdx.z);
   const int splits = static_cast<int>(gridDim.z);
   const int lane = static_cast<int>(threadIdx.x) % kGroupLanes;
@@ -245,25 +248,32 @@ __global__ void __launch_bounds__(kThreads) attention_by_token_kernel(CachedAtte
   // The past is there before the kernel that computes the query has ended.
   const NewToken at = find_token(args, token);
   const int past = args.past_lengths[at.row];
-  const int share = divide_up(past, splits);
-  const int end = min((split + 1) * share, past);
-  const int first = split * share + group;
+  const int path = visible_new_tokens(args, at);
+  const int begin = min(first_seen(args, past + path - 1), past);
+  const int share = divide_up(past - begin, splits);
+  const int end = min(begin + (split + 1) * share, past);
+  const int first = begin + split * share + group;
   Positions<T, Layout> positions;
-  positions.load(args, at.row, head, first, end, lane);
+  positions.load(args, at.row, kv_head, first, end, lane);
   // The last split has the fewest positions of the past; it takes the new tokens.
-  const int new_tokens = split == splits - 1 ? visible_new_tokens(args, at) : 0;
-  const bool appends = new_tokens > 0 && group == 0;
+  const int in_window =
+      args.rules.window == 0 ? path : min(path, static_cast<int>(args.rules.window));
+  const int new_tokens = split == splits - 1 ? in_window : 0;
+  const bool starts = new_tokens > 0 && group == 0;  // with the token itself
+  const bool appends = starts && head == kv_head * (args.num_heads / args.num_kv_heads);
   const std::int64_t append_to =
-      appends ? pool_offset(args, at.row, append_position(args, at.row) + at.index, head) : 0;
+      appends ? pool_offset(args, at.row, append_position(args, at.row) + at.index, kv_head) : 0;
 
   wait_for_previous_kernel();
   typename Layout::Chunk query_chunks[Layout::kChunks];
   typename Layout::Chunk key[Layout::kChunks];
   typename Layout::Chunk value[Layout::kChunks];
-  Layout::load(args.qkv + qkv_offset(args, token, 0, head), lane, head_dim, query_chunks);
+  Layout::load(args.qkv + query_offset(args, token, head), lane, head_dim, query_chunks);
+  if (starts) {
+    Layout::load(args.qkv + key_offset(args, token, kv_head), lane, head_dim, key);
+    Layout::load(args.qkv + value_offset(args, token, kv_head), lane, head_dim, value);
+  }
   if (appends) {
-    Layout::load(args.qkv + qkv_offset(args, token, 1, head), lane, head_dim, key);
-    Layout::load(args.qkv + qkv_offset(args, token, 2, head), lane, head_dim, value);
     Layout::store(key, lane, head_dim, args.key_pool + append_to);
     Layout::store(value, lane, head_dim, args.value_pool + append_to);
   }
@@ -276,8 +286,8 @@ __global__ void __launch_bounds__(kThreads) attention_by_token_kernel(CachedAtte
 
   Softmax<Layout> softmax;
   for (int base = first; base - group < end; base += kStride) {
-    positions.attend(query, base, end, softmax);
-    positions.load(args, at.row, head, base + kStride, end, lane);
+    positions.attend(args, query, base, end, softmax);
+    positions.load(args, at.row, kv_head, base + kStride, end, lane);
   }
   // New tokens, from the last one seen, the token itself, to the first, so that the walk up a tree
   // goes one way.
@@ -291,15 +301,16 @@ __global__ void __launch_bounds__(kThreads) attention_by_token_kernel(CachedAtte
         for (; number > mine; --number) {
           node = args.tree_parents != nullptr ? args.tree_parents[at.begin + node] : node - 1;
         }
-        Layout::load(args.qkv + qkv_offset(args, at.begin + node, 1, head), lane, head_dim, key);
-        Layout::load(args.qkv + qkv_offset(args, at.begin + node, 2, head), lane, head_dim, value);
+        Layout::load(args.qkv + key_offset(args, at.begin + node, kv_head), lane, head_dim, key);
+        Layout::load(args.qkv + value_offset(args, at.begin + node, kv_head), lane, head_dim,
+                     value);
       }
 #pragma unroll
       for (int i = 0; i < Layout::kElements; ++i) {
         dot += query[i] * to_float(key[i / Layout::kVector].elements[i % Layout::kVector]);
       }
     }
-    const float score = sum_of_lanes<kGroupLanes>(dot);
+    const float score = capped(args, sum_of_lanes<kGroupLanes>(dot));
     if (mine >= 0) {
       if (score > softmax.max) {
         softmax.raise_max(score);

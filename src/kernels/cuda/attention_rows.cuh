@@ -40,7 +40,29 @@ __device__ int append_position(const CachedAttentionArgs<T>& args, int row) {
   return args.append_positions != nullptr ? args.append_positions[row] : args.past_lengths[row];
 }
 
-/// Where a position of a row lies in a pool, [head_dim].
+/// The head of keys and values that a query's head reads.
+template <typename T>
+__device__ int kv_head_of(const CachedAttentionArgs<T>& args, int head) {
+  return args.num_heads == args.num_kv_heads
+             ? head
+             : head / (static_cast<int>(args.num_heads) / static_cast<int>(args.num_kv_heads));
+}
+
+/// The first position that a token at `position` sees.
+template <typename T>
+__device__ int first_seen(const CachedAttentionArgs<T>& args, int position) {
+  const auto window = static_cast<int>(args.rules.window);
+  return window == 0 ? 0 : max(position + 1 - window, 0);
+}
+
+/// A score as the softmax takes it.
+template <typename T>
+__device__ float capped(const CachedAttentionArgs<T>& args, float score) {
+  const float cap = args.rules.soft_cap;
+  return cap > 0 ? cap * tanhf(score / cap) : score;
+}
+
+/// Where a position of a row lies in a pool, [head_dim]; `head` is one of keys and values.
 template <typename T>
 __device__ std::int64_t pool_offset(const CachedAttentionArgs<T>& args, int row, int position,
                                     int head) {
@@ -48,15 +70,27 @@ __device__ std::int64_t pool_offset(const CachedAttentionArgs<T>& args, int row,
   const bool shifts = (block_len & (block_len - 1)) == 0;  // what block lengths usually are
   const int number = shifts ? position >> (__ffs(block_len) - 1) : position / block_len;
   const int block = args.block_table[row * args.blocks_per_row + number];
-  return ((block * args.num_heads + head) * block_len + position - number * block_len) *
+  return ((block * args.num_kv_heads + head) * block_len + position - number * block_len) *
          args.head_dim;
 }
 
-/// Where a new token's query (part 0), key (1) or value (2) lies in `qkv`, [head_dim].
+/// Where a new token's query, key or value lies in `qkv`, [head_dim].
 template <typename T>
-__device__ std::int64_t qkv_offset(const CachedAttentionArgs<T>& args, int token, int part,
-                                   int head) {
-  return ((std::int64_t{token} * 3 + part) * args.num_heads + head) * args.head_dim;
+__device__ std::int64_t vector_offset(const CachedAttentionArgs<T>& args, int token,
+                                      std::int64_t vector) {
+  return (token * (args.num_heads + 2 * args.num_kv_heads) + vector) * args.head_dim;
+}
+template <typename T>
+__device__ std::int64_t query_offset(const CachedAttentionArgs<T>& args, int token, int head) {
+  return vector_offset(args, token, head);
+}
+template <typename T>
+__device__ std::int64_t key_offset(const CachedAttentionArgs<T>& args, int token, int kv_head) {
+  return vector_offset(args, token, args.num_heads + kv_head);
+}
+template <typename T>
+__device__ std::int64_t value_offset(const CachedAttentionArgs<T>& args, int token, int kv_head) {
+  return vector_offset(args, token, args.num_heads + args.num_kv_heads + kv_head);
 }
 
 }  // namespace kvcache::kernels

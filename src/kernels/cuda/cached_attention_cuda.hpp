@@ -31,8 +31,10 @@ template <typename T>
 cudaError_t cached_attention_by_token(const CachedAttentionArgs<T>& args, std::int64_t tokens,
                                       AttentionSplits splits, LaunchOrder order);
 
-/// Whether cached_attention_by_tile() takes this size of head and this many tokens.
-bool attention_tiles_fit(std::int64_t head_dim, std::int64_t tokens);
+/// Whether cached_attention_by_tile() takes this size of head, this many tokens, and trees where
+/// there is a window.
+template <typename T>
+bool attention_tiles_fit(const CachedAttentionArgs<T>& args, std::int64_t tokens);
 
 /// The same on tensor cores, a thread block per 64 tokens of a row and head: for rows of many
 /// tokens. T is __half or __nv_bfloat16; sums are float32, weights of the softmax are rounded to T.

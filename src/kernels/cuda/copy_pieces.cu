@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels/cuda/copy_pieces.hpp"
@@ -5,31 +6,48 @@
 namespace kvcache::kernels {
 namespace {
 
-/// Grid: pieces, pools. T divides everything.
+/// As a kernel takes them.
+struct Copies {
+  PieceCopy of[kMostCopies];
+};
+
+/// Grid: pieces, pools, copies. T divides everything.
 template <typename T>
-__global__ void copy_pieces_kernel(std::byte* to, const std::byte* from, std::size_t bytes,
-                                   std::size_t stride, std::size_t pool_stride) {
+__global__ void copy_pieces_kernel(std::byte* memory, Copies copies, std::size_t stride,
+                                   std::size_t pool_stride) {
+  const PieceCopy& copy = copies.of[blockIdx.z];
   const std::size_t at = blockIdx.x * stride + blockIdx.y * pool_stride;
-  auto* to_piece = reinterpret_cast<T*>(to + at);
-  const auto* from_piece = reinterpret_cast<const T*>(from + at);
-  for (std::size_t i = threadIdx.x; i < bytes / sizeof(T); i += blockDim.x) {
-    to_piece[i] = from_piece[i];
+  auto* to = reinterpret_cast<T*>(memory + copy.to + at);
+  const auto* from = reinterpret_cast<const T*>(memory + copy.from + at);
+  for (std::size_t i = threadIdx.x; i < copy.bytes / sizeof(T); i += blockDim.x) {
+    to[i] = from[i];
   }
 }
 
 }  // namespace
 
-cudaError_t copy_pieces(std::byte* to, const std::byte* from, std::size_t bytes, std::size_t stride,
-                        std::size_t count, std::size_t pool_stride, std::size_t pools,
-                        cudaStream_t stream) {
-  const dim3 grid(static_cast<unsigned>(count), static_cast<unsigned>(pools));
-  const std::size_t all = reinterpret_cast<std::uintptr_t>(to) |
-                          reinterpret_cast<std::uintptr_t>(from) | bytes | stride | pool_stride;
+cudaError_t copy_pieces(std::byte* memory, std::span<const PieceCopy> copies,
+                        const PieceLayout& layout, cudaStream_t stream) {
+  if (copies.empty() || layout.count == 0 || layout.pools == 0) {
+    return cudaSuccess;
+  }
+  if (copies.size() > kMostCopies) {
+    return cudaErrorInvalidValue;
+  }
+  Copies listed{};
+  std::copy(copies.begin(), copies.end(), listed.of);
+  std::size_t all = reinterpret_cast<std::uintptr_t>(memory) | layout.stride | layout.pool_stride;
+  for (const PieceCopy& copy : copies) {
+    all |= copy.to | copy.from | copy.bytes;
+  }
+  const dim3 grid(static_cast<unsigned>(layout.count), static_cast<unsigned>(layout.pools),
+                  static_cast<unsigned>(copies.size()));
   if (all % sizeof(uint4) == 0) {
-    copy_pieces_kernel<uint4><<<grid, 128, 0, stream>>>(to, from, bytes, stride, pool_stride);
+    copy_pieces_kernel<uint4>
+        <<<grid, 128, 0, stream>>>(memory, listed, layout.stride, layout.pool_stride);
   } else {
     copy_pieces_kernel<unsigned short>
-        <<<grid, 128, 0, stream>>>(to, from, bytes, stride, pool_stride);
+        <<<grid, 128, 0, stream>>>(memory, listed, layout.stride, layout.pool_stride);
   }
   return cudaGetLastError();
 }

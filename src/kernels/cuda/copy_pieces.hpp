@@ -4,13 +4,33 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
+#include <span>
 
 namespace kvcache::kernels {
 
-/// Copies `count` pieces of `bytes`, `stride` apart on both sides, in each of `pools` pools that
-/// lie `pool_stride` apart.
-cudaError_t copy_pieces(std::byte* to, const std::byte* from, std::size_t bytes, std::size_t stride,
-                        std::size_t count, std::size_t pool_stride, std::size_t pools,
-                        cudaStream_t stream);
+/// From one place to another: offsets and size in bytes, of the first piece in the first pool.
+struct PieceCopy {
+  std::size_t to;
+  std::size_t from;
+  std::size_t bytes;
+};
+
+/// The other pieces: `count`, `stride` apart on both sides, in each of `pools` pools that lie
+/// `pool_stride` apart.
+struct PieceLayout {
+  std::size_t stride;
+  std::size_t count;
+  std::size_t pool_stride;
+  std::size_t pools;
+
+  friend bool operator==(const PieceLayout&, const PieceLayout&) = default;
+};
+
+inline constexpr std::size_t kMostCopies = 64;  // of a launch
+
+/// Copies all pieces of up to kMostCopies copies at once, within `memory`: none may write what
+/// another reads or writes.
+cudaError_t copy_pieces(std::byte* memory, std::span<const PieceCopy> copies,
+                        const PieceLayout& layout, cudaStream_t stream);
 
 }  // namespace kvcache::kernels

@@ -14,14 +14,16 @@ __global__ void __launch_bounds__(kThreads) token_embedding_kernel(EmbeddingCuda
   wait_for_previous_kernel();
   let_next_kernel_start();
   const std::int64_t id = args.input_ids[blockIdx.x];
-  const std::int64_t position = args.position_ids[blockIdx.x];
-  const bool exists =
-      id >= 0 && id < args.vocab_size && position >= 0 && position < args.max_seq_len;
+  const bool has_place = args.position_weight != nullptr;
+  const std::int64_t position = has_place ? args.position_ids[blockIdx.x] : 0;
+  const bool exists = id >= 0 && id < args.vocab_size &&
+                      (!has_place || (position >= 0 && position < args.max_seq_len));
   const T* token = args.token_weight + id * args.size;
   const T* place = args.position_weight + position * args.size;
   T* out = args.out + std::int64_t{blockIdx.x} * args.size;
   for (std::int64_t i = threadIdx.x; i < args.size; i += kThreads) {
-    out[i] = from_float<T>(exists ? to_float(token[i]) + to_float(place[i]) : nanf(""));
+    const float at_place = exists && has_place ? to_float(place[i]) : 0.0F;
+    out[i] = from_float<T>(exists ? args.scale * to_float(token[i]) + at_place : nanf(""));
   }
 }
 

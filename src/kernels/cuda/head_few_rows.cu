@@ -1,4 +1,4 @@
-// Logits of few tokens, and layer norm alone.
+// Logits of few tokens, and the norm alone.
 //
 // A row of the head's weight is an output's: a warp takes four of them at a time, all inputs, so
 // that enough loads are on their way; the tokens are in shared memory, normalized.
@@ -179,8 +179,8 @@ cudaError_t launch_rows(const HeadCudaArgs<T>& args, int multiprocessors, cudaSt
 /// Grid: tokens.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    layer_norm_kernel(const T* x, const std::int64_t* positions, NormArgs<T> norm, int inputs,
-                      T* out) {
+    norm_rows_kernel(const T* x, const std::int64_t* positions, NormArgs<T> norm, int inputs,
+                     T* out) {
   extern __shared__ float token[];  // [inputs]
   let_next_kernel_start();
   wait_for_previous_kernel();
@@ -213,9 +213,9 @@ cudaError_t head_few_rows(const HeadCudaArgs<T>& args, int multiprocessors, cuda
 }
 
 template <typename T>
-cudaError_t layer_norm(const T* x, const std::int64_t* positions, const NormArgs<T>& norm,
-                       std::int64_t tokens, std::int64_t inputs, T* out, cudaStream_t stream) {
-  return launch(layer_norm_kernel<T>, dim3(static_cast<unsigned>(tokens)), kThreads,
+cudaError_t norm_rows(const T* x, const std::int64_t* positions, const NormArgs<T>& norm,
+                      std::int64_t tokens, std::int64_t inputs, T* out, cudaStream_t stream) {
+  return launch(norm_rows_kernel<T>, dim3(static_cast<unsigned>(tokens)), kThreads,
                 static_cast<std::size_t>(inputs) * sizeof(float), stream, x, positions, norm,
                 static_cast<int>(inputs), out);
 }
@@ -223,12 +223,12 @@ cudaError_t layer_norm(const T* x, const std::int64_t* positions, const NormArgs
 template cudaError_t head_few_rows(const HeadCudaArgs<float>&, int, cudaStream_t);
 template cudaError_t head_few_rows(const HeadCudaArgs<__half>&, int, cudaStream_t);
 template cudaError_t head_few_rows(const HeadCudaArgs<__nv_bfloat16>&, int, cudaStream_t);
-template cudaError_t layer_norm(const float*, const std::int64_t*, const NormArgs<float>&,
-                                std::int64_t, std::int64_t, float*, cudaStream_t);
-template cudaError_t layer_norm(const __half*, const std::int64_t*, const NormArgs<__half>&,
-                                std::int64_t, std::int64_t, __half*, cudaStream_t);
-template cudaError_t layer_norm(const __nv_bfloat16*, const std::int64_t*,
-                                const NormArgs<__nv_bfloat16>&, std::int64_t, std::int64_t,
-                                __nv_bfloat16*, cudaStream_t);
+template cudaError_t norm_rows(const float*, const std::int64_t*, const NormArgs<float>&,
+                               std::int64_t, std::int64_t, float*, cudaStream_t);
+template cudaError_t norm_rows(const __half*, const std::int64_t*, const NormArgs<__half>&,
+                               std::int64_t, std::int64_t, __half*, cudaStream_t);
+template cudaError_t norm_rows(const __nv_bfloat16*, const std::int64_t*,
+                               const NormArgs<__nv_bfloat16>&, std::int64_t, std::int64_t,
+                               __nv_bfloat16*, cudaStream_t);
 
 }  // namespace kvcache::kernels

@@ -7,12 +7,13 @@
 
 namespace kvcache::kernels {
 
-/// Layer norm of the last axis; none when `weight` is null.
+/// Norm of the last axis; none when `weight` is null.
 template <typename T>
 struct NormArgs {
   const T* weight = nullptr;  // [inputs]
-  const T* bias = nullptr;    // [inputs]
+  const T* bias = nullptr;    // [inputs], or null
   float epsilon = 0;
+  bool is_rms = false;  // x / root of the mean of squares, otherwise about the mean
 };
 
 /// out = residual + activation(norm(x) · weight + bias). All pointers are of the device.
@@ -21,7 +22,7 @@ struct LinearCudaArgs {
   const T* x = nullptr;         // [tokens, inputs]
   NormArgs<T> norm;             //
   const T* weight = nullptr;    // [ceil(outputs / 64), inputs, 64]
-  const T* bias = nullptr;      // [outputs]
+  const T* bias = nullptr;      // [outputs], or null
   const T* residual = nullptr;  // [tokens, outputs], or null
   T* out = nullptr;             // [tokens, outputs]
   std::int64_t tokens = 0;
@@ -70,11 +71,11 @@ bool head_some_rows_fit(std::int64_t tokens, std::int64_t inputs);
 template <typename T>
 cudaError_t head_some_rows(const HeadCudaArgs<T>& args, int multiprocessors, cudaStream_t stream);
 
-/// Layer norm of [tokens, inputs], of chosen rows when `positions` is given; what a library's
+/// The norm of [tokens, inputs], of chosen rows when `positions` is given; what a library's
 /// matrix product needs done before it.
 template <typename T>
-cudaError_t layer_norm(const T* x, const std::int64_t* positions, const NormArgs<T>& norm,
-                       std::int64_t tokens, std::int64_t inputs, T* out, cudaStream_t stream);
+cudaError_t norm_rows(const T* x, const std::int64_t* positions, const NormArgs<T>& norm,
+                      std::int64_t tokens, std::int64_t inputs, T* out, cudaStream_t stream);
 
 /// out = residual + activation(out + bias), in place; what it needs done behind it.
 template <typename T>

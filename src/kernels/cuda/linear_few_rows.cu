@@ -5,6 +5,7 @@
 // first of them before the kernel that computes x has ended. Two neighbouring threads read one
 // input's sector; the threads' sums meet in shared memory.
 #include "base/rounding.hpp"
+#include "kernels/cuda/activations.cuh"
 #include "kernels/cuda/linear_cuda.hpp"
 #include "kernels/cuda/norm_rows.cuh"
 #include "kernels/panels.hpp"
@@ -45,12 +46,13 @@ __device__ int scatter_sums(float (&sum)[kVector], int lane) {
 }
 
 /// The token's inputs to shared memory, and where there is a norm, the sums of its differences to
-/// the first input and of their squares: moments without cancellation where all are far from zero.
+/// an origin and of their squares. That is its first input, for moments without cancellation where
+/// all are far from zero; of an rms_norm it is zero.
 /// 16 bytes a thread: many blocks read the same few lines, and each request counts.
 template <typename T, int kThreads, bool kNorm>
-__device__ void stage_one_row(const T* from, int inputs, float* to, float2* moments) {
+__device__ void stage_one_row(const T* from, int inputs, bool is_rms, float* to, float2* moments) {
   constexpr int kVector = 16 / sizeof(T);
-  const float origin = kNorm ? to_float(from[0]) : 0.0F;
+  const float origin = kNorm && !is_rms ? to_float(from[0]) : 0.0F;
   float2 moment{0.0F, 0.0F};
   const auto take = [&](int input, float x) {
     to[input] = x;
@@ -112,17 +114,18 @@ __global__ void __launch_bounds__(kThreads) linear_one_row_kernel(LinearCudaArgs
         exists ? Weights::load_once(weight + std::int64_t{input} * kPanel) : Weights::zero();
     if constexpr (kNorm) {
       norm_weight[i] = exists ? args.norm.weight[input] : from_float<T>(0.0F);
-      norm_bias[i] = exists ? args.norm.bias[input] : from_float<T>(0.0F);
+      norm_bias[i] =
+          exists && args.norm.bias != nullptr ? args.norm.bias[input] : from_float<T>(0.0F);
     }
   }
   const std::int64_t out_at = first_column + threadIdx.x;
   const bool has_out = threadIdx.x < kColumns && out_at < args.outputs;
-  const float bias = has_out ? to_float(args.bias[out_at]) : 0.0F;
+  const float bias = has_out && args.bias != nullptr ? to_float(args.bias[out_at]) : 0.0F;
 
   wait_for_previous_kernel();
   const float residual =
       has_out && args.residual != nullptr ? to_float(args.residual[out_at]) : 0.0F;
-  stage_one_row<T, kThreads, kNorm>(args.x, inputs, token, moments);
+  stage_one_row<T, kThreads, kNorm>(args.x, inputs, args.norm.is_rms, token, moments);
   float shift = 0;
   float scale = 1;
   if constexpr (kNorm) {
@@ -132,10 +135,11 @@ __global__ void __launch_bounds__(kThreads) linear_one_row_kernel(LinearCudaArgs
       total.x += moments[i].x;
       total.y += moments[i].y;
     }
-    const float mean = total.x / static_cast<float>(inputs);  // as a difference to the first input
+    // The mean as a difference to the first input.
+    const float mean = args.norm.is_rms ? 0.0F : total.x / static_cast<float>(inputs);
     const float variance = total.y / static_cast<float>(inputs) - mean * mean;
     scale = rsqrtf(variance + args.norm.epsilon);
-    shift = token[0] + mean;
+    shift = args.norm.is_rms ? 0.0F : token[0] + mean;
   }
 
   float sum[kVector] = {};
@@ -221,7 +225,7 @@ __global__ void __launch_bounds__(kThreads) linear_few_rows_kernel(LinearCudaArg
   const std::int64_t first_row = std::int64_t{blockIdx.y} * kRows;
   const bool has_out =
       out_row < kRows && first_row + out_row < args.tokens && out_column < args.outputs;
-  const float bias = has_out ? to_float(args.bias[out_column]) : 0.0F;
+  const float bias = has_out && args.bias != nullptr ? to_float(args.bias[out_column]) : 0.0F;
 
   wait_for_previous_kernel();
   const std::int64_t out_at = (first_row + out_row) * args.outputs + out_column;
@@ -306,10 +310,11 @@ template <typename T>
 __global__ void finish_linear_kernel(LinearCudaArgs<T> args) {
   let_next_kernel_start();
   wait_for_previous_kernel();
-  const std::int64_t row = std::int64_t{blockIdx.y} * args.outputs;
-  const std::int64_t column = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  const std::int64_t row = std::int64_t{blockIdx.x} * args.outputs;
+  const std::int64_t column = std::int64_t{blockIdx.y} * blockDim.x + threadIdx.x;
   if (column < args.outputs) {
-    const float value = to_float(args.out[row + column]) + to_float(args.bias[column]);
+    const float bias = args.bias != nullptr ? to_float(args.bias[column]) : 0.0F;
+    const float value = to_float(args.out[row + column]) + bias;
     const float residual = args.residual != nullptr ? to_float(args.residual[row + column]) : 0.0F;
     args.out[row + column] = from_float<T>(residual + (args.gelu ? gelu_tanh(value) : value));
   }
@@ -327,6 +332,9 @@ cudaError_t linear_few_rows(const LinearCudaArgs<T>& args, cudaStream_t stream) 
   if (args.tokens == 1 && args.inputs <= kMaxInputsOfOneRow) {
     return linear_one_row(args, stream);
   }
+  if (args.tokens == 1) {
+    return launch_threads<T, 1>(args, stream);
+  }
   if (args.tokens <= 2) {
     return launch_threads<T, 2>(args, stream);
   }
@@ -338,8 +346,8 @@ cudaError_t linear_few_rows(const LinearCudaArgs<T>& args, cudaStream_t stream) 
 
 template <typename T>
 cudaError_t linear_epilogue(const LinearCudaArgs<T>& args, cudaStream_t stream) {
-  const dim3 grid(static_cast<unsigned>((args.outputs + 255) / 256),
-                  static_cast<unsigned>(args.tokens));
+  const dim3 grid(static_cast<unsigned>(args.tokens),  // there may be more than fit along y
+                  static_cast<unsigned>(divide_up(args.outputs, 256)));
   return launch(finish_linear_kernel<T>, grid, 256, 0, stream, args);
 }
 

@@ -6,6 +6,7 @@
 // of all tokens; for the norm, the blocks tell each other the parts' moments. The products' sums go
 // to the block that finishes their columns.
 #include "base/rounding.hpp"
+#include "kernels/cuda/activations.cuh"
 #include "kernels/cuda/linear_cuda.hpp"
 #include "kernels/cuda/norm_rows.cuh"
 #include "kernels/cuda/tensor_cores.cuh"
@@ -46,8 +47,8 @@ struct SharedLayout {
 };
 
 /// The block's part of the tokens to shared memory, zeros where there is no token, and with a norm
-/// the parts' moments about each token's first input to all blocks of the cluster. A warp per
-/// token.
+/// the parts' moments about each token's first input (an rms_norm's about zero) to all blocks of
+/// the cluster. A warp per token.
 template <typename T, int kTokens>
 __device__ void stage_tokens(const LinearCudaArgs<T>& args, const SharedLayout<T, kTokens>& layout,
                              int part, T* to, float2* moments) {
@@ -55,7 +56,8 @@ __device__ void stage_tokens(const LinearCudaArgs<T>& args, const SharedLayout<T
   for (int token = static_cast<int>(threadIdx.x) / 32; token < kTokens; token += kWarps) {
     const bool exists = token < args.tokens;
     const T* row = args.x + token * args.inputs;
-    const float origin = exists && args.norm.weight != nullptr ? to_float(row[0]) : 0.0F;
+    const bool centred = args.norm.weight != nullptr && !args.norm.is_rms;
+    const float origin = exists && centred ? to_float(row[0]) : 0.0F;
     float2 moment{0.0F, 0.0F};
 #pragma unroll 2
     for (int i = lane * kVector; i < layout.inputs; i += 32 * kVector) {
@@ -90,14 +92,17 @@ __device__ void normalize_tokens(const LinearCudaArgs<T>& args,
       total.y += moments[other * kTokens + token].y;
     }
     const auto count = static_cast<float>(args.inputs);
-    const float mean = total.x / count;  // as a difference to the first input
+    // The mean as a difference to the first input.
+    const float mean = args.norm.is_rms ? 0.0F : total.x / count;
     const float scale = rsqrtf(total.y / count - mean * mean + args.norm.epsilon);
-    const float shift = to_float(args.x[token * args.inputs]) + mean;
+    const float shift = args.norm.is_rms ? 0.0F : to_float(args.x[token * args.inputs]) + mean;
     for (int i = lane * kVector; i < layout.inputs; i += 32 * kVector) {
       T* at = tokens + token * layout.token_stride() + i;
       auto x = Vector<T>::load(at);
       const auto weight = Vector<T>::load(args.norm.weight + part * layout.inputs + i);
-      const auto bias = Vector<T>::load(args.norm.bias + part * layout.inputs + i);
+      const auto bias = args.norm.bias != nullptr
+                            ? Vector<T>::load(args.norm.bias + part * layout.inputs + i)
+                            : Vector<T>::zero();
 #pragma unroll
       for (int c = 0; c < kVector; ++c) {
         x.elements[c] =
@@ -183,7 +188,7 @@ __global__ void __launch_bounds__(kThreads) linear_some_rows_kernel(LinearCudaAr
     const int own = i % own_columns;
     const std::int64_t column = std::int64_t{blockIdx.x} * kColumns + part * own_columns + own;
     if (token < args.tokens && column < args.outputs) {
-      float value = to_float(args.bias[column]);
+      float value = args.bias != nullptr ? to_float(args.bias[column]) : 0.0F;
       for (int other = 0; other < parts * kWarpsOfInputs; ++other) {
         value += sums[(other * own_columns + own) * kTokens + token];
       }

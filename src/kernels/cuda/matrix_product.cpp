@@ -253,13 +253,12 @@ MatrixProduct::Plan& MatrixProduct::plan(Kind kind, cudaDataType type, std::int6
 }
 
 void MatrixProduct::run(const Plan& plan, const void* x, const void* weight, const Epilogue& end,
-                        void* out, cudaStream_t stream) {
+                        bool adds, void* out, cudaStream_t stream) {
   const float one = 1;
   const float zero = 0;
   const auto at = [](const void* data, std::int64_t offset) {
     return static_cast<const std::byte*>(data) + offset;
   };
-  const bool adds = plan.does_end && end.residual != nullptr;
   for (const Plan::Part& part : plan.parts) {
     auto* to = static_cast<std::byte*>(out) + part.out_offset;
     if (plan.does_end) {
@@ -282,16 +281,18 @@ bool MatrixProduct::with_panels(cudaDataType type, const void* x, const void* we
                     : end.residual != nullptr ? Kind::panels_with_residual
                                               : Kind::panels;
   // cuBLASLt adds a residual before the activation.
-  const bool together = !(end.gelu && end.residual != nullptr);
+  const bool together = end.bias != nullptr && !(end.gelu && end.residual != nullptr);
   const Plan& made = plan(together ? kind : Kind::plain_panels, type, rows, inputs, outputs);
-  run(made, x, weight, end, out, stream);
-  return made.does_end;
+  const bool is_sum = end.bias == nullptr && !end.gelu;  // no algorithm need know the end
+  const bool does_end = made.does_end || is_sum;
+  run(made, x, weight, end, does_end && end.residual != nullptr, out, stream);
+  return does_end;
 }
 
 void MatrixProduct::with_rows(cudaDataType type, const void* x, const void* weight, void* out,
                               std::int64_t rows, std::int64_t inputs, std::int64_t outputs,
                               cudaStream_t stream) {
-  run(plan(Kind::rows, type, rows, inputs, outputs), x, weight, {}, out, stream);
+  run(plan(Kind::rows, type, rows, inputs, outputs), x, weight, {}, false, out, stream);
 }
 
 }  // namespace kvcache::kernels

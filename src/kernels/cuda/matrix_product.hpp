@@ -14,7 +14,7 @@ namespace kvcache::kernels {
 
 /// What is done with a product x: residual + activation(x + bias).
 struct Epilogue {
-  const void* bias = nullptr;      // [outputs]
+  const void* bias = nullptr;      // [outputs], or null
   const void* residual = nullptr;  // like the product, or null
   bool gelu = false;
 };
@@ -51,8 +51,9 @@ class MatrixProduct {
 
   Plan& plan(Kind kind, cudaDataType type, std::int64_t rows, std::int64_t inputs,
              std::int64_t outputs);
-  void run(const Plan& plan, const void* x, const void* weight, const Epilogue& end, void* out,
-           cudaStream_t stream);
+  /// `adds`: the end's residual.
+  void run(const Plan& plan, const void* x, const void* weight, const Epilogue& end, bool adds,
+           void* out, cudaStream_t stream);
 
   std::unique_ptr<Library> library_;
   std::map<Key, std::unique_ptr<Plan>> plans_;

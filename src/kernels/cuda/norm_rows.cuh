@@ -6,22 +6,20 @@
 
 namespace kvcache::kernels {
 
-/// The tanh approximation of gelu (Hendrycks and Gimpel, arXiv:1606.08415).
-__device__ inline float gelu_tanh(float x) {
-  const float cubic = 0.044715F * x * x * x;
-  return 0.5F * x * (1.0F + tanhf(0.7978845608F * (x + cubic)));
-}
-
 /// Mean and 1 / standard deviation of a row in shared memory, by one warp, in float32 and two
-/// passes.
-__device__ inline float2 mean_and_scale(const float* row, int inputs, float epsilon) {
+/// passes. An rms_norm's mean is 0.
+__device__ inline float2 mean_and_scale(const float* row, int inputs, float epsilon,
+                                        bool is_rms = false) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  float sum = 0;
+  float mean = 0;
+  if (!is_rms) {
+    float sum = 0;
 #pragma unroll 4
-  for (int i = lane; i < inputs; i += 32) {
-    sum += row[i];
+    for (int i = lane; i < inputs; i += 32) {
+      sum += row[i];
+    }
+    mean = sum_of_lanes(sum) / static_cast<float>(inputs);
   }
-  const float mean = sum_of_lanes(sum) / static_cast<float>(inputs);
   float squares = 0;
 #pragma unroll 4
   for (int i = lane; i < inputs; i += 32) {
@@ -29,6 +27,13 @@ __device__ inline float2 mean_and_scale(const float* row, int inputs, float epsi
     squares += difference * difference;
   }
   return {mean, rsqrtf(sum_of_lanes(squares) / static_cast<float>(inputs) + epsilon)};
+}
+
+/// Element i of a row that has these moments.
+template <typename T>
+__device__ float normalized(float x, float2 moments, const NormArgs<T>& norm, int i) {
+  const float shift = norm.bias != nullptr ? to_float(norm.bias[i]) : 0.0F;
+  return (x - moments.x) * moments.y * to_float(norm.weight[i]) + shift;
 }
 
 /// Brings `kRows` rows to shared memory, `to` [kRows, inputs], and normalizes them if `norm` says
@@ -51,18 +56,17 @@ __device__ void stage_rows(const T* x, const NormArgs<T>& norm, int existing, in
     return;
   }
   if constexpr (kRows == 1) {  // every warp finds the moments, each normalizes a part
-    const float2 moments = mean_and_scale(to, inputs, norm.epsilon);
+    const float2 moments = mean_and_scale(to, inputs, norm.epsilon, norm.is_rms);
     __syncthreads();
     for (int i = thread; i < inputs; i += threads) {
-      to[i] = (to[i] - moments.x) * moments.y * to_float(norm.weight[i]) + to_float(norm.bias[i]);
+      to[i] = normalized(to[i], moments, norm, i);
     }
   } else {  // a warp per row
     for (int row = thread / 32; row < kRows; row += threads / 32) {
       float* values = to + row * inputs;
-      const float2 moments = mean_and_scale(values, inputs, norm.epsilon);
+      const float2 moments = mean_and_scale(values, inputs, norm.epsilon, norm.is_rms);
       for (int i = thread % 32; i < inputs; i += 32) {
-        values[i] =
-            (values[i] - moments.x) * moments.y * to_float(norm.weight[i]) + to_float(norm.bias[i]);
+        values[i] = normalized(values[i], moments, norm, i);
       }
     }
   }

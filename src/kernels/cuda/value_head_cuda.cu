@@ -4,6 +4,7 @@
 // of a product at a time, so that enough loads are on their way.
 #include <algorithm>
 
+#include "kernels/cuda/activations.cuh"
 #include "kernels/cuda/norm_rows.cuh"
 #include "kernels/cuda/value_head_cuda.hpp"
 
@@ -27,11 +28,11 @@ __device__ float activate(ValueActivation activation, float x) {
     case ValueActivation::relu:
       return fmaxf(x, 0.0F);
     case ValueActivation::gelu_erf:
-      return 0.5F * x * (1.0F + erff(x * 0.70710678F));
+      return gelu_erf(x);
     case ValueActivation::tanh:
       return tanhf(x);
     case ValueActivation::sigmoid:
-      return 1.0F / (1.0F + expf(-x));
+      return sigmoid(x);
   }
   return x;
 }

@@ -1,10 +1,12 @@
 #include "ort/cuda/attention_node.hpp"
 
+#include <cstddef>
 #include <limits>
 
+#include "base/rounding.hpp"
 #include "kernels/cuda/cached_attention_cuda.hpp"
 #include "kernels/cuda/growing_tables.hpp"
-#include "ort/attention_tensors.hpp"
+#include "kernels/cuda/norm_and_turn_cuda.hpp"
 
 namespace kvcache::ort {
 
@@ -12,11 +14,8 @@ template <typename T>
 CachedAttentionNode<T>::CachedAttentionNode(const OrtKernelInfo* info,
                                             const CudaNodeResources& resources)
     : name_(node_name(kName, info)),
-      num_heads_(Ort::ConstKernelInfo(info).GetAttribute<std::int64_t>("num_heads")),
-      scale_(Ort::ConstKernelInfo(info).GetAttribute<float>("scale")),
-      resources_(resources) {
-  tell_attention(info, name_, num_heads_, scale_, resources.facts);
-}
+      settings_(attention_sizes(info, name_, resources.facts)),
+      resources_(resources) {}
 
 template <typename T>
 OrtStatusPtr CachedAttentionNode<T>::ComputeV2(OrtKernelContext* raw_context) {
@@ -31,12 +30,54 @@ OrtStatusPtr CachedAttentionNode<T>::ComputeV2(OrtKernelContext* raw_context) {
 }
 
 template <typename T>
+std::size_t CachedAttentionNode<T>::prepared_bytes(const AttentionSizes& sizes) const {
+  if (settings_.norm_size == 0 && settings_.rules.rotary.dims == 0) {
+    return 0;
+  }
+  const std::int64_t vectors = settings_.num_heads + 2 * settings_.num_kv_heads;
+  return static_cast<std::size_t>(sizes.batch * sizes.seq_len * vectors * sizes.head_dim) *
+         sizeof(T);
+}
+
+template <typename T>
+void CachedAttentionNode<T>::prepare(const Ort::KernelContext& context, std::int64_t tokens,
+                                     T* prepared, kernels::CachedAttentionArgs<T>& args,
+                                     kernels::LaunchOrder order) const {
+  kernels::NormAndTurnArgs<T> turn{.qkv = args.qkv,
+                                   .out = prepared,
+                                   .epsilon = settings_.rules.norm.epsilon,
+                                   .rotary = settings_.rules.rotary,
+                                   .tokens = tokens,
+                                   .num_heads = args.num_heads,
+                                   .num_kv_heads = args.num_kv_heads,
+                                   .head_dim = args.head_dim};
+  if (settings_.norm_size > 0) {
+    check(settings_.norm_size == args.head_dim, name_,
+          "q_norm_weight and k_norm_weight must be [head_dim]");
+    turn.query_weight = raw_data<T>(context.GetInput(kQueryNormWeight));
+    turn.key_weight = raw_data<T>(context.GetInput(kKeyNormWeight));
+  }
+  if (turn.rotary.dims > 0) {
+    const auto position_ids = context.GetInput(kAttentionPositionIds);
+    check(position_ids.GetTensorTypeAndShapeInfo().GetElementCount() ==
+              static_cast<std::size_t>(tokens),
+          name_, "position_ids must be [batch, seq_len]");
+    check(turn.rotary.dims <= args.head_dim, name_, "cos and sin are longer than head_dim");
+    turn.position_ids = raw_data<std::int64_t>(position_ids);
+    turn.rotary.cos = raw_data<float>(context.GetInput(kCos));
+    turn.rotary.sin = raw_data<float>(context.GetInput(kSin));
+  }
+  check_launch(kernels::norm_and_turn_cuda(turn, order), name_);
+  args.qkv = prepared;
+}
+
+template <typename T>
 void CachedAttentionNode<T>::attend(const kernels::CachedAttentionArgs<T>& args,
-                                    std::int64_t tokens, kernels::LaunchOrder order) {
+                                    std::int64_t tokens, kernels::LaunchOrder order) const {
   check(args.head_dim <= 256, name_, "head_dim is at most 256 on CUDA");
   if constexpr (sizeof(T) == 2) {
     constexpr std::int64_t kWorthATile = 16;  // tokens of a row
-    if (tokens >= kWorthATile * args.rows && kernels::attention_tiles_fit(args.head_dim, tokens)) {
+    if (tokens >= kWorthATile * args.rows && kernels::attention_tiles_fit(args, tokens)) {
       check_launch(kernels::cached_attention_by_tile(args, tokens,
                                                      resources_.room->multiprocessors(), order),
                    name_);
@@ -50,9 +91,15 @@ void CachedAttentionNode<T>::attend(const kernels::CachedAttentionArgs<T>& args,
 
 template <typename T>
 void CachedAttentionNode<T>::compute_in_place(Ort::KernelContext& context) {
-  InPlaceRun<T> run = in_place_run<T>(context, name_, {num_heads_, num_heads_}, scale_);
+  InPlaceRun<T> run = in_place_run<T>(context, name_, heads(), settings_.scale);
   bind_in_place(context, name_, run);
-  attend(run.args, run.tokens, stream_of(context));
+  run.args.rules.window = settings_.rules.window;
+  run.args.rules.soft_cap = settings_.rules.soft_cap;
+  const kernels::LaunchOrder order = stream_of(context);
+  if (const std::size_t bytes = prepared_bytes(run.sizes); bytes > 0) {
+    prepare(context, run.tokens, static_cast<T*>(resources_.room->scratch(bytes)), run.args, order);
+  }
+  attend(run.args, run.tokens, order);
   resources_.counters.in_place_runs.fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -61,24 +108,24 @@ void CachedAttentionNode<T>::compute_growing(Ort::KernelContext& context) {
   const auto past_key = context.GetInput(kPastKey);
   const auto past_value = context.GetInput(kPastValue);
   const Shape past_shape = shape_of(past_key);
-  const AttentionSizes sizes =
-      check_attention_shapes(name_, {num_heads_, num_heads_}, shape_of(context.GetInput(kQkv)),
-                             past_shape, shape_of(past_value));
+  const AttentionSizes sizes = check_attention_shapes(
+      name_, heads(), shape_of(context.GetInput(kQkv)), past_shape, shape_of(past_value));
   const std::int64_t past_len = past_shape[2];
   const std::int64_t total_len = past_len + sizes.seq_len;
   check(past_shape[0] == sizes.batch, name_, "past_key and qkv must have the same batch");
-  check(sizes.batch * num_heads_ <= std::numeric_limits<std::int32_t>::max(), name_,
+  const auto [num_heads, num_kv_heads] = heads();
+  check(sizes.batch * num_heads <= std::numeric_limits<std::int32_t>::max(), name_,
         "batch is too large");
   const cudaStream_t stream = stream_of(context);
 
-  const Shape present_shape{sizes.batch, num_heads_, total_len, sizes.head_dim};
+  const Shape present_shape{sizes.batch, num_kv_heads, total_len, sizes.head_dim};
   kernels::CachedAttentionArgs<T> args;
   args.qkv = raw_data<T>(context.GetInput(kQkv));
   args.key_pool = raw_output<T>(context, kPresentKey, present_shape);
   args.value_pool = raw_output<T>(context, kPresentValue, present_shape);
   args.attention = raw_output<T>(context, kAttention,
-                                 Shape{sizes.batch, sizes.seq_len, num_heads_ * sizes.head_dim});
-  const auto rows = static_cast<std::size_t>(sizes.batch * num_heads_);
+                                 Shape{sizes.batch, sizes.seq_len, num_heads * sizes.head_dim});
+  const auto rows = static_cast<std::size_t>(sizes.batch * num_kv_heads);
   const std::size_t past_bytes = static_cast<std::size_t>(past_len * sizes.head_dim) * sizeof(T);
   const std::size_t total_bytes = static_cast<std::size_t>(total_len * sizes.head_dim) * sizeof(T);
   if (past_bytes * rows > 0) {
@@ -98,8 +145,10 @@ void CachedAttentionNode<T>::compute_growing(Ort::KernelContext& context) {
 
   // A batch entry of present is a pool block that holds the whole row: from here on, in place.
   const auto batch = static_cast<std::size_t>(sizes.batch);
-  auto* tables =
-      static_cast<std::int32_t*>(resources_.room->scratch(2 * batch * sizeof(std::int32_t)));
+  const std::size_t table_bytes = round_up(2 * batch * sizeof(std::int32_t), 256);  // aligned
+  auto* const scratch =
+      static_cast<std::byte*>(resources_.room->scratch(table_bytes + prepared_bytes(sizes)));
+  auto* const tables = reinterpret_cast<std::int32_t*>(scratch);
   check_launch(kernels::growing_tables(tables, tables + batch, sizes.batch,
                                        static_cast<std::int32_t>(past_len), stream),
                name_);
@@ -108,13 +157,19 @@ void CachedAttentionNode<T>::compute_growing(Ort::KernelContext& context) {
   args.rows = sizes.batch;
   args.tokens_per_row = sizes.seq_len;
   args.blocks_per_row = 1;
-  args.num_heads = num_heads_;
-  args.num_kv_heads = num_heads_;
+  args.num_heads = num_heads;
+  args.num_kv_heads = num_kv_heads;
   args.head_dim = sizes.head_dim;
   args.block_len = total_len;
-  args.scale = scale_;
-  // Not before the copies and tables are there.
-  attend(args, sizes.batch * sizes.seq_len, {stream, false});
+  args.scale = settings_.scale;
+  args.rules.window = settings_.rules.window;
+  args.rules.soft_cap = settings_.rules.soft_cap;
+  const std::int64_t tokens = sizes.batch * sizes.seq_len;
+  const kernels::LaunchOrder order{stream, false};  // not before the copies and tables are there
+  if (prepared_bytes(sizes) > 0) {
+    prepare(context, tokens, reinterpret_cast<T*>(scratch + table_bytes), args, order);
+  }
+  attend(args, tokens, order);
 }
 
 template class CachedAttentionNode<float>;

@@ -3,6 +3,8 @@
 
 #include "kernels/cached_attention_args.hpp"
 #include "kernels/cuda/launch_order.hpp"
+#include "ort/attention_settings.hpp"
+#include "ort/attention_tensors.hpp"
 #include "ort/cuda/node_access.hpp"
 
 namespace kvcache::ort {
@@ -20,9 +22,15 @@ class CachedAttentionNode {
                                       ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32,
                                       ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32,
                                       ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32,
-                                      ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32};
+                                      ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32,
+                                      ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64,
+                                      ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
+                                      ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
+                                      kElement,
+                                      kElement};
+  static_assert(kInputs.size() == kAttentionInputs);
   static constexpr std::size_t kOutputs = 3;
-  static constexpr bool is_optional(std::size_t /*input*/) { return false; }
+  static constexpr bool is_optional(std::size_t input) { return input >= kAttentionPositionIds; }
 
   CachedAttentionNode(const OrtKernelInfo* info, const CudaNodeResources& resources);
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
@@ -30,12 +38,20 @@ class CachedAttentionNode {
  private:
   void compute_in_place(Ort::KernelContext& context);
   void compute_growing(Ort::KernelContext& context);
+  [[nodiscard]] AttentionHeads heads() const {
+    return {settings_.num_heads, settings_.num_kv_heads};
+  }
+  /// Bytes that queries, keys and values of these tokens take once more, 0 where the layer neither
+  /// norms nor turns them.
+  [[nodiscard]] std::size_t prepared_bytes(const AttentionSizes& sizes) const;
+  /// Norms and turns what is new, into `prepared`, where the layer does so.
+  void prepare(const Ort::KernelContext& context, std::int64_t tokens, T* prepared,
+               kernels::CachedAttentionArgs<T>& args, kernels::LaunchOrder order) const;
   void attend(const kernels::CachedAttentionArgs<T>& args, std::int64_t tokens,
-              kernels::LaunchOrder order);
+              kernels::LaunchOrder order) const;
 
   std::string name_;
-  std::int64_t num_heads_;
-  float scale_;
+  AttentionSettings settings_;  // without the tables and weights, which are on the device
   CudaNodeResources resources_;
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ort/cuda/node_access.hpp"
+#include "ort/cuda/node_norm.hpp"
 #include "ort/hidden_states_node.hpp"
 
 namespace kvcache::ort {
@@ -21,7 +22,7 @@ class HiddenStatesNode {
 
  private:
   std::string name_;
-  float epsilon_;
+  NodeNorm norm_;
 };
 
 }  // namespace kvcache::ort

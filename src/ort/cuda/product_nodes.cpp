@@ -1,32 +1,52 @@
 #include "ort/cuda/product_nodes.hpp"
 
+#include <cstddef>
+
+#include "base/rounding.hpp"
+#include "kernels/cuda/after_product_cuda.hpp"
 #include "kernels/panels.hpp"
 
 namespace kvcache::ort {
 namespace {
 
-constexpr std::pair<const char*, bool> kGelu[]{{"", false}, {"gelu_tanh", true}};
+constexpr std::pair<const char*, kernels::Activation> kActivations[]{
+    {"", kernels::Activation::none},
+    {"gelu_tanh", kernels::Activation::gelu_tanh},
+    {"gelu_erf", kernels::Activation::gelu_erf},
+    {"silu", kernels::Activation::silu}};
+constexpr std::size_t kAlignment = 256;  // of buffers within scratch memory
 
-void check_vector(const std::string& node, const Ort::ConstValue& vector, std::int64_t size) {
-  if (shape_of(vector) != Shape{size}) {
-    fail(fmt::format("{}: a norm's weight and bias must be [inputs], a bias [outputs]: [{}]", node,
-                     size));
+/// A vector that the node may have.
+template <typename T>
+const T* vector_of(const Ort::KernelContext& context, bool exists, std::size_t input,
+                   std::int64_t size, const std::string& node) {
+  if (!exists) {
+    return nullptr;
   }
+  const auto vector = context.GetInput(input);
+  if (shape_of(vector) != Shape{size}) {
+    fail(fmt::format("{}: input {} must be [{}]", node, input, size));
+  }
+  return raw_data<T>(vector);
 }
 
 }  // namespace
 
 template <typename T>
 EmbeddingNode<T>::EmbeddingNode(const OrtKernelInfo* info, const CudaNodeResources& resources)
-    : ToldNode(kName, info, resources) {
-  check(has_input(info, kPositionWeight) && !has_input(info, kTokenScales) &&
-            attribute_or<float>(info, "scale", 1) == 1,
-        name_, "there is a kernel for a plain table of tokens and one of positions, no other");
+    : ToldNode(kName, info, resources),
+      has_positions_(has_input(info, kPositionWeight)),
+      scale_(attribute_or<float>(info, "scale", 1)) {
+  check(!has_input(info, kTokenScales), name_, "there is no kernel for a quantised table on CUDA");
   const Shape tokens = declared_shape(info, kTokenWeight);
-  const Shape positions = declared_shape(info, kPositionWeight);
-  check(tokens.size() == 2 && positions.size() == 2 && tokens[1] == positions[1], name_,
-        "the weights must be [count, size], of one size");
-  resources.facts.embedding = {tokens[0], positions[0], positions[1]};
+  check(tokens.size() == 2, name_, "token_weight must be [count, size]");
+  resources.facts.embedding = {tokens[0], std::nullopt, tokens[1], scale_};
+  if (has_positions_) {
+    const Shape positions = declared_shape(info, kPositionWeight);
+    check(positions.size() == 2 && tokens[1] == positions[1], name_,
+          "the weights must be [count, size], of one size");
+    resources.facts.embedding->max_seq_len = positions[0];
+  }
 }
 
 template <typename T>
@@ -36,7 +56,6 @@ OrtStatusPtr EmbeddingNode<T>::ComputeV2(OrtKernelContext* raw_context) {
     const auto input_ids = context.GetInput(kInputIds);
     const auto position_ids = context.GetInput(kPositionIds);
     const auto token_weight = context.GetInput(kTokenWeight);
-    const auto position_weight = context.GetInput(kPositionWeight);
     const Shape ids_shape = shape_of(input_ids);
     const Shape token_shape = shape_of(token_weight);
     check(ids_shape.size() == 2 && shape_of(position_ids) == ids_shape, name_,
@@ -45,11 +64,15 @@ OrtStatusPtr EmbeddingNode<T>::ComputeV2(OrtKernelContext* raw_context) {
     args.input_ids = raw_data<std::int64_t>(input_ids);
     args.position_ids = raw_data<std::int64_t>(position_ids);
     args.token_weight = raw_data<T>(token_weight);
-    args.position_weight = raw_data<T>(position_weight);
     args.tokens = ids_shape[0] * ids_shape[1];
     args.size = token_shape[1];
     args.vocab_size = token_shape[0];
-    args.max_seq_len = shape_of(position_weight)[0];
+    args.scale = scale_;
+    if (has_positions_) {
+      const auto position_weight = context.GetInput(kPositionWeight);
+      args.position_weight = raw_data<T>(position_weight);
+      args.max_seq_len = shape_of(position_weight)[0];
+    }
     args.out = raw_output<T>(context, 0, Shape{ids_shape[0], ids_shape[1], args.size});
     tell(args);
     if (args.tokens > 0) {
@@ -63,33 +86,22 @@ ProductNode<T>::ProductNode(ProductRole role, const OrtKernelInfo* info,
                             const CudaNodeResources& resources)
     : ToldNode(product_name(role), info, resources),
       room_(resources.room),
-      has_norm_(choice(info, name_, "norm", kNorms)),
-      epsilon_(attribute_or<float>(info, "epsilon", 0)) {
+      norm_(info, name_, kNormWeight, kNormBias) {
   check(!has_input(info, kWeightScales), name_,
         "there is no kernel for a quantised weight on CUDA");
-  check(has_input(info, kNormWeight) == has_norm_ && has_input(info, kNormBias) == has_norm_, name_,
-        "norm_weight and norm_bias must be there for a layer_norm, and only then");
   resources.facts.weights.insert(CudaType<T>::kName);
   const Shape weight = declared_shape(info, kWeight);  // a head's has the outputs first
+  const bool has_post_norm = role == ProductRole::linear && has_input(info, kPostNormWeight);
   resources.facts.products.insert_or_assign(
       Ort::ConstKernelInfo(info).GetNodeName(),
-      GraphFacts::Product{attribute_or<std::int64_t>(info, "outputs", weight.at(0)),
-                          has_norm_ ? epsilon_ : 0,
-                          attribute_or<std::string>(info, "activation", ""),
-                          attribute_or<std::string>(info, "norm", "")});
-}
-
-template <typename T>
-kernels::NormArgs<T> ProductNode<T>::norm(const Ort::KernelContext& context,
-                                          std::int64_t inputs) const {
-  if (!has_norm_) {
-    return {};
-  }
-  const auto weight = context.GetInput(kNormWeight);
-  const auto bias = context.GetInput(kNormBias);
-  check_vector(name_, weight, inputs);
-  check_vector(name_, bias, inputs);
-  return {raw_data<T>(weight), raw_data<T>(bias), epsilon_};
+      GraphFacts::Product{
+          .outputs = attribute_or<std::int64_t>(info, "outputs", weight.at(0)),
+          .epsilon = norm_.epsilon(),
+          .activation = attribute_or<std::string>(info, "activation", ""),
+          .norm = attribute_or<std::string>(info, "norm", ""),
+          .gated = attribute_or<std::int64_t>(info, "gated", 0) != 0,
+          .soft_cap = attribute_or<float>(info, "soft_cap", 0),
+          .post_epsilon = has_post_norm ? attribute_or<float>(info, "epsilon", 0) : 0});
 }
 
 template <typename T>
@@ -103,9 +115,18 @@ template <typename T>
 LinearNode<T>::LinearNode(const OrtKernelInfo* info, const CudaNodeResources& resources)
     : ProductNode<T>(ProductRole::linear, info, resources),
       outputs_(Ort::ConstKernelInfo(info).GetAttribute<std::int64_t>("outputs")),
-      gelu_(choice(info, this->name_, "activation", kGelu)) {
-  check(has_input(info, kBias) && attribute_or<std::int64_t>(info, "gated", 0) == 0, this->name_,
-        "there is no kernel for a Linear that is gated or has no bias");
+      activation_(choice(info, this->name_, "activation", kActivations)),
+      gated_(attribute_or<std::int64_t>(info, "gated", 0) != 0),
+      has_bias_(has_input(info, kBias)),
+      has_post_norm_(has_input(info, kPostNormWeight)),
+      post_epsilon_(has_post_norm_ ? attribute_or<float>(info, "epsilon", 0) : 0) {
+  using kernels::Activation;
+  check(gated_ || activation_ == Activation::none || activation_ == Activation::gelu_tanh,
+        this->name_, "without a gate there is a kernel for gelu_tanh, no other");
+  check(!gated_ || (activation_ != Activation::none && !has_post_norm_), this->name_,
+        "there is no kernel for a gate without an activation, or before a norm");
+  check(!has_post_norm_ || (!this->norm_.exists() && activation_ == Activation::none), this->name_,
+        "there is no kernel for a norm behind a product with a norm or an activation");
 }
 
 template <typename T>
@@ -114,8 +135,6 @@ OrtStatusPtr LinearNode<T>::ComputeV2(OrtKernelContext* raw_context) {
     Ort::KernelContext context(raw_context);
     const auto x = context.GetInput(kX);
     const auto weight = context.GetInput(kWeight);
-    const auto bias = context.GetInput(kBias);
-    const auto residual = context.GetInput(kResidual);
     const Shape shape = shape_of(x);
     check(shape.size() == 3, this->name_, "x must be [batch, seq_len, inputs]");
     const Shape out_shape{shape[0], shape[1], outputs_};
@@ -123,47 +142,110 @@ OrtStatusPtr LinearNode<T>::ComputeV2(OrtKernelContext* raw_context) {
     args.tokens = shape[0] * shape[1];
     args.inputs = shape[2];
     args.outputs = outputs_;
+    const std::int64_t matrices = gated_ ? 2 : 1;
     check(shape_of(weight) ==
-              Shape{kernels::panel_count(outputs_), args.inputs, kernels::kPanelColumns},
-          this->name_, "weight must be packed: [ceil(outputs / 64), inputs, 64]");
-    check_vector(this->name_, bias, outputs_);
+              Shape{matrices * kernels::panel_count(outputs_), args.inputs, kernels::kPanelColumns},
+          this->name_,
+          "weight must be packed: [ceil(outputs / 64), inputs, 64], of a gate twice as many");
     args.x = raw_data<T>(x);
-    args.norm = this->norm(context, args.inputs);
+    args.norm = this->norm_.template args<T>(context, args.inputs);
     args.weight = raw_data<T>(weight);
-    args.bias = raw_data<T>(bias);
-    args.gelu = gelu_;
-    if (static_cast<const OrtValue*>(residual) != nullptr) {
-      check(shape_of(residual) == out_shape, this->name_,
-            "residual must be [batch, seq_len, outputs]");
-      args.residual = raw_data<T>(residual);
+    args.bias = vector_of<T>(context, has_bias_, kBias, matrices * outputs_, this->name_);
+    args.gelu = !gated_ && activation_ == kernels::Activation::gelu_tanh;
+    if (kResidual < context.GetInputCount()) {
+      const auto residual = context.GetInput(kResidual);
+      if (static_cast<const OrtValue*>(residual) != nullptr) {
+        check(!gated_, this->name_, "there is no kernel for a gate with a residual");
+        check(shape_of(residual) == out_shape, this->name_,
+              "residual must be [batch, seq_len, outputs]");
+        args.residual = raw_data<T>(residual);
+      }
     }
     args.out = raw_output<T>(context, 0, out_shape);
-    run(args, stream_of(context));
+    const T* const post_norm =
+        vector_of<T>(context, has_post_norm_, kPostNormWeight, outputs_, this->name_);
+    if (gated_ || has_post_norm_) {
+      run_apart(args, post_norm, stream_of(context));
+    } else {
+      this->tell(args);
+      run(args, 0, stream_of(context));
+    }
   });
 }
 
 template <typename T>
-void LinearNode<T>::run(const kernels::LinearCudaArgs<T>& args, cudaStream_t stream) {
-  this->tell(args);
+bool LinearNode<T>::has_kernel(const kernels::LinearCudaArgs<T>& args) const {
+  if constexpr (sizeof(T) == 2) {
+    if (args.tokens > 1 && kernels::some_rows_fit(args.tokens, args.inputs, args.outputs)) {
+      return true;
+    }
+  }
+  return this->is_few(args.tokens, args.inputs);
+}
+
+template <typename T>
+std::size_t LinearNode<T>::normalized_bytes(const kernels::LinearCudaArgs<T>& args) const {
+  return args.norm.weight == nullptr || has_kernel(args)
+             ? 0
+             : static_cast<std::size_t>(args.tokens * args.inputs) * sizeof(T);
+}
+
+template <typename T>
+void LinearNode<T>::run_apart(const kernels::LinearCudaArgs<T>& args, const T* post_norm,
+                              cudaStream_t stream) {
+  kernels::LinearCudaArgs<T> product = args;
+  product.residual = nullptr;
+  if (gated_) {
+    product.outputs = kernels::gated_columns(outputs_);
+    product.bias = nullptr;
+  }
+  const std::size_t bytes =
+      round_up(static_cast<std::size_t>(args.tokens * product.outputs) * sizeof(T), kAlignment);
+  product.out = static_cast<T*>(this->room_->scratch(bytes + normalized_bytes(product)));
+  run(product, bytes, stream);
   if (args.tokens == 0) {
     return;
   }
-  if constexpr (sizeof(T) == 2) {
-    if (args.tokens > 1 && kernels::some_rows_fit(args.tokens, args.inputs, args.outputs)) {
-      check_launch(kernels::linear_some_rows(args, stream), this->name_);
-      return;
-    }
+  check_launch(gated_ ? kernels::gate_cuda<T>({.product = product.out,
+                                               .bias = args.bias,
+                                               .out = args.out,
+                                               .tokens = args.tokens,
+                                               .outputs = args.outputs,
+                                               .activation = activation_},
+                                              stream)
+                      : kernels::normed_sum_cuda<T>({.product = product.out,
+                                                     .norm_weight = post_norm,
+                                                     .residual = args.residual,
+                                                     .out = args.out,
+                                                     .tokens = args.tokens,
+                                                     .size = args.outputs,
+                                                     .epsilon = post_epsilon_},
+                                                    stream),
+               this->name_);
+}
+
+template <typename T>
+void LinearNode<T>::run(const kernels::LinearCudaArgs<T>& args, std::size_t scratch_in_use,
+                        cudaStream_t stream) {
+  if (args.tokens == 0) {
+    return;
   }
-  if (this->is_few(args.tokens, args.inputs)) {
+  if (has_kernel(args)) {
+    if constexpr (sizeof(T) == 2) {
+      if (args.tokens > 1 && kernels::some_rows_fit(args.tokens, args.inputs, args.outputs)) {
+        check_launch(kernels::linear_some_rows(args, stream), this->name_);
+        return;
+      }
+    }
     check_launch(kernels::linear_few_rows(args, stream), this->name_);
     return;
   }
   const T* x = args.x;
-  if (args.norm.weight != nullptr) {
-    auto* normalized = static_cast<T*>(
-        this->room_->scratch(static_cast<std::size_t>(args.tokens * args.inputs) * sizeof(T)));
+  if (const std::size_t bytes = normalized_bytes(args); bytes > 0) {
+    auto* const normalized = reinterpret_cast<T*>(
+        static_cast<std::byte*>(this->room_->scratch(scratch_in_use + bytes)) + scratch_in_use);
     check_launch(
-        kernels::layer_norm<T>(x, nullptr, args.norm, args.tokens, args.inputs, normalized, stream),
+        kernels::norm_rows<T>(x, nullptr, args.norm, args.tokens, args.inputs, normalized, stream),
         this->name_);
     x = normalized;
   }
@@ -176,9 +258,10 @@ void LinearNode<T>::run(const kernels::LinearCudaArgs<T>& args, cudaStream_t str
 
 template <typename T>
 HeadNode<T>::HeadNode(const OrtKernelInfo* info, const CudaNodeResources& resources)
-    : ProductNode<T>(ProductRole::head, info, resources) {
-  check(has_input(info, kNormWeight) && !has_input(info, kBias), this->name_,
-        "there is no kernel for a Head that has a bias or no norm");
+    : ProductNode<T>(ProductRole::head, info, resources),
+      soft_cap_(attribute_or<float>(info, "soft_cap", 0)) {
+  check(this->norm_.exists() && !has_input(info, kBias) && soft_cap_ >= 0, this->name_,
+        "there is no kernel for a Head that has a bias, no norm or a soft_cap below 0");
 }
 
 template <typename T>
@@ -202,18 +285,24 @@ OrtStatusPtr HeadNode<T>::ComputeV2(OrtKernelContext* raw_context) {
     args.outputs = weight_shape[0];
     args.x = raw_data<T>(x);
     args.weight = raw_data<T>(weight);
-    args.norm = this->norm(context, args.inputs);
+    args.norm = this->norm_.template args<T>(context, args.inputs);
     args.out = raw_output<T>(context, 0, Shape{x_shape[0], selected, args.outputs});
-    run(args, stream_of(context));
+    if (soft_cap_ == 0) {
+      this->tell(args);
+    }
+    if (args.tokens > 0) {
+      run(args, stream_of(context));
+      if (soft_cap_ > 0) {
+        check_launch(kernels::cap_logits_cuda(args.out, args.tokens * args.outputs, soft_cap_,
+                                              stream_of(context)),
+                     this->name_);
+      }
+    }
   });
 }
 
 template <typename T>
 void HeadNode<T>::run(const kernels::HeadCudaArgs<T>& args, cudaStream_t stream) {
-  this->tell(args);
-  if (args.tokens == 0) {
-    return;
-  }
   DeviceRoom& room = *this->room_;
   if (this->is_few(args.tokens, args.inputs)) {
     check_launch(kernels::head_few_rows(args, room.multiprocessors(), stream), this->name_);
@@ -221,8 +310,8 @@ void HeadNode<T>::run(const kernels::HeadCudaArgs<T>& args, cudaStream_t stream)
   }
   auto* normalized = static_cast<T*>(
       room.scratch(static_cast<std::size_t>(args.tokens * args.inputs) * sizeof(T)));
-  check_launch(kernels::layer_norm<T>(args.x, args.positions, args.norm, args.tokens, args.inputs,
-                                      normalized, stream),
+  check_launch(kernels::norm_rows<T>(args.x, args.positions, args.norm, args.tokens, args.inputs,
+                                     normalized, stream),
                this->name_);
   if constexpr (sizeof(T) == 2) {
     if (kernels::head_some_rows_fit(args.tokens, args.inputs)) {

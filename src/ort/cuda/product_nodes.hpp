@@ -1,9 +1,11 @@
 // The nodes `Embedding`, `Linear` and `Head` on CUDA. See docs/MODEL_FILE.md.
 #pragma once
 
+#include "kernels/activation.hpp"
 #include "kernels/cuda/embedding_cuda.hpp"
 #include "kernels/cuda/linear_cuda.hpp"
 #include "ort/cuda/node_access.hpp"
+#include "ort/cuda/node_norm.hpp"
 #include "ort/embedding_node.hpp"
 #include "ort/product_node.hpp"
 
@@ -49,6 +51,10 @@ class EmbeddingNode : ToldNode {
 
   EmbeddingNode(const OrtKernelInfo* info, const CudaNodeResources& resources);
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
+
+ private:
+  bool has_positions_;
+  float scale_;
 };
 
 /// Few tokens go through the kernels of linear_few_rows.cu and head_few_rows.cu, many through
@@ -62,16 +68,10 @@ class ProductNode : protected ToldNode {
  protected:
   ProductNode(ProductRole role, const OrtKernelInfo* info, const CudaNodeResources& resources);
 
-  /// None where the node has no norm.
-  [[nodiscard]] kernels::NormArgs<T> norm(const Ort::KernelContext& context,
-                                          std::int64_t inputs) const;
   [[nodiscard]] static bool is_few(std::int64_t tokens, std::int64_t inputs);
 
   std::shared_ptr<DeviceRoom> room_;
-
- private:
-  bool has_norm_;
-  float epsilon_;
+  NodeNorm norm_;
 };
 
 template <typename T>
@@ -82,17 +82,29 @@ class LinearNode : ProductNode<T> {
   static constexpr const char* kName = product_name(ProductRole::linear);
   static constexpr std::array kInputs{kElement, kElement, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16,
                                       kElement, kElement, kElement,
-                                      kElement};
+                                      kElement, kElement};
+  static_assert(kInputs.size() == kPostNormWeight + 1);
   static constexpr bool is_optional(std::size_t input) { return input > kWeight; }
 
   LinearNode(const OrtKernelInfo* info, const CudaNodeResources& resources);
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
 
  private:
-  void run(const kernels::LinearCudaArgs<T>& args, cudaStream_t stream);
+  /// Whether one kernel does all of it.
+  [[nodiscard]] bool has_kernel(const kernels::LinearCudaArgs<T>& args) const;
+  /// Bytes of x after its norm, where that is a kernel of its own.
+  [[nodiscard]] std::size_t normalized_bytes(const kernels::LinearCudaArgs<T>& args) const;
+  /// `scratch_in_use`: bytes at the beginning of the room's scratch memory.
+  void run(const kernels::LinearCudaArgs<T>& args, std::size_t scratch_in_use, cudaStream_t stream);
+  /// The product to scratch memory, and from there through a gate or a norm.
+  void run_apart(const kernels::LinearCudaArgs<T>& args, const T* post_norm, cudaStream_t stream);
 
   std::int64_t outputs_;
-  bool gelu_;
+  kernels::Activation activation_;
+  bool gated_;
+  bool has_bias_;
+  bool has_post_norm_;
+  float post_epsilon_;
 };
 
 template <typename T>
@@ -113,6 +125,8 @@ class HeadNode : ProductNode<T> {
 
  private:
   void run(const kernels::HeadCudaArgs<T>& args, cudaStream_t stream);
+
+  float soft_cap_;
 };
 
 }  // namespace kvcache::ort

@@ -15,14 +15,10 @@ void check_vector(const OrtKernelInfo* info, std::size_t input, std::int64_t siz
 
 template <typename T>
 ValueHeadNode<T>::ValueHeadNode(const OrtKernelInfo* info, const CudaNodeResources& resources)
-    : name_(node_name(kName, info)) {
+    : name_(node_name(kName, info)), norm_(info, name_, kValueNormWeight, kValueNormBias) {
   const Ort::ConstKernelInfo node(info);
-  check(choice(info, name_, "norm", kNorms) && has_input(info, kValueNormBias), name_,
-        "there is a kernel for a layer_norm with a bias, no other");
+  check(norm_.exists(), name_, "there is no kernel for a value head without a norm");
   fixed_.inputs = declared_shape(info, kValueNormWeight).at(0);
-  check_vector(info, kValueNormWeight, fixed_.inputs, name_);
-  check_vector(info, kValueNormBias, fixed_.inputs, name_);
-  fixed_.norm.epsilon = node.GetAttribute<float>("epsilon");
   fixed_.layer_epsilon = attribute_or(info, "layer_epsilon", 0.0F);
   fixed_.activation = choice(info, name_, "activation", kValueActivations);
   fixed_.output_activation = choice(info, name_, "output_activation", kValueActivations);
@@ -43,7 +39,7 @@ ValueHeadNode<T>::ValueHeadNode(const OrtKernelInfo* info, const CudaNodeResourc
         "a token and the results of two layers must fit the 200 KiB of a block's shared memory; "
         "run on the CPU (--device cpu)");
   fixed_.num_layers = static_cast<int>(layers_.size());
-  resources.facts.norms.insert_or_assign(node.GetNodeName(), fixed_.norm.epsilon);
+  resources.facts.norms.insert_or_assign(node.GetNodeName(), norm_.epsilon());
 }
 
 template <typename T>
@@ -79,8 +75,7 @@ OrtStatusPtr ValueHeadNode<T>::ComputeV2(OrtKernelContext* raw_context) {
     check(args.positions == nullptr || shape[0] == 1, name_,
           "logits_positions are those of a batch of one");
     const std::int64_t count = args.positions == nullptr ? shape[1] : shape_of(positions)[0];
-    args.norm.weight = weight(kValueNormWeight);
-    args.norm.bias = weight(kValueNormBias);
+    args.norm = norm_.args<T>(context, fixed_.inputs);
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       const Layer& layer = layers_[i];
       args.layers[i] = {.weight = weight(layer.first_input),

@@ -96,7 +96,7 @@ struct StepNodes {
   const Args& find(const std::string& node) const {
     const auto found = weights_.nodes.find(node);
     const auto* args = found == weights_.nodes.end() ? nullptr : std::get_if<Args>(&found->second);
-    require(args != nullptr, "it has other nodes than the plan");
+    require(args != nullptr, "it has parts that GPT-2 has not");
     return *args;
   }
 
@@ -109,6 +109,8 @@ struct StepNodes {
   }
 
   void check() const {
+    require(embedding.position_weight != nullptr && embedding.scale == 1,
+            "its embedding is scaled, or has no table of positions");
     require(!layers.empty() && layers.size() <= kernels::kMaxFusedLayers,
             "it has no or too many layers");
     for (const LayerNodes<T>& layer : layers) {
@@ -117,6 +119,15 @@ struct StepNodes {
                         layer.expansion.norm.weight != nullptr && layer.expansion.gelu &&
                         layer.contraction.norm.weight == nullptr && !layer.contraction.gelu;
       require(ends, "its products have not the norms and activations of GPT-2");
+      require(
+          !layer.attention.has_rules && layer.attention.num_heads == layer.attention.num_kv_heads,
+          "its attention has more than GPT-2's");
+      for (const auto* product :
+           {&layer.qkv, &layer.projection, &layer.expansion, &layer.contraction}) {
+        require(product->bias != nullptr &&
+                    (product->norm.weight == nullptr || product->norm.bias != nullptr),
+                "it has products or norms without a bias");
+      }
       require(layer.qkv.norm.epsilon == head.norm.epsilon &&
                   layer.expansion.norm.epsilon == head.norm.epsilon,
               "its norms differ in epsilon");

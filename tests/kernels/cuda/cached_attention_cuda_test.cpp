@@ -5,14 +5,17 @@
 #include <cuda_fp16.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <span>
 #include <vector>
 
 #include "base/float16.hpp"
 #include "kernels/cpu/cached_attention_cpu.hpp"
+#include "kernels/cuda/norm_and_turn_cuda.hpp"
 #include "support/attention_cases.hpp"
 #include "support/gpu.hpp"
 #include "support/parallel_for.hpp"
@@ -23,6 +26,7 @@ namespace {
 using test::AttentionCase;
 using test::DeviceArray;
 using test::Random;
+using test::WithRules;
 
 // The device's types have the bits of ONNX Runtime's.
 template <typename T>
@@ -38,6 +42,37 @@ struct DeviceType<BFloat16> {
   using type = __nv_bfloat16;
 };
 
+/// The case's norms and rotations of queries and keys, in place.
+template <typename T, typename Element>
+void norm_and_turn_on_device(const AttentionCase<T>& attention, const CachedAttentionArgs<T>& host,
+                             std::int64_t tokens, const DeviceArray<std::int64_t>& position_ids,
+                             Element* qkv) {
+  std::vector<T> weights;
+  std::ranges::transform(attention.norm_weights, std::back_inserter(weights),
+                         [](float weight) { return T(weight); });
+  const DeviceArray<T> d_weights(weights);
+  const DeviceArray<float> cos(attention.cos);
+  const DeviceArray<float> sin(attention.sin);
+  NormAndTurnArgs<Element> args;
+  args.qkv = qkv;
+  args.out = qkv;
+  if (!weights.empty()) {
+    args.query_weight = reinterpret_cast<const Element*>(d_weights.data());
+    args.key_weight = args.query_weight + host.head_dim;
+  }
+  args.epsilon = host.rules.norm.epsilon;
+  args.rotary = host.rules.rotary;
+  args.rotary.cos = attention.cos.empty() ? nullptr : cos.data();
+  args.rotary.sin = sin.data();
+  args.position_ids = position_ids.data();
+  args.tokens = tokens;
+  args.num_heads = host.num_heads;
+  args.num_kv_heads = host.num_kv_heads;
+  args.head_dim = host.head_dim;
+  ASSERT_EQ(norm_and_turn_cuda(args, LaunchOrder(nullptr)), cudaSuccess);
+  ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+}
+
 /// Runs the case on the device, with `kernel(args, tokens)`, and brings back what it wrote.
 /// `filling`: tokens behind all rows.
 template <typename T, typename Kernel>
@@ -52,7 +87,10 @@ void run_on_device(AttentionCase<T>& attention, const Kernel& kernel, std::int64
   const T nan(std::numeric_limits<float>::quiet_NaN());
   const std::int64_t width = host.num_heads * host.head_dim;
   const std::vector<T> unwritten = with_filling(attention.attention, width, nan);
-  DeviceArray<T> qkv(with_filling(attention.qkv, 3 * width, nan));
+  const std::int64_t vectors = host.num_heads + 2 * host.num_kv_heads;
+  DeviceArray<T> qkv(with_filling(attention.qkv, vectors * host.head_dim, nan));
+  const DeviceArray<std::int64_t> position_ids(
+      with_filling(attention.position_ids, 1, std::int64_t{0}));
   DeviceArray<T> keys(attention.key_pool);
   DeviceArray<T> values(attention.value_pool);
   DeviceArray<T> out(unwritten);
@@ -79,6 +117,12 @@ void run_on_device(AttentionCase<T>& attention, const Kernel& kernel, std::int64
   args.head_dim = host.head_dim;
   args.block_len = host.block_len;
   args.scale = host.scale;
+  args.rules.window = host.rules.window;
+  args.rules.soft_cap = host.rules.soft_cap;
+  if (!attention.cos.empty() || !attention.norm_weights.empty()) {
+    norm_and_turn_on_device(attention, host, attention.tokens + filling, position_ids,
+                            reinterpret_cast<Element*>(qkv.data()));
+  }
 
   ASSERT_EQ(kernel(args, attention.tokens + filling), cudaSuccess);
   ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
@@ -92,7 +136,7 @@ void run_on_device(AttentionCase<T>& attention, const Kernel& kernel, std::int64
   attention.attention.assign(found.begin(), found.begin() + static_cast<std::ptrdiff_t>(of_rows));
 }
 
-constexpr std::int64_t kTileHeadDims[] = {16, 32, 64, 80, 128};
+constexpr std::int64_t kTileHeadDims[] = {16, 32, 64, 80, 96, 128};
 
 /// The kernel with a thread block per token, with 1, 2, 4 or 8 splits.
 auto by_token(Random& random) {
@@ -117,6 +161,27 @@ TEST_F(CachedAttentionOnCuda, AgreesWithDoublePrecision) {
     AttentionCase<float> attention(random, random.chance(0.2));
     run_on_device(attention, by_token(random));
     EXPECT_LE(attention.largest_error(), 4e-6);
+  });
+}
+
+TEST_F(CachedAttentionOnCuda, RulesAgreeWithDoublePrecision) {
+  test::for_random_cases(200, [](Random& random) {
+    AttentionCase<float> attention(random, random.chance(0.2), test::kHeadDims, WithRules::yes);
+    run_on_device(attention, by_token(random));
+    EXPECT_LE(attention.largest_error(), 1e-5);
+  });
+}
+
+// Queries and keys are rounded once more, after norms and turns.
+TEST_F(CachedAttentionOnCuda, TilesKeepTheRules) {
+  test::for_random_cases(200, [](Random& random) {
+    AttentionCase<Float16> attention(random, random.chance(0.6), kTileHeadDims, WithRules::yes);
+    if (attention.args.rules.window > 0 && !attention.tree_parents.empty()) {
+      run_on_device(attention, by_token(random));
+    } else {
+      run_on_device(attention, by_tile(random));
+    }
+    EXPECT_LE(attention.largest_error(), 16.0 * std::ldexp(1.0, -11));
   });
 }
 

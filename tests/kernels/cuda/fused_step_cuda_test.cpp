@@ -526,7 +526,7 @@ TYPED_TEST(FusedStepOnCuda, SaysWhyARunIsNoSuchStep) {
   EXPECT_EQ(why_not(plan, {}, fits.binding()), "the model is not of a 16-bit type");
   plan::CudaWeights incomplete = fits.weights();
   incomplete.nodes.erase(plan::layer_node(0, "mlp.down"));
-  EXPECT_EQ(why_not(plan, incomplete, fits.binding()), "it has other nodes than the plan");
+  EXPECT_EQ(why_not(plan, incomplete, fits.binding()), "it has parts that GPT-2 has not");
   plan::StepBinding two = fits.binding();
   two.tokens = 2;
   EXPECT_EQ(why_not(plan, fits.weights(), two), "it has more than one token, or no cache");

@@ -41,10 +41,11 @@ struct LinearCase {
     with_residual = random.chance(0.5);
     x = random_values<T>(random, tokens * inputs, 1, random.chance(0.3) ? 3 : 0);
     norm_weight = random_values<T>(random, inputs, 1);
-    norm_bias = random_values<T>(random, inputs, 0.1);
+    is_rms = random.chance(0.3);
+    norm_bias = random_values<T>(random, is_rms || random.chance(0.2) ? 0 : inputs, 0.1);
     const double scale = 1 / std::sqrt(static_cast<double>(inputs));
     weight = random_values<T>(random, (outputs + 63) / 64 * inputs * 64, scale);
-    bias = random_values<T>(random, outputs, 0.1);
+    bias = random_values<T>(random, random.chance(0.3) ? 0 : outputs, 0.1);
     residual = random_values<T>(random, tokens * outputs, 1);
     out.assign(static_cast<std::size_t>(tokens * outputs),
                rounded<T>(std::numeric_limits<double>::quiet_NaN()));
@@ -62,10 +63,11 @@ struct LinearCase {
     LinearCudaArgs<T> args;
     args.x = d_x.data();
     if (norm) {
-      args.norm = {d_norm_weight.data(), d_norm_bias.data(), 1e-5F};
+      args.norm = {d_norm_weight.data(), norm_bias.empty() ? nullptr : d_norm_bias.data(), 1e-5F,
+                   is_rms};
     }
     args.weight = d_weight.data();
-    args.bias = d_bias.data();
+    args.bias = bias.empty() ? nullptr : d_bias.data();
     args.residual = with_residual ? d_residual.data() : nullptr;
     args.out = d_out.data();
     args.tokens = tokens;
@@ -79,11 +81,12 @@ struct LinearCase {
 
   /// The largest error, relative to the sum of the magnitudes that went into a result.
   [[nodiscard]] double largest_error() const {
-    const std::vector<double> from = normalized(x, norm_weight, norm_bias, inputs, norm, 1e-5);
+    const std::vector<double> from =
+        normalized(x, norm_weight, norm_bias, inputs, norm, 1e-5, is_rms);
     double largest = 0;
     for (std::int64_t token = 0; token < tokens; ++token) {
       for (std::int64_t column = 0; column < outputs; ++column) {
-        double sum = wide(bias[static_cast<std::size_t>(column)]);
+        double sum = bias.empty() ? 0 : wide(bias[static_cast<std::size_t>(column)]);
         double magnitude = 1 + std::abs(sum);
         for (std::int64_t i = 0; i < inputs; ++i) {
           const auto at = static_cast<std::size_t>((column / 64 * inputs + i) * 64 + column % 64);
@@ -113,6 +116,7 @@ struct LinearCase {
   std::int64_t outputs;
   std::int64_t tokens;
   bool norm;
+  bool is_rms;
   bool gelu;
   bool with_residual;
   std::vector<T> x, norm_weight, norm_bias, weight, bias, residual, out;
@@ -155,7 +159,7 @@ TYPED_TEST(LinearOnCuda, ManyRowsAgreeWithDoublePrecision) {
       const T* x = args.x;
       if (args.norm.weight != nullptr) {
         ASSERT_EQ(
-            layer_norm<T>(x, nullptr, args.norm, args.tokens, args.inputs, staged.data(), nullptr),
+            norm_rows<T>(x, nullptr, args.norm, args.tokens, args.inputs, staged.data(), nullptr),
             cudaSuccess);
         x = staged.data();
       }

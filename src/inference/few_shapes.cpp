@@ -1,0 +1,41 @@
+#include "inference/few_shapes.hpp"
+
+#include <algorithm>
+#include <bit>
+
+#include "base/rounding.hpp"
+
+namespace kvcache::inference {
+namespace {
+
+constexpr std::size_t kMostFilledUp = 1024;  // tokens: what more take is no longer worth the graph
+constexpr std::size_t kSmallVocabulary = 1024;
+
+/// At least `count`, and one of few sizes: up to some hundreds of tokens a GPU's time goes to the
+/// weights, and to starting kernels.
+std::size_t one_of_few(std::size_t count) {
+  constexpr std::size_t kLeast = 4;
+  constexpr std::size_t kStep = 128;
+  return count <= kStep ? std::bit_ceil(std::max(count, kLeast)) : round_up(count, kStep);
+}
+
+}  // namespace
+
+void fill_up(RunShape& shape, std::size_t vocab_size) {
+  if (shape.tokens > kMostFilledUp ||
+      (!shape.trees && (shape.rows == 1 || shape.tokens == shape.rows))) {
+    return;
+  }
+  const bool all = shape.num_logits == 0 && one_of_few(shape.tokens) == shape.tokens;
+  // Of a small vocabulary's logits all tokens' are as cheap as those of a few. A node may be chosen
+  // more than once: then there are more rows of logits than tokens.
+  const std::size_t logits = vocab_size <= kSmallVocabulary
+                                 ? std::max(shape.tokens, shape.logits_rows())
+                                 : shape.logits_rows();
+  shape.tokens = one_of_few(shape.tokens);
+  shape.num_logits = all ? 0 : one_of_few(logits);
+  shape.rows = shape.rows == 1 ? 1 : one_of_few(shape.rows);
+  shape.filled_up = true;
+}
+
+}  // namespace kvcache::inference
