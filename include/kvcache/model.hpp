@@ -66,6 +66,9 @@ class KVCACHE_EXPORT Model {
   /// a thread.
   [[nodiscard]] bool move_weights() const;
 
+  /// The device that the model runs on.
+  [[nodiscard]] Device device() const noexcept;
+
   /// One line: which device the model runs on and why.
   [[nodiscard]] std::string device_report() const;
 

@@ -115,21 +115,23 @@ void Backlog::cancel_all(std::string_view why, Finished& finished) noexcept {
   }
 }
 
-std::vector<Task*> Backlog::take_run() {
-  std::vector<Task*> tasks = ready_.take(limits_);
+std::vector<Task*> Backlog::take_run(std::size_t most_rows) {
+  RunLimits limits = limits_;
+  limits.rows = std::min(limits.rows, most_rows);
+  std::vector<Task*> tasks = ready_.take(limits);
   for (Task* task : tasks) {
     if (task->expiry) {
       task->no_expiry = expiries_.extract(*task->expiry);
       task->expiry.reset();
     }
   }
-  running_ = tasks.size();
+  running_ += tasks.size();
   return tasks;
 }
 
 void Backlog::settle(const std::vector<Task*>& tasks, Clock::time_point now,
                      Finished& finished) noexcept {
-  running_ = 0;
+  running_ -= tasks.size();
   for (std::size_t i = tasks.size(); i-- > 0;) {  // the oldest will be first
     if (Task& task = *tasks[i]; !task.outcome) {
       recorder_.count_put_off();

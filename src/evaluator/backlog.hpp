@@ -41,8 +41,8 @@ class Backlog {
   /// Ends all that have not begun to run.
   void cancel_all(std::string_view why, Finished& finished) noexcept;
 
-  /// The next run; its tasks are `running` until settle().
-  std::vector<Task*> take_run();
+  /// The next run, of `most_rows` at most; its tasks are `running` until settle().
+  std::vector<Task*> take_run(std::size_t most_rows);
 
   /// After a run: ends its tasks, and puts those off that have no outcome.
   void settle(const std::vector<Task*>& tasks, Clock::time_point now, Finished& finished) noexcept;
@@ -51,6 +51,7 @@ class Backlog {
   void fail_oldest(Finished& finished) noexcept;
 
   [[nodiscard]] const ReadyQueue& ready() const noexcept { return ready_; }
+  [[nodiscard]] std::size_t running() const noexcept { return running_; }
   [[nodiscard]] std::optional<Clock::time_point> next_expiry() const noexcept;
 
   [[nodiscard]] const Versions& versions() const noexcept { return versions_; }

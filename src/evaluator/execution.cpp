@@ -97,7 +97,8 @@ void answer(Task& task, MixedRun& run, std::size_t row) noexcept try {
 
 }  // namespace
 
-Execution::Execution(std::span<Task* const> tasks) : tasks_(tasks) {
+Execution::Execution(std::span<Task* const> tasks, bool beside_others)
+    : tasks_(tasks), beside_others_(beside_others) {
   records_.reserve(2 * tasks.size());  // halves of halves: nothing may fail after the first run
 }
 
@@ -108,6 +109,14 @@ void Execution::run() noexcept {
     if (!tasks_.front()->outcome) {
       fail_with_current_error(*tasks_.front());
     }
+  }
+}
+
+/// With the error that is being handled. `first`: it has no other row of its run beside it.
+void Execution::fail_or_put_off(Task& task, bool first) const noexcept {
+  fail_with_current_error(task);
+  if ((!first || beside_others_) && may_be_for_want_of_room(*task.outcome)) {
+    task.outcome = nullptr;
   }
 }
 
@@ -122,10 +131,7 @@ void Execution::run_part(std::span<Task* const> tasks) {
       add_to(*run, *task);
       rows.push_back(task);
     } catch (...) {
-      fail_with_current_error(*task);
-      if (!rows.empty() && may_be_for_want_of_room(*task->outcome)) {
-        task->outcome = nullptr;
-      }
+      fail_or_put_off(*task, rows.empty());
     }
   }
   if (rows.empty()) {
@@ -137,7 +143,7 @@ void Execution::run_part(std::span<Task* const> tasks) {
   } catch (...) {
     record.failed = true;
     if (rows.size() == 1) {
-      fail_with_current_error(*rows.front());
+      fail_or_put_off(*rows.front(), true);
     }
   }
   record.took = Clock::now() - began;

@@ -16,13 +16,14 @@ namespace kvcache::evaluator {
 ///
 /// What is wrong with a task is found before the run and fails it alone. Where a run fails, its
 /// rows are run again in two halves, and so on down to single ones, whose errors are theirs. A task
-/// for which there is no block fails only if it is the first of its run, and is put off otherwise.
-/// So the first task of each call always gets an outcome, and whoever calls again with the rest
-/// comes to an end.
+/// for which there is no block fails only if it is the first of its run and no other run is under
+/// way, and is put off otherwise. So the first task of a call that is alone always gets an outcome,
+/// and whoever calls again with the rest comes to an end.
 class Execution {
  public:
+  /// `beside_others`: another run is under way.
   /// @throws std::bad_alloc before anything has run
-  explicit Execution(std::span<Task* const> tasks);
+  Execution(std::span<Task* const> tasks, bool beside_others);
 
   void run() noexcept;
 
@@ -32,7 +33,10 @@ class Execution {
  private:
   void run_part(std::span<Task* const> tasks);
 
+  void fail_or_put_off(Task& task, bool first) const noexcept;
+
   std::span<Task* const> tasks_;
+  bool beside_others_;
   std::vector<RunRecord> records_;
 };
 

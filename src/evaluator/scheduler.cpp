@@ -20,6 +20,10 @@ constexpr std::string_view kEvaluatorGone =
 constexpr Clock::time_point kNever = Clock::time_point::max();
 constexpr std::chrono::hours kLongest{24 * 365};  // with which times can be counted
 
+std::size_t runs_at_a_time(const Model& model, const EvaluatorOptions& options) {
+  return options.max_runs > 0 ? options.max_runs : model.device() == Device::cuda ? 2 : 1;
+}
+
 }  // namespace
 
 /// Holds the lock; then publishes what ended, and wakes the thread if it would sleep too long.
@@ -52,6 +56,8 @@ Scheduler::Scheduler(const Model& model, const EvaluatorOptions& options)
         backlog_.recorder().count_callback_failed();
       }),
       backlog_(model, options, Clock::now()),
+      max_runs_(runs_at_a_time(model, options)),
+      splitting_(max_runs_),
       thread_([this] { loop(); }) {}
 
 void Scheduler::publish(Finished finished) noexcept {
@@ -78,7 +84,7 @@ void Scheduler::stop() noexcept {
   }
   {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return !in_run_; });
+    changed_.wait(lock, [this] { return runs_ == 0; });
   }
   delivery_.stop();
 }
@@ -208,12 +214,15 @@ EvaluatorMetrics Scheduler::metrics() const {
 /// When the next run begins as things are; in the past: at once.
 Clock::time_point Scheduler::next_run_at() const noexcept {
   const ReadyQueue& ready = backlog_.ready();
-  if (ready.empty() || in_run_) {
+  if (ready.empty() || runs_ >= (crowded_ ? 1 : max_runs_)) {
     return kNever;
   }
   if (ready.rows() >= options_.max_rows || ready.tokens() >= options_.max_tokens ||
       backlog_.clients().all_wait()) {
     return Clock::time_point::min();
+  }
+  if (runs_ > 0) {
+    return kNever;  // what comes meanwhile goes together
   }
   const Clock::time_point since = ready.oldest().ready_since;
   // Those that the last run answered are about to come back: it is worth while to wait for them.
@@ -257,20 +266,27 @@ void Scheduler::make_run(std::unique_lock<std::mutex>& lock) noexcept {
   std::vector<Task*> tasks;
   std::optional<Execution> execution;
   try {
-    tasks = backlog_.take_run();
-    execution.emplace(tasks);
+    tasks = backlog_.take_run(splitting_.most_rows(backlog_.ready().rows(), backlog_.running()));
+    execution.emplace(tasks, runs_ > 0);
   } catch (...) {  // no memory for their lists: back with them, and one less
     backlog_.settle(tasks, Clock::now(), finished);
     backlog_.fail_oldest(finished);
   }
   if (execution) {
-    in_run_ = true;
+    ++runs_;
+    const bool wake = asleep_until_ && wake_at() < *asleep_until_;  // for the other half
     lock.unlock();
+    if (wake) {
+      changed_.notify_all();
+    }
     execution->run();
     lock.lock();
-    in_run_ = false;
+    --runs_;
     const Clock::time_point now = Clock::now();
     last_run_ended_ = now;
+    crowded_ = runs_ > 0 && std::ranges::any_of(
+                                tasks, [](const Task* task) { return task->outcome == nullptr; });
+    splitting_.count(tasks.size(), now);
     for (const RunRecord& record : execution->records()) {
       backlog_.recorder().count_run(record, now);
     }

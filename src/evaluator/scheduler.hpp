@@ -12,6 +12,7 @@
 
 #include "evaluator/backlog.hpp"
 #include "evaluator/delivery.hpp"
+#include "evaluator/run_splitting.hpp"
 #include "evaluator/task.hpp"
 #include "kvcache/evaluator.hpp"
 
@@ -20,9 +21,9 @@ namespace kvcache::evaluator {
 /// Thread-safe. No lock is held while the model runs, while sequences and models end, or while
 /// callbacks are called.
 ///
-/// One run is under way at a time. Whoever waits when it is due makes it, so that a client that
-/// asks and waits needs no other thread to be woken; the scheduler's own thread makes those that
-/// become due in time, or while nobody waits.
+/// One run is under way at a time, or two on a GPU. Whoever waits when it is due makes it, so that
+/// a client that asks and waits needs no other thread to be woken; the scheduler's own thread makes
+/// those that become due in time, or while nobody waits.
 class Scheduler {
  public:
   /// @throws Error invalid_argument; std::system_error, std::bad_alloc
@@ -31,7 +32,7 @@ class Scheduler {
   Scheduler& operator=(const Scheduler&) = delete;
   ~Scheduler() { stop(); }
 
-  /// Cancels what waits, waits for the run under way and for all callbacks. What is submitted
+  /// Cancels what waits, waits for the runs under way and for all callbacks. What is submitted
   /// later is cancelled, too.
   void stop() noexcept;
 
@@ -78,7 +79,10 @@ class Scheduler {
   std::condition_variable changed_;
   Backlog backlog_;
   bool stopping_ = false;
-  bool in_run_ = false;  // in whichever thread
+  const std::size_t max_runs_;
+  RunSplitting splitting_;
+  std::size_t runs_ = 0;  // under way, in whichever threads
+  bool crowded_ = false;  // the last one found no room beside another
   Clock::time_point last_run_ended_{};
   std::optional<Clock::time_point> asleep_until_;  // the thread's, unless it is busy
   std::thread thread_;                             // last: it uses what is above

@@ -73,6 +73,8 @@ void Model::trim_cache() const noexcept { engine_->pool().trim(); }
 
 bool Model::move_weights() const { return engine_->session().move_weights(); }
 
+Device Model::device() const noexcept { return engine_->session().backend().device(); }
+
 std::string Model::device_report() const { return engine_->session().device_report(); }
 
 std::filesystem::path Model::end_profile() const try {

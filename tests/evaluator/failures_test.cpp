@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include "evaluator/held_evaluator.hpp"
@@ -123,6 +124,37 @@ TEST(EvaluatorFailures, WhatFindsNoBlockBesideOthersIsPutOff) {
   const EvaluatorMetrics metrics = evaluator->metrics();
   EXPECT_EQ(metrics.runs, 4U);
   EXPECT_GT(metrics.put_off, 0U);
+  EXPECT_EQ(model.cache_stats().blocks_in_use, 1U);
+}
+
+/// What another run under way holds is not lost to it.
+TEST(EvaluatorFailures, WhatFindsNoBlockBesideAnotherRunIsPutOff) {
+  ModelOptions options;
+  options.block_len = 4;
+  options.poison_freed_blocks = true;
+  options.cache_bytes =
+      std::size_t{8} * 4 * Model::load(test::model_path("plain")).info().cache_bytes_per_token();
+  const Model model = Model::load(test::model_path("plain"), options);
+  EvaluatorOptions two_runs;
+  two_runs.max_runs = 2;
+  two_runs.max_rows = 1;
+  Evaluator evaluator(model, two_runs);
+  const auto prefix = share_text(model, {1, 2});  // one block, 7 are left
+  std::vector<std::jthread> threads;
+  for (TokenId token = 0; token < 6; ++token) {
+    threads.emplace_back([&, token] {
+      EvaluatorClient client = evaluator.register_client();
+      for (int i = 0; i < 20; ++i) {  // 18 nodes: 5 blocks
+        std::vector<TokenId> continuation(18, token);
+        continuation.front() = i % 4;
+        EXPECT_EQ(client.answer(ScoreRequest{prefix, {continuation}}).result.tokens(0).size(), 18U);
+      }
+    });
+  }
+  threads.clear();
+  expect_error(ErrorCode::cache_full, "8 more needed", [&] {
+    (void)evaluator.answer(ScoreRequest{prefix, {std::vector<TokenId>(30, TokenId{5})}});
+  });
   EXPECT_EQ(model.cache_stats().blocks_in_use, 1U);
 }
 

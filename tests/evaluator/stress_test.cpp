@@ -270,7 +270,7 @@ void print(const Tally& tally, const EvaluatorMetrics& metrics, double seconds) 
 /// The bar is that the longest wait is at most ten times the median. Time says little on a machine
 /// that does other things too, so what must hold in any case is stated in runs (ReadyQueueTest)
 /// and, here, as time with room for what else the machine does.
-TEST(EvaluatorStress, ThirtyTwoThreadsAreAnsweredAsIfAlone) {
+void answer_thirty_two_threads(const EvaluatorOptions& evaluator_options) {
   const std::uint64_t seed = test::environment_or("KVCACHE_TEST_SEED", 1);
   SCOPED_TRACE("repeat with KVCACHE_TEST_SEED=" + std::to_string(seed));
   ModelOptions options;
@@ -282,7 +282,7 @@ TEST(EvaluatorStress, ThirtyTwoThreadsAreAnsweredAsIfAlone) {
   Tally tally;
   {
     const KnownAnswers known(model, seed);
-    Evaluator evaluator(model);
+    Evaluator evaluator(model, evaluator_options);
     const std::uint64_t each = std::max<std::uint64_t>(1, test::scaled(kRequests) / kThreads);
     const auto began = steady_clock::now();
     std::vector<std::jthread> threads;
@@ -315,6 +315,15 @@ TEST(EvaluatorStress, ThirtyTwoThreadsAreAnsweredAsIfAlone) {
   EXPECT_LE(longest, std::max(10 * median, 0.25));
   EXPECT_EQ(model.cache_stats().blocks_in_use, 0U);
   model.check_cache_invariants();
+}
+
+TEST(EvaluatorStress, ThirtyTwoThreadsAreAnsweredAsIfAlone) { answer_thirty_two_threads({}); }
+
+TEST(EvaluatorStress, AndByTwoRunsAtATime) {
+  EvaluatorOptions options;
+  options.max_runs = 2;
+  options.max_rows = 12;
+  answer_thirty_two_threads(options);
 }
 
 }  // namespace

@@ -32,6 +32,20 @@ std::vector<double> rms_normed(const std::vector<double>& x, const float* weight
   return normed;
 }
 
+constexpr double kRounding = 0x1p-24;  // half a unit in the last place of float32
+
+/// A number, and how far off a computation in float32 may be.
+struct Bounded {
+  double value = 0;
+  double error = 0;
+
+  friend Bounded operator*(const Bounded& a, const Bounded& b) {
+    const double product = a.value * b.value;
+    return {product, std::abs(a.value) * b.error + std::abs(b.value) * a.error +
+                         kRounding * std::abs(product)};
+  }
+};
+
 /// A random product in panels with everything that it may have.
 struct ProductCase {
   explicit ProductCase(Random& random)
@@ -57,37 +71,69 @@ struct ProductCase {
   }
 
   /// Column `output` of one of the matrices times x.
-  [[nodiscard]] double dot(const std::vector<double>& of, std::int64_t output, int matrix) const {
+  [[nodiscard]] Bounded dot(const std::vector<double>& of, std::int64_t output, int matrix) const {
     const std::int64_t panel = (gated ? 2 : 1) * (output / kPanelColumns) + matrix;
     double sum = 0;
+    double magnitude = 0;
     for (std::int64_t i = 0; i < product.inputs; ++i) {
       const std::int64_t at = (panel * product.inputs + i) * kPanelColumns + output % kPanelColumns;
-      sum += of[static_cast<std::size_t>(i)] *
-             static_cast<double>(weight[static_cast<std::size_t>(at)]);
+      const double one = of[static_cast<std::size_t>(i)] *
+                         static_cast<double>(weight[static_cast<std::size_t>(at)]);
+      sum += one;
+      magnitude += std::abs(one);
     }
-    return sum;
+    // Each sum on the way to it is rounded, and each input's norm was, in some ten roundings.
+    return {sum, kRounding * static_cast<double>(product.inputs + 10) * magnitude};
   }
 
-  [[nodiscard]] std::vector<double> expected(std::int64_t token) const {
+  [[nodiscard]] std::vector<Bounded> expected(std::int64_t token) const {
     const auto first = x.begin() + token * product.inputs;
     const std::vector<double> normed =
         rms_normed({first, first + product.inputs}, norm.data(), product.epsilon);
-    std::vector<double> y(static_cast<std::size_t>(product.outputs));
+    std::vector<Bounded> y(static_cast<std::size_t>(product.outputs));
     for (std::int64_t i = 0; i < product.outputs; ++i) {
-      const double sum = test::activated(product.activation, dot(normed, i, 0));
-      y[static_cast<std::size_t>(i)] = gated ? sum * dot(normed, i, 1) : sum;
+      const Bounded sum = dot(normed, i, 0);
+      const double activated = test::activated(product.activation, sum.value);
+      // No activation is steeper than 1.13; each costs some roundings of its own.
+      const Bounded gate{activated, 1.13 * sum.error + 8 * kRounding * std::abs(activated)};
+      y[static_cast<std::size_t>(i)] = gated ? gate * dot(normed, i, 1) : gate;
     }
     if (product.post_norm_weight != nullptr) {
-      y = rms_normed(y, product.post_norm_weight, product.post_epsilon);
+      y = post_normed(y);
     }
     for (std::int64_t i = 0; i < product.outputs; ++i) {
-      double& element = y[static_cast<std::size_t>(i)];
-      element +=
+      Bounded& element = y[static_cast<std::size_t>(i)];
+      element.value +=
           static_cast<double>(residual[static_cast<std::size_t>(token * product.outputs + i)]);
-      const double cap = product.soft_cap;
-      element = cap > 0 ? cap * std::tanh(element / cap) : element;
+      const double cap = product.soft_cap;  // nowhere steeper than 1
+      element.value = cap > 0 ? cap * std::tanh(element.value / cap) : element.value;
+      element.error += 8 * kRounding * (1 + std::abs(element.value));
     }
     return y;
+  }
+
+  /// The norm of what has errors: those of an element, and of the divisor, which is at most as far
+  /// off as the errors' own root mean square.
+  [[nodiscard]] std::vector<Bounded> post_normed(const std::vector<Bounded>& y) const {
+    std::vector<double> values;
+    double squares = 0;
+    double errors = 0;
+    for (const Bounded& element : y) {
+      values.push_back(element.value);
+      squares += element.value * element.value;
+      errors += element.error * element.error;
+    }
+    const double size = static_cast<double>(y.size());
+    const double divisor = std::sqrt(squares / size + static_cast<double>(product.post_epsilon));
+    const double relative =
+        std::sqrt(errors / size) / divisor + (size / 2 + 10) * kRounding;  // of the divisor
+    values = rms_normed(values, product.post_norm_weight, product.post_epsilon);
+    std::vector<Bounded> normed;
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      const double factor = std::abs(static_cast<double>(product.post_norm_weight[i]));
+      normed.push_back({values[i], factor * y[i].error / divisor + std::abs(values[i]) * relative});
+    }
+    return normed;
   }
 
   std::int64_t tokens;
@@ -107,15 +153,10 @@ TEST_P(ProductsOfAModel, AgreeWithDoublePrecision) {
         {.x = of.x.data(), .residual = of.residual.data(), .out = out.data(), .tokens = of.tokens},
         test::ThreeThreads());
     for (std::int64_t token = 0; token < of.tokens; ++token) {
-      const std::vector<double> expected = of.expected(token);
-      double largest = 1;
-      for (const double element : expected) {
-        largest = std::max(largest, std::abs(element));
-      }
+      const std::vector<Bounded> expected = of.expected(token);
       for (std::size_t i = 0; i < expected.size(); ++i) {
-        // Sums of up to 90 products, of which a gate multiplies two.
         const auto at = static_cast<std::size_t>(token) * expected.size() + i;
-        ASSERT_NEAR(out[at], expected[i], 1e-5 * largest)
+        ASSERT_NEAR(out[at], expected[i].value, expected[i].error)
             << "token " << token << ", output " << i << (of.gated ? ", gated" : "");
       }
     }
