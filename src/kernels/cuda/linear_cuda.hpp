@@ -5,8 +5,6 @@
 
 #include <cstdint>
 
-#include "kernels/activation.hpp"
-
 namespace kvcache::kernels {
 
 /// Norm of the last axis; none when `weight` is null.
@@ -53,24 +51,6 @@ bool few_rows_fit(std::int64_t tokens, std::int64_t inputs);
 /// T is float, __half or __nv_bfloat16; sums are float32.
 template <typename T>
 cudaError_t linear_few_rows(const LinearCudaArgs<T>& args, cudaStream_t stream);
-
-/// out = activation(norm(x) · gate + bias) · (norm(x) · up + bias) of one token, whose inputs fit
-/// shared memory (few_rows_fit()).
-template <typename T>
-struct GatedLinearCudaArgs {
-  const T* x = nullptr;  // [inputs]
-  NormArgs<T> norm;      //
-  const T* weight =
-      nullptr;              // [2 · ceil(outputs / 64), inputs, 64]: panels of gate and up by turns
-  const T* bias = nullptr;  // [2 · outputs], the gate's first; or null
-  T* out = nullptr;         // [outputs]
-  std::int64_t inputs = 0;
-  std::int64_t outputs = 0;
-  Activation activation = Activation::none;
-};
-
-template <typename T>
-cudaError_t gated_linear_one_row(const GatedLinearCudaArgs<T>& args, cudaStream_t stream);
 
 /// Whether linear_some_rows() takes a product of this shape on the current device.
 bool some_rows_fit(std::int64_t tokens, std::int64_t inputs, std::int64_t outputs);

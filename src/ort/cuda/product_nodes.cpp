@@ -193,19 +193,6 @@ std::size_t LinearNode<T>::normalized_bytes(const kernels::LinearCudaArgs<T>& ar
 template <typename T>
 void LinearNode<T>::run_apart(const kernels::LinearCudaArgs<T>& args, const T* post_norm,
                               cudaStream_t stream) {
-  if (gated_ && args.tokens == 1 && kernels::few_rows_fit(1, args.inputs)) {
-    check_launch(kernels::gated_linear_one_row<T>({.x = args.x,
-                                                   .norm = args.norm,
-                                                   .weight = args.weight,
-                                                   .bias = args.bias,
-                                                   .out = args.out,
-                                                   .inputs = args.inputs,
-                                                   .outputs = args.outputs,
-                                                   .activation = activation_},
-                                                  stream),
-                 this->name_);
-    return;
-  }
   kernels::LinearCudaArgs<T> product = args;
   product.residual = nullptr;
   if (gated_) {

@@ -8,7 +8,6 @@
 #include <cmath>
 #include <vector>
 
-#include "kernels/cuda/linear_cuda.hpp"
 #include "support/element_types.hpp"
 #include "support/gpu.hpp"
 #include "support/random_cases.hpp"
@@ -87,54 +86,6 @@ TYPED_TEST(AfterProductOnCuda, GatesTakeTheirPanels) {
                          (wide(product[at + 64]) + bias_of(outputs)));
     }
     expect_rounded(out.to_host(), expected, 2);
-  });
-}
-
-TYPED_TEST(AfterProductOnCuda, OneTokensGateIsOneKernel) {
-  using T = TypeParam;
-  test::for_random_cases(50, [](Random& random) {
-    const std::int64_t inputs = random.chance(0.2) ? 3000 : random.integer(1, 700);
-    const std::int64_t outputs = random.integer(1, 200);
-    const std::int64_t panels = gated_columns(outputs) / 64;
-    const auto x = random_values<T>(random, inputs, 1);
-    const bool has_norm = random.chance(0.7);
-    const auto norm = random_values<T>(random, inputs, 1);
-    const auto weight =
-        random_values<T>(random, panels * inputs * 64, 1 / std::sqrt(static_cast<double>(inputs)));
-    const auto bias = random_values<T>(random, random.chance(0.5) ? 2 * outputs : 0, 0.5);
-    const DeviceArray<T> d_x(x);
-    const DeviceArray<T> d_norm(norm);
-    const DeviceArray<T> d_weight(weight);
-    const DeviceArray<T> d_bias(bias);
-    const DeviceArray<T> out(random_values<T>(random, outputs, 1));
-    GatedLinearCudaArgs<T> args{.x = d_x.data(),
-                                .weight = d_weight.data(),
-                                .bias = bias.empty() ? nullptr : d_bias.data(),
-                                .out = out.data(),
-                                .inputs = inputs,
-                                .outputs = outputs,
-                                .activation = Activation::silu};
-    if (has_norm) {
-      args.norm = {d_norm.data(), nullptr, 1e-6F, true};
-    }
-    ASSERT_EQ(gated_linear_one_row(args, nullptr), cudaSuccess);
-    const std::vector<double> from =
-        test::normalized(x, norm, std::vector<T>(), inputs, has_norm, 1e-6, true);
-    std::vector<double> expected;
-    for (std::int64_t output = 0; output < outputs; ++output) {
-      const auto dot = [&](std::int64_t matrix) {
-        double sum =
-            bias.empty() ? 0 : wide(bias[static_cast<std::size_t>(matrix * outputs + output)]);
-        for (std::int64_t i = 0; i < inputs; ++i) {
-          const auto at = static_cast<std::size_t>(((output / 64 * 2 + matrix) * inputs + i) * 64 +
-                                                   output % 64);
-          sum += from[static_cast<std::size_t>(i)] * wide(weight[at]);
-        }
-        return sum;
-      };
-      expected.push_back(activated(Activation::silu, dot(0)) * dot(1));
-    }
-    expect_rounded(out.to_host(), expected, 8);
   });
 }
 
