@@ -1,4 +1,4 @@
-// One kernel for norm(x) · weight + bias, its activation and the residual, for 2 to 16 tokens, on
+// One kernel for norm(x) · weight + bias, its activation and the residual, for up to 16 tokens, on
 // tensor cores.
 //
 // A cluster of blocks has a panel of 64 columns, each block a part of the inputs. The part of the
@@ -200,12 +200,15 @@ __global__ void __launch_bounds__(kThreads) linear_some_rows_kernel(LinearCudaAr
   }
 }
 
-/// Blocks of a cluster: as many as the inputs divide into, until the device is full.
+/// Blocks of a cluster: as many as the inputs divide into, until the device is full and a
+/// multiprocessor has room for several, so that one loads while another computes.
 int choose_parts(std::int64_t inputs, std::int64_t outputs) {
   constexpr std::int64_t kBlocks = 200;
+  constexpr std::int64_t kInputsOfPart = 512;
   const std::int64_t panels = divide_up(outputs, kColumns);
   int parts = 1;
-  while (parts < kMaxCluster && inputs % (32 * parts) == 0 && 2 * parts * panels <= kBlocks) {
+  while (parts < kMaxCluster && inputs % (32 * parts) == 0 &&
+         (2 * parts * panels <= kBlocks || inputs / parts > kInputsOfPart)) {
     parts *= 2;
   }
   return parts;

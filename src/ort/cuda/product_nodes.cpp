@@ -173,14 +173,17 @@ OrtStatusPtr LinearNode<T>::ComputeV2(OrtKernelContext* raw_context) {
   });
 }
 
+/// One token's weights too where they are many: whole panels come faster than strips of them.
+template <typename T>
+bool LinearNode<T>::goes_to_tensor_cores(const kernels::LinearCudaArgs<T>& args) {
+  constexpr std::int64_t kManyWeights = std::int64_t{4} << 20;
+  return sizeof(T) == 2 && (args.tokens > 1 || args.inputs * args.outputs >= kManyWeights) &&
+         kernels::some_rows_fit(args.tokens, args.inputs, args.outputs);
+}
+
 template <typename T>
 bool LinearNode<T>::has_kernel(const kernels::LinearCudaArgs<T>& args) const {
-  if constexpr (sizeof(T) == 2) {
-    if (args.tokens > 1 && kernels::some_rows_fit(args.tokens, args.inputs, args.outputs)) {
-      return true;
-    }
-  }
-  return this->is_few(args.tokens, args.inputs);
+  return goes_to_tensor_cores(args) || this->is_few(args.tokens, args.inputs);
 }
 
 template <typename T>
@@ -232,7 +235,7 @@ void LinearNode<T>::run(const kernels::LinearCudaArgs<T>& args, std::size_t scra
   }
   if (has_kernel(args)) {
     if constexpr (sizeof(T) == 2) {
-      if (args.tokens > 1 && kernels::some_rows_fit(args.tokens, args.inputs, args.outputs)) {
+      if (goes_to_tensor_cores(args)) {
         check_launch(kernels::linear_some_rows(args, stream), this->name_);
         return;
       }

@@ -90,6 +90,7 @@ class LinearNode : ProductNode<T> {
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
 
  private:
+  [[nodiscard]] static bool goes_to_tensor_cores(const kernels::LinearCudaArgs<T>& args);
   /// Whether one kernel does all of it.
   [[nodiscard]] bool has_kernel(const kernels::LinearCudaArgs<T>& args) const;
   /// Bytes of x after its norm, where that is a kernel of its own.
