@@ -32,17 +32,25 @@ def tensors(matrix: Matrix, type_: MatrixType) -> dict[str, tuple[ir.DataType, S
 
 
 def encoded(
-    matrix: Matrix, type_: MatrixType, weight: np.ndarray, name: str
+    matrix: Matrix,
+    type_: MatrixType,
+    weight: np.ndarray,
+    name: str,
+    scales: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """The same tensors' values, of the weight as a parameter; `name` is what an error calls it."""
+    """The same tensors' values, of the weight as a parameter; `name` is what an error calls it.
+
+    `scales` [blocks, outputs] are those of a weight that was quantised before.
+    """
     weight = convert(weight, "float32" if type_.quantized else type_.weights, name)
     if matrix.layout is Layout.ALTERNATING_PANELS:
         weight = packing.alternating(weight, matrix.parts)
+        scales = None if scales is None else packing.alternating(scales, matrix.parts)
     rows = matrix.layout is Layout.ROWS
     if not type_.quantized:
         return {WEIGHT: weight if rows else packing.pack(weight)}
     by_inputs = weight.T if rows else weight
-    values, scales = quantization.quantize(by_inputs, type_.bits, type_.block_size, name)
+    values, scales = quantization.quantize(by_inputs, type_.bits, type_.block_size, name, scales)
     return {WEIGHT: quantization.pack(values, type_.bits), SCALES: packing.pack(scales)}
 
 

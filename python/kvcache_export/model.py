@@ -38,7 +38,10 @@ def with_weights(
             if rounded_to:
                 weight = convert(weight, rounded_to, stored)
             if matrix is not None:
-                weight = encoding.encoded(matrix, types[role], weight, stored)[f".{kind}"]
+                type_ = types[role]
+                blocks = (type_.bits, type_.block_size) if type_.quantized else None
+                scales = source.block_scales(parameter, *blocks) if blocks else None
+                weight = encoding.encoded(matrix, type_, weight, stored, scales)[f".{kind}"]
             else:
                 weight = convert(weight, precision.dtype, stored)
             return ir.Tensor(weight.astype(dtype.numpy(), copy=False), name=name)

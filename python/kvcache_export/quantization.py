@@ -21,13 +21,14 @@ def zero_point(bits: int) -> int:
 
 
 def quantize(
-    weight: np.ndarray, bits: int, block_size: int, name: str
+    weight: np.ndarray, bits: int, block_size: int, name: str, scales: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """A float32 weight [inputs, outputs]: weight ≈ scale · (value - zero point).
 
     The values are uint8 [inputs filled up to whole blocks, outputs], the scales float16
     [blocks, outputs]. In 8 bits a block's largest absolute value is 127 from the zero point. In 4
     bits it is 8 below it, so that all 16 values are in use; the scale has the sign for that.
+    A weight that was quantised before comes back as it was with its `scales`.
     Raises ExportError where a scale would not be finite.
     """
     inputs, outputs = weight.shape
@@ -35,13 +36,15 @@ def quantize(
     filled = np.zeros((blocks * block_size, outputs), np.float32)
     filled[:inputs] = weight
     filled = filled.reshape(blocks, block_size, outputs)
-    if bits == BYTE_BITS:
+    lowest, highest = -zero_point(bits), zero_point(bits) - 1
+    if scales is not None:
+        unrounded = scales
+    elif bits == BYTE_BITS:
         unrounded = np.abs(filled).max(axis=1) / np.float32(LARGEST)
         lowest, highest = -LARGEST, LARGEST
     else:
         at = np.abs(filled).argmax(axis=1)
         unrounded = np.take_along_axis(filled, at[:, None], axis=1)[:, 0]
-        lowest, highest = -zero_point(bits), zero_point(bits) - 1
         unrounded = unrounded / np.float32(lowest)
     scales = convert(unrounded, "float16", name)
     divisors = scales.astype(np.float32)[:, None]

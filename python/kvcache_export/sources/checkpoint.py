@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -22,6 +22,13 @@ class TensorFile(Protocol):
     def dtype(self, key: str) -> str: ...
     def shape(self, key: str) -> Shape: ...
     def read(self, key: str) -> np.ndarray: ...
+
+
+@runtime_checkable
+class QuantizedFile(TensorFile, Protocol):
+    """One that may have matrices in blocks as ours are."""
+
+    def block_scales(self, key: str, bits: int, block_size: int) -> np.ndarray | None: ...
 
 
 class CheckpointWeights:
@@ -88,6 +95,12 @@ class CheckpointWeights:
     def read(self, name: str, shape: Shape) -> np.ndarray:
         key = self._key(name)
         return self._files[key].read(key)
+
+    def block_scales(self, name: str, bits: int, block_size: int) -> np.ndarray | None:
+        file = self._files[self._key(name)]
+        if not isinstance(file, QuantizedFile):
+            return None
+        return file.block_scales(self._key(name), bits, block_size)
 
     def _key(self, name: str) -> str:
         if name not in self._keys:

@@ -1,7 +1,9 @@
 """Models of llama.cpp: one GGUF file with a config in its metadata and tensors, quantised or not.
 
 Tensors get the names that Hugging Face's checkpoint would have, and are dequantised to float32 as
-they are read (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md; package gguf).
+they are read (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md; package gguf). Blocks of
+Q8_0 and Q4_0 are what ours are, 32 inputs and a float16 scale: with those scales they are stored
+as they are.
 """
 
 from __future__ import annotations
@@ -17,6 +19,11 @@ from ..spec import Shape
 
 # What is known of each architecture: the model_type of its family.
 ARCHITECTURES = {"llama": "llama"}
+
+# Types whose blocks are ours, by the bits of a value; a block's scale comes first.
+BLOCKS = {8: "Q8_0", 4: "Q4_0"}
+BLOCK_SIZE = 32
+SCALE_BYTES = 2
 
 ROTARY_DIVISORS = "rope_freqs.weight"
 
@@ -99,6 +106,19 @@ class GgufFile:
 
     def read(self, key: str) -> np.ndarray:
         values = self._dequantized(self._names[key]).reshape(self.shape(key))
+        return self._rows_in_order(key, values)
+
+    def block_scales(self, key: str, bits: int, block_size: int) -> np.ndarray | None:
+        """Those of a matrix whose blocks are ours, float16 [rows, blocks]; None of another."""
+        tensor = self._tensors[self._names[key]]
+        if tensor.tensor_type.name != BLOCKS[bits] or block_size != BLOCK_SIZE:
+            return None
+        rows, inputs = self.shape(key)
+        blocks = tensor.data.reshape(rows, inputs // BLOCK_SIZE, -1)
+        scales = np.ascontiguousarray(blocks[..., :SCALE_BYTES]).view("<f2")[..., 0]
+        return self._rows_in_order(key, scales)
+
+    def _rows_in_order(self, key: str, values: np.ndarray) -> np.ndarray:
         if key.endswith(("q_proj.weight", "q_proj.bias")):
             return _halves_together(values, self._of("attention.head_count"))
         if key.endswith(("k_proj.weight", "k_proj.bias")):

@@ -27,6 +27,9 @@ class RandomWeights:
     def check(self, expected: Mapping[str, Shape]) -> None:
         pass
 
+    def block_scales(self, name: str, bits: int, block_size: int) -> None:
+        return None
+
     def read(self, name: str, shape: Shape) -> np.ndarray:
         parameter = self._parameters[name]
         if parameter.endswith(".bias"):

@@ -24,6 +24,9 @@ class Weights(Protocol):
     def read(self, name: str, shape: Shape) -> np.ndarray:
         """One tensor, in the element type it is stored in."""
 
+    def block_scales(self, name: str, bits: int, block_size: int) -> np.ndarray | None:
+        """Scales, float16 [rows, blocks], of a matrix that is stored in such blocks already."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -55,6 +58,15 @@ class Source:
         if self.family.norm_offset and parameter.endswith("norm.weight"):
             whole = whole.astype(np.float32) + np.float32(self.family.norm_offset)
         return whole.T if transposed else whole
+
+    def block_scales(self, parameter: str, bits: int, block_size: int) -> np.ndarray | None:
+        """Those of a matrix in the file, float16 [blocks, outputs], where all of it is in blocks
+        as ours are: then it is stored as it is, without being rounded again."""
+        if self.family.inputs_first:
+            return None
+        names = [name for name, _ in self._tensors[parameter]]
+        parts = [self.weights.block_scales(name, bits, block_size) for name in names]
+        return None if any(part is None for part in parts) else np.concatenate(parts).T
 
     def stored_name(self, parameter: str) -> str:
         """What an error calls a parameter."""

@@ -11,7 +11,7 @@ import pytest
 from plain_ort import PlainModel, relative_difference
 from safetensors.numpy import load_file
 
-from kvcache_export import sources
+from kvcache_export import quantization, sources
 from kvcache_export.errors import ExportError
 from kvcache_export.sources import gguf_file
 
@@ -94,6 +94,96 @@ def test_quantised_tensors_are_read_as_their_values(tmp_path: Path):
     step = np.abs(rows).max(axis=1, keepdims=True) / 127
     assert (np.abs(found - rows) <= step).all()
     np.testing.assert_array_equal(found, gguf.quants.dequantize(packed, kind))
+
+
+BLOCK = 32
+
+
+def random_blocks(generator: np.random.Generator, shape: tuple[int, int], bits: int):
+    """A matrix in blocks as no quantiser of ours would choose them: bytes, values and scales."""
+    rows, inputs = shape
+    half = 1 << (bits - 1)
+    values = generator.integers(-half, half, (rows, inputs // BLOCK, BLOCK))
+    values = values // generator.integers(1, 4, (rows, inputs // BLOCK, 1))  # not to the limit
+    scales = (generator.standard_normal((rows, inputs // BLOCK)) / 500).astype(np.float16)
+    stored = values.astype(np.int8)
+    if bits == 4:
+        low, high = np.split((values + half).astype(np.uint8), 2, axis=-1)
+        stored = low | high << 4
+    bytes_of_scales = scales[..., None].view(np.uint8)
+    data = np.concatenate([bytes_of_scales, stored.view(np.uint8)], axis=-1)
+    return data.reshape(rows, -1), values.reshape(rows, inputs), scales
+
+
+def write_blocks(path: Path, bits: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """A model of one layer whose matrices are all in blocks; their values and scales by name."""
+    generator = np.random.default_rng(bits)
+    kind = gguf.GGMLQuantizationType[gguf_file.BLOCKS[bits]]
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(64)
+    writer.add_embedding_length(64)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(96)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    writer.add_key_length(16)
+    writer.add_layer_norm_rms_eps(1e-5)
+    shapes = {"attn_q": (64, 64), "attn_k": (32, 64), "attn_v": (32, 64), "attn_output": (64, 64)}
+    shapes |= {"ffn_gate": (96, 64), "ffn_up": (96, 64), "ffn_down": (64, 96)}
+    names = {name: f"blk.0.{name}" for name in shapes}
+    shapes["token_embd"] = (70, 64)
+    stored = {}
+    for name, shape in shapes.items():
+        data, *stored[name] = random_blocks(generator, shape, bits)
+        writer.add_tensor(f"{names.get(name, name)}.weight", data, raw_dtype=kind)
+    for norm in ("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm"):
+        writer.add_tensor(f"{norm}.weight", np.ones(64, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return stored
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_blocks_like_ours_are_taken_over_as_they_are(tmp_path: Path, bits: int):
+    stored = write_blocks(tmp_path / "x.gguf", bits)
+    source = sources.from_checkpoint(str(tmp_path / "x.gguf"))
+
+    def together(*names: str) -> list[np.ndarray]:
+        def in_order(name: str, values: np.ndarray) -> np.ndarray:
+            heads = {"attn_q": 4, "attn_k": 2}.get(name)
+            return values if heads is None else gguf_file._halves_together(values, heads)
+
+        return [np.concatenate([in_order(n, stored[n][i]) for n in names]) for i in (0, 1)]
+
+    joined = {"layers.0.attention.qkv": ("attn_q", "attn_k", "attn_v")}
+    joined |= {"layers.0.mlp.up": ("ffn_gate", "ffn_up"), "layers.0.mlp.down": ("ffn_down",)}
+    joined |= {"layers.0.attention.output": ("attn_output",), "embedding.tokens": ("token_embd",)}
+    for role, names in joined.items():
+        parameter = f"{role}.weight"
+        values, scales = together(*names)
+        weight = source.read(parameter)
+        by_inputs = weight.T if role == "embedding.tokens" else weight
+        given = source.block_scales(parameter, bits, BLOCK)
+        np.testing.assert_array_equal(given, scales.T)
+        found, found_scales = quantization.quantize(by_inputs, bits, BLOCK, role, given)
+        np.testing.assert_array_equal(found_scales, scales.T)
+        np.testing.assert_array_equal(
+            found.astype(int) - quantization.zero_point(bits), values.T, role
+        )
+        assert source.block_scales(parameter, bits, 64) is None
+        assert source.block_scales(parameter, 12 - bits, BLOCK) is None
+
+
+def test_an_export_of_blocks_has_their_values(tmp_path: Path, export):
+    """The gate's and up's panels alternate, and so do their scales."""
+    write_blocks(tmp_path / "x.gguf", 8)
+    ids = np.random.default_rng(0).integers(0, 70, (1, 20))
+    plain = PlainModel(export("--model", tmp_path / "x.gguf"))
+    options = ("--weights", "int8", "--block-size", "32", "--activations", "float32")
+    blocks = PlainModel(export("--model", tmp_path / "x.gguf", *options))
+    assert relative_difference(blocks.run(ids)[0], plain.run(ids)[0]) < 1e-5
 
 
 def test_what_is_refused(tmp_path: Path):
