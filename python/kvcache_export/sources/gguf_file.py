@@ -16,9 +16,7 @@ import numpy as np
 
 from ..errors import ExportError
 from ..spec import Shape
-
-# What is known of each architecture: the model_type of its family.
-ARCHITECTURES = {"llama": "llama"}
+from .gguf_architectures import ARCHITECTURES
 
 # Types whose blocks are ours, by the bits of a value; a block's scale comes first.
 BLOCKS = {8: "Q8_0", 4: "Q4_0"}
@@ -26,22 +24,7 @@ BLOCK_SIZE = 32
 SCALE_BYTES = 2
 
 ROTARY_DIVISORS = "rope_freqs.weight"
-
-# Names of modules, of a layer where they begin with blk.
-NAMES = {
-    "token_embd": "model.embed_tokens",
-    "output_norm": "model.norm",
-    "output": "lm_head",
-    "blk.{}.attn_norm": "model.layers.{}.input_layernorm",
-    "blk.{}.attn_q": "model.layers.{}.self_attn.q_proj",
-    "blk.{}.attn_k": "model.layers.{}.self_attn.k_proj",
-    "blk.{}.attn_v": "model.layers.{}.self_attn.v_proj",
-    "blk.{}.attn_output": "model.layers.{}.self_attn.o_proj",
-    "blk.{}.ffn_norm": "model.layers.{}.post_attention_layernorm",
-    "blk.{}.ffn_gate": "model.layers.{}.mlp.gate_proj",
-    "blk.{}.ffn_up": "model.layers.{}.mlp.up_proj",
-    "blk.{}.ffn_down": "model.layers.{}.mlp.down_proj",
-}
+LONG_DIVISORS, SHORT_DIVISORS = "rope_factors_long.weight", "rope_factors_short.weight"
 
 
 class GgufFile:
@@ -63,20 +46,22 @@ class GgufFile:
             self._tensors = {tensor.name: tensor for tensor in reader.tensors}
         except Exception as error:  # of whatever kind the reader meets in a broken file
             raise ExportError(f"{path} is no GGUF file, or a broken one: {error}") from error
-        self._architecture = self._metadata.get("general.architecture")
-        if self._architecture not in ARCHITECTURES:
+        self._prefix = self._metadata.get("general.architecture")
+        if self._prefix not in ARCHITECTURES:
             raise ExportError(
-                f"{path}: unsupported architecture {self._architecture!r} (supported:"
+                f"{path}: unsupported architecture {self._prefix!r} (supported:"
                 f" {', '.join(ARCHITECTURES)}); export the checkpoint that it was made of"
             )
-        self._names = {_as_hugging_face(name): name for name in self._tensors}
-        self._names.pop(ROTARY_DIVISORS, None)  # part of the config
+        self._architecture = ARCHITECTURES[self._prefix]
+        self._names = {self._architecture.name(name): name for name in self._tensors}
+        for divisors in (ROTARY_DIVISORS, LONG_DIVISORS, SHORT_DIVISORS):  # part of the config
+            self._names.pop(divisors, None)
 
     def fields(self) -> dict[str, Any]:
         """As in config.json; ExportError naming a key that is missing."""
         heads = self._of("attention.head_count")
         fields = {
-            "model_type": ARCHITECTURES[self._architecture],
+            "model_type": self._architecture.model_type,
             "vocab_size": self._rows("token_embd.weight"),
             "hidden_size": self._of("embedding_length"),
             "intermediate_size": self._of("feed_forward_length"),
@@ -90,8 +75,10 @@ class GgufFile:
             "rope_scaling": self._rotary_scaling(),
             "tie_word_embeddings": "output.weight" not in self._tensors,
             "attention_bias": "blk.0.attn_q.bias" in self._tensors,
+            "mlp_bias": "blk.0.ffn_down.bias" in self._tensors,
             "bos_token_id": self._metadata.get("tokenizer.ggml.bos_token_id"),
             "eos_token_id": self._metadata.get("tokenizer.ggml.eos_token_id"),
+            **self._architecture.fields(self._of),
         }
         return {name: value for name, value in fields.items() if value is not None}
 
@@ -106,6 +93,8 @@ class GgufFile:
 
     def read(self, key: str) -> np.ndarray:
         values = self._dequantized(self._names[key]).reshape(self.shape(key))
+        if key.endswith("norm.weight") and self._architecture.norm_offset:
+            return values - np.float32(self._architecture.norm_offset)
         return self._rows_in_order(key, values)
 
     def block_scales(self, key: str, bits: int, block_size: int) -> np.ndarray | None:
@@ -119,6 +108,8 @@ class GgufFile:
         return self._rows_in_order(key, scales)
 
     def _rows_in_order(self, key: str, values: np.ndarray) -> np.ndarray:
+        if not self._architecture.pairs:
+            return values
         if key.endswith(("q_proj.weight", "q_proj.bias")):
             return _halves_together(values, self._of("attention.head_count"))
         if key.endswith(("k_proj.weight", "k_proj.bias")):
@@ -138,7 +129,7 @@ class GgufFile:
             ) from error
 
     def _of(self, key: str, *default: Any) -> Any:
-        name = f"{self._architecture}.{key}"
+        name = f"{self._prefix}.{key}"
         if name not in self._metadata and not default:
             raise ExportError(f"{self._path}: the metadata has no {name}")
         return self._metadata.get(name, *default)
@@ -160,6 +151,16 @@ class GgufFile:
                 "original_max_position_embeddings": self._of("context_length"),
                 "attention_factor": 1.0,
             }
+        if LONG_DIVISORS in self._tensors:
+            return {
+                "rope_type": "longrope",
+                "long_factor": self._dequantized(LONG_DIVISORS).astype(float).tolist(),
+                "short_factor": self._dequantized(SHORT_DIVISORS).astype(float).tolist(),
+                "original_max_position_embeddings": self._of(
+                    "rope.scaling.original_context_length"
+                ),
+                "attention_factor": self._of("rope.scaling.attn_factor", None),
+            }
         kind = self._of("rope.scaling.type", "none")
         if kind == "none":
             return None
@@ -170,16 +171,6 @@ class GgufFile:
                 "rope.scaling.original_context_length", self._of("context_length")
             ),
         }
-
-
-def _as_hugging_face(name: str) -> str:
-    """A tensor's name; one that is not known stays, and is refused later."""
-    module, _, kind = name.rpartition(".")
-    first, _, rest = module.partition(".")
-    number, _, part = rest.partition(".")
-    layer = first == "blk" and number.isdecimal()
-    known = NAMES.get(f"blk.{{}}.{part}" if layer else module)
-    return name if known is None else f"{known.format(number)}.{kind}"
 
 
 def _halves_together(values: np.ndarray, heads: int) -> np.ndarray:
