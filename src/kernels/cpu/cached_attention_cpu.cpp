@@ -129,7 +129,7 @@ void attend_as_tile(const HeadOfRow<T, Cache>& of, std::int64_t first, std::int6
                    .past_length = of.past_length(),
                    .first_query = first,
                    .num_queries = count,
-                   .group = of.args.group(),
+                   .group = of.group,
                    .window = of.args.rules.window,
                    .tree_parents = of.tree_parents()};
   tokens.leave_out_unseen();

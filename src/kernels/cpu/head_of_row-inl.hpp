@@ -32,11 +32,16 @@ struct HeadOfRow {
   const CachedAttentionArgs<T, Cache>& args;
   std::int64_t row;
   std::int64_t head;  // of keys and values
+  // Queries that share it. Kept, and passed by where it is 1: a division takes as long as the score
+  // of a small head.
+  std::int64_t group = args.group();
 
   [[nodiscard]] std::int64_t past_length() const { return args.past_lengths[row]; }
-  [[nodiscard]] std::int64_t queries() const { return args.row_size(row) * args.group(); }
+  [[nodiscard]] std::int64_t queries() const { return args.row_size(row) * group; }
   /// The new token that a query is of.
-  [[nodiscard]] std::int64_t token_of(std::int64_t query) const { return query / args.group(); }
+  [[nodiscard]] std::int64_t token_of(std::int64_t query) const {
+    return group == 1 ? query : query / group;
+  }
   /// Where the row's new token `token` is written and read.
   [[nodiscard]] std::int64_t position(std::int64_t token) const {
     return args.append_position(row) + token;
@@ -70,7 +75,7 @@ struct HeadOfRow {
 
  private:
   [[nodiscard]] std::int64_t query_head(std::int64_t query) const {
-    return head * args.group() + query % args.group();
+    return group == 1 ? head : head * group + query % group;
   }
   [[nodiscard]] const T* of_token(std::int64_t token, std::int64_t vector) const {
     const std::int64_t flat = args.row_begin(row) + token;

@@ -9,6 +9,7 @@
 #endif
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 
 #include "hwy/highway.h"
@@ -36,13 +37,27 @@ struct KvView {
   std::int64_t num_kv_heads;
   std::int64_t head_dim;
   std::int64_t block_len;
+  // Of a power of two, as block lengths usually are; else −1. A tree's tokens are looked up one by
+  // one, and a division would take as long as the score of a small head.
+  int shift = std::has_single_bit(static_cast<std::uint64_t>(block_len))
+                  ? std::countr_zero(static_cast<std::uint64_t>(block_len))
+                  : -1;
+
+  /// Which of the row's blocks a position lies in.
+  [[nodiscard]] std::int64_t block_of(std::int64_t position) const {
+    return shift >= 0 ? position >> shift : position / block_len;
+  }
+  /// Where in its block.
+  [[nodiscard]] std::int64_t place_in_block(std::int64_t position) const {
+    return position - block_of(position) * block_len;
+  }
 
   [[nodiscard]] std::int64_t vector_elements() const { return head_dim + kScaleElements<T>; }
 
   [[nodiscard]] const T* at(std::int64_t position) const {
-    const std::int64_t block = block_table[position / block_len];
-    return pool +
-           ((block * num_kv_heads + head) * block_len + position % block_len) * vector_elements();
+    const std::int64_t block = block_table[block_of(position)];
+    return pool + ((block * num_kv_heads + head) * block_len + place_in_block(position)) *
+                      vector_elements();
   }
 
   /// Calls `visit(rows, count, first)` for each run of consecutive vectors in `range`; `first` is
@@ -50,7 +65,8 @@ struct KvView {
   template <typename Visit>
   HWY_INLINE void for_each_run(PositionRange range, const Visit& visit) const {
     for (std::int64_t position = range.begin; position < range.end;) {
-      const std::int64_t count = std::min(range.end - position, block_len - position % block_len);
+      const std::int64_t count =
+          std::min(range.end - position, block_len - place_in_block(position));
       visit(at(position), count, position - range.begin);
       position += count;
     }
@@ -64,7 +80,7 @@ struct KvView {
     const std::int64_t last = range.end - 1;
     for (std::int64_t position = range.begin; position < range.end;) {
       const std::int64_t count =
-          std::min({range.end - position, block_len - position % block_len, kPieceRows});
+          std::min({range.end - position, block_len - place_in_block(position), kPieceRows});
       const std::int64_t later = position + 2 * kPieceRows;
       const T* ahead = later <= last ? at(later) : then;
       visit(at(position), count, position - range.begin, Ahead<T>{ahead, vector_elements()});

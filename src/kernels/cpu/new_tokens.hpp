@@ -22,7 +22,9 @@ struct NewTokens {
   std::int64_t first_token = 0;  // of the new ones
 
   /// The new token that query q of the tile is of.
-  [[nodiscard]] std::int64_t token_of(std::int64_t q) const { return (first_query + q) / group; }
+  [[nodiscard]] std::int64_t token_of(std::int64_t q) const {
+    return group == 1 ? first_query + q : (first_query + q) / group;
+  }
 
   /// Any query of the tile may see new tokens from first_token up to here.
   [[nodiscard]] std::int64_t visible() const { return token_of(num_queries - 1) + 1; }
@@ -63,14 +65,15 @@ struct NewTokens {
   /// [columns], and behind it of new tokens, [visible() − first_token][columns].
   void mask(float* past_scores, std::int64_t columns) const {
     float* const scores = past_scores + (past_length - past_begin - first_token) * columns;
+    const std::int64_t end = visible();
     if (tree_parents == nullptr) {
-      for (std::int64_t token = token_of(0) + 1; token < visible(); ++token) {
+      for (std::int64_t token = token_of(0) + 1; token < end; ++token) {
         std::fill_n(scores + token * columns, token * group - first_query, kUnseen);
       }
     } else {
       for (std::int64_t q = 0; q < num_queries; ++q) {
         std::int64_t seen = token_of(q);
-        for (std::int64_t token = visible() - 1; token >= 0; --token) {
+        for (std::int64_t token = end - 1; token >= 0; --token) {
           if (token == seen) {
             seen = tree_parents[token];
           } else {
@@ -84,7 +87,7 @@ struct NewTokens {
       for (std::int64_t i = past_begin; i < std::min(first, past_length); ++i) {
         past_scores[(i - past_begin) * columns + q] = kUnseen;
       }
-      for (std::int64_t token = first_token; first > past_length && token < visible(); ++token) {
+      for (std::int64_t token = first_token; first > past_length && token < end; ++token) {
         if (text_position(token) < first) {
           scores[token * columns + q] = kUnseen;
         }
