@@ -67,8 +67,10 @@ def compare_cached(
     tokens = min(TOKENS, spec.max_seq_len)
     ids = np.random.default_rng(0).integers(spec.vocab_size, size=(BATCH, tokens))
     uncached = runner.run(ids, [tokens])
-    splits = [[1, 1, tokens - 2], [tokens - 1, 1]] if tokens > 2 else [[1] * tokens]
-    cached = [(batch, runner.run(ids[:batch], of)) for of in splits for batch in (1, BATCH)]
+    splits = {1: [1] * tokens, BATCH: [1] * tokens}
+    if tokens > 2:
+        splits = {1: [1, 1, tokens - 2], BATCH: [tokens - 1, 1]}
+    cached = [(batch, runner.run(ids[:batch], of)) for batch, of in splits.items()]
     differences = {}
     for name, expected in uncached.items():
         found = [np.abs(each[name] - expected[:batch]).max() for batch, each in cached]
