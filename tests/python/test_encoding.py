@@ -22,7 +22,7 @@ def encode(matrix: Matrix, type_: MatrixType, weight: np.ndarray) -> dict[str, n
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("layout", [Layout.ROWS, Layout.PANELS])
 @pytest.mark.parametrize(("inputs", "outputs", "block_size"), [(40, 5, 16), (64, 130, 32)])
-def test_errors_are_at_most_half_a_step(
+def test_errors_are_at_most_half_a_step_where_nothing_is_cut_off(
     inputs: int, outputs: int, block_size: int, bits: int, layout: Layout
 ):
     matrix = Matrix(inputs, (outputs,), layout)
@@ -31,10 +31,12 @@ def test_errors_are_at_most_half_a_step(
     by_inputs = weight.T if layout is Layout.ROWS else weight
     for i, o in np.ndindex(inputs, outputs):
         scale = float(scales[o // 64, i // block_size, o % 64])
-        found = scale * packed_value(values, bits, i, o)
-        # A scale rounded by 2^-11 moves the ends of its range; of 4 bits the upper end is 7.
-        most = 0.56 if bits == 8 else 1.01
-        assert abs(found - by_inputs[i, o]) <= most * abs(scale)
+        value = packed_value(values, bits, i, o)
+        # A scale rounded by 2^-11 moves the ends of its range; of 4 bits it may cut them off.
+        if bits == 8 or -8 < value < 7:
+            assert abs(scale * value - by_inputs[i, o]) <= 0.56 * abs(scale)
+        else:
+            assert by_inputs[i, o] / (scale * value) > 0.9
 
 
 def test_what_fills_up_inputs_and_outputs_is_zero():

@@ -22,9 +22,29 @@ def test_the_largest_value_of_a_block():
     eight, scales = quantize(weight, 8, 16, "w")
     assert eight[:4, 0].tolist() == [128 + 16, 128 - 32, 128 + 8, 128 + LARGEST]
     assert scales.tolist() == [[np.float16(8 / LARGEST)]]
-    four, scales = quantize(weight, 4, 16, "w")
-    assert four[:4, 0].tolist() == [8 - 1, 8 + 2, 8, 0]
+    alone = np.float32([[0], [0], [0], [8]] * 4)
+    four, scales = quantize(alone, 4, 16, "w")
+    assert four[:4, 0].tolist() == [8, 8, 8, 0]
     assert scales.tolist() == [[-1]]
+
+
+def test_four_bits_take_the_scale_with_the_least_squared_error():
+    """Nearly that of all scales, and never worse than cutting nothing off."""
+    weight = np.random.default_rng(0).standard_normal((32, 400)).astype(np.float32)
+    weight[:, ::7] *= np.random.default_rng(1).standard_normal((32, 58)) ** 2  # longer tails
+
+    def error(scales: np.ndarray) -> np.ndarray:
+        values = np.rint(weight / scales).clip(-8, 7)
+        return ((weight - values * scales) ** 2).sum(axis=0)
+
+    values, scales = quantize(weight, 4, 32, "w")
+    scales = scales[0].astype(np.float32)
+    found = ((weight - (values - 8.0) * scales) ** 2).sum(axis=0)
+    whole = np.take_along_axis(weight, np.abs(weight).argmax(axis=0)[None], axis=0)[0] / -8
+    best = np.min([error(whole * f) for f in np.linspace(0.3, 1.2, 300)], axis=0)
+    assert (found <= error(whole) * 1.0001).all()
+    assert (found / best).mean() < 1.03
+    assert (found / error(whole)).mean() < 0.92
 
 
 @pytest.mark.parametrize("bits", [8, 4])
