@@ -28,18 +28,18 @@ def test_the_largest_value_of_a_block():
     assert scales.tolist() == [[-1]]
 
 
-def test_four_bits_take_the_scale_with_the_least_squared_error():
+def test_four_bits_take_the_scale_with_the_least_weighted_error():
     """Nearly that of all scales, and never worse than cutting nothing off."""
     weight = np.random.default_rng(0).standard_normal((32, 400)).astype(np.float32)
     weight[:, ::7] *= np.random.default_rng(1).standard_normal((32, 58)) ** 2  # longer tails
 
     def error(scales: np.ndarray) -> np.ndarray:
         values = np.rint(weight / scales).clip(-8, 7)
-        return ((weight - values * scales) ** 2).sum(axis=0)
+        return (weight**2 * (weight - values * scales) ** 2).sum(axis=0)
 
     values, scales = quantize(weight, 4, 32, "w")
     scales = scales[0].astype(np.float32)
-    found = ((weight - (values - 8.0) * scales) ** 2).sum(axis=0)
+    found = (weight**2 * (weight - (values - 8.0) * scales) ** 2).sum(axis=0)
     whole = np.take_along_axis(weight, np.abs(weight).argmax(axis=0)[None], axis=0)[0] / -8
     best = np.min([error(whole * f) for f in np.linspace(0.3, 1.2, 300)], axis=0)
     assert (found <= error(whole) * 1.0001).all()
