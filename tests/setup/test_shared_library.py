@@ -29,7 +29,7 @@ def public_names(header: str) -> set[str]:
 def belongs_to(symbol: str, name: str) -> bool:
     """Whether a symbol is the function of that name, or a part of the class."""
     symbol = re.sub(r"^(?:typeinfo name|typeinfo|vtable) for ", "", symbol)
-    return re.match(rf"{name}(?:::|\(|\[|$)", symbol) is not None
+    return re.match(rf"{name}(?:::|\(|\[|<|$)", symbol) is not None
 
 
 def test_public_names_are_read_with_their_namespaces() -> None:
@@ -51,6 +51,7 @@ class KVCACHE_EXPORT Facade {
     assert public_names(header) == {"a::Model", "a::inner::Lease", "a::extend", "Facade"}
     assert belongs_to("a::Model::load(int)", "a::Model")
     assert belongs_to("typeinfo for a::Model", "a::Model")
+    assert belongs_to("a::Model<int>::load(int)", "a::Model")
     assert not belongs_to("a::Models::load(int)", "a::Model")
 
 
