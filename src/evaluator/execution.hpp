@@ -16,12 +16,12 @@ namespace kvcache::evaluator {
 ///
 /// What is wrong with a task is found before the run and fails it alone. Where a run fails, its
 /// rows are run again in two halves, and so on down to single ones, whose errors are theirs. A task
-/// for which there is no block fails only if it is the first of its run and no other run is under
-/// way, and is put off otherwise. So the first task of a call that is alone always gets an outcome,
-/// and whoever calls again with the rest comes to an end.
+/// for which there is no block fails only if it is the first of its run and no other run may be
+/// under way, and is put off otherwise. So the first task of a call that is alone always gets an
+/// outcome, and whoever calls again with the rest comes to an end.
 class Execution {
  public:
-  /// `beside_others`: another run is under way.
+  /// `beside_others`: another run is under way, or may begin meanwhile.
   /// @throws std::bad_alloc before anything has run
   Execution(std::span<Task* const> tasks, bool beside_others);
 

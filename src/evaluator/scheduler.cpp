@@ -262,12 +262,14 @@ void Scheduler::loop() noexcept {
 
 /// Makes a run that is due, and publishes its answers.
 void Scheduler::make_run(std::unique_lock<std::mutex>& lock) noexcept {
+  // No other run begins beside one that is made because another had found no room.
+  const bool alone = crowded_ && runs_ == 0;
   Finished finished;
   std::vector<Task*> tasks;
   std::optional<Execution> execution;
   try {
     tasks = backlog_.take_run(splitting_.most_rows(backlog_.ready().rows(), backlog_.running()));
-    execution.emplace(tasks, runs_ > 0);
+    execution.emplace(tasks, max_runs_ > 1 && !alone);
   } catch (...) {  // no memory for their lists: back with them, and one less
     backlog_.settle(tasks, Clock::now(), finished);
     backlog_.fail_oldest(finished);
@@ -284,8 +286,9 @@ void Scheduler::make_run(std::unique_lock<std::mutex>& lock) noexcept {
     --runs_;
     const Clock::time_point now = Clock::now();
     last_run_ended_ = now;
-    crowded_ = runs_ > 0 && std::ranges::any_of(
-                                tasks, [](const Task* task) { return task->outcome == nullptr; });
+    const bool put_off =
+        std::ranges::any_of(tasks, [](const Task* task) { return task->outcome == nullptr; });
+    crowded_ = max_runs_ > 1 && (put_off || (crowded_ && !alone));
     splitting_.count(tasks.size(), now);
     for (const RunRecord& record : execution->records()) {
       backlog_.recorder().count_run(record, now);

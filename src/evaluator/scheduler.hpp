@@ -82,7 +82,7 @@ class Scheduler {
   const std::size_t max_runs_;
   RunSplitting splitting_;
   std::size_t runs_ = 0;  // under way, in whichever threads
-  bool crowded_ = false;  // the last one found no room beside another
+  bool crowded_ = false;  // one found no room beside another: the next will be alone
   Clock::time_point last_run_ended_{};
   std::optional<Clock::time_point> asleep_until_;  // the thread's, unless it is busy
   std::thread thread_;                             // last: it uses what is above
