@@ -99,14 +99,19 @@ TEST(EvaluatorFailures, ARunThatFailsIsRepeatedUntilOnlyTheCulpritsAreLeft) {
   });
 }
 
-/// There is room for one of these at a time: each is answered, one after the other.
-TEST(EvaluatorFailures, WhatFindsNoBlockBesideOthersIsPutOff) {
+/// A cache of eight blocks of four tokens.
+Model load_with_eight_blocks() {
   ModelOptions options;
   options.block_len = 4;
   options.poison_freed_blocks = true;
   options.cache_bytes =
       std::size_t{8} * 4 * Model::load(test::model_path("plain")).info().cache_bytes_per_token();
-  const Model model = Model::load(test::model_path("plain"), options);
+  return Model::load(test::model_path("plain"), options);
+}
+
+/// There is room for one of these at a time: each is answered, one after the other.
+TEST(EvaluatorFailures, WhatFindsNoBlockBesideOthersIsPutOff) {
+  const Model model = load_with_eight_blocks();
   HeldEvaluator evaluator(model);
   const auto prefix = share_text(model, {1, 2});  // one block, 7 are left
   std::vector<Request<Scores>> requests;
@@ -129,12 +134,7 @@ TEST(EvaluatorFailures, WhatFindsNoBlockBesideOthersIsPutOff) {
 
 /// What another run under way holds is not lost to it.
 TEST(EvaluatorFailures, WhatFindsNoBlockBesideAnotherRunIsPutOff) {
-  ModelOptions options;
-  options.block_len = 4;
-  options.poison_freed_blocks = true;
-  options.cache_bytes =
-      std::size_t{8} * 4 * Model::load(test::model_path("plain")).info().cache_bytes_per_token();
-  const Model model = Model::load(test::model_path("plain"), options);
+  const Model model = load_with_eight_blocks();
   EvaluatorOptions two_runs;
   two_runs.max_runs = 2;
   two_runs.max_rows = 1;

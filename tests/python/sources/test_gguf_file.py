@@ -19,6 +19,13 @@ from kvcache_export.sources.gguf_architectures import ARCHITECTURES, NAMES
 FAMILIES = Path(__file__).parents[2] / "goldens" / "families"
 
 
+def finish(writer: gguf.GGUFWriter) -> None:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def interleaved(values: np.ndarray, heads: int) -> np.ndarray:
     """Rows of queries or keys as llama.cpp's converter lays them out: a pair beside each other."""
     halves = values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:])
@@ -104,10 +111,7 @@ def write(path: Path, source: Path, architecture: str = "llama", **more: np.ndar
         writer.add_tensor(f"{name}.{suffix}", interleaved(values, pairs) if pairs else values)
     for name, values in more.items():
         writer.add_tensor(name, values)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
     return path
 
 
@@ -154,10 +158,7 @@ def test_quantised_tensors_are_read_as_their_values(tmp_path: Path):
     writer = gguf.GGUFWriter(path, "llama")
     packed = gguf.quants.quantize(rows, kind)
     writer.add_tensor("output.weight", packed, raw_dtype=kind)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
     file = gguf_file.GgufFile(path)
     assert list(file) == ["lm_head.weight"]
     assert file.shape("lm_head.weight") == (6, 64)
@@ -210,10 +211,7 @@ def write_blocks(path: Path, bits: int) -> dict[str, tuple[np.ndarray, np.ndarra
         writer.add_tensor(f"{names.get(name, name)}.weight", data, raw_dtype=kind)
     for norm in ("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm"):
         writer.add_tensor(f"{norm}.weight", np.ones(64, np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
     return stored
 
 
@@ -273,16 +271,12 @@ def test_what_is_refused(tmp_path: Path):
 
     other = tmp_path / "other.gguf"
     writer = gguf.GGUFWriter(other, "mamba")
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.close()
+    finish(writer)
     assert "unsupported architecture 'mamba' (supported: llama, qwen2, " in refusal(other)
 
     empty = tmp_path / "empty.gguf"
     writer = gguf.GGUFWriter(empty, "llama")
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.close()
+    finish(writer)
     assert "the metadata has no llama.attention.head_count" in refusal(empty)
 
     extra = {"blk.0.attn_sinks.weight": np.ones(4, np.float32)}
