@@ -15,10 +15,12 @@ enum class ReadAgain { no, next_step };
 /// n-th copy is waited for with n's parity, by those who have waited for the ones before.
 class CopyBarrier {
  public:
-  /// By one thread; a fence and a barrier of the block before anybody else touches it.
-  __device__ void initialize() {
+  /// By one thread; a fence and a barrier of the block before anybody else touches it. A phase
+  /// ends when so many have arrived, and with them the bytes that were expected.
+  __device__ void initialize([[maybe_unused]] unsigned arrivals = 1) {
 #if __CUDA_ARCH__ >= 900
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(address()) : "memory");
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(address()), "r"(arrivals)
+                 : "memory");
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 #endif
   }
@@ -29,6 +31,28 @@ class CopyBarrier {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address()),
                  "r"(bytes)
                  : "memory");
+#endif
+  }
+
+  /// Tells those that wait that this thread has done with what it read.
+  __device__ void arrive() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address()) : "memory");
+#endif
+  }
+
+  /// The same at another block's barrier, where what the warp has written to that block before is
+  /// visible to who waits for it with `wait_for_cluster`.
+  __device__ void arrive_in_block([[maybe_unused]] unsigned rank) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile(
+        "{\n"
+        ".reg .b32 there;\n"
+        "mapa.shared::cluster.u32 there, %0, %1;\n"
+        "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n"
+        "}\n" ::"r"(address()),
+        "r"(rank)
+        : "memory");
 #endif
   }
 
@@ -47,6 +71,24 @@ class CopyBarrier {
         "[%0], [%1], %2, [%3], %4;" ::"r"(static_cast<unsigned>(__cvta_generic_to_shared(to))),
         "l"(from), "r"(bytes), "r"(address()), "l"(policy)
         : "memory");
+#endif
+  }
+
+  /// For the arrivals of other blocks.
+  __device__ void wait_for_cluster([[maybe_unused]] unsigned parity) {
+#if __CUDA_ARCH__ >= 900
+    unsigned there = 0;
+    while (there == 0) {
+      asm volatile(
+          "{\n"
+          ".reg .pred p;\n"
+          "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;\n"
+          "selp.u32 %0, 1, 0, p;\n"
+          "}\n"
+          : "=r"(there)
+          : "r"(address()), "r"(parity)
+          : "memory");
+    }
 #endif
   }
 

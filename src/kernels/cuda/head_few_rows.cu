@@ -39,7 +39,7 @@ struct OutputWeights {
 /// One token. Grid: any number of blocks.
 /// inputs ≤ kSteps · 32 · 16 bytes' worth, and whole vectors.
 template <typename T, int kSteps>
-__global__ void __launch_bounds__(kThreads, kSteps <= 6 ? kOneRowBlocks : 3)
+__global__ void __launch_bounds__(kThreads, kOneRowBlocks)
     head_one_row_kernel(HeadCudaArgs<T> args) {
   constexpr int kOutputs = kSteps <= 3 ? 2 : 1;
   constexpr int kVector = 16 / sizeof(T);
@@ -198,10 +198,9 @@ __global__ void __launch_bounds__(kThreads)
 template <typename T>
 cudaError_t head_few_rows(const HeadCudaArgs<T>& args, int multiprocessors, cudaStream_t stream) {
   constexpr int kStep = 32 * 16 / sizeof(T);
-  if (args.tokens == 1 && args.inputs % (16 / sizeof(T)) == 0 && args.inputs <= 8 * kStep) {
-    return args.inputs <= 3 * kStep   ? launch_one_row<T, 3>(args, multiprocessors, stream)
-           : args.inputs <= 6 * kStep ? launch_one_row<T, 6>(args, multiprocessors, stream)
-                                      : launch_one_row<T, 8>(args, multiprocessors, stream);
+  if (args.tokens == 1 && args.inputs % (16 / sizeof(T)) == 0 && args.inputs <= 6 * kStep) {
+    return args.inputs <= 3 * kStep ? launch_one_row<T, 3>(args, multiprocessors, stream)
+                                    : launch_one_row<T, 6>(args, multiprocessors, stream);
   }
   if (args.tokens == 1) {
     return launch_rows<T, 1>(args, multiprocessors, stream);

@@ -168,27 +168,31 @@ OrtStatusPtr LinearNode<T>::ComputeV2(OrtKernelContext* raw_context) {
       run_apart(args, post_norm, stream_of(context));
     } else {
       this->tell(args);
-      run(args, 0, stream_of(context));
+      run(args, way_of(args), 0, stream_of(context));
     }
   });
 }
 
-/// One token's weights too where they are many: whole panels come faster than strips of them.
 template <typename T>
-bool LinearNode<T>::goes_to_tensor_cores(const kernels::LinearCudaArgs<T>& args) {
-  constexpr std::int64_t kManyWeights = std::int64_t{4} << 20;
-  return sizeof(T) == 2 && (args.tokens > 1 || args.inputs * args.outputs >= kManyWeights) &&
-         kernels::some_rows_fit(args.tokens, args.inputs, args.outputs);
+typename LinearNode<T>::Way LinearNode<T>::way_of(const kernels::LinearCudaArgs<T>& args) const {
+  // From where on a ring of weights is faster, on an H200 (docs/CUDA.md).
+  const std::int64_t many = std::int64_t{args.tokens == 1 ? 5 : 12} << 20;
+  if constexpr (sizeof(T) == 2) {
+    if (args.inputs * args.outputs >= many &&
+        kernels::streamed_fits(args.tokens, args.inputs, args.outputs,
+                               this->room_->multiprocessors())) {
+      return Way::streamed;
+    }
+    if (args.tokens > 1 && kernels::some_rows_fit(args.tokens, args.inputs, args.outputs)) {
+      return Way::tensor_cores;
+    }
+  }
+  return ProductNode<T>::is_few(args.tokens, args.inputs) ? Way::few_rows : Way::library;
 }
 
 template <typename T>
-bool LinearNode<T>::has_kernel(const kernels::LinearCudaArgs<T>& args) const {
-  return goes_to_tensor_cores(args) || this->is_few(args.tokens, args.inputs);
-}
-
-template <typename T>
-std::size_t LinearNode<T>::normalized_bytes(const kernels::LinearCudaArgs<T>& args) const {
-  return args.norm.weight == nullptr || has_kernel(args)
+std::size_t LinearNode<T>::normalized_bytes(const kernels::LinearCudaArgs<T>& args, Way way) {
+  return args.norm.weight == nullptr || way != Way::library
              ? 0
              : static_cast<std::size_t>(args.tokens * args.inputs) * sizeof(T);
 }
@@ -204,8 +208,9 @@ void LinearNode<T>::run_apart(const kernels::LinearCudaArgs<T>& args, const T* p
   }
   const std::size_t bytes =
       round_up(static_cast<std::size_t>(args.tokens * product.outputs) * sizeof(T), kAlignment);
-  product.out = static_cast<T*>(this->room_->scratch(bytes + normalized_bytes(product)));
-  run(product, bytes, stream);
+  const Way way = way_of(product);
+  product.out = static_cast<T*>(this->room_->scratch(bytes + normalized_bytes(product, way)));
+  run(product, way, bytes, stream);
   if (args.tokens == 0) {
     return;
   }
@@ -228,23 +233,28 @@ void LinearNode<T>::run_apart(const kernels::LinearCudaArgs<T>& args, const T* p
 }
 
 template <typename T>
-void LinearNode<T>::run(const kernels::LinearCudaArgs<T>& args, std::size_t scratch_in_use,
+void LinearNode<T>::run(const kernels::LinearCudaArgs<T>& args, Way way, std::size_t scratch_in_use,
                         cudaStream_t stream) {
   if (args.tokens == 0) {
     return;
   }
-  if (has_kernel(args)) {
-    if constexpr (sizeof(T) == 2) {
-      if (goes_to_tensor_cores(args)) {
-        check_launch(kernels::linear_some_rows(args, stream), this->name_);
-        return;
-      }
+  if constexpr (sizeof(T) == 2) {
+    if (way == Way::streamed) {
+      check_launch(kernels::linear_streamed(args, this->room_->multiprocessors(), stream),
+                   this->name_);
+      return;
     }
+    if (way == Way::tensor_cores) {
+      check_launch(kernels::linear_some_rows(args, stream), this->name_);
+      return;
+    }
+  }
+  if (way == Way::few_rows) {
     check_launch(kernels::linear_few_rows(args, stream), this->name_);
     return;
   }
   const T* x = args.x;
-  if (const std::size_t bytes = normalized_bytes(args); bytes > 0) {
+  if (const std::size_t bytes = normalized_bytes(args, way); bytes > 0) {
     auto* const normalized = reinterpret_cast<T*>(
         static_cast<std::byte*>(this->room_->scratch(scratch_in_use + bytes)) + scratch_in_use);
     check_launch(

@@ -90,13 +90,16 @@ class LinearNode : ProductNode<T> {
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
 
  private:
-  [[nodiscard]] static bool goes_to_tensor_cores(const kernels::LinearCudaArgs<T>& args);
-  /// Whether one kernel does all of it.
-  [[nodiscard]] bool has_kernel(const kernels::LinearCudaArgs<T>& args) const;
+  /// Which kernel has the product: of large matrices and few tokens, of some tokens, of few; or
+  /// cuBLASLt's, with kernels before and behind it.
+  enum class Way { streamed, tensor_cores, few_rows, library };
+  [[nodiscard]] Way way_of(const kernels::LinearCudaArgs<T>& args) const;
   /// Bytes of x after its norm, where that is a kernel of its own.
-  [[nodiscard]] std::size_t normalized_bytes(const kernels::LinearCudaArgs<T>& args) const;
+  [[nodiscard]] static std::size_t normalized_bytes(const kernels::LinearCudaArgs<T>& args,
+                                                    Way way);
   /// `scratch_in_use`: bytes at the beginning of the room's scratch memory.
-  void run(const kernels::LinearCudaArgs<T>& args, std::size_t scratch_in_use, cudaStream_t stream);
+  void run(const kernels::LinearCudaArgs<T>& args, Way way, std::size_t scratch_in_use,
+           cudaStream_t stream);
   /// The product to scratch memory, and from there through a gate or a norm.
   void run_apart(const kernels::LinearCudaArgs<T>& args, const T* post_norm, cudaStream_t stream);
 

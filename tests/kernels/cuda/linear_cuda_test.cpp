@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -189,6 +190,31 @@ TYPED_TEST(LinearOnTensorCores, SomeRowsAgreeWithDoublePrecision) {
       ASSERT_EQ(linear_some_rows(args, nullptr), cudaSuccess);
     });
     EXPECT_LE(linear.largest_error(), 2 * kError<T>) << linear.tokens << " x " << linear.inputs;
+  });
+}
+
+// On devices of any size, so that a block has one panel or several, and all inputs or a part; the
+// same each time.
+TYPED_TEST(LinearOnTensorCores, StreamedProductsAgreeWithDoublePrecision) {
+  using T = TypeParam;
+  test::for_random_cases(120, [](Random& random) {
+    constexpr std::int64_t kInputs[] = {64, 128, 192, 576, 896, 2048, 3072};
+    LinearCase<T> linear(random, kInputs, kMaxStreamedTokens);
+    const auto multiprocessors = static_cast<int>(random.integer(1, 40));
+    std::vector<T> first;
+    for (int time = 0; time < 2; ++time) {
+      linear.run([&](const LinearCudaArgs<T>& args) {
+        ASSERT_TRUE(streamed_fits(args.tokens, args.inputs, args.outputs, multiprocessors));
+        ASSERT_EQ(linear_streamed(args, multiprocessors, nullptr), cudaSuccess);
+      });
+      EXPECT_LE(linear.largest_error(), kError<T>)
+          << linear.tokens << " x " << linear.inputs << ", " << multiprocessors;
+      if (time == 0) {
+        first = linear.out;
+      } else {
+        EXPECT_EQ(std::memcmp(first.data(), linear.out.data(), first.size() * sizeof(T)), 0);
+      }
+    }
   });
 }
 
