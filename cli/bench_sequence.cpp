@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -82,7 +83,8 @@ struct DecodeTimes {
 struct Result {
   std::vector<double> prefill_ms;  // each up to the first token, logits of the last one only
   std::vector<DecodeTimes> decode;
-  report::BandwidthResult bandwidth;    // sampled between groups
+  /// Sampled between groups; of the memory that the CPU reads, so nothing where a GPU decodes.
+  std::optional<report::BandwidthResult> bandwidth;
   bool repeatable = true;               // every round chose the same tokens
   std::size_t peak_resident_bytes = 0;  // before the bandwidth's array was there
   std::size_t cache_bytes = 0;          // the cache's peak
@@ -158,10 +160,16 @@ double mean_depth(std::size_t first, std::size_t tokens) {
 
 /// Decodes once more, in groups between samples of the bandwidth. Returns the tokens.
 std::vector<TokenId> decode_in_groups(const Model& model, std::size_t tokens,
-                                      report::ReadBandwidth& bandwidth, DecodeTimes& times) {
-  const std::size_t first = bandwidth.samples();
-  const Decoded decoded = decode(model, times.depth, tokens, [&] { bandwidth.sample(); });
-  bandwidth.sample();
+                                      std::optional<report::ReadBandwidth>& bandwidth,
+                                      DecodeTimes& times) {
+  const std::size_t first = bandwidth ? bandwidth->samples() : 0;
+  const auto sample = [&] {
+    if (bandwidth) {
+      bandwidth->sample();
+    }
+  };
+  const Decoded decoded = decode(model, times.depth, tokens, sample);
+  sample();
   for (std::size_t begin = 0; begin < tokens; begin += kGroup) {
     const std::size_t count = std::min(kGroup, tokens - begin);
     const auto from = decoded.latencies_ms.begin() + static_cast<std::ptrdiff_t>(begin);
@@ -188,7 +196,10 @@ Result measure(const Model& model, const Plan& plan, const BenchOptions& options
   result.peak_resident_bytes = report::peak_resident_bytes();
   result.cache_bytes = model.cache_stats().bytes_peak;
 
-  report::ReadBandwidth bandwidth(model.num_threads(), model.info().weight_bytes_per_token);
+  std::optional<report::ReadBandwidth> bandwidth;
+  if (model.device() == Device::cpu) {
+    bandwidth.emplace(model.num_threads(), model.info().weight_bytes_per_token);
+  }
   for (std::size_t round = 0; round < options.repeat; ++round) {
     options.progress(fmt::format("round {} of {}", round + 1, options.repeat));
     result.prefill_ms.push_back(prefill(model, prompt));
@@ -197,7 +208,9 @@ Result measure(const Model& model, const Plan& plan, const BenchOptions& options
       result.repeatable = result.repeatable && sequence == expected[i];
     }
   }
-  result.bandwidth = bandwidth.result();
+  if (bandwidth) {
+    result.bandwidth = bandwidth->result();
+  }
   return result;
 }
 
@@ -233,7 +246,7 @@ struct Figures {
 
  private:
   [[nodiscard]] double floor_ms(double bytes, const Group& group) const {
-    return bytes / result.bandwidth.around(group.bandwidth_before) * 1e3;
+    return bytes / result.bandwidth.value().around(group.bandwidth_before) * 1e3;
   }
 };
 
@@ -255,16 +268,21 @@ report::Json to_json(const Plan& plan, const Figures& figures) {
     entry["depth"] = times.depth;
     entry["tokens_per_round"] = plan.tokens;
     entry["bytes_per_token"] = bytes_per_token(figures.info, mean_depth(times.depth, plan.tokens));
-    entry["bandwidth_share"] = spread_to_json(figures.bandwidth_shares(times));
-    entry["weights_ratio"] = spread_to_json(figures.weights_ratios(times));
+    if (result.bandwidth) {
+      entry["bandwidth_share"] = spread_to_json(figures.bandwidth_shares(times));
+      entry["weights_ratio"] = spread_to_json(figures.weights_ratios(times));
+    }
     decode.push_back(entry);
   }
-  return {{"peak_resident_bytes", result.peak_resident_bytes},
-          {"cache_bytes", result.cache_bytes},
-          {"memory_ratio", figures.memory_ratio()},
-          {"read_bandwidth", report::to_json(result.bandwidth)},
-          {"prefill", prefill},
-          {"decode", decode}};
+  report::Json json{{"peak_resident_bytes", result.peak_resident_bytes},
+                    {"cache_bytes", result.cache_bytes},
+                    {"memory_ratio", figures.memory_ratio()},
+                    {"prefill", prefill},
+                    {"decode", decode}};
+  if (result.bandwidth) {
+    json["read_bandwidth"] = report::to_json(*result.bandwidth);
+  }
+  return json;
 }
 
 std::string bandwidth_table(const report::BandwidthResult& bandwidth) {
@@ -287,29 +305,37 @@ std::vector<std::string> row_of(const std::string& name, std::size_t tokens,
 
 std::string to_text(const Plan& plan, const Figures& figures) {
   const Result& result = figures.result;
-  const report::BandwidthResult& bandwidth = result.bandwidth;
-  report::Table table({"Phase", "Samples", "Median ms", "p90 ms", "Tokens/s",
-                       "Of bandwidth (p10 … p90)", "Over weights"});
+  std::vector<std::string> header{"Phase", "Samples", "Median ms", "p90 ms", "Tokens/s"};
   auto prefill = row_of(fmt::format("prefill of {}", plan.prompt), plan.prompt, result.prefill_ms);
-  prefill.insert(prefill.end(), {"", ""});
+  if (result.bandwidth) {
+    header.insert(header.end(), {"Of bandwidth (p10 … p90)", "Over weights"});
+    prefill.insert(prefill.end(), {"", ""});
+  }
+  report::Table table(header);
   table.add_row(prefill);
   for (const DecodeTimes& times : result.decode) {
     auto row = row_of(fmt::format("decode at depth {}", times.depth), 1, times.samples_ms());
-    const std::vector<double> shares = figures.bandwidth_shares(times);
-    row.push_back(fmt::format("{:.0f}% ({:.0f} … {:.0f})", 100 * report::median(shares),
-                              100 * report::quantile(shares, 0.1),
-                              100 * report::quantile(shares, 0.9)));
-    row.push_back(fmt::format("{:.2f}x", report::median(figures.weights_ratios(times))));
+    if (result.bandwidth) {
+      const std::vector<double> shares = figures.bandwidth_shares(times);
+      row.push_back(fmt::format("{:.0f}% ({:.0f} … {:.0f})", 100 * report::median(shares),
+                                100 * report::quantile(shares, 0.1),
+                                100 * report::quantile(shares, 0.9)));
+      row.push_back(fmt::format("{:.2f}x", report::median(figures.weights_ratios(times))));
+    }
     table.add_row(row);
   }
-  return fmt::format(
-      "Memory     {} at its peak, {:.2f} x (model + {} of cache)\n"
-      "Bandwidth  {} read with {} thread{} ({})\n\n{}\n{}",
-      report::format_bytes(result.peak_resident_bytes), figures.memory_ratio(),
-      report::format_bytes(result.cache_bytes),
-      report::format_bandwidth(bandwidth.bytes_per_second), bandwidth.threads,
-      bandwidth.threads == 1 ? "" : "s", bandwidth.shapes.at(bandwidth.best).shape,
-      table.to_string(), bandwidth_table(bandwidth));
+  const std::string memory =
+      fmt::format("Memory     {} at its peak, {:.2f} x (model + {} of cache)\n",
+                  report::format_bytes(result.peak_resident_bytes), figures.memory_ratio(),
+                  report::format_bytes(result.cache_bytes));
+  if (!result.bandwidth) {
+    return fmt::format("{}\n{}", memory, table.to_string());
+  }
+  const report::BandwidthResult& bandwidth = *result.bandwidth;
+  return fmt::format("{}Bandwidth  {} read with {} thread{} ({})\n\n{}\n{}", memory,
+                     report::format_bandwidth(bandwidth.bytes_per_second), bandwidth.threads,
+                     bandwidth.threads == 1 ? "" : "s", bandwidth.shapes.at(bandwidth.best).shape,
+                     table.to_string(), bandwidth_table(bandwidth));
 }
 
 }  // namespace
