@@ -37,7 +37,7 @@ struct KVCACHE_EXPORT ModelInfo {
   std::string source;                        // where the weights came from
   DataType dtype = DataType::float32;        // of arithmetic and logits
   DataType cache_dtype = DataType::float32;  // of keys and values
-  std::string weights;                       // of the matrices: also "int8" and "int4"
+  std::string weights;                       // of the matrices: also "int8", "int4", "uint4"
   std::string activations;                   // what they are multiplied with: as dtype, or "int8"
   std::size_t num_layers = 0;
   std::size_t num_heads = 0;     // of queries

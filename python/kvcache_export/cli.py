@@ -186,25 +186,26 @@ def _parse(arguments: list[str] | None, command: Command = GPT2) -> argparse.Nam
     )
     parser.add_argument(
         "--weights",
-        choices=["float32", "float16", "bfloat16", "int8", "int4"],
+        choices=["float32", "float16", "bfloat16", "int8", "int4", "uint4"],
         help="element type of the matrices, where narrower than float32: they take a half,"
-        " a quarter or an eighth of the memory, and of the time to read them; others stay as they"
+        " a quarter or an eighth of the memory, and of the time to read them; uint4 has a minimum"
+        " beside each scale, a ninth more than int4 and closer to the weights; others stay as they"
         " are (default: as --dtype)",
     )
     parser.add_argument(
         "--block-size",
         type=int,
         metavar="N",
-        help="with int8 or int4 weights: how many inputs of an output share a scale, 16, 32, 64,"
-        " 128 or 256 (default: 64 for int8, 32 for int4)",
+        help="with int8, int4 or uint4 weights: how many inputs of an output share a scale, 16, 32,"
+        " 64, 128 or 256 (default: 64 for int8, 32 for the others)",
     )
     parser.add_argument(
         "--activations",
         choices=["int8", "bfloat16", "float32"],
-        help="what narrower weights are multiplied with: int8 or float32 for int8 and int4 weights,"
-        " where int8 rounds each token by blocks and computes several times as fast (default:"
-        " int8); bfloat16 or float32 for bfloat16 weights, where bfloat16 rounds each element and"
-        " computes up to twice as fast with many tokens at once (default: float32)",
+        help="what narrower weights are multiplied with: int8 or float32 for int8, int4 and uint4"
+        " weights, where int8 rounds each token by blocks and computes several times as fast"
+        " (default: int8); bfloat16 or float32 for bfloat16 weights, where bfloat16 rounds each"
+        " element and computes up to twice as fast with many tokens at once (default: float32)",
     )
     parser.add_argument(
         "--weights-overrides",
@@ -250,8 +251,8 @@ def _parse(arguments: list[str] | None, command: Command = GPT2) -> argparse.Nam
                 "--rounding-ids has a meaning with --weights or --cache-dtype narrower than --dtype"
                 " only"
             )
-    if options.weights not in ("int8", "int4") and options.block_size is not None:
-        parser.error("--block-size has a meaning with --weights int8 or int4 only")
+    if options.weights not in ("int8", "int4", "uint4") and options.block_size is not None:
+        parser.error("--block-size has a meaning with --weights int8, int4 or uint4 only")
     return options
 
 

@@ -10,7 +10,8 @@ from .packing import PANEL_COLUMNS
 from .precision import DTYPES, MatrixType, convert
 from .spec import Layout, Matrix, Shape
 
-# What a quantised matrix's role is followed by; another's has the first only.
+# What a quantised matrix's role is followed by; another's has the first only. Where a block has a
+# minimum, it follows its scale.
 WEIGHT, SCALES = ".weight", ".weight_scales"
 
 
@@ -27,7 +28,7 @@ def tensors(matrix: Matrix, type_: MatrixType) -> dict[str, tuple[ir.DataType, S
     values = (panels, groups, PANEL_COLUMNS, quantization.GROUP_INPUTS)
     return {
         WEIGHT: (ir.DataType.UINT8, values),
-        SCALES: (ir.DataType.FLOAT16, (panels, blocks, PANEL_COLUMNS)),
+        SCALES: (ir.DataType.FLOAT16, (panels, blocks * quantization.rows(type_), PANEL_COLUMNS)),
     }
 
 
@@ -40,7 +41,7 @@ def encoded(
 ) -> dict[str, np.ndarray]:
     """The same tensors' values, of the weight as a parameter; `name` is what an error calls it.
 
-    `scales` [blocks, outputs] are those of a weight that was quantised before.
+    `scales` are those of a weight that was quantised before, as `quantization.quantize` has them.
     """
     weight = convert(weight, "float32" if type_.quantized else type_.weights, name)
     if matrix.layout is Layout.ALTERNATING_PANELS:
@@ -50,8 +51,8 @@ def encoded(
     if not type_.quantized:
         return {WEIGHT: weight if rows else packing.pack(weight)}
     by_inputs = weight.T if rows else weight
-    values, scales = quantization.quantize(by_inputs, type_.bits, type_.block_size, name, scales)
-    return {WEIGHT: quantization.pack(values, type_.bits), SCALES: packing.pack(scales)}
+    values, scales = quantization.quantize(by_inputs, type_, name, scales)
+    return {WEIGHT: quantization.pack(values, type_), SCALES: packing.pack(scales)}
 
 
 def size(matrix: Matrix, type_: MatrixType) -> int:

@@ -271,7 +271,8 @@ class _Builder:
         if not of.quantized:
             return inputs, {}
         size = {"inputs": self.matrices[role].inputs}  # the tensor's own are filled up
-        return inputs, {"bits": of.bits, "block_size": of.block_size, **size}
+        minimums = {"minimums": 1} if of.minimums else {}
+        return inputs, {"bits": of.bits, "block_size": of.block_size, **minimums, **size}
 
     def _rounding(self, role: str) -> dict[str, str]:
         to = self.types[role].round_input

@@ -39,8 +39,7 @@ def with_weights(
                 weight = convert(weight, rounded_to, stored)
             if matrix is not None:
                 type_ = types[role]
-                blocks = (type_.bits, type_.block_size) if type_.quantized else None
-                scales = source.block_scales(parameter, *blocks) if blocks else None
+                scales = source.block_scales(parameter, type_) if type_.quantized else None
                 weight = encoding.encoded(matrix, type_, weight, stored, scales)[f".{kind}"]
             else:
                 weight = convert(weight, precision.dtype, stored)

@@ -18,13 +18,16 @@ DTYPES = {
 
 CACHE_TYPES = {**DTYPES, "int8": ir.DataType.INT8}
 
-QUANTIZED_BITS = {"int8": 8, "int4": 4}
+# Integers around zero with a scale for each block, and those from a block's minimum on.
+QUANTIZED_BITS = {"int8": 8, "int4": 4, "uint4": 4}
+WITH_MINIMUMS = ("uint4",)
 WEIGHTS = (*DTYPES, *QUANTIZED_BITS)
 BLOCK_SIZES = (16, 32, 64, 128, 256)
-DEFAULT_BLOCK_SIZES = {"int8": 64, "int4": 32}
+DEFAULT_BLOCK_SIZES = {"int8": 64, "int4": 32, "uint4": 32}
 ACTIVATIONS = {  # that weights of a type may be multiplied with; the first is the default
     "int8": ("int8", "float32"),
     "int4": ("int8", "float32"),
+    "uint4": ("int8", "float32"),
     "bfloat16": ("float32", "bfloat16"),
 }
 
@@ -46,6 +49,11 @@ class MatrixType:
     def bits(self) -> int:
         return QUANTIZED_BITS[self.weights]
 
+    @property
+    def minimums(self) -> bool:
+        """Whether a block has a minimum beside its scale, that 0 stands for."""
+        return self.weights in WITH_MINIMUMS
+
 
 @dataclass(frozen=True)
 class Precision:
@@ -58,10 +66,10 @@ class Precision:
     keys and values (None: as `dtype`), which may be narrower than float32 too; those of int8 have a
     scale for each row, the key or value of one token and one head.
 
-    Where weights are int8 or int4, `block_size` consecutive inputs share a scale (None: as is best
-    for the type). `activations` is what narrower weights are multiplied with (None: as is best for
-    the type): float32; int8 by blocks of a token, for weights of int8 and int4; or bfloat16, for
-    weights of bfloat16.
+    Where weights are int8, int4 or uint4, `block_size` consecutive inputs share a scale (None: as
+    is best for the type). `activations` is what narrower weights are multiplied with (None: as is
+    best for the type): float32; int8 by blocks of a token, for weights of int8, int4 and uint4; or
+    bfloat16, for weights of bfloat16.
     """
 
     dtype: str

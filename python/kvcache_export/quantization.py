@@ -1,4 +1,4 @@
-"""Weights of 8 or 4 bits: blocks of consecutive inputs share a scale.
+"""Weights of 8 or 4 bits: blocks of consecutive inputs share a scale, and may share a minimum.
 
 docs/MODEL_FILE.md has the layout, which is that of the library's kernels.
 """
@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from .packing import PANEL_COLUMNS
-from .precision import convert
+from .precision import MatrixType, convert
 
 GROUP_INPUTS = 4  # kGroupInputs of src/kernels/cpu/quantized_cpu.hpp
 BYTE_BITS = 8
@@ -17,40 +17,52 @@ FRACTIONS = (1.0, 1.15, 1.1, 1.05, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)
 SEARCHED_AT_ONCE = 1 << 20  # elements: what is in memory beside the weight
 
 
-def zero_point(bits: int) -> int:
-    """The value that stands for 0."""
-    return 1 << (bits - 1)
+def zero_point(type_: MatrixType) -> int:
+    """The value that stands for 0, or for the minimum."""
+    return 0 if type_.minimums else 1 << (type_.bits - 1)
+
+
+def rows(type_: MatrixType) -> int:
+    """What a block has in the tensor of scales: its scale, and its minimum behind it."""
+    return 2 if type_.minimums else 1
 
 
 def quantize(
-    weight: np.ndarray, bits: int, block_size: int, name: str, scales: np.ndarray | None = None
+    weight: np.ndarray, type_: MatrixType, name: str, scales: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """A float32 weight [inputs, outputs]: weight ≈ scale · (value - zero point).
 
     The values are uint8 [inputs filled up to whole blocks, outputs], the scales float16
     [blocks, outputs]. In 8 bits a block's largest absolute value is 127 from the zero point. In 4
     bits the scale is the one of several with the least weighted error (`_searched`).
+    Where blocks have minimums, weight ≈ scale · value + minimum, and scales and minimums take turns
+    in [2 · blocks, outputs] (`_searched_with_minimums`).
     A weight that was quantised before comes back as it was with its `scales`.
     Raises ExportError where a scale would not be finite.
     """
     inputs, outputs = weight.shape
+    block_size = type_.block_size
     blocks = math.ceil(inputs / block_size)
     filled = np.zeros((blocks * block_size, outputs), np.float32)
     filled[:inputs] = weight
     filled = filled.reshape(blocks, block_size, outputs)
-    lowest, highest = -zero_point(bits), zero_point(bits) - 1
+    lowest, highest = -zero_point(type_), (1 << type_.bits) - 1 - zero_point(type_)
     if scales is not None:
         unrounded = scales
-    elif bits == BYTE_BITS:
+    elif type_.bits == BYTE_BITS:
         unrounded = np.abs(filled).max(axis=1) / np.float32(LARGEST)
         lowest, highest = -LARGEST, LARGEST
+    elif type_.minimums:
+        unrounded = _searched_with_minimums(filled, highest).reshape(-1, outputs)
     else:
         unrounded = _searched(filled, lowest, highest)
     scales = convert(unrounded, "float16", name)
-    divisors = scales.astype(np.float32)[:, None]
+    of_blocks = scales.astype(np.float32).reshape(blocks, rows(type_), 1, outputs)
     # Divided by the rounded scale, so that its rounding is not an error of the values.
-    quotients = np.divide(filled, divisors, out=np.zeros_like(filled), where=divisors != 0)
-    values = np.rint(quotients).clip(lowest, highest) + np.float32(zero_point(bits))
+    divisors = of_blocks[:, 0]
+    above = filled - of_blocks[:, 1] if type_.minimums else filled
+    quotients = np.divide(above, divisors, out=np.zeros_like(filled), where=divisors != 0)
+    values = np.rint(quotients).clip(lowest, highest) + np.float32(zero_point(type_))
     return values.astype(np.uint8).reshape(blocks * block_size, outputs), scales
 
 
@@ -91,7 +103,51 @@ def _searched(blocks: np.ndarray, lowest: int, highest: int) -> np.ndarray:
     return found
 
 
-def pack(values: np.ndarray, bits: int) -> np.ndarray:
+def _searched_with_minimums(blocks: np.ndarray, highest: int) -> np.ndarray:
+    """Scale and minimum of each block, [blocks, 2, outputs], as `_searched` finds the scale.
+
+    The first values are those of the block's whole range in `highest` steps, the others of
+    FRACTIONS of it about its middle; scale and minimum are the straight line through a block's
+    weights with the least weighted error.
+    """
+    found = np.empty((blocks.shape[0], 2, blocks.shape[2]), np.float32)
+    columns = max(1, SEARCHED_AT_ONCE // (blocks.shape[0] * blocks.shape[1]))
+    for first in range(0, blocks.shape[2], columns):
+        part = blocks[:, :, first : first + columns]
+        low, high = part.min(axis=1), part.max(axis=1)
+        middle, half = (low + high) / 2, (high - low) / 2
+        squares = part * part
+        total, sum_x = squares.sum(axis=1), (squares * part).sum(axis=1)
+        best = np.full_like(low, np.inf)
+        lines = np.stack([half * np.float32(2 / highest), low], axis=1)
+        for fraction in FRACTIONS:
+            scale = half * np.float32(2 * fraction / highest)
+            offset = middle - half * np.float32(fraction)
+            quotients = np.divide(
+                part - offset[:, None],
+                scale[:, None],
+                out=np.zeros_like(part),
+                where=scale[:, None] != 0,
+            )
+            values = np.rint(quotients).clip(0, highest)
+            weighted = squares * values
+            sum_v, sum_vv = weighted.sum(axis=1), (weighted * values).sum(axis=1)
+            sum_vx = (weighted * part).sum(axis=1)
+            spread = total * sum_vv - sum_v * sum_v
+            slope = np.divide(
+                total * sum_vx - sum_v * sum_x, spread, out=scale.copy(), where=spread > 0
+            )
+            start = np.divide(sum_x - slope * sum_v, total, out=low.copy(), where=total > 0)
+            errors = (squares * (slope[:, None] * values + start[:, None] - part) ** 2).sum(axis=1)
+            better = errors < best
+            best[better] = errors[better]
+            for place, each in enumerate((slope, start)):
+                lines[:, place][better] = each[better]
+        found[:, :, first : first + columns] = lines
+    return found
+
+
+def pack(values: np.ndarray, type_: MatrixType) -> np.ndarray:
     """[inputs, outputs] to [panels, groups, 64, 4].
 
     A byte of 4 bits each has an input of one group of 4 in its lower half, and of the next group
@@ -100,9 +156,9 @@ def pack(values: np.ndarray, bits: int) -> np.ndarray:
     inputs, outputs = values.shape
     panels = math.ceil(outputs / PANEL_COLUMNS)
     missing = panels * PANEL_COLUMNS - outputs
-    filled = np.pad(values, ((0, 0), (0, missing)), constant_values=zero_point(bits))
+    filled = np.pad(values, ((0, 0), (0, missing)), constant_values=zero_point(type_))
     apart = filled.reshape(inputs // GROUP_INPUTS, GROUP_INPUTS, panels, PANEL_COLUMNS)
     groups = apart.transpose(2, 0, 3, 1)
-    if bits < BYTE_BITS:
-        groups = groups[:, ::2] | groups[:, 1::2] << bits
+    if type_.bits < BYTE_BITS:
+        groups = groups[:, ::2] | groups[:, 1::2] << type_.bits
     return np.ascontiguousarray(groups)

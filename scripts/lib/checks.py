@@ -32,6 +32,7 @@ NARROW_MODELS = {  # the same models otherwise, mostly narrower: the exporter's 
     "bfloat16 products": ("--weights", "bfloat16", "--activations", "bfloat16"),
     "int8 weights": ("--weights", "int8"),
     "int4 weights": ("--weights", "int4"),
+    "uint4 weights": ("--weights", "uint4"),
     "an int8 cache": ("--cache-dtype", "int8"),
     "hidden states": ("--hidden-states",),
 }

@@ -34,8 +34,8 @@ constexpr std::array kDataTypes{DataType::float32, DataType::float16, DataType::
 constexpr std::array kCacheTypes{DataType::float32, DataType::float16, DataType::bfloat16,
                                  DataType::int8};
 constexpr std::array<std::string_view, 4> kActivations{"float32", "float16", "bfloat16", "int8"};
-constexpr std::array<std::string_view, 5> kWeights{"float32", "float16", "bfloat16", "int8",
-                                                   "int4"};
+constexpr std::array<std::string_view, 6> kWeights{"float32", "float16", "bfloat16",
+                                                   "int8",    "int4",    "uint4"};
 
 // In FileRole's order.
 constexpr std::array<std::string_view, 4> kRoles{"graph", "weights", "tokenizer", "template"};

@@ -40,7 +40,7 @@ INSTANTIATE_TEST_SUITE_P(Goldens, CachedSequence, testing::ValuesIn(test::golden
                          golden_label);
 
 TEST_P(CachedSequence, GivesHuggingFacesLogits) {
-  if (test::models_weights() == "int4") {
+  if (test::models_weights().ends_with("int4")) {
     GTEST_SKIP() << "rounding the weights of such small models to int4 changes logits altogether";
   }
   const Model model = load();

@@ -52,8 +52,8 @@ def test_the_command_line_offers_every_dtype(capsys: pytest.CaptureFixture):
         (
             ("float32", "float16", "bfloat16"),
             "--activations bfloat16 with --weights float16, --dtype float32: such weights are"
-            " multiplied with what the model computes; use --weights int8, int4, bfloat16 with"
-            " --dtype float32, or leave --activations out",
+            " multiplied with what the model computes; use --weights int8, int4, uint4, bfloat16"
+            " with --dtype float32, or leave --activations out",
         ),
         (
             ("bfloat16", "bfloat16", "bfloat16"),

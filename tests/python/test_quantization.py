@@ -12,6 +12,7 @@ from plain_ort import PlainModel
 
 from kvcache_export.cli import main
 from kvcache_export.errors import ExportError
+from kvcache_export.precision import MatrixType
 from kvcache_export.quantization import LARGEST, quantize, zero_point
 
 IDS = np.arange(20)[None]
@@ -19,11 +20,11 @@ IDS = np.arange(20)[None]
 
 def test_the_largest_value_of_a_block():
     weight = np.float32([[1], [-2], [0.5], [8]] * 4)
-    eight, scales = quantize(weight, 8, 16, "w")
+    eight, scales = quantize(weight, MatrixType("int8", 16), "w")
     assert eight[:4, 0].tolist() == [128 + 16, 128 - 32, 128 + 8, 128 + LARGEST]
     assert scales.tolist() == [[np.float16(8 / LARGEST)]]
     alone = np.float32([[0], [0], [0], [8]] * 4)
-    four, scales = quantize(alone, 4, 16, "w")
+    four, scales = quantize(alone, MatrixType("int4", 16), "w")
     assert four[:4, 0].tolist() == [8, 8, 8, 0]
     assert scales.tolist() == [[-1]]
 
@@ -37,7 +38,7 @@ def test_four_bits_take_the_scale_with_the_least_weighted_error():
         values = np.rint(weight / scales).clip(-8, 7)
         return (weight**2 * (weight - values * scales) ** 2).sum(axis=0)
 
-    values, scales = quantize(weight, 4, 32, "w")
+    values, scales = quantize(weight, MatrixType("int4", 32), "w")
     scales = scales[0].astype(np.float32)
     found = (weight**2 * (weight - (values - 8.0) * scales) ** 2).sum(axis=0)
     whole = np.take_along_axis(weight, np.abs(weight).argmax(axis=0)[None], axis=0)[0] / -8
@@ -47,17 +48,56 @@ def test_four_bits_take_the_scale_with_the_least_weighted_error():
     assert (found / error(whole)).mean() < 0.92
 
 
-@pytest.mark.parametrize("bits", [8, 4])
-def test_a_block_of_zeros(bits: int):
-    values, scales = quantize(np.zeros((16, 1), np.float32), bits, 16, "w")
-    assert (values == zero_point(bits)).all()
+def test_minimums_follow_scales():
+    """Weights on such a grid come back as they are, scales and minimums in turns."""
+    generator = np.random.default_rng(2)
+    scales = generator.uniform(0.01, 1, (3, 1, 5)).astype(np.float16)
+    minimums = generator.standard_normal((3, 1, 5)).astype(np.float16)
+    values = generator.integers(0, 16, (3, 32, 5))
+    values[:, 0], values[:, 1] = 0, 15
+    weight = (values * scales.astype(np.float32) + minimums.astype(np.float32)).reshape(96, 5)
+    both = np.stack([scales[:, 0], minimums[:, 0]], axis=1).reshape(6, 5)
+    for given in (None, both):
+        found, found_scales = quantize(weight, MatrixType("uint4", 32), "w", given)
+        np.testing.assert_array_equal(found.reshape(3, 32, 5), values)
+        np.testing.assert_allclose(found_scales, both, rtol=2e-3, atol=2e-3)
+    np.testing.assert_array_equal(found_scales, both)
+
+
+def test_minimums_lower_the_weighted_error():
+    """Nearly to that of all ranges about the middle, and never above the whole range's."""
+    generator = np.random.default_rng(3)
+    weight = (generator.standard_normal((32, 400)) + generator.standard_normal(400)).astype("f4")
+
+    def error(line: np.ndarray, values: np.ndarray) -> np.ndarray:
+        found = line[0].astype(np.float32) * values + line[1].astype(np.float32)
+        return (weight**2 * (weight - found) ** 2).sum(axis=0)
+
+    values, line = quantize(weight, MatrixType("uint4", 32), "w")
+    low, high = weight.min(axis=0), weight.max(axis=0)
+    whole = np.stack([(high - low) / 15, low])
+    of_whole = error(whole, np.rint((weight - low) / whole[0]))
+    four, scale = quantize(weight, MatrixType("int4", 32), "w")
+    symmetric = error(np.stack([scale[0], 0 * scale[0]]), four - 8.0)
+    assert (error(line, values) <= of_whole * 1.01).all()
+    assert error(line, values).sum() < 0.85 * of_whole.sum()
+    assert error(line, values).sum() < 0.5 * symmetric.sum()
+
+
+TYPES = [MatrixType("int8", 16), MatrixType("int4", 16), MatrixType("uint4", 16)]
+
+
+@pytest.mark.parametrize("type_", TYPES, ids=lambda type_: type_.weights)
+def test_a_block_of_zeros(type_: MatrixType):
+    values, scales = quantize(np.zeros((16, 1), np.float32), type_, "w")
+    assert (values == zero_point(type_)).all()
     assert not scales.any()
 
 
-@pytest.mark.parametrize("bits", [8, 4])
-def test_scales_that_do_not_fit_are_refused(bits: int):
+@pytest.mark.parametrize("type_", TYPES, ids=lambda type_: type_.weights)
+def test_scales_that_do_not_fit_are_refused(type_: MatrixType):
     with pytest.raises(ExportError, match="'w' does not fit float16"):
-        quantize(np.full((16, 1), 1e8, np.float32), bits, 16, "w")
+        quantize(np.full((16, 1), 1e8, np.float32), type_, "w")
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
@@ -72,7 +112,9 @@ def float32_logits(export, checkpoint: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("activations", ["int8", "float32"])
-@pytest.mark.parametrize(("weights", "block_size"), [("int8", None), ("int8", 16), ("int4", None)])
+@pytest.mark.parametrize(
+    ("weights", "block_size"), [("int8", None), ("int8", 16), ("int4", None), ("uint4", None)]
+)
 def test_the_file_runs_in_plain_onnx_runtime(
     export,
     checkpoint: Path,
@@ -88,7 +130,7 @@ def test_the_file_runs_in_plain_onnx_runtime(
     narrow = export("--model", checkpoint, "--weights", weights, *options)
     found, _ = PlainModel(narrow).run(IDS)
     fields = json.loads((narrow / "config.json").read_text())
-    assert fields["block_size"] == (block_size or {"int8": 64, "int4": 32}[weights])
+    assert fields["block_size"] == (block_size or {"int8": 64}.get(weights, 32))
     assert fields["activations"] == activations
     assert found.dtype == np.float32
     limit = fields["rounding"]["max_abs_logit_diff"]

@@ -15,7 +15,7 @@ AS_FLOAT32 = "as_float32"
 def _body(op: OpBuilder, inputs: Inputs, parts: Parts) -> Outputs:
     ids, weight = inputs["input_ids"], inputs["token_weight"]
     if "token_scales" in inputs:
-        x = quantized.embedding(op, ids, weight, inputs["token_scales"])
+        x = quantized.embedding(op, ids, weight, inputs["token_scales"], parts)
     else:
         x = op.Gather(weight, ids, axis=0)
     if "position_weight" in inputs:

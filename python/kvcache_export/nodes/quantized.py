@@ -15,18 +15,31 @@ LARGEST_INT8 = 127.0
 SMALLEST_MAXIMUM = 1e-30  # kSmallestMaximum of src/kernels/cpu/quantize_tokens-inl.hpp
 
 
-def dequantized(op: OpBuilder, values: ir.Value, scales: ir.Value) -> ir.Value:
-    """uint8 [..., inputs filled up], float16 [..., blocks] to float32 [..., inputs filled up]."""
-    zero_point = op.Pow(2.0, op.Sub(op.Cast(number(op, "bits"), to=ir.DataType.FLOAT), 1.0))
-    centred = op.Sub(op.Cast(values, to=ir.DataType.FLOAT), zero_point)
-    in_blocks = op.Concat(op.Shape(scales), axis(op, "block_size"), axis=0)
-    blocks = op.Reshape(centred, in_blocks, allowzero=1)
-    scaled = op.Mul(blocks, op.Unsqueeze(op.Cast(scales, to=ir.DataType.FLOAT), [-1]))
+def dequantized(op: OpBuilder, values: ir.Value, scales: ir.Value, parts: Parts) -> ir.Value:
+    """uint8 [..., inputs filled up], float16 [..., blocks] to float32 [..., inputs filled up].
+
+    Where a block has a minimum, it follows its scale: [..., 2 * blocks].
+    """
+    wide, minimums = op.Cast(scales, to=ir.DataType.FLOAT), None
+    if "minimums" in parts:
+        in_pairs = op.Concat(op.Shape(wide, end=-1), [-1, 2], axis=0)
+        wide, minimums = op.Split(
+            op.Reshape(wide, in_pairs, allowzero=1), axis=-1, num_outputs=2, _outputs=2
+        )
+    else:
+        wide = op.Unsqueeze(wide, [-1])
+    in_blocks = op.Concat(op.Shape(wide, end=-1), axis(op, "block_size"), axis=0)
+    blocks = op.Reshape(op.Cast(values, to=ir.DataType.FLOAT), in_blocks, allowzero=1)
+    if minimums is None:
+        zero_point = op.Pow(2.0, op.Sub(op.Cast(number(op, "bits"), to=ir.DataType.FLOAT), 1.0))
+        scaled = op.Mul(op.Sub(blocks, zero_point), wide)
+    else:
+        scaled = op.Add(op.Mul(blocks, wide), minimums)
     return op.Reshape(scaled, op.Shape(values), allowzero=1)
 
 
 def unpacked(op: OpBuilder, weight: ir.Value, scales: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """Values uint8 [whole panels, inputs filled up] and scales float16 [whole panels, blocks]."""
+    """Values uint8 [whole panels, inputs filled up], scales float16 [whole panels, blocks]."""
     bits = number(op, "bits")
     shifts = op.Cast(op.Range(0, 8, bits), to=ir.DataType.UINT8)
     largest = op.Sub(op.Pow(2.0, op.Cast(bits, to=ir.DataType.FLOAT)), 1.0)
@@ -65,14 +78,15 @@ def product(
         apart(op, rows, outputs) if gated else op.Slice(rows, [0], outputs, [0])
         for rows in unpacked(op, inputs["weight"], scales)
     )
-    rows = dequantized(op, values, row_scales)
+    rows = dequantized(op, values, row_scales, parts)
     to_int8 = parts.get("round_input") == "int8"
-    return op.MatMul(_in_blocks(op, x, scales, to_int8), op.Transpose(rows, perm=[1, 0]))
+    blocks = op.Div(op.Shape(rows, start=1, end=2), axis(op, "block_size"))
+    return op.MatMul(_in_blocks(op, x, blocks, to_int8), op.Transpose(rows, perm=[1, 0]))
 
 
-def _in_blocks(op: OpBuilder, x: ir.Value, scales: ir.Value, to_int8: bool) -> ir.Value:
+def _in_blocks(op: OpBuilder, x: ir.Value, blocks: ir.Value, to_int8: bool) -> ir.Value:
     """x with its inputs filled up to whole blocks and, where asked for, rounded to int8."""
-    blocks, block_size = op.Shape(scales, start=1, end=2), axis(op, "block_size")
+    block_size = axis(op, "block_size")
     inputs = op.Mul(blocks, block_size)
     missing = op.Sub(inputs, op.Shape(x, start=2, end=3))
     filled = op.Pad(x, op.Concat([0, 0, 0, 0, 0], missing, axis=0))
@@ -86,8 +100,11 @@ def _in_blocks(op: OpBuilder, x: ir.Value, scales: ir.Value, to_int8: bool) -> i
     return op.Reshape(rounded, op.Concat(batch_and_seq, inputs, axis=0), allowzero=1)
 
 
-def embedding(op: OpBuilder, ids: ir.Value, weight: ir.Value, scales: ir.Value) -> ir.Value:
+def embedding(
+    op: OpBuilder, ids: ir.Value, weight: ir.Value, scales: ir.Value, parts: Parts
+) -> ir.Value:
     """Outputs `ids` [batch, seq_len] of the weight, as rows [batch, seq_len, inputs]."""
     values, row_scales = unpacked(op, weight, scales)
-    rows = dequantized(op, op.Gather(values, ids, axis=0), op.Gather(row_scales, ids, axis=0))
+    chosen = (op.Gather(each, ids, axis=0) for each in (values, row_scales))
+    rows = dequantized(op, *chosen, parts)
     return op.Slice(rows, [0], axis(op, "inputs"), [2])

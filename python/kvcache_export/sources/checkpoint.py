@@ -9,6 +9,7 @@ import numpy as np
 from .. import value_heads
 from ..errors import ExportError
 from ..family import Family
+from ..precision import MatrixType
 from ..spec import Shape
 from . import safetensors_file, tensor_names
 
@@ -28,7 +29,7 @@ class TensorFile(Protocol):
 class QuantizedFile(TensorFile, Protocol):
     """One that may have matrices in blocks as ours are."""
 
-    def block_scales(self, key: str, bits: int, block_size: int) -> np.ndarray | None: ...
+    def block_scales(self, key: str, type_: MatrixType) -> np.ndarray | None: ...
 
 
 class CheckpointWeights:
@@ -96,11 +97,11 @@ class CheckpointWeights:
         key = self._key(name)
         return self._files[key].read(key)
 
-    def block_scales(self, name: str, bits: int, block_size: int) -> np.ndarray | None:
+    def block_scales(self, name: str, type_: MatrixType) -> np.ndarray | None:
         file = self._files[self._key(name)]
         if not isinstance(file, QuantizedFile):
             return None
-        return file.block_scales(self._key(name), bits, block_size)
+        return file.block_scales(self._key(name), type_)
 
     def _key(self, name: str) -> str:
         if name not in self._keys:

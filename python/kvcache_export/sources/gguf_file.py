@@ -2,8 +2,8 @@
 
 Tensors get the names that Hugging Face's checkpoint would have, and are dequantised to float32 as
 they are read (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md; package gguf). Blocks of
-Q8_0 and Q4_0 are what ours are, 32 inputs and a float16 scale: with those scales they are stored
-as they are.
+Q8_0, Q4_0 and Q4_1 are what ours are, 32 inputs and a float16 scale, Q4_1 with a float16 minimum:
+with those they are stored as they are.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from .. import quantization
 from ..errors import ExportError
+from ..precision import MatrixType
 from ..spec import Shape
 from .gguf_architectures import ARCHITECTURES
 
-# Types whose blocks are ours, by the bits of a value; a block's scale comes first.
-BLOCKS = {8: "Q8_0", 4: "Q4_0"}
+# Types whose blocks are ours; a block's scale comes first, then its minimum.
+BLOCKS = {"int8": "Q8_0", "int4": "Q4_0", "uint4": "Q4_1"}
 BLOCK_SIZE = 32
 SCALE_BYTES = 2
 
@@ -97,15 +99,16 @@ class GgufFile:
             return values - np.float32(self._architecture.norm_offset)
         return self._rows_in_order(key, values)
 
-    def block_scales(self, key: str, bits: int, block_size: int) -> np.ndarray | None:
+    def block_scales(self, key: str, type_: MatrixType) -> np.ndarray | None:
         """Those of a matrix whose blocks are ours, float16 [rows, blocks]; None of another."""
         tensor = self._tensors[self._names[key]]
-        if tensor.tensor_type.name != BLOCKS[bits] or block_size != BLOCK_SIZE:
+        if tensor.tensor_type.name != BLOCKS[type_.weights] or type_.block_size != BLOCK_SIZE:
             return None
+        size = SCALE_BYTES * quantization.rows(type_)
         rows, inputs = self.shape(key)
         blocks = tensor.data.reshape(rows, inputs // BLOCK_SIZE, -1)
-        scales = np.ascontiguousarray(blocks[..., :SCALE_BYTES]).view("<f2")[..., 0]
-        return self._rows_in_order(key, scales)
+        scales = np.ascontiguousarray(blocks[..., :size]).view("<f2")
+        return self._rows_in_order(key, scales.reshape(rows, -1))
 
     def _rows_in_order(self, key: str, values: np.ndarray) -> np.ndarray:
         if not self._architecture.pairs:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..family import Config, Family
+from ..precision import MatrixType
 from ..spec import Shape
 
 
@@ -27,7 +28,7 @@ class RandomWeights:
     def check(self, expected: Mapping[str, Shape]) -> None:
         pass
 
-    def block_scales(self, name: str, bits: int, block_size: int) -> None:
+    def block_scales(self, name: str, type_: MatrixType) -> None:
         return None
 
     def read(self, name: str, shape: Shape) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import value_heads
 from ..family import Config, Family
+from ..precision import MatrixType
 from ..spec import DecoderSpec, Layout, Matrix, Shape
 
 
@@ -24,8 +25,9 @@ class Weights(Protocol):
     def read(self, name: str, shape: Shape) -> np.ndarray:
         """One tensor, in the element type it is stored in."""
 
-    def block_scales(self, name: str, bits: int, block_size: int) -> np.ndarray | None:
-        """Scales, float16 [rows, blocks], of a matrix that is stored in such blocks already."""
+    def block_scales(self, name: str, type_: MatrixType) -> np.ndarray | None:
+        """Scales, float16 [rows, blocks], of a matrix that is stored in such blocks already; each
+        with its minimum behind it where the type has them."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,13 @@ class Source:
             whole = whole.astype(np.float32) + np.float32(self.family.norm_offset)
         return whole.T if transposed else whole
 
-    def block_scales(self, parameter: str, bits: int, block_size: int) -> np.ndarray | None:
+    def block_scales(self, parameter: str, type_: MatrixType) -> np.ndarray | None:
         """Those of a matrix in the file, float16 [blocks, outputs], where all of it is in blocks
         as ours are: then it is stored as it is, without being rounded again."""
         if self.family.inputs_first:
             return None
         names = [name for name, _ in self._tensors[parameter]]
-        parts = [self.weights.block_scales(name, bits, block_size) for name in names]
+        parts = [self.weights.block_scales(name, type_) for name in names]
         return None if any(part is None for part in parts) else np.concatenate(parts).T
 
     def stored_name(self, parameter: str) -> str:

@@ -12,6 +12,7 @@
 
 #include "hwy/highway.h"
 #include "kernels/cpu/quantized_cpu.hpp"
+#include "kernels/cpu/quantized_tile-inl.hpp"
 #include "kernels/cpu/to_float32-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -21,14 +22,17 @@ namespace hn = hwy::HWY_NAMESPACE;
 inline constexpr std::int64_t kDequantizedInputs = 16;  // at a time: the smallest block
 
 /// kDequantizedInputs inputs of a vector of columns, from the panel's group at `bytes` on.
-template <int kBits, class D, class V>
-HWY_INLINE void dequantize_inputs(D df, const std::uint8_t* bytes, V scale,
+template <class Kind, class D>
+HWY_INLINE void dequantize_inputs(D df, const std::uint8_t* bytes, const Float16* scales,
                                   float* HWY_RESTRICT out) {
+  constexpr int kBits = Kind::kBits;
+  const auto scale = load_float32(df, scales);
+  const auto minimum = Kind::kMinimums ? load_float32(df, scales + kPanelColumns) : hn::Zero(df);
   const hn::RebindToSigned<D> di;
   constexpr std::int64_t kGroup = QuantizedWeight::kGroupInputs;
   constexpr std::int64_t kRow = kPanelColumns * kGroup;
   const auto mask = hn::Set(di, (1 << kBits) - 1);
-  const auto zero_point = hn::Set(di, 1 << (kBits - 1));
+  const auto zero_point = hn::Set(di, Kind::kMinimums ? 0 : 1 << (kBits - 1));
   for (std::int64_t group = 0; group < kDequantizedInputs / kGroup; ++group) {
     const std::uint8_t* at = bytes + group * kBits / 8 * kRow;
     auto four = hn::LoadU(di, reinterpret_cast<const std::int32_t*>(at));
@@ -37,7 +41,9 @@ HWY_INLINE void dequantize_inputs(D df, const std::uint8_t* bytes, V scale,
     }
     for (std::int64_t i = 0; i < kGroup; ++i) {
       const auto value = hn::ConvertTo(df, hn::Sub(hn::And(four, mask), zero_point));
-      hn::StoreU(hn::Mul(value, scale), df, out + (group * kGroup + i) * kPanelColumns);
+      const auto weight =
+          Kind::kMinimums ? hn::MulAdd(value, scale, minimum) : hn::Mul(value, scale);
+      hn::StoreU(weight, df, out + (group * kGroup + i) * kPanelColumns);
       four = hn::ShiftRight<8>(four);
     }
   }
@@ -45,20 +51,21 @@ HWY_INLINE void dequantize_inputs(D df, const std::uint8_t* bytes, V scale,
 
 /// `count` inputs of a panel from `first` on, a multiple of 16, in float32: [count rounded up to a
 /// multiple of 16, kPanelColumns].
-template <int kBits>
+template <class Kind>
 HWY_INLINE void dequantize_panel(const QuantizedWeight& weight, std::int64_t panel,
                                  std::int64_t first, std::int64_t count, float* HWY_RESTRICT out) {
   const hn::ScalableTag<float> df;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(df));
-  constexpr std::int64_t kBytes = kDequantizedInputs * kBits / 8 * kPanelColumns;
+  constexpr std::int64_t kBytes = kDequantizedInputs * Kind::kBits / 8 * kPanelColumns;
   const std::uint8_t* values = weight.values + panel * weight.panel_bytes();
-  const Float16* scales = weight.scales + panel * weight.blocks() * kPanelColumns;
+  const Float16* scales = weight.scales + panel * weight.panel_scales();
   for (std::int64_t input = 0; input < count; input += kDequantizedInputs) {
-    const Float16* of_block = scales + (first + input) / weight.block_size * kPanelColumns;
+    const Float16* of_block =
+        scales + (first + input) / weight.block_size * Kind::kScaleRows * kPanelColumns;
     const std::uint8_t* bytes = values + (first + input) / kDequantizedInputs * kBytes;
     for (std::int64_t c = 0; c < kPanelColumns; c += lanes) {
-      dequantize_inputs<kBits>(df, bytes + c * QuantizedWeight::kGroupInputs,
-                               load_float32(df, of_block + c), out + input * kPanelColumns + c);
+      dequantize_inputs<Kind>(df, bytes + c * QuantizedWeight::kGroupInputs, of_block + c,
+                              out + input * kPanelColumns + c);
     }
   }
 }

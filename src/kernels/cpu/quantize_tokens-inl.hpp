@@ -70,7 +70,7 @@ HWY_INLINE void quantize_token(const float* x, const QuantizedWeight& weight,
     const QuantizedBlock made =
         quantize_block(from, weight.block_size, to.values + at * weight.block_size);
     to.scales[at] = made.scale;
-    to.offsets[at] = -weight.zero_point() * made.sum;
+    to.offsets[at] = weight.minimums ? made.sum : -weight.zero_point() * made.sum;
   }
 }
 

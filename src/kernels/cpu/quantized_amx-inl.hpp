@@ -59,7 +59,7 @@ HWY_INLINE void unpack_groups(const std::uint8_t* HWY_RESTRICT packed, std::int6
 /// A part of a panel: whole blocks of all its columns.
 struct PanelPart {
   const std::uint8_t* groups;  // [blocks · block size / 4, kGroupBytes]
-  const Float16* scales;       // [blocks, kPanelColumns]
+  const Float16* scales;       // [blocks, scale rows, kPanelColumns]
   std::int64_t first_block;    // of the panel
   std::int64_t blocks;
 };
@@ -88,27 +88,32 @@ HWY_INLINE void multiply_block(TileOperands& at, std::int64_t block_size, TileSu
   AmxTiles::store<kTile>(sums, AmxTiles::kRows * static_cast<std::int64_t>(sizeof sums[0]));
 }
 
-/// totals += the weights' scales · (the tokens' scales · sums).
+/// totals += what a block adds (`add_block`).
+template <class Kind>
 HWY_INLINE void add_scaled(const TileSums& sums, const Float16* weight_scales,
                            const float* HWY_RESTRICT scales,
                            const std::int32_t* HWY_RESTRICT offsets, TileTotals& totals) {
   const hn::ScalableTag<float> df;
   const hn::ScalableTag<std::int32_t> di;
-  const auto scale = load_float32(df, weight_scales);
 #pragma GCC unroll 16
   for (std::int64_t t = 0; t < AmxTiles::kRows; ++t) {
-    const auto sum = hn::Add(hn::Load(di, sums + t * AmxTiles::kRows), hn::Set(di, offsets[t]));
-    const auto both = hn::Mul(scale, hn::Set(df, scales[t]));
-    totals[t] = hn::MulAdd(hn::ConvertTo(df, sum), both, totals[t]);
+    auto sum = hn::Load(di, sums + t * AmxTiles::kRows);
+    if constexpr (!Kind::kMinimums) {
+      sum = hn::Add(sum, hn::Set(di, offsets[t]));
+    }
+    totals[t] = add_block<Kind>(df, hn::ConvertTo(df, sum), weight_scales, scales[t], offsets[t],
+                                totals[t]);
   }
 }
 
 /// out[t][c] = (first_block == 0 ? 0 : out[t][c]) + Σ over the part's blocks, as
 /// multiply_quantized, for 16 tokens t and 16 columns c from `column` on.
+template <class Kind>
 HWY_INLINE void multiply_amx_tile(const QuantizedTokens& x, const QuantizedWeight& weight,
                                   const PanelPart& part, std::int64_t column,
                                   float* HWY_RESTRICT out) {
   constexpr std::int64_t kRows = AmxTiles::kRows;
+  constexpr std::int64_t kScalesOfBlock = Kind::kScaleRows * kPanelColumns;
   const hn::ScalableTag<float> df;
   const std::int64_t size = weight.block_size;
   const float* scales = x.scales + part.first_block * kRows;
@@ -129,16 +134,16 @@ HWY_INLINE void multiply_amx_tile(const QuantizedTokens& x, const QuantizedWeigh
     if (next < part.blocks) {
       multiply_block<1>(at, size, odd);
     }
-    add_scaled(even, weight_scales + block * kPanelColumns, scales + block * kRows,
-               offsets + block * kRows, totals);
+    add_scaled<Kind>(even, weight_scales + block * kScalesOfBlock, scales + block * kRows,
+                     offsets + block * kRows, totals);
     if (next == part.blocks) {
       break;
     }
     if (next + 1 < part.blocks) {
       multiply_block<0>(at, size, even);
     }
-    add_scaled(odd, weight_scales + next * kPanelColumns, scales + next * kRows,
-               offsets + next * kRows, totals);
+    add_scaled<Kind>(odd, weight_scales + next * kScalesOfBlock, scales + next * kRows,
+                     offsets + next * kRows, totals);
   }
   for (std::int64_t t = 0; t < AmxTiles::kRows; ++t) {
     hn::StoreU(totals[t], df, out + t * kPanelColumns);
@@ -147,7 +152,7 @@ HWY_INLINE void multiply_amx_tile(const QuantizedTokens& x, const QuantizedWeigh
 
 /// multiply_quantized to the same bits, of tokens in tiles of 16. Of x and out there must be memory
 /// for whole tiles.
-template <int kBits>
+template <class Kind>
 HWY_INLINE void multiply_quantized_amx(const QuantizedTokens& x, std::int64_t tokens,
                                        const QuantizedWeight& weight, std::int64_t panel,
                                        float* out) {
@@ -156,7 +161,8 @@ HWY_INLINE void multiply_quantized_amx(const QuantizedTokens& x, std::int64_t to
   const std::int64_t fetches = divide_up(tokens, AmxTiles::kRows) * kColumnTiles;
   const std::int64_t padded_inputs = weight.padded_inputs();
   const std::uint8_t* values = weight.values + panel * weight.panel_bytes();
-  const Float16* scales = weight.scales + panel * weight.blocks() * kPanelColumns;
+  constexpr int kBits = Kind::kBits;
+  const Float16* scales = weight.scales + panel * weight.panel_scales();
   HWY_ALIGN std::uint8_t unpacked[kBits == 8 ? 1 : kAmxPartInputs * kPanelColumns];
   for (std::int64_t input = 0; input < padded_inputs; input += kAmxPartInputs) {
     const std::int64_t depth = std::min(kAmxPartInputs, padded_inputs - input);
@@ -172,11 +178,11 @@ HWY_INLINE void multiply_quantized_amx(const QuantizedTokens& x, std::int64_t to
       const QuantizedTokens rows = x.from_token(token, weight);
       for (std::int64_t column = 0; column < kPanelColumns; column += AmxTiles::kRows) {
         next_part.fetch(fetch++);
-        multiply_amx_tile(rows, weight, part, column, out + token * kPanelColumns + column);
+        multiply_amx_tile<Kind>(rows, weight, part, column, out + token * kPanelColumns + column);
       }
     }
     values += bytes;
-    scales += part.blocks * kPanelColumns;
+    scales += part.blocks * Kind::kScaleRows * kPanelColumns;
   }
 }
 

@@ -79,20 +79,32 @@ QuantizedTokens quantize_tokens(const QuantizedLinearArgs& args, const ParallelF
   return made;
 }
 
+/// Calls work(kind) with the weight's kind.
+template <typename Work>
+void with_kind(const QuantizedWeight& weight, const Work& work) {
+  if (weight.bits == 8) {
+    work(QuantizedKind<8>());
+  } else if (weight.minimums) {
+    work(QuantizedKind<4, true>());
+  } else {
+    work(QuantizedKind<4>());
+  }
+}
+
 /// sums = x · panel for the tokens of x.
-template <int kBits>
+template <class Kind>
 void multiply_panel(const QuantizedTokens& x, std::int64_t tokens, const QuantizedWeight& weight,
                     std::int64_t panel, float* sums) {
 #if KVCACHE_QUANTIZED_AMX
   if (x.tile == kAmxTokens) {
-    multiply_quantized_amx<kBits>(x, tokens, weight, panel, sums);
+    multiply_quantized_amx<Kind>(x, tokens, weight, panel, sums);
     return;
   }
 #endif
   const std::int64_t tiles = divide_up(tokens, kTileTokens);
   const NextPanel next{weight.values + (panel + 1) * weight.panel_bytes(),
                        tiles == 1 ? 0 : divide_up(256, tiles)};
-  multiply_quantized<kBits>(x, tokens, weight, panel, sums, next);
+  multiply_quantized<Kind>(x, tokens, weight, panel, sums, next);
 }
 
 void linear_in_int8(const QuantizedLinearArgs& args, const ParallelFor& parallel_for) {
@@ -101,11 +113,9 @@ void linear_in_int8(const QuantizedLinearArgs& args, const ParallelFor& parallel
   for_panels(args, parallel_for,
              [&](std::int64_t panel, std::int64_t first, std::int64_t tokens, float* sums) {
                const QuantizedTokens part = x.from_token(first, weight);
-               if (weight.bits == 8) {
-                 multiply_panel<8>(part, tokens, weight, panel, sums);
-               } else {
-                 multiply_panel<4>(part, tokens, weight, panel, sums);
-               }
+               with_kind(weight, [&]<class Kind>(Kind) {
+                 multiply_panel<Kind>(part, tokens, weight, panel, sums);
+               });
              });
 }
 
@@ -120,11 +130,9 @@ void linear_in_float32(const QuantizedLinearArgs& args, const ParallelFor& paral
                HWY_ALIGN float part[kPartInputs * kPanelColumns];
                for (std::int64_t input = 0; input < weight.inputs; input += kPartInputs) {
                  const std::int64_t depth = std::min(kPartInputs, weight.inputs - input);
-                 if (weight.bits == 8) {
-                   dequantize_panel<8>(weight, panel, input, depth, part);
-                 } else {
-                   dequantize_panel<4>(weight, panel, input, depth, part);
-                 }
+                 with_kind(weight, [&]<class Kind>(Kind) {
+                   dequantize_panel<Kind>(weight, panel, input, depth, part);
+                 });
                  multiply(x.from_depth(input), tokens, depth, part, input == 0 ? nullptr : ones,
                           sums, kPanelColumns);
                }
@@ -156,17 +164,20 @@ void quantized_row_cpu(const QuantizedWeight& weight, std::int64_t output, float
   const std::int64_t panel = output / kPanelColumns;
   const std::int64_t column = output % kPanelColumns;
   const std::uint8_t* values = weight.values + panel * weight.panel_bytes() + column * kGroup;
-  const Float16* scales = weight.scales + panel * weight.blocks() * kPanelColumns + column;
+  const Float16* scales = weight.scales + panel * weight.panel_scales() + column;
   const std::int64_t per_byte = 8 / weight.bits;
   const unsigned mask = (1U << weight.bits) - 1;
   for (std::int64_t block = 0; block < weight.blocks(); ++block) {
-    const float scale = static_cast<float>(scales[block * kPanelColumns]);
+    const Float16* of_block = scales + block * weight.scale_rows() * kPanelColumns;
+    const auto scale = static_cast<float>(of_block[0]);
+    const float minimum = weight.minimums ? static_cast<float>(of_block[kPanelColumns]) : 0.0F;
     const std::int64_t end = std::min((block + 1) * weight.block_size, weight.inputs);
     for (std::int64_t input = block * weight.block_size; input < end; ++input) {
       const std::int64_t group = input / kGroup;
       const unsigned byte = values[group / per_byte * kPanelColumns * kGroup + input % kGroup];
       const unsigned value = byte >> (group % per_byte * weight.bits) & mask;
-      out[input] = scale * static_cast<float>(static_cast<int>(value) - weight.zero_point());
+      out[input] =
+          scale * static_cast<float>(static_cast<int>(value) - weight.zero_point()) + minimum;
     }
   }
 }

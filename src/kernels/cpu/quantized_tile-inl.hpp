@@ -23,9 +23,10 @@ namespace hn = hwy::HWY_NAMESPACE;
 /// Tokens rounded to int8: x ≈ scale · value. One after the other, or in tiles of `tile` tokens
 /// whose blocks follow one another: [tokens / tile, blocks, tile, …].
 struct QuantizedTokens {
-  std::int8_t* values;    // [tokens / tile, blocks, tile, block size]
-  float* scales;          // [tokens / tile, blocks, tile]
-  std::int32_t* offsets;  // of the same shape: −(the weight's zero point) · Σ values of the block
+  std::int8_t* values;  // [tokens / tile, blocks, tile, block size]
+  float* scales;        // [tokens / tile, blocks, tile]
+  std::int32_t* offsets;  // of the same shape: −(the weight's zero point) · Σ values of the block,
+                          // or where the weight has minimums Σ values
   std::int64_t tile = 1;
 
   [[nodiscard]] QuantizedTokens from_token(std::int64_t token,
@@ -60,9 +61,31 @@ struct NextPanel {
   }
 };
 
-/// out[t][c] = Σ over the blocks of scale · (scale of x · Σ of the block's products) for kTokens
-/// tokens t and kVectors vectors of columns c from `column` on; blocks one after the other.
-template <int kBits, int kTokens, int kVectors>
+/// What kernels are made for: 8 bits, 4, and 4 with minimums.
+template <int kBitsOfValue, bool kHasMinimums = false>
+struct QuantizedKind {
+  static constexpr int kBits = kBitsOfValue;
+  static constexpr bool kMinimums = kHasMinimums;
+  static constexpr std::int64_t kScaleRows = kMinimums ? 2 : 1;
+};
+
+/// total + scale · (scale of x · sum), and with minimums + minimum · (scale of x · Σ of x): what a
+/// block adds to a vector of columns, in this order wherever it is computed.
+template <class Kind, class D, class V>
+HWY_INLINE V add_block(D df, V sum, const Float16* HWY_RESTRICT scales, float scale_of_x,
+                       std::int32_t sum_of_x, V total) {
+  const auto both = hn::Mul(load_float32(df, scales), hn::Set(df, scale_of_x));
+  total = hn::MulAdd(sum, both, total);
+  if constexpr (Kind::kMinimums) {
+    const float scaled = scale_of_x * static_cast<float>(sum_of_x);
+    total = hn::MulAdd(load_float32(df, scales + kPanelColumns), hn::Set(df, scaled), total);
+  }
+  return total;
+}
+
+/// out[t][c] = Σ over the blocks of `add_block` for kTokens tokens t and kVectors vectors of
+/// columns c from `column` on; blocks one after the other.
+template <class Kind, int kTokens, int kVectors>
 HWY_INLINE void multiply_quantized_registers(const QuantizedTokens& x,
                                              const QuantizedWeight& weight, std::int64_t panel,
                                              std::int64_t column, float* HWY_RESTRICT out,
@@ -70,19 +93,20 @@ HWY_INLINE void multiply_quantized_registers(const QuantizedTokens& x,
   const hn::ScalableTag<float> df;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(df));
   constexpr std::int64_t kRow = kPanelColumns * QuantizedWeight::kGroupInputs;
+  constexpr int kBits = Kind::kBits;
   constexpr std::int64_t kRowInputs = QuantizedWeight::kGroupInputs * 8 / kBits;
   const std::int64_t blocks = weight.blocks();
   const std::int64_t padded_inputs = weight.padded_inputs();
   const std::uint8_t* values =
       weight.values + panel * weight.panel_bytes() + column * QuantizedWeight::kGroupInputs;
-  const Float16* scales = weight.scales + panel * blocks * kPanelColumns + column;
+  const Float16* scales = weight.scales + panel * weight.panel_scales() + column;
   const std::int8_t* activations = x.values;
   std::int64_t step = 0;
   for (std::int64_t block = 0; block < blocks; ++block) {
     Sums sums[kTokens][kVectors];
     for (int t = 0; t < kTokens; ++t) {
       for (int v = 0; v < kVectors; ++v) {
-        sums[t][v] = sums_from(x.offsets[t * blocks + block]);
+        sums[t][v] = sums_from(Kind::kMinimums ? 0 : x.offsets[t * blocks + block]);
       }
     }
     for (std::int64_t input = 0; input < weight.block_size; input += kRowInputs) {
@@ -116,20 +140,21 @@ HWY_INLINE void multiply_quantized_registers(const QuantizedTokens& x,
       activations += kRowInputs;
     }
     for (int v = 0; v < kVectors; ++v) {
-      const auto scale = load_float32(df, scales + v * lanes);
       for (int t = 0; t < kTokens; ++t) {
         float* total = out + t * kPanelColumns + column + v * lanes;
         const auto before = block == 0 ? hn::Zero(df) : hn::LoadU(df, total);
-        const auto both = hn::Mul(scale, hn::Set(df, x.scales[t * blocks + block]));
-        hn::StoreU(hn::MulAdd(float_sums(sums[t][v]), both, before), df, total);
+        const std::int64_t at = t * blocks + block;
+        hn::StoreU(add_block<Kind>(df, float_sums(sums[t][v]), scales + v * lanes, x.scales[at],
+                                   x.offsets[at], before),
+                   df, total);
       }
     }
-    scales += kPanelColumns;
+    scales += Kind::kScaleRows * kPanelColumns;
   }
 }
 
 /// out [tokens, kPanelColumns] = x · panel, a few tokens at a time.
-template <int kBits, int kTokens = kTileTokens>
+template <class Kind, int kTokens = kTileTokens>
 HWY_INLINE void multiply_quantized(QuantizedTokens x, std::int64_t tokens,
                                    const QuantizedWeight& weight, std::int64_t panel, float* out,
                                    NextPanel next) {
@@ -137,14 +162,14 @@ HWY_INLINE void multiply_quantized(QuantizedTokens x, std::int64_t tokens,
   const auto group = kVectors * static_cast<std::int64_t>(hn::Lanes(hn::ScalableTag<float>()));
   for (; tokens >= kTokens; tokens -= kTokens) {
     for (std::int64_t column = 0; column < kPanelColumns; column += group) {
-      multiply_quantized_registers<kBits, kTokens, kVectors>(x, weight, panel, column, out, next);
+      multiply_quantized_registers<Kind, kTokens, kVectors>(x, weight, panel, column, out, next);
     }
     x = x.from_token(kTokens, weight);
     out += kTokens * kPanelColumns;
     next.data += weight.groups() * next.bytes;
   }
   if constexpr (kTokens > 1) {
-    multiply_quantized<kBits, kTokens - 1>(x, tokens, weight, panel, out, next);
+    multiply_quantized<Kind, kTokens - 1>(x, tokens, weight, panel, out, next);
   }
 }
 

@@ -33,12 +33,13 @@ class Weight {
     constexpr std::array<std::int64_t, 5> kBlockSizes{16, 32, 64, 128, 256};
     view_.inputs = inputs;
     view_.outputs = outputs;
-    view_.bits = random.chance(0.5) ? 8 : 4;
+    view_.bits = random.chance(0.4) ? 8 : 4;
+    view_.minimums = view_.bits == 4 && random.chance(0.5);
     view_.block_size = random.pick(kBlockSizes);
     bytes_.resize(index(view_.panels() * view_.panel_bytes()));
     std::ranges::generate(bytes_,
                           [&] { return static_cast<std::uint8_t>(random.integer(0, 255)); });
-    scales_.resize(index(view_.panels() * view_.blocks() * kPanelColumns));
+    scales_.resize(index(view_.panels() * view_.panel_scales()));
     std::ranges::generate(scales_, [&] { return Float16(0.02F * random.normal()); });
     view_.values = bytes_.data();
     view_.scales = scales_.data();
@@ -55,17 +56,25 @@ class Weight {
     if (view_.bits == 8) {
       return found - 128;
     }
-    return (input % 8 < 4 ? found % 16 : found / 16) - 8;
+    return (input % 8 < 4 ? found % 16 : found / 16) - (view_.minimums ? 0 : 8);
   }
   [[nodiscard]] double scale(std::int64_t block, std::int64_t output) const {
-    const std::int64_t at = (output / 64 * view_.blocks() + block) * 64 + output % 64;
-    return static_cast<float>(scales_[index(at)]);
+    return scale_row(block * view_.scale_rows(), output);
+  }
+  [[nodiscard]] double minimum(std::int64_t block, std::int64_t output) const {
+    return view_.minimums ? scale_row(block * 2 + 1, output) : 0;
   }
   [[nodiscard]] double at(std::int64_t input, std::int64_t output) const {
-    return value(input, output) * scale(input / view_.block_size, output);
+    const std::int64_t block = input / view_.block_size;
+    return value(input, output) * scale(block, output) + minimum(block, output);
   }
 
  private:
+  [[nodiscard]] double scale_row(std::int64_t row, std::int64_t output) const {
+    const std::int64_t rows = view_.blocks() * view_.scale_rows();
+    return static_cast<float>(scales_[index((output / 64 * rows + row) * 64 + output % 64)]);
+  }
+
   std::vector<std::uint8_t> bytes_;
   std::vector<Float16> scales_;
   QuantizedWeight view_;
@@ -151,20 +160,27 @@ TEST_P(QuantizedProducts, InInt8AreExactWithinABlock) {
         for (std::size_t block = 0; block < blocks.size(); ++block) {
           const Rounded& part = blocks[block];
           const double scale = of.weight.scale(static_cast<std::int64_t>(block), output);
+          const double minimum = of.weight.minimum(static_cast<std::int64_t>(block), output);
           std::int64_t sum = 0;
+          std::int64_t sum_of_x = 0;
           for (std::int64_t i = part.first; i < part.end; ++i) {
             const int value = of.weight.value(i, output);
             sum += std::int64_t{part.values[index(i - part.first)]} * value;
-            unrounded += scale * value * of.x[index(token * of.inputs + i)];
-            largest_error += 0.5001 * part.scale * std::abs(value * scale);
+            sum_of_x += part.values[index(i - part.first)];
+            unrounded += (scale * value + minimum) * of.x[index(token * of.inputs + i)];
+            largest_error += 0.5001 * part.scale * std::abs(value * scale + minimum);
           }
-          expected += scale * part.scale * static_cast<double>(sum);
-          magnitude += std::abs(scale * part.scale * static_cast<double>(sum));
+          for (const double term : {scale * part.scale * static_cast<double>(sum),
+                                    minimum * part.scale * static_cast<double>(sum_of_x)}) {
+            expected += term;
+            magnitude += std::abs(term);
+          }
         }
         // Each block rounds its two scales' product and the sum so far, each by 2⁻²⁴ of at most the
-        // magnitude; then comes the bias.
-        const double tolerance =
-            std::ldexp(1.0, -24) * magnitude * (2.0 + static_cast<double>(blocks.size()));
+        // magnitude, and the same with its minimum; then comes the bias.
+        const auto sums =
+            static_cast<double>(blocks.size()) * static_cast<double>(of.weight.view().scale_rows());
+        const double tolerance = std::ldexp(1.0, -24) * magnitude * (2.0 + sums);
         const double result = found[index(token * of.outputs + output)];
         ASSERT_NEAR(result, expected, tolerance)
             << "token " << token << " of " << of.tokens << ", output " << output << " of "
@@ -256,7 +272,7 @@ TEST_P(QuantizedProducts, OfAGateAreThoseOfItsMatrices) {
     for (std::uint8_t& byte : turned) {
       byte = static_cast<std::uint8_t>(~byte);
     }
-    const std::int64_t panel_scales = view.blocks() * kPanelColumns;
+    const std::int64_t panel_scales = view.panel_scales();
     for (std::int64_t panel = 0; panel < panels; ++panel) {
       const auto* const own = view.values + panel * view.panel_bytes();
       values.insert(values.end(), own, own + view.panel_bytes());
@@ -379,8 +395,9 @@ TEST(QuantizedRow, IsAnOutputOfTheWeight) {
     std::vector<float> row(index(of.inputs), std::numeric_limits<float>::quiet_NaN());
     quantized_row_cpu(of.weight.view(), output, row.data());
     for (std::int64_t i = 0; i < of.inputs; ++i) {
-      // Exact: a product of 8 and 11 bits.
-      ASSERT_EQ(row[index(i)], of.weight.at(i, output)) << "input " << i << ", output " << output;
+      // Exact, a product of 8 and 11 bits, but for the minimum's addition, which rounds once.
+      ASSERT_EQ(row[index(i)], static_cast<float>(of.weight.at(i, output)))
+          << "input " << i << ", output " << output;
     }
   });
 }

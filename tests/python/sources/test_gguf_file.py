@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from kvcache_export import quantization, sources
 from kvcache_export.errors import ExportError
+from kvcache_export.precision import MatrixType
 from kvcache_export.sources import gguf_file
 from kvcache_export.sources.gguf_architectures import ARCHITECTURES, NAMES
 
@@ -172,26 +173,28 @@ def test_quantised_tensors_are_read_as_their_values(tmp_path: Path):
 BLOCK = 32
 
 
-def random_blocks(generator: np.random.Generator, shape: tuple[int, int], bits: int):
+def random_blocks(generator: np.random.Generator, shape: tuple[int, int], type_: MatrixType):
     """A matrix in blocks as no quantiser of ours would choose them: bytes, values and scales."""
     rows, inputs = shape
-    half = 1 << (bits - 1)
+    half = 1 << (type_.bits - 1)
     values = generator.integers(-half, half, (rows, inputs // BLOCK, BLOCK))
     values = values // generator.integers(1, 4, (rows, inputs // BLOCK, 1))  # not to the limit
-    scales = (generator.standard_normal((rows, inputs // BLOCK)) / 500).astype(np.float16)
+    of_block = quantization.rows(type_)
+    scales = generator.standard_normal((rows, inputs // BLOCK, of_block)) / 500
+    scales = scales.astype(np.float16)
     stored = values.astype(np.int8)
-    if bits == 4:
+    if type_.bits == 4:
         low, high = np.split((values + half).astype(np.uint8), 2, axis=-1)
         stored = low | high << 4
-    bytes_of_scales = scales[..., None].view(np.uint8)
-    data = np.concatenate([bytes_of_scales, stored.view(np.uint8)], axis=-1)
-    return data.reshape(rows, -1), values.reshape(rows, inputs), scales
+    data = np.concatenate([scales.view(np.uint8), stored.view(np.uint8)], axis=-1)
+    values += half - quantization.zero_point(type_)
+    return data.reshape(rows, -1), values.reshape(rows, inputs), scales.reshape(rows, -1)
 
 
-def write_blocks(path: Path, bits: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def write_blocks(path: Path, type_: MatrixType) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """A model of one layer whose matrices are all in blocks; their values and scales by name."""
-    generator = np.random.default_rng(bits)
-    kind = gguf.GGMLQuantizationType[gguf_file.BLOCKS[bits]]
+    generator = np.random.default_rng(type_.bits)
+    kind = gguf.GGMLQuantizationType[gguf_file.BLOCKS[type_.weights]]
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(64)
     writer.add_embedding_length(64)
@@ -207,7 +210,7 @@ def write_blocks(path: Path, bits: int) -> dict[str, tuple[np.ndarray, np.ndarra
     shapes["token_embd"] = (70, 64)
     stored = {}
     for name, shape in shapes.items():
-        data, *stored[name] = random_blocks(generator, shape, bits)
+        data, *stored[name] = random_blocks(generator, shape, type_)
         writer.add_tensor(f"{names.get(name, name)}.weight", data, raw_dtype=kind)
     for norm in ("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm"):
         writer.add_tensor(f"{norm}.weight", np.ones(64, np.float32))
@@ -215,9 +218,10 @@ def write_blocks(path: Path, bits: int) -> dict[str, tuple[np.ndarray, np.ndarra
     return stored
 
 
-@pytest.mark.parametrize("bits", [8, 4])
-def test_blocks_like_ours_are_taken_over_as_they_are(tmp_path: Path, bits: int):
-    stored = write_blocks(tmp_path / "x.gguf", bits)
+@pytest.mark.parametrize("weights", ["int8", "int4", "uint4"])
+def test_blocks_like_ours_are_taken_over_as_they_are(tmp_path: Path, weights: str):
+    type_ = MatrixType(weights, BLOCK)
+    stored = write_blocks(tmp_path / "x.gguf", type_)
     source = sources.from_checkpoint(str(tmp_path / "x.gguf"))
 
     def together(*names: str) -> list[np.ndarray]:
@@ -235,23 +239,25 @@ def test_blocks_like_ours_are_taken_over_as_they_are(tmp_path: Path, bits: int):
         values, scales = together(*names)
         weight = source.read(parameter)
         by_inputs = weight.T if role == "embedding.tokens" else weight
-        given = source.block_scales(parameter, bits, BLOCK)
+        given = source.block_scales(parameter, type_)
         np.testing.assert_array_equal(given, scales.T)
-        found, found_scales = quantization.quantize(by_inputs, bits, BLOCK, role, given)
+        found, found_scales = quantization.quantize(by_inputs, type_, role, given)
         np.testing.assert_array_equal(found_scales, scales.T)
         np.testing.assert_array_equal(
-            found.astype(int) - quantization.zero_point(bits), values.T, role
+            found.astype(int) - quantization.zero_point(type_), values.T, role
         )
-        assert source.block_scales(parameter, bits, 64) is None
-        assert source.block_scales(parameter, 12 - bits, BLOCK) is None
+        assert source.block_scales(parameter, MatrixType(weights, 64)) is None
+        for other in {"int8", "int4", "uint4"} - {weights}:
+            assert source.block_scales(parameter, MatrixType(other, BLOCK)) is None
 
 
-def test_an_export_of_blocks_has_their_values(tmp_path: Path, export):
+@pytest.mark.parametrize("weights", ["int8", "uint4"])
+def test_an_export_of_blocks_has_their_values(tmp_path: Path, export, weights: str):
     """The gate's and up's panels alternate, and so do their scales."""
-    write_blocks(tmp_path / "x.gguf", 8)
+    write_blocks(tmp_path / "x.gguf", MatrixType(weights, BLOCK))
     ids = np.random.default_rng(0).integers(0, 70, (1, 20))
     plain = PlainModel(export("--model", tmp_path / "x.gguf"))
-    options = ("--weights", "int8", "--block-size", "32", "--activations", "float32")
+    options = ("--weights", weights, "--block-size", "32", "--activations", "float32")
     blocks = PlainModel(export("--model", tmp_path / "x.gguf", *options))
     assert relative_difference(blocks.run(ids)[0], plain.run(ids)[0]) < 1e-5
 
