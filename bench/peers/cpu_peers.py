@@ -1,8 +1,8 @@
-"""GPT-2 124M on kvcache and every peer, on the same threads of a CPU, in one table.
+"""A model on kvcache and every peer, on the same threads of a CPU, in one table.
 
-    scripts/peers [--quick] [--json FILE] [--markdown FILE]
+    scripts/peers [--model gpt2|smollm2] [--quick] [--json FILE] [--markdown FILE]
 
-Installs pinned peers into build-peers/, gives all of them the same random weights at each width,
+Installs pinned peers into build-peers/, gives all of them the same weights at each width,
 and lets processes of all alternate: decode.hpp says what each does. What was installed, built or
 written before is left alone; --resume goes on with a run that was cut off, after its last whole
 round.
@@ -41,10 +41,9 @@ from environment import (
 from processes import ProcessError, run_quietly, say
 
 RUN = WORK / "run"
-PROCESS_LIMIT_S = 120
+PROCESS_LIMIT_S = 300
 TIMED_OUT = 124  # what timeout ends with
 REFERENCE = "reference.logits"
-DEPTHS = (8, 512)
 BENCH_REPEATS = 2
 
 
@@ -56,6 +55,12 @@ def parser() -> argparse.ArgumentParser:
         " build-peers/ and a package index for the first run; leave the machine alone meanwhile:"
         " the peers' threads wait for each other by spinning.",
         epilog="Exit status: 0 measured, 2 it could not be.",
+    )
+    result.add_argument(
+        "--model",
+        choices=everybody.SUBJECTS,
+        default=everybody.GPT2,
+        help="GPT-2 124M with random weights, or SmolLM2-135M-Instruct (default: gpt2)",
     )
     result.add_argument("--quick", action="store_true", help="one round of few tokens: a trial")
     result.add_argument("--rounds", type=_positive, help="alternations (default: 5)")
@@ -115,6 +120,8 @@ class Measurement:
 
     def __init__(self, arguments: argparse.Namespace):
         quick = arguments.quick
+        self.subject = arguments.model
+        self.depths = everybody.DEPTHS[self.subject]
         self.rounds = arguments.rounds or (1 if quick else 5)
         self.tokens = arguments.tokens or (16 if quick else 64)
         self.repeats = 1 if quick else 2  # within a process
@@ -123,10 +130,10 @@ class Measurement:
         self.build, self.lock = arguments.build, arguments.lock
         self.baselines = [
             one
-            for one in everybody.all_contenders(self.threads)
+            for one in everybody.all_contenders(self.subject, self.threads)
             if one.width in arguments.widths and one.runtime in arguments.runtimes
         ]
-        self.reference = everybody.all_contenders(self.threads)[0]
+        self.reference = everybody.all_contenders(self.subject, self.threads)[0]
         self.skipped: list[dict[str, str]] = []
 
     # ---- Preparation ----------------------------------------------------------------------------
@@ -143,7 +150,8 @@ class Measurement:
         say(f"llama.cpp (llama-cpp-python {llama_cpp.VERSION}) and the programs")
         build_programs(self.build, llama_cpp.build(), llama_cpp.LIBRARIES)
         self.reference.prepare()
-        wide_llama = [one for one in everybody.all_contenders(1) if one.variant == "F32"]
+        everyone = everybody.all_contenders(self.subject, 1)
+        wide_llama = [one for one in everyone if one.variant == "F32"]
         needed = wide_llama if everybody.LLAMA in {one.runtime for one in self.baselines} else []
         for one in [*needed, *self.baselines]:
             try:
@@ -163,6 +171,7 @@ class Measurement:
         for path in sorted((WORK / "installed" / "lib").rglob("libkvcache*")):
             digest.update(path.read_bytes())
         return {
+            "model": self.subject,
             "baselines": [one.name for one in self.baselines],
             "tokens": self.tokens,
             "repeats": self.repeats,
@@ -269,7 +278,7 @@ class Measurement:
     def _bandwidth_share(self, one: Baseline) -> dict[str, list[float]]:
         """Of each depth: the shares of the read bandwidth just before and after that groups of
         tokens reached."""
-        depths = ",".join(map(str, DEPTHS))
+        depths = ",".join(map(str, self.depths))
         found = self._bench(one, "--depth", depths, "--tokens", self.tokens)
         return {
             str(entry["depth"]): entry["bandwidth_share"]["samples"] for entry in found["decode"]
@@ -288,7 +297,7 @@ class Measurement:
         agreement = compare(expected, found)
         pairs = [
             pair
-            for depth in DEPTHS
+            for depth in self.depths
             for pair in zip(reference[f"tokens_{depth}"], figures[f"tokens_{depth}"], strict=True)
         ]
         return {
@@ -321,7 +330,9 @@ class Measurement:
             entries.append(entry)
         return {
             "format": "kvcache-peers",
-            "format_version": 3,
+            "format_version": 4,
+            "model": everybody.TITLES[self.subject],
+            "depths": list(self.depths),
             "environment": {
                 **environment,
                 "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -2,8 +2,8 @@
 //
 // A process loads the model; decodes 64 tokens after a prompt of 8, noting how long after its own
 // start some of them are there; then, in rounds of which
-// the first warms up, prefills 512 tokens and decodes after 8 and after 512 tokens, choosing the
-// best token each time. Its peak memory is noted. Then 16 rows are prefilled and decoded together,
+// the first warms up, prefills prompts of the given depths and decodes after each, choosing the best
+// token each time; 512 is the depth whose prefill is noted. Its peak memory is noted. Then 16 rows are prefilled and decoded together,
 // and, where a file is given, the logits after each token of a fixed text are written to it.
 #pragma once
 
@@ -12,13 +12,14 @@
 #include <exception>
 #include <fstream>
 #include <map>
+#include <sstream>
 #include <stdexcept>
 
 #include "job.hpp"
 
 namespace peers {
 
-constexpr std::size_t kDepths[] = {8, 512};
+constexpr std::size_t kFirstPrompt = 8;
 constexpr std::size_t kPrefill = 512;
 constexpr std::size_t kFirstTokens[] = {1, 16, 64};  // whose times since the start are noted
 constexpr std::size_t kRows = 16;
@@ -64,7 +65,7 @@ inline double since_start_ms() {
 
 template <typename Runner>
 void decode_first_tokens(Runner& runner, Figures& figures) {
-  Token next = runner.extend(tokens_of(kDepths[0], kPromptSeed, runner.vocab_size()));
+  Token next = runner.extend(tokens_of(kFirstPrompt, kPromptSeed, runner.vocab_size()));
   std::size_t token = 1;
   for (const std::size_t wanted : kFirstTokens) {
     for (; token < wanted; ++token) {
@@ -75,10 +76,11 @@ void decode_first_tokens(Runner& runner, Figures& figures) {
 }
 
 template <typename Runner>
-void decode_rounds(Runner& runner, int rounds, std::size_t tokens, Figures& figures) {
+void decode_rounds(Runner& runner, const std::vector<std::size_t>& depths, int rounds,
+                   std::size_t tokens, Figures& figures) {
   const Token vocab_size = runner.vocab_size();
   for (int round = 0; round <= rounds; ++round) {
-    for (const std::size_t depth : kDepths) {
+    for (const std::size_t depth : depths) {
       const std::vector<Token> prompt = tokens_of(depth, kPromptSeed, vocab_size);
       runner.reset();
       Token next = 0;
@@ -139,12 +141,22 @@ inline void print(const Figures& figures) {
               figures.peak_bytes);
   print_list("prefill_ms", figures.prefill_ms, ", ");
   print_list("row_step_ms", figures.row_step_ms, ", ");
-  for (const std::size_t depth : kDepths) {
+  for (const auto& [depth, samples] : figures.decode_ms) {
     const std::string number = std::to_string(depth);
-    print_list(("decode_ms_" + number).c_str(), figures.decode_ms.at(depth), ", ");
+    print_list(("decode_ms_" + number).c_str(), samples, ", ");
     print_list(("tokens_" + number).c_str(), figures.decode_tokens.at(depth),
-               depth == kDepths[1] ? "}\n" : ", ");
+               depth == figures.decode_ms.rbegin()->first ? "}\n" : ", ");
   }
+}
+
+/// "8,512"
+inline std::vector<std::size_t> depths_of(const char* text) {
+  std::vector<std::size_t> depths;
+  std::istringstream stream(text);
+  for (std::string depth; std::getline(stream, depth, ',');) {
+    depths.push_back(std::stoul(depth));
+  }
+  return depths;
 }
 
 /// `Runner(model, threads)` has vocab_size(); reset(); extend(tokens), which continues the sequence
@@ -152,8 +164,8 @@ inline void print(const Figures& figures) {
 /// each row's choice, and step_rows(next), which feeds and replaces them.
 template <typename Runner>
 int decode_main(int argc, char** argv) try {
-  if (argc != 6) {
-    std::fprintf(stderr, "usage: %s MODEL THREADS ROUNDS TOKENS LOGITS_FILE|-\n", argv[0]);
+  if (argc != 7) {
+    std::fprintf(stderr, "usage: %s MODEL THREADS ROUNDS TOKENS DEPTHS LOGITS_FILE|-\n", argv[0]);
     return 2;
   }
   Figures figures;
@@ -163,10 +175,10 @@ int decode_main(int argc, char** argv) try {
   figures.load_ms = since_start_ms() - begin;
   decode_first_tokens(runner, figures);
   const auto tokens = static_cast<std::size_t>(std::atoi(argv[4]));
-  decode_rounds(runner, std::atoi(argv[3]), tokens, figures);
+  decode_rounds(runner, depths_of(argv[5]), std::atoi(argv[3]), tokens, figures);
   figures.peak_bytes = peak_resident_bytes();
   decode_rows(runner, tokens, figures);
-  const bool written = std::strcmp(argv[5], "-") == 0 || write_logits(runner, argv[5]);
+  const bool written = std::strcmp(argv[6], "-") == 0 || write_logits(runner, argv[6]);
   print(figures);
   return written ? 0 : 1;
 } catch (const std::exception& error) {

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import ctranslate2
 import decode_job
+import gqa_graph
 import numpy as np
 
 
 class Runner:
+    vocab_size = gqa_graph.VOCAB
+
     def __init__(self, model: str, threads: int):
         self.generator = ctranslate2.Generator(
             model, device="cpu", compute_type="default", inter_threads=1, intra_threads=threads

@@ -21,6 +21,7 @@ class Runner(decode_job.Stepwise):
             short = name.removeprefix("transformer.")
             parameter.data = torch.from_numpy(gpt2_weights.read(short, tuple(parameter.shape)))
         model.tie_weights()
+        self.vocab_size = model.config.vocab_size
         self.model = model.to(getattr(torch, dtype)).eval()
         self.reset()
 

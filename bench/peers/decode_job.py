@@ -12,17 +12,18 @@ from typing import Any, Protocol
 
 import numpy as np
 
-DEPTHS = (8, 512)
+FIRST_PROMPT = 8
 PREFILL = 512
 FIRST_TOKENS = (1, 16, 64)  # whose times since the process's start are noted
 ROWS, ROW_DEPTH, ROW_WARM_UP = 16, 128, 4
 TEXT_PROMPT, TEXT_TOKENS = 64, 256
 PROMPT_SEED, TEXT_SEED = 1, 100
-VOCAB = 50257
 
 
 class Runner(Protocol):
     """A loaded model and one sequence."""
+
+    vocab_size: int
 
     def decode(self, prompt: np.ndarray, tokens: int) -> tuple[float, list[float], list[int]]:
         """Time of the prefill, of each further token (ms), and the tokens chosen."""
@@ -83,9 +84,9 @@ def since_start() -> float:
     return (time.clock_gettime_ns(time.CLOCK_MONOTONIC) - started) / 1e6
 
 
-def tokens_of(count: int, seed: int) -> np.ndarray:
+def tokens_of(count: int, seed: int, vocab: int) -> np.ndarray:
     """Any tokens will do, but the same ones for everybody."""
-    return (np.arange(count, dtype=np.int64) * 7919 + seed * 104729) % VOCAB
+    return (np.arange(count, dtype=np.int64) * 7919 + seed * 104729) % vocab
 
 
 def peak_resident_bytes() -> int:
@@ -95,33 +96,37 @@ def peak_resident_bytes() -> int:
 
 
 def main(load: Callable[[str, int], Runner], name: str, versions: dict[str, str]) -> None:
-    """Runs the job as MODEL THREADS ROUNDS TOKENS LOGITS_FILE|- and prints its figures."""
-    if len(sys.argv) != 6:
-        sys.exit(f"usage: {name} MODEL THREADS ROUNDS TOKENS LOGITS_FILE|-")
-    model, threads, rounds, tokens, logits_file = sys.argv[1:]
+    """Runs the job as MODEL THREADS ROUNDS TOKENS DEPTHS LOGITS_FILE|- and prints its figures."""
+    if len(sys.argv) != 7:
+        sys.exit(f"usage: {name} MODEL THREADS ROUNDS TOKENS DEPTHS LOGITS_FILE|-")
+    model, threads, rounds, tokens, depth_list, logits_file = sys.argv[1:]
+    depths = [int(depth) for depth in depth_list.split(",")]
     figures: dict[str, Any] = {"resident_before_load": peak_resident_bytes()}
     begin = time.perf_counter()
     runner = load(model, int(threads))
     figures["load_ms"] = since(begin)
     loaded_ms = since_start()
-    prefill_ms, samples, _ = runner.decode(tokens_of(DEPTHS[0], PROMPT_SEED), FIRST_TOKENS[-1] - 1)
+    vocab = runner.vocab_size
+    first = tokens_of(FIRST_PROMPT, PROMPT_SEED, vocab)
+    prefill_ms, samples, _ = runner.decode(first, FIRST_TOKENS[-1] - 1)
     for token in FIRST_TOKENS:
         figures[f"token_{token}_ms"] = loaded_ms + prefill_ms + sum(samples[: token - 1])
     figures["prefill_ms"] = []
-    for depth in DEPTHS:
+    for depth in depths:
         figures[f"decode_ms_{depth}"] = []
     for round_number in range(int(rounds) + 1):  # the first one warms up
-        for depth in DEPTHS:
-            prefill_ms, samples, chosen = runner.decode(tokens_of(depth, PROMPT_SEED), int(tokens))
+        for depth in depths:
+            prompt = tokens_of(depth, PROMPT_SEED, vocab)
+            prefill_ms, samples, chosen = runner.decode(prompt, int(tokens))
             figures[f"tokens_{depth}"] = chosen
             if round_number > 0:
                 figures[f"decode_ms_{depth}"] += samples
                 figures["prefill_ms"] += [prefill_ms] if depth == PREFILL else []
     figures["peak_bytes"] = peak_resident_bytes()
-    prompts = np.stack([tokens_of(ROW_DEPTH, row + 1) for row in range(ROWS)])
+    prompts = np.stack([tokens_of(ROW_DEPTH, row + 1, vocab) for row in range(ROWS)])
     figures["row_step_ms"] = runner.rows(prompts, ROW_WARM_UP + int(tokens))[ROW_WARM_UP:]
     if logits_file != "-":
-        text = tokens_of(TEXT_PROMPT + TEXT_TOKENS, TEXT_SEED)
+        text = tokens_of(TEXT_PROMPT + TEXT_TOKENS, TEXT_SEED, vocab)
         logits = runner.text_logits(text[:TEXT_PROMPT], text[TEXT_PROMPT:])
         logits.astype(np.float32).tofile(logits_file)
     print(json.dumps({**figures, "versions": versions}), flush=True)

@@ -96,9 +96,12 @@ class Runner {
 
   Token extend(std::span<const Token> tokens) {
     for (std::size_t i = 0; i < tokens.size(); ++i) {
-      context_->add(tokens[i], length_++, 0, i + 1 == tokens.size());
+      const bool is_last = i + 1 == tokens.size();
+      context_->add(tokens[i], length_++, 0, is_last);
+      if (is_last || (i + 1) % peers::kPrefill == 0) {
+        context_->run();
+      }
     }
-    context_->run();
     return peers::best_of(logits());
   }
 

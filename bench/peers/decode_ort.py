@@ -12,6 +12,8 @@ import onnxruntime as ort
 
 
 class Runner(decode_job.Stepwise):
+    vocab_size = gqa_graph.VOCAB
+
     def __init__(self, model: str, threads: int):
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -32,7 +34,7 @@ class Runner(decode_job.Stepwise):
                 buffer = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.float32)
                 self.binding.bind_ortvalue_input(f"past_key_values.{layer}.{part}", buffer)
                 self.binding.bind_ortvalue_output(f"present.{layer}.{part}", buffer)
-        logits = ort.OrtValue.ortvalue_from_shape_and_type([rows, 1, decode_job.VOCAB], np.float32)
+        logits = ort.OrtValue.ortvalue_from_shape_and_type([rows, 1, gqa_graph.VOCAB], np.float32)
         self.binding.bind_ortvalue_output("logits", logits)
         self.logits = logits.numpy()  # a view
 

@@ -13,15 +13,16 @@ from statistics import median
 from typing import Any
 
 KVCACHE = "kvcache"
-DEPTHS = (8, 512)
 FIRST_TOKENS = (1, 16, 64)
 MIB = 1 << 20
-HEADER = (
-    "| width | runtime | decode at 8, ms | decode at 512, ms | of the roofline, 8 / 512"
-    " | prefill of 512, ms | 16 rows, tokens/s | peak memory, MiB | load, ms"
-    " | tokens 1 / 16 / 64 since the start, ms | top-1 | KL, nats | greedy tokens |"
+DECODE = "decode at {}, ms"
+BEHIND_DECODE = (
+    "of the roofline, {}",
+    *("prefill of 512, ms", "16 rows, tokens/s", "peak memory, MiB", "load, ms"),
+    *("tokens 1 / 16 / 64 since the start, ms", "top-1", "KL, nats", "greedy tokens"),
 )
 ROWS = 16
+GPT2 = "GPT-2 124M with the same random weights for all"  # of files without a model
 
 
 class Results:
@@ -30,6 +31,12 @@ class Results:
     def __init__(self, raw: dict[str, Any]):
         self.raw = raw
         self.baselines = raw["baselines"]
+        self.depths = raw.get("depths", [8, 512])
+
+    def header(self) -> list[str]:
+        at = " / ".join(map(str, self.depths))
+        columns = [text.format(at) for text in BEHIND_DECODE]
+        return ["width", "runtime", *(DECODE.format(depth) for depth in self.depths), *columns]
 
     def fastest_kvcache(self, width: str) -> dict[str, Any] | None:
         """Whom the others of a width are compared with: the variant that decodes fastest."""
@@ -83,14 +90,14 @@ def first_tokens(baseline: dict[str, Any]) -> str:
     return " / ".join(f"{median(per_round(baseline, figure)):,.0f}" for figure in figures)
 
 
-def bandwidth_shares(baseline: dict[str, Any]) -> str:
+def bandwidth_shares(baseline: dict[str, Any], depths: list[int]) -> str:
     """ "92% (88 … 95) / 90% (86 … 93)": at each depth the median, and the smallest and largest of
     the rounds' medians."""
     measured = [run["bandwidth_share"] for run in baseline["runs"] if "bandwidth_share" in run]
     if not measured:
         return "–"
     texts = []
-    for depth in DEPTHS:
+    for depth in depths:
         rounds = [100 * median(shares[str(depth)]) for shares in measured]
         pooled = 100 * median(share for shares in measured for share in shares[str(depth)])
         around = f" ({min(rounds):.0f} … {max(rounds):.0f})" if len(rounds) > 1 else ""
@@ -100,22 +107,22 @@ def bandwidth_shares(baseline: dict[str, Any]) -> str:
 
 def row(results: Results, baseline: dict[str, Any]) -> str:
     width, name = baseline["width"], f"{baseline['runtime']} {baseline['variant']}"
+    columns = len(results.header())
     if baseline.get("failed"):
-        return f"| {width} | {name} | {baseline['failed']} |" + " |" * 10
+        return f"| {width} | {name} | {baseline['failed']} |" + " |" * (columns - 3)
     agreement = baseline["agreement"]
     figures = f"{agreement['top1']:.1%} | {agreement['kl_divergence']:.1e}"
     greedy = f"{agreement['greedy_equal']} of {agreement['greedy_of']}"
     if not agreement["holds"]:
         text = f"no speeds: logits differ by {agreement['rms_difference']:.2g} of their deviation"
-        return f"| {width} | {name} | {text} |" + " |" * 7 + f" {figures} | {greedy} |"
+        return f"| {width} | {name} | {text} |" + " |" * (columns - 6) + f" {figures} | {greedy} |"
     own = results.fastest_kvcache(width)
     rows = [ROWS * 1e3 / step for step in per_round(baseline, "row_step_ms")]
     cells = [
         width,
         name,
-        times(baseline, own, "decode_ms_8"),
-        times(baseline, own, "decode_ms_512"),
-        bandwidth_shares(baseline),
+        *(times(baseline, own, f"decode_ms_{depth}") for depth in results.depths),
+        bandwidth_shares(baseline, results.depths),
         times(baseline, own, "prefill_ms", 0),
         f"{spread(rows, 0)}{ahead(baseline, own, 'row_step_ms')}" if rows else "–",
         f"{median(per_round(baseline, 'peak_bytes')) / MIB:,.0f}",
@@ -135,12 +142,12 @@ def markdown(raw: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in sorted(raw["versions"].items()))
     runs = [run for one in results.baselines for run in one["runs"]]
     lines = [
-        f"GPT-2 124M with the same random weights for all, {raw['threads']} threads on cores"
+        f"{raw.get('model', GPT2)}, {raw['threads']} threads on cores"
         f" {raw['cores']} of {machine['processor']}, {machine['date']}; {raw['rounds']} rounds of"
         f" alternating processes; read bandwidth {spread(bandwidth, 1)} GB/s. {versions}.",
         "",
-        HEADER,
-        "| --- | --- |" + " ---: |" * 11,
+        f"| {' | '.join(results.header())} |",
+        "| --- | --- |" + " ---: |" * (len(results.header()) - 2),
         *(row(results, one) for one in results.baselines),
         "",
         "Medians over processes (smallest … largest). **1.20×**: their time ÷ kvcache's of the"

@@ -48,6 +48,7 @@ def baseline(runtime: str, variant: str, scales: list[float], **others: Any) -> 
 def raw() -> dict[str, Any]:
     return {
         "format": "kvcache-peers",
+        "depths": [8, 512],
         "environment": {"processor": "a processor", "date": "2026-01-02"},
         "threads": 2,
         "cores": [0, 1],
@@ -131,7 +132,16 @@ def test_every_row_has_the_columns_of_the_header(raw: dict) -> None:
     wrong["agreement"]["holds"] = False
     raw["baselines"].append(wrong)
     rows = [line for line in peer_table.markdown(raw).splitlines() if line.startswith("|")]
-    assert {row.count("|") for row in rows} == {peer_table.HEADER.count("|")}
+    columns = len(peer_table.Results(raw).header())
+    assert {row.count("|") for row in rows} == {columns + 1}
+    raw["depths"].append(4096)
+    for each in raw["baselines"]:
+        for run in each["runs"]:
+            run["decode_ms_4096"] = run["decode_ms_512"]
+            if "bandwidth_share" in run:
+                run["bandwidth_share"]["4096"] = run["bandwidth_share"]["512"]
+    rows = [line for line in peer_table.markdown(raw).splitlines() if line.startswith("|")]
+    assert {row.count("|") for row in rows} == {columns + 2}
 
 
 def test_agreement_tells_rounding_from_another_model() -> None:

