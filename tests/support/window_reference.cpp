@@ -16,12 +16,20 @@ namespace {
 
 std::vector<std::size_t> windows_of_layers(const fs::path& model) {
   std::ifstream config(model / "config.json");
+  const auto spec = nlohmann::json::parse(config).at("spec");
   std::vector<std::size_t> windows;
-  for (const auto& layer : nlohmann::json::parse(config).at("spec").at("layers")) {
+  for (const auto& layer : spec.at("layers")) {
     const auto& window = layer.at("attention").at("window");
     windows.push_back(window.is_null() ? 0 : window.get<std::size_t>());
   }
   return windows;
+}
+
+/// A thread alone: others would cost more than a tiny model's token.
+Ort::SessionOptions one_thread() {
+  Ort::SessionOptions options;
+  options.SetIntraOpNumThreads(1);
+  return options;
 }
 
 }  // namespace
@@ -29,7 +37,7 @@ std::vector<std::size_t> windows_of_layers(const fs::path& model) {
 WindowReference::WindowReference(const fs::path& model, const ModelInfo& info,
                                  const WindowOptions& options)
     : env_(device::ort_environment(false)),
-      session_(*env_, graph_of(model).c_str(), Ort::SessionOptions()),
+      session_(*env_, graph_of(model).c_str(), one_thread()),
       info_(info),
       options_(options),
       layer_windows_(windows_of_layers(model)),
