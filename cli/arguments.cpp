@@ -78,12 +78,13 @@ CLI::Validator not_empty() {
 void WindowArguments::add_to(CLI::App& command) {
   command
       .add_option("--window", options.size,
-                  "tokens that stay when a text outgrows the model's positions and the window "
-                  "slides (default: half of the positions)")
+                  "tokens that stay when a text outgrows window and stride (default: half of the "
+                  "model's positions; an eighth where keys and values are kept, docs/WINDOW.md)")
       ->check(whole_number(1));
   command
       .add_option("--stride", options.stride,
-                  "tokens between two slides (default: the positions that the window leaves)")
+                  "tokens between two slides (default: the positions that the window leaves; one "
+                  "block where keys and values are kept)")
       ->check(whole_number(1));
   command
       .add_option("--sinks", options.sinks,

@@ -26,7 +26,9 @@ struct WindowTimes {
 BenchReport bench_window(const Model& model, const BenchOptions& options) {
   BenchReport report;
   report.agreement = new_agreement(model);
-  WindowedSequence sequence(model, options.window);
+  WindowOptions by_encoding = options.window;
+  by_encoding.sliding = Sliding::encode_anew;  // whose logits are those of a plain forward
+  WindowedSequence sequence(model, by_encoding);
   const WindowOptions& window = sequence.options();
   // Full at once, so that every token counted is one of an endless text.
   Logits logits = sequence.extend(prompt_of(window.size + window.stride, model));

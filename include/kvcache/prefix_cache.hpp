@@ -57,7 +57,8 @@ class KVCACHE_EXPORT PrefixCache {
   [[nodiscard]] std::size_t longest_match(std::span<const TokenId> tokens) const;
 
   /// Remembers the whole blocks of a sequence.
-  /// @throws Error invalid_argument when it is of another model
+  /// @throws Error invalid_argument when it is of another model, or the context of a
+  ///         WindowedSequence that slid and kept its keys and values
   void insert(const Sequence& sequence);
 
   /// Forgets everything.

@@ -49,7 +49,8 @@ class KVCACHE_EXPORT Sequence {
 
   /// Writes tokens, keys and values to a file, only the used length, with the model's digest and a
   /// checksum. The file is whole or not there. Model::load_sequence() reads it.
-  /// @throws Error state_not_saved
+  /// @throws Error state_not_saved, also of a context of a WindowedSequence that slid and kept its
+  ///         keys and values
   void save(const std::filesystem::path& path) const;
 
   /// Forgets the tokens from `length` on and gives blocks back.
@@ -81,7 +82,8 @@ class KVCACHE_EXPORT Sequence {
   ///         out_of_memory. The sequence is then as it was.
   void commit(const TreeEvaluation& evaluation, std::size_t node);
 
-  /// Number of cached tokens (the depth of the next one).
+  /// Number of cached tokens: the position of the next one, unless this is the context of a
+  /// WindowedSequence that slid and kept its keys and values, whose positions are the text's.
   [[nodiscard]] std::size_t length() const noexcept;
 
   /// The cached tokens, in order.

@@ -46,6 +46,7 @@ struct KVCACHE_EXPORT ModelInfo {
   std::size_t hidden_size = 0;
   std::size_t vocab_size = 0;
   std::size_t max_seq_len = 0;
+  bool relative_positions = false;         // rotary ones or none: a text's beginning may leave
   std::vector<OutputInfo> outputs;         // beside the logits; see Logits::output
   std::size_t model_bytes = 0;             // all model files together
   std::size_t weight_bytes_per_token = 0;  // what decoding one token has to read

@@ -44,9 +44,20 @@ void BlockTable::shrink_to(std::size_t length) noexcept {
   blocks_.erase(blocks_.begin() + static_cast<std::ptrdiff_t>(kept), blocks_.end());
 }
 
-void BlockTable::evict(std::size_t first, std::size_t count) noexcept {
-  const auto begin = blocks_.begin() + static_cast<std::ptrdiff_t>(first);
-  blocks_.erase(begin, begin + static_cast<std::ptrdiff_t>(count));
+void BlockTable::evict(std::size_t first, std::size_t count, std::size_t length) {
+  const std::size_t before = offset_of(first);  // tokens that stay in the block of the first
+  auto begin = blocks_.begin() + static_cast<std::ptrdiff_t>(first / block_len());
+  if (before > 0) {
+    if (!begin->exclusive()) {
+      std::vector<Block> writable = pool_->allocate(1);
+      pool_->copy_tokens(*begin, 0, writable.front(), 0, before);
+      *begin = std::move(writable.front());
+    }
+    const std::size_t moved = std::min(block_len() - before, length - (first + count));
+    pool_->copy_tokens(block_of(first + count), before, *begin, before, moved);
+    ++begin;
+  }
+  blocks_.erase(begin, begin + static_cast<std::ptrdiff_t>(count / block_len()));
 }
 
 void BlockTable::write_ids(const Growth& growth, std::span<BlockId> row) const {

@@ -40,10 +40,13 @@ class BlockTable {
   /// Gives back the blocks that the first `length` tokens do not need.
   void shrink_to(std::size_t length) noexcept;
 
-  /// Gives back `count` blocks from the `first`-th on; those behind move up. For windows of models
-  /// whose positions are relative: whole blocks leave, the sinks before them stay, and what stays
-  /// is valid as it is. (GPT-2's positions are absolute: WindowedSequence encodes anew.)
-  void evict(std::size_t first, std::size_t count) noexcept;
+  /// Of `length` tokens, those in [first, first + count) leave and those behind move up. `count` is
+  /// a multiple of block_len and leaves some behind: whole blocks are given back. Only where
+  /// `first` lies inside a block is something copied, less than a block: what moves up into that
+  /// one, and what precedes it there if others hold it too. For windows of models whose positions
+  /// are relative: what stays is valid as it is.
+  /// @throws Error cache_full, out_of_memory; the table is then as it was
+  void evict(std::size_t first, std::size_t count, std::size_t length);
 
   /// Writes block ids into a row of the graph's block_table, as if `growth` were applied, and −1
   /// behind them.

@@ -29,6 +29,12 @@ const std::vector<TokenId>& prefix_of(const Task& task) {
   return inference::StateOf::of(*task.sequence())->tokens;
 }
 
+/// Equal tokens, computed with equal ones before them.
+bool same_prefix(const Task& a, const Task& b) {
+  const auto left = [](const Task& task) { return inference::StateOf::of(*task.sequence())->left; };
+  return left(a) == left(b) && prefix_of(a) == prefix_of(b);
+}
+
 std::uint64_t hash_of_question(const Task& task) {
   std::uint64_t hash = task.version * 4 + static_cast<std::uint64_t>(task.kind());
   if (task.uses_cache()) {
@@ -53,7 +59,7 @@ bool same_question(const Task& a, const Task& b) {
   if (a.uses_cache()) {
     return a.options.cache_key == b.options.cache_key;
   }
-  if (prefix_of(a) != prefix_of(b)) {
+  if (!same_prefix(a, b)) {
     return false;
   }
   if (a.kind() == Kind::evaluate) {

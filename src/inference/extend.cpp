@@ -48,7 +48,7 @@ void check_batch(std::span<const Addition> batch, std::pmr::memory_resource& mem
       throw_error(ErrorCode::invalid_argument,
                   "element {} of the batch is a sequence of another model than element 0", i);
     }
-    state.engine->check_tokens(batch[i].tokens, state.tokens.size());
+    state.engine->check_tokens(batch[i].tokens, state.next_position());
   }
 }
 
@@ -78,6 +78,7 @@ WorkspaceLease extend(std::span<const Addition> batch) {
     rows.push_back({.tokens = addition.tokens,
                     .parents = {},
                     .past_length = depth,
+                    .text_position = state.next_position(),
                     .append_position = depth,
                     .table = state.table,
                     .growth = growths.back(),

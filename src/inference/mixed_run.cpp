@@ -17,11 +17,12 @@ MixedRun::MixedRun(std::shared_ptr<Engine> engine, std::size_t most_rows)
 void MixedRun::add(const Addition& addition) {
   const SequenceState& state = *addition.state;
   const std::size_t depth = state.tokens.size();
-  engine_->check_tokens(addition.tokens, depth);
+  engine_->check_tokens(addition.tokens, state.next_position());
   growths_.push_back(state.table.plan_growth(depth, addition.tokens.size()));
   rows_.push_back({.tokens = addition.tokens,
                    .parents = {},
                    .past_length = depth,
+                   .text_position = state.next_position(),
                    .append_position = depth,
                    .table = state.table,
                    .growth = growths_.back(),
@@ -64,6 +65,7 @@ void MixedRun::add(const TreeRow& row) {
         std::make_unique<EvaluatedTree>(EvaluatedTree{.engine = engine_,
                                                       .table = cache::BlockTable(engine_->pool()),
                                                       .prefix = prefix.tokens,
+                                                      .left = prefix.left,
                                                       .tree = *row.tree,
                                                       .first_place = changed ? 1U : 0U});
     kept->table.reserve(tree.tokens.size());
@@ -74,6 +76,7 @@ void MixedRun::add(const TreeRow& row) {
   rows_.push_back({.tokens = tree.tokens,
                    .parents = tree.parents,
                    .past_length = prefix.tokens.size() - (changed ? 1 : 0),
+                   .text_position = prefix.next_position() - (changed ? 1 : 0),
                    .append_position = round_up(prefix.tokens.size(), block_len),
                    .table = prefix.table,
                    .growth = growths_.back(),

@@ -33,6 +33,8 @@ class KnownPrefixes final : public cache::Reclaimer {
 
 namespace {
 
+using inference::LeftTokens;
+
 constexpr Meaning kUsePrefixes{"the prefix cache was not used", ErrorCode::run_failed,
                                ErrorCode::run_failed};
 
@@ -89,6 +91,13 @@ void PrefixCache::insert(const Sequence& sequence) try {
   if (sequence.state_->engine != known_->engine) {
     throw_error(ErrorCode::invalid_argument,
                 "the sequence is of another model than the prefix cache; make one of its own");
+  }
+  if (const LeftTokens& left = sequence.state_->left; left.count > 0) {
+    throw_error(ErrorCode::invalid_argument,
+                "{} tokens left the sequence when its window slid, and the keys and values of what "
+                "stays were computed with them, so that it is no prefix of a text; insert it "
+                "before it slides, or rewind a fork of it to its first {} tokens and insert that",
+                left.count, left.first);
   }
   const std::scoped_lock lock(known_->mutex);
   known_->tree.insert(sequence.state_->tokens, sequence.state_->table.blocks());

@@ -40,14 +40,14 @@ RunShape shape_of(Engine& engine, std::span<const Row> rows) {
 
 /// Position in its text of each token: one further than its parent's.
 void fill_positions(const Row& row, std::span<std::int64_t> positions) {
-  const auto past = static_cast<std::int64_t>(row.past_length);
+  const auto first = static_cast<std::int64_t>(row.text_position);
   if (row.parents.empty()) {
-    std::iota(positions.begin(), positions.end(), past);
+    std::iota(positions.begin(), positions.end(), first);
     return;
   }
   for (std::size_t i = 0; i < positions.size(); ++i) {
     const std::int32_t parent = row.parents[i];
-    positions[i] = parent < 0 ? past : positions[static_cast<std::size_t>(parent)] + 1;
+    positions[i] = parent < 0 ? first : positions[static_cast<std::size_t>(parent)] + 1;
   }
 }
 

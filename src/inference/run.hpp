@@ -17,6 +17,7 @@ struct Row {
   std::span<const TokenId> tokens;
   std::span<const std::int32_t> parents;  // of a tree's nodes; empty: a chain
   std::size_t past_length;
+  std::size_t text_position;    // of the first new token: past_length, and what left the text
   std::size_t append_position;  // where the first new token is written; past_length for a chain
   const cache::BlockTable& table;
   const cache::Growth& growth;

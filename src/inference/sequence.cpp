@@ -39,12 +39,20 @@ Sequence Sequence::fork() const try {
   auto state = std::make_unique<SequenceState>(state_->engine);
   state->table = state_->table.share();
   state->tokens.assign(state_->tokens.begin(), state_->tokens.end());
+  state->left = state_->left;
   return Sequence(std::move(state));
 } catch (...) {
   rethrow_as_error(kRun);
 }
 
 void Sequence::save(const std::filesystem::path& path) const try {
+  if (const inference::LeftTokens& left = state_->left; left.count > 0) {
+    throw_error(ErrorCode::state_not_saved,
+                "{} tokens left the sequence when its window slid, and the keys and values of what "
+                "stays were computed with them, which a saved state cannot say; save it before it "
+                "slides, or save a sequence that its tokens are encoded into anew",
+                left.count);
+  }
   cache::save_state(path, state_->engine->info().digest, state_->tokens, state_->table);
 } catch (...) {
   rethrow_as_error(
@@ -61,11 +69,15 @@ void Sequence::rewind(std::size_t length) {
   }
   state_->table.shrink_to(length);
   state_->tokens.resize(length);
+  if (length <= state_->left.first) {
+    state_->left = {};  // what is there now is the text's beginning, computed with nothing else
+  }
 }
 
 void Sequence::reset() noexcept {
   state_->table.shrink_to(0);
   state_->tokens.clear();
+  state_->left = {};
 }
 
 TreeEvaluation Sequence::evaluate(const TokenTree& tree, std::span<const std::size_t> nodes) const
@@ -96,7 +108,7 @@ std::optional<std::size_t> committed_nodes(const SequenceState& state,
                                            std::span<const std::size_t> path) {
   const std::span<const TokenId> tokens = state.tokens;
   const std::size_t prefix = evaluated.prefix.size();
-  if (state.engine != evaluated.engine || tokens.size() < prefix ||
+  if (state.engine != evaluated.engine || state.left != evaluated.left || tokens.size() < prefix ||
       tokens.size() > prefix + path.size() ||
       !std::ranges::equal(tokens.first(prefix), evaluated.prefix)) {
     return std::nullopt;
@@ -163,7 +175,7 @@ std::size_t Sequence::length() const noexcept { return state_->tokens.size(); }
 std::span<const TokenId> Sequence::tokens() const noexcept { return state_->tokens; }
 
 bool Sequence::fits(std::size_t count) const noexcept {
-  return count <= state_->engine->info().max_seq_len - length();
+  return count <= state_->engine->info().max_seq_len - state_->next_position();
 }
 
 }  // namespace kvcache

@@ -1,6 +1,7 @@
 // What a Sequence and a TreeEvaluation are made of.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -14,6 +15,17 @@
 
 namespace kvcache::inference {
 
+/// Tokens that left a text when its window slid: `count` of them, behind its first `first`. Keys
+/// and values of what stays were computed with them, so that equal tokens do not make equal
+/// sequences.
+struct LeftTokens {
+  std::size_t first = 0;
+  std::size_t count = 0;
+  std::uint64_t slide = 0;  // which it was, of all that ever were; 0: none
+
+  bool operator==(const LeftTokens&) const = default;
+};
+
 /// Tokens, and the blocks that hold their keys and values.
 struct SequenceState {
   explicit SequenceState(std::shared_ptr<Engine> shared_engine)
@@ -26,6 +38,10 @@ struct SequenceState {
   std::shared_ptr<Engine> engine;  // first: blocks go back to its pool
   cache::BlockTable table;
   std::vector<TokenId> tokens;
+  LeftTokens left;
+
+  /// Position in the text of the next token.
+  [[nodiscard]] std::size_t next_position() const noexcept { return tokens.size() + left.count; }
 };
 
 /// A tree after its evaluation.
@@ -33,6 +49,7 @@ struct EvaluatedTree {
   std::shared_ptr<Engine> engine;  // first: blocks go back to its pool
   cache::BlockTable table;
   std::vector<TokenId> prefix;
+  LeftTokens left;  // of the prefix
   TokenTree tree;
   std::size_t first_place = 0;  // the prefix's last token may have come before the nodes
 

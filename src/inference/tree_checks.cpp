@@ -52,7 +52,7 @@ void check_tree(const SequenceState& prefix, const TokenTree& tree,
     return;
   }
   prefix.engine->check_token_ids(tree.tokens);
-  prefix.engine->check_room(deepest, prefix.tokens.size());
+  prefix.engine->check_room(deepest, prefix.next_position());
 }
 
 bool asks_for_prefix(std::span<const std::size_t> chosen) noexcept {

@@ -1,56 +1,97 @@
 #include "kvcache/windowed_sequence.hpp"
 
 #include <algorithm>
+#include <atomic>
+#include <optional>
 #include <utility>
 
-#include "base/throw_error.hpp"
 #include "cache/window.hpp"
 #include "inference/sequence_state.hpp"
+#include "inference/window_options.hpp"
 #include "ort/error_boundary.hpp"
 
 namespace kvcache {
 namespace {
 
-WindowOptions with_defaults(WindowOptions options, std::size_t positions) {
-  if (options.size == 0) {
-    options.size = (positions + 1) / 2;
-  }
-  if (options.stride == 0 && options.size < positions) {
-    options.stride = positions - options.size;
-  }
-  if (options.stride == 0 || options.size > positions ||
-      options.stride > positions - options.size) {
-    throw_error(ErrorCode::invalid_argument,
-                "a window of {} tokens with a stride of {} does not fit: size + stride must be at "
-                "most the model's {} positions, and the stride at least 1",
-                options.size, options.stride, positions);
-  }
-  if (options.sinks >= options.size) {
-    throw_error(ErrorCode::invalid_argument,
-                "{} sinks leave no room for later tokens in a window of {}; fewer sinks are needed",
-                options.sinks, options.size);
-  }
-  return options;
-}
+using inference::SequenceState;
 
 cache::Window window_of(const WindowOptions& options) {
   return {.size = options.size, .stride = options.stride, .sinks = options.sinks};
 }
 
+/// A number that no other slide has.
+std::uint64_t next_slide() {
+  static std::atomic<std::uint64_t> last{0};
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
+/// `stride` tokens leave behind the sinks; what stays keeps its keys, values and positions.
+void let_leave(SequenceState& state, const cache::Window& window) {
+  state.table.evict(window.sinks, window.stride, state.tokens.size());
+  const auto first = state.tokens.begin() + static_cast<std::ptrdiff_t>(window.sinks);
+  state.tokens.erase(first, first + static_cast<std::ptrdiff_t>(window.stride));
+  state.left = {
+      .first = window.sinks, .count = state.left.count + window.stride, .slide = next_slide()};
+}
+
+/// Makes a full `text` one of its sinks and latest tokens, at the first positions.
+void encode_anew(Sequence& text, const cache::Window& window) {
+  const std::span<const TokenId> tokens = text.tokens();
+  const auto latest = tokens.last(window.size - window.sinks);
+  const std::vector<TokenId> copied(latest.begin(), latest.end());
+  text.rewind(window.sinks);  // whose positions stay, and with them their keys and values
+  static_cast<void>(text.extend(copied));
+}
+
 }  // namespace
 
 WindowedSequence::WindowedSequence(const Model& model, const WindowOptions& options)
-    : options_(with_defaults(options, model.info().max_seq_len)), sequence_(model.new_sequence()) {}
+    : options_(inference::resolve(options, model.info(), model.cache_stats().block_len)),
+      sequence_(model.new_sequence()) {}
 
 Logits WindowedSequence::extend(std::span<const TokenId> tokens) try {
-  const std::uint64_t length = length_ + tokens.size();
-  const std::size_t kept = window_of(options_).kept(length);
-  if (kept == sequence_.length() + tokens.size()) {
+  if (tokens.size() <= window_of(options_).capacity() - sequence_.length()) {
     Logits logits = sequence_.extend(tokens);
-    length_ = length;
+    length_ += tokens.size();
     return logits;
   }
   sequence_.state_->engine->check_token_ids(tokens);  // those that slide out at once too
+  return options_.sliding == Sliding::keep ? slide_and_keep(tokens) : slide_and_encode_anew(tokens);
+} catch (...) {
+  rethrow_as_error(kRun);
+}
+
+/// Piece by piece, for between two slides all tokens see the same context.
+Logits WindowedSequence::slide_and_keep(std::span<const TokenId> tokens) {
+  const cache::Window window = window_of(options_);
+  Sequence next = sequence_.fork();
+  std::uint64_t slides = 0;
+  std::uint64_t encoded_anew = 0;
+  std::optional<Logits> logits;
+  for (std::span<const TokenId> rest = tokens; !rest.empty();) {
+    if (next.length() == window.capacity()) {
+      if (next.fits(window.stride)) {
+        let_leave(*next.state_, window);
+      } else {  // the text has used up the model's positions
+        encode_anew(next, window);
+        encoded_anew += window.size - window.sinks;
+      }
+      ++slides;
+    }
+    const std::size_t count = std::min(rest.size(), window.capacity() - next.length());
+    logits = next.extend(rest.first(count));
+    rest = rest.subspan(count);
+  }
+  sequence_ = std::move(next);
+  length_ += tokens.size();
+  slides_ += slides;
+  tokens_encoded_anew_ += encoded_anew;
+  return std::move(*logits);
+}
+
+Logits WindowedSequence::slide_and_encode_anew(std::span<const TokenId> tokens) {
+  const std::uint64_t length = length_ + tokens.size();
+  const std::size_t kept = window_of(options_).kept(length);
   const std::vector<TokenId> context = context_after(tokens, kept);
   // The sinks' positions stay, and with them their keys and values.
   Sequence next = sequence_.fork();
@@ -62,8 +103,6 @@ Logits WindowedSequence::extend(std::span<const TokenId> tokens) try {
   length_ = length;
   ++slides_;
   return logits;
-} catch (...) {
-  rethrow_as_error(kRun);
 }
 
 /// The first `sinks` and the last tokens of the text with `tokens` appended, `kept` in all.

@@ -76,6 +76,7 @@ void read_spec(const JsonValue& root, Config& config) {
   info.hidden_size = config.spec.hidden_size;
   info.vocab_size = config.spec.vocab_size;
   info.max_seq_len = config.spec.max_seq_len;
+  info.relative_positions = !config.spec.learned_positions;
   info.weight_bytes_per_token = root.field("weight_bytes_per_token").size(0, kMaxBytes);
   check_cache_size(info, spec);
 }

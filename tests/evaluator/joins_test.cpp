@@ -65,6 +65,30 @@ TEST_F(EvaluatorJoins, EqualQuestionsAreComputedOnce) {
 }
 
 /// One that others follow may go: the first of them takes its place, with the priority of all.
+TEST_F(EvaluatorJoins, EqualTokensAfterOtherOnesThatLeftAreAnotherQuestion) {
+  ModelOptions options;
+  options.block_len = 4;
+  const Model model = Model::load(test::family_model_path("llama"), options);
+  const WindowOptions window{.size = 8, .stride = 4, .sliding = Sliding::keep};
+  WindowedSequence text(model, window);
+  text.extend(std::vector<TokenId>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13});
+  WindowedSequence other(model, window);
+  other.extend(std::vector<TokenId>{4, 3, 2, 1, 5, 6, 7, 8, 9, 10, 11, 12, 13});
+  ASSERT_TRUE(std::ranges::equal(text.context().tokens(), other.context().tokens()));
+  HeldEvaluator evaluator(model);
+  const auto first = evaluator->submit(EvaluateRequest{borrow(text.context()), tree_});
+  const auto of_fork =
+      evaluator->submit(EvaluateRequest{test::share(text.context().fork()), tree_});
+  const auto of_other = evaluator->submit(EvaluateRequest{borrow(other.context()), tree_});
+  evaluator.release();
+  EXPECT_EQ(first.get().by, AnsweredBy::run);
+  EXPECT_EQ(of_fork.get().by, AnsweredBy::joined);
+  EXPECT_EQ(of_other.get().by, AnsweredBy::run);
+  const TreeEvaluation expected = other.context().evaluate(tree_);
+  test::expect_same(model, of_other.get().result.row(1), expected.logits().row(1));
+  EXPECT_FALSE(same_bits(first.get().result, of_other.get().result));
+}
+
 TEST_F(EvaluatorJoins, ACancelledOneLeavesItsPlaceToTheNext) {
   HeldEvaluator evaluator(model_);
   std::vector<Request<EvaluatedNodes>> requests;

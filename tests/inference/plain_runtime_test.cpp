@@ -4,9 +4,7 @@
 
 #include <algorithm>
 #include <array>
-#include <fstream>
 #include <iterator>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -17,12 +15,6 @@
 
 namespace kvcache {
 namespace {
-
-/// The graph of a model, whatever its family calls it.
-test::fs::path graph_of(const test::fs::path& model) {
-  std::ifstream config(model / "config.json");
-  return model / nlohmann::json::parse(config).at("model_file").get<std::string>();
-}
 
 std::vector<float> plain_logits(const test::fs::path& graph, const ModelInfo& info,
                                 std::vector<TokenId> tokens) {
@@ -72,7 +64,7 @@ TEST(PlainRuntime, RunsTheSameFileToTheSameLogits) {
     test::for_random_cases(3, [&](test::Random& random) {
       const std::vector<TokenId> tokens = test::random_tokens(random, model.info(), 30);
       const std::vector<float> expected =
-          plain_logits(graph_of(test::model_path(name)), model.info(), tokens);
+          plain_logits(test::graph_of(test::model_path(name)), model.info(), tokens);
       Sequence sequence = model.new_sequence();
       const Logits logits = sequence.extend(tokens, LogitsFor::all);
       for (std::size_t i = 0; i < tokens.size(); ++i) {

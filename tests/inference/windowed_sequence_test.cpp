@@ -35,7 +35,8 @@ WindowOptions random_options(Random& random, std::size_t positions) {
   const std::int64_t size = random.integer(1, most - 1);
   return {.size = static_cast<std::size_t>(size),
           .stride = static_cast<std::size_t>(random.integer(1, most - size)),
-          .sinks = static_cast<std::size_t>(random.integer(0, size - 1))};
+          .sinks = static_cast<std::size_t>(random.integer(0, size - 1)),
+          .sliding = Sliding::encode_anew};
 }
 
 TEST(WindowedSequence, EqualsAPlainForwardOverTheKeptTokensHoweverItGrew) {

@@ -75,12 +75,19 @@ TEST(Config, IsRead) {
   EXPECT_EQ(config.model_path(), "dir/m.onnx");
   EXPECT_EQ(config.info.num_layers, 2U);
   EXPECT_EQ(config.info.max_seq_len, 64U);
+  EXPECT_FALSE(config.info.relative_positions);
   EXPECT_EQ(config.info.model_bytes, 30U);
   EXPECT_EQ(config.info.digest, "00112233445566778899aabbccddeeffffeeddccbbaa99887766554433221100");
   ASSERT_EQ(config.files.size(), 2U);
   EXPECT_EQ(config.files[1].name, "m.onnx.data");
   EXPECT_EQ(config.files[0].role, FileRole::graph);
   EXPECT_EQ(config.files[1].role, FileRole::weights);
+}
+
+TEST(Config, PositionsAreRelativeWhereNoneAreLearned) {
+  json config = valid_config();
+  config["spec"]["embedding"]["positions"] = "none";
+  EXPECT_TRUE(parse(config).info.relative_positions);
 }
 
 TEST(Config, RefusesSizesThatAreNoWholeNumbersOrOutOfRange) {

@@ -27,8 +27,12 @@ fs::path existing(fs::path path) {
   return path;
 }
 
+fs::path models_directory() {
+  return directory_from("KVCACHE_MODELS_DIR", KVCACHE_TEST_MODELS_DIR);
+}
+
 fs::path path_beside(const std::string& golden, const char* suffix) {
-  const fs::path models = model_path(golden).parent_path();
+  const fs::path models = models_directory();
   return existing(models.parent_path() / (models.filename().string() + suffix) / golden);
 }
 
@@ -64,8 +68,13 @@ std::vector<std::string> golden_names() {
   return names;
 }
 
-fs::path model_path(const std::string& golden) {
-  return existing(directory_from("KVCACHE_MODELS_DIR", KVCACHE_TEST_MODELS_DIR) / golden);
+fs::path model_path(const std::string& golden) { return existing(models_directory() / golden); }
+
+fs::path family_model_path(const std::string& golden) { return path_beside(golden, "-families"); }
+
+fs::path graph_of(const fs::path& model) {
+  std::ifstream config(model / "config.json");
+  return model / nlohmann::json::parse(config).at("model_file").get<std::string>();
 }
 
 fs::path int8_cache_model_path(const std::string& golden) {

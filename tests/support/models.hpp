@@ -28,6 +28,13 @@ std::vector<std::string> golden_names();
 /// What was exported from a checkpoint; KVCACHE_MODELS_DIR names another place.
 fs::path model_path(const std::string& golden);
 
+/// What was exported from a checkpoint of tests/goldens/families, in the directory beside that of
+/// GPT-2's models.
+fs::path family_model_path(const std::string& golden);
+
+/// The graph of a model directory, whatever its family calls it.
+fs::path graph_of(const fs::path& model);
+
 /// The same golden's model with float32 arithmetic over an int8 cache, in the directory beside.
 fs::path int8_cache_model_path(const std::string& golden);
 
