@@ -122,9 +122,7 @@ def _searched(blocks: np.ndarray, lowest: int, highest: int, importance: np.ndar
     return found
 
 
-def _searched_with_minimums(
-    blocks: np.ndarray, highest: int, importance: np.ndarray
-) -> np.ndarray:
+def _searched_with_minimums(blocks: np.ndarray, highest: int, importance: np.ndarray) -> np.ndarray:
     """Scale and minimum of each block, [blocks, 2, outputs], as `_searched` finds the scale.
 
     The first values are those of the block's whole range in `highest` steps, the others of

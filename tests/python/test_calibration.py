@@ -121,7 +121,7 @@ def test_a_product_loses_less_where_it_was_calibrated(weights: str, seed: int):
 
 @pytest.mark.parametrize("weights", ["int4", "uint4"])
 def test_an_input_that_is_always_zero_counts_nothing(weights: str):
-    """And a block of such inputs is quantised nevertheless, to within half a step of its range."""
+    """And a block of such inputs is quantised nevertheless, to within a step of its range."""
     weight = np.random.default_rng(0).standard_normal((32, 8)).astype(np.float32)
     importance = np.zeros(32, np.float32)
     type_ = MatrixType(weights, 16)
@@ -161,8 +161,16 @@ def test_an_export_is_calibrated_on_its_text(export, small_checkpoint: Path, ids
         ('"text"', "int4", "must hold a list of integers"),
         ("[]", "int4", "--calibration-ids holds no token id; at least one is needed"),
         ("[3, 61]", "int4", "--calibration-ids: token 1 is 61, must be in [0, 61)"),
-        ("[3]", "int8", "--calibration-ids with weights of int8: only the scales of int4 and uint4"),
-        ("[3]", "float32", "--calibration-ids with weights of float32: only the scales of int4 and"),
+        (
+            "[3]",
+            "int8",
+            "--calibration-ids with weights of int8: only the scales of int4 and uint4",
+        ),
+        (
+            "[3]",
+            "float32",
+            "--calibration-ids with weights of float32: only the scales of int4 and",
+        ),
     ],
 )
 def test_bad_calibration_ids(
