@@ -130,7 +130,8 @@ def _measured(options: argparse.Namespace) -> Iterator[dict[str, object]]:
         text = json.loads(options.calibration_ids.read_text())
         rows = rounding.token_ids(source.spec, text, calibration.OPTION)
         importance = _importance(source, rows)
-    for name, (weights, overrides, calibrated) in WIDTHS.items():
+    for name in options.widths or WIDTHS:
+        weights, overrides, calibrated = WIDTHS[name]
         if calibrated and importance is None:
             continue
         precision = Precision("float32", weights, BLOCK, overrides, "float32")
@@ -153,6 +154,9 @@ def main() -> int:
     parser.add_argument("--ids", type=Path, required=True)
     parser.add_argument("--calibration-ids", type=Path)
     parser.add_argument("--peer", type=_peer, action="append", default=[])
+    parser.add_argument(
+        "--widths", nargs="+", choices=list(WIDTHS), help="some of ours only (default: all)"
+    )
     parser.add_argument("--dithered", type=int, metavar="SEED")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
