@@ -220,6 +220,13 @@ def _parse(arguments: list[str] | None, command: Command = GPT2) -> argparse.Nam
         " what that costs (default: random ids)",
     )
     parser.add_argument(
+        "--calibration-ids",
+        **a_file,
+        help="with int4 or uint4 weights: a JSON list of token ids, a text like those that the"
+        " model will meet, other than --rounding-ids'; an input of a matrix that is large there is"
+        " rounded with less error (default: all inputs count the same)",
+    )
+    parser.add_argument(
         "--hidden-states",
         action="store_true",
         help="the model also computes the hidden states behind the logits, after the last norm, as"
@@ -276,10 +283,20 @@ def _run(options: argparse.Namespace, command: Command) -> None:
         options.cache_dtype,
     )
     ids = _read("--rounding-ids", options.rounding_ids, "a list of integers", _are_ids)
-    source = command.source(options)
-    Export(source, precision, ids, options.single_file, options.hidden_states, say, progress).to(
-        options.output_dir
+    calibration = _read(
+        "--calibration-ids", options.calibration_ids, "a list of integers", _are_ids
     )
+    source = command.source(options)
+    Export(
+        source,
+        precision,
+        ids,
+        calibration,
+        options.single_file,
+        options.hidden_states,
+        say,
+        progress,
+    ).to(options.output_dir)
 
 
 def _read(option: str, path: str | None, what: str, fits: Callable[[Any], bool]) -> Any:

@@ -7,8 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 
-from . import manifest, model, output_directory, rounding, save, signals, stand_ins, verify
+from . import (
+    calibration,
+    manifest,
+    model,
+    output_directory,
+    rounding,
+    save,
+    signals,
+    stand_ins,
+    verify,
+)
 from .precision import Precision
 from .publish import publish
 from .rounding import RoundingCosts
@@ -23,12 +34,14 @@ MEGABYTE = 10**6
 class Export:
     """What is exported, and how; `say` gets the lines that the user reads.
 
-    What rounding costs is measured on `rounding_ids`, or on random ones.
+    What rounding costs is measured on `rounding_ids`, or on random ones. On `calibration_ids`,
+    where given, is measured how much the error of each input of a matrix counts.
     """
 
     source: Source
     precision: Precision
     rounding_ids: Sequence[int] | None
+    calibration_ids: Sequence[int] | None
     single_file: bool
     hidden_states: bool
     say: Callable[[str], None]
@@ -44,6 +57,7 @@ class Export:
         for note in source.notes:
             say(f"Note: {note}")
         ids = rounding.token_ids(source.spec, self.rounding_ids)
+        of_text = self._calibration_rows()
         built = model.with_weights(source, self.precision, hidden_states=self.hidden_states)
         say(f"Exporting to ONNX: {_shown(output, model_file)}")
         size, single_file = save.weight_bytes(built), self.single_file
@@ -54,6 +68,8 @@ class Export:
         with output_directory.staging(Path(output), model_file) as staging:
             staging.check_room(size)
             file = staging.directory / model_file
+            if of_text is not None:
+                built = self._calibrated(file, of_text)
             written = save.write_model(built, file, single_file, self.progress)
             config, summary = self._verified(file, written, ids)
             with signals.deferred():
@@ -64,6 +80,24 @@ class Export:
         say(f"✓ Configuration saved: {_shown(output, save.CONFIG_FILE)}")
         for line in summary:
             say(line)
+
+    def _calibration_rows(self) -> np.ndarray | None:
+        given = self.calibration_ids
+        if given is None:
+            return None
+        calibration.check(self.source, self.precision)
+        return rounding.token_ids(self.source.spec, given, calibration.OPTION)
+
+    def _calibrated(self, file: Path, ids: np.ndarray) -> ir.Model:
+        """The model, quantised for the text; float32 weights are beside `file` meanwhile."""
+        with stand_ins.in_float32(file, self.source, self.progress) as wide:
+            importance = calibration.importance(wide, ids, self.progress)
+        return model.with_weights(
+            self.source,
+            self.precision,
+            hidden_states=self.hidden_states,
+            importance=importance,
+        )
 
     def _verified(
         self, file: Path, written: list[tuple[Path, str]], ids: np.ndarray

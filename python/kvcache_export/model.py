@@ -1,5 +1,8 @@
 """The graph of a source with its weights, which are read when it is written."""
 
+from collections.abc import Mapping
+
+import numpy as np
 import onnx_ir as ir
 
 from . import encoding, graph
@@ -19,8 +22,11 @@ def with_weights(
     *,
     rounded_to: str | None = None,
     hidden_states: bool = False,
+    importance: Mapping[str, np.ndarray] | None = None,
 ) -> ir.Model:
     """The model; each weight is rounded to its element type, or to `rounded_to` before.
+
+    `importance` is that of matrices' inputs, by their roles (`calibration.importance`).
 
     Raises ExportError for overrides of no matrix and for tensors that are not as they should be.
     """
@@ -40,7 +46,9 @@ def with_weights(
             if matrix is not None:
                 type_ = types[role]
                 scales = source.block_scales(parameter, type_) if type_.quantized else None
-                weight = encoding.encoded(matrix, type_, weight, stored, scales)[f".{kind}"]
+                counts = (importance or {}).get(role)
+                encoded = encoding.encoded(matrix, type_, weight, stored, scales, importance=counts)
+                weight = encoded[f".{kind}"]
             else:
                 weight = convert(weight, precision.dtype, stored)
             return ir.Tensor(weight.astype(dtype.numpy(), copy=False), name=name)

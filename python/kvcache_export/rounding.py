@@ -41,8 +41,10 @@ class RoundingCosts:
     cache: RoundingCost | None
 
 
-def token_ids(spec: DecoderSpec, given: Sequence[int] | None) -> np.ndarray:
-    """Rows of token ids [rows, tokens] to compare on: those of `given`, else random ones.
+def token_ids(
+    spec: DecoderSpec, given: Sequence[int] | None, option: str = "--rounding-ids"
+) -> np.ndarray:
+    """Rows of token ids [rows, tokens]: those of `given`, of the `option`, else random ones.
 
     Raises ExportError where one is not below the vocabulary's size, or none is given.
     """
@@ -51,11 +53,11 @@ def token_ids(spec: DecoderSpec, given: Sequence[int] | None) -> np.ndarray:
         rows = max(1, RANDOM_TOKENS // longest)
         return np.random.default_rng(1).integers(spec.vocab_size, size=(rows, longest))
     if not given:
-        raise ExportError("--rounding-ids holds no token id; at least one is needed")
+        raise ExportError(f"{option} holds no token id; at least one is needed")
     for position, token in enumerate(given):
         if not 0 <= token < spec.vocab_size:
             raise ExportError(
-                f"--rounding-ids: token {position} is {shown(token)}, must be in [0,"
+                f"{option}: token {position} is {shown(token)}, must be in [0,"
                 f" {spec.vocab_size}), the model's vocabulary"
             )
     length = min(longest, len(given))
