@@ -51,7 +51,7 @@ def fields_of(path: Path, file: OnnxFile) -> dict[str, Any]:
         "bos_token_id": model.get("bos_token_id"),
         "eos_token_id": model.get("eos_token_id"),
         "intermediate_size": _outputs(file, path, "/mlp/gate_proj/"),
-        "rms_norm_eps": norm.get("epsilon", 1e-5),
+        "rms_norm_eps": float(str(np.float32(norm.get("epsilon", 1e-5)))),  # as it was written
         "attention_bias": model["type"] == "llama" and biases,
         "sliding_window": None if window == -1 else window,
         "tie_word_embeddings": False,  # the graph has the head, whatever it is
@@ -83,7 +83,9 @@ def _rotary(
     with np.errstate(all="ignore"):
         base = float(turns[1] ** -float(pairs))  # pair i turns by base ** (-i / pairs)
     if not np.isfinite(base) or base <= 1:
-        raise ExportError(f"{path}: {names[0]!r} has no rotary frequencies that are known; {ADVICE}")
+        raise ExportError(
+            f"{path}: {names[0]!r} has no rotary frequencies that are known; {ADVICE}"
+        )
     rounded = float(f"{base:.{SIGNIFICANT - 1}g}")
     head_dim = decoder.get("head_size")
     partial = 2 * pairs / head_dim if isinstance(head_dim, int) and head_dim > 0 else 1.0

@@ -57,12 +57,12 @@ def _check_frequencies(file: OnnxFile, spec: DecoderSpec) -> None:
             len(found) == len(each) and np.allclose(found, each, rtol=CLOSE, atol=0)
             for each in expected
         ):
-            raise file.refused(node.input[0], f"has not the rotary frequencies of the config; {ADVICE}")
+            raise file.refused(
+                node.input[0], f"has not the rotary frequencies of the config; {ADVICE}"
+            )
 
 
-def _attention(
-    given: dict[str, object], of: Attention
-) -> Iterator[tuple[str, float, float]]:
+def _attention(given: dict[str, object], of: Attention) -> Iterator[tuple[str, float, float]]:
     """Each attribute's name, value, and the value that the config makes of it."""
     scale = float(given.get("scale", 0.0))
     yield "num_heads", given.get("num_heads", 0), of.num_heads

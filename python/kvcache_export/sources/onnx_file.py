@@ -106,7 +106,8 @@ class OnnxFile:
         if tensor.HasField("raw_data"):
             if len(tensor.raw_data) != size:
                 raise self.refused(
-                    name, f"of shape {list(shape)} has {len(tensor.raw_data)} bytes, expected {size}"
+                    name,
+                    f"of shape {list(shape)} has {len(tensor.raw_data)} bytes, expected {size}",
                 )
             return np.frombuffer(tensor.raw_data, dtype).reshape(shape)
         return self._listed(tensor, shape)

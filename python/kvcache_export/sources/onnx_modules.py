@@ -24,7 +24,7 @@ RENAMED = (
 # What stands behind a module's name in that of a tensor.
 SUFFIX = re.compile(
     r"(\.(MatMul|MatMulNBits|MatMul_Q4|MatMul_Q8|Add|layernorm))?"
-    r"\.(weight|bias|qweight|scales|zero_points)(_Q4|_Q8|_scales|_zp)?(_T)?$"
+    r"\.(weight|bias|qweight|scales|zero_points)(_Q4|_Q8|_scales|_zp)?(_T|_t)?$"
 )
 
 

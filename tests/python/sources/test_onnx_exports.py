@@ -1,0 +1,137 @@
+"""ONNX exports of other tools: the same logits as theirs in plain ONNX Runtime.
+
+tests/goldens/make_export_goldens.py made them, with the tools themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from plain_ort import PlainModel, relative_difference
+
+from kvcache_export import sources
+from kvcache_export.runtime import session
+
+EXPORTS = Path(__file__).parents[2] / "goldens" / "exports"
+FLOAT32 = [
+    *("gpt2/optimum", "qwen2/optimum", "qwen2/genai-float32", "qwen2/mobius"),
+]
+BLOCKS = {4: "qwen2/genai-int4", 8: "qwen2/genai-int8"}
+TOLERANCE = 1e-5  # of the largest logit
+ROUNDED_SCALES = 5e-3  # the same, ten times what rounding to 11 bits moves a weight by
+
+
+def unpacked(directory: Path, export: str, *, config: bool = True) -> Path:
+    """An export's directory, as its tool left it, with the checkpoint's config.json or without."""
+    archive = EXPORTS / f"{export}.tar.xz"
+    with tarfile.open(archive) as packed:
+        packed.extractall(directory, filter="data")
+    if config:
+        shutil.copy(archive.parent / "config.json", directory)
+    return directory
+
+
+def ids_of(export: str) -> np.ndarray:
+    golden = json.loads((EXPORTS / export).parent.joinpath("golden.json").read_text())
+    return np.array([golden["ids"]])
+
+
+def logits_of_theirs(directory: Path, ids: np.ndarray) -> np.ndarray:
+    """What plain ONNX Runtime makes of their file, over an empty past."""
+    config = json.loads((directory / "config.json").read_text())
+    heads = config.get("num_key_value_heads", config.get("n_head"))
+    theirs, feeds = session(directory / "model.onnx"), {}
+    for given in theirs.get_inputs():
+        if given.name.startswith("past_key_values"):
+            feeds[given.name] = np.zeros((1, heads, 0, config.get("head_dim", 8)), np.float32)
+        else:
+            ones = np.ones_like(ids)
+            feeds[given.name] = {
+                "input_ids": ids,
+                "attention_mask": ones,
+                "position_ids": ones.cumsum(1) - 1,
+            }[given.name]
+    return theirs.run(["logits"], feeds)[0][0]
+
+
+@pytest.mark.parametrize("which", FLOAT32)
+def test_logits_are_theirs_and_hugging_faces(which: str, tmp_path: Path, export):
+    theirs, ids = unpacked(tmp_path, which), ids_of(which)
+    logits, _ = PlainModel(export("--model", theirs)).run(ids)
+    assert relative_difference(logits[0], logits_of_theirs(theirs, ids)) < TOLERANCE
+    expected = np.load((EXPORTS / which).parent / "logits.npy")
+    assert relative_difference(logits[0], expected) < TOLERANCE
+
+
+def without_rounded_activations(directory: Path) -> Path:
+    """The same model, told to multiply in float32: accuracy level 4 rounds what it multiplies."""
+    import onnx
+
+    model = onnx.load(directory / "model.onnx", load_external_data=False)
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "accuracy_level":
+                attribute.i = 1
+    onnx.save(model, directory / "model.onnx")
+    return directory
+
+
+@pytest.mark.parametrize("bits", BLOCKS)
+def test_logits_of_dequantised_blocks_are_theirs(bits: int, tmp_path: Path, export):
+    theirs = without_rounded_activations(unpacked(tmp_path, BLOCKS[bits]))
+    ids = ids_of(BLOCKS[bits])
+    logits, _ = PlainModel(export("--model", theirs)).run(ids)
+    assert relative_difference(logits[0], logits_of_theirs(theirs, ids)) < TOLERANCE
+
+
+@pytest.mark.parametrize("bits", BLOCKS)
+def test_logits_of_blocks_taken_over_are_theirs(bits: int, tmp_path: Path, export):
+    """Nothing but scales is rounded, from float32 to float16."""
+    theirs = without_rounded_activations(unpacked(tmp_path / "theirs", BLOCKS[bits]))
+    ids = ids_of(BLOCKS[bits])
+    overrides = tmp_path / "overrides.json"
+    overrides.write_text('{"embedding.tokens": "float32"}')  # as theirs has it
+    options = ("--weights", f"int{bits}", "--block-size", "32", "--activations", "float32")
+    more = ("--weights-overrides", overrides)
+    logits, _ = PlainModel(export("--model", theirs, *options, *more)).run(ids)
+    assert relative_difference(logits[0], logits_of_theirs(theirs, ids)) < ROUNDED_SCALES
+
+
+@pytest.mark.parametrize("bits", BLOCKS)
+def test_values_of_blocks_are_taken_over(bits: int, tmp_path: Path):
+    source = sources.from_checkpoint(str(unpacked(tmp_path, BLOCKS[bits])))
+    half = 1 << (bits - 1)
+    for role in ("layers.0.attention.qkv", "layers.1.mlp.up", "layers.1.mlp.down"):
+        weight = source.read(f"{role}.weight")
+        scales = source.block_scales(f"{role}.weight", bits, 32)
+        assert scales.dtype == np.float16
+        assert scales.shape == (-(-weight.shape[0] // 32), weight.shape[1])
+        values = weight / np.repeat(scales.astype(np.float32), 32, axis=0)[: len(weight)]
+        assert np.abs(values - np.rint(values)).max() < half * 1.01 * 2**-11
+        assert -half <= np.rint(values).min() and np.rint(values).max() < half
+        assert source.block_scales(f"{role}.weight", bits, 64) is None
+        assert source.block_scales(f"{role}.weight", 12 - bits, 32) is None
+    assert source.block_scales("embedding.tokens.weight", bits, 32) is None
+
+
+def test_without_a_config_the_graph_tells_it(tmp_path: Path):
+    known = sources.from_checkpoint(str(unpacked(tmp_path / "1", "qwen2/genai-float32")))
+    found = sources.from_checkpoint(
+        str(unpacked(tmp_path / "2", "qwen2/genai-float32", config=False))
+    )
+    assert found.spec == known.spec
+    assert found.config.eos_token_ids == known.config.eos_token_ids
+    for parameter in known.spec.parameters():
+        np.testing.assert_array_equal(found.read(parameter), known.read(parameter))
+
+
+def test_a_file_is_named_or_its_directory(tmp_path: Path):
+    directory = unpacked(tmp_path / "onnx", "qwen2/optimum", config=False)
+    shutil.copy(EXPORTS / "qwen2" / "config.json", tmp_path)  # as of a model of the hub
+    for model in (directory / "model.onnx", directory, tmp_path):
+        sources.from_checkpoint(str(model)).check()
