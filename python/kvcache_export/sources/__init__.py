@@ -11,8 +11,8 @@ from ..errors import ExportError
 from ..family import Config, Family
 from . import training_config
 from .checkpoint import CheckpointWeights
-from .random_weights import RandomWeights
 from .onnx_directory import fields_of, graph_of
+from .random_weights import RandomWeights
 from .shards import check_no_adapter, has_safetensors, locate
 from .source import Source
 

@@ -137,7 +137,8 @@ class OnnxFile:
         if length != size:
             raise self.refused(
                 tensor.name,
-                f"of shape {list(tensor.dims)} has {length} bytes of external data, expected {size}",
+                f"of shape {list(tensor.dims)} has {length} bytes of external data, expected"
+                f" {size}",
             )
         path = self.path.parent / location
         try:
