@@ -71,7 +71,8 @@ def from_onnx(file: Path) -> Source:
     onnx_attributes.check(graph, config.spec)
     tensors = OnnxTensors(graph, family, config)
     weights = CheckpointWeights(file, dict.fromkeys(tensors, tensors), family)
-    return _source(_printable(file.resolve().parent.name), family, config, weights)
+    source = _source(_printable(file.resolve().parent.name), family, config, weights)
+    return replace(source, notes=(*source.notes, *onnx_attributes.notes(graph, config.spec)))
 
 
 def from_torch_file(file: Path) -> Source:

@@ -62,7 +62,12 @@ def fields_of(path: Path, file: OnnxFile) -> dict[str, Any]:
     missing = [name for name in (*SIZES.values(), "vocab_size") if fields[name] is None]
     if missing:
         raise ExportError(f"{path} does not say {missing[0]}; {ADVICE}")
-    return {name: value for name, value in fields.items() if value is not None}
+    # Without a field the family's default counts, and Mistral's is a window.
+    return {
+        name: value
+        for name, value in fields.items()
+        if value is not None or name == "sliding_window"
+    }
 
 
 def _rotary(
@@ -93,12 +98,14 @@ def _rotary(
     return found if partial == 1 else {**found, "partial_rotary_factor": partial}
 
 
-def _outputs(file: OnnxFile, path: Path, part: str) -> int:
+def _outputs(file: OnnxFile, path: Path, part: str) -> int | float:
     for node in file.nodes:
         if part in node.name and node.op_type == "MatMulNBits":
-            return int(attributes(node).get("N", 0))
-        if part in node.name and node.op_type == "MatMul" and node.input[1] in file:
-            return file.shape(node.input[1])[-1]
+            return attributes(node).get("N", 0)
+        if part in node.name and node.op_type == "MatMul":
+            for name in node.input[1:2]:
+                if name in file and len(file.shape(name)) == 2:
+                    return file.shape(name)[1]
     raise ExportError(f"{path}: no product of the graph is called {part}; {ADVICE}")
 
 

@@ -171,13 +171,20 @@ class OnnxFile:
         return int(text)
 
 
-def attributes(node: NodeProto) -> dict[str, object]:
-    """A node's numbers and strings by their names."""
-    found = {}
-    for each in node.attribute:
-        if each.type in (AttributeProto.INT, AttributeProto.FLOAT, AttributeProto.INTS):
-            found[each.name] = onnx.helper.get_attribute_value(each)
-    return found
+def attributes(node: NodeProto) -> dict[str, int | float]:
+    """A node's numbers by their names."""
+    kinds = (AttributeProto.INT, AttributeProto.FLOAT)
+    return {
+        each.name: onnx.helper.get_attribute_value(each)
+        for each in node.attribute
+        if each.type in kinds
+    }
+
+
+def turns_over(node: NodeProto) -> bool:
+    """Whether it is a transposition of a matrix."""
+    orders = [list(each.ints) for each in node.attribute if each.name == "perm"]
+    return node.op_type == "Transpose" and orders in ([], [[1, 0]])
 
 
 def _nodes(graph: GraphProto) -> Iterator[NodeProto]:

@@ -8,6 +8,7 @@ tensor it is and how it lies, the operator says.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 
@@ -18,7 +19,7 @@ from ..errors import ExportError
 from ..family import Config, Family
 from ..json_file import shown
 from ..spec import Shape
-from .onnx_file import OnnxFile, attributes
+from .onnx_file import OnnxFile, attributes, turns_over
 from .onnx_modules import Modules
 from .onnx_operands import Blocks, Dense, Operand
 
@@ -40,11 +41,7 @@ class OnnxTensors:
         self._of_angles = _only_for_angles(file)
         self._uses: dict[str, Operand] = {}
         for node in file.nodes:
-            reader = READERS.get(node.op_type)
-            if reader is not None:
-                reader(self, node)
-            elif node.domain and node.op_type not in HARMLESS_OPERATORS:
-                raise self._refused(node, f"operator {node.op_type} is none that is read here")
+            self._read(node)
         self._found = self._modules.fitted(self._uses)
         for name in file:
             if name not in self._used and self._matters(name):
@@ -73,6 +70,17 @@ class OnnxTensors:
             return False
         module, _, kind = key.rpartition(".")
         return kind == "weight" and self._modules.by_inputs(module)
+
+    def _read(self, node: NodeProto) -> None:
+        reader = READERS.get(node.op_type)
+        if reader is not None:
+            if len(node.input) < 2:
+                raise self._refused(node, f"it has {len(node.input)} inputs, expected two or more")
+            reader(self, node)
+        elif node.op_type in OTHERWISE_QUANTIZED:
+            raise self._refused(node, "weights are read as they are or in blocks (MatMulNBits)")
+        elif node.domain and node.op_type not in WITHOUT_WEIGHTS:
+            raise self._refused(node, f"operator {node.op_type} is none that is read here")
 
     # What operators say of the tensors that they take.
 
@@ -118,7 +126,7 @@ class OnnxTensors:
         if of["gather_axis"] != 0 or of["quantize_axis"] != 1 or len(scales) < 2:
             raise self._refused(node, "it takes no rows of a table that is quantised along them")
         stored = self._file.shape(name)
-        inputs = int(np.prod(stored[1:])) * 8 // of["bits"]
+        inputs = math.prod(stored[1:]) * 8 // of["bits"]
         shape = (stored[0], inputs)
         self._put(node, "weight", self._blocks(node, 0, 2, 3, shape, of["bits"], of["block_size"]))
 
@@ -154,16 +162,19 @@ class OnnxTensors:
 
     def _constant(self, value: str) -> tuple[str, bool] | None:
         """Its name and whether it is turned over on its way; None of what is computed."""
-        turned = False
+        turned, passed = False, {value}
         while value not in self._file:
             node = self._makers.get(value)
             if node is None or not node.input:
                 return None
-            if node.op_type == "Transpose" and attributes(node).get("perm", [1, 0]) == [1, 0]:
+            if turns_over(node):
                 turned = not turned
             elif node.op_type not in PASSED_THROUGH:
                 return None
             value = node.input[0]
+            if value in passed:
+                raise self._refused(node, "it is computed of its own output")
+            passed.add(value)
         return value, turned
 
     def _name_of_constant(self, node: NodeProto, place: int) -> str:
@@ -202,7 +213,7 @@ class OnnxTensors:
 
     def _is_one(self, value: str) -> bool:
         return value in self._file and (
-            int(np.prod(self._file.shape(value))) == 1
+            math.prod(self._file.shape(value)) == 1
             and self._file.is_float(value)
             and float(self._file.read(value).reshape(-1)[0]) == 1
         )
@@ -242,7 +253,7 @@ class OnnxTensors:
         """Whether a tensor that nothing here reads may bear on the logits."""
         if not self._file.is_float(name) and self._file.dtype(name) not in ("U8", "I8"):
             return False
-        return int(np.prod(self._file.shape(name))) > 1 and name not in self._of_angles
+        return math.prod(self._file.shape(name)) > 1 and name not in self._of_angles
 
 
 def _only_for_angles(file: OnnxFile) -> set[str]:
@@ -270,4 +281,5 @@ READERS: dict[str, Callable[[OnnxTensors, NodeProto], None]] = {
     "GroupQueryAttention": OnnxTensors._rotary,
 }
 # Of other domains than ONNX's, those that have no weights.
-HARMLESS_OPERATORS = {"MultiHeadAttention", "FastGelu", "QuickGelu", "Gelu", "BiasGelu"}
+WITHOUT_WEIGHTS = {"MultiHeadAttention", "FastGelu", "QuickGelu", "Gelu"}
+OTHERWISE_QUANTIZED = {"DequantizeLinear", "MatMulInteger", "QLinearMatMul", "QGemm"}
