@@ -98,7 +98,7 @@ class OnnxFile:
                 f" {', '.join(each for each, _ in DTYPES.values())}",
             )
         if any(size < 0 for size in shape):
-            raise self.refused(name, f"has shape {list(shape)}")
+            raise self.refused(name, f"has shape {list(shape)}, which has a size below 0")
         dtype = DTYPES[tensor.data_type][1]
         size = math.prod(shape) * dtype.itemsize
         if tensor.data_location == TensorProto.EXTERNAL:
@@ -133,8 +133,7 @@ class OnnxFile:
                 f"is in {shown(location)}, and external data must be a file beside the graph",
             )
         offset = self._number(tensor, entries, "offset", 0)
-        length = self._number(tensor, entries, "length", size)
-        if length != size:
+        if "length" in entries and (length := self._number(tensor, entries, "length", 0)) != size:
             raise self.refused(
                 tensor.name,
                 f"of shape {list(tensor.dims)} has {length} bytes of external data, expected"

@@ -118,9 +118,9 @@ class Blocks:
         if (self._zero_points() != 1 << (bits - 1)).any():
             return None
         scales = self._scales().astype(np.float32)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             rounded = scales.astype(np.float16)
-        moved = np.abs(rounded.astype(np.float32) - scales)
+            moved = np.abs(rounded.astype(np.float32) - scales)
         return rounded if (moved <= np.abs(scales) * HALF_PRECISION).all() else None
 
     def _scales(self) -> np.ndarray:

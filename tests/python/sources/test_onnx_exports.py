@@ -7,38 +7,21 @@ from __future__ import annotations
 
 import json
 import shutil
-import tarfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from export_goldens import EXPORTS, changed, ids_of, logits_of, set_attribute, unpacked
 from plain_ort import PlainModel, relative_difference
 
 from kvcache_export import sources
 from kvcache_export.runtime import session
 
-EXPORTS = Path(__file__).parents[2] / "goldens" / "exports"
-FLOAT32 = [
-    *("gpt2/optimum", "qwen2/optimum", "qwen2/genai-float32", "qwen2/mobius"),
-]
+FLOAT32 = ["gpt2/optimum", "qwen2/optimum", "qwen2/genai-float32", "qwen2/mobius"]
 BLOCKS = {4: "qwen2/genai-int4", 8: "qwen2/genai-int8"}
 TOLERANCE = 1e-5  # of the largest logit
 ROUNDED_SCALES = 5e-3  # the same, ten times what rounding to 11 bits moves a weight by
-
-
-def unpacked(directory: Path, export: str, *, config: bool = True) -> Path:
-    """An export's directory, as its tool left it, with the checkpoint's config.json or without."""
-    archive = EXPORTS / f"{export}.tar.xz"
-    with tarfile.open(archive) as packed:
-        packed.extractall(directory, filter="data")
-    if config:
-        shutil.copy(archive.parent / "config.json", directory)
-    return directory
-
-
-def ids_of(export: str) -> np.ndarray:
-    golden = json.loads((EXPORTS / export).parent.joinpath("golden.json").read_text())
-    return np.array([golden["ids"]])
 
 
 def logits_of_theirs(directory: Path, ids: np.ndarray) -> np.ndarray:
@@ -64,21 +47,18 @@ def test_logits_are_theirs_and_hugging_faces(which: str, tmp_path: Path, export)
     theirs, ids = unpacked(tmp_path, which), ids_of(which)
     logits, _ = PlainModel(export("--model", theirs)).run(ids)
     assert relative_difference(logits[0], logits_of_theirs(theirs, ids)) < TOLERANCE
-    expected = np.load((EXPORTS / which).parent / "logits.npy")
-    assert relative_difference(logits[0], expected) < TOLERANCE
+    assert relative_difference(logits[0], logits_of(which)) < TOLERANCE
 
 
 def without_rounded_activations(directory: Path) -> Path:
     """The same model, told to multiply in float32: accuracy level 4 rounds what it multiplies."""
-    import onnx
 
-    model = onnx.load(directory / "model.onnx", load_external_data=False)
-    for node in model.graph.node:
-        for attribute in node.attribute:
-            if attribute.name == "accuracy_level":
-                attribute.i = 1
-    onnx.save(model, directory / "model.onnx")
-    return directory
+    def change(model: onnx.ModelProto) -> None:
+        for node in model.graph.node:
+            if node.op_type == "MatMulNBits":
+                set_attribute(node, "accuracy_level", 1)
+
+    return changed(directory, change)
 
 
 @pytest.mark.parametrize("bits", BLOCKS)
