@@ -14,6 +14,7 @@ from onnx import NodeProto
 
 from .. import json_file
 from ..errors import ExportError
+from ..gated import FULL, SLIDING
 from ..json_file import shown
 from .onnx_file import OnnxFile, attributes
 
@@ -41,7 +42,6 @@ def fields_of(path: Path, file: OnnxFile) -> dict[str, Any]:
         )
     attention = _first(file, path, "GroupQueryAttention")
     norm = attributes(_first(file, path, "SimplifiedLayerNormalization"))
-    window = attributes(attention).get("local_window_size", -1)
     biases = any("_proj/Add" in node.name and "/attn/" in node.name for node in file.nodes)
     fields = {
         "model_type": model["type"],
@@ -53,12 +53,10 @@ def fields_of(path: Path, file: OnnxFile) -> dict[str, Any]:
         "intermediate_size": _outputs(file, path, "/mlp/gate_proj/"),
         "rms_norm_eps": float(str(np.float32(norm.get("epsilon", 1e-5)))),  # as it was written
         "attention_bias": model["type"] == "llama" and biases,
-        "sliding_window": None if window == -1 else window,
         "tie_word_embeddings": False,  # the graph has the head, whatever it is
         **_rotary(file, path, attention, decoder),
+        **_windows(file, model["type"]),
     }
-    if model["type"].startswith("qwen") and window != -1:
-        fields |= {"use_sliding_window": True, "max_window_layers": 0}
     missing = [name for name in (*SIZES.values(), "vocab_size") if fields[name] is None]
     if missing:
         raise ExportError(f"{path} does not say {missing[0]}; {ADVICE}")
@@ -68,6 +66,21 @@ def fields_of(path: Path, file: OnnxFile) -> dict[str, Any]:
         for name, value in fields.items()
         if value is not None or name == "sliding_window"
     }
+
+
+def _windows(file: OnnxFile, model_type: str) -> dict[str, Any]:
+    """Those of the layers; onnx_attributes.py sees where they must not differ."""
+    found = [
+        attributes(node).get("local_window_size", -1)
+        for node in file.nodes
+        if node.op_type == "GroupQueryAttention"
+    ]
+    if max(found) == -1:
+        return {"sliding_window": None}
+    if not model_type.startswith("qwen"):
+        return {"sliding_window": max(found)}
+    kinds = [FULL if window == -1 else SLIDING for window in found]
+    return {"sliding_window": max(found), "use_sliding_window": True, "layer_types": kinds}
 
 
 def _rotary(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from ..errors import ExportError
 from ..family import Config, Family
 from ..spec import Layout
 from .onnx_operands import Joined, Operand, Piece
@@ -86,9 +85,10 @@ class Modules:
             return
         sizes, first = self._sizes(parent, name), 0
         if sum(sizes) != operand.shape[0]:
-            raise ExportError(
-                f"tensor {operand.name!r} has {operand.shape[0]} outputs, and those of"
-                f" {', '.join(FUSED[name])} are {' + '.join(map(str, sizes))} by the config"
+            raise operand.file.refused(
+                operand.name,
+                f"has {operand.shape[0]} outputs, and those of {', '.join(FUSED[name])} are"
+                f" {' + '.join(map(str, sizes))} by the config",
             )
         for part, size in zip(FUSED[name], sizes, strict=True):
             yield f"{parent}.{part}.{kind}", Piece(operand, first, size)

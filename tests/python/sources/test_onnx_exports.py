@@ -6,13 +6,12 @@ tests/goldens/make_export_goldens.py made them, with the tools themselves.
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from export_goldens import EXPORTS, changed, ids_of, logits_of, set_attribute, unpacked
+from export_goldens import changed, ids_of, logits_of, set_attribute, unpacked
 from plain_ort import PlainModel, relative_difference
 
 from kvcache_export import sources
@@ -97,21 +96,3 @@ def test_values_of_blocks_are_taken_over(bits: int, tmp_path: Path):
         assert source.block_scales(f"{role}.weight", bits, 64) is None
         assert source.block_scales(f"{role}.weight", 12 - bits, 32) is None
     assert source.block_scales("embedding.tokens.weight", bits, 32) is None
-
-
-def test_without_a_config_the_graph_tells_it(tmp_path: Path):
-    known = sources.from_checkpoint(str(unpacked(tmp_path / "1", "qwen2/genai-float32")))
-    found = sources.from_checkpoint(
-        str(unpacked(tmp_path / "2", "qwen2/genai-float32", config=False))
-    )
-    assert found.spec == known.spec
-    assert found.config.eos_token_ids == known.config.eos_token_ids
-    for parameter in known.spec.parameters():
-        np.testing.assert_array_equal(found.read(parameter), known.read(parameter))
-
-
-def test_a_file_is_named_or_its_directory(tmp_path: Path):
-    directory = unpacked(tmp_path / "onnx", "qwen2/optimum", config=False)
-    shutil.copy(EXPORTS / "qwen2" / "config.json", tmp_path)  # as of a model of the hub
-    for model in (directory / "model.onnx", directory, tmp_path):
-        sources.from_checkpoint(str(model)).check()
