@@ -22,6 +22,7 @@ from .. import fields
 from ..errors import ExportError
 from ..json_file import shown
 from ..spec import Shape
+from . import onnx_inner_data
 
 MAX_GRAPH_BYTES = 2**31 - 1  # protobuf's own
 
@@ -54,7 +55,9 @@ class OnnxFile:
                     f"cannot read {path}: it has {status.st_size} bytes, and an ONNX file at most"
                     f" {MAX_GRAPH_BYTES}; larger models have external data"
                 )
-            model = onnx.ModelProto.FromString(path.read_bytes())
+            with path.open("rb") as opened:
+                graph = onnx_inner_data.without_weights(opened, status.st_size)
+            model = onnx.ModelProto.FromString(graph)
         except OSError as error:
             raise ExportError(f"cannot read {path}: {error.strerror or error}") from error
         except DecodeError as error:
@@ -124,10 +127,12 @@ class OnnxFile:
         return values
 
     def _external(self, tensor: TensorProto, size: int) -> np.ndarray:
-        """The bytes of a tensor that lie in a file beside the graph."""
+        """The bytes of a tensor that lie in a file beside the graph, or further on in its own."""
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = entries.get("location")
-        if not fields.is_file_name(location):
+        if location == onnx_inner_data.INSIDE:
+            location = self.path.name
+        elif not fields.is_file_name(location):
             raise self.refused(
                 tensor.name,
                 f"is in {shown(location)}, and external data must be a file beside the graph",
