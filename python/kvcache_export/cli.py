@@ -113,9 +113,9 @@ examples:
   export_kvcache.py --random-init llama-3.2-1b --weights int4   random weights, nothing downloaded
 """,
     model=(
-        "ID|DIR|FILE.gguf",
-        "a model of the Hugging Face hub, a directory with config.json and safetensors, or a file"
-        " of llama.cpp's",
+        "ID|DIR|FILE.gguf|FILE.onnx",
+        "a model of the Hugging Face hub, a directory with config.json and safetensors, a file of"
+        " llama.cpp's, or another tool's ONNX export",
     ),
     default_model=None,
     architectures="llama-3.2-1b, smollm2-135m, gpt2, …",

@@ -60,10 +60,11 @@ def test_a_tree_that_is_a_chain_beside_others(
 ):
     """The golden's text behind its first tokens, each with a sibling that goes nowhere."""
     ids = ids_of(golden)
+    vocab_size = json.loads((golden / "config.json").read_text())["vocab_size"]
     prefix, rest = ids[:9], ids[9:]
     tokens, parents, chain = [], [], -1
     for token in rest:
-        tokens += [(token + 1) % 50, token]
+        tokens += [(token + 1) % vocab_size, token]
         parents += [chain, chain]
         chain = len(tokens) - 1
     tree = tmp_path / "tree.json"

@@ -21,8 +21,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 FAMILIES = Path(__file__).parent / "families"
 
+# Sizes are what all directories together have room for: 300 kB. 12 is no whole vector.
 SMALL = {
-    **{"vocab_size": 53, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2},
+    **{"vocab_size": 37, "hidden_size": 12, "intermediate_size": 16, "num_hidden_layers": 2},
     **{"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64},
     **{
         "head_dim": 8,
@@ -38,6 +39,9 @@ def rope(kind: str, theta: float = 10000.0, **fields: object) -> dict:
     return {"rope_parameters": {"rope_type": kind, "rope_theta": theta, **fields}}
 
 
+# Of variants that differ in positions or windows alone, which need no more.
+SMALLER = {"num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 8}
+ONE_LAYER = {**SMALLER, "num_hidden_layers": 1}
 YARN = rope("yarn", factor=4.0, original_max_position_embeddings=16)
 LLAMA3 = rope(
     "llama3",
@@ -53,22 +57,24 @@ VARIANTS = {
         **{"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
         **{"num_key_value_heads": 1, "head_dim": 6},
     },
-    "llama-rope-llama3": {"model_type": "llama", **LLAMA3},
-    "llama-rope-linear": {"model_type": "llama", **rope("linear", factor=4.0)},
-    "llama-rope-dynamic": {"model_type": "llama", **rope("dynamic", factor=2.0)},
-    "llama-rope-yarn": {"model_type": "llama", **YARN},
-    "mistral-window": {"model_type": "mistral", "sliding_window": 7},
+    "llama-rope-llama3": {"model_type": "llama", **ONE_LAYER, **LLAMA3},
+    "llama-rope-linear": {"model_type": "llama", **ONE_LAYER, **rope("linear", factor=4.0)},
+    "llama-rope-dynamic": {"model_type": "llama", **ONE_LAYER, **rope("dynamic", factor=2.0)},
+    "llama-rope-yarn": {"model_type": "llama", **ONE_LAYER, **YARN},
+    "mistral-window": {"model_type": "mistral", **SMALLER, "sliding_window": 7},
     "qwen2": {"model_type": "qwen2"},
     "qwen2-windows": {
         "model_type": "qwen2",
         **{"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1},
+        **SMALLER,
     },
     "qwen3": {"model_type": "qwen3", "head_dim": 12},
-    "smollm3": {"model_type": "smollm3", "num_hidden_layers": 4},
+    "smollm3": {"model_type": "smollm3", **SMALLER, "num_hidden_layers": 4},
     "phi3": {"model_type": "phi3"},
     "phi3-longrope": {
         "model_type": "phi3",
-        **{"hidden_size": 32, "original_max_position_embeddings": 64},
+        **{"hidden_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1},
+        "original_max_position_embeddings": 64,
         **rope(
             "longrope",
             partial_rotary_factor=0.75,
@@ -80,22 +86,24 @@ VARIANTS = {
     "gemma": {"model_type": "gemma", "tie_word_embeddings": False},
     "gemma2": {
         "model_type": "gemma2",
+        **SMALLER,
         **{"head_dim": 8, "sliding_window": 5, "query_pre_attn_scalar": 2},
         "initializer_range": 0.08,
         **{"attn_logit_softcapping": 5.0, "final_logit_softcapping": 12.0},
     },
     "gemma3": {
         "model_type": "gemma3_text",
+        **SMALLER,
         **{"head_dim": 8, "sliding_window": 5, "query_pre_attn_scalar": 2},
         "initializer_range": 0.12,
-        **{"num_hidden_layers": 3, "intermediate_size": 20},
+        "num_hidden_layers": 3,
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
     },
 }
 
 
 # The element type of the checkpoint, where it isn't float16.
-STORED_AS = {"llama": torch.float32, "qwen2": torch.bfloat16}
+STORED_AS = {"llama-rope-dynamic": torch.float32, "qwen2": torch.bfloat16}
 
 
 def main() -> None:

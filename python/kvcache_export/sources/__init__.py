@@ -11,8 +11,9 @@ from ..errors import ExportError
 from ..family import Config, Family
 from . import training_config
 from .checkpoint import CheckpointWeights
+from .onnx_directory import fields_of, graph_of
 from .random_weights import RandomWeights
-from .shards import check_no_adapter, locate
+from .shards import check_no_adapter, has_safetensors, locate
 from .source import Source
 
 ADVICE = "give a directory with config.json and safetensors, or a model id of the hub"
@@ -23,6 +24,8 @@ def from_checkpoint(model: str) -> Source:
     mode = _mode(model)
     if stat.S_ISREG(mode) and model.endswith(".gguf"):
         return from_gguf(Path(model))
+    if stat.S_ISREG(mode) and model.endswith(".onnx"):
+        return from_onnx(Path(model))
     if stat.S_ISDIR(mode):
         directory, origin = Path(model), _printable(Path(model).resolve().name)
     elif mode or model.startswith((".", "/", "~")):
@@ -30,6 +33,8 @@ def from_checkpoint(model: str) -> Source:
     else:
         directory, origin = _download(model), model
     check_no_adapter(directory)  # one alone has no config.json
+    if not has_safetensors(directory) and (graph := graph_of(directory)) is not None:
+        return from_onnx(graph)
     family, config = families.read_config(directory / "config.json")
     weights = CheckpointWeights(directory, locate(directory), family)
     return _source(origin, family, config, weights)
@@ -48,6 +53,26 @@ def from_gguf(file: Path) -> Source:
         raise ExportError(f"{file}: {error}") from error
     weights = CheckpointWeights(file, dict.fromkeys(tensors, tensors), family)
     return _source(_printable(file.resolve().name), family, config, weights)
+
+
+def from_onnx(file: Path) -> Source:
+    """Somebody else's ONNX export: Optimum's, onnxruntime-genai's or one of their kind."""
+    from . import onnx_attributes
+    from .onnx_file import OnnxFile
+    from .onnx_weights import OnnxTensors
+
+    graph = OnnxFile(file)
+    fields = fields_of(graph)
+    try:
+        family = families.find(fields)
+        config = family.parse(fields)
+    except ExportError as error:
+        raise ExportError(f"{file}, by its config: {error}") from error
+    onnx_attributes.check(graph, config.spec)
+    tensors = OnnxTensors(graph, family, config)
+    weights = CheckpointWeights(file, dict.fromkeys(tensors, tensors), family)
+    source = _source(_printable(file.resolve().parent.name), family, config, weights)
+    return replace(source, notes=(*source.notes, *onnx_attributes.notes(graph, config.spec)))
 
 
 def from_torch_file(file: Path) -> Source:

@@ -19,6 +19,10 @@ def check_no_adapter(directory: Path) -> None:
         raise ExportError(f"{directory} holds an adapter ({ADAPTER_FILE}); {MERGE}")
 
 
+def has_safetensors(directory: Path) -> bool:
+    return any((directory / name).exists() for name in (SINGLE_FILE, INDEX_FILE))
+
+
 def locate(directory: Path) -> dict[str, SafetensorsFile]:
     """The file of every tensor, by the tensor's stored name."""
     check_no_adapter(directory)
