@@ -84,15 +84,16 @@ def test_logits_of_blocks_taken_over_are_theirs(bits: int, tmp_path: Path, expor
 @pytest.mark.parametrize("bits", BLOCKS)
 def test_values_of_blocks_are_taken_over(bits: int, tmp_path: Path):
     source = sources.from_checkpoint(str(unpacked(tmp_path, BLOCKS[bits])))
-    half = 1 << (bits - 1)
+    half, type_ = 1 << (bits - 1), MatrixType(f"int{bits}", 32)
     for role in ("layers.0.attention.qkv", "layers.1.mlp.up", "layers.1.mlp.down"):
         weight = source.read(f"{role}.weight")
-        scales = source.block_scales(f"{role}.weight", bits, 32)
+        scales = source.block_scales(f"{role}.weight", type_)
         assert scales.dtype == np.float16
         assert scales.shape == (-(-weight.shape[0] // 32), weight.shape[1])
         values = weight / np.repeat(scales.astype(np.float32), 32, axis=0)[: len(weight)]
         assert np.abs(values - np.rint(values)).max() < half * 1.01 * 2**-11
         assert -half <= np.rint(values).min() and np.rint(values).max() < half
-        assert source.block_scales(f"{role}.weight", bits, 64) is None
-        assert source.block_scales(f"{role}.weight", 12 - bits, 32) is None
-    assert source.block_scales("embedding.tokens.weight", bits, 32) is None
+        assert source.block_scales(f"{role}.weight", MatrixType(type_.weights, 64)) is None
+        other = {"int8": "int4", "int4": "int8"}[type_.weights]
+        assert source.block_scales(f"{role}.weight", MatrixType(other, 32)) is None
+    assert source.block_scales("embedding.tokens.weight", type_) is None
