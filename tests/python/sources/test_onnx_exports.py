@@ -15,6 +15,7 @@ from export_goldens import changed, ids_of, logits_of, set_attribute, unpacked
 from plain_ort import PlainModel, relative_difference
 
 from kvcache_export import sources
+from kvcache_export.precision import MatrixType
 from kvcache_export.runtime import session
 
 FLOAT32 = ["gpt2/optimum", "qwen2/optimum", "qwen2/genai-float32", "qwen2/mobius"]
