@@ -1,7 +1,7 @@
 """What narrower weights cost on a text: KL divergence, perplexity, bytes, beside llama.cpp's types.
 
     bench/quality.py MODEL.gguf --ids TEXT.json [--calibration-ids OTHER.json]
-                     [--peer Q4_K_M=FILE.gguf ...] [--dithered SEED] [--json RESULT.json]
+                     [--peer Q4_K_M=FILE.gguf ...] [--widths …] [--json RESULT.json]
 
 The reference is MODEL.gguf in float32. A peer's file is the same weights in a type of llama.cpp's
 (`llama-quantize --allow-requantize MODEL.gguf FILE.gguf Q4_K_M`). All are measured alike: the
@@ -9,9 +9,9 @@ weights alone, in plain ONNX Runtime with float32 activations, a peer's dequanti
 either engine loses by rounding activations is no part of it. The text is a JSON list of ids, in
 rows of 256 tokens.
 
-Where MODEL.gguf is in 4 bits already, a type with the same blocks has an advantage. `--dithered`
-adds noise to the reference's matrices, uniform within half a step of 4 bits of each block of 32, so
-that none has; peers' files are not of these weights and are refused with it.
+Where MODEL.gguf is in 4 bits already, a type with the same blocks has an advantage. `python
+bench/peers/smollm2.py moved OUTPUT.gguf` (in the peers' environment) writes such a model's weights
+moved at random within half a step, on nobody's grid.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
 
 from kvcache_export import calibration, model, rounding, save, sources, stand_ins, verify
 from kvcache_export.precision import Precision
-from kvcache_export.spec import Shape
 
 BLOCK = 32
 # Ours: the type, the types of some matrices, and whether it is calibrated.
@@ -47,29 +45,6 @@ WIDTHS = {
     "uint4, calibrated": ("uint4", {}, True),
     "uint4, embedding int8, calibrated": ("uint4", EMBEDDING_INT8, True),
 }
-
-
-class Dithered:
-    """A source's tensors with noise in those of two axes, the same for a seed and a name."""
-
-    def __init__(self, weights: sources.source.Weights, seed: int):
-        self._weights, self._seed = weights, seed
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._weights, name)
-
-    def block_scales(self, *_: object) -> None:
-        """None: the noise left no blocks."""
-
-    def read(self, name: str, shape: Shape) -> np.ndarray:
-        weight = self._weights.read(name, shape)
-        if weight.ndim != 2:
-            return weight
-        generator = np.random.default_rng([self._seed, *name.encode()])
-        blocks = weight.reshape(weight.shape[0], -1, BLOCK)
-        steps = (blocks.max(-1, keepdims=True) - blocks.min(-1, keepdims=True)) / 15
-        noise = generator.uniform(-0.5, 0.5, blocks.shape).astype(np.float32)
-        return (blocks + noise * steps).reshape(weight.shape)
 
 
 def _logits(source: sources.Source, precision: Precision, ids: np.ndarray, **more: object) -> tuple:
@@ -101,8 +76,6 @@ def _importance(source: sources.Source, ids: np.ndarray) -> dict[str, np.ndarray
 def _measured(options: argparse.Namespace) -> Iterator[dict[str, object]]:
     """A row of the table after the other; the first is the reference's."""
     source = sources.from_checkpoint(options.model)
-    if options.dithered is not None:
-        source = replace(source, weights=Dithered(source.weights, options.dithered))
     ids = rounding.token_ids(source.spec, json.loads(options.ids.read_text()), "--ids")
     wide = Precision("float32", "float32")
     expected, size = _logits(source, wide, ids)
@@ -151,17 +124,20 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", metavar="MODEL.gguf")
-    parser.add_argument("--ids", type=Path, required=True)
-    parser.add_argument("--calibration-ids", type=Path)
-    parser.add_argument("--peer", type=_peer, action="append", default=[])
+    parser.add_argument("--ids", type=Path, required=True, help="a JSON list of the text's ids")
     parser.add_argument(
-        "--widths", nargs="+", choices=list(WIDTHS), help="some of ours only (default: all)"
+        "--calibration-ids", type=Path, help="of another text; without, nothing is calibrated"
     )
-    parser.add_argument("--dithered", type=int, metavar="SEED")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--peer", type=_peer, action="append", default=[], metavar="NAME=FILE.gguf")
+    parser.add_argument(
+        "--widths",
+        nargs="+",
+        choices=list(WIDTHS),
+        metavar="NAME",
+        help=f"some of ours only: {'; '.join(WIDTHS)} (default: all)",
+    )
+    parser.add_argument("--json", type=Path, help="writes the rows there")
     options = parser.parse_args()
-    if options.dithered is not None and options.peer:
-        parser.error("--peer's files are not of dithered weights; leave one of the two out")
     rows = []
     print("| weights | MB | KL divergence | same best token | perplexity |")
     print("| --- | --- | --- | --- | --- |")

