@@ -2,14 +2,13 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <unistd.h>
 
-#include <array>
-#include <cstdio>
+#include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <optional>
+#include <system_error>
 
 #include "arguments.hpp"
 #include "base/checked_json.hpp"
@@ -24,7 +23,6 @@ namespace kvcache::cli {
 namespace {
 
 constexpr std::size_t kLargestText = std::size_t{1} << 30U;
-constexpr std::size_t kLongestId = 20;  // digits and a separator
 
 struct TokenizeArguments {
   std::filesystem::path tokenizer;
@@ -38,11 +36,6 @@ struct TokenizeArguments {
   bool special_as_text = false;
   bool keep_special = false;
 };
-
-nlohmann::ordered_json to_json(const Tokenizer& tokenizer, std::string_view text,
-                               const EncodeOptions& options) {
-  return {{"ids", tokenizer.encode(text, options)}};
-}
 
 /// Reads a line's JSON: a text, or with `decode` an array of ids; prints one of the other.
 void convert_line(const Tokenizer& tokenizer, const TokenizeArguments& arguments,
@@ -88,7 +81,7 @@ void print_encoded(const Tokenizer& tokenizer, const TokenizeArguments& argument
   const EncodeOptions options{.add_special_tokens = !arguments.no_special,
                               .special_tokens_as_text = arguments.special_as_text};
   if (arguments.json) {
-    fmt::print("{}\n", to_json(tokenizer, text, options).dump());
+    fmt::print("{{\"ids\": [{}]}}\n", fmt::join(tokenizer.encode(text, options), ","));
     return;
   }
   const auto ids = tokenizer.encode(text, options);
@@ -137,9 +130,7 @@ int run_tokenize(const TokenizeArguments& arguments, const CLI::App& parser) {
 }
 
 void add_tokenizer(CLI::App& parser, std::filesystem::path& path) {
-  parser
-      .add_option("--tokenizer,TOKENIZER", path,
-                  "a model directory, or a tokenizer.json")
+  parser.add_option("--tokenizer,TOKENIZER", path, "a model directory, or a tokenizer.json")
       ->required()
       ->check(not_empty());
 }
