@@ -1,4 +1,4 @@
-"""Writes src/text/unicode_replacements.inc: characters on whose category versions of Unicode differ.
+"""Writes src/text/unicode_replacements.inc: characters that versions of Unicode class differently.
 
 Usage: unicode_replacements.py, with Python 3.11 (which knows Unicode 14.0) and unicodedata2 16.0.0
 from PyPI. Run it anew where the reference, Hugging Face's tokenizers, moves to another version.
