@@ -1,10 +1,16 @@
 #include "text/normalizer.hpp"
 
+#include "base/throw_error.hpp"
 #include "text/byte_alphabet.hpp"
 #include "text/normal_form.hpp"
 
 namespace kvcache::text {
 namespace {
+
+// What real normalizers stay far below: the longest of Unicode's decompositions is 18 times as
+// long.
+constexpr std::size_t kMostGrowth = 64;
+constexpr std::size_t kFreeGrowth = std::size_t{1} << 16U;
 
 /// Each step writes `next` and returns whether that is another text.
 struct ApplyNormalizer {
@@ -45,8 +51,15 @@ std::string Replace::apply(std::string_view text) const {
 }
 
 std::string_view Normalizer::apply(std::string_view text, std::string& buffer) const {
+  const std::size_t most = kMostGrowth * text.size() + kFreeGrowth;
   std::string next;
   for (const NormalizerStep& step : steps_) {
+    if (text.size() > most) {  // a file's steps may each multiply it
+      throw_error(ErrorCode::tokenizer_invalid,
+                  "the text was not encoded: the tokenizer's normalizer makes {} bytes and more of "
+                  "it, at most {} are allowed; use another tokenizer",
+                  text.size(), most);
+    }
     if (std::visit(ApplyNormalizer{text, next}, step)) {
       std::swap(buffer, next);
       text = buffer;

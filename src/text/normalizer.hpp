@@ -35,6 +35,8 @@ class Normalizer {
   explicit Normalizer(std::vector<NormalizerStep> steps = {}) : steps_(std::move(steps)) {}
 
   /// `text`, which is valid UTF-8, normalised: itself where nothing changes it, else in `buffer`.
+  /// @throws Error tokenizer_invalid where the steps multiply it beyond reason, and as find_all()
+  ///         and normalize()
   std::string_view apply(std::string_view text, std::string& buffer) const;
 
  private:
