@@ -8,7 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from . import manifest, model, output_directory, rounding, save, signals, stand_ins, verify
+from . import (
+    manifest,
+    model,
+    output_directory,
+    rounding,
+    save,
+    signals,
+    stand_ins,
+    tokenizer_files,
+    verify,
+)
 from .precision import Precision
 from .publish import publish
 from .rounding import RoundingCosts
@@ -55,6 +65,7 @@ class Export:
             staging.check_room(size)
             file = staging.directory / model_file
             written = save.write_model(built, file, single_file, self.progress)
+            written += tokenizer_files.copy(source.tokenizer, staging.directory)
             config, summary = self._verified(file, written, ids)
             with signals.deferred():
                 publish(staging, config)
@@ -96,6 +107,9 @@ class Export:
         ):
             if cost is not None:
                 summary.append(f"✓ {what}, against float32: {cost}")
+        tokenizer = [path.name for path, role in written if role == tokenizer_files.ROLE]
+        if tokenizer:
+            summary.append(f"✓ Tokenizer copied: {', '.join(tokenizer)}")
         size = sum(path.stat().st_size for path, _ in written)
         return config, [*summary, f"Model size: {size / MEGABYTE:.0f} MB"]
 
