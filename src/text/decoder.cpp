@@ -1,7 +1,5 @@
 #include "text/decoder.hpp"
 
-#include <ranges>
-
 #include "text/decoder_stages.hpp"
 
 namespace kvcache::text {
@@ -167,8 +165,8 @@ struct MakeStage {
 
 std::unique_ptr<DecoderStage> make_stages(const std::vector<DecoderStep>& steps, std::string& out) {
   std::unique_ptr<DecoderStage> first = std::make_unique<LastStage>(out);
-  for (const DecoderStep& step : std::views::reverse(steps)) {
-    first = std::visit(MakeStage{first}, step);
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+    first = std::visit(MakeStage{first}, *step);
   }
   return first;
 }
