@@ -19,6 +19,8 @@ Command add_info(CLI::App& program);
 Command add_logits(CLI::App& program);
 Command add_generate(CLI::App& program);
 Command add_eval_tree(CLI::App& program);
+Command add_tokenize(CLI::App& program);
+Command add_detokenize(CLI::App& program);
 Command add_bench(CLI::App& program);
 
 }  // namespace kvcache::cli

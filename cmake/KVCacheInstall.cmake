@@ -69,5 +69,5 @@ write_basic_package_version_file(kvcacheConfigVersion.cmake COMPATIBILITY SameMi
 install(
   FILES "${PROJECT_BINARY_DIR}/kvcacheConfig.cmake"
         "${PROJECT_BINARY_DIR}/kvcacheConfigVersion.cmake" cmake/FindONNXRuntime.cmake
-        cmake/FindxxHash.cmake
+        cmake/FindPCRE2.cmake cmake/FindxxHash.cmake
   DESTINATION "${kvcache_package_dir}")

@@ -9,6 +9,7 @@ ExitStatus exit_status(ErrorCode code) noexcept {
     case ErrorCode::config_invalid:
     case ErrorCode::config_mismatch:
     case ErrorCode::digest_mismatch:
+    case ErrorCode::tokenizer_invalid:
     case ErrorCode::contract_violation:
     case ErrorCode::device_unavailable:
     case ErrorCode::invalid_argument:

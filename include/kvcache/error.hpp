@@ -16,6 +16,7 @@ enum class ErrorCode {
   config_invalid,      ///< config.json is not JSON, or a field is missing or out of range
   config_mismatch,     ///< config.json and the graph contradict each other
   digest_mismatch,     ///< a model file is not the one that was exported
+  tokenizer_invalid,   ///< a tokenizer's file is damaged, or has a part that is not supported
   contract_violation,  ///< the graph's inputs or outputs are not those of docs/MODEL_FILE.md
   device_unavailable,  ///< the required device cannot be used
   invalid_argument,    ///< an argument breaks a rule that the message states

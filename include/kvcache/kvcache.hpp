@@ -14,6 +14,7 @@
 #include "kvcache/sequence.hpp"
 #include "kvcache/shared_model_inferencer.hpp"
 #include "kvcache/stats.hpp"
+#include "kvcache/tokenizer.hpp"
 #include "kvcache/tree.hpp"
 #include "kvcache/types.hpp"
 #include "kvcache/windowed_sequence.hpp"

@@ -18,6 +18,7 @@ from . import (
     save,
     signals,
     stand_ins,
+    tokenizer_files,
     verify,
 )
 from .precision import Precision
@@ -71,6 +72,7 @@ class Export:
             if of_text is not None:
                 built = self._calibrated(file, of_text)
             written = save.write_model(built, file, single_file, self.progress)
+            written += tokenizer_files.copy(source.tokenizer, staging.directory)
             config, summary = self._verified(file, written, ids)
             with signals.deferred():
                 publish(staging, config)
@@ -130,6 +132,9 @@ class Export:
         ):
             if cost is not None:
                 summary.append(f"✓ {what}, against float32: {cost}")
+        tokenizer = [path.name for path, role in written if role == tokenizer_files.ROLE]
+        if tokenizer:
+            summary.append(f"✓ Tokenizer copied: {', '.join(tokenizer)}")
         size = sum(path.stat().st_size for path, _ in written)
         return config, [*summary, f"Model size: {size / MEGABYTE:.0f} MB"]
 

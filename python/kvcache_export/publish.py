@@ -25,6 +25,7 @@ from .errors import ExportError
 from .fields import is_file_name
 from .output_directory import Staging, named_files
 from .save import CONFIG_FILE, DATA_SUFFIX
+from .tokenizer_files import NAMES, ROLE
 
 
 def publish(staged: Staging, config: dict[str, Any]) -> None:
@@ -36,7 +37,9 @@ def publish(staged: Staging, config: dict[str, Any]) -> None:
     output, directory = staged.output, staged.directory
     named = {file["role"]: file["name"] for file in config["files"]}
     model, weights = named["graph"], named.get("weights")
-    unused = {model + DATA_SUFFIX, *_of_earlier_model(output)} - set(named.values())
+    tokenizer = [file["name"] for file in config["files"] if file["role"] == ROLE]
+    used = {file["name"] for file in config["files"]}
+    unused = {model + DATA_SUFFIX, *_of_earlier_model(output)} - used
     graph, data = staged.beside(".onnx"), staged.beside(".onnx.data")
     interim = directory / "interim.onnx"
     if weights:
@@ -44,13 +47,16 @@ def publish(staged: Staging, config: dict[str, Any]) -> None:
     else:
         _link(directory / model, interim)
     _write_json(directory / CONFIG_FILE, config)
-    _write_json(directory / "interim.json", _config_of_interim(config, interim, graph, data))
+    interim_config = _config_of_interim(config, interim, graph, data, staged)
+    _write_json(directory / "interim.json", interim_config)
     for path in directory.iterdir():
         flush(path)
 
     if weights:
         _link(directory / weights, data)
     _link(interim, graph)
+    for name in tokenizer:
+        _link(directory / name, staged.beside("." + name))
     flush(output)
     (directory / "interim.json").replace(output / CONFIG_FILE)
     try:
@@ -60,6 +66,8 @@ def publish(staged: Staging, config: dict[str, Any]) -> None:
             flush(output)
             (directory / weights).replace(output / weights)
         (directory / model).replace(output / model)
+        for name in tokenizer:
+            (directory / name).replace(output / name)
         flush(output)
         (directory / CONFIG_FILE).replace(output / CONFIG_FILE)
         for name in unused:
@@ -78,7 +86,7 @@ def _of_earlier_model(output: Path) -> set[str]:
         name
         for name in named_files(output / CONFIG_FILE)
         if is_file_name(name)
-        and name.endswith((".onnx", ".onnx" + DATA_SUFFIX))
+        and (name.endswith((".onnx", ".onnx" + DATA_SUFFIX)) or name in NAMES)
         and (output / name).is_file()
     }
 
@@ -94,12 +102,13 @@ def _copy_with_weights_in(graph: Path, copy: Path, data: str) -> None:
 
 
 def _config_of_interim(
-    config: dict[str, Any], interim: Path, graph: Path, data: Path
+    config: dict[str, Any], interim: Path, graph: Path, data: Path, staged: Staging
 ) -> dict[str, Any]:
     """The same config of the same model under its temporary names."""
     described = {
         "graph": lambda _: {**manifest.describe(interim, "graph"), "name": graph.name},
         "weights": lambda file: {**file, "name": data.name},
+        ROLE: lambda file: {**file, "name": staged.beside("." + file["name"]).name},
     }
     files = [described[file["role"]](file) for file in config["files"]]
     return {**config, "model_file": graph.name, "files": files}

@@ -33,6 +33,8 @@ LIBRARIES = [
     Library("libcli11-dev", "CLI/CLI.hpp"),
     Library("libfmt-dev", "fmt/format.h"),
     Library("libxxhash-dev", "xxhash.h"),
+    Library("libpcre2-dev", "pcre2.h"),
+    Library("libicu-dev", "unicode/normalizer2.h"),
     Library("libgtest-dev", "gtest/gtest.h"),
 ]
 OLDEST = {"Highway": Oldest(1, "hwy/base.h", "HWY_MAJOR")}

@@ -85,6 +85,42 @@ STATE_HEADER = {  # of the model in saved_state_fuzzer.cpp
     "element_bytes": 1,
     "tokens": 3,
 }
+TOKENIZER = {
+    "added_tokens": [
+        {
+            "id": 7,
+            "content": "<s>",
+            "single_word": False,
+            "lstrip": True,
+            "rstrip": True,
+            "normalized": False,
+            "special": True,
+        }
+    ],
+    "normalizer": {"type": "Prepend", "prepend": "_"},
+    "pre_tokenizer": {
+        "type": "Split",
+        "pattern": {"Regex": " ?\\p{L}+|\\s+(?!\\S)"},
+        "behavior": "Isolated",
+        "invert": False,
+    },
+    "decoder": {
+        "type": "Sequence",
+        "decoders": [
+            {"type": "Replace", "pattern": {"String": "_"}, "content": " "},
+            {"type": "ByteFallback"},
+            {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+        ],
+    },
+    "model": {
+        "type": "BPE",
+        "unk_token": "?",
+        "byte_fallback": True,
+        "vocab": {"?": 0, "a": 1, "b": 2, "_": 3, "ab": 4, "_ab": 5, "<0x41>": 6},
+        "merges": ["a b", ["_", "ab"]],
+    },
+}
 
 
 def _header_seed(header: dict, tokens: Sequence[int], how: int) -> bytes:
@@ -116,6 +152,10 @@ SEEDS = {
         b"t[Board 2x2x2]\n\n1. 000 zzz\n2. 0z0 z00\n",
         b'j{"board": [3, 1, 1], "moves": ["a", "z", "0", "Pass", "Pass"]}',
         b"w3x4x5 zzz",
+    ],
+    "tokenizer": [
+        json.dumps(TOKENIZER).encode() + "\0ab <s> aé\n".encode(),
+        "hello <s> 你好 \U0001f980\n".encode(),
     ],
     "command_line": [b"1,2, 3", b"50256", b" 1\t2\n", b"9223372036854775807,0"],
 }

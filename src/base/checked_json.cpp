@@ -124,6 +124,20 @@ void JsonValue::only_fields(std::span<const std::string_view> names) const {
   }
 }
 
+std::vector<std::pair<std::string_view, JsonValue>> JsonValue::fields() const {
+  if (!value_->is_object()) {
+    refuse("must be an object");
+  }
+  std::vector<std::pair<std::string_view, JsonValue>> fields;
+  fields.reserve(value_->size());
+  for (const auto& [name, value] : value_->items()) {
+    fields.emplace_back(
+        name,
+        JsonValue(value, place_.empty() ? name : fmt::format("{}.{}", place_, name), *source_));
+  }
+  return fields;
+}
+
 std::vector<JsonValue> JsonValue::elements() const {
   if (!value_->is_array()) {
     refuse("must be an array");
@@ -185,6 +199,8 @@ bool JsonValue::flag() const {
 }
 
 bool JsonValue::is_null() const { return value_->is_null(); }
+
+bool JsonValue::is_text() const { return value_->is_string(); }
 
 std::string JsonValue::text() const {
   if (!value_->is_string()) {

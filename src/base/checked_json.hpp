@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "kvcache/error.hpp"
@@ -41,6 +42,9 @@ class JsonValue {
   /// Refuses an object with fields other than these.
   void only_fields(std::span<const std::string_view> names) const;
 
+  /// The fields of an object by name.
+  [[nodiscard]] std::vector<std::pair<std::string_view, JsonValue>> fields() const;
+
   /// The elements of an array.
   [[nodiscard]] std::vector<JsonValue> elements() const;
 
@@ -55,6 +59,7 @@ class JsonValue {
   [[nodiscard]] double number(double least, double most) const;
   [[nodiscard]] bool flag() const;
   [[nodiscard]] bool is_null() const;
+  [[nodiscard]] bool is_text() const;
 
   [[nodiscard]] std::string text() const;
   /// A text that is one of `choices`.

@@ -14,6 +14,8 @@ std::string_view error_code_name(ErrorCode code) noexcept {
       return "config_mismatch";
     case ErrorCode::digest_mismatch:
       return "digest_mismatch";
+    case ErrorCode::tokenizer_invalid:
+      return "tokenizer_invalid";
     case ErrorCode::contract_violation:
       return "contract_violation";
     case ErrorCode::device_unavailable:

@@ -4,12 +4,8 @@
 
 #include <algorithm>
 #include <array>
-#include <exception>
-#include <new>
 #include <span>
-#include <stdexcept>
 #include <string_view>
-#include <system_error>
 
 #include "base/throw_error.hpp"
 
@@ -32,44 +28,11 @@ bool says_one_of(const Ort::Exception& error, std::span<const std::string_view> 
       parts, [&](std::string_view part) { return message.find(part) != std::string_view::npos; });
 }
 
-[[noreturn]] void throw_out_of_memory(const Meaning& meaning, std::string_view reason) {
-  throw_error(ErrorCode::out_of_memory,
-              "{}: the system refused memory ({}); free memory, or raise the process's limit",
-              meaning.what, reason);
-}
-
-[[noreturn]] void throw_refused(const Meaning& meaning, std::string_view reason) {
-  throw_error(ErrorCode::system_refused,
-              "{}: the system refused a thread, a file descriptor or the like ({}); raise the "
-              "process's limits, see ulimit -a",
-              meaning.what, reason);
-}
-
-[[noreturn]] void throw_system_error(const Meaning& meaning, const std::system_error& error) {
-  const std::error_code& code = error.code();
-  if (code == std::errc::not_enough_memory) {
-    throw_out_of_memory(meaning, error.what());
-  }
-  if (code == std::errc::resource_unavailable_try_again || code == std::errc::too_many_files_open ||
-      code == std::errc::too_many_files_open_in_system) {
-    throw_refused(meaning, error.what());
-  }
-  throw_error(meaning.file, "{}: {}", meaning.what, error.what());
-}
-
 }  // namespace
 
 void rethrow_as_error(const Meaning& meaning) {
   try {
     throw;
-  } catch (const Error&) {
-    throw;
-  } catch (const std::bad_alloc& error) {
-    throw_out_of_memory(meaning, error.what());
-  } catch (const std::length_error& error) {  // more than a container can ever hold
-    throw_out_of_memory(meaning, error.what());
-  } catch (const std::system_error& error) {  // std::filesystem's too
-    throw_system_error(meaning, error);
   } catch (const Ort::Exception& error) {
     if (says_one_of(error, kNoMemory)) {
       throw_out_of_memory(meaning, error.what());
@@ -79,8 +42,8 @@ void rethrow_as_error(const Meaning& meaning) {
     }
     throw_error(meaning.otherwise, "{}: ONNX Runtime {}: {}", meaning.what, Ort::GetVersionString(),
                 error.what());
-  } catch (const std::exception& error) {
-    throw_error(meaning.otherwise, "{}: {}", meaning.what, error.what());
+  } catch (...) {
+    rethrow_system_as_error(meaning);
   }
 }
 

