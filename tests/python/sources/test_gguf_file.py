@@ -89,20 +89,14 @@ def metadata(architecture: str, config: dict) -> dict[str, int | float]:
     return found
 
 
-def writer_of(path: Path, architecture: str, of: dict[str, int | float]) -> gguf.GGUFWriter:
-    """Of a file that has this metadata, and no tensors yet."""
-    writer = gguf.GGUFWriter(path, architecture)
-    for key, value in of.items():
-        add = writer.add_float32 if isinstance(value, float) else writer.add_uint32
-        add(f"{architecture}.{key}", value)
-    return writer
-
-
 def write(path: Path, source: Path, architecture: str = "llama", **more: np.ndarray) -> Path:
     """A checkpoint as a GGUF file, as llama.cpp's converter makes it, with further tensors."""
     config = json.loads((source / "config.json").read_text())
     kind = ARCHITECTURES[architecture]
-    writer = writer_of(path, architecture, metadata(architecture, config))
+    writer = gguf.GGUFWriter(path, architecture)
+    for key, value in metadata(architecture, config).items():
+        add = writer.add_float32 if isinstance(value, float) else writer.add_uint32
+        add(f"{architecture}.{key}", value)
     writer.add_bos_token_id(0)
     heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
     names = {of: name for name, of in {**NAMES, **kind.names}.items()}
@@ -198,12 +192,15 @@ def write_blocks(path: Path, bits: int) -> dict[str, tuple[np.ndarray, np.ndarra
     """A model of one layer whose matrices are all in blocks; their values and scales by name."""
     generator = np.random.default_rng(bits)
     kind = gguf.GGMLQuantizationType[gguf_file.BLOCKS[bits]]
-    config = {
-        **{"max_position_embeddings": 64, "hidden_size": 64, "num_hidden_layers": 1},
-        **{"intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2},
-        **{"head_dim": 16, "rms_norm_eps": 1e-5, "rope_parameters": {"rope_theta": 10000.0}},
-    }
-    writer = writer_of(path, "llama", metadata("llama", config))
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(64)
+    writer.add_embedding_length(64)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(96)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    writer.add_key_length(16)
+    writer.add_layer_norm_rms_eps(1e-5)
     shapes = {"attn_q": (64, 64), "attn_k": (32, 64), "attn_v": (32, 64), "attn_output": (64, 64)}
     shapes |= {"ffn_gate": (96, 64), "ffn_up": (96, 64), "ffn_down": (64, 96)}
     names = {name: f"blk.0.{name}" for name in shapes}
