@@ -204,13 +204,9 @@ def _tests_of_families(
     name: str, directory: Path, environment: Mapping[str, str] | None = None
 ) -> Results:
     """Run the tests of models over the goldens of the other families."""
-    chosen = {
-        **(environment or {}),
-        "KVCACHE_GOLDENS_DIR": str(FAMILY_GOLDENS),
-        "KVCACHE_MODELS_DIR": str(FAMILY_MODELS),
-        "GTEST_FILTER": TESTS_OF_FAMILIES,
-    }
-    return _gtest(f"{name} with other families", directory, chosen)
+    goldens = {**(environment or {}), "KVCACHE_GOLDENS_DIR": str(FAMILY_GOLDENS)}
+    name = f"{name} with other families"
+    return _tests_over(FAMILY_MODELS, TESTS_OF_FAMILIES, name, directory, goldens)
 
 
 def _models_with(narrow: str) -> Path:
@@ -227,13 +223,21 @@ def _tests_of_models(
     """Run the tests of models over each of the narrow ones."""
     results = Results()
     for narrow in narrow_models:
-        chosen = {
-            **(environment or {}),
-            "KVCACHE_MODELS_DIR": str(_models_with(narrow)),
-            "GTEST_FILTER": TESTS_OF_MODELS,
-        }
-        results.add(_gtest(f"{name} with {narrow}", directory, chosen))
+        models, with_these = _models_with(narrow), f"{name} with {narrow}"
+        results.add(_tests_over(models, TESTS_OF_MODELS, with_these, directory, environment))
     return results
+
+
+def _tests_over(
+    models: Path,
+    tests: str,
+    name: str,
+    directory: Path,
+    environment: Mapping[str, str] | None,
+) -> Results:
+    """Run these of a build's tests, over the models in a directory."""
+    chosen = {"KVCACHE_MODELS_DIR": str(models), "GTEST_FILTER": tests}
+    return _gtest(name, directory, {**(environment or {}), **chosen})
 
 
 def _sanitizer_tests(

@@ -8,15 +8,11 @@ What a directory holds, and why the deviation is large, make_goldens.py says.
 
 from __future__ import annotations
 
-import json
-import shutil
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
-import transformers
-from make_goldens import DEVIATION, MIN_LEAD, NEW_TOKENS, PROMPT, SEED, TOKENS, greedy_continuation
+from make_goldens import DEVIATION, TOKENS, make
 from transformers import AutoConfig, AutoModelForCausalLM
 
 FAMILIES = Path(__file__).parent / "families"
@@ -108,34 +104,9 @@ STORED_AS = {"llama-rope-dynamic": torch.float32, "qwen2": torch.bfloat16}
 
 def main() -> None:
     for name in sys.argv[1:] or VARIANTS:
-        make(FAMILIES / name, {**SMALL, **VARIANTS[name]})
-
-
-def make(directory: Path, fields: dict) -> None:
-    config = AutoConfig.for_model(**fields)
-    config._attn_implementation = "eager"  # the definition, which all families have
-    seed, stored = SEED, STORED_AS.get(directory.name, torch.float16)
-    while True:
-        model, ids = random_model(config, seed)
-        with torch.no_grad():  # not model.to(stored): the frequencies would be rounded, too
-            for parameter in model.parameters():
-                parameter.copy_(parameter.to(stored))
-        greedy, lead = greedy_continuation(model, ids[:PROMPT])
-        if lead > MIN_LEAD and len(set(greedy)) > NEW_TOKENS // 4:
-            break
-        seed += 1
-    with torch.no_grad():
-        logits = model.double()(torch.tensor([ids])).logits[0].numpy()
-    shutil.rmtree(directory, ignore_errors=True)
-    model.to(stored).save_pretrained(directory)
-    (directory / "generation_config.json").unlink(missing_ok=True)
-    np.save(directory / "logits.npy", logits.astype(np.float32))
-    golden = {
-        **{"ids": ids, "prompt": ids[:PROMPT], "greedy": greedy, "seed": seed},
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-    }
-    (directory / "golden.json").write_text(json.dumps(golden) + "\n")
-    print(f"{directory.name}: seed {seed}, largest logit {np.abs(logits).max():.2f}, {lead:.3f}")
+        config = AutoConfig.for_model(**{**SMALL, **VARIANTS[name]})
+        config._attn_implementation = "eager"  # the definition, which all families have
+        make(FAMILIES / name, config, STORED_AS.get(name, torch.float16), random_model)
 
 
 def random_model(config, seed: int) -> tuple[torch.nn.Module, list[int]]:

@@ -16,13 +16,14 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, PretrainedConfig
 
 SEED = 20240229
 TOKENS = 24
@@ -120,18 +121,28 @@ class ValueHead(torch.nn.Module):
 
 
 def main() -> None:
-    for name in sys.argv[1:] or VARIANTS:
-        make(Path(__file__).parent / name, VARIANTS[name])
-
-
-def make(directory: Path, fields: dict) -> None:
     common = {"n_positions": 64, "initializer_range": DEVIATION}
-    config = GPT2Config(bos_token_id=0, eos_token_id=0, **{**common, **fields})
+    for name in sys.argv[1:] or VARIANTS:
+        directory = Path(__file__).parent / name
+        config = GPT2Config(bos_token_id=0, eos_token_id=0, **{**common, **VARIANTS[name]})
+        model, ids = make(directory, config, STORED_AS.get(name, torch.float32), random_model)
+        if sizes := VALUE_HEADS.get(name):
+            add_value_head(directory, model, ids, ValueHead(config.n_embd, *sizes))
+
+
+def make(
+    directory: Path,
+    config: PretrainedConfig,
+    stored: torch.dtype,
+    random_model: Callable[[PretrainedConfig, int], tuple[torch.nn.Module, list[int]]],
+) -> tuple[torch.nn.Module, list[int]]:
+    """Writes the golden of the first seed whose greedy tokens are worth comparing."""
     seed = SEED
     while True:
         model, ids = random_model(config, seed)
-        stored = STORED_AS.get(directory.name, torch.float32)
-        model = model.to(stored).float()
+        with torch.no_grad():  # not model.to(stored): rotary frequencies would be rounded, too
+            for parameter in model.parameters():
+                parameter.copy_(parameter.to(stored))
         greedy, lead = greedy_continuation(model, ids[:PROMPT])
         if lead > MIN_LEAD and len(set(greedy)) > NEW_TOKENS // 4:
             break
@@ -143,19 +154,14 @@ def make(directory: Path, fields: dict) -> None:
     model.to(stored).save_pretrained(directory)
     (directory / "generation_config.json").unlink(missing_ok=True)
     np.save(directory / "logits.npy", logits.astype(np.float32))
-    if sizes := VALUE_HEADS.get(directory.name):
-        add_value_head(directory, model, ids, ValueHead(config.n_embd, *sizes))
     golden = {
-        "ids": ids,
-        "prompt": ids[:PROMPT],
-        "greedy": greedy,
-        "seed": seed,
+        **{"ids": ids, "prompt": ids[:PROMPT], "greedy": greedy, "seed": seed},
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
     }
     (directory / "golden.json").write_text(json.dumps(golden) + "\n")
-    print(
-        f"{directory.name}: seed {seed}, largest logit {np.abs(logits).max():.2f}, lead {lead:.3f}"
-    )
+    largest = np.abs(logits).max()
+    print(f"{directory.name}: seed {seed}, largest logit {largest:.2f}, lead {lead:.3f}")
+    return model, ids
 
 
 def add_value_head(

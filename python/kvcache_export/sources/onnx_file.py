@@ -65,9 +65,11 @@ class OnnxFile:
         if not model.graph.node:
             raise ExportError(f"{path} is no ONNX file, or a broken one: it has no nodes")
         self.nodes = list(_nodes(model.graph))
-        self.outputs = [output.name for output in model.graph.output]
+        _check_text(path, _names_of_nodes(self.nodes))
+        tensors = list(_tensors(model.graph, self.nodes))
+        _check_text(path, _names_of_tensors(tensors))
         self._tensors: dict[str, TensorProto] = {}
-        for tensor in _tensors(model.graph, self.nodes):
+        for tensor in tensors:
             if self._tensors.setdefault(tensor.name, tensor) is not tensor:
                 raise self.refused(tensor.name, "is there twice")
 
@@ -179,7 +181,7 @@ def attributes(node: NodeProto) -> dict[str, int | float]:
     """A node's numbers by their names."""
     kinds = (AttributeProto.INT, AttributeProto.FLOAT)
     return {
-        each.name: onnx.helper.get_attribute_value(each)
+        each.name: each.i if each.type == AttributeProto.INT else each.f
         for each in node.attribute
         if each.type in kinds
     }
@@ -209,6 +211,29 @@ def _tensors(graph: GraphProto, nodes: list[NodeProto]) -> Iterator[TensorProto]
                 if each.name == "value":
                     each.t.name = node.output[0]
                     yield each.t
+
+
+def _names_of_nodes(nodes: list[NodeProto]) -> Iterator[str]:
+    for node in nodes:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (each.name for each in node.attribute)
+
+
+def _names_of_tensors(tensors: list[TensorProto]) -> Iterator[str]:
+    for tensor in tensors:
+        yield tensor.name
+        for entry in tensor.external_data:
+            yield from (entry.key, entry.value)
+
+
+def _check_text(path: Path, strings: Iterator[str]) -> None:
+    """Protobuf sees what is no UTF-8 only as it is read, and then may give it as bytes."""
+    try:
+        text = all(isinstance(each, str) for each in strings)
+    except UnicodeDecodeError:
+        text = False
+    if not text:
+        raise ExportError(f"{path} is no ONNX file, or a broken one: a name is no UTF-8")
 
 
 def _branches(node: NodeProto) -> list[GraphProto]:

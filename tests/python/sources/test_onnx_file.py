@@ -165,6 +165,17 @@ def test_what_is_no_onnx_file_is_refused(tmp_path: Path):
         OnnxFile(large)
 
 
+@pytest.mark.parametrize("text", [b"Identity", b"the_name", b"w"])
+def test_a_name_that_is_no_text_is_refused(text: bytes, tmp_path: Path):
+    node = helper.make_node("Identity", ["w"], ["y"], name="the_name")
+    stored = numpy_helper.from_array(np.zeros((2, 3), np.float32), "w")
+    path = write(tmp_path, stored, nodes=[node])
+    name = bytes([len(text)]) + text
+    path.write_bytes(path.read_bytes().replace(name, name[:-1] + b"\xff"))
+    with pytest.raises(ExportError, match="is no ONNX file, or a broken one: a name is no UTF-8"):
+        OnnxFile(path)
+
+
 def test_a_name_that_stands_for_two_tensors_is_refused(tmp_path: Path):
     twice = [numpy_helper.from_array(np.zeros(size, np.float32), "w") for size in (2, 3)]
     with pytest.raises(ExportError, match="tensor 'w' is there twice"):

@@ -175,6 +175,36 @@ def test_what_is_not_known_is_refused_by_its_node(fault: str, tmp_path: Path):
     assert str(tmp_path) in str(caught.value)
 
 
+EXPORTS = [
+    "gpt2/optimum",
+    "qwen2/optimum",
+    "qwen2/genai-float32",
+    "qwen2/genai-int4",
+    "qwen2/mobius",
+]
+
+
+@pytest.mark.parametrize("export", EXPORTS)
+@pytest.mark.parametrize("seed", range(30))
+def test_damaged_bytes_are_refused_or_read(export: str, seed: int, tmp_path: Path):
+    """Whatever a file holds, the user reads one line, and numbers are of the shapes that count."""
+    generator = np.random.default_rng(seed)
+    config = seed % 3 > 0 or "genai" not in export
+    path = unpacked(tmp_path, export, config=config) / "model.onnx"
+    stored = bytearray(path.read_bytes())
+    for place in generator.integers(0, len(stored), generator.choice([1, 3, 20])):
+        stored[place] = generator.integers(256)
+    path.write_bytes(stored[: generator.integers(1, len(stored)) if seed % 7 == 0 else None])
+    try:
+        source = sources.from_checkpoint(str(tmp_path))
+        source.check()
+        found = {name: source.read(name).shape for name in source.spec.parameters()}
+    except ExportError as error:
+        assert str(tmp_path) in str(error)
+    else:
+        assert found == dict(source.spec.parameters())
+
+
 def merged(model: onnx.ModelProto) -> None:
     """As Optimum merges a decoder's two graphs: an If whose branches share what is outside."""
     nodes = list(model.graph.node)
