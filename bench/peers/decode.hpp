@@ -2,9 +2,10 @@
 //
 // A process loads the model; decodes 64 tokens after a prompt of 8, noting how long after its own
 // start some of them are there; then, in rounds of which
-// the first warms up, prefills prompts of the given depths and decodes after each, choosing the best
-// token each time; 512 is the depth whose prefill is noted. Its peak memory is noted. Then 16 rows are prefilled and decoded together,
-// and, where a file is given, the logits after each token of a fixed text are written to it.
+// the first warms up, prefills prompts of the given depths and decodes after each, choosing the
+// best token each time; 512 is the depth whose prefill is noted. Its peak memory is noted. Then 16
+// rows are prefilled and decoded together, and, where a file is given, the logits after each token
+// of a fixed text are written to it.
 #pragma once
 
 #include <cstdlib>

@@ -14,7 +14,8 @@ int main(int argc, char** argv) {
                                                  {"Q4_K_M", LLAMA_FTYPE_MOSTLY_Q4_K_M}};
   const bool pure = argc == 5 && std::strcmp(argv[4], "--pure") == 0;
   if ((argc != 4 && !pure) || !types.contains(argv[3])) {
-    std::fprintf(stderr, "usage: %s INPUT.gguf OUTPUT.gguf F16|Q8_0|Q4_0|Q4_1|Q4_K_M [--pure]\n", argv[0]);
+    std::fprintf(stderr, "usage: %s INPUT.gguf OUTPUT.gguf F16|Q8_0|Q4_0|Q4_1|Q4_K_M [--pure]\n",
+                 argv[0]);
     return 2;
   }
   llama_log_set([](ggml_log_level, const char*, void*) {}, nullptr);

@@ -165,7 +165,9 @@ struct MakeStage {
 
 std::unique_ptr<DecoderStage> make_stages(const std::vector<DecoderStep>& steps, std::string& out) {
   std::unique_ptr<DecoderStage> first = std::make_unique<LastStage>(out);
-  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+  // clang 14 does not compile std::views::reverse of GCC 12's library.
+  for (auto step = steps.rbegin(); step != steps.rend();
+       ++step) {  // NOLINT(modernize-loop-convert)
     first = std::visit(MakeStage{first}, *step);
   }
   return first;

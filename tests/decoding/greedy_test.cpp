@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -42,7 +43,20 @@ TEST_P(GreedyOnAGolden, GivesTheTokensOfHuggingFace) {
   const Model model = Model::load(test::model_path(GetParam()));
   Sequence sequence = model.new_sequence();
 
-  EXPECT_EQ(generate_greedy(sequence, prompt, expected.size()), expected);
+  const std::vector<TokenId> found = generate_greedy(sequence, prompt, expected.size());
+  const auto differs = std::ranges::mismatch(found, expected).in1 - found.begin();
+  if (test::models_dtype() != "float16" || differs == std::ssize(expected)) {
+    EXPECT_EQ(found, expected);
+    return;
+  }
+  // Rounding may decide between two logits that are nearer than 16 bits leave a golden's
+  // (docs/EXACTNESS.md: 1 % of the largest); the texts differ from there on.
+  std::vector<TokenId> text = prompt;
+  text.insert(text.end(), expected.begin(), expected.begin() + differs);
+  const Logits logits = model.forward_without_cache(text);
+  const auto of = [&](TokenId token) { return logits.last()[static_cast<std::size_t>(token)]; };
+  const auto at = static_cast<std::size_t>(differs);
+  EXPECT_NEAR(of(found[at]), of(expected[at]), 0.01F * std::abs(of(found[at]))) << "token " << at;
 }
 
 class Greedy : public testing::Test {

@@ -149,8 +149,11 @@ void CudaPoolMemory::copy(std::size_t to, std::size_t from, const Pieces& pieces
 void CudaPoolMemory::fill_with_nan(std::size_t at, const Pieces& pieces) noexcept {
   const auto lock = stream_->lock();
   for (std::size_t i = 0; i < pieces.count; ++i) {
-    cudaMemset2DAsync(data() + at + i * pieces.stride, pieces.pool_stride, 0xFF, pieces.bytes,
-                      pieces.pools, stream_->get());
+    // One by one: pools lie further apart than the pitch of cudaMemset2DAsync may be, 2 GiB.
+    for (std::size_t pool = 0; pool < pieces.pools; ++pool) {
+      cudaMemsetAsync(data() + at + i * pieces.stride + pool * pieces.pool_stride, 0xFF,
+                      pieces.bytes, stream_->get());
+    }
   }
 }
 
