@@ -166,8 +166,8 @@ struct MakeStage {
 std::unique_ptr<DecoderStage> make_stages(const std::vector<DecoderStep>& steps, std::string& out) {
   std::unique_ptr<DecoderStage> first = std::make_unique<LastStage>(out);
   // clang 14 does not compile std::views::reverse of GCC 12's library.
-  for (auto step = steps.rbegin(); step != steps.rend();
-       ++step) {  // NOLINT(modernize-loop-convert)
+  // NOLINTNEXTLINE(modernize-loop-convert)
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
     first = std::visit(MakeStage{first}, *step);
   }
   return first;
