@@ -62,8 +62,8 @@ Model ModelArguments::load() const {
   return Model::load(path, options);
 }
 
-void IdsArgument::add_to(CLI::App& command) {
-  command.add_option("--ids", text, "token ids, separated by commas or spaces")->required();
+CLI::Option* IdsArgument::add_to(CLI::App& command) {
+  return command.add_option("--ids", text, "token ids, separated by commas or spaces")->required();
 }
 
 std::vector<TokenId> IdsArgument::parse() const { return parse_ids(text); }

@@ -33,7 +33,7 @@ struct ModelArguments {
 struct IdsArgument {
   std::string text;
 
-  void add_to(CLI::App& command);
+  CLI::Option* add_to(CLI::App& command);
   [[nodiscard]] std::vector<TokenId> parse() const;
 };
 
