@@ -1,7 +1,9 @@
-"""The tokenizer's files of a checkpoint, which go into the model directory as they are."""
+"""The tokenizer's files of a checkpoint, which go into the model directory as they are, or one made
+of a vocabulary."""
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 ROLE = "tokenizer"
@@ -25,6 +27,20 @@ def find(directory: Path) -> tuple[Path, ...]:
     return (*found, settings) if settings.is_file() else tuple(found)
 
 
-def copy(files: Sequence[Path], directory: Path) -> list[tuple[Path, str]]:
+@dataclass(frozen=True)
+class Made:
+    """A tokenizer.json that is in no file."""
+
+    text: str
+    name: str = WHOLE
+
+
+def copy(files: Sequence[Path | Made], directory: Path) -> list[tuple[Path, str]]:
     """Copies `files` into a directory under their names; the copies and their role."""
-    return [(Path(shutil.copyfile(path, directory / path.name)), ROLE) for path in files]
+    copies = [directory / file.name for file in files]
+    for file, to in zip(files, copies, strict=True):
+        if isinstance(file, Made):
+            to.write_text(file.text, encoding="utf-8")
+        else:
+            shutil.copyfile(file, to)
+    return [(path, ROLE) for path in copies]

@@ -53,7 +53,9 @@ def from_gguf(file: Path) -> Source:
     except ExportError as error:
         raise ExportError(f"{file}: {error}") from error
     weights = CheckpointWeights(file, dict.fromkeys(tensors, tensors), family)
-    return _source(_printable(file.resolve().name), family, config, weights)
+    source = _source(_printable(file.resolve().name), family, config, weights)
+    text = tensors.tokenizer_json()
+    return source if text is None else replace(source, tokenizer=(tokenizer_files.Made(text),))
 
 
 def from_onnx(file: Path) -> Source:

@@ -18,6 +18,7 @@ from .. import quantization
 from ..errors import ExportError
 from ..precision import MatrixType
 from ..spec import Shape
+from . import gguf_tokenizer
 from .gguf_architectures import ARCHITECTURES
 
 # Types whose blocks are ours; a block's scale comes first, then its minimum.
@@ -83,6 +84,10 @@ class GgufFile:
             **self._architecture.fields(self._of),
         }
         return {name: value for name, value in fields.items() if value is not None}
+
+    def tokenizer_json(self) -> str | None:
+        """A tokenizer.json of its vocabulary, where that is of a known kind."""
+        return gguf_tokenizer.tokenizer_json(self._metadata)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

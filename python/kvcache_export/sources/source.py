@@ -15,6 +15,7 @@ from .. import value_heads
 from ..family import Config, Family
 from ..precision import MatrixType
 from ..spec import DecoderSpec, Layout, Matrix, Shape
+from ..tokenizer_files import Made
 
 
 class Weights(Protocol):
@@ -37,7 +38,7 @@ class Source:
     family: Family
     config: Config
     weights: Weights
-    tokenizer: tuple[Path, ...] = ()  # its files, which are copied
+    tokenizer: tuple[Path | Made, ...] = ()  # its files, which are copied
     notes: tuple[str, ...] = ()  # where it is not what its config says, for the user
 
     @property
