@@ -145,9 +145,9 @@ def _fingerprint() -> str:
     return digest.hexdigest()
 
 
-def _smollm2(*what: str | Path) -> None:
-    """What of smollm2.py needs packages of the peers."""
-    run(PYTHON, HERE / "smollm2.py", *what)
+def _smollm2(*what: str | Path) -> str:
+    """What smollm2.py prints, which needs packages of the peers."""
+    return run(PYTHON, HERE / "smollm2.py", *what)
 
 
 def _export(subject: str, variant: str, model: Path) -> bool:
@@ -157,11 +157,9 @@ def _export(subject: str, variant: str, model: Path) -> bool:
         options += (NARROWER[what], dtype)
     source = Source("--random-init", "gpt2", options)
     if subject == SMOLLM2:
-        file = WORK / "SmolLM2-135M-Instruct.Q4_1.gguf"
-        if not file.exists():
-            _smollm2("fetch")
+        file = _smollm2("fetch").strip()
         blocks = ("--block-size", "32") if weights == "int8" else ()
-        source = Source("--model", str(file), (*options, *blocks))
+        source = Source("--model", file, (*options, *blocks))
     if is_exported(source, model):
         return False
     try:

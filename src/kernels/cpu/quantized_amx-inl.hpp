@@ -95,14 +95,14 @@ HWY_INLINE void add_scaled(const TileSums& sums, const Float16* weight_scales,
                            const std::int32_t* HWY_RESTRICT offsets, TileTotals& totals) {
   const hn::ScalableTag<float> df;
   const hn::ScalableTag<std::int32_t> di;
+  const BlockScales<Kind, hn::ScalableTag<float>> of_block(df, weight_scales);
 #pragma GCC unroll 16
   for (std::int64_t t = 0; t < AmxTiles::kRows; ++t) {
     auto sum = hn::Load(di, sums + t * AmxTiles::kRows);
     if constexpr (!Kind::kMinimums) {
       sum = hn::Add(sum, hn::Set(di, offsets[t]));
     }
-    totals[t] = add_block<Kind>(df, hn::ConvertTo(df, sum), weight_scales, scales[t], offsets[t],
-                                totals[t]);
+    totals[t] = add_block(df, hn::ConvertTo(df, sum), of_block, scales[t], offsets[t], totals[t]);
   }
 }
 

@@ -69,16 +69,27 @@ struct QuantizedKind {
   static constexpr std::int64_t kScaleRows = kMinimums ? 2 : 1;
 };
 
+/// A block's scales of a vector of columns, with its minimums where it has any.
+template <class Kind, class D>
+struct BlockScales {
+  HWY_INLINE BlockScales(D df, const Float16* from)
+      : scale(load_float32(df, from)),
+        minimum(Kind::kMinimums ? load_float32(df, from + kPanelColumns) : hn::Zero(df)) {}
+
+  hn::Vec<D> scale;
+  hn::Vec<D> minimum;
+};
+
 /// total + scale · (scale of x · sum), and with minimums + minimum · (scale of x · Σ of x): what a
 /// block adds to a vector of columns, in this order wherever it is computed.
 template <class Kind, class D, class V>
-HWY_INLINE V add_block(D df, V sum, const Float16* HWY_RESTRICT scales, float scale_of_x,
+HWY_INLINE V add_block(D df, V sum, const BlockScales<Kind, D>& scales, float scale_of_x,
                        std::int32_t sum_of_x, V total) {
-  const auto both = hn::Mul(load_float32(df, scales), hn::Set(df, scale_of_x));
+  const auto both = hn::Mul(scales.scale, hn::Set(df, scale_of_x));
   total = hn::MulAdd(sum, both, total);
   if constexpr (Kind::kMinimums) {
     const float scaled = scale_of_x * static_cast<float>(sum_of_x);
-    total = hn::MulAdd(load_float32(df, scales + kPanelColumns), hn::Set(df, scaled), total);
+    total = hn::MulAdd(scales.minimum, hn::Set(df, scaled), total);
   }
   return total;
 }
@@ -140,13 +151,14 @@ HWY_INLINE void multiply_quantized_registers(const QuantizedTokens& x,
       activations += kRowInputs;
     }
     for (int v = 0; v < kVectors; ++v) {
+      const BlockScales<Kind, hn::ScalableTag<float>> of_block(df, scales + v * lanes);
       for (int t = 0; t < kTokens; ++t) {
         float* total = out + t * kPanelColumns + column + v * lanes;
         const auto before = block == 0 ? hn::Zero(df) : hn::LoadU(df, total);
         const std::int64_t at = t * blocks + block;
-        hn::StoreU(add_block<Kind>(df, float_sums(sums[t][v]), scales + v * lanes, x.scales[at],
-                                   x.offsets[at], before),
-                   df, total);
+        hn::StoreU(
+            add_block(df, float_sums(sums[t][v]), of_block, x.scales[at], x.offsets[at], before),
+            df, total);
       }
     }
     scales += Kind::kScaleRows * kPanelColumns;

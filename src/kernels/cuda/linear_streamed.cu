@@ -10,7 +10,6 @@
 #include "kernels/cuda/activations.cuh"
 #include "kernels/cuda/bulk_copy.cuh"
 #include "kernels/cuda/linear_cuda.hpp"
-#include "kernels/cuda/norm_rows.cuh"
 #include "kernels/panels.hpp"
 
 namespace kvcache::kernels {
@@ -364,6 +363,11 @@ __global__ void __launch_bounds__(kThreads) linear_streamed_kernel(LinearCudaArg
   }
 }
 
+/// Clusters of so many blocks that the device has room for, one block a multiprocessor.
+std::int64_t most_clusters(int parts, int multiprocessors) {
+  return multiprocessors / parts > 0 ? multiprocessors / parts : 1;
+}
+
 /// Parts of the inputs: those with which a block has least to do. An exchange of sums takes about
 /// as long as four pieces.
 int choose_parts(std::int64_t inputs, std::int64_t outputs, int multiprocessors) {
@@ -372,9 +376,8 @@ int choose_parts(std::int64_t inputs, std::int64_t outputs, int multiprocessors)
   int best = 1;
   std::int64_t least = 0;
   for (int parts = 1; parts <= kMaxCluster && parts <= of_panel; parts *= 2) {
-    const std::int64_t clusters = multiprocessors / parts > 0 ? multiprocessors / parts : 1;
-    const std::int64_t pieces =
-        divide_up(panels, clusters) * (divide_up(of_panel, parts) + (parts > 1 ? 4 : 2));
+    const std::int64_t pieces = divide_up(panels, most_clusters(parts, multiprocessors)) *
+                                (divide_up(of_panel, parts) + (parts > 1 ? 4 : 2));
     if (parts == 1 || pieces < least) {
       best = parts;
       least = pieces;
@@ -393,7 +396,7 @@ cudaError_t launch_tokens(const LinearCudaArgs<T>& args, int multiprocessors, cu
   }
   const int parts = choose_parts(args.inputs, args.outputs, multiprocessors);
   const std::int64_t panels = divide_up(args.outputs, kPanelColumns);
-  const std::int64_t most = multiprocessors / parts > 0 ? multiprocessors / parts : 1;
+  const std::int64_t most = most_clusters(parts, multiprocessors);
   const std::int64_t clusters = divide_up(panels, divide_up(panels, most));  // all as busy
   const dim3 grid(static_cast<unsigned>(clusters), 1, static_cast<unsigned>(parts));
   return launch(kernel, grid, kThreads, kSharedBytes, stream, args);
