@@ -11,6 +11,7 @@
 #include "kvcache/neural_policy.hpp"
 #include "kvcache/options.hpp"
 #include "kvcache/prefix_cache.hpp"
+#include "kvcache/sampler.hpp"
 #include "kvcache/sequence.hpp"
 #include "kvcache/shared_model_inferencer.hpp"
 #include "kvcache/stats.hpp"
