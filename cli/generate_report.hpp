@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "kvcache/beam_search.hpp"
 #include "kvcache/generate.hpp"
 #include "kvcache/stats.hpp"
 #include "report/json.hpp"
@@ -41,12 +42,16 @@ struct GenerationReport {
   std::uint64_t seed = 0;
   bool with_text = false;  // the texts were wanted, and not tokens alone
   std::vector<Generated> texts;
+  std::vector<Beam> beams;  // of a search instead
   Stopwatch time;
   CacheStats cache;
 };
 
 /// "stop" or "length".
 std::string finish_reason_text(FinishReason reason);
+
+/// Prints several texts, each with a line before it: they were complete at different times.
+void print_texts(const GenerationReport& report);
 
 /// One object: of a single text its fields, of several "samples" with the fields of each.
 report::Json to_json(const GenerationReport& report);

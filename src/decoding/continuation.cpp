@@ -3,31 +3,11 @@
 #include <algorithm>
 
 #include "base/throw_error.hpp"
+#include "decoding/after_prompt.hpp"
 #include "decoding/sampling_options.hpp"
 #include "ort/error_boundary.hpp"
 
 namespace kvcache::decoding {
-namespace {
-
-/// A decoder looks at neighbours only: the first token of a text may lose its space, and a
-/// character is of no more tokens than bytes.
-constexpr std::size_t kTokensBefore = 8;
-
-/// A stream that the tokens after `prompt` go on in.
-std::optional<TextStream> stream_after(const Tokenizer* tokenizer,
-                                       std::span<const TokenId> prompt) {
-  if (tokenizer == nullptr) {
-    return std::nullopt;
-  }
-  TextStream stream = tokenizer->new_text();
-  for (const TokenId token : prompt.last(std::min(prompt.size(), kTokensBefore))) {
-    stream.push(token);
-  }
-  return stream;
-}
-
-}  // namespace
-
 void check_request(const GenerateOptions& options) try {
   check_options(options.sampling);
   const StopStrings checked(options.stop_strings);
@@ -41,16 +21,6 @@ void check_request(const GenerateOptions& options) try {
   rethrow_as_error(kRun);
 }
 
-void check_stop_tokens(std::span<const TokenId> tokens, std::size_t vocab_size) {
-  for (const TokenId token : tokens) {
-    if (token < 0 || token >= static_cast<TokenId>(vocab_size)) {
-      throw_error(ErrorCode::token_out_of_range,
-                  "the stop token {} lies outside the model's vocabulary, must be in [0, {})",
-                  token, vocab_size);
-    }
-  }
-}
-
 Continuation::Continuation(const GenerateOptions& options, std::span<const TokenId> prompt,
                            std::uint64_t position, std::size_t sample) try
     : options_(options),
@@ -58,8 +28,10 @@ Continuation::Continuation(const GenerateOptions& options, std::span<const Token
       position_(position),
       sample_(sample),
       sampler_(options.sampling),
-      stream_(stream_after(options.tokenizer, prompt)),
       stop_strings_(options.stop_strings) {
+  if (options.tokenizer != nullptr) {
+    stream_ = stream_after(*options.tokenizer, prompt);
+  }
 } catch (...) {
   rethrow_as_error(kRun);
 }

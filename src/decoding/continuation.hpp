@@ -17,9 +17,6 @@ namespace kvcache::decoding {
 /// @throws Error invalid_argument for what of the options breaks a rule
 void check_request(const GenerateOptions& options);
 
-/// @throws Error token_out_of_range
-void check_stop_tokens(std::span<const TokenId> tokens, std::size_t vocab_size);
-
 /// What is drawn after a prompt.
 class Continuation {
  public:

@@ -1,9 +1,9 @@
 #include "kvcache/generate.hpp"
 
-#include <array>
 #include <utility>
 
 #include "base/throw_error.hpp"
+#include "decoding/after_prompt.hpp"
 #include "decoding/continuation.hpp"
 #include "kvcache/batch.hpp"
 #include "ort/error_boundary.hpp"
@@ -12,44 +12,8 @@ namespace kvcache {
 namespace {
 
 using decoding::Continuation;
-
-/// How many more tokens the sequence can take. Slow, for error messages.
-std::size_t free_positions(const Sequence& sequence) {
-  std::size_t count = 0;
-  while (sequence.fits(count + 1)) {
-    ++count;
-  }
-  return count;
-}
-
-/// The last new token is returned but never fed, so it needs no position.
-void check_fits(const Sequence& sequence, std::size_t prompt, std::size_t new_tokens) {
-  // The second comparison: the sum must not wrap around.
-  if (sequence.fits(prompt + new_tokens - 1) && sequence.fits(new_tokens - 1)) {
-    return;
-  }
-  const std::size_t free = free_positions(sequence);
-  throw_error(ErrorCode::context_full,
-              "{} new tokens do not fit after a prompt of {}: {} of the model's {} positions are "
-              "used, {} are free; ask for at most {} new tokens",
-              new_tokens, prompt, sequence.length(), sequence.length() + free, free,
-              free < prompt ? 0 : free - prompt + 1);
-}
-
-/// The logits that new tokens begin with: after the prompt, or after the sequence as it is.
-Logits logits_after(Sequence& sequence, std::span<const TokenId> prompt) {
-  if (prompt.empty() && sequence.length() > 0) {
-    constexpr std::array kItself{TokenTree::kPrefix};
-    return sequence.evaluate({}, kItself).logits();
-  }
-  return sequence.extend(prompt);
-}
-
-std::vector<TokenId> copy_of(std::span<const TokenId> tokens) try {
-  return {tokens.begin(), tokens.end()};
-} catch (...) {
-  rethrow_as_error(kRun);
-}
+using decoding::copy_of;
+using decoding::logits_after;
 
 /// Draws a token and tells of it.
 void draw(Continuation& text, const Logits& logits, const NewTokenCallback& on_token) {
@@ -167,7 +131,7 @@ Generated generate(Sequence& sequence, std::span<const TokenId> prompt,
     return {};
   }
   decoding::check_request(options);
-  check_fits(sequence, prompt.size(), options.max_new_tokens);
+  decoding::check_fits(sequence, prompt.size(), options.max_new_tokens);
   const std::size_t length = sequence.length();
   try {
     Logits logits = logits_after(sequence, prompt);
@@ -205,7 +169,7 @@ std::vector<Generated> generate_samples(Sequence& sequence, std::span<const Toke
     return std::vector<Generated>(count);
   }
   decoding::check_request(options);
-  check_fits(sequence, prompt.size(), options.max_new_tokens);
+  decoding::check_fits(sequence, prompt.size(), options.max_new_tokens);
   const std::size_t length = sequence.length();
   try {
     const Logits logits = logits_after(sequence, prompt);
