@@ -5,11 +5,13 @@
 #include <array>
 #include <memory>
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
 #include "commands.hpp"
 #include "generation.hpp"
+#include "interactive.hpp"
 #include "program/exit_status.hpp"
 #include "program/whole_number.hpp"
 
@@ -36,6 +38,18 @@ constexpr std::array kNotOfBeams{"--temperature",
                                  "--log-probabilities",
                                  "--save-state"};
 
+/// Options that cannot be beside --interactive, which reads lines and prints one text.
+constexpr std::array kNotInteractive{"--ids",    "--prompt", "--file",  "--n",    "--beams",
+                                     "--window", "--stride", "--sinks", "--json", "--save-state"};
+
+void refuse_beside(const char* mode, std::span<const char* const> names, const CLI::App& parser) {
+  for (const char* name : names) {
+    if (parser.count(name) > 0) {
+      throw UsageError(fmt::format("{} cannot be beside {}; leave one of the two out", name, mode));
+    }
+  }
+}
+
 void check_several(const GenerateArguments& arguments, const SamplingOptions& sampling) {
   const bool several = arguments.samples > 1 || arguments.beams > 0;
   if (arguments.windowed &&
@@ -57,13 +71,11 @@ void check_several(const GenerateArguments& arguments, const SamplingOptions& sa
 /// What the parser cannot refuse.
 void check(const GenerateArguments& arguments, const SamplingOptions& sampling,
            const CLI::App& parser) {
-  for (const char* name : kNotOfBeams) {
-    if (arguments.beams > 0 && parser.count(name) > 0) {
-      throw UsageError(fmt::format(
-          "{} is not for --beams, which searches for the most probable texts; leave one of the two "
-          "out",
-          name));
-    }
+  if (arguments.interactive) {
+    refuse_beside("--interactive", kNotInteractive, parser);
+  }
+  if (arguments.beams > 0) {
+    refuse_beside("--beams", kNotOfBeams, parser);
   }
   if (arguments.beams == 0 && parser.count("--length-penalty") > 0) {
     throw UsageError("--length-penalty compares the texts of --beams; give that too");
@@ -86,6 +98,9 @@ int run_generate(const GenerateArguments& arguments, const CLI::App& parser) {
   std::optional<Tokenizer> tokenizer;
   if (arguments.is_text) {
     tokenizer = load_tokenizer(arguments.model.path);
+    if (arguments.interactive) {
+      return run_interactive(arguments, sampling, *tokenizer);
+    }
     const bool goes_on = !arguments.load_state.empty();
     if (!goes_on || arguments.prompt.given(parser)) {
       // What a saved text goes on with is no beginning of a text.
@@ -141,6 +156,9 @@ void add_options(CLI::App& parser, GenerateArguments& arguments) {
       ->check(not_empty());
   arguments.window.add_to(parser);
   parser.add_flag("--json", arguments.json, "prints one JSON object instead");
+  parser.add_flag("--interactive", arguments.interactive,
+                  "reads lines, each a part of one text, and prints what follows; /help lists "
+                  "commands");
 }
 
 }  // namespace

@@ -62,20 +62,8 @@ class Generation {
         tokenizer_(std::move(tokenizer)),
         prompt_(std::move(prompt)),
         model_(arguments.model.load()) {
-    options_.max_new_tokens = arguments.max_new_tokens;
-    options_.sampling = sampling;
-    options_.stop_strings = arguments.stop_strings;
-    options_.log_probabilities = arguments.log_probabilities;
-    if (!arguments.stop_tokens.empty()) {
-      options_.stop_tokens = parse_ids(arguments.stop_tokens, "--stop-tokens");
-    }
-    if (tokenizer_) {
-      options_.tokenizer = &*tokenizer_;
-      if (!arguments.ignore_special) {
-        const auto special = special_tokens(*tokenizer_, model_.info().vocab_size);
-        options_.stop_tokens.insert(options_.stop_tokens.end(), special.begin(), special.end());
-      }
-    }
+    options_ = options_of(arguments, sampling, tokenizer_ ? &*tokenizer_ : nullptr,
+                          model_.info().vocab_size);
     report_.seed = sampling.seed;
     report_.with_text = tokenizer_.has_value();
   }
@@ -188,6 +176,23 @@ class Generation {
 };
 
 }  // namespace
+
+GenerateOptions options_of(const GenerateArguments& arguments, const SamplingOptions& sampling,
+                           const Tokenizer* tokenizer, std::size_t vocab_size) {
+  GenerateOptions options{.max_new_tokens = arguments.max_new_tokens,
+                          .sampling = sampling,
+                          .stop_strings = arguments.stop_strings,
+                          .tokenizer = tokenizer,
+                          .log_probabilities = arguments.log_probabilities};
+  if (!arguments.stop_tokens.empty()) {
+    options.stop_tokens = parse_ids(arguments.stop_tokens, "--stop-tokens");
+  }
+  if (tokenizer != nullptr && !arguments.ignore_special) {
+    const auto special = special_tokens(*tokenizer, vocab_size);
+    options.stop_tokens.insert(options.stop_tokens.end(), special.begin(), special.end());
+  }
+  return options;
+}
 
 int run_generation(const GenerateArguments& arguments, const SamplingOptions& sampling,
                    std::optional<Tokenizer> tokenizer, std::vector<TokenId> prompt) {

@@ -30,11 +30,17 @@ struct GenerateArguments {
   std::filesystem::path load_state;
   std::filesystem::path save_state;
   bool json = false;
+  bool interactive = false;
 
   // What was given, once the command line is parsed.
   bool is_text = false;
   bool windowed = false;
 };
+
+/// What the arguments ask of the library. The tokenizer, null for tokens alone, outlives it.
+/// @throws UsageError for --stop-tokens that are none
+GenerateOptions options_of(const GenerateArguments& arguments, const SamplingOptions& sampling,
+                           const Tokenizer* tokenizer, std::size_t vocab_size);
 
 /// Generates after `prompt` and prints it, as a text where there is a tokenizer; returns the exit
 /// status.
