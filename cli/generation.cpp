@@ -33,7 +33,7 @@ class Printer {
   Printer(const Printer&) = delete;
   Printer& operator=(const Printer&) = delete;
   ~Printer() {
-    if (begun_ || is_text_) {
+    if (begun_) {
       std::fputc('\n', stdout);
     }
   }

@@ -53,7 +53,7 @@ JoinedTokens join(const Tokenizer& tokenizer, const std::string& prompt,
   std::vector<Tokens> whole;
   for (const std::string& continuation : continuations) {
     whole.push_back(tokenizer.encode(prompt + continuation));
-    const std::size_t before = std::min(common_prefix(alone, whole.back()), whole.back().size());
+    const std::size_t before = common_prefix(alone, whole.back());
     joined.prompt.push_back(before);
     joined.shared = std::min(joined.shared, before);
     if (before == whole.back().size()) {
