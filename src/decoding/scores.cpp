@@ -14,8 +14,8 @@
 namespace kvcache::decoding {
 namespace {
 
-constexpr std::size_t kMostNodes = 1024;  // of a tree: each has a row of logits
-constexpr std::size_t kChunk = 128;       // tokens of a text whose logits are there at a time
+constexpr std::size_t kMostNodes = 512;  // of a tree: each has a row of logits
+constexpr std::size_t kChunk = 128;      // tokens of a text whose logits are there at a time
 
 void score(TokenScores& scores, const Logits& logits, std::size_t row, TokenId token) {
   scores.log_probabilities.push_back(logits.log_probabilities({&token, 1}, row).front());

@@ -29,7 +29,13 @@ class BeamSearch : public testing::Test {
     return sum;
   }
 
-  Model model_ = Model::load(test::model_path("plain"));
+  static Model load() {
+    ModelOptions options;
+    options.cache_bytes = std::size_t{64} << 20U;  // for many texts at once
+    return Model::load(test::model_path("plain"), options);
+  }
+
+  Model model_ = load();
   Sequence sequence_ = model_.new_sequence();
   std::vector<TokenId> prompt_{3, 1, 2};
 };

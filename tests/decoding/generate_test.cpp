@@ -175,16 +175,6 @@ TEST_F(Greedy, RefusesAnEmptyPrompt) {
                [&] { generate_greedy(sequence_, {}, 1); });
 }
 
-TEST_F(Greedy, WithoutAPromptTheSequenceGoesOn) {
-  const std::vector<TokenId> all = generate_greedy(sequence_, prompt_, 6);
-  Sequence other = model_.new_sequence();
-  std::vector<TokenId> parts = generate_greedy(other, prompt_, 2);
-  static_cast<void>(other.extend(std::vector<TokenId>{parts.back()}));
-  const auto rest = generate_greedy(other, {}, 4);
-  parts.insert(parts.end(), rest.begin(), rest.end());
-  EXPECT_EQ(parts, all);
-}
-
 // ---- Drawn
 // ---------------------------------------------------------------------------------------
 
@@ -256,6 +246,16 @@ TEST_F(Generate, ATextInPartsIsTheTextOfOneCall) {
   std::vector<TokenId> parts = generate(other, prompt_, options).tokens;
   options.max_new_tokens = 6;
   const auto rest = generate(other, std::vector<TokenId>{parts.back()}, options).tokens;
+  parts.insert(parts.end(), rest.begin(), rest.end());
+  EXPECT_EQ(parts, all);
+}
+
+TEST_F(Generate, WithoutAPromptTheSequenceGoesOn) {
+  const std::vector<TokenId> all = generate_greedy(sequence_, prompt_, 6);
+  Sequence other = model_.new_sequence();
+  std::vector<TokenId> parts = generate_greedy(other, prompt_, 2);
+  static_cast<void>(other.extend(std::vector<TokenId>{parts.back()}));
+  const auto rest = generate_greedy(other, {}, 4);
   parts.insert(parts.end(), rest.begin(), rest.end());
   EXPECT_EQ(parts, all);
 }

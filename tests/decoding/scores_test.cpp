@@ -34,8 +34,14 @@ class Scores : public testing::Test {
                 1e-6 * found.perplexity());
   }
 
+  static Model load() {
+    ModelOptions options;
+    options.cache_bytes = std::size_t{64} << 20U;  // for many texts at once
+    return Model::load(test::model_path("plain"), options);
+  }
+
   test::ForcedCpu forced_cpu_;  // where results are the same bits in any company
-  Model model_ = Model::load(test::model_path("plain"));
+  Model model_ = load();
   Sequence sequence_ = model_.new_sequence();
 };
 
