@@ -21,7 +21,7 @@ namespace kvcache::cli {
 namespace {
 
 using decoding::TokenScores;
-using Tokens = std::vector<TokenId>;
+using TokenIds = std::vector<TokenId>;
 
 struct ScoreArguments {
   ModelArguments model;
@@ -33,13 +33,13 @@ struct ScoreArguments {
 /// The prompt with each continuation, as tokens of the joined text.
 struct JoinedTokens {
   std::size_t shared = 0;           // tokens that all begin with
-  Tokens prefix;                    // these
-  std::vector<Tokens> rest;         // of each, after them
+  TokenIds prefix;                  // these
+  std::vector<TokenIds> rest;       // of each, after them
   std::vector<std::size_t> first;   // in each rest: the continuation's first token
   std::vector<std::size_t> prompt;  // of each: tokens before it
 };
 
-std::size_t common_prefix(const Tokens& a, const Tokens& b) {
+std::size_t common_prefix(const TokenIds& a, const TokenIds& b) {
   return static_cast<std::size_t>(std::ranges::mismatch(a, b).in1 - a.begin());
 }
 
@@ -47,10 +47,10 @@ std::size_t common_prefix(const Tokens& a, const Tokens& b) {
 /// own tokens those count that the joined text begins with.
 JoinedTokens join(const Tokenizer& tokenizer, const std::string& prompt,
                   const std::vector<std::string>& continuations) {
-  const Tokens alone = tokenizer.encode(prompt);
+  const TokenIds alone = tokenizer.encode(prompt);
   JoinedTokens joined;
   joined.shared = alone.size();
-  std::vector<Tokens> whole;
+  std::vector<TokenIds> whole;
   for (const std::string& continuation : continuations) {
     whole.push_back(tokenizer.encode(prompt + continuation));
     const std::size_t before = common_prefix(alone, whole.back());
@@ -88,7 +88,7 @@ void print_line(const TokenScores& scores, const std::string& text) {
              scores.log_probabilities.size(), in_quotes(text));
 }
 
-void score_text(const ScoreArguments& arguments, const Model& model, const Tokens& tokens,
+void score_text(const ScoreArguments& arguments, const Model& model, const TokenIds& tokens,
                 const std::string& text) {
   Sequence sequence = model.new_sequence();
   const TokenScores scores = decoding::score_text(sequence, tokens);
@@ -126,7 +126,7 @@ int run_score(const ScoreArguments& arguments, const CLI::App& parser) {
   const Tokenizer tokenizer = load_tokenizer(arguments.model.path);
   const std::string text = arguments.prompt.read(parser);
   if (arguments.continuations.empty()) {
-    const Tokens tokens = tokenizer.encode(text);
+    const TokenIds tokens = tokenizer.encode(text);
     score_text(arguments, arguments.model.load(), tokens, text);
   } else {
     const JoinedTokens joined = join(tokenizer, text, arguments.continuations);

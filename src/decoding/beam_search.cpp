@@ -80,6 +80,7 @@ class Search {
   /// The last token of each text, for the next run.
   [[nodiscard]] std::vector<Extension> next_tokens() {
     std::vector<Extension> batch;
+    batch.reserve(live_.size());
     for (Live& text : live_) {
       batch.push_back({&text.sequence, {&text.tokens.back(), 1}});
     }

@@ -73,6 +73,7 @@ std::vector<Row*> running_of(std::vector<Row>& rows) try {
 
 std::vector<Extension> extensions_of(const std::vector<Row*>& rows) try {
   std::vector<Extension> batch;
+  batch.reserve(rows.size());
   for (Row* row : rows) {
     batch.push_back({&row->sequence, {&row->token, 1}});
   }
@@ -83,6 +84,7 @@ std::vector<Extension> extensions_of(const std::vector<Row*>& rows) try {
 
 std::vector<Generated> taken_from(std::vector<Row>& rows) try {
   std::vector<Generated> texts;
+  texts.reserve(rows.size());
   for (Row& row : rows) {
     texts.push_back(row.text.take());
   }
