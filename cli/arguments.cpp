@@ -62,6 +62,10 @@ Model ModelArguments::load() const {
   return Model::load(path, options);
 }
 
+Tokenizer load_tokenizer(const std::filesystem::path& model) {
+  return Tokenizer::load(std::filesystem::is_directory(model) ? model : model.parent_path());
+}
+
 CLI::Option* IdsArgument::add_to(CLI::App& command) {
   return command.add_option("--ids", text, "token ids, separated by commas or spaces")->required();
 }

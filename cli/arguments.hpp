@@ -29,6 +29,10 @@ struct ModelArguments {
   [[nodiscard]] Model load() const;
 };
 
+/// The tokenizer of a model, which lies beside it.
+/// @throws Error as Tokenizer::load
+Tokenizer load_tokenizer(const std::filesystem::path& model);
+
 /// --ids
 struct IdsArgument {
   std::string text;

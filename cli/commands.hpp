@@ -18,6 +18,7 @@ struct Command {
 Command add_info(CLI::App& program);
 Command add_logits(CLI::App& program);
 Command add_generate(CLI::App& program);
+Command add_score(CLI::App& program);
 Command add_eval_tree(CLI::App& program);
 Command add_tokenize(CLI::App& program);
 Command add_detokenize(CLI::App& program);

@@ -1,119 +1,164 @@
-// kvcache generate: what comes after given tokens or a text.
+// kvcache generate: what comes after a text, or after given tokens.
 
 #include <fmt/format.h>
 
-#include <cstdio>
-#include <filesystem>
+#include <array>
 #include <memory>
-#include <string>
+#include <optional>
+#include <span>
+#include <utility>
 #include <vector>
 
-#include "arguments.hpp"
 #include "commands.hpp"
-#include "decoding/greedy.hpp"
+#include "generation.hpp"
+#include "interactive.hpp"
 #include "program/exit_status.hpp"
-#include "program/interrupt.hpp"
-#include "program/standard_streams.hpp"
 #include "program/whole_number.hpp"
 
 namespace kvcache::cli {
 namespace {
 
-struct GenerateArguments {
-  ModelArguments model;
-  IdsArgument ids;
-  std::string prompt;  // a text
-  bool is_text = false;
-  WindowArguments window;
-  bool windowed = false;
-  std::size_t max_new_tokens = 0;
-};
+constexpr std::size_t kMaxSamples = 4096;
+constexpr std::size_t kMaxBeams = 1024;
+constexpr std::size_t kMaxLogProbabilities = 1000;
 
-/// Prints tokens as they come, separated by spaces; the line ends with the object.
-class TokenPrinter {
- public:
-  TokenPrinter() = default;
-  TokenPrinter(const TokenPrinter&) = delete;
-  TokenPrinter& operator=(const TokenPrinter&) = delete;
-  ~TokenPrinter() {
-    if (!first_) {
-      std::fputc('\n', stdout);
+/// Options that cannot be beside --beams: those of one text that is drawn.
+constexpr std::array kNotOfBeams{"--temperature",
+                                 "--top-k",
+                                 "--top-p",
+                                 "--min-p",
+                                 "--typical-p",
+                                 "--seed",
+                                 "--n",
+                                 "--stop",
+                                 "--repetition-penalty",
+                                 "--frequency-penalty",
+                                 "--presence-penalty",
+                                 "--logit-bias",
+                                 "--log-probabilities",
+                                 "--save-state"};
+
+/// Options that cannot be beside --interactive, which reads lines and prints one text.
+constexpr std::array kNotInteractive{"--ids",    "--prompt", "--file",  "--n",    "--beams",
+                                     "--window", "--stride", "--sinks", "--json", "--save-state"};
+
+void refuse_beside(const char* mode, std::span<const char* const> names, const CLI::App& parser) {
+  for (const char* name : names) {
+    if (parser.count(name) > 0) {
+      throw UsageError(fmt::format("{} cannot be beside {}; leave one of the two out", name, mode));
     }
-  }
-
-  /// Whether more are wanted.
-  bool print(TokenId token) {
-    fmt::print("{}{}", first_ ? "" : " ", token);
-    flush_standard_output();
-    first_ = false;
-    return true;
-  }
-
- private:
-  bool first_ = true;
-};
-
-/// Prints a text as its tokens come, each character once it is whole; a special token ends it.
-class TextPrinter {
- public:
-  explicit TextPrinter(const Tokenizer& tokenizer)
-      : tokenizer_(tokenizer), text_(tokenizer.new_text()) {}
-  TextPrinter(const TextPrinter&) = delete;
-  TextPrinter& operator=(const TextPrinter&) = delete;
-  ~TextPrinter() {
-    try {
-      fmt::print("{}\n", text_.finish());
-    } catch (...) {  // there was no memory for the last character
-      std::fputc('\n', stdout);
-    }
-  }
-
-  bool print(TokenId token) {
-    if (tokenizer_.is_special(token)) {
-      return false;
-    }
-    fmt::print("{}", text_.push(token));
-    flush_standard_output();
-    return true;
-  }
-
- private:
-  const Tokenizer& tokenizer_;
-  TextStream text_;
-};
-
-template <typename Printer>
-void generate(const GenerateArguments& arguments, const Model& model,
-              const std::vector<TokenId>& prompt, Printer& printer) {
-  const auto into = [&](auto sequence) {
-    decoding::generate_greedy(sequence, prompt, arguments.max_new_tokens, [&](TokenId token) {
-      return printer.print(token) && !interrupted();
-    });
-  };
-  if (arguments.windowed) {
-    into(WindowedSequence(model, arguments.window.options));
-  } else {
-    into(model.new_sequence());
   }
 }
 
-int run_generate(const GenerateArguments& arguments) {
-  if (arguments.is_text) {
-    const std::filesystem::path path = arguments.model.path;
-    const Tokenizer tokenizer =
-        Tokenizer::load(std::filesystem::is_directory(path) ? path : path.parent_path());
-    const std::vector<TokenId> prompt = tokenizer.encode(arguments.prompt);
-    const Model model = arguments.model.load();
-    TextPrinter printer(tokenizer);
-    generate(arguments, model, prompt, printer);
-  } else {
-    const std::vector<TokenId> prompt = arguments.ids.parse();
-    const Model model = arguments.model.load();
-    TokenPrinter printer;
-    generate(arguments, model, prompt, printer);
+void check_several(const GenerateArguments& arguments, const SamplingOptions& sampling) {
+  const bool several = arguments.samples > 1 || arguments.beams > 0;
+  if (arguments.windowed &&
+      (several || !arguments.load_state.empty() || !arguments.save_state.empty())) {
+    throw UsageError(
+        "--window, --stride and --sinks are of one text without saved states; leave out --n, "
+        "--beams, --load-state and --save-state, or the window");
   }
-  throw_if_interrupted();
-  return kOk;
+  if (arguments.samples > 1 && sampling.temperature == 0) {
+    throw UsageError(fmt::format(
+        "--n {} at temperature 0 would give the same text {} times; give a --temperature above 0",
+        arguments.samples, arguments.samples));
+  }
+  if (arguments.samples > 1 && !arguments.save_state.empty()) {
+    throw UsageError("--save-state saves one text; leave out --n");
+  }
+}
+
+/// What the parser cannot refuse.
+void check(const GenerateArguments& arguments, const SamplingOptions& sampling,
+           const CLI::App& parser) {
+  if (arguments.interactive) {
+    refuse_beside("--interactive", kNotInteractive, parser);
+  }
+  if (arguments.beams > 0) {
+    refuse_beside("--beams", kNotOfBeams, parser);
+  }
+  if (arguments.beams == 0 && parser.count("--length-penalty") > 0) {
+    throw UsageError("--length-penalty compares the texts of --beams; give that too");
+  }
+  check_several(arguments, sampling);
+  if (arguments.log_probabilities && !arguments.json) {
+    throw UsageError("--log-probabilities are printed as JSON only; add --json");
+  }
+  if (!arguments.is_text && (!arguments.stop_strings.empty() || arguments.ignore_special)) {
+    throw UsageError(
+        "--stop and --ignore-special-tokens are about a text, and --ids gives tokens; give "
+        "--stop-tokens, or a --prompt");
+  }
+}
+
+int run_generate(const GenerateArguments& arguments, const CLI::App& parser) {
+  const SamplingOptions sampling = arguments.sampling.parse(parser);
+  check(arguments, sampling, parser);
+  std::vector<TokenId> prompt;
+  std::optional<Tokenizer> tokenizer;
+  if (arguments.is_text) {
+    tokenizer = load_tokenizer(arguments.model.path);
+    if (arguments.interactive) {
+      return run_interactive(arguments, sampling, *tokenizer);
+    }
+    const bool goes_on = !arguments.load_state.empty();
+    if (!goes_on || arguments.prompt.given(parser)) {
+      // What a saved text goes on with is no beginning of a text.
+      prompt = tokenizer->encode(arguments.prompt.read(parser), {.add_special_tokens = !goes_on});
+    }
+    if (prompt.empty() && !goes_on) {
+      throw UsageError("the text is empty, and nothing can follow it; give --prompt, -f or --ids");
+    }
+  } else {
+    prompt = arguments.ids.parse();
+  }
+  return run_generation(arguments, sampling, std::move(tokenizer), std::move(prompt));
+}
+
+void add_options(CLI::App& parser, GenerateArguments& arguments) {
+  arguments.model.add_to(parser);
+  CLI::Option* const ids = arguments.ids.add_to(parser)->required(false);
+  arguments.prompt.add_to(parser, ids);
+  parser.add_option("--max-new-tokens", arguments.max_new_tokens, "how many tokens to generate")
+      ->required()
+      ->check(whole_number(1));
+  parser
+      .add_option("--n", arguments.samples,
+                  "so many texts of the prompt, which is computed once (default: 1)")
+      ->check(whole_number(1, kMaxSamples));
+  parser
+      .add_option("--beams", arguments.beams,
+                  "searches for the so many most probable texts instead, keeping as many at each "
+                  "length")
+      ->check(whole_number(1, kMaxBeams));
+  parser.add_option("--length-penalty", arguments.length_penalty,
+                    "with --beams: texts are compared by log-probability / length^this (default: "
+                    "1)");
+  arguments.sampling.add_to(parser);
+  parser
+      .add_option("--stop", arguments.stop_strings,
+                  "a string that ends the text, before it; may be given several times")
+      ->take_all();
+  parser.add_option("--stop-tokens", arguments.stop_tokens, "ids of tokens that end the text");
+  parser.add_flag("--ignore-special-tokens", arguments.ignore_special,
+                  "special tokens do not end the text");
+  parser
+      .add_option("--log-probabilities", arguments.log_probabilities,
+                  "with --json: how probable each new token was, and this many others")
+      ->check(whole_number(0, kMaxLogProbabilities));
+  parser
+      .add_option("--load-state", arguments.load_state,
+                  "goes on after the text of a saved state; without a prompt, with that text")
+      ->check(not_empty());
+  parser
+      .add_option("--save-state", arguments.save_state,
+                  "saves the whole text with its keys and values to this file")
+      ->check(not_empty());
+  arguments.window.add_to(parser);
+  parser.add_flag("--json", arguments.json, "prints one JSON object instead");
+  parser.add_flag("--interactive", arguments.interactive,
+                  "reads lines, each a part of one text, and prints what follows; /help lists "
+                  "commands");
 }
 
 }  // namespace
@@ -122,30 +167,17 @@ Command add_generate(CLI::App& program) {
   auto arguments = std::make_shared<GenerateArguments>();
   CLI::App* parser = program.add_subcommand(
       "generate",
-      "Prints the tokens that follow the given ones, or the text that follows a text, each token "
-      "the one with the largest logit; refuses more tokens than the model has positions for, "
-      "unless a window is given");
-  arguments->model.add_to(*parser);
-  CLI::Option* const ids = arguments->ids.add_to(*parser)->required(false);
-  parser
-      ->add_option("--prompt", arguments->prompt,
-                   "a text instead of --ids, for a model with a tokenizer; prints the text that "
-                   "follows, up to a special token")
-      ->excludes(ids);
-  parser->add_option("--max-new-tokens", arguments->max_new_tokens, "how many tokens to generate")
-      ->required()
-      ->check(whole_number(1));
-  arguments->window.add_to(*parser);
+      "Prints the text that follows a text, up to a special token, or the tokens that follow the "
+      "given ones: each the one with the largest logit, or drawn by chance; refuses more tokens "
+      "than the model has positions for, unless a window is given");
+  add_options(*parser, *arguments);
   parser->footer(kExitStatusHelp);
   return {parser, [parser, arguments] {
-            arguments->is_text = parser->count("--prompt") > 0;
-            if (!arguments->is_text && parser->count("--ids") == 0) {
-              throw UsageError("give what to continue: --ids or --prompt");
-            }
+            arguments->is_text = parser->count("--ids") == 0;
             arguments->windowed =
                 parser->count("--window") + parser->count("--stride") + parser->count("--sinks") >
                 0;
-            return run_generate(*arguments);
+            return run_generate(*arguments, *parser);
           }};
 }
 

@@ -38,9 +38,9 @@ int run_command_line(int argc, char** argv) {
   program.require_subcommand(1);
   program.set_version_flag("--version", report::read_environment().kvcache_version);
   program.footer(kExitStatusHelp);
-  const std::array commands{add_info(program),      add_logits(program),   add_generate(program),
-                            add_eval_tree(program), add_tokenize(program), add_detokenize(program),
-                            add_bench(program)};
+  const std::array commands{add_info(program),       add_logits(program),    add_generate(program),
+                            add_score(program),      add_eval_tree(program), add_tokenize(program),
+                            add_detokenize(program), add_bench(program)};
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

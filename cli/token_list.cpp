@@ -14,18 +14,18 @@ namespace {
 
 constexpr std::string_view kSpace = " \t\n\r";
 
-TokenId parse_id(std::string_view word) {
+TokenId parse_id(std::string_view word, std::string_view option) {
   TokenId id = 0;
   const char* end = word.data() + word.size();
   const auto [stopped, error] = std::from_chars(word.data(), end, id);
   if (error == std::errc::result_out_of_range) {
-    throw UsageError(fmt::format("--ids: {} is too large for a token id", in_quotes(word)));
+    throw UsageError(fmt::format("{}: {} is too large for a token id", option, in_quotes(word)));
   }
   if (error != std::errc() || stopped != end) {
     throw UsageError(
-        fmt::format("--ids: {} is not a token id; give whole numbers separated by "
-                    "commas or spaces, such as 50256,318",
-                    in_quotes(word)));
+        fmt::format("{}: {} is not a token id; give whole numbers separated by commas or spaces, "
+                    "such as 50256,318",
+                    option, in_quotes(word)));
   }
   return id;
 }
@@ -39,26 +39,26 @@ std::string_view next_word(std::string_view& text) {
 }
 
 /// The ids of a field between two commas, separated by spaces.
-void parse_field(std::string_view field, std::vector<TokenId>& ids) {
+void parse_field(std::string_view field, std::string_view option, std::vector<TokenId>& ids) {
   std::string_view word = next_word(field);
   if (word.empty()) {
-    throw UsageError("--ids: an id is missing before, between or after commas");
+    throw UsageError(fmt::format("{}: an id is missing before, between or after commas", option));
   }
   for (; !word.empty(); word = next_word(field)) {
-    ids.push_back(parse_id(word));
+    ids.push_back(parse_id(word, option));
   }
 }
 
 }  // namespace
 
-std::vector<TokenId> parse_ids(std::string_view text) {
+std::vector<TokenId> parse_ids(std::string_view text, std::string_view option) {
   std::vector<TokenId> ids;
   if (text.find_first_not_of(kSpace) == std::string_view::npos) {
-    throw UsageError("--ids: no token ids were given; at least one is needed");
+    throw UsageError(fmt::format("{}: no token ids were given; at least one is needed", option));
   }
   while (true) {
     const std::size_t comma = text.find(',');
-    parse_field(text.substr(0, comma), ids);
+    parse_field(text.substr(0, comma), option, ids);
     if (comma == std::string_view::npos) {
       return ids;
     }

@@ -8,21 +8,17 @@
 #include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <system_error>
 
 #include "arguments.hpp"
 #include "base/checked_json.hpp"
-#include "base/input_file.hpp"
-#include "base/throw_error.hpp"
 #include "commands.hpp"
 #include "program/exit_status.hpp"
 #include "program/interrupt.hpp"
+#include "text_input.hpp"
 #include "token_list.hpp"
 
 namespace kvcache::cli {
 namespace {
-
-constexpr std::size_t kLargestText = std::size_t{1} << 30U;
 
 struct TokenizeArguments {
   std::filesystem::path tokenizer;
@@ -107,13 +103,7 @@ std::string read_input(const TokenizeArguments& arguments, const CLI::App& parse
   if (parser.count("TEXT") + parser.count("--text") > 0) {
     return arguments.text;
   }
-  const std::filesystem::path file = arguments.file.empty() ? "/dev/stdin" : arguments.file;
-  try {
-    return read_file(file, kLargestText);
-  } catch (const std::system_error& error) {
-    throw_error(ErrorCode::invalid_argument, "{} cannot be read: {}; give another file, or TEXT",
-                file.string(), error.code().message());
-  }
+  return read_text(arguments.file);
 }
 
 int run_tokenize(const TokenizeArguments& arguments, const CLI::App& parser) {

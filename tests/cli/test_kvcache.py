@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 from programs import Program, assert_error
 
-COMMANDS = ["info", "logits", "generate", "eval-tree", "bench"]
+COMMANDS = ["info", "logits", "generate", "score", "eval-tree", "bench"]
 
 
 def ids_text(ids: list[int]) -> str:
@@ -188,52 +187,6 @@ def test_generate_within_a_window(kvcache: Program, model: Path, config: dict) -
     assert len(finished.stdout.split()) == tokens
     assert_error(kvcache(*command, "--window", 8, "--sinks", 8), 2, "8 sinks leave no room")
     assert_error(kvcache(*command, "--stride", 100_000), 2, "does not fit")
-
-
-@pytest.fixture
-def model_with_tokenizer(model: Path, config: dict, tmp_path: Path) -> Path:
-    """A golden whose tokens are bytes of ASCII, and the last one special."""
-    copy = tmp_path / "model"
-    shutil.copytree(model, copy)
-    size = config["spec"]["vocab_size"]
-    last = size - 1
-    of_bytes = [*map(chr, range(33, 127)), "Ġ", "Ċ"]  # with space and line feed as ByteLevel's
-    vocabulary = {text: i for i, text in enumerate([*of_bytes[:last], "<end>"])}
-    assert len(vocabulary) == size
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
-    added = {"id": last, "content": "<end>", "special": True, "normalized": False}
-    flags = dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
-    tokenizer = {
-        "added_tokens": [added | flags],
-        "pre_tokenizer": byte_level | {"trim_offsets": True},
-        "decoder": byte_level | {"trim_offsets": True},
-        "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
-    }
-    (copy / "tokenizer.json").write_text(json.dumps(tokenizer))
-    return copy
-
-
-def test_generate_continues_a_text(kvcache: Program, model_with_tokenizer: Path) -> None:
-    model, count = model_with_tokenizer, ("--max-new-tokens", 12)
-    for prompt in ("abc", "+", "A1B2"):
-        ids = kvcache("tokenize", model, prompt, "--ids").stdout.strip()
-        tokens = kvcache("generate", model, "--ids", ids, *count).stdout.split()
-        special = str(json.loads((model / "tokenizer.json").read_text())["added_tokens"][0]["id"])
-        until = tokens.index(special) if special in tokens else len(tokens)
-        expected = kvcache("detokenize", model, "--ids", ",".join(tokens[:until])).stdout
-        finished = kvcache("generate", model, "--prompt", prompt, *count)
-        assert finished.returncode == 0, finished.stderr
-        assert finished.stdout == (expected if until else "\n")
-
-
-def test_generate_wants_ids_or_a_text(
-    kvcache: Program, model: Path, model_with_tokenizer: Path
-) -> None:
-    count = ("--max-new-tokens", 2)
-    assert_error(kvcache("generate", model, *count), 2, "give what to continue: --ids or --prompt")
-    both = ("--ids", "1", "--prompt", "a")
-    assert_error(kvcache("generate", model_with_tokenizer, *both, *count), 2, "--ids", "--prompt")
-    assert_error(kvcache("generate", model, "--prompt", "a", *count), 2, "tokenizer.json")
 
 
 def test_output_that_cannot_be_written(kvcache: Program, model: Path) -> None:

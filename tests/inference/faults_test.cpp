@@ -17,7 +17,6 @@
 #include <tuple>
 #include <vector>
 
-#include "decoding/greedy.hpp"
 #include "support/models.hpp"
 #include "support/temporary_directory.hpp"
 #include "support/threads.hpp"
@@ -217,13 +216,22 @@ TEST_F(Faults, ForwardWithoutCache) {
                         [&](Sequence&) { (void)model_.forward_without_cache(kMore); });
 }
 
-TEST_F(Faults, GenerateGreedily) {
-  expect_all_or_nothing(
-      "generate_greedy, allocations", Faulty::allocation, memory_codes,
-      [&](Sequence& sequence) { decoding::generate_greedy(sequence, kMore, 8); }, 1);
-  expect_all_or_nothing(
-      "generate_greedy, memory of the cache", Faulty::memory, memory_codes,
-      [&](Sequence& sequence) { decoding::generate_greedy(sequence, kMore, 8); }, 1);
+TEST_F(Faults, Generate) {
+  GenerateOptions options{.max_new_tokens = 8, .log_probabilities = 2};
+  options.sampling.repetition_penalty = 1.1;
+  options.sampling.top_p = 0.9;
+  for (const Faulty kind : {Faulty::allocation, Faulty::memory}) {
+    expect_all_or_nothing(
+        "generate", kind, memory_codes,
+        [&](Sequence& sequence) { generate(sequence, kMore, options); }, 1);
+    expect_all_or_nothing(
+        "generate_samples", kind, memory_codes,
+        [&](Sequence& sequence) {
+          generate_samples(sequence, kMore, 3, options);
+          sequence.rewind(sequence.length() - kMore.size());
+        },
+        1);
+  }
 }
 
 TEST_F(Faults, AWindowThatSlides) {

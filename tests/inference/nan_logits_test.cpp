@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "decoding/greedy.hpp"
 #include "support/nan_model.hpp"
 
 namespace kvcache {
@@ -83,10 +82,11 @@ TEST_F(NanLogits, EndAGenerationAsIfItNeverBegan) {
   expect_refused([](const Model& /*model*/, Sequence& sequence) {
     std::size_t told = 0;
     try {
-      decoding::generate_greedy(sequence, std::vector<TokenId>{6}, 8, [&](TokenId) {
-        ++told;
-        return true;
-      });
+      generate(sequence, std::vector<TokenId>{6},
+               {.max_new_tokens = 8, .sampling = {.temperature = 0}}, [&](const NewToken&) {
+                 ++told;
+                 return true;
+               });
     } catch (const Error&) {
       EXPECT_EQ(told, 1U);
       throw;

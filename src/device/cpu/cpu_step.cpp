@@ -6,11 +6,11 @@
 #include <cstdint>
 #include <iterator>
 #include <new>
-#include <numeric>
 #include <utility>
 
 #include "base/throw_error.hpp"
 #include "kernels/cpu/argmax_cpu.hpp"
+#include "kernels/cpu/top_k_cpu.hpp"
 
 namespace kvcache::device {
 
@@ -134,19 +134,19 @@ TokenId CpuStep::argmax(std::size_t row) {
 }
 
 std::vector<TokenScore> CpuStep::top_k(std::size_t k, std::size_t row) {
+  if (k == 0) {
+    return {};
+  }
   const std::span<const float> logits = this->row(row);
-  std::vector<TokenId> order(logits.size());
-  std::iota(order.begin(), order.end(), TokenId{0});
-  const auto logit = [&](TokenId token) { return logits[static_cast<std::size_t>(token)]; };
-  const auto end = order.begin() + static_cast<std::ptrdiff_t>(k);
-  std::partial_sort(order.begin(), end, order.end(), [&](TokenId a, TokenId b) {
-    return kernels::comes_before(logit(a), a, logit(b), b);
-  });
+  std::vector<std::int32_t> order;  // with what equals the last
+  kernels::top_k_cpu(logits.data(), static_cast<std::int64_t>(logits.size()),
+                     static_cast<std::int64_t>(k), order);
   std::vector<TokenScore> best;
   best.reserve(k);
-  std::transform(order.begin(), end, std::back_inserter(best), [&](TokenId token) {
-    return TokenScore{token, logit(token)};
-  });
+  std::transform(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(k),
+                 std::back_inserter(best), [&](std::int32_t token) {
+                   return TokenScore{token, logits[static_cast<std::size_t>(token)]};
+                 });
   return best;
 }
 

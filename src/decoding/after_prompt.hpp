@@ -1,0 +1,33 @@
+// What generations have in common: what follows a prompt, before the first new token.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "kvcache/logits.hpp"
+#include "kvcache/sequence.hpp"
+#include "kvcache/tokenizer.hpp"
+#include "kvcache/types.hpp"
+
+namespace kvcache::decoding {
+
+/// @throws Error context_full when a prompt and new tokens after it do not fit. The last new token
+///         is returned but never fed, so it needs no position.
+void check_fits(const Sequence& sequence, std::size_t prompt, std::size_t new_tokens);
+
+/// @throws Error token_out_of_range
+void check_stop_tokens(std::span<const TokenId> tokens, std::size_t vocab_size);
+
+/// The logits that new tokens begin with: after the prompt, which is appended, or without one after
+/// the sequence as it is.
+Logits logits_after(Sequence& sequence, std::span<const TokenId> prompt);
+
+/// The text that new tokens go on with after a prompt.
+/// @throws Error token_out_of_range where the tokenizer has no such token
+TextStream stream_after(const Tokenizer& tokenizer, std::span<const TokenId> prompt);
+
+/// @throws Error out_of_memory
+std::vector<TokenId> copy_of(std::span<const TokenId> tokens);
+
+}  // namespace kvcache::decoding

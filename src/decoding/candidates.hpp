@@ -1,0 +1,53 @@
+// The tokens that may follow, once the unlikely ones are cut off.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kvcache/sampler.hpp"
+
+namespace kvcache::decoding {
+
+/// A token that may be drawn, relative to the one with the largest logit.
+struct Candidate {
+  double score;   // (logit − largest) / temperature, at most 0
+  double weight;  // exp(score), above 0
+  std::int32_t token;
+};
+
+/// Cuts by top_k, top_p, min_p and typical_p, in this order, each over the probabilities that the
+/// ones before left. In double precision. Keeps its memory.
+class Candidates {
+ public:
+  /// Whether these options cut anything of a vocabulary.
+  [[nodiscard]] static bool cuts(const SamplingOptions& options, std::size_t vocab_size) noexcept;
+
+  /// Cuts, of finite logits or −infinity, with a temperature above 0. `largest` is finite and one
+  /// of them.
+  /// @throws std::bad_alloc
+  void choose(std::span<const float> logits, float largest, const SamplingOptions& options);
+
+  /// What stayed, the largest logit first and the smallest id of equal ones; never empty.
+  [[nodiscard]] std::span<const Candidate> kept() const noexcept { return kept_; }
+
+  /// The sum of the weights of what stayed.
+  [[nodiscard]] double total() const noexcept { return total_; }
+
+ private:
+  void begin(std::span<const float> logits, float largest, const SamplingOptions& options);
+  void cut_top_p(double top_p);
+  void cut_min_p(double min_p);
+  void cut_typical_p(double typical_p);
+  void sum();
+
+  std::vector<Candidate> kept_;
+  std::vector<std::int32_t> largest_;  // of top_k
+  std::vector<double> sums_;           // of all weights, in blocks
+  std::vector<double> surprise_;       // by place among the candidates: how far from the average
+  std::vector<std::uint32_t> order_;   // of these places
+  double total_ = 0;
+};
+
+}  // namespace kvcache::decoding

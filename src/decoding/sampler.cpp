@@ -1,0 +1,172 @@
+#include "kvcache/sampler.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "base/throw_error.hpp"
+#include "decoding/candidates.hpp"
+#include "decoding/penalties.hpp"
+#include "decoding/philox.hpp"
+#include "decoding/sampling_options.hpp"
+#include "kernels/cpu/argmax_cpu.hpp"
+#include "kernels/cpu/exp_sums_cpu.hpp"
+#include "ort/error_boundary.hpp"
+
+namespace kvcache {
+namespace {
+
+constexpr Meaning kSample{"no token was drawn", ErrorCode::run_failed, ErrorCode::run_failed};
+
+TokenId argmax(std::span<const float> logits) {
+  if (logits.empty()) {
+    throw_error(ErrorCode::invalid_argument, "no logits were given to draw a token from");
+  }
+  return kernels::argmax_cpu(logits.data(), static_cast<std::int64_t>(logits.size()));
+}
+
+/// The token with the largest of logits that a token can be drawn from.
+TokenId checked_argmax(std::span<const float> logits) {
+  const TokenId best = argmax(logits);
+  const float largest = logits[static_cast<std::size_t>(best)];
+  if (std::isnan(largest) || (std::isinf(largest) && largest > 0)) {
+    throw_error(ErrorCode::logits_invalid,
+                "the logit of token {} is {}, must be a number below infinity; no token can be "
+                "drawn",
+                best, largest);
+  }
+  if (std::isinf(largest)) {
+    throw_error(ErrorCode::invalid_argument,
+                "no token can follow: all {} logits, with their biases, are -infinity; leave at "
+                "least one",
+                logits.size());
+  }
+  return best;
+}
+
+/// The last token of a block before which the weights reach `rest`, which rounding may deny.
+TokenId draw_within(std::span<const float> logits, std::size_t first, double largest,
+                    double temperature, double rest) {
+  const std::size_t end =
+      std::min(logits.size(), first + static_cast<std::size_t>(kernels::kExpSumBlock));
+  std::size_t token = first;
+  for (std::size_t i = first; i < end; ++i) {
+    const double weight = std::exp((static_cast<double>(logits[i]) - largest) / temperature);
+    if (weight > 0) {
+      token = i;
+    }
+    rest -= weight;
+    if (rest < 0) {
+      break;
+    }
+  }
+  return static_cast<TokenId>(token);
+}
+
+}  // namespace
+
+struct Sampler::State {
+  explicit State(SamplingOptions sampling) : options(std::move(sampling)) {}
+
+  std::span<const float> penalized(std::span<const float> logits, const SamplingContext& context) {
+    return decoding::Penalties::needed(options) ? penalties.apply(logits, options, context)
+                                                : logits;
+  }
+
+  TokenId draw(std::span<const float> logits, TokenId best, double random) {
+    const float largest = logits[static_cast<std::size_t>(best)];
+    if (!decoding::Candidates::cuts(options, logits.size())) {
+      return draw_of_all(logits, largest, random);
+    }
+    candidates.choose(logits, largest, options);
+    double rest = random * candidates.total();
+    for (const decoding::Candidate& candidate : candidates.kept()) {
+      rest -= candidate.weight;
+      if (rest < 0) {
+        return candidate.token;
+      }
+    }
+    return candidates.kept().back().token;  // rounding
+  }
+
+  TokenId draw_of_all(std::span<const float> logits, float largest, double random) {
+    constexpr auto kBlock = static_cast<std::size_t>(kernels::kExpSumBlock);
+    sums.resize((logits.size() + kBlock - 1) / kBlock);
+    kernels::exp_sums_cpu(logits.data(), static_cast<std::int64_t>(logits.size()), largest,
+                          options.temperature, sums.data());
+    double total = 0;
+    for (const double sum : sums) {
+      total += sum;
+    }
+    double rest = random * total;
+    std::size_t block = 0;
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      if (sums[i] > 0) {
+        block = i;  // where rounding leaves a rest behind all
+      }
+      if (rest < sums[i]) {
+        break;
+      }
+      rest -= sums[i];
+    }
+    return draw_within(logits, block * kBlock, largest, options.temperature, rest);
+  }
+
+  SamplingOptions options;
+  decoding::Penalties penalties;
+  decoding::Candidates candidates;
+  std::vector<double> sums;
+};
+
+Sampler::Sampler(SamplingOptions options) try {
+  decoding::check_options(options);
+  state_ = std::make_unique<State>(std::move(options));
+} catch (...) {
+  rethrow_as_error(kSample);
+}
+
+Sampler::Sampler(Sampler&&) noexcept = default;
+Sampler& Sampler::operator=(Sampler&&) noexcept = default;
+Sampler::~Sampler() = default;
+
+const SamplingOptions& Sampler::options() const noexcept { return state_->options; }
+
+TokenId Sampler::sample(const Logits& logits, std::size_t row, const SamplingContext& context) {
+  if (options().temperature == 0 && !decoding::Penalties::needed(options())) {
+    return logits.argmax(row);  // on the device
+  }
+  return sample(logits.row(row), context);
+}
+
+TokenId Sampler::sample(std::span<const float> logits, const SamplingContext& context) try {
+  const std::span<const float> changed = state_->penalized(logits, context);
+  const TokenId best = checked_argmax(changed);
+  if (options().temperature == 0) {
+    return best;
+  }
+  return state_->draw(changed, best,
+                      decoding::uniform(options().seed, context.sample, context.position));
+} catch (...) {
+  rethrow_as_error(kSample);
+}
+
+std::vector<TokenProbability> Sampler::distribution(std::span<const float> logits,
+                                                    const SamplingContext& context) try {
+  const std::span<const float> changed = state_->penalized(logits, context);
+  const TokenId best = checked_argmax(changed);
+  if (options().temperature == 0) {
+    return {{best, 1.0}};
+  }
+  decoding::Candidates& candidates = state_->candidates;
+  candidates.choose(changed, changed[static_cast<std::size_t>(best)], options());
+  std::vector<TokenProbability> tokens;
+  tokens.reserve(candidates.kept().size());
+  for (const decoding::Candidate& candidate : candidates.kept()) {
+    tokens.push_back({candidate.token, candidate.weight / candidates.total()});
+  }
+  return tokens;
+} catch (...) {
+  rethrow_as_error(kSample);
+}
+
+}  // namespace kvcache
