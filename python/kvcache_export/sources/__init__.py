@@ -6,12 +6,12 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
-from .. import families, tokenizer_files, value_heads
+from .. import families, special_tokens, tokenizer_files, value_heads
 from ..errors import ExportError
 from ..family import Config, Family
 from . import training_config
 from .checkpoint import CheckpointWeights
-from .onnx_directory import fields_of, graph_of
+from .onnx_directory import directory_of, fields_of, graph_of
 from .random_weights import RandomWeights
 from .shards import check_no_adapter, has_safetensors, locate
 from .source import Source
@@ -37,7 +37,7 @@ def from_checkpoint(model: str) -> Source:
         return from_onnx(graph)
     family, config = families.read_config(directory / "config.json")
     weights = CheckpointWeights(directory, locate(directory), family)
-    source = _source(origin, family, config, weights)
+    source = _source(origin, family, special_tokens.completed(config, directory), weights)
     return replace(source, tokenizer=tokenizer_files.find(directory))
 
 
@@ -74,8 +74,14 @@ def from_onnx(file: Path) -> Source:
     onnx_attributes.check(graph, config.spec)
     tensors = OnnxTensors(graph, family, config)
     weights = CheckpointWeights(file, dict.fromkeys(tensors, tensors), family)
+    directory = directory_of(graph)
+    config = special_tokens.completed(config, directory)
     source = _source(_printable(file.resolve().parent.name), family, config, weights)
-    return replace(source, notes=(*source.notes, *onnx_attributes.notes(graph, config.spec)))
+    return replace(
+        source,
+        tokenizer=tokenizer_files.find(directory),
+        notes=(*source.notes, *onnx_attributes.notes(graph, config.spec)),
+    )
 
 
 def from_torch_file(file: Path) -> Source:

@@ -79,8 +79,7 @@ class GgufFile:
             "tie_word_embeddings": "output.weight" not in self._tensors,
             "attention_bias": "blk.0.attn_q.bias" in self._tensors,
             "mlp_bias": "blk.0.ffn_down.bias" in self._tensors,
-            "bos_token_id": self._metadata.get("tokenizer.ggml.bos_token_id"),
-            "eos_token_id": self._metadata.get("tokenizer.ggml.eos_token_id"),
+            **gguf_tokenizer.token_ids(self._metadata),
             **self._architecture.fields(self._of),
         }
         return {name: value for name, value in fields.items() if value is not None}

@@ -39,6 +39,20 @@ PRE_TOKENIZERS = {
 NORMALIZERS = {"qwen2": {"type": "NFC"}}
 
 
+# Of those that end something: a text, a turn, a message to a tool.
+ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
+
+
+def token_ids(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of special tokens' ids, as a config.json has them."""
+    ends = [metadata[f"{PREFIX}{name}"] for name in ENDS if f"{PREFIX}{name}" in metadata]
+    return {
+        "bos_token_id": metadata.get(f"{PREFIX}bos_token_id"),
+        "eos_token_id": ends or None,
+        "pad_token_id": metadata.get(f"{PREFIX}padding_token_id"),
+    }
+
+
 def tokenizer_json(metadata: Mapping[str, Any]) -> str | None:
     """The file's text; None where the vocabulary is of another kind than these."""
     pre = metadata.get(f"{PREFIX}pre")
