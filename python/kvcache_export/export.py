@@ -73,6 +73,8 @@ class Export:
                 built = self._calibrated(file, of_text)
             written = save.write_model(built, file, single_file, self.progress)
             written += tokenizer_files.copy(source.tokenizer, staging.directory)
+            if source.chat_template is not None:
+                written += source.chat_template.write(staging.directory)
             config, summary = self._verified(file, written, ids)
             with signals.deferred():
                 publish(staging, config)

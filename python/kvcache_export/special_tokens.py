@@ -18,7 +18,7 @@ from .family import Config
 from .json_file import shown
 
 GENERATION = "generation_config.json"
-NAMES = ("bos_token", "eos_token", "unk_token", "pad_token")
+NAMES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 
 
 def completed(config: Config, directory: Path) -> Config:
@@ -68,6 +68,24 @@ def texts_and_ids(directory: Path) -> dict[str, int]:
     return {name: ids[text] for name, text in named.items() if text in ids}
 
 
+def added(directory: Path) -> dict[str, int]:
+    """The ids of the tokens that a tokenizer.json has beside its vocabulary, by their texts."""
+    whole = directory / tokenizer_files.WHOLE
+    return _added(json_file.read_object(whole)) if whole.is_file() else {}
+
+
+def _added(tokenizer: Mapping[str, Any]) -> dict[str, int]:
+    given = tokenizer.get("added_tokens")
+    return {
+        token["content"]: token.get("id")
+        for token in (given if isinstance(given, list) else ())
+        if isinstance(token, Mapping)
+        and isinstance(token.get("content"), str)
+        and checked.is_integer(token.get("id"))
+        and token["id"] >= 0
+    }
+
+
 def _vocabulary(directory: Path) -> dict[str, int]:
     """Ids by text, where the files have them in the usual places; the library checks the rest."""
     whole = directory / tokenizer_files.WHOLE
@@ -75,12 +93,9 @@ def _vocabulary(directory: Path) -> dict[str, int]:
         vocab = _read(directory / tokenizer_files.PAIR[0])
         return {text: id_ for text, id_ in vocab.items() if checked.is_integer(id_)}
     tokenizer = json_file.read_object(whole)
-    model, added = tokenizer.get("model"), tokenizer.get("added_tokens")
+    model = tokenizer.get("model")
     vocab = model.get("vocab") if isinstance(model, Mapping) else None
-    ids: dict[str, Any] = dict(vocab) if isinstance(vocab, Mapping) else {}
-    for token in added if isinstance(added, list) else []:
-        if isinstance(token, Mapping) and isinstance(token.get("content"), str):
-            ids[token["content"]] = token.get("id")
+    ids = {**(vocab if isinstance(vocab, Mapping) else {}), **_added(tokenizer)}
     return {text: id_ for text, id_ in ids.items() if checked.is_integer(id_)}
 
 

@@ -53,6 +53,29 @@ def token_ids(metadata: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def token_texts(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """The texts of special tokens, as a chat template names them."""
+    tokens = metadata.get(f"{PREFIX}tokens") or []
+    ids = {
+        "bos_token": metadata.get(f"{PREFIX}bos_token_id"),
+        "eos_token": metadata.get(f"{PREFIX}eos_token_id"),
+        "unk_token": metadata.get(f"{PREFIX}unknown_token_id"),
+        "pad_token": metadata.get(f"{PREFIX}padding_token_id"),
+    }
+    return {
+        name: tokens[id_]
+        for name, id_ in ids.items()
+        if isinstance(id_, int) and 0 <= id_ < len(tokens)
+    }
+
+
+def added_tokens(metadata: Mapping[str, Any]) -> dict[str, int]:
+    """The ids of tokens of these types by their texts."""
+    tokens, types = (metadata.get(f"{PREFIX}{name}") or [] for name in ("tokens", "token_type"))
+    kinds = zip(tokens, types, strict=False)
+    return {text: i for i, (text, kind) in enumerate(kinds) if kind in (CONTROL, USER_DEFINED)}
+
+
 def tokenizer_json(metadata: Mapping[str, Any]) -> str | None:
     """The file's text; None where the vocabulary is of another kind than these."""
     pre = metadata.get(f"{PREFIX}pre")
