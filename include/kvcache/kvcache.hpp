@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kvcache/batch.hpp"
+#include "kvcache/chat_template.hpp"
 #include "kvcache/error.hpp"
 #include "kvcache/evaluator.hpp"
 #include "kvcache/evaluator_metrics.hpp"
