@@ -2,8 +2,8 @@
 //
 // The input is a chat_template.json, a NUL, and contents with a NUL between two: a user's, an
 // assistant's and so on, the first a system's where it begins with "s". Without a NUL all of it is
-// a message for the tiny template of the tests. What is rendered is encoded by the tiny tokenizer,
-// whose special tokens are then as many as in the same chat of messages without any.
+// a message for the tiny template of the tests, which has as many special tokens then as in the
+// same chat of messages without any.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -39,26 +39,38 @@ std::vector<ChatMessage> messages_of(std::string_view contents) {
   }
 }
 
-void use(const ChatTemplate& chat_template, const std::vector<ChatMessage>& messages) {
+const Tokenizer& tokenizer() {
   static const Tokenizer tiny = Tokenizer::from_json(kvcache::test::tiny_tokenizer().dump());
+  return tiny;
+}
+
+void use(const ChatTemplate& chat_template, const std::vector<ChatMessage>& messages) {
   for (const bool generation : {false, true}) {
     const kvcache::ChatOptions options{.add_generation_prompt = generation, .now = {}};
     kvcache::test::expect_only_errors([&] {
-      const auto special = [&](const std::vector<ChatMessage>& chat) {
-        const std::vector<TokenId> ids = chat_template.encode(tiny, chat, options);
-        return std::ranges::count_if(ids, [&](TokenId id) { return tiny.is_special(id); });
-      };
       (void)chat_template.render(messages, options);
-      const auto found = special(messages);
-      std::vector<ChatMessage> plain = messages;
-      for (ChatMessage& message : plain) {
-        message.content = "x";
-      }
-      if (found != special(plain)) {
-        std::abort();
-      }
+      (void)chat_template.encode(tokenizer(), messages, options);
     });
   }
+}
+
+void expect_nobody_speaks_for_others(const ChatTemplate& tiny,
+                                     const std::vector<ChatMessage>& messages) {
+  const auto special = [&](const std::vector<ChatMessage>& chat) {
+    const std::vector<TokenId> ids =
+        tiny.encode(tokenizer(), chat, {.add_generation_prompt = false, .now = {}});
+    return std::ranges::count_if(ids, [&](TokenId id) { return tokenizer().is_special(id); });
+  };
+  kvcache::test::expect_only_errors([&] {
+    const auto found = special(messages);
+    std::vector<ChatMessage> plain = messages;
+    for (ChatMessage& message : plain) {
+      message.content = "x";
+    }
+    if (found != special(plain)) {
+      std::abort();
+    }
+  });
 }
 
 }  // namespace
@@ -70,6 +82,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::size_t end = input.find('\0');
   if (end == std::string_view::npos) {
     use(tiny, messages_of(input));
+    expect_nobody_speaks_for_others(tiny, messages_of(input));
     return 0;
   }
   kvcache::test::expect_only_errors([&] {
