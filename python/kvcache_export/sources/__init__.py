@@ -9,6 +9,7 @@ from pathlib import Path
 from .. import chat, families, special_tokens, tokenizer_files, value_heads
 from ..errors import ExportError
 from ..family import Config, Family
+from ..sentencepiece_file import UnsupportedTokenizerError
 from . import training_config
 from .checkpoint import CheckpointWeights
 from .onnx_directory import directory_of, fields_of, graph_of
@@ -128,7 +129,10 @@ def _source(origin: str, family: Family, config: Config, weights: CheckpointWeig
 def _with_text(source: Source, directory: Path) -> Source:
     """The same with what its directory has for texts: tokenizer, special tokens, chat template."""
     config = special_tokens.completed(source.config, directory)
-    source = replace(source, config=config, tokenizer=tokenizer_files.find(directory))
+    try:
+        source = replace(source, config=config, tokenizer=tokenizer_files.find(directory))
+    except UnsupportedTokenizerError as error:
+        source = replace(source, config=config, notes=(*source.notes, f"no tokenizer: {error}"))
     return _with_template(source, chat.find(directory), special_tokens.added(directory))
 
 

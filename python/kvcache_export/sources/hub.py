@@ -70,7 +70,12 @@ def _download(model: str, *, cached_only: bool) -> Path:
     _fetch_weights(model, cached_only)
     with contextlib.suppress(EntryNotFoundError):
         _fetch(model, ADAPTER_FILE, cached_only)  # transformers would add it to the model
-    for file in (special_tokens.GENERATION, *tokenizer_files.NAMES, chat.SOURCE):
+    for file in (
+        special_tokens.GENERATION,
+        *tokenizer_files.NAMES,
+        chat.SOURCE,
+        *tokenizer_files.OTHERS,
+    ):
         with contextlib.suppress(EntryNotFoundError, LocalEntryNotFoundError):
             _fetch(model, file, cached_only)  # a model without a tokenizer is one, too
     return config.parent
