@@ -39,7 +39,7 @@ def trained(**options: object) -> bytes:
     model = io.BytesIO()
     given = {
         "model_type": "bpe",
-        "vocab_size": 500,
+        "vocab_size": 400,
         "byte_fallback": True,
         "normalization_rule_name": "identity",
         "remove_extra_whitespaces": False,
@@ -109,13 +109,13 @@ def test_what_stands_around_a_text(settings: dict, around: tuple, tmp_path: Path
 def test_tokens_added_behind_the_pieces(tmp_path: Path):
     added = {
         "1": {"content": "<s>", "special": True},
-        "500": {"content": "<|end|>", "special": True, "rstrip": True},
-        "501": {"content": "<x>", "special": False},
+        "400": {"content": "<|end|>", "special": True, "rstrip": True},
+        "401": {"content": "<x>", "special": False},
     }
     tokenizer = made(trained(), tmp_path, {"added_tokens_decoder": added})
-    assert tokenizer.encode("<|end|>  <x>", add_special_tokens=False).ids == [500, 501]
-    with pytest.raises(UnsupportedTokenizerError, match="must have ids from 500 without a gap"):
-        made(trained(), tmp_path, {"added_tokens_decoder": {"502": {"content": "<y>"}}})
+    assert tokenizer.encode("<|end|>  <x>", add_special_tokens=False).ids == [400, 401]
+    with pytest.raises(UnsupportedTokenizerError, match="must have ids from 400 without a gap"):
+        made(trained(), tmp_path, {"added_tokens_decoder": {"402": {"content": "<y>"}}})
 
 
 @pytest.mark.parametrize(
