@@ -36,26 +36,26 @@ def express(source: str, tokens: Mapping[str, str]) -> dict[str, Any]:
         )
     done = subprocess.run(
         [sys.executable, "-m", __name__],
-        input=json.dumps({"source": source, "tokens": dict(tokens)}).encode(),
+        input=json.dumps(
+            {"source": source, "tokens": dict(tokens), "seconds": SECONDS, "bytes": MEMORY_BYTES}
+        ).encode(),
         env={**os.environ, "PYTHONPATH": str(PACKAGE_ROOT), "PYTHONHASHSEED": "0"},
         capture_output=True,
         check=False,
-        timeout=10 * SECONDS,
     )
-    try:
+    if done.returncode == 0:
         return json.loads(done.stdout)
-    except ValueError:
-        words = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        how = f"ends by signal {-done.returncode}" if done.returncode < 0 else words[-1:]
-        return unexpressed(
-            f"trying it takes more than {SECONDS} s or {MEMORY_BYTES >> 30} GiB ({how})"
-        )
+    *_, last = ("", *done.stderr.decode("utf-8", "replace").strip().splitlines())
+    how = f"ended by signal {-done.returncode}" if done.returncode < 0 else last
+    if done.returncode > 0 and not last.startswith("MemoryError"):
+        raise ExportError(f"the chat template was not tried: its process ended with: {how}")
+    return unexpressed(f"trying it takes more than {SECONDS} s or {MEMORY_BYTES >> 30} GiB ({how})")
 
 
 def _main() -> None:
     asked = json.load(sys.stdin)
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (asked["seconds"],) * 2)
+    resource.setrlimit(resource.RLIMIT_AS, (asked["bytes"],) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     from .probe import express as probed
 
