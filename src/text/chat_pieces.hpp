@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <variant>
 #include <vector>
 
@@ -28,7 +29,10 @@ struct Place {
   bool last = false;        // `after` is the last message
   bool generation = false;  // at the end: what begins an answer stands there
 
-  auto operator<=>(const Place&) const = default;
+  friend bool operator<(const Place& one, const Place& other) {
+    return std::tie(one.before, one.after, one.last, one.generation) <
+           std::tie(other.before, other.after, other.last, other.generation);
+  }
 };
 
 /// A part of a text that tells the time, as strftime formats it.

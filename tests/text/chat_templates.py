@@ -72,7 +72,8 @@ EXPRESSED = {
     "chatml": (CHATML, {"system", "user", "assistant"}, True),
     "trimmed": (TRIMMED, {"system", "user", "assistant"}, True),
     "system in user": (SYSTEM_IN_USER, {"system", "user", "assistant"}, False),
-    "no system": (NO_SYSTEM, {"user", "assistant"}, True),
+    # Behind a user's message it takes anybody's but a user's.
+    "no system": (NO_SYSTEM, {"system", "user", "assistant"}, True),
     "dated": (DATED, {"system", "user", "assistant"}, True),
     "reasoning": (REASONING, {"system", "user", "assistant"}, False),
     "skips empty": (SKIPS_EMPTY, {"system", "user", "assistant"}, True),
@@ -114,7 +115,7 @@ UNEXPRESSED = {
     "compared": (
         "{% for m in messages %}{{ '!' if m.content == messages[-1].content }}{{ m.content }};"
         "{% endfor %}",
-        "depends on other messages",
+        "whether it is another message's",
     ),
     "never": ("{{ raise_exception('closed') }}", "closed"),
     "the weekday of a system": (

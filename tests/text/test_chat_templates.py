@@ -159,7 +159,8 @@ ALTERNATING = EXPRESSED["system in user"][0]
         ("chatml", [], "there are none; give at least one"),
         ("chatml", [("tool", "x")], 'message 0 has the role "tool"'),
         ("chatml", [("tool", "x")], "takes system, user, assistant"),
-        ("no system", [("system", "x")], "takes user, assistant"),
+        ("marked", [("system", "x")], "takes user, assistant"),
+        ("no system", [("system", "x")], 'is of the role "system" and the first'),
         ("no system", [("assistant", "x")], 'is of the role "assistant" and the first'),
         (
             "system in user",

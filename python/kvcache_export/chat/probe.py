@@ -84,6 +84,7 @@ class Probe:
 
     def pieces(self) -> Pieces:
         texts = self._texts()
+        self._check_notes()
         found = Pieces({place: self._piece(place, text) for place, text in texts.items()})
         self._emptied = {role: self._blanks(found, role) for role in ROLES}
         found = Pieces(found.between, self._refused())
@@ -103,16 +104,14 @@ class Probe:
         for roles, generation in self._structures():
             texts = [MARK.format(f"message{i}") for i in range(len(roles))]
             try:
-                whole = self._rendered(roles, texts, generation)
+                between = _cut(self._rendered(roles, texts, generation), texts)
+                problem = f"{_named(roles)} are not in their order, each of them once"
             except TemplateError as error:
-                refused.append((roles, generation))
-                reason = reason or str(error)
-                continue
-            between = _cut(whole, texts)
+                between, problem = None, str(error)
             if between is None:
-                raise NotExpressedError(
-                    f"{_named(roles)} are not in their order, each of them once"
-                )
+                refused.append((roles, generation))
+                reason = reason or problem
+                continue
             around = places(roles, generation)
             for i, (place, text) in enumerate(zip(around, between, strict=True)):
                 if found.setdefault(place, text) != text:
@@ -196,7 +195,16 @@ class Probe:
 
     def _refused(self) -> dict[str, Refused]:
         """Of which contents the template asks more than to be held, by role."""
+        self._check_notes()
         found = {}
+        for role, notes in self._notes.items():
+            refused = Refused(tuple(sorted(notes.searched)), *self._emptied[role])
+            if refused != Refused():
+                found[role] = refused
+        return found
+
+    def _check_notes(self) -> None:
+        """NotExpressedError where what is asked of contents has an answer of its own for each."""
         for role, notes in self._notes.items():
             if notes.looks:
                 raise NotExpressedError(
@@ -204,10 +212,6 @@ class Probe:
                 )
             if any(not text.strip() for text in notes.searched):
                 raise NotExpressedError(f"it looks for whitespace in {role} messages")
-            refused = Refused(tuple(sorted(notes.searched)), *self._emptied[role])
-            if refused != Refused():
-                found[role] = refused
-        return found
 
     def _check(self, found: Pieces) -> None:
         """Compares with the template on random conversations; raises where one differs."""

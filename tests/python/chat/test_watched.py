@@ -39,7 +39,7 @@ def asked(expression: str, content: str = " a b ") -> Notes:
         ("m.content[0]", Notes(looks={"__getitem__"})),
         ("m.content | upper", Notes(looks={"upper"})),
         ("m.content.split()", Notes(looks={"split without a text"})),
-        ("m.content | list", Notes(looks={"its characters"})),
+        ("m.content | list", Notes(looks={"its characters", "its length"})),
         ("m.content == m.content", Notes(looks={"whether it is another message's"})),
         ("'x' in (m.content | trim)", Notes(searched={"x"})),
     ],
