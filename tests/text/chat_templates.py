@@ -99,10 +99,6 @@ UNEXPRESSED = {
         "{% for m in messages %}{{ m.content }}{{ m.content }};{% endfor %}",
         "are not in their order, each of them once",
     ),
-    "backwards": (
-        "{% for m in messages | reverse %}{{ m.role + m.content }};{% endfor %}",
-        "are not in their order, each of them once",
-    ),
     "counted": (
         "{% for m in messages %}{{ loop.index }}{{ m.content }};{% endfor %}",
         "depends on other messages",

@@ -91,8 +91,10 @@ def test_texts_are_those_of_jinja2(name: str, tmp_path: Path):
     assert_rendered(source, tmp_path, special)
 
 
-@pytest.mark.parametrize("file", OTHERS, ids=lambda file: file.stem)
-def test_texts_of_other_templates_are_those_of_jinja2(file: Path, tmp_path: Path):
+@pytest.mark.parametrize("file", OTHERS or [None], ids=lambda file: file and file.stem)
+def test_texts_of_other_templates_are_those_of_jinja2(file: Path | None, tmp_path: Path):
+    if file is None:
+        pytest.skip("KVCACHE_CHAT_TEMPLATES names no directory of further templates")
     source = file.read_text(encoding="utf-8")
     fields = express(source, TOKENS)
     if not fields["expressed"]:
@@ -182,11 +184,11 @@ def test_what_a_template_does_not_take_is_refused(
 
 
 def test_a_template_without_pieces_says_why(tmp_path: Path):
-    fields = express("{% for m in messages | reverse %}{{ m.content }}{% endfor %}", TOKENS)
+    fields = express("{% for m in messages %}{{ m.content[0] }}{% endfor %}", TOKENS)
     (tmp_path / "chat_template.json").write_text(json.dumps(fields))
     tokenizer("gpt2").save(str(tmp_path / "tokenizer.json"))
     finished = kvcache("tokenize", tmp_path, "--chat", "[]")
-    assert_error(finished, BAD_INPUT, "cannot be expressed in pieces: messages of")
+    assert_error(finished, BAD_INPUT, "cannot be expressed in pieces: it looks at")
 
 
 def test_a_model_without_a_template_says_so(tmp_path: Path):
