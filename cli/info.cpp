@@ -1,6 +1,7 @@
 // kvcache info: what a model is and what it takes.
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <memory>
 
@@ -36,6 +37,12 @@ void print_facts(const Model& model) {
   print_fact("Max sequence length", fmt::format("{}", info.max_seq_len));
   for (const OutputInfo& output : info.outputs) {
     print_fact("Output", fmt::format("{}, {} numbers a token", output.name, output.size));
+  }
+  if (info.bos_token_id) {
+    print_fact("First token", fmt::format("{}", *info.bos_token_id));
+  }
+  if (!info.stop_token_ids.empty()) {
+    print_fact("Stop tokens", fmt::format("{}", fmt::join(info.stop_token_ids, ", ")));
   }
   print_fact("Element type", std::string(data_type_name(info.dtype)));
   print_fact("Keys and values", std::string(data_type_name(info.cache_dtype)));

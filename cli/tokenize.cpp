@@ -31,15 +31,59 @@ struct TokenizeArguments {
   bool no_special = false;
   bool special_as_text = false;
   bool keep_special = false;
+  bool chat = false;
+  bool no_generation_prompt = false;
 };
 
-/// Reads a line's JSON: a text, or with `decode` an array of ids; prints one of the other.
-void convert_line(const Tokenizer& tokenizer, const TokenizeArguments& arguments,
-                  std::string_view line, std::size_t number) {
+/// The texts of a tokenizer and, where messages are read, of a chat template.
+struct Texts {
+  Tokenizer tokenizer;
+  std::optional<ChatTemplate> chat_template;
+};
+
+Texts load_texts(const TokenizeArguments& arguments) {
+  std::optional<ChatTemplate> chat_template;
+  if (arguments.chat) {
+    chat_template = ChatTemplate::load(std::filesystem::is_directory(arguments.tokenizer)
+                                           ? arguments.tokenizer
+                                           : arguments.tokenizer.parent_path());
+  }
+  return {Tokenizer::load(arguments.tokenizer), std::move(chat_template)};
+}
+
+std::vector<ChatMessage> read_messages(const JsonValue& list) {
+  std::vector<ChatMessage> messages;
+  for (const JsonValue& entry : list.elements()) {
+    constexpr std::array<std::string_view, 2> kFields{"role", "content"};
+    entry.only_fields(kFields);
+    messages.push_back({entry.field("role").text(), entry.field("content").text()});
+  }
+  return messages;
+}
+
+/// Prints the text of messages and its tokens, {"text": …, "ids": […]}.
+void print_chat(const Texts& texts, const TokenizeArguments& arguments, const JsonValue& list) {
+  const std::vector<ChatMessage> messages = read_messages(list);
+  const ChatOptions options{.add_generation_prompt = !arguments.no_generation_prompt, .now = {}};
+  const nlohmann::ordered_json printed{
+      {"text", texts.chat_template->render(messages, options)},
+      {"ids", texts.chat_template->encode(texts.tokenizer, messages, options)}};
+  fmt::print("{}\n", printed.dump());
+}
+
+/// Reads a line's JSON: a text, with `decode` an array of ids, with `chat` one of messages; prints
+/// what becomes of it.
+void convert_line(const Texts& texts, const TokenizeArguments& arguments, std::string_view line,
+                  std::size_t number) {
+  const Tokenizer& tokenizer = texts.tokenizer;
   const JsonDocument document(line, {.name = fmt::format("line {}", number),
                                      .code = ErrorCode::invalid_argument,
                                      .advice = "give a text as JSON in each line, or with --decode "
-                                               "an array of ids"});
+                                               "an array of ids, or with --chat one of messages"});
+  if (arguments.chat) {
+    print_chat(texts, arguments, document.root());
+    return;
+  }
   if (arguments.decode) {
     constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
     const auto ids = document.root().integers(0, kMost);
@@ -54,13 +98,12 @@ void convert_line(const Tokenizer& tokenizer, const TokenizeArguments& arguments
   fmt::print("[{}]\n", fmt::join(ids, ","));
 }
 
-void convert_lines(const Tokenizer& tokenizer, const TokenizeArguments& arguments,
-                   std::string_view input) {
+void convert_lines(const Texts& texts, const TokenizeArguments& arguments, std::string_view input) {
   std::size_t number = 0;
   while (!input.empty()) {
     throw_if_interrupted();
     const std::size_t end = std::min(input.find('\n'), input.size());
-    convert_line(tokenizer, arguments, input.substr(0, end), ++number);
+    convert_line(texts, arguments, input.substr(0, end), ++number);
     input.remove_prefix(std::min(end + 1, input.size()));
   }
 }
@@ -107,10 +150,18 @@ std::string read_input(const TokenizeArguments& arguments, const CLI::App& parse
 }
 
 int run_tokenize(const TokenizeArguments& arguments, const CLI::App& parser) {
-  const Tokenizer tokenizer = Tokenizer::load(arguments.tokenizer);
+  const Texts texts = load_texts(arguments);
+  const Tokenizer& tokenizer = texts.tokenizer;
   const std::string input = read_input(arguments, parser);
   if (arguments.lines) {
-    convert_lines(tokenizer, arguments, input);
+    convert_lines(texts, arguments, input);
+  } else if (arguments.chat) {
+    const JsonDocument document(
+        input,
+        {.name = "the chat",
+         .code = ErrorCode::invalid_argument,
+         .advice = "give an array of messages: [{\"role\": \"user\", \"content\": \"Hi\"}]"});
+    print_chat(texts, arguments, document.root());
   } else if (arguments.decode) {
     print_decoded(tokenizer, arguments, input);
   } else {
@@ -145,8 +196,18 @@ Command add_tokenize(CLI::App& program) {
                  "many texts: reads a JSON text a line, prints a JSON array of ids a line")
       ->excludes(ids)
       ->excludes(json);
-  parser->add_flag("--decode", arguments->decode,
-                   "the reverse: reads ids, prints the text (--json: {\"text\": …})");
+  CLI::Option* decode =
+      parser->add_flag("--decode", arguments->decode,
+                       "the reverse: reads ids, prints the text (--json: {\"text\": …})");
+  CLI::Option* chat =
+      parser->add_flag("--chat", arguments->chat,
+                       "reads a JSON array of messages, {\"role\": …, \"content\": …} each; prints "
+                       "what the chat template makes of them, {\"text\": …, \"ids\": […]}");
+  chat->excludes(decode)->excludes(ids);
+  parser
+      ->add_flag("--no-generation-prompt", arguments->no_generation_prompt,
+                 "with --chat: without what begins the assistant's answer")
+      ->needs(chat);
   parser->add_flag("--no-special-tokens", arguments->no_special,
                    "leaves out the tokens that the tokenizer puts around a text");
   parser->add_flag("--special-tokens-as-text", arguments->special_as_text,

@@ -10,6 +10,8 @@ ExitStatus exit_status(ErrorCode code) noexcept {
     case ErrorCode::config_mismatch:
     case ErrorCode::digest_mismatch:
     case ErrorCode::tokenizer_invalid:
+    case ErrorCode::chat_template_invalid:
+    case ErrorCode::chat_template_unsupported:
     case ErrorCode::contract_violation:
     case ErrorCode::device_unavailable:
     case ErrorCode::invalid_argument:

@@ -98,6 +98,7 @@ class KVCACHE_EXPORT Tokenizer {
   [[nodiscard]] std::size_t vocab_size() const noexcept;
 
  private:
+  friend class ChatTemplate;
   friend class TextStream;
   struct Impl;
   explicit Tokenizer(std::shared_ptr<const Impl> impl);

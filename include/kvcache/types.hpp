@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,6 +49,10 @@ struct KVCACHE_EXPORT ModelInfo {
   std::size_t max_seq_len = 0;
   bool relative_positions = false;         // rotary ones or none: a text's beginning may leave
   std::vector<OutputInfo> outputs;         // beside the logits; see Logits::output
+  std::optional<TokenId> bos_token_id;     // before a text
+  std::optional<TokenId> eos_token_id;     // behind a text: the usual of the stop tokens
+  std::optional<TokenId> pad_token_id;     // fills rows up elsewhere; nothing here needs it
+  std::vector<TokenId> stop_token_ids;     // each ends what is generated: a text or a turn
   std::size_t model_bytes = 0;             // all model files together
   std::size_t weight_bytes_per_token = 0;  // what decoding one token has to read
   std::string digest;                      // XXH3-128 of the model files, joined

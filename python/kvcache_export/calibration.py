@@ -26,13 +26,13 @@ TOKENS_AXES = (0, 1)  # of [batch, seq_len, inputs]
 CALIBRATED = {"int4", "uint4"}  # whose scales are searched for
 
 
-def check(source: Source, precision: Precision) -> None:
+def check(source: Source, precision: Precision, option: str = OPTION) -> None:
     """Raises ExportError where no matrix would be the other for it."""
     types = {of.weights for of in model.matrix_types(source, precision).values()}
     if not types & CALIBRATED:
         raise ExportError(
-            f"{OPTION} with weights of {', '.join(sorted(types))}: only the scales of int4 and"
-            f" uint4 are searched for; use one of these, or leave {OPTION} out"
+            f"{option} with weights of {', '.join(sorted(types))}: only the scales of int4 and"
+            f" uint4 are searched for; use one of these, or leave {option} out"
         )
 
 

@@ -227,6 +227,13 @@ def _parse(arguments: list[str] | None, command: Command = GPT2) -> argparse.Nam
         " rounded with less error (default: all inputs count the same)",
     )
     parser.add_argument(
+        "--calibration",
+        type=_filled,
+        metavar="TEXT_FILE",
+        help="the same of a text in UTF-8, which the model's own tokenizer makes tokens of (needs"
+        " the Python package tokenizers)",
+    )
+    parser.add_argument(
         "--hidden-states",
         action="store_true",
         help="the model also computes the hidden states behind the logits, after the last norm, as"
@@ -247,6 +254,8 @@ def _parse(arguments: list[str] | None, command: Command = GPT2) -> argparse.Nam
         parser.error("--seed has a meaning with --random-init only")
     elif options.seed < 0:
         parser.error(f"--seed must not be negative: {options.seed}")
+    if options.calibration and options.calibration_ids:
+        parser.error("--calibration and --calibration-ids are two texts; give one of them")
     options.weights = options.weights or options.dtype
     if options.weights == options.dtype:
         if options.weights_overrides:
@@ -269,6 +278,7 @@ def _run(options: argparse.Namespace, command: Command) -> None:
     # numpy's library makes threads, which nothing here needs, and where it can't it sends SIGINT.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Imported here, so that --help works without third-party modules and a missing one is one line.
+    from . import calibration_text
     from .export import Export
     from .precision import Precision
 
@@ -287,6 +297,10 @@ def _run(options: argparse.Namespace, command: Command) -> None:
         "--calibration-ids", options.calibration_ids, "a list of integers", _are_ids
     )
     source = command.source(options)
+    calibration_option = "--calibration-ids"
+    if options.calibration:
+        calibration_option = calibration_text.OPTION
+        calibration = calibration_text.token_ids(Path(options.calibration), source)
     Export(
         source,
         precision,
@@ -296,6 +310,7 @@ def _run(options: argparse.Namespace, command: Command) -> None:
         options.hidden_states,
         say,
         progress,
+        calibration_option,
     ).to(options.output_dir)
 
 

@@ -47,6 +47,7 @@ class Export:
     hidden_states: bool
     say: Callable[[str], None]
     progress: save.Progress
+    calibration_option: str = calibration.OPTION  # where the ids came from, as errors call it
 
     def to(self, output: str) -> None:
         """Writes the model directory of docs/MODEL_FILE.md.
@@ -73,6 +74,8 @@ class Export:
                 built = self._calibrated(file, of_text)
             written = save.write_model(built, file, single_file, self.progress)
             written += tokenizer_files.copy(source.tokenizer, staging.directory)
+            if source.chat_template is not None:
+                written += source.chat_template.write(staging.directory)
             config, summary = self._verified(file, written, ids)
             with signals.deferred():
                 publish(staging, config)
@@ -87,8 +90,8 @@ class Export:
         given = self.calibration_ids
         if given is None:
             return None
-        calibration.check(self.source, self.precision)
-        return rounding.token_ids(self.source.spec, given, calibration.OPTION)
+        calibration.check(self.source, self.precision, self.calibration_option)
+        return rounding.token_ids(self.source.spec, given, self.calibration_option)
 
     def _calibrated(self, file: Path, ids: np.ndarray) -> ir.Model:
         """The model, quantised for the text; float32 weights are beside `file` meanwhile."""

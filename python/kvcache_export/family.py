@@ -17,9 +17,10 @@ class Config:
 
     spec: DecoderSpec
     bos_token_id: int | None
-    eos_token_ids: tuple[int, ...]
+    eos_token_ids: tuple[int, ...]  # every one that ends a text, the usual one first
     # The standard deviation of a parameter's random values, by its name; biases are 0, norms 1.
     deviation: Callable[[str], float] = field(compare=False)
+    pad_token_id: int | None = None
 
 
 @dataclass(frozen=True)

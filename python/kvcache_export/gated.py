@@ -148,7 +148,8 @@ class GatedConfig:
         )
         bos = checked.token("bos_token_id", self.get("bos_token_id"), vocabulary)
         eos = checked.tokens("eos_token_id", self.get("eos_token_id"), vocabulary)
-        return Config(spec, bos, eos, lambda parameter: deviation)
+        pad = checked.token("pad_token_id", self.get("pad_token_id"), vocabulary)
+        return Config(spec, bos, eos, lambda parameter: deviation, pad)
 
 
 def alternating(period: int) -> Callable[[int], str]:

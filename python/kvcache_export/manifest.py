@@ -49,6 +49,8 @@ def contents(
         "activations": precision.rounded_activations or precision.dtype,
         "bos_token_id": config.bos_token_id,
         "eos_token_id": config.eos_token_ids[0] if config.eos_token_ids else None,
+        "pad_token_id": config.pad_token_id,
+        "stop_token_ids": list(config.eos_token_ids),
         "model_file": source.family.model_file,
         "files": files,
         "weight_bytes_per_token": weight_bytes_per_token(source.spec, precision, types),
@@ -57,8 +59,6 @@ def contents(
             "max_abs_logit": agreement.max_abs_logit,
         },
     }
-    if len(config.eos_token_ids) > 1:
-        fields["eos_token_ids"] = list(config.eos_token_ids)
     if precision.quantized:
         fields["block_size"] = precision.block_size
     if precision.overrides:

@@ -17,13 +17,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import json_file, tokenizer_files
+from . import chat, json_file, tokenizer_files
 from .errors import ExportError
 from .save import CONFIG_FILE, DATA_SUFFIX, FORMAT
 
 # What an export makes beside its directory of that name has a suffix.
-_TOKENIZER = "|".join(map(re.escape, tokenizer_files.NAMES))
-TEMPORARY = re.compile(rf"\.export-[0-9a-f]{{16}}(\.onnx(\.data)?|\.({_TOKENIZER}))?")
+TEXT_NAMES = (*tokenizer_files.NAMES, *chat.NAMES)
+_TEXT = "|".join(map(re.escape, TEXT_NAMES))
+TEMPORARY = re.compile(rf"\.export-[0-9a-f]{{16}}(\.onnx(\.data)?|\.({_TEXT}))?")
 
 NO_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -96,7 +97,7 @@ def _check_files(output: Path, model_file: str) -> None:
 
     Files are replaced by renaming, which would put them in the place of a link or device.
     """
-    for name in (CONFIG_FILE, model_file, model_file + DATA_SUFFIX, *tokenizer_files.NAMES):
+    for name in (CONFIG_FILE, model_file, model_file + DATA_SUFFIX, *TEXT_NAMES):
         try:
             mode = (output / name).lstat().st_mode
         except OSError:  # none there, or no directory at all: the caller will notice

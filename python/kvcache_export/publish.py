@@ -20,12 +20,13 @@ from typing import Any
 
 import onnx
 
-from . import manifest
+from . import chat, manifest, tokenizer_files
 from .errors import ExportError
 from .fields import is_file_name
-from .output_directory import Staging, named_files
+from .output_directory import TEXT_NAMES, Staging, named_files
 from .save import CONFIG_FILE, DATA_SUFFIX
-from .tokenizer_files import NAMES, ROLE
+
+TEXT_ROLES = (tokenizer_files.ROLE, chat.ROLE)
 
 
 def publish(staged: Staging, config: dict[str, Any]) -> None:
@@ -37,7 +38,7 @@ def publish(staged: Staging, config: dict[str, Any]) -> None:
     output, directory = staged.output, staged.directory
     named = {file["role"]: file["name"] for file in config["files"]}
     model, weights = named["graph"], named.get("weights")
-    tokenizer = [file["name"] for file in config["files"] if file["role"] == ROLE]
+    of_text = [file["name"] for file in config["files"] if file["role"] in TEXT_ROLES]
     used = {file["name"] for file in config["files"]}
     unused = {model + DATA_SUFFIX, *_of_earlier_model(output)} - used
     graph, data = staged.beside(".onnx"), staged.beside(".onnx.data")
@@ -55,7 +56,7 @@ def publish(staged: Staging, config: dict[str, Any]) -> None:
     if weights:
         _link(directory / weights, data)
     _link(interim, graph)
-    for name in tokenizer:
+    for name in of_text:
         _link(directory / name, staged.beside("." + name))
     flush(output)
     (directory / "interim.json").replace(output / CONFIG_FILE)
@@ -66,7 +67,7 @@ def publish(staged: Staging, config: dict[str, Any]) -> None:
             flush(output)
             (directory / weights).replace(output / weights)
         (directory / model).replace(output / model)
-        for name in tokenizer:
+        for name in of_text:
             (directory / name).replace(output / name)
         flush(output)
         (directory / CONFIG_FILE).replace(output / CONFIG_FILE)
@@ -86,7 +87,7 @@ def _of_earlier_model(output: Path) -> set[str]:
         name
         for name in named_files(output / CONFIG_FILE)
         if is_file_name(name)
-        and (name.endswith((".onnx", ".onnx" + DATA_SUFFIX)) or name in NAMES)
+        and (name.endswith((".onnx", ".onnx" + DATA_SUFFIX)) or name in TEXT_NAMES)
         and (output / name).is_file()
     }
 
@@ -105,10 +106,14 @@ def _config_of_interim(
     config: dict[str, Any], interim: Path, graph: Path, data: Path, staged: Staging
 ) -> dict[str, Any]:
     """The same config of the same model under its temporary names."""
+
+    def beside(file: dict[str, Any]) -> dict[str, Any]:
+        return {**file, "name": staged.beside("." + file["name"]).name}
+
     described = {
+        **dict.fromkeys(TEXT_ROLES, beside),
         "graph": lambda _: {**manifest.describe(interim, "graph"), "name": graph.name},
         "weights": lambda file: {**file, "name": data.name},
-        ROLE: lambda file: {**file, "name": staged.beside("." + file["name"]).name},
     }
     files = [described[file["role"]](file) for file in config["files"]]
     return {**config, "model_file": graph.name, "files": files}

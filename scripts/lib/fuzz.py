@@ -122,6 +122,23 @@ TOKENIZER = {
     },
 }
 
+CHAT_TEMPLATE = {
+    "format": "kvcache_chat_template",
+    "format_version": 1,
+    "expressed": True,
+    "extends": True,
+    "between": [
+        {"before": before, "after": after, "text": text, "trim_before": "", "trim_after": " "}
+        | ({"generation": False} if after is None else {})
+        for before, after, text in (
+            (None, "user", ["<s>", {"time": "%d %b %Y"}, "u:"]),
+            ("user", "assistant", ["</s>a:"]),
+            ("user", None, ["</s>"]),
+        )
+    ],
+    "refused": [{"role": "assistant", "containing": ["<t>"], "empty": True, "blank": False}],
+}
+
 
 def _header_seed(header: dict, tokens: Sequence[int], how: int) -> bytes:
     """A state of which the fuzzer makes the rest; `how` is said in saved_state_fuzzer.cpp."""
@@ -156,6 +173,10 @@ SEEDS = {
     "tokenizer": [
         json.dumps(TOKENIZER).encode() + "\0ab <s> aé\n".encode(),
         "hello <s> 你好 \U0001f980\n".encode(),
+    ],
+    "chat_template": [
+        json.dumps(CHAT_TEMPLATE).encode() + "\0 Hé </s>\0ok <t>\0x".encode(),
+        b"Hi </s><s>u:\0 ok </think",
     ],
     "command_line": [b"1,2, 3", b"50256", b" 1\t2\n", b"9223372036854775807,0"],
 }

@@ -16,6 +16,10 @@ std::string_view error_code_name(ErrorCode code) noexcept {
       return "digest_mismatch";
     case ErrorCode::tokenizer_invalid:
       return "tokenizer_invalid";
+    case ErrorCode::chat_template_invalid:
+      return "chat_template_invalid";
+    case ErrorCode::chat_template_unsupported:
+      return "chat_template_unsupported";
     case ErrorCode::contract_violation:
       return "contract_violation";
     case ErrorCode::device_unavailable:

@@ -81,6 +81,34 @@ void read_spec(const JsonValue& root, Config& config) {
   check_cache_size(info, spec);
 }
 
+std::optional<TokenId> read_token(const JsonValue& root, std::string_view name,
+                                  std::size_t vocab_size) {
+  if (!root.has(name) || root.field(name).is_null()) {
+    return std::nullopt;
+  }
+  return static_cast<TokenId>(root.field(name).size(0, vocab_size - 1));
+}
+
+/// Those that stand for something else than text. Where a file of an earlier exporter lists no
+/// tokens to stop at, that is the end token.
+void read_special_tokens(const JsonValue& root, ModelInfo& info) {
+  info.bos_token_id = read_token(root, "bos_token_id", info.vocab_size);
+  info.eos_token_id = read_token(root, "eos_token_id", info.vocab_size);
+  info.pad_token_id = read_token(root, "pad_token_id", info.vocab_size);
+  if (root.has("stop_token_ids")) {
+    const JsonValue stop_token_ids = root.field("stop_token_ids");
+    for (const JsonValue& entry : stop_token_ids.elements()) {
+      const auto token = static_cast<TokenId>(entry.size(0, info.vocab_size - 1));
+      if (std::ranges::find(info.stop_token_ids, token) != info.stop_token_ids.end()) {
+        entry.refuse("must be another token than those before");
+      }
+      info.stop_token_ids.push_back(token);
+    }
+  } else if (info.eos_token_id) {
+    info.stop_token_ids.push_back(*info.eos_token_id);
+  }
+}
+
 /// The logits first, then what else the graph computes of the tokens whose logits are asked for.
 void read_outputs(const JsonValue& root, ModelInfo& info) {
   const JsonValue outputs = root.field("outputs");
@@ -223,6 +251,7 @@ Config parse_config(std::string_view text, const fs::path& path) {
   read_types(root, config.info);
   config.weights_overridden = root.has("weights_overrides");
   read_spec(root, config);
+  read_special_tokens(root, config.info);
   read_outputs(root, config.info);
   read_files(root, config);
   return config;

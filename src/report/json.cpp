@@ -21,6 +21,7 @@ Json to_json(const Environment& environment) {
 }
 
 Json to_json(const ModelInfo& info) {
+  const auto token = [](const std::optional<TokenId>& id) { return id ? Json(*id) : Json(); };
   Json outputs = Json::array();
   for (const OutputInfo& output : info.outputs) {
     outputs.push_back({{"name", output.name}, {"size", output.size}});
@@ -39,6 +40,10 @@ Json to_json(const ModelInfo& info) {
           {"vocab_size", info.vocab_size},
           {"max_seq_len", info.max_seq_len},
           {"outputs", outputs},
+          {"bos_token_id", token(info.bos_token_id)},
+          {"eos_token_id", token(info.eos_token_id)},
+          {"pad_token_id", token(info.pad_token_id)},
+          {"stop_token_ids", info.stop_token_ids},
           {"model_bytes", info.model_bytes},
           {"weight_bytes_per_token", info.weight_bytes_per_token},
           {"cache_bytes_per_token", info.cache_bytes_per_token()},

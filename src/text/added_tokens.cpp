@@ -99,7 +99,7 @@ std::optional<AddedTokens::Found> AddedTokens::find(const Trie& trie, std::strin
   return std::nullopt;
 }
 
-void AddedTokens::cut(TextPart part, bool normalized, bool special_as_text,
+void AddedTokens::cut(TextPart part, bool normalized, const IsText& is_text,
                       std::vector<TextPart>& parts) const {
   const Trie& trie = normalized ? as_normalized_ : as_is_;
   const std::string_view text = part.text;
@@ -113,7 +113,7 @@ void AddedTokens::cut(TextPart part, bool normalized, bool special_as_text,
   while (const auto found = find(trie, text, from)) {
     from = found->end;
     const AddedToken& token = tokens_[found->token];
-    if ((special_as_text && token.special) ||
+    if (is_text(found->token, found->begin, found->end) ||
         (token.single_word && touches_word(text, found->begin, found->end))) {
       continue;
     }

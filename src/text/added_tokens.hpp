@@ -1,6 +1,7 @@
 // Tokens that are cut out of a text before it is split: special ones, and others added to a model.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -31,19 +32,23 @@ struct TextPart {
 
 class AddedTokens {
  public:
+  /// Whether a token that was found at [begin, end) of a part, by its place in tokens(), is text
+  /// like any other.
+  using IsText = std::function<bool(std::size_t token, std::size_t begin, std::size_t end)>;
+
   AddedTokens() = default;
   /// @throws Problem where two tokens have the same text
   AddedTokens(std::vector<AddedToken> tokens, const Normalizer& normalizer);
 
   [[nodiscard]] const std::vector<AddedToken>& tokens() const noexcept { return tokens_; }
-  /// What stands for a token, by its place in tokens(), when ids are decoded.
+  /// What stands for a token, by its place in tokens(), when ids are decoded; and what is looked
+  /// for.
   [[nodiscard]] std::string_view decoded(std::size_t place) const noexcept {
     return patterns_[place];
   }
 
   /// Appends `part` cut at the tokens that are looked for in text as it came, or as normalised.
-  /// `special_as_text`: special tokens are text like any other.
-  void cut(TextPart part, bool normalized, bool special_as_text,
+  void cut(TextPart part, bool normalized, const IsText& is_text,
            std::vector<TextPart>& parts) const;
 
  private:

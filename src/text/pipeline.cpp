@@ -3,15 +3,17 @@
 #include <deque>
 #include <string>
 
+#include "text/foreign_text.hpp"
+
 namespace kvcache::text {
 namespace {
 
 /// Encodes what lies between the tokens that are cut out of the text as it came.
 class PartEncoder {
  public:
-  PartEncoder(const Pipeline& pipeline, Encoding encoding, WordCache& cache,
+  PartEncoder(const Pipeline& pipeline, const TextOrToken& text_or_token, WordCache& cache,
               std::vector<TokenId>& tokens)
-      : pipeline_(pipeline), encoding_(encoding), cache_(cache), tokens_(tokens) {}
+      : pipeline_(pipeline), text_or_token_(text_or_token), cache_(cache), tokens_(tokens) {}
 
   void encode(const TextPart& part) {
     if (part.token) {
@@ -21,7 +23,7 @@ class PartEncoder {
     const std::string_view normalized = pipeline_.normalizer.apply(part.text, normalized_);
     inner_.clear();
     pipeline_.added_tokens.cut({normalized, std::nullopt, part.first}, true,
-                               encoding_.special_tokens_as_text, inner_);
+                               text_or_token_.in(part.text, normalized), inner_);
     for (const TextPart& inner : inner_) {
       encode_normalized(inner);
     }
@@ -42,7 +44,7 @@ class PartEncoder {
   }
 
   const Pipeline& pipeline_;
-  Encoding encoding_;
+  const TextOrToken& text_or_token_;
   WordCache& cache_;
   std::vector<TokenId>& tokens_;
   // What a part needs, kept for the next.
@@ -64,9 +66,9 @@ std::vector<TokenId> encode(const Pipeline& pipeline, std::string_view text, Enc
   };
   put(pipeline.post_processor.before);
   std::vector<TextPart> parts;
-  pipeline.added_tokens.cut({text, std::nullopt, true}, false, encoding.special_tokens_as_text,
-                            parts);
-  PartEncoder encoder(pipeline, encoding, cache, tokens);
+  const TextOrToken text_or_token(pipeline, encoding, text);
+  pipeline.added_tokens.cut({text, std::nullopt, true}, false, text_or_token.in(text), parts);
+  PartEncoder encoder(pipeline, text_or_token, cache, tokens);
   for (const TextPart& part : parts) {
     encoder.encode(part);
   }

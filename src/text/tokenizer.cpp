@@ -4,11 +4,9 @@
 #include "base/error_boundary.hpp"
 #include "base/throw_error.hpp"
 #include "text/load.hpp"
-#include "text/pipeline.hpp"
 #include "text/read_tokenizer.hpp"
-#include "text/token_table.hpp"
+#include "text/tokenizer_impl.hpp"
 #include "text/utf8.hpp"
-#include "text/word_cache_pool.hpp"
 
 namespace kvcache {
 namespace {
@@ -21,15 +19,6 @@ constexpr Meaning kDecodeTokens{"the tokens were not decoded", ErrorCode::run_fa
                                 ErrorCode::run_failed};
 
 }  // namespace
-
-struct Tokenizer::Impl {
-  explicit Impl(text::Pipeline parts)
-      : pipeline(std::move(parts)), tokens(pipeline.model.vocabulary(), pipeline.added_tokens) {}
-
-  text::Pipeline pipeline;
-  text::TokenTable tokens;
-  mutable text::WordCachePool caches;
-};
 
 struct TextStream::State {
   State(std::shared_ptr<const Tokenizer::Impl> tokenizer, const DecodeOptions& how)

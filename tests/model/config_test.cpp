@@ -1,6 +1,7 @@
 // config.json: each field is what it must be, or refused by name.
 #include "model/config.hpp"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
@@ -67,6 +68,35 @@ std::string pointer_of(std::string place) {
   std::ranges::replace(place, '[', '/');
   std::erase(place, ']');
   return place;
+}
+
+TEST(Config, HasTheIdsOfSpecialTokens) {
+  json config = valid_config();
+  const ModelInfo none = parse(config).info;
+  EXPECT_FALSE(none.bos_token_id || none.eos_token_id || none.pad_token_id);
+  EXPECT_TRUE(none.stop_token_ids.empty());
+  config.update({{"bos_token_id", 1}, {"eos_token_id", 49}, {"pad_token_id", nullptr}});
+  const ModelInfo without_list = parse(config).info;
+  EXPECT_EQ(without_list.bos_token_id, 1);
+  EXPECT_EQ(without_list.eos_token_id, 49);
+  EXPECT_FALSE(without_list.pad_token_id.has_value());
+  EXPECT_EQ(without_list.stop_token_ids, std::vector<TokenId>{49});
+  config["stop_token_ids"] = {49, 7};
+  EXPECT_EQ(parse(config).info.stop_token_ids, (std::vector<TokenId>{49, 7}));
+  config["stop_token_ids"] = json::array();
+  EXPECT_TRUE(parse(config).info.stop_token_ids.empty());
+}
+
+TEST(Config, RefusesIdsOutsideTheVocabulary) {
+  for (const char* name : {"/bos_token_id", "/eos_token_id", "/pad_token_id"}) {
+    expect_refused(
+        name, 50, fmt::format("field \"{}\" is 50, must be a whole number from 0 to 49", name + 1));
+    expect_refused(name, -1, "from 0 to 49");
+    expect_refused(name, "</s>", "from 0 to 49");
+  }
+  expect_refused("/stop_token_ids", {3, 50}, "\"stop_token_ids[1]\" is 50");
+  expect_refused("/stop_token_ids", {3, 3}, "must be another token than those before");
+  expect_refused("/stop_token_ids", 3, "must be an array");
 }
 
 TEST(Config, IsRead) {

@@ -108,6 +108,7 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture):
         "cache-dtype",
         "weights",
         "rounding-ids",
+        "calibration",
         "calibration-ids",
         "single-file",
     ):

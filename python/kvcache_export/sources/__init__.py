@@ -6,12 +6,13 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
-from .. import families, tokenizer_files, value_heads
+from .. import chat, families, special_tokens, tokenizer_files, value_heads
 from ..errors import ExportError
 from ..family import Config, Family
+from ..sentencepiece_file import UnsupportedTokenizerError
 from . import training_config
 from .checkpoint import CheckpointWeights
-from .onnx_directory import fields_of, graph_of
+from .onnx_directory import directory_of, fields_of, graph_of
 from .random_weights import RandomWeights
 from .shards import check_no_adapter, has_safetensors, locate
 from .source import Source
@@ -37,8 +38,7 @@ def from_checkpoint(model: str) -> Source:
         return from_onnx(graph)
     family, config = families.read_config(directory / "config.json")
     weights = CheckpointWeights(directory, locate(directory), family)
-    source = _source(origin, family, config, weights)
-    return replace(source, tokenizer=tokenizer_files.find(directory))
+    return _with_text(_source(origin, family, config, weights), directory)
 
 
 def from_gguf(file: Path) -> Source:
@@ -55,7 +55,9 @@ def from_gguf(file: Path) -> Source:
     weights = CheckpointWeights(file, dict.fromkeys(tensors, tensors), family)
     source = _source(_printable(file.resolve().name), family, config, weights)
     text = tensors.tokenizer_json()
-    return source if text is None else replace(source, tokenizer=(tokenizer_files.Made(text),))
+    tokenizer = () if text is None else (tokenizer_files.Made(text),)
+    source = replace(source, tokenizer=tokenizer)
+    return _with_template(source, tensors.chat_template(), tensors.added_tokens())
 
 
 def from_onnx(file: Path) -> Source:
@@ -75,7 +77,8 @@ def from_onnx(file: Path) -> Source:
     tensors = OnnxTensors(graph, family, config)
     weights = CheckpointWeights(file, dict.fromkeys(tensors, tensors), family)
     source = _source(_printable(file.resolve().parent.name), family, config, weights)
-    return replace(source, notes=(*source.notes, *onnx_attributes.notes(graph, config.spec)))
+    notes = (*source.notes, *onnx_attributes.notes(graph, config.spec))
+    return _with_text(replace(source, notes=notes), directory_of(graph))
 
 
 def from_torch_file(file: Path) -> Source:
@@ -121,6 +124,27 @@ def _source(origin: str, family: Family, config: Config, weights: CheckpointWeig
             " the head, as in transformers, though config.json ties them"
         )
     return Source(origin, family, replace(config, spec=spec), weights, notes=tuple(notes))
+
+
+def _with_text(source: Source, directory: Path) -> Source:
+    """The same with what its directory has for texts: tokenizer, special tokens, chat template."""
+    config = special_tokens.completed(source.config, directory)
+    try:
+        source = replace(source, config=config, tokenizer=tokenizer_files.find(directory))
+    except UnsupportedTokenizerError as error:
+        source = replace(source, config=config, notes=(*source.notes, f"no tokenizer: {error}"))
+    return _with_template(source, chat.find(directory), special_tokens.added(directory))
+
+
+def _with_template(source: Source, template: chat.Template | None, added: dict[str, int]) -> Source:
+    """The same with a chat template, whose end of a turn is a token to stop at."""
+    if template is None:
+        return source
+    config, notes = source.config, (*source.notes, template.note())
+    end = added.get(template.end_of_turn(added) or "")
+    if end is not None and end < config.spec.vocab_size and end not in config.eos_token_ids:
+        config = replace(config, eos_token_ids=(*config.eos_token_ids, end))
+    return replace(source, config=config, chat_template=template, notes=notes)
 
 
 def from_seed(architecture: str, seed: int) -> Source:

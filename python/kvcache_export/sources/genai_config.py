@@ -50,6 +50,7 @@ def fields_of(path: Path, file: OnnxFile) -> dict[str, Any]:
         "max_position_embeddings": model.get("context_length"),
         "bos_token_id": model.get("bos_token_id"),
         "eos_token_id": model.get("eos_token_id"),
+        "pad_token_id": model.get("pad_token_id"),
         "intermediate_size": _outputs(file, path, "/mlp/gate_proj/"),
         "rms_norm_eps": float(str(np.float32(norm.get("epsilon", 1e-5)))),  # as it was written
         "attention_bias": model["type"] == "llama" and biases,

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import quantization
+from .. import chat, quantization
 from ..errors import ExportError
 from ..precision import MatrixType
 from ..spec import Shape
@@ -79,8 +79,7 @@ class GgufFile:
             "tie_word_embeddings": "output.weight" not in self._tensors,
             "attention_bias": "blk.0.attn_q.bias" in self._tensors,
             "mlp_bias": "blk.0.ffn_down.bias" in self._tensors,
-            "bos_token_id": self._metadata.get("tokenizer.ggml.bos_token_id"),
-            "eos_token_id": self._metadata.get("tokenizer.ggml.eos_token_id"),
+            **gguf_tokenizer.token_ids(self._metadata),
             **self._architecture.fields(self._of),
         }
         return {name: value for name, value in fields.items() if value is not None}
@@ -88,6 +87,17 @@ class GgufFile:
     def tokenizer_json(self) -> str | None:
         """A tokenizer.json of its vocabulary, where that is of a known kind."""
         return gguf_tokenizer.tokenizer_json(self._metadata)
+
+    def chat_template(self) -> chat.Template | None:
+        """Its chat template, with the special tokens that it may name."""
+        source = self._metadata.get("tokenizer.chat_template")
+        checked = chat.checked(source, f"{self._path}: tokenizer.chat_template")
+        tokens = gguf_tokenizer.token_texts(self._metadata)
+        return None if checked is None else chat.Template(checked, tokens)
+
+    def added_tokens(self) -> dict[str, int]:
+        """The ids of the tokens that are no part of a text, by their own."""
+        return gguf_tokenizer.added_tokens(self._metadata)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

@@ -39,6 +39,43 @@ PRE_TOKENIZERS = {
 NORMALIZERS = {"qwen2": {"type": "NFC"}}
 
 
+# Of those that end something: a text, a turn, a message to a tool.
+ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
+
+
+def token_ids(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of special tokens' ids, as a config.json has them."""
+    ends = [metadata[f"{PREFIX}{name}"] for name in ENDS if f"{PREFIX}{name}" in metadata]
+    return {
+        "bos_token_id": metadata.get(f"{PREFIX}bos_token_id"),
+        "eos_token_id": ends or None,
+        "pad_token_id": metadata.get(f"{PREFIX}padding_token_id"),
+    }
+
+
+def token_texts(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """The texts of special tokens, as a chat template names them."""
+    tokens = metadata.get(f"{PREFIX}tokens") or []
+    ids = {
+        "bos_token": metadata.get(f"{PREFIX}bos_token_id"),
+        "eos_token": metadata.get(f"{PREFIX}eos_token_id"),
+        "unk_token": metadata.get(f"{PREFIX}unknown_token_id"),
+        "pad_token": metadata.get(f"{PREFIX}padding_token_id"),
+    }
+    return {
+        name: tokens[id_]
+        for name, id_ in ids.items()
+        if isinstance(id_, int) and 0 <= id_ < len(tokens)
+    }
+
+
+def added_tokens(metadata: Mapping[str, Any]) -> dict[str, int]:
+    """The ids of tokens of these types by their texts."""
+    tokens, types = (metadata.get(f"{PREFIX}{name}") or [] for name in ("tokens", "token_type"))
+    kinds = zip(tokens, types, strict=False)
+    return {text: i for i, (text, kind) in enumerate(kinds) if kind in (CONTROL, USER_DEFINED)}
+
+
 def tokenizer_json(metadata: Mapping[str, Any]) -> str | None:
     """The file's text; None where the vocabulary is of another kind than these."""
     pre = metadata.get(f"{PREFIX}pre")

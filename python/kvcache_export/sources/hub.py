@@ -17,7 +17,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import get_session, logging
 
-from .. import tokenizer_files
+from .. import chat, special_tokens, tokenizer_files
 from ..errors import ExportError
 from ..json_file import shown
 from .shards import ADAPTER_FILE, INDEX_FILE, SINGLE_FILE, shard_of_each
@@ -70,7 +70,12 @@ def _download(model: str, *, cached_only: bool) -> Path:
     _fetch_weights(model, cached_only)
     with contextlib.suppress(EntryNotFoundError):
         _fetch(model, ADAPTER_FILE, cached_only)  # transformers would add it to the model
-    for file in tokenizer_files.NAMES:
+    for file in (
+        special_tokens.GENERATION,
+        *tokenizer_files.NAMES,
+        chat.SOURCE,
+        *tokenizer_files.OTHERS,
+    ):
         with contextlib.suppress(EntryNotFoundError, LocalEntryNotFoundError):
             _fetch(model, file, cached_only)  # a model without a tokenizer is one, too
     return config.parent

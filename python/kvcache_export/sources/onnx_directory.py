@@ -35,16 +35,24 @@ def graph_of(directory: Path) -> Path | None:
     return found[0] if found else None
 
 
-def fields_of(file: OnnxFile) -> dict[str, Any]:
-    """The fields of the config.json beside a graph, or what is known without one."""
+def directory_of(file: OnnxFile) -> Path:
+    """Where the config and the tokenizer of a graph are: beside it, or above a folder onnx."""
     directory = file.path.parent
     beside = [directory] + ([directory.parent] if directory.name == "onnx" else [])
-    for each in beside:
-        if (each / CONFIG).exists():
-            return _checked(each / CONFIG)
-    for each in beside:
-        if (each / GENAI_CONFIG).exists():
-            return genai_config.fields_of(each / GENAI_CONFIG, file)
+    for name in (CONFIG, GENAI_CONFIG):
+        for each in beside:
+            if (each / name).exists():
+                return each
+    return directory
+
+
+def fields_of(file: OnnxFile) -> dict[str, Any]:
+    """The fields of the config.json of a graph, or what is known without one."""
+    directory = directory_of(file)
+    if (directory / CONFIG).exists():
+        return _checked(directory / CONFIG)
+    if (directory / GENAI_CONFIG).exists():
+        return genai_config.fields_of(directory / GENAI_CONFIG, file)
     raise ExportError(
         f"no {CONFIG} beside {file.path}: a graph does not tell all of a model; put that of the"
         " checkpoint there that it was made of"

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from .. import value_heads
+from ..chat import Template
 from ..family import Config, Family
 from ..precision import MatrixType
 from ..spec import DecoderSpec, Layout, Matrix, Shape
@@ -39,6 +40,7 @@ class Source:
     config: Config
     weights: Weights
     tokenizer: tuple[Path | Made, ...] = ()  # its files, which are copied
+    chat_template: Template | None = None
     notes: tuple[str, ...] = ()  # where it is not what its config says, for the user
 
     @property

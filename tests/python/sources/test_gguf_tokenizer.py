@@ -81,6 +81,18 @@ def test_a_first_token_where_the_file_says_so():
     assert plain.ids == reference.encode("the end").ids
 
 
+def test_ids_of_special_tokens_are_fields_of_a_config():
+    ids = {"bos": 1, "eos": 2, "eot": 7, "eom": 8, "padding": 3}
+    metadata = {f"tokenizer.ggml.{name}_token_id": id_ for name, id_ in ids.items()}
+    assert gguf_tokenizer.token_ids(metadata) == {
+        "bos_token_id": 1,
+        "eos_token_id": [2, 7, 8],
+        "pad_token_id": 3,
+    }
+    none = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
+    assert gguf_tokenizer.token_ids({}) == none
+
+
 @pytest.mark.parametrize(
     "changed",
     [
