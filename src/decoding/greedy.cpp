@@ -75,7 +75,9 @@ std::vector<TokenId> generate_greedy(Sequence& sequence, std::span<const TokenId
   try {
     return generate(sequence, prompt, max_new_tokens, on_token);
   } catch (...) {
-    sequence.rewind(length);
+    if (sequence.can_rewind_to(length)) {
+      sequence.rewind(length);
+    }
     throw;
   }
 }

@@ -20,7 +20,9 @@ using TokenCallback = std::function<bool(TokenId)>;
 ///
 /// @throws Error context_full when prompt and new tokens do not fit, before anything is computed;
 ///         otherwise as Sequence::extend. The sequence is then as it was (but for a last block that
-///         it shared, which has become its own), and so it is where `on_token` throws.
+///         it shared, which has become its own), and so it is where `on_token` throws; unless it
+///         has given back what it would see (Sequence::can_rewind_to): then it keeps what was
+///         appended.
 std::vector<TokenId> generate_greedy(Sequence& sequence, std::span<const TokenId> prompt,
                                      std::size_t max_new_tokens,
                                      const TokenCallback& on_token = {});

@@ -232,10 +232,10 @@ TEST_F(SavedState, RefusesWhatIsNoState) {
 TEST_F(SavedState, RefusesANewerVersion) {
   saved_.save(path());
   std::string newer = read_file(path());
-  newer[8] = 2;
+  newer[8] = 3;
   write_file(path(), newer);
   expect_load_error(ErrorCode::state_mismatch,
-                    "has format version 2, this library reads version 1");
+                    "has format version 3, this library reads versions 1 and 2");
 }
 
 TEST_F(SavedState, RefusesTheStateOfAnotherModel) {

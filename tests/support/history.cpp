@@ -10,8 +10,9 @@
 
 namespace kvcache::test {
 
-History::History(Random& random, const Model& model, bool alone)
-    : random_(random), model_(model), alone_(alone) {
+History::History(Random& random, const Model& model, bool alone,
+                 std::optional<std::size_t> rewindable_tokens)
+    : random_(random), model_(model), alone_(alone), rewindable_tokens_(rewindable_tokens) {
   add(model.new_sequence(), {});
 }
 
@@ -34,18 +35,20 @@ void History::step() {
   }
 }
 
-void History::check() const {
+void History::check() {
   if (alone_) {
     model_.check_cache_invariants();
   }
-  for (const Text& text : texts_) {
+  for (Text& text : texts_) {
+    text.longest = std::max(text.longest, text.tokens.size());
     ASSERT_EQ(text.sequence.length(), text.tokens.size());
     ASSERT_TRUE(std::ranges::equal(text.sequence.tokens(), text.tokens));
   }
 }
 
 void History::add(Sequence sequence, std::vector<TokenId> tokens) {
-  texts_.push_back({std::move(sequence), std::move(tokens)});
+  const std::size_t longest = tokens.size();
+  texts_.push_back({std::move(sequence), std::move(tokens), longest});
 }
 
 History::Text& History::any() {
@@ -81,7 +84,9 @@ void History::fork() {
     if (alone_) {
       EXPECT_EQ(model_.cache_stats().bytes_copied, copied);
     }
+    const std::size_t longest = text.longest;
     add(std::move(forked), text.tokens);
+    texts_.back().longest = longest;
   }
 }
 
@@ -89,7 +94,13 @@ void History::rewind() {
   Text& text = any();
   const auto length =
       static_cast<std::size_t>(random_.integer(0, static_cast<std::int64_t>(text.tokens.size())));
-  EXPECT_TRUE(text.sequence.can_rewind_to(length));
+  if (!text.sequence.can_rewind_to(length)) {
+    ASSERT_TRUE(rewindable_tokens_);
+    ASSERT_GT(text.longest, length + *rewindable_tokens_) << "less than was promised";
+    expect_error(ErrorCode::invalid_argument, "were given back",
+                 [&] { text.sequence.rewind(length); });
+    return;
+  }
   text.sequence.rewind(length);
   text.tokens.resize(length);
 }

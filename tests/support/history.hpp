@@ -1,7 +1,9 @@
 // Random histories of everything a program can do with cached sequences, against plain forwards.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "support/models.hpp"
@@ -12,17 +14,19 @@ namespace kvcache::test {
 /// One run of random steps over a growing and shrinking set of sequences.
 class History {
  public:
-  /// `alone`: no other thread uses the model.
-  History(Random& random, const Model& model, bool alone);
+  /// `alone`: no other thread uses the model. `rewindable_tokens`: as it was loaded with.
+  History(Random& random, const Model& model, bool alone,
+          std::optional<std::size_t> rewindable_tokens = {});
 
   void step();
-  void check() const;
+  void check();
   void clear() { texts_.clear(); }
 
  private:
   struct Text {
     Sequence sequence;
     std::vector<TokenId> tokens;
+    std::size_t longest;  // that it ever was: what it may have given back goes by that
   };
 
   void add(Sequence sequence, std::vector<TokenId> tokens);
@@ -42,6 +46,7 @@ class History {
   Random& random_;
   const Model& model_;
   bool alone_;
+  std::optional<std::size_t> rewindable_tokens_;
   TemporaryDirectory directory_;
   std::vector<Text> texts_;
 };
