@@ -62,6 +62,10 @@ class KVCACHE_EXPORT Sequence {
   void rewind(std::size_t length);
   [[nodiscard]] bool can_rewind_to(std::size_t length) const noexcept;
 
+  /// The first token whose keys and values are there: 0, unless they were given back
+  /// (ModelOptions::rewindable_tokens).
+  [[nodiscard]] std::size_t first_cached() const noexcept;
+
   /// Forgets all tokens and gives their blocks back.
   void reset() noexcept;
 

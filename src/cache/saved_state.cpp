@@ -22,7 +22,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "the format is written as it lies");
 
 constexpr std::array<char, 8> kMagic{'k', 'v', 'c', 'a', 'c', 'h', 'e', '\0'};
-constexpr std::uint32_t kWhole = 1;            // format versions: all of the sequence,
+constexpr std::uint32_t kWhole = 1;             // format versions: all of the sequence,
 constexpr std::uint32_t kWithoutBeginning = 2;  // or not what it has given back
 constexpr std::size_t kMaxHeaderBytes = std::size_t{64} << 10;
 constexpr std::size_t kMost = std::numeric_limits<std::int64_t>::max();
@@ -65,8 +65,8 @@ Header parse_header(std::string_view text, std::uint32_t version,
       {.name = fmt::format("{} is not a saved state that can be loaded: its header", path.string()),
        .code = ErrorCode::state_invalid,
        .advice = "save the sequence again"});
-  constexpr std::array<std::string_view, 7> kFields{"model_digest",  "num_layers", "num_heads",
-                                                    "head_dim",      "element_bytes", "tokens",
+  constexpr std::array<std::string_view, 7> kFields{"model_digest", "num_layers",    "num_heads",
+                                                    "head_dim",     "element_bytes", "tokens",
                                                     "first_cached"};
   const JsonValue root = document.root();
   const bool whole = version == kWhole;
@@ -154,14 +154,16 @@ void check_first_cached(StateReader& file, const Header& header, const ModelInfo
     return;
   }
   if (model.window == 0) {
-    file.invalid(fmt::format("it lacks the keys and values of its first {} tokens, which all "
-                             "tokens of the model see",
-                             header.first_cached));
+    file.invalid(
+        fmt::format("it lacks the keys and values of its first {} tokens, which all "
+                    "tokens of the model see",
+                    header.first_cached));
   }
   if (header.tokens < model.window || header.first_cached > header.tokens - model.window) {
-    file.invalid(fmt::format("of {} tokens it lacks the keys and values of the first {}, of which "
-                             "some are among the last {}, which a token of the model sees",
-                             header.tokens, header.first_cached, model.window));
+    file.invalid(
+        fmt::format("of {} tokens it lacks the keys and values of the first {}, of which "
+                    "some are among the last {}, which a token of the model sees",
+                    header.tokens, header.first_cached, model.window));
   }
 }
 
@@ -187,8 +189,8 @@ Header read_header(StateReader& file, std::uint32_t version, const std::filesyst
                              model.max_seq_len));
   }
   check_first_cached(file, header, model);
-  const std::uint64_t expected = header.tokens * sizeof(TokenId) +
-                                 (header.tokens - header.first_cached) * shape.token_bytes();
+  const std::uint64_t expected =
+      header.tokens * sizeof(TokenId) + (header.tokens - header.first_cached) * shape.token_bytes();
   if (file.left() != expected) {
     file.invalid(fmt::format("{} bytes follow its header, {} tokens take {}", file.left(),
                              header.tokens, expected));

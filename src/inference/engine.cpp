@@ -68,7 +68,8 @@ std::size_t growth_step(const ModelInfo& info, const cache::PoolShape& shape) {
 
 /// A token sees `window` tokens with itself, so that after a rewind the last one, of which a tree
 /// may ask once more, and the next one see `window` of those before the next.
-std::optional<std::size_t> tokens_needed(const ModelInfo& info, const ModelOptions& options) {
+std::optional<std::size_t> window_and_rewindable(const ModelInfo& info,
+                                                 const ModelOptions& options) {
   if (info.window == 0 || !options.rewindable_tokens) {
     return std::nullopt;
   }
@@ -113,7 +114,7 @@ Engine::Engine(const model::Config& config, const ModelOptions& options)
       session_(config, options),
       pool_(pool_shape(info_, options), growth_step(info_, pool_shape(info_, options)),
             options.poison_freed_blocks, session_.backend()),
-      tokens_needed_(tokens_needed(info_, options)) {
+      tokens_needed_(window_and_rewindable(info_, options)) {
   idle_.reserve(kMaxIdleWorkspaces);  // give_back() must not allocate
 }
 

@@ -104,8 +104,7 @@ void PrefixCache::insert(const Sequence& sequence) try {
                 "keys and values of the sequence's first {} tokens were given back, so that it is "
                 "no prefix of a text; insert it while it has no more than {} tokens, or load the "
                 "model with more rewindable_tokens than {}",
-                first,
-                known_->engine->info().window + known_->engine->rewindable_tokens(),
+                first, known_->engine->info().window + known_->engine->rewindable_tokens(),
                 known_->engine->rewindable_tokens());
   }
   const std::scoped_lock lock(known_->mutex);

@@ -85,6 +85,8 @@ void Sequence::rewind(std::size_t length) {
   }
 }
 
+std::size_t Sequence::first_cached() const noexcept { return state_->table.first_cached(); }
+
 void Sequence::reset() noexcept {
   state_->table.shrink_to(0);
   state_->tokens.clear();

@@ -3,7 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "support/models.hpp"
@@ -15,8 +17,10 @@ namespace kvcache::test {
 class History {
  public:
   /// `alone`: no other thread uses the model. `rewindable_tokens`: as it was loaded with.
+  /// `also_expect(logits, text)` is asked of all logits that are compared with a plain forward.
+  using AlsoExpect = std::function<void(std::span<const float>, std::span<const TokenId>)>;
   History(Random& random, const Model& model, bool alone,
-          std::optional<std::size_t> rewindable_tokens = {});
+          std::optional<std::size_t> rewindable_tokens = {}, AlsoExpect also_expect = {});
 
   void step();
   void check();
@@ -29,6 +33,7 @@ class History {
     std::size_t longest;  // that it ever was: what it may have given back goes by that
   };
 
+  void expect_as_plain(std::span<const float> found, std::span<const TokenId> text) const;
   void add(Sequence sequence, std::vector<TokenId> tokens);
   Text& any();
   [[nodiscard]] std::int64_t room(const Text& text) const;
@@ -47,6 +52,7 @@ class History {
   const Model& model_;
   bool alone_;
   std::optional<std::size_t> rewindable_tokens_;
+  AlsoExpect also_expect_;
   TemporaryDirectory directory_;
   std::vector<Text> texts_;
 };
