@@ -53,10 +53,10 @@ struct ModelOptions {
   /// address space is reserved; memory is taken as sequences grow.
   std::size_t cache_bytes = 0;
 
-  /// How many of a sequence's latest tokens it can always rewind. Unset: all, and nothing is given
-  /// back. Set: a sequence of a model whose layers all have a window (ModelInfo::window) gives
-  /// blocks back whose tokens no later one can see, neither after what it has nor after that less
-  /// so many tokens; it holds those of about window + rewindable_tokens tokens however long it is.
+  /// By how many of its latest tokens a sequence can always be rewound. Unset: by all, and nothing
+  /// is given back. Set, of a model whose layers all have a window (ModelInfo::window): a sequence
+  /// gives back blocks whose tokens no later one sees, even after that much was rewound, so that it
+  /// holds about window + rewindable_tokens tokens however long it is, and
   /// Sequence::can_rewind_to() tells how far one can go. Without effect where a layer sees all
   /// tokens (docs/WINDOW.md).
   std::optional<std::size_t> rewindable_tokens;

@@ -248,6 +248,7 @@ std::vector<TokenId> load_state(const std::filesystem::path& path, const ModelIn
     throw;
   }
   BlockTable filled(table.pool());
+  filled.reserve(model.max_seq_len);  // apply() must not allocate after a run
   filled.fill(first_cached, tokens.size());
   for_each_piece(filled, tokens.size(), Direction::write,
                  [&](std::span<std::byte> piece) { file.read(piece); });
