@@ -24,7 +24,7 @@ using test::Random;
 using test::random_tokens;
 
 /// A model whose layers all have a window of 7 tokens.
-Model load(std::optional<std::size_t> rewindable_tokens, std::size_t block_len = 4) {
+Model load_windowed(std::optional<std::size_t> rewindable_tokens, std::size_t block_len = 4) {
   ModelOptions options;
   options.block_len = block_len;
   options.poison_freed_blocks = true;
@@ -46,7 +46,7 @@ class StateWithoutBeginning : public testing::Test {
 };
 
 TEST_F(StateWithoutBeginning, LacksWhatWasGivenBack) {
-  const Model model = load(3);
+  const Model model = load_windowed(3);
   Random random(3);
   std::vector<TokenId> tokens = random_tokens(random, model.info(), 41);
   Sequence text = model.new_sequence();
@@ -62,7 +62,7 @@ TEST_F(StateWithoutBeginning, LacksWhatWasGivenBack) {
   for (const std::size_t block_len : {1U, 3U, 4U, 5U, 64U}) {
     for (const std::optional<std::size_t> rewindable : {std::optional<std::size_t>{}, {0}, {9}}) {
       SCOPED_TRACE(block_len);
-      const Model loader = load(rewindable, block_len);
+      const Model loader = load_windowed(rewindable, block_len);
       Sequence loaded = loader.load_sequence(path());
       EXPECT_EQ(loaded.first_cached(), 28U);
       EXPECT_EQ(loader.cache_stats().blocks_in_use, divide_up(41, block_len) - 28 / block_len);
@@ -78,7 +78,7 @@ TEST_F(StateWithoutBeginning, LacksWhatWasGivenBack) {
 }
 
 TEST_F(StateWithoutBeginning, IsRefusedWhereItsHeaderLies) {
-  const Model model = load(0);
+  const Model model = load_windowed(0);
   Sequence text = model.new_sequence();
   text.extend(std::vector<TokenId>(20, TokenId{1}));
   ASSERT_EQ(text.first_cached(), 12U);

@@ -13,7 +13,7 @@ namespace kvcache::test {
 namespace {
 
 /// A thread alone: others would cost more than a tiny model's token.
-Ort::SessionOptions one_thread() {
+Ort::SessionOptions alone_in_its_thread() {
   Ort::SessionOptions options;
   options.SetIntraOpNumThreads(1);
   return options;
@@ -23,7 +23,7 @@ Ort::SessionOptions one_thread() {
 
 PlainRuntime::PlainRuntime(const fs::path& model, const ModelInfo& info)
     : env_(device::ort_environment(false)),
-      session_(*env_, graph_of(model).c_str(), one_thread()),
+      session_(*env_, graph_of(model).c_str(), alone_in_its_thread()),
       info_(info) {}
 
 std::vector<float> PlainRuntime::logits(std::span<const TokenId> text) {
