@@ -86,7 +86,8 @@ using NewTokenCallback = std::function<bool(const NewToken& token)>;
 /// @throws Error context_full when prompt and new tokens do not fit, before anything is computed;
 ///         invalid_argument, token_out_of_range for options; otherwise as Sequence::extend and
 ///         Sampler::sample. The sequence is then as it was (but for a last block that it shared,
-///         which has become its own), and so it is where `on_token` throws.
+///         which has become its own), and so it is where `on_token` throws; unless it has given
+///         back what it would see (Sequence::can_rewind_to): then it keeps what was appended.
 KVCACHE_EXPORT Generated generate(Sequence& sequence, std::span<const TokenId> prompt,
                                   const GenerateOptions& options,
                                   const NewTokenCallback& on_token = {});

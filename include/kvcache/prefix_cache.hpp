@@ -57,8 +57,9 @@ class KVCACHE_EXPORT PrefixCache {
   [[nodiscard]] std::size_t longest_match(std::span<const TokenId> tokens) const;
 
   /// Remembers the whole blocks of a sequence.
-  /// @throws Error invalid_argument when it is of another model, or the context of a
-  ///         WindowedSequence that slid and kept its keys and values
+  /// @throws Error invalid_argument when it is of another model, the context of a WindowedSequence
+  ///         that slid and kept its keys and values, or has given blocks back
+  ///         (Sequence::first_cached)
   void insert(const Sequence& sequence);
 
   /// Forgets everything.

@@ -49,14 +49,22 @@ class KVCACHE_EXPORT Sequence {
 
   /// Writes tokens, keys and values to a file, only the used length, with the model's digest and a
   /// checksum. The file is whole or not there. Model::load_sequence() reads it.
+  /// What was given back (ModelOptions::rewindable_tokens) is not in it, and the sequence that is
+  /// loaded can be rewound as far as this one.
   /// @throws Error state_not_saved, also of a context of a WindowedSequence that slid and kept its
   ///         keys and values
   void save(const std::filesystem::path& path) const;
 
   /// Forgets the tokens from `length` on and gives blocks back.
-  /// @throws Error invalid_argument when `length` is above length()
+  /// @throws Error invalid_argument when `length` is above length(), or when keys and values were
+  ///         given back that the next token would see (ModelOptions::rewindable_tokens). The
+  ///         sequence is then as it was. One can always rewind to 0.
   void rewind(std::size_t length);
   [[nodiscard]] bool can_rewind_to(std::size_t length) const noexcept;
+
+  /// The first token whose keys and values are there: 0, unless they were given back
+  /// (ModelOptions::rewindable_tokens).
+  [[nodiscard]] std::size_t first_cached() const noexcept;
 
   /// Forgets all tokens and gives their blocks back.
   void reset() noexcept;

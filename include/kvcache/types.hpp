@@ -47,7 +47,8 @@ struct KVCACHE_EXPORT ModelInfo {
   std::size_t hidden_size = 0;
   std::size_t vocab_size = 0;
   std::size_t max_seq_len = 0;
-  bool relative_positions = false;         // rotary ones or none: a text's beginning may leave
+  bool relative_positions = false;  // rotary ones or none: a text's beginning may leave
+  std::size_t window = 0;  // tokens that one sees at most, itself included, in any layer; 0: all
   std::vector<OutputInfo> outputs;         // beside the logits; see Logits::output
   std::optional<TokenId> bos_token_id;     // before a text
   std::optional<TokenId> eos_token_id;     // behind a text: the usual of the stop tokens

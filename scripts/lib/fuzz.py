@@ -160,8 +160,9 @@ SEEDS = {
         _whole_state(STATE_HEADER, [1, 2, 99]),
         _whole_state(STATE_HEADER | {"tokens": 0}, []),
         _header_seed(STATE_HEADER, [1, 2, 99], 1 | 2),
-        _header_seed(STATE_HEADER | {"tokens": 16}, [1, 2, 99], 1 | 2 | 4 | 16 << 3),
+        _header_seed(STATE_HEADER | {"tokens": 15}, [1, 2, 99], 1 | 2 | 4 | 15 << 3),
         bytes([1 | 4 | 5 << 3]) + struct.pack("<5q", 0, 99, 3, 2, 1),
+        bytes([1 | 4 | 9 << 3 | 128]) + struct.pack("<9q", 0, 99, 3, 2, 1, 5, 6, 7, 8),
     ],
     "tree_file": [b'{"tokens": [1, 2, 3], "parents": [-1, 0, 0]}', b'{"tokens":[],"parents":[]}'],
     "trigo": [

@@ -19,15 +19,19 @@ Block& Block::operator=(Block&& other) noexcept {
   return *this;
 }
 
-Block::~Block() {
+Block::~Block() { give_back(); }
+
+void Block::give_back() noexcept {
   if (pool_ != nullptr) {
-    pool_->drop_reference(id_);
+    std::exchange(pool_, nullptr)->drop_reference(id_);
   }
 }
 
 Block Block::share() const noexcept {
-  pool_->add_reference(id_);
-  return {*pool_, id_};
+  if (pool_ != nullptr) {
+    pool_->add_reference(id_);
+  }
+  return {pool_, id_};
 }
 
 bool Block::exclusive() const noexcept { return pool_->has_one_reference(id_); }

@@ -50,7 +50,8 @@ struct PoolShape {
 class BlockPool;
 
 /// One holder's reference to a block; the block is free when its last reference goes. Move-only:
-/// sharing is spelled out.
+/// sharing is spelled out. One that was given back still has its number, which stands in block
+/// tables where nobody looks.
 class Block {
  public:
   Block(BlockPool& pool, BlockId id) noexcept : pool_(&pool), id_(id) {}
@@ -58,7 +59,16 @@ class Block {
   Block& operator=(Block&& other) noexcept;
   ~Block();
 
-  /// Another reference to the same block.
+  /// A place of a block table that nobody looks at, and the number that stands there.
+  static Block given_back(BlockId id) noexcept { return {nullptr, id}; }
+
+  /// Drops the reference before this object goes.
+  void give_back() noexcept;
+
+  /// Whether this is still a reference.
+  [[nodiscard]] bool held() const noexcept { return pool_ != nullptr; }
+
+  /// Another reference to the same block; of one that was given back, none either.
   [[nodiscard]] Block share() const noexcept;
 
   /// Whether nobody else refers to the block, so that it may be written to. A false answer can
@@ -68,7 +78,9 @@ class Block {
   [[nodiscard]] BlockId id() const noexcept { return id_; }
 
  private:
-  BlockPool* pool_;
+  Block(BlockPool* pool, BlockId id) noexcept : pool_(pool), id_(id) {}
+
+  BlockPool* pool_;  // null: no reference
   BlockId id_;
 };
 

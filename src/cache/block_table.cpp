@@ -31,17 +31,43 @@ void BlockTable::apply(Growth&& growth) {
   std::ranges::move(growth.added, std::back_inserter(blocks_));
 }
 
+void BlockTable::give_back(std::size_t first) noexcept {
+  const std::size_t begin = first_cached_ / block_len();
+  const std::size_t end = first / block_len();
+  if (begin < end) {
+    std::for_each(blocks_.begin() + static_cast<std::ptrdiff_t>(begin),
+                  blocks_.begin() + static_cast<std::ptrdiff_t>(end),
+                  [](Block& block) { block.give_back(); });
+    first_cached_ = end * block_len();
+  }
+}
+
+void BlockTable::fill(std::size_t first_cached, std::size_t length) {
+  const std::size_t holes = first_cached / block_len();
+  std::vector<Block> blocks = pool_->allocate(divide_up(length, block_len()) - holes);
+  blocks_.reserve(holes + blocks.size());
+  for (std::size_t i = 0; i < holes; ++i) {
+    blocks_.push_back(Block::given_back(blocks.front().id()));
+  }
+  std::ranges::move(blocks, std::back_inserter(blocks_));
+  first_cached_ = first_cached;
+}
+
 BlockTable BlockTable::share() const {
   BlockTable table(*pool_);
   table.blocks_.reserve(blocks_.capacity());
   std::ranges::transform(blocks_, std::back_inserter(table.blocks_),
                          [](const Block& block) { return block.share(); });
+  table.first_cached_ = first_cached_;
   return table;
 }
 
 void BlockTable::shrink_to(std::size_t length) noexcept {
   const std::size_t kept = divide_up(length, block_len());
   blocks_.erase(blocks_.begin() + static_cast<std::ptrdiff_t>(kept), blocks_.end());
+  if (length == 0) {
+    first_cached_ = 0;
+  }
 }
 
 void BlockTable::evict(std::size_t first, std::size_t count, std::size_t length) {

@@ -19,7 +19,9 @@ struct Growth {
 };
 
 /// Token i of the sequence is in block i / block_len. Blocks may be shared with other tables; only
-/// a block that nobody else holds is written to.
+/// a block that nobody else holds is written to. The first ones may have been given back, because
+/// no token to come sees what they hold: their entries are holes, and the others stay where they
+/// are.
 class BlockTable {
  public:
   explicit BlockTable(BlockPool& pool) noexcept : pool_(&pool) {}
@@ -34,17 +36,29 @@ class BlockTable {
 
   void apply(Growth&& growth);
 
-  /// The same blocks, shared: no tensor is copied.
+  /// Gives back the blocks that hold only tokens before `first`, which nobody will look at again;
+  /// not the last block.
+  void give_back(std::size_t first) noexcept;
+
+  /// Makes room for `length` tokens in an empty table, whose first `first_cached` are not there.
+  /// @throws Error cache_full, out_of_memory; the table is then empty
+  void fill(std::size_t first_cached, std::size_t length);
+
+  /// The first token whose keys and values are there: 0, unless blocks were given back.
+  [[nodiscard]] std::size_t first_cached() const noexcept { return first_cached_; }
+
+  /// The same blocks, shared, and the same holes: no tensor is copied.
   [[nodiscard]] BlockTable share() const;
 
-  /// Gives back the blocks that the first `length` tokens do not need.
+  /// Gives back the blocks that the first `length` tokens do not need; of a table with holes,
+  /// `length` is above first_cached(), or 0.
   void shrink_to(std::size_t length) noexcept;
 
   /// Of `length` tokens, those in [first, first + count) leave and those behind move up. `count` is
   /// a multiple of block_len and leaves some behind: whole blocks are given back. Only where
   /// `first` lies inside a block is something copied, less than a block: what moves up into that
   /// one, and what precedes it there if others hold it too. For windows of models whose positions
-  /// are relative: what stays is valid as it is.
+  /// are relative: what stays is valid as it is. The table has no holes.
   /// @throws Error cache_full, out_of_memory; the table is then as it was
   void evict(std::size_t first, std::size_t count, std::size_t length);
 
@@ -65,6 +79,7 @@ class BlockTable {
  private:
   BlockPool* pool_;
   std::vector<Block> blocks_;
+  std::size_t first_cached_ = 0;  // those of the blocks before its own are holes
 };
 
 }  // namespace kvcache::cache

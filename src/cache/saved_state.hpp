@@ -4,6 +4,9 @@
 // each), the header (JSON: model digest, sizes, number of tokens), the tokens (int64), then for
 // each pool the used part, [num_heads, tokens, head_dim]; last the XXH3-128 of all that (canonical,
 // 16 bytes).
+//
+// Of a sequence that has given blocks back the version is 2, the header says which token is the
+// first whose keys and values are there, and the parts of the pools begin with it.
 #pragma once
 
 #include <filesystem>

@@ -63,6 +63,12 @@ TextStream stream_after(const Tokenizer& tokenizer, std::span<const TokenId> pro
   return stream;
 }
 
+void take_back(Sequence& sequence, std::size_t length) {
+  if (sequence.can_rewind_to(length)) {
+    sequence.rewind(length);
+  }
+}
+
 std::vector<TokenId> copy_of(std::span<const TokenId> tokens) try {
   return {tokens.begin(), tokens.end()};
 } catch (...) {

@@ -181,7 +181,7 @@ std::vector<Beam> beam_search(Sequence& sequence, std::span<const TokenId> promp
     }
     return search.results();
   } catch (...) {
-    sequence.rewind(length);
+    decoding::take_back(sequence, length);
     rethrow_as_error(kRun);
   }
 }

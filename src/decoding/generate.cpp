@@ -142,7 +142,7 @@ Generated generate(Sequence& sequence, std::span<const TokenId> prompt,
     return go_on(sequence, std::move(logits), Continuation(options, text, text.size(), 0),
                  on_token);
   } catch (...) {
-    sequence.rewind(length);
+    decoding::take_back(sequence, length);
     throw;
   }
 }
@@ -179,7 +179,7 @@ std::vector<Generated> generate_samples(Sequence& sequence, std::span<const Toke
     const std::vector<TokenId> text = copy_of(sequence.tokens());
     return go_on(fork_rows(sequence, text, count, options), logits, on_token);
   } catch (...) {
-    sequence.rewind(length);
+    decoding::take_back(sequence, length);
     throw;
   }
 }

@@ -112,7 +112,7 @@ std::vector<TokenScores> score_continuations(Sequence& sequence, std::span<const
     }
     return scores;
   } catch (...) {
-    sequence.rewind(length);
+    decoding::take_back(sequence, length);
     rethrow_as_error(kRun);
   }
 }

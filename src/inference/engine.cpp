@@ -66,6 +66,16 @@ std::size_t growth_step(const ModelInfo& info, const cache::PoolShape& shape) {
       1, std::min(info.max_seq_len / shape.block_len / 8, kMostBytes / shape.block_bytes()));
 }
 
+/// A token sees `window` tokens with itself, so that after a rewind the last one, of which a tree
+/// may ask once more, and the next one see `window` of those before the next.
+std::optional<std::size_t> window_and_rewindable(const ModelInfo& info,
+                                                 const ModelOptions& options) {
+  if (info.window == 0 || !options.rewindable_tokens) {
+    return std::nullopt;
+  }
+  return info.window + std::min(*options.rewindable_tokens, info.max_seq_len);
+}
+
 }  // namespace
 
 WorkspaceLease::WorkspaceLease(std::shared_ptr<Engine> engine,
@@ -103,7 +113,8 @@ Engine::Engine(const model::Config& config, const ModelOptions& options)
     : info_(config.info),
       session_(config, options),
       pool_(pool_shape(info_, options), growth_step(info_, pool_shape(info_, options)),
-            options.poison_freed_blocks, session_.backend()) {
+            options.poison_freed_blocks, session_.backend()),
+      tokens_needed_(window_and_rewindable(info_, options)) {
   idle_.reserve(kMaxIdleWorkspaces);  // give_back() must not allocate
 }
 

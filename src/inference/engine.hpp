@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -25,6 +26,15 @@ class Engine : public std::enable_shared_from_this<Engine> {
   [[nodiscard]] cache::BlockPool& pool() noexcept { return pool_; }
   [[nodiscard]] const cache::BlockPool& pool() const noexcept { return pool_; }
 
+  /// How many of a sequence's latest tokens must be there, because a token to come may see them;
+  /// nothing: all of them.
+  [[nodiscard]] std::optional<std::size_t> tokens_needed() const noexcept { return tokens_needed_; }
+
+  /// What ModelOptions says, for messages.
+  [[nodiscard]] std::size_t rewindable_tokens() const noexcept {
+    return tokens_needed_ ? *tokens_needed_ - info_.window : info_.max_seq_len;
+  }
+
   /// A workspace for the calling thread, used before where there is one; best for the same shape.
   /// Allocates only where there is none.
   WorkspaceLease lease(CacheUse cache_use, const RunShape& shape);
@@ -44,6 +54,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   ModelInfo info_;
   ort::Session session_;
   cache::BlockPool pool_;
+  std::optional<std::size_t> tokens_needed_;
 
   std::mutex mutex_;
   std::vector<std::unique_ptr<Workspace>> idle_;

@@ -59,6 +59,7 @@ void append(const Addition& addition, cache::Growth&& growth) noexcept {
   for (const TokenId token : addition.tokens) {  // one by one: they may be among the old ones
     addition.state->tokens.push_back(token);
   }
+  addition.state->give_back_unseen();
 }
 
 WorkspaceLease extend(std::span<const Addition> batch) {

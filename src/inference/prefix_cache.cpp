@@ -99,6 +99,14 @@ void PrefixCache::insert(const Sequence& sequence) try {
                 "before it slides, or rewind a fork of it to its first {} tokens and insert that",
                 left.count, left.first);
   }
+  if (const std::size_t first = sequence.state_->table.first_cached(); first > 0) {
+    throw_error(ErrorCode::invalid_argument,
+                "keys and values of the sequence's first {} tokens were given back, so that it is "
+                "no prefix of a text; insert it while it has no more than {} tokens, or load the "
+                "model with more rewindable_tokens than {}",
+                first, known_->engine->info().window + known_->engine->rewindable_tokens(),
+                known_->engine->rewindable_tokens());
+  }
   const std::scoped_lock lock(known_->mutex);
   known_->tree.insert(sequence.state_->tokens, sequence.state_->table.blocks());
 } catch (...) {

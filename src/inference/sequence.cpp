@@ -40,6 +40,7 @@ Sequence Sequence::fork() const try {
   state->table = state_->table.share();
   state->tokens.assign(state_->tokens.begin(), state_->tokens.end());
   state->left = state_->left;
+  state->keeps_all = state_->keeps_all;
   return Sequence(std::move(state));
 } catch (...) {
   rethrow_as_error(kRun);
@@ -59,13 +60,23 @@ void Sequence::save(const std::filesystem::path& path) const try {
       {"the sequence was not saved", ErrorCode::state_not_saved, ErrorCode::state_not_saved});
 }
 
-bool Sequence::can_rewind_to(std::size_t length) const noexcept { return length <= this->length(); }
+bool Sequence::can_rewind_to(std::size_t length) const noexcept {
+  return length == 0 || (length <= this->length() && length >= state_->shortest_rewind());
+}
 
 void Sequence::rewind(std::size_t length) {
-  if (!can_rewind_to(length)) {
+  if (length > this->length()) {
     throw_error(ErrorCode::invalid_argument,
                 "cannot rewind to {} tokens, the sequence has {}; ask can_rewind_to first", length,
                 this->length());
+  }
+  if (!can_rewind_to(length)) {
+    throw_error(ErrorCode::invalid_argument,
+                "cannot rewind to {} tokens: keys and values of the first {} were given back, and "
+                "a token sees {}, itself included; rewind to 0 or to between {} and {} tokens, or "
+                "load the model with more rewindable_tokens than {}",
+                length, state_->table.first_cached(), state_->engine->info().window,
+                state_->shortest_rewind(), this->length(), state_->engine->rewindable_tokens());
   }
   state_->table.shrink_to(length);
   state_->tokens.resize(length);
@@ -73,6 +84,8 @@ void Sequence::rewind(std::size_t length) {
     state_->left = {};  // what is there now is the text's beginning, computed with nothing else
   }
 }
+
+std::size_t Sequence::first_cached() const noexcept { return state_->table.first_cached(); }
 
 void Sequence::reset() noexcept {
   state_->table.shrink_to(0);
@@ -166,6 +179,7 @@ void Sequence::commit(const TreeEvaluation& evaluation, std::size_t node) try {
   for (const std::size_t added : missing) {
     state.tokens.push_back(evaluated.tree.tokens[added]);
   }
+  state.give_back_unseen();
 } catch (...) {
   rethrow_as_error(kRun);
 }

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -39,6 +40,20 @@ struct SequenceState {
   cache::BlockTable table;
   std::vector<TokenId> tokens;
   LeftTokens left;
+  bool keeps_all = false;  // the context of a WindowedSequence, which bounds its memory itself
+
+  /// Gives back what no token to come sees, if anything is ever given back.
+  void give_back_unseen() noexcept {
+    const std::optional<std::size_t> needed = engine->tokens_needed();
+    if (needed && tokens.size() > *needed && !keeps_all) {
+      table.give_back(tokens.size() - *needed);
+    }
+  }
+
+  /// The shortest length but 0 that is left with all that its next token sees.
+  [[nodiscard]] std::size_t shortest_rewind() const noexcept {
+    return table.first_cached() == 0 ? 0 : table.first_cached() + engine->info().window;
+  }
 
   /// Position in the text of the next token.
   [[nodiscard]] std::size_t next_position() const noexcept { return tokens.size() + left.count; }

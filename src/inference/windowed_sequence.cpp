@@ -47,7 +47,9 @@ void encode_anew(Sequence& text, const cache::Window& window) {
 
 WindowedSequence::WindowedSequence(const Model& model, const WindowOptions& options)
     : options_(inference::resolve(options, model.info(), model.cache_stats().block_len)),
-      sequence_(model.new_sequence()) {}
+      sequence_(model.new_sequence()) {
+  sequence_.state_->keeps_all = true;
+}
 
 Logits WindowedSequence::extend(std::span<const TokenId> tokens) try {
   if (tokens.size() <= window_of(options_).capacity() - sequence_.length()) {

@@ -77,6 +77,7 @@ void read_spec(const JsonValue& root, Config& config) {
   info.vocab_size = config.spec.vocab_size;
   info.max_seq_len = config.spec.max_seq_len;
   info.relative_positions = !config.spec.learned_positions;
+  info.window = largest_window(config.spec);
   info.weight_bytes_per_token = root.field("weight_bytes_per_token").size(0, kMaxBytes);
   check_cache_size(info, spec);
 }

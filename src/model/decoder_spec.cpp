@@ -143,6 +143,17 @@ DecoderSpec read_decoder_spec(const JsonValue& json) {
   return spec;
 }
 
+std::size_t largest_window(const DecoderSpec& spec) noexcept {
+  std::size_t largest = 0;
+  for (const LayerSpec& layer : spec.layers) {
+    if (!layer.attention.window) {
+      return 0;
+    }
+    largest = std::max(largest, *layer.attention.window);
+  }
+  return largest;
+}
+
 std::string unsupported_part(const DecoderSpec& spec) {
   const auto biased_rms = [](const NormSpec& norm) {
     return norm.kind == NormKind::rms_norm && norm.bias;

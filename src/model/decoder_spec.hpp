@@ -82,6 +82,9 @@ struct DecoderSpec {
 /// @throws Error(the document's code) naming the field, what it is and what it must be
 DecoderSpec read_decoder_spec(const JsonValue& spec);
 
+/// The most tokens that one sees in any layer, itself included; 0 where some layer sees all.
+std::size_t largest_window(const DecoderSpec& spec) noexcept;
+
 /// What of the model the library has no kernels for ("a gate of relu in layer 0"); empty where it
 /// can run all of it.
 std::string unsupported_part(const DecoderSpec& spec);

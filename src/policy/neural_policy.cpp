@@ -128,6 +128,16 @@ void check_record(const ModelInfo& info, std::span<const TokenId> tokens, std::s
   }
 }
 
+/// Shortens it to `length` tokens, or to none where keys and values that the next one would see
+/// were given back (ModelOptions::rewindable_tokens): they are then computed anew when asked for.
+void rewind_or_reset(Sequence& sequence, std::size_t length) {
+  if (sequence.can_rewind_to(length)) {
+    sequence.rewind(length);
+  } else {
+    sequence.reset();
+  }
+}
+
 }  // namespace
 
 NeuralPolicy::NeuralPolicy(const SharedModelInferencer& inferencer, std::span<const TokenId> record,
@@ -177,7 +187,7 @@ PolicyQuestion NeuralPolicy::ask(std::span<const std::vector<TokenId>> moves, bo
   const bool tree_is_empty =
       std::ranges::all_of(moves, [](const auto& move) { return move.size() == 1; }) &&
       !(with_value && inferencer_.has_value());
-  sequence_.rewind(std::min(computed(), record_.size() - (tree_is_empty ? 1 : 0)));
+  rewind_or_reset(sequence_, std::min(computed(), record_.size() - (tree_is_empty ? 1 : 0)));
   if (const std::size_t missing = record_.size() - computed(); missing > kMostPending) {
     sequence_.extend(std::span<const TokenId>(record_).subspan(computed()).first(missing - 1));
   }
@@ -234,7 +244,7 @@ void NeuralPolicy::play(std::span<const TokenId> tokens) try {
   record_.insert(record_.end(), copy.begin(), copy.end());
   const auto known = sequence_.tokens();  // all of it the record's, unless the move is another one
   const auto differs = std::ranges::mismatch(known, record_).in1;
-  sequence_.rewind(static_cast<std::size_t>(differs - known.begin()));
+  rewind_or_reset(sequence_, static_cast<std::size_t>(differs - known.begin()));
 } catch (...) {
   rethrow_as_error(kRun);
 }
@@ -246,7 +256,7 @@ void NeuralPolicy::take_back(std::size_t length) {
                 record_.size());
   }
   record_.resize(length);
-  sequence_.rewind(std::min(length, computed()));
+  rewind_or_reset(sequence_, std::min(length, computed()));
 }
 
 NeuralPolicy NeuralPolicy::fork() const try {

@@ -53,7 +53,9 @@ std::vector<Sequence> SharedModelInferencer::sequences_of(
   }
   if (prefixes_) {
     for (const Sequence& sequence : sequences) {
-      prefixes_->insert(sequence);
+      if (sequence.first_cached() == 0) {  // what has given blocks back is no prefix any more
+        prefixes_->insert(sequence);
+      }
     }
   }
   return sequences;

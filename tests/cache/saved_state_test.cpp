@@ -1,17 +1,14 @@
 // Saved states: what is loaded equals what was saved, and nothing else is loaded.
 #include <gtest/gtest.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "support/models.hpp"
+#include "support/saved_states.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace kvcache {
@@ -19,43 +16,14 @@ namespace {
 
 using test::expect_close;
 using test::expect_error;
+using test::kBeforeHeader;
+using test::parts_of;
 using test::Random;
 using test::random_tokens;
-
-std::string read_file(const test::fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-void write_file(const test::fs::path& path, const std::string& bytes) {
-  std::ofstream(path, std::ios::binary) << bytes;
-}
-
-constexpr std::size_t kBeforeHeader = 16;  // magic, version, the header's size
-
-/// A state with a checksum that matches, whatever it holds.
-std::string with_checksum(std::string contents) {
-  XXH128_canonical_t checksum;
-  XXH128_canonicalFromHash(&checksum, XXH3_128bits(contents.data(), contents.size()));
-  contents.append(reinterpret_cast<const char*>(checksum.digest), sizeof(checksum.digest));
-  return contents;
-}
-
-std::string state_of(const std::string& header, const std::string& rest) {
-  const auto size = static_cast<std::uint32_t>(header.size());
-  std::string state("kvcache\0\1\0\0\0", 12);
-  state.append(reinterpret_cast<const char*>(&size), sizeof(size));
-  return with_checksum(state + header + rest);
-}
-
-/// The header of a state, and what follows it up to the checksum.
-std::pair<nlohmann::json, std::string> parts_of(const std::string& state) {
-  std::uint32_t size = 0;
-  std::memcpy(&size, state.data() + 12, sizeof(size));
-  const std::size_t payload = kBeforeHeader + size;
-  return {nlohmann::json::parse(state.substr(kBeforeHeader, size)),
-          state.substr(payload, state.size() - payload - sizeof(XXH128_canonical_t))};
-}
+using test::read_file;
+using test::state_of;
+using test::with_checksum;
+using test::write_file;
 
 class SavedState : public testing::Test {
  protected:
@@ -232,10 +200,10 @@ TEST_F(SavedState, RefusesWhatIsNoState) {
 TEST_F(SavedState, RefusesANewerVersion) {
   saved_.save(path());
   std::string newer = read_file(path());
-  newer[8] = 2;
+  newer[8] = 3;
   write_file(path(), newer);
   expect_load_error(ErrorCode::state_mismatch,
-                    "has format version 2, this library reads version 1");
+                    "has format version 3, this library reads versions 1 and 2");
 }
 
 TEST_F(SavedState, RefusesTheStateOfAnotherModel) {

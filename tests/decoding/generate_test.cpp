@@ -106,6 +106,35 @@ TEST_F(Greedy, StopsWhenTheCallbackSaysSo) {
   EXPECT_EQ(sequence_.length(), prompt_.size() + 1);
 }
 
+TEST_F(Greedy, KeepsWhatItAppendedWhereTheRestWasGivenBack) {
+  if (test::models_dtype() != "float32") {
+    GTEST_SKIP() << "the families' models are of float32";
+  }
+  ModelOptions options;
+  options.block_len = 4;
+  options.rewindable_tokens = 2;
+  const Model model = Model::load(test::family_model_path("mistral-window"), options);
+  for (const std::size_t count : {2U, 20U}) {
+    Sequence sequence = model.new_sequence();
+    static_cast<void>(sequence.extend(std::vector<TokenId>(20, TokenId{1})));
+    std::size_t told = 0;
+    EXPECT_THROW(generate(sequence, prompt_, greedily(30),
+                          [&](const NewToken&) -> bool {
+                            if (++told == count) {
+                              throw std::runtime_error("enough");
+                            }
+                            return true;
+                          }),
+                 std::runtime_error);
+    if (count == 2) {  // and the prompt, of which no more was given back than what is whole blocks
+      EXPECT_EQ(sequence.length(), 20U);
+    } else {  // one less than was told of
+      EXPECT_EQ(sequence.length(), 20 + prompt_.size() + count - 1);
+      EXPECT_FALSE(sequence.can_rewind_to(20));
+    }
+  }
+}
+
 TEST_F(Greedy, LeavesTheSequenceAsItWasWhereTheCallbackThrows) {
   static_cast<void>(sequence_.extend(prompt_));
   std::size_t told = 0;

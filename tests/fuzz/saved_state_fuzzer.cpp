@@ -2,8 +2,10 @@
 // says what of the file is made to match the rest, because a change of any other byte breaks it:
 //   bit 0: the checksum
 //   bit 1: what comes before the header, whose text the input then begins with, up to a zero
-//   bit 2: the size, that of as many tokens as bits 3 to 7 say. Without bit 1 the header is the
+//   bit 2: the size, that of as many tokens as bits 3 to 6 say. Without bit 1 the header is the
 //          model's, too.
+//   bit 7: with these two, that of a state that lacks the keys and values before its last
+//          kWindow tokens
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
@@ -36,6 +38,8 @@ constexpr cache::PoolShape kShape{.num_layers = 1,
                                   .max_blocks = 8,
                                   .scale_bytes = 2};
 
+constexpr std::size_t kWindow = 4;  // of the model
+
 constexpr const char* kDigest = "0123456789abcdef0123456789abcdef";
 
 /// Memory of the host, and nothing that runs: these states are never computed with.
@@ -64,6 +68,7 @@ ModelInfo model_info() {
   info.head_dim = kShape.head_dim;
   info.vocab_size = 100;
   info.max_seq_len = 16;
+  info.window = kWindow;
   return info;
 }
 
@@ -76,21 +81,25 @@ std::string with_checksum(std::string contents) {
 
 constexpr std::size_t kChecksumBytes = sizeof(XXH128_canonical_t);
 
-/// Of a token with its keys and values.
-std::size_t token_bytes() { return sizeof(TokenId) + kShape.token_bytes(); }
+/// Of tokens, and the keys and values of those from `first_cached` on.
+std::size_t bytes_of(std::size_t tokens, std::size_t first_cached) {
+  return tokens * sizeof(TokenId) + (tokens - first_cached) * kShape.token_bytes();
+}
 
-std::string with_header(std::string_view header, std::string_view rest) {
+std::string with_header(std::string_view header, std::string_view rest, bool whole) {
   std::string file("kvcache\0\1\0\0\0", 12);
+  file[8] = whole ? 1 : 2;
   const auto bytes = static_cast<std::uint32_t>(header.size());
   file.append(reinterpret_cast<const char*>(&bytes), sizeof(bytes));
   return file.append(header).append(rest);
 }
 
-std::string right_header(std::size_t tokens) {
+std::string right_header(std::size_t tokens, std::size_t first_cached) {
   return fmt::format(
       R"({{"model_digest":"{}","num_layers":{},"num_heads":{},"head_dim":{},"element_bytes":{},)"
-      R"("tokens":{}}})",
-      kDigest, kShape.num_layers, kShape.num_heads, kShape.head_dim, kShape.element_bytes, tokens);
+      R"("tokens":{}{}}})",
+      kDigest, kShape.num_layers, kShape.num_heads, kShape.head_dim, kShape.element_bytes, tokens,
+      first_cached > 0 ? fmt::format(R"(,"first_cached":{})", first_cached) : "");
 }
 
 /// What the first byte of an input asks for.
@@ -99,11 +108,13 @@ struct Parts {
       : checksum((how & 1U) != 0),
         header((how & 2U) != 0),
         size((how & 4U) != 0),
-        tokens(how / 8) {}
+        tokens(how / 8 % 16),
+        first_cached((how & 128U) != 0 && tokens > kWindow ? tokens - kWindow : 0) {}
   bool checksum;
   bool header;
   bool size;
   std::size_t tokens;
+  std::size_t first_cached;
 };
 
 /// The file that an input, which is not empty, stands for.
@@ -116,20 +127,20 @@ std::string file_of(std::string_view input) {
     header = rest.substr(0, end);
     rest.erase(0, end + 1);
   } else if (right.size) {
-    header = right_header(right.tokens);
+    header = right_header(right.tokens, right.first_cached);
   }
   if (right.size) {
-    rest.resize(right.tokens * token_bytes());
+    rest.resize(bytes_of(right.tokens, right.first_cached));
   }
   if (right.header || right.size) {
-    rest = with_header(header, rest);
+    rest = with_header(header, rest, right.first_cached == 0);
   }
   return right.checksum ? with_checksum(rest) : rest;
 }
 
 /// The tokens, keys and values at the end of a file.
-std::string_view contents(std::string_view file, std::size_t tokens) {
-  return file.substr(file.size() - kChecksumBytes - tokens * token_bytes(), tokens * token_bytes());
+std::string_view contents(std::string_view file, std::size_t bytes) {
+  return file.substr(file.size() - kChecksumBytes - bytes, bytes);
 }
 
 /// A file in memory, and the name by which it can be opened.
@@ -177,8 +188,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (loaded) {
       const auto path = directory.path() / "again.state";
       cache::save_state(path, model.digest, tokens, table);
-      if (contents(read_file(path, std::size_t{1} << 20), tokens.size()) !=
-          contents(text, tokens.size())) {
+      const std::size_t bytes = bytes_of(tokens.size(), table.first_cached());
+      if (contents(read_file(path, std::size_t{1} << 20), bytes) != contents(text, bytes)) {
         std::abort();
       }
     }

@@ -89,6 +89,17 @@ TEST(DecoderSpec, WantsKeysAndValuesOfOneShape) {
                       "field \"layers[1].attention.num_kv_heads\" is 3, must be layer 0's, 6");
 }
 
+TEST(DecoderSpec, ItsLargestWindowIsNoneWhereALayerSeesAll) {
+  json spec = valid_spec();
+  EXPECT_EQ(largest_window(read(spec)), 0U);
+  json layer = spec["layers"][0];
+  layer["attention"]["window"] = 5;
+  spec["layers"].push_back(layer);
+  EXPECT_EQ(largest_window(read(spec)), 0U);
+  spec["layers"][0]["attention"]["window"] = 3;
+  EXPECT_EQ(largest_window(read(spec)), 5U);
+}
+
 TEST(DecoderSpec, NamesWhatHasNoKernel) {
   json layer = valid_spec()["layers"][0];
   layer["mlp"]["gated"] = true;

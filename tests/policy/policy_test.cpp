@@ -124,6 +124,45 @@ TEST(NeuralPolicy, GivesTheDefinitionsNumbersThroughAGame) {
   });
 }
 
+TEST(NeuralPolicy, ComputesAnewWhatWasGivenBack) {
+  if (test::models_dtype() != "float32") {
+    GTEST_SKIP() << "the families' models are of float32";
+  }
+  ModelOptions options;
+  options.block_len = 2;
+  options.poison_freed_blocks = true;
+  options.rewindable_tokens = 2;
+  const Model model = Model::load(test::family_model_path("mistral-window"), options);
+  const SharedModelInferencer inferencer(model);
+  Random random(4);
+  Move record = test::random_tokens(random, model.info(), 30);
+  NeuralPolicy policy(inferencer, record);
+  const std::vector<Move> moves{{1, 2}, {1, 3}, {4}};
+  const auto expect_right_answers = [&] {
+    const MoveScores found = policy.evaluate(moves, false);
+    for (std::size_t i = 0; i < moves.size(); ++i) {
+      EXPECT_NEAR(found.log_probabilities[i], log_probability(model, record, moves[i]), 1e-4);
+    }
+  };
+  expect_right_answers();
+  EXPECT_GT(policy.sequence().first_cached(), 0U);
+  record.resize(12);
+  policy.take_back(12);
+  EXPECT_EQ(policy.computed(), 0U);
+  expect_right_answers();
+  policy.play(moves[1]);
+  record.insert(record.end(), moves[1].begin(), moves[1].end());
+  expect_right_answers();
+
+  // So do prefixes that are asked for again and again.
+  for (int twice = 0; twice < 2; ++twice) {
+    const TokenTree tree{.tokens = {5}, .parents = {-1}};
+    const std::vector<PolicyInput> batch{{record, &tree}};
+    const std::vector<TreeEvaluation> answers = inferencer.policy_inference(batch);
+    test::expect_as_uncached(model, answers.front().logits().row(0), record);
+  }
+}
+
 TEST(NeuralPolicy, ForksGoTheirOwnWays) {
   Random random(3);
   const Model model = load_with_value();

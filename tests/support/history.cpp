@@ -10,8 +10,13 @@
 
 namespace kvcache::test {
 
-History::History(Random& random, const Model& model, bool alone)
-    : random_(random), model_(model), alone_(alone) {
+History::History(Random& random, const Model& model, bool alone,
+                 std::optional<std::size_t> rewindable_tokens, AlsoExpect also_expect)
+    : random_(random),
+      model_(model),
+      alone_(alone),
+      rewindable_tokens_(rewindable_tokens),
+      also_expect_(std::move(also_expect)) {
   add(model.new_sequence(), {});
 }
 
@@ -34,18 +39,27 @@ void History::step() {
   }
 }
 
-void History::check() const {
+void History::check() {
   if (alone_) {
     model_.check_cache_invariants();
   }
-  for (const Text& text : texts_) {
+  for (Text& text : texts_) {
+    text.longest = std::max(text.longest, text.tokens.size());
     ASSERT_EQ(text.sequence.length(), text.tokens.size());
     ASSERT_TRUE(std::ranges::equal(text.sequence.tokens(), text.tokens));
   }
 }
 
+void History::expect_as_plain(std::span<const float> found, std::span<const TokenId> text) const {
+  expect_as_uncached(model_, found, text);
+  if (also_expect_) {
+    also_expect_(found, text);
+  }
+}
+
 void History::add(Sequence sequence, std::vector<TokenId> tokens) {
-  texts_.push_back({std::move(sequence), std::move(tokens)});
+  const std::size_t longest = tokens.size();
+  texts_.push_back({std::move(sequence), std::move(tokens), longest});
 }
 
 History::Text& History::any() {
@@ -70,7 +84,7 @@ void History::extend() {
   const std::vector<TokenId> tokens = new_tokens(text);
   const Logits logits = text.sequence.extend(tokens);
   text.tokens.insert(text.tokens.end(), tokens.begin(), tokens.end());
-  expect_as_uncached(model_, logits.last(), text.tokens);
+  expect_as_plain(logits.last(), text.tokens);
 }
 
 void History::fork() {
@@ -81,7 +95,9 @@ void History::fork() {
     if (alone_) {
       EXPECT_EQ(model_.cache_stats().bytes_copied, copied);
     }
+    const std::size_t longest = text.longest;
     add(std::move(forked), text.tokens);
+    texts_.back().longest = longest;
   }
 }
 
@@ -89,7 +105,13 @@ void History::rewind() {
   Text& text = any();
   const auto length =
       static_cast<std::size_t>(random_.integer(0, static_cast<std::int64_t>(text.tokens.size())));
-  EXPECT_TRUE(text.sequence.can_rewind_to(length));
+  if (!text.sequence.can_rewind_to(length)) {
+    ASSERT_TRUE(rewindable_tokens_);
+    ASSERT_GT(text.longest, length + *rewindable_tokens_) << "less than was promised";
+    expect_error(ErrorCode::invalid_argument, "were given back",
+                 [&] { text.sequence.rewind(length); });
+    return;
+  }
   text.sequence.rewind(length);
   text.tokens.resize(length);
 }
@@ -118,8 +140,7 @@ void History::evaluate_and_commit() {
   for (int i = 0; i < 3; ++i) {
     const auto node = static_cast<std::size_t>(
         random_.integer(0, static_cast<std::int64_t>(tree.tokens.size()) - 1));
-    expect_as_uncached(model_, evaluation.logits().row(node),
-                       text_of_node(text.tokens, tree, node));
+    expect_as_plain(evaluation.logits().row(node), text_of_node(text.tokens, tree, node));
   }
   if (random_.chance(0.7)) {
     const auto node = static_cast<std::size_t>(
@@ -151,7 +172,7 @@ void History::extend_batch() {
     ASSERT_EQ(logits[i].rows(),
               batch[i].logits_for == LogitsFor::last ? 1 : batch[i].tokens.size());
     extended[i]->tokens.insert(extended[i]->tokens.end(), tokens[i].begin(), tokens[i].end());
-    expect_as_uncached(model_, logits[i].last(), extended[i]->tokens);
+    expect_as_plain(logits[i].last(), extended[i]->tokens);
   }
 }
 

@@ -1,7 +1,11 @@
 // Random histories of everything a program can do with cached sequences, against plain forwards.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "support/models.hpp"
@@ -12,19 +16,24 @@ namespace kvcache::test {
 /// One run of random steps over a growing and shrinking set of sequences.
 class History {
  public:
-  /// `alone`: no other thread uses the model.
-  History(Random& random, const Model& model, bool alone);
+  /// `alone`: no other thread uses the model. `rewindable_tokens`: as it was loaded with.
+  /// `also_expect(logits, text)` is asked of all logits that are compared with a plain forward.
+  using AlsoExpect = std::function<void(std::span<const float>, std::span<const TokenId>)>;
+  History(Random& random, const Model& model, bool alone,
+          std::optional<std::size_t> rewindable_tokens = {}, AlsoExpect also_expect = {});
 
   void step();
-  void check() const;
+  void check();
   void clear() { texts_.clear(); }
 
  private:
   struct Text {
     Sequence sequence;
     std::vector<TokenId> tokens;
+    std::size_t longest;  // that it ever was: what it may have given back goes by that
   };
 
+  void expect_as_plain(std::span<const float> found, std::span<const TokenId> text) const;
   void add(Sequence sequence, std::vector<TokenId> tokens);
   Text& any();
   [[nodiscard]] std::int64_t room(const Text& text) const;
@@ -42,6 +51,8 @@ class History {
   Random& random_;
   const Model& model_;
   bool alone_;
+  std::optional<std::size_t> rewindable_tokens_;
+  AlsoExpect also_expect_;
   TemporaryDirectory directory_;
   std::vector<Text> texts_;
 };

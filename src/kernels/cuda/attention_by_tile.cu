@@ -75,9 +75,10 @@ struct KeysAndValues {
   Chunk keys[kShare];
   Chunk values[kShare];
 
-  /// Numbers base …, zeros from `total` on.
+  /// Numbers base …, zeros before `first`, whose block may have been given back, and from `total`
+  /// on.
   __device__ void load(const CachedAttentionArgs<T>& args, const Tile& tile, int kv_head, int past,
-                       int base, int total) {
+                       int base, int first, int total) {
 #pragma unroll
     for (int i = 0; i < kShare; ++i) {
       const int at = static_cast<int>(threadIdx.x) + i * kThreads;
@@ -85,6 +86,9 @@ struct KeysAndValues {
       const int column = at % kVectors * kVector;
       keys[i] = Chunk::zero();
       values[i] = Chunk::zero();
+      if (number < first) {
+        continue;
+      }
       if (number < past) {
         const std::int64_t from = pool_offset(args, tile.row, number, kv_head) + column;
         keys[i] = Chunk::load(args.key_pool + from);
@@ -166,8 +170,9 @@ __global__ void __launch_bounds__(kThreads) attention_by_tile_kernel(CachedAtten
   const int new_keys = tile.first + tile.count;  // new tokens that some query may see
   const int total = past + new_keys;
   const auto window = static_cast<int>(args.rules.window);  // of chains only
-  // From a whole tile on, what the first of the queries sees.
-  const int start = first_seen(args, past + tile.first) / kTile * kTile;
+  // What the first of the queries sees, from a whole tile on.
+  const int first = first_seen(args, past + tile.first);
+  const int start = first / kTile * kTile;
   const bool tree = args.tree_parents != nullptr;
   const int words = (new_keys + 31) / 32;
   if (tree) {
@@ -185,7 +190,7 @@ __global__ void __launch_bounds__(kThreads) attention_by_tile_kernel(CachedAtten
 
   wait_for_previous_kernel();
   KeysAndValues<T, kHeadDim> arriving;
-  arriving.load(args, tile, kv_head, past, start + split * kTile, total);
+  arriving.load(args, tile, kv_head, past, start + split * kTile, first, total);
   if (split == splits - 1 && head == kv_head * (args.num_heads / args.num_kv_heads)) {
     append_tile<T, kHeadDim>(args, tile, kv_head);
   }
@@ -220,7 +225,7 @@ __global__ void __launch_bounds__(kThreads) attention_by_tile_kernel(CachedAtten
     __syncthreads();  // all have done with the tile before, and with the queries
     arriving.store(keys, values);
     __syncthreads();
-    arriving.load(args, tile, kv_head, past, base + splits * kTile, total);
+    arriving.load(args, tile, kv_head, past, base + splits * kTile, first, total);
 
     float scores[kTile / 8][4] = {};
 #pragma unroll

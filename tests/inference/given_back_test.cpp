@@ -1,0 +1,360 @@
+// What no token to come sees is given back: how much stays, that the logits are the same bits, and
+// how far one can still rewind.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/rounding.hpp"
+#include "kvcache/prefix_cache.hpp"
+#include "kvcache/windowed_sequence.hpp"
+#include "support/history.hpp"
+#include "support/models.hpp"
+#include "support/plain_runtime.hpp"
+#include "support/trees.hpp"
+
+namespace kvcache {
+namespace {
+
+using test::expect_close;
+using test::expect_error;
+using test::family_model_path;
+using test::Random;
+using test::random_tokens;
+
+constexpr const char* kWindowed = "mistral-window";  // in all layers
+constexpr std::size_t kWindow = 7;
+constexpr std::array<const char*, 3> kSomeWindowed{"gemma2", "gemma3", "qwen2-windows"};
+
+Model load_giving_back(const std::string& name, std::optional<std::size_t> rewindable_tokens,
+                       std::size_t block_len = 4, std::size_t max_blocks = 0) {
+  ModelOptions options;
+  options.block_len = block_len;
+  options.poison_freed_blocks = true;
+  options.rewindable_tokens = rewindable_tokens;
+  if (max_blocks > 0) {
+    options.cache_bytes =
+        max_blocks * load_giving_back(name, {}, block_len).cache_stats().block_bytes;
+  }
+  return Model::load(family_model_path(name), options);
+}
+
+class GivenBack : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (test::models_dtype() != "float32") {
+      GTEST_SKIP() << "the families' models are compared in float32";
+    }
+  }
+};
+
+/// The same bits: of the same calls everywhere.
+void expect_same_bits(std::span<const float> found, std::span<const float> expected) {
+  ASSERT_EQ(found.size(), expected.size());
+  EXPECT_EQ(std::memcmp(found.data(), expected.data(), found.size_bytes()), 0);
+}
+
+void expect_same_bits(const Logits& found, const Logits& expected) {
+  ASSERT_EQ(found.rows(), expected.rows());
+  for (std::size_t row = 0; row < found.rows(); ++row) {
+    expect_same_bits(found.row(row), expected.row(row));
+  }
+}
+
+void extend_one_by_one(Sequence& text, int count) {
+  for (int i = 0; i < count; ++i) {
+    const TokenId token = i % 30;
+    text.extend({&token, 1});
+  }
+}
+
+TEST_F(GivenBack, IsNothingUnlessAskedFor) {
+  const Model model = load_giving_back(kWindowed, {});
+  EXPECT_EQ(model.info().window, kWindow);
+  Sequence text = model.new_sequence();
+  extend_one_by_one(text, 60);
+  EXPECT_EQ(model.cache_stats().blocks_in_use, 15U);
+  EXPECT_EQ(text.first_cached(), 0U);
+  for (std::size_t length = 0; length <= 60; ++length) {
+    EXPECT_TRUE(text.can_rewind_to(length));
+  }
+}
+
+TEST_F(GivenBack, IsNothingWhereALayerSeesAll) {
+  for (const std::string name : kSomeWindowed) {
+    SCOPED_TRACE(name);
+    const Model model = load_giving_back(name, 0);
+    EXPECT_EQ(model.info().window, 0U);
+    Sequence text = model.new_sequence();
+    extend_one_by_one(text, 60);
+    EXPECT_EQ(model.cache_stats().blocks_in_use, 15U);
+    EXPECT_TRUE(text.can_rewind_to(1));
+  }
+}
+
+TEST_F(GivenBack, LeavesTheWindowAndWhatMayBeRewoundHoweverLongTheText) {
+  test::for_random_cases(20, [](Random& random) {
+    const auto block_len = static_cast<std::size_t>(random.integer(1, 9));
+    const auto rewindable = static_cast<std::size_t>(random.integer(0, 12));
+    const auto most_new = static_cast<std::size_t>(random.integer(1, 9));
+    SCOPED_TRACE(testing::Message() << "blocks of " << block_len << ", " << rewindable
+                                    << " rewindable, up to " << most_new << " new");
+    const Model model = load_giving_back(kWindowed, rewindable, block_len);
+    const std::size_t positions = model.info().max_seq_len;
+    const std::size_t kept = kWindow + rewindable;
+    const std::size_t most = divide_up(kept + most_new, block_len) + 1;
+    Sequence text = model.new_sequence();
+    while (text.length() < positions) {
+      const std::size_t count = std::min<std::size_t>(
+          static_cast<std::size_t>(random.integer(1, static_cast<std::int64_t>(most_new))),
+          positions - text.length());
+      text.extend(random_tokens(random, model.info(), static_cast<std::int64_t>(count)));
+      const std::size_t length = text.length();
+      const std::size_t holes = length > kept ? (length - kept) / block_len : 0;
+      const CacheStats stats = model.cache_stats();
+      ASSERT_EQ(text.first_cached(), holes * block_len);
+      ASSERT_EQ(stats.blocks_in_use, divide_up(length, block_len) - holes);
+      ASSERT_LE(stats.blocks_in_use, most);
+      ASSERT_EQ(stats.bytes_in_use(), stats.blocks_in_use * stats.block_bytes);
+      ASSERT_TRUE(text.can_rewind_to(length - std::min(length, rewindable)));
+      model.check_cache_invariants();
+    }
+    // Memory is taken in steps of an eighth of a full text.
+    const std::size_t step = std::max<std::size_t>(1, positions / block_len / 8);
+    const CacheStats stats = model.cache_stats();
+    EXPECT_LE(stats.bytes_peak, (most + step - 1) * stats.block_bytes);
+    text.reset();
+    EXPECT_EQ(model.cache_stats().blocks_in_use, 0U);
+  });
+}
+
+TEST_F(GivenBack, MakesRoomForMoreTexts) {
+  constexpr std::size_t kBlocks = 12;
+  const auto texts_of_60_tokens = [](const Model& model) {
+    std::vector<Sequence> texts;
+    try {
+      while (texts.size() < 4) {
+        Sequence text = model.new_sequence();
+        extend_one_by_one(text, 60);
+        texts.push_back(std::move(text));
+      }
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::cache_full);
+    }
+    return texts.size();
+  };
+  EXPECT_EQ(texts_of_60_tokens(load_giving_back(kWindowed, {}, 4, kBlocks)), 0U);
+  EXPECT_EQ(texts_of_60_tokens(load_giving_back(kWindowed, 0, 4, kBlocks)),
+            4U);  // each has 3 blocks or fewer
+}
+
+TEST_F(GivenBack, LeavesAFailedCallsSequenceAsItWas) {
+  const Model model = load_giving_back(kWindowed, 0, 4, 6);
+  Sequence text = model.new_sequence();
+  const std::vector<TokenId> tokens(20, TokenId{1});
+  text.extend(tokens);
+  const std::size_t first = text.first_cached();
+  const std::size_t blocks = model.cache_stats().blocks_in_use;
+  expect_error(ErrorCode::cache_full, "budget", [&] { text.extend(tokens); });
+  EXPECT_EQ(text.length(), 20U);
+  EXPECT_EQ(text.first_cached(), first);
+  EXPECT_EQ(model.cache_stats().blocks_in_use, blocks);
+  const TokenId next = 2;
+  std::vector<TokenId> all = tokens;
+  all.push_back(next);
+  test::expect_as_uncached(model, text.extend({&next, 1}).last(), all);
+}
+
+TEST_F(GivenBack, IsWhereOneCannotRewindToAndTheErrorSaysHowFarOneCan) {
+  const Model model = load_giving_back(kWindowed, 5);
+  Random random(1);
+  std::vector<TokenId> tokens = random_tokens(random, model.info(), 40);
+  Sequence text = model.new_sequence();
+  text.extend(tokens);
+  ASSERT_EQ(text.first_cached(), 28U);
+  for (std::size_t length = 0; length <= 41; ++length) {
+    EXPECT_EQ(text.can_rewind_to(length), length == 0 || (length >= 35 && length <= 40)) << length;
+  }
+  expect_error(ErrorCode::invalid_argument,
+               "cannot rewind to 34 tokens: keys and values of the first 28 were given back, and a "
+               "token sees 7, itself included; rewind to 0 or to between 35 and 40 tokens, or load "
+               "the model with more rewindable_tokens than 5",
+               [&] { text.rewind(34); });
+  expect_error(ErrorCode::invalid_argument, "cannot rewind to 41 tokens, the sequence has 40",
+               [&] { text.rewind(41); });
+  ASSERT_EQ(text.length(), 40U);
+
+  text.rewind(35);
+  tokens.resize(35);
+  EXPECT_FALSE(text.can_rewind_to(34));  // once is what is promised
+  const TokenTree tree{.tokens = {1, 2, 3}, .parents = {-1, 0, -1}};
+  const TreeEvaluation evaluation =
+      text.evaluate(tree, std::vector<std::size_t>{TokenTree::kPrefix, 1, 2});
+  test::expect_as_uncached(model, evaluation.logits().row(0), tokens);
+  test::expect_as_uncached(model, evaluation.logits().row(1), test::text_of_node(tokens, tree, 1));
+  test::expect_as_uncached(model, evaluation.logits().row(2), test::text_of_node(tokens, tree, 2));
+  const TokenId next = 4;
+  tokens.push_back(next);
+  test::expect_as_uncached(model, text.extend({&next, 1}).last(), tokens);
+
+  text.rewind(0);
+  EXPECT_EQ(text.first_cached(), 0U);
+  EXPECT_EQ(model.cache_stats().blocks_in_use, 1U);  // the evaluation's
+  test::expect_as_uncached(model, text.extend(tokens).last(), tokens);
+}
+
+TEST_F(GivenBack, IsSharedByForksAsBlocksAre) {
+  const Model model = load_giving_back(kWindowed, 2);
+  Random random(2);
+  const std::vector<TokenId> tokens = random_tokens(random, model.info(), 30);
+  Sequence text = model.new_sequence();
+  text.extend(std::span(tokens).first(12));
+  Sequence early = text.fork();  // has all of its three blocks
+  text.extend(std::span(tokens).subspan(12));
+  ASSERT_EQ(text.first_cached(), 20U);
+  EXPECT_EQ(early.first_cached(), 0U);
+  Sequence late = text.fork();
+  EXPECT_EQ(late.first_cached(), 20U);
+  EXPECT_FALSE(late.can_rewind_to(26));
+  EXPECT_EQ(model.cache_stats().blocks_in_use, 3U + 3U);
+  EXPECT_EQ(model.cache_stats().blocks_shared, 3U);
+
+  std::vector<TokenId> after_early(tokens.begin(), tokens.begin() + 2);
+  early.rewind(2);
+  after_early.push_back(7);
+  test::expect_as_uncached(model, early.extend(std::span(after_early).last(1)).last(), after_early);
+  std::vector<TokenId> all = tokens;
+  for (int i = 0; i < 10; ++i) {
+    all.push_back(static_cast<TokenId>(i));
+    test::expect_as_uncached(model, late.extend(std::span(all).last(1)).last(), all);
+  }
+  const TokenId next = 3;
+  all.assign(tokens.begin(), tokens.end());
+  all.push_back(next);
+  test::expect_as_uncached(model, text.extend({&next, 1}).last(), all);
+  model.check_cache_invariants();
+}
+
+TEST_F(GivenBack, ChangesNoBitOfExtensionsBatchesAndTrees) {
+  test::for_random_cases(5, [](Random& random) {
+    const auto block_len = static_cast<std::size_t>(random.integer(1, 9));
+    for (const std::string name :
+         {kWindowed, kSomeWindowed[0], kSomeWindowed[1], kSomeWindowed[2]}) {
+      SCOPED_TRACE(name);
+      const Model gives =
+          load_giving_back(name, static_cast<std::size_t>(random.integer(0, 6)), block_len);
+      const Model keeps = load_giving_back(name, {}, block_len);
+      std::array<Sequence, 4> texts{gives.new_sequence(), gives.new_sequence(),
+                                    keeps.new_sequence(), keeps.new_sequence()};
+      while (texts[0].fits(20) && texts[1].fits(20)) {
+        const auto first = random_tokens(random, gives.info(), random.integer(1, 10));
+        const auto second = random_tokens(random, gives.info(), random.integer(1, 10));
+        const auto run = [&](std::size_t of) {
+          const std::array<Extension, 2> batch{Extension{&texts[of], first, LogitsFor::all},
+                                               Extension{&texts[of + 1], second, LogitsFor::all}};
+          return kvcache::extend(batch);
+        };
+        const std::vector<Logits> found = run(0);
+        const std::vector<Logits> expected = run(2);
+        expect_same_bits(found[0], expected[0]);
+        expect_same_bits(found[1], expected[1]);
+        const TokenTree tree = test::random_tree(random, gives.info(), random.integer(1, 12), 8);
+        const TreeEvaluation evaluated = texts[0].evaluate(tree);
+        const TreeEvaluation reference = texts[2].evaluate(tree);
+        expect_same_bits(evaluated.logits(), reference.logits());
+        texts[0].commit(evaluated, tree.tokens.size() - 1);
+        texts[2].commit(reference, tree.tokens.size() - 1);
+        const TokenId next = 1;
+        expect_same_bits(texts[0].extend({&next, 1}), texts[2].extend({&next, 1}));
+      }
+      EXPECT_EQ(texts[0].first_cached() > 0, name == kWindowed);
+    }
+  });
+}
+
+TEST_F(GivenBack, IsNoPartOfAKnownPrefix) {
+  const Model model = load_giving_back(kWindowed, 0);
+  PrefixCache known(model);
+  Random random(4);
+  std::vector<TokenId> tokens = random_tokens(random, model.info(), 30);
+  Sequence text = model.new_sequence();
+  text.extend(std::span(tokens).first(8));
+  known.insert(text);
+  text.extend(std::span(tokens).subspan(8));
+  expect_error(ErrorCode::invalid_argument,
+               "the sequence's first 20 tokens were given back, so that it is no prefix of a text; "
+               "insert it while it has no more than 7 tokens, or load the model with more "
+               "rewindable_tokens than 0",
+               [&] { known.insert(text); });
+  EXPECT_EQ(known.stats().blocks, 2U);
+
+  Sequence same = known.acquire(tokens);  // which `text` has given back
+  EXPECT_EQ(same.length(), 8U);
+  EXPECT_EQ(same.first_cached(), 0U);
+  test::expect_as_uncached(model, same.extend(std::span(tokens).subspan(8)).last(), tokens);
+  EXPECT_EQ(same.first_cached(), 20U);
+  EXPECT_EQ(known.longest_match(tokens), 8U);
+}
+
+TEST_F(GivenBack, IsNothingOfAWindowedSequencesContext) {
+  for (const Sliding sliding : {Sliding::keep, Sliding::encode_anew}) {
+    const WindowOptions window{.size = 16, .stride = 8, .sinks = 3, .sliding = sliding};
+    const Model gives = load_giving_back(kWindowed, 0);
+    const Model keeps = load_giving_back(kWindowed, {});
+    WindowedSequence found(gives, window);
+    WindowedSequence expected(keeps, window);
+    Random random(5);
+    for (int i = 0; i < 30; ++i) {
+      const auto tokens = random_tokens(random, gives.info(), random.integer(1, 9));
+      expect_same_bits(found.extend(tokens), expected.extend(tokens));
+    }
+    EXPECT_GT(found.slides(), 2U);
+    EXPECT_EQ(found.context().fork().first_cached(), 0U);
+    EXPECT_EQ(gives.cache_stats().blocks_in_use, keeps.cache_stats().blocks_in_use);
+  }
+}
+
+TEST_F(GivenBack, IsNeverReadInAnyHistory) {
+  test::for_random_cases(4, [](Random& random) {
+    for (const std::string name :
+         {kWindowed, kSomeWindowed[0], kSomeWindowed[1], kSomeWindowed[2]}) {
+      SCOPED_TRACE(name);
+      const auto rewindable = static_cast<std::size_t>(random.integer(0, 12));
+      const auto block_len = static_cast<std::size_t>(random.integer(1, 6));
+      const Model model = load_giving_back(name, rewindable, block_len);
+      const Model keeps = load_giving_back(name, {}, block_len);
+      test::PlainRuntime plain(family_model_path(name), model.info());
+      const std::size_t vocab_size = model.info().vocab_size;
+      test::History history(random, model, true, rewindable,
+                            [&](std::span<const float> found, std::span<const TokenId> text) {
+                              const std::vector<float> by_plain = plain.logits(text);
+                              expect_close(found, std::span(by_plain).last(vocab_size), 1e-5);
+                              Sequence kept = keeps.new_sequence();
+                              const Logits by_keeping = kept.extend(text);
+                              if (model.invariant_results()) {
+                                expect_same_bits(found, by_keeping.last());
+                              } else {
+                                expect_close(found, by_keeping.last());
+                              }
+                            });
+      for (int i = 0; i < 40 && !testing::Test::HasFailure(); ++i) {
+        history.step();
+        history.check();
+      }
+      history.clear();
+      EXPECT_EQ(model.cache_stats().blocks_in_use, 0U);
+      model.check_cache_invariants();
+      model.trim_cache();
+      EXPECT_EQ(model.cache_stats().bytes_allocated, 0U);
+    }
+  });
+}
+
+}  // namespace
+}  // namespace kvcache
