@@ -289,7 +289,8 @@ class Measurement:
         from agreement import compare
 
         reference = json.loads((RUN / "reference.json").read_text())
-        vocab = json.loads((self.reference.model / "config.json").read_text())["vocab_size"]
+        config = json.loads((self.reference.model / "config.json").read_text())
+        vocab = config["spec"]["vocab_size"]
         expected, found = (
             np.fromfile(path, np.float32).reshape(-1, vocab) for path in (RUN / REFERENCE, logits)
         )

@@ -26,6 +26,9 @@ def write_checkpoint(directory: Path) -> None:
     save_file(tensors, directory / "model.safetensors", {"format": "pt"})
     config = {**file.fields(), "architectures": ["LlamaForCausalLM"], "torch_dtype": "float32"}
     (directory / "config.json").write_text(json.dumps(config))
+    (directory / "tokenizer.json").write_text(file.tokenizer_json())  # the builder copies it
+    names = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>"}
+    (directory / "tokenizer_config.json").write_text(json.dumps(names))
 
 
 def main() -> None:

@@ -65,7 +65,7 @@ FEWER_CASES = {"KVCACHE_TEST_SCALE": "0.2"}  # under sanitisers, which make each
 # clang-tidy each source stands alone.
 JOINED = {
     "CMAKE_UNITY_BUILD": "ON",
-    "CMAKE_UNITY_BUILD_BATCH_SIZE": "8",
+    "CMAKE_UNITY_BUILD_BATCH_SIZE": "16",
     "KVCACHE_WITHOUT_TARGETS": "HWY_SSE4;HWY_AVX3;HWY_AVX3_DL",
 }
 EVERY_TARGET = {"KVCACHE_WITHOUT_TARGETS": ""}
@@ -261,6 +261,7 @@ def _sanitizer_tests(
             "None",
             CMAKE_CXX_FLAGS="-O1 -g1" if full else "-O0 -g1",
             KVCACHE_SANITIZE=sanitizers,
+            KVCACHE_SANITIZE_QUICKLY="OFF" if full else "ON",
             KVCACHE_BUILD_CLI="OFF",
             KVCACHE_BUILD_EXAMPLES="OFF",
             **(JOINED | EVERY_TARGET if full else JOINED),

@@ -12,11 +12,11 @@ from exporter_processes import ExporterProcesses
 from paths import PYTHON, ROOT
 from steps import StepError, run
 
-EXPORTER = ROOT / "export_gpt2_kvcache.py"
+EXPORTER = ROOT / "export_kvcache.py"
 EXPORTER_PACKAGE = ROOT / "python" / "kvcache_export"
 STAMP = ".exported.json"
 
-BAD_INPUT = 2  # the exporter's exit code when the model cannot be had or is not a GPT-2
+BAD_INPUT = 2  # the exporter's exit code when the model cannot be had or is of no family that we know
 
 
 @dataclass(frozen=True)

@@ -85,8 +85,8 @@ class EachFault {
 };
 
 /// Bit for bit, but where a GPU may compute a step in another way than before.
-void expect_same(const Model& model, std::span<const float> found,
-                 std::span<const float> expected) {
+void expect_same_logits(const Model& model, std::span<const float> found,
+                        std::span<const float> expected) {
   if (model.device_report().starts_with("cpu: ")) {
     EXPECT_TRUE(std::ranges::equal(found, expected));
   } else {
@@ -131,7 +131,7 @@ class Faults : public testing::Test {
     EXPECT_GE(model_.cache_stats().blocks_in_use, blocks);
     EXPECT_LE(model_.cache_stats().blocks_in_use, blocks + own_blocks);
     model_.check_cache_invariants();
-    expect_same(model_, logits_after(sequence), expected_);
+    expect_same_logits(model_, logits_after(sequence), expected_);
   }
 
   /// Fails everything that `call` asks for on a fork of the text, which ends inside a block. Of the
@@ -247,7 +247,7 @@ TEST_F(Faults, AWindowThatSlides) {
         EXPECT_EQ(text.slides(), 0U);
         EXPECT_EQ(model_.cache_stats().blocks_in_use, blocks);
         model_.check_cache_invariants();
-        expect_same(model_, logits_after(text.context()), expected);
+        expect_same_logits(model_, logits_after(text.context()), expected);
       }
     });
   }
@@ -324,7 +324,7 @@ TEST_F(Faults, LoadASequence) {
       model_.trim_cache();
       const std::size_t blocks = model_.cache_stats().blocks_in_use;
       if (faults.under_fault(codes, [&] { loaded = model_.load_sequence(path_); })) {
-        expect_same(model_, logits_after(*loaded), expected_);
+        expect_same_logits(model_, logits_after(*loaded), expected_);
       } else {
         EXPECT_EQ(model_.cache_stats().blocks_in_use, blocks);
       }
@@ -360,7 +360,7 @@ TEST_F(Faults, TheFirstSteps) {
           sequence.extend({&token, 1});
         }
         EXPECT_TRUE(std::ranges::equal(sequence.tokens(), kText));
-        expect_same(model, logits_after(sequence), expected);
+        expect_same_logits(model, logits_after(sequence), expected);
         model.check_cache_invariants();
       },
       kEveryTenth);

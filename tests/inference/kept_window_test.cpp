@@ -30,6 +30,15 @@ constexpr double kTolerance = 1e-5;  // docs/EXACTNESS.md: of float32, whatever 
 constexpr std::array<const char*, 7> kModels{"llama",  "mistral-window", "gemma3", "qwen3",
                                              "gemma2", "qwen2-windows",  "smollm3"};
 
+class KeptWindow : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (test::models_dtype() != "float32") {
+      GTEST_SKIP() << "plain ONNX Runtime is compared in float32";
+    }
+  }
+};
+
 Model load(const std::string& name, std::size_t block_len) {
   ModelOptions options;
   options.block_len = block_len;
@@ -71,7 +80,7 @@ struct SlidWindow {
 constexpr WindowOptions kSmall{.size = 11, .stride = 8, .sinks = 3, .sliding = Sliding::keep};
 constexpr std::size_t kSlidOnce = 24;  // tokens: 19 fit, and 3 more do
 
-TEST(KeptWindow, EqualsAPlainForwardOverTheWholeTextHoweverItGrew) {
+TEST_F(KeptWindow, EqualsAPlainForwardOverTheWholeTextHoweverItGrew) {
   std::uint64_t kept = 0;
   std::uint64_t begun_anew = 0;
   for (const std::string name : kModels) {
@@ -114,7 +123,7 @@ TEST(KeptWindow, EqualsAPlainForwardOverTheWholeTextHoweverItGrew) {
   EXPECT_GT(begun_anew, 0U);
 }
 
-TEST(KeptWindow, GeneratesTenThousandTokensInConstantMemory) {
+TEST_F(KeptWindow, GeneratesTenThousandTokensInConstantMemory) {
   for (const std::size_t sinks : {2U, 4U}) {  // within a block, and a whole one
     const Model model = load("mistral-window", 4);
     WindowedSequence text(model, {.size = 12, .stride = 4, .sinks = sinks});
@@ -143,7 +152,7 @@ TEST(KeptWindow, GeneratesTenThousandTokensInConstantMemory) {
   }
 }
 
-TEST(KeptWindow, ItsContextIsForkedExtendedAndRewound) {
+TEST_F(KeptWindow, ItsContextIsForkedExtendedAndRewound) {
   for (const std::string name : kModels) {
     SCOPED_TRACE(name);
     const Model model = load(name, 4);
@@ -172,7 +181,7 @@ TEST(KeptWindow, ItsContextIsForkedExtendedAndRewound) {
   }
 }
 
-TEST(KeptWindow, TreesFollowItsContext) {
+TEST_F(KeptWindow, TreesFollowItsContext) {
   for (const std::string name : kModels) {
     SCOPED_TRACE(name);
     const Model model = load(name, 4);
@@ -195,7 +204,7 @@ TEST(KeptWindow, TreesFollowItsContext) {
   }
 }
 
-TEST(KeptWindow, EqualTokensAfterOtherOnesAreAnotherSequence) {
+TEST_F(KeptWindow, EqualTokensAfterOtherOnesAreAnotherSequence) {
   const Model model = load("llama", 4);
   Random random(3);
   std::vector<TokenId> tokens = random_tokens(random, model.info(), kSlidOnce);
@@ -217,7 +226,7 @@ TEST(KeptWindow, EqualTokensAfterOtherOnesAreAnotherSequence) {
                [&] { plain.commit(evaluation, 0); });
 }
 
-TEST(KeptWindow, ItsContextIsNotSavedAndNoPrefix) {
+TEST_F(KeptWindow, ItsContextIsNotSavedAndNoPrefix) {
   const Model model = load("qwen3", 4);
   WindowedSequence text(model, kSmall);
   text.extend(std::vector<TokenId>(19, TokenId{2}));
@@ -234,7 +243,7 @@ TEST(KeptWindow, ItsContextIsNotSavedAndNoPrefix) {
   EXPECT_EQ(known.stats().blocks, 4U);
 }
 
-TEST(KeptWindow, AForkOfItsContextEndsWithTheModelsPositions) {
+TEST_F(KeptWindow, AForkOfItsContextEndsWithTheModelsPositions) {
   const Model model = load("llama", 4);
   const std::size_t positions = model.info().max_seq_len;
   WindowedSequence text(model, {.size = 12, .stride = 4, .sliding = Sliding::keep});
@@ -254,7 +263,7 @@ TEST(KeptWindow, AForkOfItsContextEndsWithTheModelsPositions) {
   EXPECT_TRUE(text.context().fork().fits(positions - 13));
 }
 
-TEST(KeptWindow, AFailedCallLeavesTheTextAsItWas) {
+TEST_F(KeptWindow, AFailedCallLeavesTheTextAsItWas) {
   ModelOptions options;
   options.block_len = 4;
   options.cache_bytes =
@@ -282,7 +291,7 @@ TEST(KeptWindow, AFailedCallLeavesTheTextAsItWas) {
   EXPECT_EQ(text.slides(), 1U);
 }
 
-TEST(KeptWindow, TakesItsOwnTokens) {
+TEST_F(KeptWindow, TakesItsOwnTokens) {
   const Model model = load("gemma3", 4);
   WindowedSequence text(model, kSmall);
   WindowedSequence copied(model, kSmall);
