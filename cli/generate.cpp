@@ -36,7 +36,9 @@ constexpr std::array kNotOfBeams{"--temperature",
                                  "--presence-penalty",
                                  "--logit-bias",
                                  "--log-probabilities",
-                                 "--save-state"};
+                                 "--save-state",
+                                 "--prompt-lookup",
+                                 "--draft-model"};
 
 /// Options that cannot be beside --interactive, which reads lines and prints one text.
 constexpr std::array kNotInteractive{"--ids",    "--prompt", "--file",  "--n",    "--beams",
@@ -81,6 +83,15 @@ void check(const GenerateArguments& arguments, const SamplingOptions& sampling,
     throw UsageError("--length-penalty compares the texts of --beams; give that too");
   }
   check_several(arguments, sampling);
+  if (arguments.speculation.given() &&
+      (arguments.samples > 1 || arguments.windowed || arguments.interactive)) {
+    throw UsageError(
+        "--prompt-lookup and --draft-model guess the tokens of one text within the model's "
+        "positions; leave out --n, --interactive and the window");
+  }
+  if (!arguments.speculation.given() && parser.count("--max-drafts") > 0) {
+    throw UsageError("--max-drafts is of guesses; give --prompt-lookup or --draft-model too");
+  }
   if (arguments.log_probabilities && !arguments.json) {
     throw UsageError("--log-probabilities are printed as JSON only; add --json");
   }
@@ -135,6 +146,7 @@ void add_options(CLI::App& parser, GenerateArguments& arguments) {
                     "with --beams: texts are compared by log-probability / length^this (default: "
                     "1)");
   arguments.sampling.add_to(parser);
+  arguments.speculation.add_to(parser);
   parser
       .add_option("--stop", arguments.stop_strings,
                   "a string that ends the text, before it; may be given several times")

@@ -123,6 +123,11 @@ report::Json to_json(const GenerationReport& report) {
   json["total_s"] = report.time.seconds();
   const auto speed = report.time.tokens_per_second(std::max<std::size_t>(1, report.texts.size()));
   json["tokens_per_second"] = speed ? report::Json(*speed) : report::Json(nullptr);
+  if (report.speculation) {
+    json["speculation"] = {{"runs", report.speculation->runs},
+                           {"drafted", report.speculation->drafted},
+                           {"accepted", report.speculation->accepted}};
+  }
   json["cache"] = {{"bytes_in_use", report.cache.bytes_in_use()},
                    {"bytes_peak", report.cache.bytes_peak},
                    {"bytes_copied", report.cache.bytes_copied}};
@@ -136,6 +141,10 @@ std::string describe(const GenerationReport& report) {
   if (const auto speed =
           report.time.tokens_per_second(std::max<std::size_t>(1, report.texts.size()))) {
     line += fmt::format(", then {:.1f} tokens/s", *speed);
+  }
+  if (report.speculation) {
+    line += fmt::format("; {} runs, {} of {} guesses right", report.speculation->runs,
+                        report.speculation->accepted, report.speculation->drafted);
   }
   return line + fmt::format("; keys and values {}", report::format_bytes(report.cache.bytes_peak));
 }

@@ -9,6 +9,7 @@
 
 #include "kvcache/beam_search.hpp"
 #include "kvcache/generate.hpp"
+#include "kvcache/speculation.hpp"
 #include "kvcache/stats.hpp"
 #include "report/json.hpp"
 
@@ -42,7 +43,8 @@ struct GenerationReport {
   std::uint64_t seed = 0;
   bool with_text = false;  // the texts were wanted, and not tokens alone
   std::vector<Generated> texts;
-  std::vector<Beam> beams;  // of a search instead
+  std::vector<Beam> beams;                      // of a search instead
+  std::optional<SpeculationStats> speculation;  // where tokens were guessed
   Stopwatch time;
   CacheStats cache;
 };

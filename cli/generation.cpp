@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <memory>
 #include <utility>
 
 #include "generate_report.hpp"
@@ -64,6 +65,9 @@ class Generation {
         model_(arguments.model.load()) {
     options_ = options_of(arguments, sampling, tokenizer_ ? &*tokenizer_ : nullptr,
                           model_.info().vocab_size);
+    if (arguments.speculation.given()) {
+      drafter_ = arguments.speculation.drafter(arguments.model, model_.info());
+    }
     report_.seed = sampling.seed;
     report_.with_text = tokenizer_.has_value();
   }
@@ -128,7 +132,7 @@ class Generation {
       printer.emplace(report_.with_text);
     }
     report_.time = Stopwatch();
-    report_.texts = {generate(sequence, prompt_, options_, [&](const NewToken& token) {
+    report_.texts = {generated_in(sequence, [&](const NewToken& token) {
       const bool go_on = noted();
       if (printer) {
         printer->print(token);
@@ -136,6 +140,18 @@ class Generation {
       return go_on;
     })};
     report_.cache = model_.cache_stats();
+  }
+
+  Generated generated_in(Sequence& sequence, const NewTokenCallback& on_token) {
+    if (!drafter_) {
+      return generate(sequence, prompt_, options_, on_token);
+    }
+    return generate(sequence, prompt_, options_, *drafter_, arguments_.speculation.options(),
+                    &report_.speculation.emplace(), on_token);
+  }
+
+  Generated generated_in(WindowedSequence& sequence, const NewTokenCallback& on_token) {
+    return generate(sequence, prompt_, options_, on_token);
   }
 
   /// Whether more tokens are wanted.
@@ -171,6 +187,7 @@ class Generation {
   std::optional<Tokenizer> tokenizer_;  // of a text
   std::vector<TokenId> prompt_;
   Model model_;
+  std::unique_ptr<Drafter> drafter_;  // where tokens are guessed
   GenerateOptions options_;
   GenerationReport report_;
 };

@@ -9,6 +9,7 @@
 
 #include "arguments.hpp"
 #include "sampling_arguments.hpp"
+#include "speculation_arguments.hpp"
 #include "text_input.hpp"
 
 namespace kvcache::cli {
@@ -19,6 +20,7 @@ struct GenerateArguments {
   PromptArguments prompt;
   WindowArguments window;
   SamplingArguments sampling;
+  SpeculationArguments speculation;
   std::size_t max_new_tokens = 0;
   std::size_t samples = 1;
   std::size_t beams = 0;  // 0: no search

@@ -17,6 +17,7 @@
 #include "kvcache/sampler.hpp"
 #include "kvcache/sequence.hpp"
 #include "kvcache/shared_model_inferencer.hpp"
+#include "kvcache/speculation.hpp"
 #include "kvcache/stats.hpp"
 #include "kvcache/tokenizer.hpp"
 #include "kvcache/tree.hpp"
