@@ -27,8 +27,8 @@ Logits logits_after(Sequence& sequence, std::span<const TokenId> prompt);
 /// @throws Error token_out_of_range where the tokenizer has no such token
 TextStream stream_after(const Tokenizer& tokenizer, std::span<const TokenId> prompt);
 
-/// Takes back what was appended since the sequence had this length, where it has not given back what
-/// it would see then (Sequence::can_rewind_to).
+/// Takes back what was appended since the sequence had this length, where it has not given back
+/// what it would see then (Sequence::can_rewind_to).
 void take_back(Sequence& sequence, std::size_t length);
 
 /// @throws Error out_of_memory

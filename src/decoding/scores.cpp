@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/throw_error.hpp"
+#include "decoding/after_prompt.hpp"
 #include "ort/error_boundary.hpp"
 
 namespace kvcache::decoding {
@@ -112,7 +113,7 @@ std::vector<TokenScores> score_continuations(Sequence& sequence, std::span<const
     }
     return scores;
   } catch (...) {
-    decoding::take_back(sequence, length);
+    take_back(sequence, length);
     rethrow_as_error(kRun);
   }
 }

@@ -213,7 +213,7 @@ Generated generate(Sequence& sequence, std::span<const TokenId> prompt,
     }
     return generated;
   } catch (...) {
-    sequence.rewind(length);
+    decoding::take_back(sequence, length);
     throw;
   }
 }
