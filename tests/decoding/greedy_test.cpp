@@ -102,7 +102,7 @@ TEST_F(Greedy, LeavesTheSequenceAsItWasWhereTheCallbackThrows) {
   EXPECT_TRUE(std::ranges::equal(sequence_.tokens(), prompt_));
 }
 
-TEST_F(Greedy, KeepsWhatItAppendedWhereTheRestWasGivenBack) {
+TEST(GreedyGivingBack, KeepsWhatItAppendedWhereTheRestWasGivenBack) {
   if (test::models_dtype() != "float32") {
     GTEST_SKIP() << "the families' models are of float32";
   }
@@ -110,11 +110,12 @@ TEST_F(Greedy, KeepsWhatItAppendedWhereTheRestWasGivenBack) {
   options.block_len = 4;
   options.rewindable_tokens = 2;
   const Model model = Model::load(test::family_model_path("mistral-window"), options);
+  const std::vector<TokenId> prompt{3, 1, 2};
   for (const std::size_t count : {2U, 20U}) {
     Sequence sequence = model.new_sequence();
     static_cast<void>(sequence.extend(std::vector<TokenId>(20, TokenId{1})));
     std::size_t told = 0;
-    EXPECT_THROW(generate_greedy(sequence, prompt_, 30,
+    EXPECT_THROW(generate_greedy(sequence, prompt, 30,
                                  [&](TokenId) -> bool {
                                    if (++told == count) {
                                      throw std::runtime_error("enough");
@@ -125,7 +126,7 @@ TEST_F(Greedy, KeepsWhatItAppendedWhereTheRestWasGivenBack) {
     if (count == 2) {  // and the prompt, of which no more was given back than what is whole blocks
       EXPECT_EQ(sequence.length(), 20U);
     } else {  // one less than was told of
-      EXPECT_EQ(sequence.length(), 20 + prompt_.size() + count - 1);
+      EXPECT_EQ(sequence.length(), 20 + prompt.size() + count - 1);
       EXPECT_FALSE(sequence.can_rewind_to(20));
     }
   }
