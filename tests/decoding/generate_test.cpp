@@ -106,10 +106,11 @@ TEST_F(Greedy, StopsWhenTheCallbackSaysSo) {
   EXPECT_EQ(sequence_.length(), prompt_.size() + 1);
 }
 
-TEST_F(Greedy, KeepsWhatItAppendedWhereTheRestWasGivenBack) {
+TEST(GreedyGivingBack, KeepsWhatItAppendedWhereTheRestWasGivenBack) {
   if (test::models_dtype() != "float32") {
     GTEST_SKIP() << "the families' models are of float32";
   }
+  const std::vector<TokenId> prompt{3, 1, 2};
   ModelOptions options;
   options.block_len = 4;
   options.rewindable_tokens = 2;
@@ -118,7 +119,7 @@ TEST_F(Greedy, KeepsWhatItAppendedWhereTheRestWasGivenBack) {
     Sequence sequence = model.new_sequence();
     static_cast<void>(sequence.extend(std::vector<TokenId>(20, TokenId{1})));
     std::size_t told = 0;
-    EXPECT_THROW(generate(sequence, prompt_, greedily(30),
+    EXPECT_THROW(generate(sequence, prompt, greedily(30),
                           [&](const NewToken&) -> bool {
                             if (++told == count) {
                               throw std::runtime_error("enough");
@@ -129,7 +130,7 @@ TEST_F(Greedy, KeepsWhatItAppendedWhereTheRestWasGivenBack) {
     if (count == 2) {  // and the prompt, of which no more was given back than what is whole blocks
       EXPECT_EQ(sequence.length(), 20U);
     } else {  // one less than was told of
-      EXPECT_EQ(sequence.length(), 20 + prompt_.size() + count - 1);
+      EXPECT_EQ(sequence.length(), 20 + prompt.size() + count - 1);
       EXPECT_FALSE(sequence.can_rewind_to(20));
     }
   }

@@ -56,6 +56,19 @@ class FixedDrafter final : public Drafter {
   TokenTree tree_;
 };
 
+/// A path as long as is asked for.
+class WrongDrafter final : public Drafter {
+ public:
+  TokenTree draft(std::span<const TokenId>, std::size_t most) override {
+    TokenTree tree;
+    for (std::size_t i = 0; i < most; ++i) {
+      tree.tokens.push_back(1);
+      tree.parents.push_back(static_cast<std::int32_t>(i) - 1);
+    }
+    return tree;
+  }
+};
+
 std::vector<TokenId> joined(std::vector<TokenId> text, const std::vector<TokenId>& more) {
   text.insert(text.end(), more.begin(), more.end());
   return text;
@@ -202,7 +215,7 @@ TEST_F(SpeculationOnAGolden, NeedsNoMoreCacheThanTheText) {
   greedily_.max_new_tokens = 14;  // 3 + 13 tokens fill the four blocks
   const Generated expected = generate(alone, prompt_, greedily_);
   alone.reset();
-  FixedDrafter drafter({.tokens = {1, 2, 3}, .parents = {-1, 0, 1}});
+  WrongDrafter drafter;
   Sequence sequence = small.new_sequence();
   const Generated found = generate(sequence, prompt_, greedily_, drafter, {.max_drafts = 3});
   if (small.invariant_results()) {
