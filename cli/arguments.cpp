@@ -62,8 +62,20 @@ Model ModelArguments::load() const {
   return Model::load(path, options);
 }
 
+namespace {
+
+std::filesystem::path directory_of(const std::filesystem::path& model) {
+  return std::filesystem::is_directory(model) ? model : model.parent_path();
+}
+
+}  // namespace
+
 Tokenizer load_tokenizer(const std::filesystem::path& model) {
-  return Tokenizer::load(std::filesystem::is_directory(model) ? model : model.parent_path());
+  return Tokenizer::load(directory_of(model));
+}
+
+ChatTemplate load_chat_template(const std::filesystem::path& model) {
+  return ChatTemplate::load(directory_of(model));
 }
 
 CLI::Option* IdsArgument::add_to(CLI::App& command) {

@@ -33,6 +33,10 @@ struct ModelArguments {
 /// @throws Error as Tokenizer::load
 Tokenizer load_tokenizer(const std::filesystem::path& model);
 
+/// The chat template of a model, which lies beside it.
+/// @throws Error as ChatTemplate::load
+ChatTemplate load_chat_template(const std::filesystem::path& model);
+
 /// --ids
 struct IdsArgument {
   std::string text;

@@ -82,6 +82,14 @@ void check(const GenerateArguments& arguments, const SamplingOptions& sampling,
   if (arguments.beams == 0 && parser.count("--length-penalty") > 0) {
     throw UsageError("--length-penalty compares the texts of --beams; give that too");
   }
+  if (arguments.chat && (!arguments.is_text || !arguments.load_state.empty())) {
+    throw UsageError(
+        "--chat is of messages, and --ids and --load-state give tokens; leave these out, or "
+        "--chat");
+  }
+  if (!arguments.chat && parser.count("--system") > 0) {
+    throw UsageError("--system is a message of a chat; add --chat");
+  }
   check_several(arguments, sampling);
   if (arguments.speculation.given() &&
       (arguments.samples > 1 || arguments.windowed || arguments.interactive)) {
@@ -95,11 +103,18 @@ void check(const GenerateArguments& arguments, const SamplingOptions& sampling,
   if (arguments.log_probabilities && !arguments.json) {
     throw UsageError("--log-probabilities are printed as JSON only; add --json");
   }
-  if (!arguments.is_text && (!arguments.stop_strings.empty() || arguments.ignore_special)) {
+  if (!arguments.is_text && (!arguments.stop_strings.empty() || arguments.ignore_stop_tokens)) {
     throw UsageError(
-        "--stop and --ignore-special-tokens are about a text, and --ids gives tokens; give "
+        "--stop and --ignore-stop-tokens are about a text, and --ids gives tokens; give "
         "--stop-tokens, or a --prompt");
   }
+}
+
+/// What is said before the model's first answer.
+std::vector<ChatMessage> conversation(const GenerateArguments& arguments, std::string said) {
+  std::vector<ChatMessage> messages = first_messages(arguments);
+  messages.push_back({"user", std::move(said)});
+  return messages;
 }
 
 int run_generate(const GenerateArguments& arguments, const CLI::App& parser) {
@@ -113,7 +128,10 @@ int run_generate(const GenerateArguments& arguments, const CLI::App& parser) {
       return run_interactive(arguments, sampling, *tokenizer);
     }
     const bool goes_on = !arguments.load_state.empty();
-    if (!goes_on || arguments.prompt.given(parser)) {
+    if (arguments.chat) {
+      prompt = load_chat_template(arguments.model.path)
+                   .encode(*tokenizer, conversation(arguments, arguments.prompt.read(parser)));
+    } else if (!goes_on || arguments.prompt.given(parser)) {
       // What a saved text goes on with is no beginning of a text.
       prompt = tokenizer->encode(arguments.prompt.read(parser), {.add_special_tokens = !goes_on});
     }
@@ -152,8 +170,11 @@ void add_options(CLI::App& parser, GenerateArguments& arguments) {
                   "a string that ends the text, before it; may be given several times")
       ->take_all();
   parser.add_option("--stop-tokens", arguments.stop_tokens, "ids of tokens that end the text");
-  parser.add_flag("--ignore-special-tokens", arguments.ignore_special,
-                  "special tokens do not end the text");
+  parser.add_flag("--ignore-stop-tokens", arguments.ignore_stop_tokens,
+                  "the model's own stop tokens do not end the text");
+  parser.add_flag("--chat", arguments.chat,
+                  "the prompt is what a user says to the model, by its chat template");
+  parser.add_option("--system", arguments.system, "with --chat: what the system says first");
   parser
       .add_option("--log-probabilities", arguments.log_probabilities,
                   "with --json: how probable each new token was, and this many others")
@@ -179,7 +200,7 @@ Command add_generate(CLI::App& program) {
   auto arguments = std::make_shared<GenerateArguments>();
   CLI::App* parser = program.add_subcommand(
       "generate",
-      "Prints the text that follows a text, up to a special token, or the tokens that follow the "
+      "Prints the text that follows a text, up to a stop token, or the tokens that follow the "
       "given ones: each the one with the largest logit, or drawn by chance; refuses more tokens "
       "than the model has positions for, unless a window is given");
   add_options(*parser, *arguments);

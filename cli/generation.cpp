@@ -16,10 +16,14 @@
 namespace kvcache::cli {
 namespace {
 
-/// What ends a text by itself: every special token that the model can give.
-std::vector<TokenId> special_tokens(const Tokenizer& tokenizer, std::size_t vocab_size) {
-  std::vector<TokenId> tokens;
-  for (std::size_t id = 0; id < std::min(vocab_size, tokenizer.vocab_size()); ++id) {
+/// What ends a text by itself: the model's stop tokens, or every special token that it can give
+/// where it names none.
+std::vector<TokenId> stop_tokens_of(const Tokenizer& tokenizer, const ModelInfo& model) {
+  std::vector<TokenId> tokens = model.stop_token_ids;
+  if (!tokens.empty()) {
+    return tokens;
+  }
+  for (std::size_t id = 0; id < std::min(model.vocab_size, tokenizer.vocab_size()); ++id) {
     if (tokenizer.is_special(static_cast<TokenId>(id))) {
       tokens.push_back(static_cast<TokenId>(id));
     }
@@ -63,8 +67,7 @@ class Generation {
         tokenizer_(std::move(tokenizer)),
         prompt_(std::move(prompt)),
         model_(arguments.model.load()) {
-    options_ = options_of(arguments, sampling, tokenizer_ ? &*tokenizer_ : nullptr,
-                          model_.info().vocab_size);
+    options_ = options_of(arguments, sampling, tokenizer_ ? &*tokenizer_ : nullptr, model_.info());
     if (arguments.speculation.given()) {
       drafter_ = arguments.speculation.drafter(arguments.model, model_.info());
     }
@@ -194,8 +197,16 @@ class Generation {
 
 }  // namespace
 
+std::vector<ChatMessage> first_messages(const GenerateArguments& arguments) {
+  std::vector<ChatMessage> messages;
+  if (!arguments.system.empty()) {
+    messages.push_back({"system", arguments.system});
+  }
+  return messages;
+}
+
 GenerateOptions options_of(const GenerateArguments& arguments, const SamplingOptions& sampling,
-                           const Tokenizer* tokenizer, std::size_t vocab_size) {
+                           const Tokenizer* tokenizer, const ModelInfo& model) {
   GenerateOptions options{.max_new_tokens = arguments.max_new_tokens,
                           .sampling = sampling,
                           .stop_strings = arguments.stop_strings,
@@ -204,9 +215,9 @@ GenerateOptions options_of(const GenerateArguments& arguments, const SamplingOpt
   if (!arguments.stop_tokens.empty()) {
     options.stop_tokens = parse_ids(arguments.stop_tokens, "--stop-tokens");
   }
-  if (tokenizer != nullptr && !arguments.ignore_special) {
-    const auto special = special_tokens(*tokenizer, vocab_size);
-    options.stop_tokens.insert(options.stop_tokens.end(), special.begin(), special.end());
+  if (tokenizer != nullptr && !arguments.ignore_stop_tokens) {
+    const auto more = stop_tokens_of(*tokenizer, model);
+    options.stop_tokens.insert(options.stop_tokens.end(), more.begin(), more.end());
   }
   return options;
 }

@@ -27,22 +27,27 @@ struct GenerateArguments {
   double length_penalty = BeamOptions().length_penalty;
   std::vector<std::string> stop_strings;
   std::string stop_tokens;  // ids
-  bool ignore_special = false;
+  bool ignore_stop_tokens = false;
   std::optional<std::size_t> log_probabilities;
   std::filesystem::path load_state;
   std::filesystem::path save_state;
   bool json = false;
   bool interactive = false;
+  bool chat = false;
+  std::string system;  // what the system says first in a chat
 
   // What was given, once the command line is parsed.
   bool is_text = false;
   bool windowed = false;
 };
 
+/// The messages that a chat begins with, before anything was asked.
+std::vector<ChatMessage> first_messages(const GenerateArguments& arguments);
+
 /// What the arguments ask of the library. The tokenizer, null for tokens alone, outlives it.
 /// @throws UsageError for --stop-tokens that are none
 GenerateOptions options_of(const GenerateArguments& arguments, const SamplingOptions& sampling,
-                           const Tokenizer* tokenizer, std::size_t vocab_size);
+                           const Tokenizer* tokenizer, const ModelInfo& model);
 
 /// Generates after `prompt` and prints it, as a text where there is a tokenizer; returns the exit
 /// status.

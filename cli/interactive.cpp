@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <iostream>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -26,8 +28,11 @@ constexpr std::size_t kMaxTurns = 1'000'000;
 /// A text, and where its turns began.
 struct Text {
   Sequence sequence;
-  std::vector<std::size_t> turns;  // the length before each
+  std::vector<std::size_t> turns;     // the length before each
+  std::vector<ChatMessage> messages;  // of a chat
 };
+
+constexpr std::size_t kMessagesOfATurn = 2;
 
 class Conversation {
  public:
@@ -35,11 +40,15 @@ class Conversation {
                const Tokenizer& tokenizer)
       : tokenizer_(tokenizer),
         model_(arguments.model.load()),
-        options_(options_of(arguments, sampling, &tokenizer, model_.info().vocab_size)) {
+        options_(options_of(arguments, sampling, &tokenizer, model_.info())) {
+    if (arguments.chat) {
+      chat_ = load_chat_template(arguments.model.path);
+    }
     texts_.emplace("main",
                    Text{arguments.load_state.empty() ? model_.new_sequence()
                                                      : model_.load_sequence(arguments.load_state),
-                        {}});
+                        {},
+                        first_messages(arguments)});
   }
 
   int run() {
@@ -79,33 +88,51 @@ class Conversation {
     return static_cast<bool>(std::getline(std::cin, line));
   }
 
-  /// Appends a line and prints what follows. The whole text is in the sequence then.
+  /// Appends a line and prints what follows. The whole text is in the sequence then. What fails
+  /// leaves the text as it was: a turn is taken on a fork.
   void take_turn(const std::string& line) {
-    Sequence& sequence = text().sequence;
-    const std::size_t before = sequence.length();
-    const std::vector<TokenId> tokens =
-        tokenizer_.encode(line, {.add_special_tokens = before == 0});
-    text().turns.reserve(text().turns.size() + 1);  // nothing may fail once there is a turn
+    Text next{text().sequence.fork(), text().turns, text().messages};
+    next.turns.push_back(next.sequence.length());
+    const std::vector<TokenId> tokens = tokens_of_turn(next, line);
     GenerationReport report;
     report.prompt_tokens = tokens.size();
     try {
-      report.texts = {generate(sequence, tokens, options_, [&](const NewToken& token) {
+      report.texts = {generate(next.sequence, tokens, options_, [&](const NewToken& token) {
         report.time.token();
         fmt::print("{}", token.text);
         flush_standard_output();
         return !interrupted();
       })};
-      sequence.extend({&report.texts.front().tokens.back(), 1});
+      next.sequence.extend({&report.texts.front().tokens.back(), 1});
     } catch (...) {
-      sequence.rewind(before);
       fmt::print("\n");
       throw;
     }
-    text().turns.push_back(before);
+    if (chat_) {
+      next.messages.push_back({"assistant", report.texts.front().text});
+    }
+    text() = std::move(next);
     fmt::print("\n");
     flush_standard_output();
     report.cache = model_.cache_stats();
     write_error_line(describe(report));
+  }
+
+  /// What a line adds to the text. In a chat it is a message, and the sequence is taken back to
+  /// where the conversation's tokens differ from its own: at its end, but for templates that write
+  /// what was said earlier otherwise, and after /rewind.
+  std::vector<TokenId> tokens_of_turn(Text& next, const std::string& line) const {
+    if (!chat_) {
+      return tokenizer_.encode(line, {.add_special_tokens = next.sequence.length() == 0});
+    }
+    next.messages.push_back({"user", line});
+    std::vector<TokenId> all = chat_->encode(tokenizer_, next.messages);
+    const auto same = static_cast<std::size_t>(
+        std::ranges::mismatch(all, next.sequence.tokens()).in1 - all.begin());
+    const std::size_t kept = std::min(same, all.size() - 1);
+    next.sequence.rewind(kept);
+    all.erase(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(kept));
+    return all;
   }
 
   void run_command(const std::string& line) {
@@ -134,8 +161,12 @@ class Conversation {
           fmt::format("/rewind: {} turns are more than the text's {}", count, turns.size()));
     }
     const std::size_t first = turns.size() - count;
-    text().sequence.rewind(turns[first]);
+    Sequence& sequence = text().sequence;
+    sequence.rewind(std::min(turns[first], sequence.length()));
     turns.resize(first);
+    if (chat_) {
+      text().messages.resize(text().messages.size() - kMessagesOfATurn * count);
+    }
   }
 
   void fork(const std::string& name) {
@@ -145,7 +176,7 @@ class Conversation {
                            : fmt::format("/fork: there is a text {} already; /switch goes to it",
                                          in_quotes(name)));
     }
-    texts_.emplace(name, Text{text().sequence.fork(), text().turns});
+    texts_.emplace(name, Text{text().sequence.fork(), text().turns, text().messages});
     current_ = name;
   }
 
@@ -179,7 +210,10 @@ class Conversation {
     if (path.empty()) {
       throw UsageError("/load: give the file's name");
     }
-    text() = Text{model_.load_sequence(path), {}};
+    if (chat_) {
+      throw UsageError("/load: a saved state has tokens and no messages, so that no chat goes on");
+    }
+    text() = Text{model_.load_sequence(path), {}, {}};
   }
 
   void help(const std::string& /*argument*/) {
@@ -196,6 +230,7 @@ class Conversation {
 
   const Tokenizer& tokenizer_;
   Model model_;
+  std::optional<ChatTemplate> chat_;  // where lines are messages
   GenerateOptions options_;
   std::map<std::string, Text> texts_;
   std::string current_ = "main";

@@ -78,7 +78,7 @@ def test_wants_ids_or_a_text(
 
 
 def test_ends_with_a_line_of_figures(generate: Generate) -> None:
-    finished = generate("--prompt", "abc", "--max-new-tokens", 5, "--ignore-special-tokens")
+    finished = generate("--prompt", "abc", "--max-new-tokens", 5, "--ignore-stop-tokens")
     (line,) = finished.stderr.splitlines()
     assert line.startswith("3 prompt tokens, 5 new; first after ")
     assert " tokens/s; keys and values " in line
@@ -132,7 +132,7 @@ def test_biases_and_penalties_are_heeded(generate_json: Callable[..., dict]) -> 
 def test_json_has_what_a_program_wants(
     generate: Generate, generate_json: Callable[..., dict]
 ) -> None:
-    command = ("--prompt", "abc", "--max-new-tokens", 6, "--ignore-special-tokens")
+    command = ("--prompt", "abc", "--max-new-tokens", 6, "--ignore-stop-tokens")
     found = generate_json(*command, "--log-probabilities", 2)
     assert found["text"] + "\n" == generate(*command).stdout
     assert len(found["ids"]) == found["new_tokens"] == 6
@@ -159,7 +159,7 @@ def test_json_of_tokens_has_no_text(generate_json: Callable[..., dict]) -> None:
 
 
 def test_a_stop_string_ends_the_text_before_it(generate_json: Callable[..., dict]) -> None:
-    command = ("--prompt", "abc", "--max-new-tokens", 12, *DRAWN, "--ignore-special-tokens")
+    command = ("--prompt", "abc", "--max-new-tokens", 12, *DRAWN, "--ignore-stop-tokens")
     whole = generate_json(*command)
     stop = whole["text"][4:7]
     found = generate_json(*command, "--stop", stop, "--stop", "not in the text")
@@ -178,7 +178,7 @@ def test_a_saved_text_goes_on_as_if_never_saved(
     generate: Generate, generate_json: Callable[..., dict], tmp_path: Path
 ) -> None:
     state = tmp_path / "text.state"
-    drawn = (*DRAWN, "--ignore-special-tokens")
+    drawn = (*DRAWN, "--ignore-stop-tokens")
     whole = generate_json("--prompt", "abc", "--max-new-tokens", 10, *drawn)
     first = generate_json("--prompt", "abc", "--max-new-tokens", 4, *drawn, "--save-state", state)
     rest = generate_json("--load-state", state, "--max-new-tokens", 6, *drawn)
@@ -276,9 +276,9 @@ def test_refuses(
     assert_error(kvcache(*command, *options), 2, message)
 
 
-@pytest.mark.parametrize("option", [("--stop", "a"), ("--ignore-special-tokens",)])
+@pytest.mark.parametrize("option", [("--stop", "a"), ("--ignore-stop-tokens",)])
 def test_refuses_options_of_a_text_for_tokens(
     kvcache: Program, model: Path, option: tuple[str, ...]
 ) -> None:
     finished = kvcache("generate", model, "--ids", "1", "--max-new-tokens", 2, *option)
-    assert_error(finished, 2, "--stop and --ignore-special-tokens are about a text")
+    assert_error(finished, 2, "--stop and --ignore-stop-tokens are about a text")

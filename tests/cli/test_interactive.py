@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from programs import Program
 
-OPTIONS = ("--max-new-tokens", 4, "--temperature", 2, "--seed", 5, "--ignore-special-tokens")
+OPTIONS = ("--max-new-tokens", 4, "--temperature", 2, "--seed", 5, "--ignore-stop-tokens")
 NAMES = ["rewind", "fork", "switch", "texts", "history", "save", "load", "help", "quit"]
 Talk = Callable[..., subprocess.CompletedProcess[str]]
 

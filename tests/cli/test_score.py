@@ -37,7 +37,7 @@ def test_scores_are_those_that_generation_notes(
     kvcache: Program, model_with_tokenizer: Path
 ) -> None:
     command = ("generate", model_with_tokenizer, "--prompt", "abc", "--max-new-tokens", 6)
-    options = ("--ignore-special-tokens", "--json", "--log-probabilities", 0)
+    options = ("--ignore-stop-tokens", "--json", "--log-probabilities", 0)
     for drawn in ((), ("--temperature", 3)):
         made = json.loads(kvcache(*command, *options, *drawn).stdout)
         if not made["text"].strip() or len(made["ids"]) != len(made["text"]):
