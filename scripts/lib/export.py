@@ -16,7 +16,7 @@ EXPORTER = ROOT / "export_kvcache.py"
 EXPORTER_PACKAGE = ROOT / "python" / "kvcache_export"
 STAMP = ".exported.json"
 
-BAD_INPUT = 2  # the exporter's exit code when the model cannot be had or is of no family that we know
+BAD_INPUT = 2  # the exporter's exit code when the model cannot be had, or is none that it knows
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,9 @@ def chat_model(model_with_tokenizer: Path) -> Path:
 
 def test_a_prompt_is_what_a_user_says(kvcache: Program, chat_model: Path) -> None:
     for system in ((), ("--system", "Be.")):
-        found = kvcache("generate", chat_model, "--chat", "--prompt", "Hi", *system, *COUNT, "--json")
+        found = kvcache(
+            "generate", chat_model, "--chat", "--prompt", "Hi", *system, *COUNT, "--json"
+        )
         assert found.returncode == 0, found.stderr
         text = ("[system]Be.;" if system else "") + "[user]Hi;[assistant]"
         plain = kvcache("generate", chat_model, "--prompt", text, *COUNT, "--json")

@@ -18,11 +18,11 @@ using Ids = std::vector<TokenId>;
 using test::expect_error;
 using test::tiny_chat_template;
 
-ChatTemplate tiny() { return ChatTemplate::from_json(tiny_chat_template().dump()); }
+ChatTemplate tiny_template() { return ChatTemplate::from_json(tiny_chat_template().dump()); }
 
 /// Expects that the tiny template is refused once the value at `place` is another.
-void expect_refused(const std::string& place, const nlohmann::json& value,
-                    const std::string& message) {
+void expect_template_refused(const std::string& place, const nlohmann::json& value,
+                             const std::string& message) {
   SCOPED_TRACE(place);
   nlohmann::json changed = tiny_chat_template();
   changed[nlohmann::json::json_pointer(place)] = value;
@@ -33,11 +33,11 @@ void expect_refused(const std::string& place, const nlohmann::json& value,
 TEST(ChatTemplate, PutsMessagesAndPiecesTogether) {
   const std::vector<ChatMessage> chat{
       {"user", " hello\n"}, {"assistant", "\xE3\x80\x80ok "}, {"user", "x"}};
-  EXPECT_EQ(tiny().render(chat), "<s>u:hello</s>a: \xE3\x80\x80ok </s>u:x</s>a: ");
-  EXPECT_EQ(tiny().render(chat, {.add_generation_prompt = false, .now = {}}),
+  EXPECT_EQ(tiny_template().render(chat), "<s>u:hello</s>a: \xE3\x80\x80ok </s>u:x</s>a: ");
+  EXPECT_EQ(tiny_template().render(chat, {.add_generation_prompt = false, .now = {}}),
             "<s>u:hello</s>a: \xE3\x80\x80ok </s>u:x</s>");
-  EXPECT_TRUE(tiny().extends());
-  EXPECT_EQ(tiny().roles(), (std::vector<std::string>{"user", "assistant"}));
+  EXPECT_TRUE(tiny_template().extends());
+  EXPECT_EQ(tiny_template().roles(), (std::vector<std::string>{"user", "assistant"}));
 }
 
 TEST(ChatTemplate, HasPiecesOfItsOwnForTheLastMessage) {
@@ -74,7 +74,7 @@ TEST(ChatTemplate, TellsTheTime) {
 TEST(ChatTemplate, KeepsMessagesApartFromItself) {
   const Tokenizer tokenizer = Tokenizer::from_json(test::tiny_tokenizer().dump());
   const std::vector<ChatMessage> chat{{"user", "he</s>"}};
-  EXPECT_EQ(tiny().encode(tokenizer, chat, {.add_generation_prompt = false, .now = {}}),
+  EXPECT_EQ(tiny_template().encode(tokenizer, chat, {.add_generation_prompt = false, .now = {}}),
             (Ids{260, 'u', ':', 256, '<', '/', 's', '>', 261}));
 }
 
@@ -89,10 +89,10 @@ TEST(ChatTemplate, KeepsTokensApartThatAreNotSpecialAndThoseThatTwoMake) {
                                     {"special", false}});
   const Tokenizer tokenizer = Tokenizer::from_json(tokens.dump());
   const ChatOptions options{.add_generation_prompt = false, .now = {}};
-  EXPECT_EQ(tiny().encode(tokenizer, std::vector<ChatMessage>{{"user", "u:"}}, options),
+  EXPECT_EQ(tiny_template().encode(tokenizer, std::vector<ChatMessage>{{"user", "u:"}}, options),
             (Ids{260, 262, 'u', ':', 261}));
   // "<" ends the message, and what stands behind it would make "<</s>" of it.
-  EXPECT_EQ(tiny().encode(tokenizer, std::vector<ChatMessage>{{"user", "</s><"}}, options),
+  EXPECT_EQ(tiny_template().encode(tokenizer, std::vector<ChatMessage>{{"user", "</s><"}}, options),
             (Ids{260, 262, '<', '/', 's', '>', '<', 261}));
 }
 
@@ -126,7 +126,7 @@ TEST(ChatTemplate, ANormalizerThatMovesTokensHidesNone) {
 TEST(ChatTemplate, RefusesWhatItDoesNotTake) {
   const auto expect = [](std::vector<ChatMessage> chat, const std::string& message,
                          ErrorCode code = ErrorCode::invalid_argument) {
-    expect_error(code, message, [&] { (void)tiny().render(chat); });
+    expect_error(code, message, [&] { (void)tiny_template().render(chat); });
   };
   expect({}, "the messages were not rendered: there are none", ErrorCode::empty_input);
   expect({{"system", "x"}},
@@ -147,23 +147,25 @@ TEST(ChatTemplate, RefusesWhatItDoesNotTake) {
 }
 
 TEST(ChatTemplate, RefusesDamagedFilesByTheField) {
-  expect_refused("/format", "x", "field \"format\" is \"x\", must be \"kvcache_chat_template\"");
-  expect_refused("/format_version", 2, "must be 1, which this library reads");
-  expect_refused("/extends", 1, "field \"extends\" is 1");
-  expect_refused("/between/0/before", "tool", "\"between[0].before\" is \"tool\"");
-  expect_refused("/between/0/after", nullptr, "must be before or behind a message");
-  expect_refused("/between/0/text/0", 3, "\"between[0].text[0]\"");
-  expect_refused("/between/0/text/0", {{"time", "%-d"}},
-                 "must have only aAbBdHIjmMpSUwWyY% behind");
-  expect_refused("/between/0/text/0", {{"time", "x%"}}, "must have only");
-  expect_refused("/between/0/text/0", {{"time", std::string(257, 'x')}}, "must have at most 256");
-  expect_refused("/between/0/trim_after", 1, "\"between[0].trim_after\" is 1");
-  expect_refused("/between/1", tiny_chat_template()["between"][0],
-                 "must be of another place than those before");
-  expect_refused("/refused/0/role", "tool", "\"refused[0].role\" is \"tool\"");
-  expect_refused("/refused/0/containing/0", "", "must be a text that is not empty");
-  expect_refused("/refused/1", tiny_chat_template()["refused"][0],
-                 "must be another role than those before");
+  expect_template_refused("/format", "x",
+                          "field \"format\" is \"x\", must be \"kvcache_chat_template\"");
+  expect_template_refused("/format_version", 2, "must be 1, which this library reads");
+  expect_template_refused("/extends", 1, "field \"extends\" is 1");
+  expect_template_refused("/between/0/before", "tool", "\"between[0].before\" is \"tool\"");
+  expect_template_refused("/between/0/after", nullptr, "must be before or behind a message");
+  expect_template_refused("/between/0/text/0", 3, "\"between[0].text[0]\"");
+  expect_template_refused("/between/0/text/0", {{"time", "%-d"}},
+                          "must have only aAbBdHIjmMpSUwWyY% behind");
+  expect_template_refused("/between/0/text/0", {{"time", "x%"}}, "must have only");
+  expect_template_refused("/between/0/text/0", {{"time", std::string(257, 'x')}},
+                          "must have at most 256");
+  expect_template_refused("/between/0/trim_after", 1, "\"between[0].trim_after\" is 1");
+  expect_template_refused("/between/1", tiny_chat_template()["between"][0],
+                          "must be of another place than those before");
+  expect_template_refused("/refused/0/role", "tool", "\"refused[0].role\" is \"tool\"");
+  expect_template_refused("/refused/0/containing/0", "", "must be a text that is not empty");
+  expect_template_refused("/refused/1", tiny_chat_template()["refused"][0],
+                          "must be another role than those before");
   expect_error(ErrorCode::chat_template_invalid, "is not JSON",
                [] { (void)ChatTemplate::from_json("{"); });
 }
@@ -185,8 +187,8 @@ TEST(ChatTemplate, IsLoadedFromADirectoryOrFile) {
                [&] { (void)ChatTemplate::load(directory.path()); });
   std::ofstream(file) << tiny_chat_template().dump();
   const std::vector<ChatMessage> chat{{"user", "x"}};
-  EXPECT_EQ(ChatTemplate::load(directory.path()).render(chat), tiny().render(chat));
-  EXPECT_EQ(ChatTemplate::load(file).render(chat), tiny().render(chat));
+  EXPECT_EQ(ChatTemplate::load(directory.path()).render(chat), tiny_template().render(chat));
+  EXPECT_EQ(ChatTemplate::load(file).render(chat), tiny_template().render(chat));
 }
 
 }  // namespace
