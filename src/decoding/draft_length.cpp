@@ -15,7 +15,7 @@ void move_towards(double& average, double found, double weight) {
 
 }  // namespace
 
-DraftLength::DraftLength(std::size_t most) : lengths_(1) {
+DraftLength::DraftLength(std::size_t most) {
   while (lengths_ < kLengths && length(lengths_) <= most) {
     ++lengths_;
   }

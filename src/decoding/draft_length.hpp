@@ -29,8 +29,8 @@ class DraftLength {
   [[nodiscard]] double expected_tokens(std::size_t drafts) const;
   [[nodiscard]] double expected_milliseconds(std::size_t index) const;
 
-  std::size_t lengths_;  // that are allowed
-  double right_ = 0.75;  // the share of guesses, of late
+  std::size_t lengths_ = 1;  // that are allowed
+  double right_ = 0.75;      // the share of guesses, of late
   struct Time {
     std::size_t runs = 0;
     double milliseconds = 0;

@@ -83,6 +83,9 @@ TEST_F(BeamSearch, AsManyBeamsAsTokensFindTheBestOfAllTexts) {
 }
 
 TEST_F(BeamSearch, EachTextHasItsLogProbability) {
+  if (!model_.invariant_results()) {
+    GTEST_SKIP() << "a token's bits depend on its company here";
+  }
   test::for_random_cases(8, [&](test::Random& random) {
     BeamOptions options{.beams = static_cast<std::size_t>(random.integer(1, 6)),
                         .max_new_tokens = static_cast<std::size_t>(random.integer(1, 7))};

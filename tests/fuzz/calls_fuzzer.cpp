@@ -97,7 +97,7 @@ class Program {
     EXPECT_EQ(other.length(), 0U);
   }
 
-  void check() const { history_.check(); }
+  void check() { history_.check(); }
 
   /// Lets go of everything.
   void end() {
