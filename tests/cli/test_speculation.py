@@ -41,7 +41,9 @@ def test_refuses_what_guesses_cannot_be_beside(kvcache: Program, model: Path) ->
     several = ("--n", 2, "--temperature", 1)
     assert_error(kvcache(*command, "--prompt-lookup", *several), 2, "one text", "leave out --n")
     assert_error(kvcache(*command, "--prompt-lookup", "--window", 8), 2, "the window")
-    assert_error(kvcache(*command, "--prompt-lookup", "--beams", 2), 2, "--prompt-lookup", "--beams")
+    assert_error(
+        kvcache(*command, "--prompt-lookup", "--beams", 2), 2, "--prompt-lookup", "--beams"
+    )
     assert_error(kvcache(*command, "--max-drafts", 4), 2, "give --prompt-lookup or --draft-model")
     assert_error(kvcache(*command, "--prompt-lookup", "--max-drafts", 0), 2, "--max-drafts")
 
