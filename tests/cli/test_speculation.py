@@ -1,4 +1,4 @@
-"""kvcache generate --prompt-lookup and --draft-model: the same text, and what guesses were worth."""
+"""kvcache generate --prompt-lookup, --draft-model: the same text, and what guesses were worth."""
 
 from __future__ import annotations
 
