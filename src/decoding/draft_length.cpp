@@ -7,7 +7,7 @@ constexpr double kNewest = 0.1;        // the weight of a guess among those befo
 constexpr double kSlower = 0.1;        // of a run that took longer than those before: an accident
 constexpr double kFaster = 0.5;        // of one that did not: what it takes
 constexpr std::size_t kWarmUp = 2;     // runs of a new shape are slow, then one is captured
-constexpr std::size_t kTryAgain = 16;  // runs without guesses, and then one with the fewest
+constexpr std::size_t kTryAgain = 32;  // runs without guesses, and then one with the fewest
 
 void move_towards(double& average, double found, double weight) {
   average += weight * (found - average);
@@ -25,6 +25,9 @@ std::size_t DraftLength::next() {
   std::size_t best = 0;
   double most_a_millisecond = 0;
   for (std::size_t i = 0; i < lengths_; ++i) {
+    if (i > 1 && times_[i - 1].milliseconds == 0) {
+      break;  // one step beyond what is known: a long run that is not worth it is a long one
+    }
     const double rate = expected_tokens(length(i)) / expected_milliseconds(i);
     if (rate > most_a_millisecond) {
       most_a_millisecond = rate;
@@ -40,6 +43,14 @@ std::size_t DraftLength::next() {
   }
   runs_without_ = 0;
   return length(1);
+}
+
+std::size_t DraftLength::of(std::size_t guesses) {
+  std::size_t index = 0;
+  while (index + 1 < kLengths && length(index + 1) <= guesses) {
+    ++index;
+  }
+  return length(index);
 }
 
 void DraftLength::note(std::size_t drafted, std::size_t accepted, bool missed,

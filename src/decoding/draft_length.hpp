@@ -14,6 +14,10 @@ class DraftLength {
   /// How many tokens to guess next. 0: none are worth their time.
   [[nodiscard]] std::size_t next();
 
+  /// The most guesses of a length that runs have, of so many that there are: each shape of a run is
+  /// slow until it was captured, so there are few.
+  [[nodiscard]] static std::size_t of(std::size_t guesses);
+
   /// A run verified `drafted` guesses, took so long, guessing included, and found the first
   /// `accepted` of a path right. `missed`: there were guesses at the next token, and none was
   /// right.
@@ -30,7 +34,7 @@ class DraftLength {
   [[nodiscard]] double expected_milliseconds(std::size_t index) const;
 
   std::size_t lengths_ = 1;  // that are allowed
-  double right_ = 0.75;      // the share of guesses, of late
+  double right_ = 0.5;       // the share of guesses, of late
   struct Time {
     std::size_t runs = 0;
     double milliseconds = 0;

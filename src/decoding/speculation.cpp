@@ -118,8 +118,10 @@ class Speculation {
     const std::size_t accepted_before = stats_.accepted;
     // Of a path as long as the tokens that are wanted, the last one would be guessed in vain.
     const std::size_t most = std::min(length_.next(), wanted_ - drawn_ - 1);
-    const TokenTree drafts = most > 0 ? drafter_.draft(tokens_, most) : TokenTree();
+    TokenTree drafts = most > 0 ? drafter_.draft(tokens_, most) : TokenTree();
     check_drafts(drafts, most);
+    drafts.tokens.resize(DraftLength::of(drafts.tokens.size()));  // parents come first
+    drafts.parents.resize(drafts.tokens.size());
     ++stats_.runs;
     const std::size_t drafted = drafts.tokens.empty() || !verify(drafts) ? 0 : drafts.tokens.size();
     if (drafted == 0) {
