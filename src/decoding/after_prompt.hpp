@@ -3,8 +3,10 @@
 
 #include <cstddef>
 #include <span>
+#include <utility>
 #include <vector>
 
+#include "decoding/continuation.hpp"
 #include "kvcache/logits.hpp"
 #include "kvcache/sequence.hpp"
 #include "kvcache/tokenizer.hpp"
@@ -33,5 +35,24 @@ void take_back(Sequence& sequence, std::size_t length);
 
 /// @throws Error out_of_memory
 std::vector<TokenId> copy_of(std::span<const TokenId> tokens);
+
+/// Checks what is asked for, appends the prompt and returns what `work` makes of the logits and of
+/// the text so far, which live as long as it works. Takes back what was appended where that fails.
+template <typename Work>
+auto after_prompt(Sequence& sequence, std::span<const TokenId> prompt,
+                  const GenerateOptions& options, const Work& work) {
+  check_request(options);
+  check_fits(sequence, prompt.size(), options.max_new_tokens);
+  const std::size_t length = sequence.length();
+  try {
+    Logits logits = logits_after(sequence, prompt);
+    check_stop_tokens(options.stop_tokens, logits.vocab_size());
+    const std::vector<TokenId> text = copy_of(sequence.tokens());
+    return work(std::move(logits), text);
+  } catch (...) {
+    take_back(sequence, length);
+    throw;
+  }
+}
 
 }  // namespace kvcache::decoding

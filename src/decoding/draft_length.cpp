@@ -15,11 +15,7 @@ void move_towards(double& average, double found, double weight) {
 
 }  // namespace
 
-DraftLength::DraftLength(std::size_t most) {
-  while (lengths_ < kLengths && length(lengths_) <= most) {
-    ++lengths_;
-  }
-}
+DraftLength::DraftLength(std::size_t most) : lengths_(index_of(most) + 1) {}
 
 std::size_t DraftLength::next() {
   std::size_t best = 0;
@@ -45,12 +41,12 @@ std::size_t DraftLength::next() {
   return length(1);
 }
 
-std::size_t DraftLength::of(std::size_t guesses) {
+std::size_t DraftLength::index_of(std::size_t guesses) {
   std::size_t index = 0;
   while (index + 1 < kLengths && length(index + 1) <= guesses) {
     ++index;
   }
-  return length(index);
+  return index;
 }
 
 void DraftLength::note(std::size_t drafted, std::size_t accepted, bool missed,
@@ -61,11 +57,7 @@ void DraftLength::note(std::size_t drafted, std::size_t accepted, bool missed,
   if (missed) {
     move_towards(right_, 0, kNewest);
   }
-  std::size_t index = 0;
-  while (index + 1 < kLengths && length(index) < drafted) {
-    ++index;
-  }
-  Time& time = times_[index];
+  Time& time = times_[index_of(drafted)];
   if (++time.runs <= kWarmUp) {
     return;
   }

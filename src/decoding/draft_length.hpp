@@ -16,7 +16,7 @@ class DraftLength {
 
   /// The most guesses of a length that runs have, of so many that there are: each shape of a run is
   /// slow until it was captured, so there are few.
-  [[nodiscard]] static std::size_t of(std::size_t guesses);
+  [[nodiscard]] static std::size_t of(std::size_t guesses) { return length(index_of(guesses)); }
 
   /// A run verified `drafted` guesses, took so long, guessing included, and found the first
   /// `accepted` of a path right. `missed`: there were guesses at the next token, and none was
@@ -30,11 +30,13 @@ class DraftLength {
   [[nodiscard]] static std::size_t length(std::size_t index) {
     return (std::size_t{1} << index) - 1;
   }
+  /// Of the longest that is no longer than so many guesses.
+  [[nodiscard]] static std::size_t index_of(std::size_t guesses);
   [[nodiscard]] double expected_tokens(std::size_t drafts) const;
   [[nodiscard]] double expected_milliseconds(std::size_t index) const;
 
-  std::size_t lengths_ = 1;  // that are allowed
-  double right_ = 0.5;       // the share of guesses, of late
+  std::size_t lengths_;  // that are allowed
+  double right_ = 0.5;   // the share of guesses, of late
   struct Time {
     std::size_t runs = 0;
     double milliseconds = 0;

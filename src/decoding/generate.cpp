@@ -13,7 +13,6 @@ namespace {
 
 using decoding::Continuation;
 using decoding::copy_of;
-using decoding::logits_after;
 
 /// Draws a token and tells of it.
 void draw(Continuation& text, const Logits& logits, const NewTokenCallback& on_token) {
@@ -132,19 +131,11 @@ Generated generate(Sequence& sequence, std::span<const TokenId> prompt,
   if (options.max_new_tokens == 0) {
     return {};
   }
-  decoding::check_request(options);
-  decoding::check_fits(sequence, prompt.size(), options.max_new_tokens);
-  const std::size_t length = sequence.length();
-  try {
-    Logits logits = logits_after(sequence, prompt);
-    decoding::check_stop_tokens(options.stop_tokens, logits.vocab_size());
-    const std::vector<TokenId> text = copy_of(sequence.tokens());
-    return go_on(sequence, std::move(logits), Continuation(options, text, text.size(), 0),
-                 on_token);
-  } catch (...) {
-    decoding::take_back(sequence, length);
-    throw;
-  }
+  return decoding::after_prompt(
+      sequence, prompt, options, [&](Logits logits, std::span<const TokenId> text) {
+        return go_on(sequence, std::move(logits), Continuation(options, text, text.size(), 0),
+                     on_token);
+      });
 }
 
 Generated generate(WindowedSequence& sequence, std::span<const TokenId> prompt,
@@ -170,18 +161,10 @@ std::vector<Generated> generate_samples(Sequence& sequence, std::span<const Toke
   if (options.max_new_tokens == 0) {
     return std::vector<Generated>(count);
   }
-  decoding::check_request(options);
-  decoding::check_fits(sequence, prompt.size(), options.max_new_tokens);
-  const std::size_t length = sequence.length();
-  try {
-    const Logits logits = logits_after(sequence, prompt);
-    decoding::check_stop_tokens(options.stop_tokens, logits.vocab_size());
-    const std::vector<TokenId> text = copy_of(sequence.tokens());
-    return go_on(fork_rows(sequence, text, count, options), logits, on_token);
-  } catch (...) {
-    decoding::take_back(sequence, length);
-    throw;
-  }
+  return decoding::after_prompt(
+      sequence, prompt, options, [&](const Logits& logits, std::span<const TokenId> text) {
+        return go_on(fork_rows(sequence, text, count, options), logits, on_token);
+      });
 }
 
 }  // namespace kvcache

@@ -200,24 +200,16 @@ Generated generate(Sequence& sequence, std::span<const TokenId> prompt,
   if (options.max_new_tokens == 0) {
     return {};
   }
-  decoding::check_request(options);
-  decoding::check_fits(sequence, prompt.size(), options.max_new_tokens);
-  const std::size_t length = sequence.length();
-  try {
-    const Logits logits = decoding::logits_after(sequence, prompt);
-    decoding::check_stop_tokens(options.stop_tokens, logits.vocab_size());
-    const std::vector<TokenId> text = decoding::copy_of(sequence.tokens());
-    Speculation speculating(sequence, Continuation(options, text, text.size(), 0),
-                            decoding::copy_of(text), drafter, options, speculation, on_token);
-    Generated generated = speculating.run(logits);
-    if (stats != nullptr) {
-      *stats = speculating.stats();
-    }
-    return generated;
-  } catch (...) {
-    decoding::take_back(sequence, length);
-    throw;
-  }
+  return decoding::after_prompt(
+      sequence, prompt, options, [&](const Logits& logits, std::span<const TokenId> text) {
+        Speculation speculating(sequence, Continuation(options, text, text.size(), 0),
+                                decoding::copy_of(text), drafter, options, speculation, on_token);
+        Generated generated = speculating.run(logits);
+        if (stats != nullptr) {
+          *stats = speculating.stats();
+        }
+        return generated;
+      });
 }
 
 }  // namespace kvcache
