@@ -343,15 +343,7 @@ TEST_F(GivenBack, IsNeverReadInAnyHistory) {
                                 expect_close(found, by_keeping.last());
                               }
                             });
-      for (int i = 0; i < 40 && !testing::Test::HasFailure(); ++i) {
-        history.step();
-        history.check();
-      }
-      history.clear();
-      EXPECT_EQ(model.cache_stats().blocks_in_use, 0U);
-      model.check_cache_invariants();
-      model.trim_cache();
-      EXPECT_EQ(model.cache_stats().bytes_allocated, 0U);
+      history.run(40);
     }
   });
 }

@@ -20,6 +20,19 @@ History::History(Random& random, const Model& model, bool alone,
   add(model.new_sequence(), {});
 }
 
+void History::run(int steps) {
+  for (int i = 0; i < steps && !testing::Test::HasFailure(); ++i) {
+    step();
+    check();
+  }
+  clear();
+  EXPECT_EQ(model_.cache_stats().blocks_in_use, 0U);
+  model_.check_cache_invariants();
+  model_.trim_cache();
+  EXPECT_EQ(model_.cache_stats().bytes_allocated, 0U);
+  model_.check_cache_invariants();
+}
+
 void History::step() {
   switch (random_.integer(0, 8)) {
     case 0:

@@ -26,6 +26,9 @@ class History {
   void check();
   void clear() { texts_.clear(); }
 
+  /// So many steps, each checked; then all sequences go, and no block may stay behind.
+  void run(int steps);
+
  private:
   struct Text {
     Sequence sequence;
