@@ -16,7 +16,6 @@
 #include "kernels/cpu/matrix_tile-inl.hpp"
 #include "kernels/cpu/ordered_dots-inl.hpp"
 #include "kernels/cpu/ordered_tile-inl.hpp"
-#include "kernels/cpu/prefetch-inl.hpp"
 #include "kernels/cpu/to_float32-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -24,34 +23,32 @@ namespace kvcache::kernels::HWY_NAMESPACE {
 
 static_assert(kTileColumns == kPanelColumns);
 
-// How much of a panel is used on all tokens before the next part: a part (16 KiB) stays in the
+// How much of a panel is used on all tokens before the next part: a part (12 KiB) stays in the
 // first-level cache meanwhile, and the next one is fetched.
-constexpr std::int64_t kPartInputs = 64;
+constexpr std::int64_t kPartInputs = 48;
 
 /// sums = x · panel for the `tokens` rows of x, of which each has `inputs` elements.
 template <typename W>
 void multiply_panel(const float* x, std::int64_t tokens, std::int64_t inputs, const W* panel,
                     float* sums) {
-  const LeftMatrix left{x, inputs, 1};
-  if (tokens <= kMaxRows) {  // every weight is used once: one stream of memory
-    multiply(left, tokens, inputs, panel, nullptr, sums, kPanelColumns);
+  const LeftMatrix left{x, inputs};
+  if (tokens == 1) {  // every weight is used once: one stream of memory
+    multiply(left, tokens, inputs, panel, false, sums);
     return;
   }
-  HWY_ALIGN float ones[kPanelColumns];
-  std::fill_n(ones, kPanelColumns, 1.0F);
-  const std::int64_t tiles = divide_up(tokens, kMaxRows);
   for (std::int64_t input = 0; input < inputs; input += kPartInputs) {
     const std::int64_t depth = std::min(kPartInputs, inputs - input);
     const W* part = panel + input * kPanelColumns;
-    const Ahead next_part{part + depth * kPanelColumns, divide_up(kPanelColumns, tiles)};
-    const float* carry = input == 0 ? nullptr : ones;
-    if constexpr (std::is_same_v<W, float>) {
-      multiply(left.from_depth(input), tokens, depth, part, carry, sums, kPanelColumns, next_part);
-    } else {
+    const std::int64_t elements = depth * kPanelColumns;
+    const auto next = NextPart::fetched_by(divide_up(tokens, std::int64_t{kMaxRows}) * depth,
+                                           part + elements, elements * sizeof(W));
+    const bool add = input != 0;
+    if (std::is_same_v<W, float> || tokens <= kMaxRows) {
+      multiply<true>(left.from_depth(input), tokens, depth, part, add, sums, next);
+    } else {  // used by several tiles
       HWY_ALIGN float converted[kPartInputs * kPanelColumns];
-      to_float32(part, depth * kPanelColumns, converted);
-      multiply(left.from_depth(input), tokens, depth, static_cast<const float*>(converted), carry,
-               sums, kPanelColumns, next_part);
+      to_float32(part, elements, converted);
+      multiply<true>(left.from_depth(input), tokens, depth, converted, add, sums, next);
     }
   }
 }
@@ -100,6 +97,20 @@ void multiply_rows_of_head(const HeadArgs<W>& args, const float* patterns, std::
   }
 }
 
+/// The same of `tokens` tokens, up to kTokens at a time.
+template <int kTokens, typename W>
+void multiply_rows_of_head(const HeadArgs<W>& args, const float* patterns, std::int64_t tokens,
+                           std::int64_t first, std::int64_t end, float* out) {
+  for (; tokens >= kTokens; tokens -= kTokens) {
+    multiply_rows_of_head<kTokens>(args, patterns, first, end, out);
+    patterns += kTokens * pattern_floats(args.inputs);
+    out += kTokens * args.outputs;
+  }
+  if constexpr (kTokens > 1) {
+    multiply_rows_of_head<kTokens - 1>(args, patterns, tokens, first, end, out);
+  }
+}
+
 template <typename W>
 void head_of_few_tokens(const HeadArgs<W>& args, const ParallelFor& parallel_for) {
   const std::int64_t of_token = pattern_floats(args.inputs);
@@ -111,28 +122,29 @@ void head_of_few_tokens(const HeadArgs<W>& args, const ParallelFor& parallel_for
   parallel_for(tasks, [&](std::int64_t task) {
     const std::int64_t first = task * kHeadTaskOutputs;
     const std::int64_t end = std::min(first + kHeadTaskOutputs, args.outputs);
-    std::int64_t token = 0;
-    for (; token + 4 <= args.tokens; token += 4) {
-      multiply_rows_of_head<4>(args, patterns + token * of_token, first, end,
-                               args.out + token * args.outputs);
-    }
-    for (; token < args.tokens; ++token) {
-      multiply_rows_of_head<1>(args, patterns + token * of_token, first, end,
-                               args.out + token * args.outputs);
-    }
+    multiply_rows_of_head<4>(args, patterns, args.tokens, first, end, args.out);
   });
 }
 
-/// `rows` rows of the weight in float32: where they lie, or converted into the thread's scratch.
+// Rows of 16 bits are converted so many at a time, whole tiles of dot_queries, and used while they
+// are in the caches.
+constexpr std::int64_t kConvertedRows = 12;
+
+/// sums [rows, columns] = rows of the weight from `row` on · tokens, turned: [inputs, columns].
 template <typename W>
-const float* float_rows(const HeadArgs<W>& args, std::int64_t row, std::int64_t rows) {
+void dot_rows_of_head(const HeadArgs<W>& args, std::int64_t row, std::int64_t rows,
+                      const float* turned, std::int64_t columns, float* sums) {
   const W* from = args.weight + row * args.inputs;
   if constexpr (std::is_same_v<W, float>) {
-    return from;
+    dot_queries(from, args.inputs, rows, args.inputs, turned, columns, sums, columns, columns);
   } else {
-    float* converted = thread_scratch(rows * args.inputs);
-    to_float32(from, rows * args.inputs, converted);
-    return converted;
+    float* converted = thread_scratch(kConvertedRows * args.inputs);
+    for (std::int64_t r = 0; r < rows; r += kConvertedRows) {
+      const std::int64_t some = std::min(kConvertedRows, rows - r);
+      to_float32(from + r * args.inputs, some * args.inputs, converted);
+      dot_queries(converted, args.inputs, some, args.inputs, turned, columns, sums + r * columns,
+                  columns, columns);
+    }
   }
 }
 
@@ -153,8 +165,7 @@ void head_of_token_tile(const HeadArgs<W>& args, std::int64_t first, std::int64_
     HWY_ALIGN float sums[kHeadTaskOutputs * kTileColumns];  // [outputs, columns]
     const std::int64_t row = task * kHeadTaskOutputs;
     const std::int64_t rows = std::min(kHeadTaskOutputs, args.outputs - row);
-    dot_queries(float_rows(args, row, rows), args.inputs, rows, args.inputs, turned, columns, sums,
-                columns, columns);
+    dot_rows_of_head(args, row, rows, turned, columns, sums);
     for (std::int64_t token = 0; token < tokens; ++token) {
       float* out = args.out + (first + token) * args.outputs + row;
       for (std::int64_t r = 0; r < rows; ++r) {

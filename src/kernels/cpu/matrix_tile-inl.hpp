@@ -8,10 +8,11 @@
 #define KVCACHE_KERNELS_MATRIX_TILE_INL_HPP_
 #endif
 
-#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 
 #include "base/rounding.hpp"
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/cpu/prefetch-inl.hpp"
 #include "kernels/cpu/to_float32-inl.hpp"
@@ -23,99 +24,120 @@ namespace hn = hwy::HWY_NAMESPACE;
 inline constexpr std::int64_t kTileColumns = 64;  // from one row to the next of `right` and `out`
 
 // Register tile: kMaxRows × kMaxVectors sums stay in registers, of which AVX-512 and NEON have 32
-// and the others 16. A single row takes as many vectors as a tile has, to be one stream of memory.
-#if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
+// and the others 16.
 inline constexpr int kMaxRows = 6;
+#if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
 inline constexpr int kMaxVectors = 4;
 #else
-inline constexpr int kMaxRows = 6;
 inline constexpr int kMaxVectors = 2;
 #endif
-inline constexpr int kMaxVectorsOfOneRow = kMaxVectors * (HWY_TARGET <= HWY_AVX3 ? 1 : 4);
 
-/// The left matrix of a product: element [r, k] is at data[r · row_stride + k · depth_stride].
+/// Vectors of a tile of `rows` rows: few rows take more, so that enough sums are added up at the
+/// same time to hide how long one addition takes.
+constexpr int tile_vectors(int rows) {
+  return HWY_TARGET <= HWY_AVX3 || rows > 3 ? kMaxVectors : rows == 1 ? 4 * kMaxVectors : 4;
+}
+
+/// The left matrix of a product: rows of floats, `stride` floats apart.
 struct LeftMatrix {
   const float* data;
-  std::int64_t row_stride;
-  std::int64_t depth_stride;
+  std::int64_t stride;
 
   [[nodiscard]] LeftMatrix from_row(std::int64_t row) const {
-    return {data + row * row_stride, row_stride, depth_stride};
+    return {data + row * stride, stride};
   }
-  [[nodiscard]] LeftMatrix from_depth(std::int64_t k) const {
-    return {data + k * depth_stride, row_stride, depth_stride};
-  }
+  [[nodiscard]] LeftMatrix from_depth(std::int64_t k) const { return {data + k, stride}; }
 };
 
-/// One register tile: kRows rows and kVectors vectors of columns of `multiply`.
-template <int kRows, int kVectors, typename W, class What>
+// Loops over a tile's sums are unrolled by name: GCC keeps the sums in registers only if they are
+// early on.
+
+/// One register tile: kRows rows and kVectors vectors of columns of `multiply`. With each step,
+/// `ahead_bytes` of memory from `ahead` on are fetched.
+template <int kRows, int kVectors, bool kAhead, typename W>
 HWY_INLINE void multiply_registers(const LeftMatrix& left, std::int64_t depth,
-                                   const W* HWY_RESTRICT right, const float* carry,
-                                   float* HWY_RESTRICT out, const What& ahead) {
+                                   const W* HWY_RESTRICT right, bool add, float* HWY_RESTRICT out,
+                                   const std::byte* ahead, std::int64_t ahead_bytes) {
   const hn::ScalableTag<float> d;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  constexpr auto kWidth = static_cast<std::int64_t>(hn::MaxLanes(hn::ScalableTag<float>()));
+  constexpr std::int64_t kLine = 64;
+  constexpr std::int64_t kGroupBytes = kVectors * kWidth * std::int64_t{sizeof(float)};
   hn::Vec<decltype(d)> sums[kRows][kVectors];
+  HWY_UNROLL(8)
   for (int r = 0; r < kRows; ++r) {
+    HWY_UNROLL(16)
     for (int v = 0; v < kVectors; ++v) {
-      sums[r][v] = carry == nullptr ? hn::Zero(d)
-                                    : hn::Mul(hn::LoadU(d, carry + v * lanes),
-                                              hn::LoadU(d, out + r * kTileColumns + v * lanes));
+      sums[r][v] = add ? hn::LoadU(d, out + r * kTileColumns + v * kWidth) : hn::Zero(d);
     }
   }
   for (std::int64_t k = 0; k < depth; ++k) {
     hn::Vec<decltype(d)> columns[kVectors];
+    HWY_UNROLL(16)
     for (int v = 0; v < kVectors; ++v) {
-      columns[v] = load_float32(d, right + k * kTileColumns + v * lanes);
+      columns[v] = load_float32(d, right + k * kTileColumns + v * kWidth);
     }
-    ahead.fetch(k);
+    if constexpr (kAhead) {
+      HWY_UNROLL(4)
+      for (std::int64_t line = 0; line < kGroupBytes; line += kLine) {
+        hwy::Prefetch(ahead + k * ahead_bytes + line);
+      }
+    }
+    HWY_UNROLL(8)
     for (int r = 0; r < kRows; ++r) {
-      const auto scalar = hn::Set(d, left.data[r * left.row_stride + k * left.depth_stride]);
+      const auto scalar = hn::Set(d, left.data[r * left.stride + k]);
+      HWY_UNROLL(16)
       for (int v = 0; v < kVectors; ++v) {
         sums[r][v] = hn::MulAdd(scalar, columns[v], sums[r][v]);
       }
     }
   }
+  HWY_UNROLL(8)
   for (int r = 0; r < kRows; ++r) {
+    HWY_UNROLL(16)
     for (int v = 0; v < kVectors; ++v) {
-      hn::StoreU(sums[r][v], d, out + r * kTileColumns + v * lanes);
+      hn::StoreU(sums[r][v], d, out + r * kTileColumns + v * kWidth);
     }
   }
 }
 
-/// kRows rows of `multiply`: column groups of kVectors vectors, then of fewer.
-template <int kRows, int kVectors, typename W, class What>
-HWY_INLINE void multiply_rows(const LeftMatrix& left, std::int64_t depth, const W* right,
-                              const float* carry, float* out, std::int64_t columns,
-                              const What& ahead) {
-  const auto group = kVectors * static_cast<std::int64_t>(hn::Lanes(hn::ScalableTag<float>()));
-  for (; columns >= group; columns -= group) {
-    multiply_registers<kRows, kVectors>(left, depth, right, carry, out, ahead);
-    right += group;
-    out += group;
-    carry = carry == nullptr ? nullptr : carry + group;
+/// `rows` rows of `multiply`, at most kRows: one group of columns after the other.
+template <bool kAhead, int kRows = kMaxRows, typename W>
+HWY_INLINE void multiply_rows(const LeftMatrix& left, std::int64_t rows, std::int64_t depth,
+                              const W* right, bool add, float* out, const NextPart& next) {
+  if constexpr (kRows > 1) {
+    if (rows < kRows) {
+      multiply_rows<kAhead, kRows - 1>(left, rows, depth, right, add, out, next);
+      return;
+    }
   }
-  if constexpr (kVectors > 1) {
-    multiply_rows<kRows, kVectors - 1>(left, depth, right, carry, out, columns, ahead);
+  constexpr int kVectors = tile_vectors(kRows);
+  constexpr auto kGroup =
+      kVectors * static_cast<std::int64_t>(hn::MaxLanes(hn::ScalableTag<float>()));
+  static_assert(kTileColumns % kGroup == 0);
+  const std::int64_t ahead_bytes = next.row_bytes * kGroup / kTileColumns;
+  for (std::int64_t column = 0; column < kTileColumns; column += kGroup) {
+    multiply_registers<kRows, kVectors, kAhead>(left, depth, right + column, add, out + column,
+                                                next.data + column / kGroup * depth * ahead_bytes,
+                                                ahead_bytes);
   }
 }
 
-/// out[r][c] = carry[c] · out[r][c] + Σ_k left[r, k] · right[k][c] for r in [0, rows), c in
-/// [0, columns). A null carry means 0: out is overwritten.
+/// out[r][c] = Σ_k left[r, k] · right[k][c], added to what is there where `add`, for r in [0, rows)
+/// and c in [0, kTileColumns): each sum in the order of k.
 ///
-/// right and out have kTileColumns columns, of which the first `columns` are computed: a multiple
-/// of the vector's lanes. right may be of 16 bits; it is converted with each use. carry: [columns].
-template <int kRows = kMaxRows, typename W, class What = NothingAhead>
+/// right may be of 16 bits; it is converted with each use. Every tile has `depth` rows to fetch
+/// `next` with.
+template <bool kAhead = false, typename W>
 HWY_INLINE void multiply(LeftMatrix left, std::int64_t rows, std::int64_t depth, const W* right,
-                         const float* carry, float* out, std::int64_t columns, What ahead = {}) {
-  constexpr int kVectors = kRows == 1 ? kMaxVectorsOfOneRow : kMaxVectors;
-  for (; rows >= kRows; rows -= kRows) {
-    multiply_rows<kRows, kVectors>(left, depth, right, carry, out, columns, ahead);
-    left = left.from_row(kRows);
-    out += kRows * kTileColumns;
-    ahead = ahead.after(depth);
-  }
-  if constexpr (kRows > 1) {
-    multiply<kRows - 1>(left, rows, depth, right, carry, out, columns, ahead);
+                         bool add, float* out, NextPart next = {}) {
+  while (rows > 0) {
+    // All tiles have about as many rows: small ones take longer.
+    const std::int64_t some = divide_up(rows, divide_up(rows, std::int64_t{kMaxRows}));
+    multiply_rows<kAhead>(left, some, depth, right, add, out, next);
+    left = left.from_row(some);
+    out += some * kTileColumns;
+    next.data += depth * next.row_bytes;
+    rows -= some;
   }
 }
 

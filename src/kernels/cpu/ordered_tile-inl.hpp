@@ -27,6 +27,30 @@ inline constexpr int kDotVectors = 2;
 inline constexpr int kChainRows = 6;
 inline constexpr int kChainVectors = HWY_MAX_BYTES == 64 || HWY_ARCH_ARM_A64 ? 4 : 2;
 
+// Loops over the sums of a tile are unrolled by name: GCC keeps them in registers only if that
+// happens early.
+
+/// sums += element i of kRows rows · that of kVectors vectors of queries.
+template <int kRows, int kVectors>
+HWY_INLINE void add_element(const float* HWY_RESTRICT rows, std::int64_t row_stride, std::int64_t i,
+                            const float* HWY_RESTRICT queries, std::int64_t query_stride,
+                            FloatVector (&sums)[kRows][kVectors]) {
+  const Floats d;
+  FloatVector query[kVectors];
+  HWY_UNROLL(4)
+  for (int v = 0; v < kVectors; ++v) {
+    query[v] = hn::LoadU(d, queries + i * query_stride + v * kLanes);
+  }
+  HWY_UNROLL(12)
+  for (int r = 0; r < kRows; ++r) {
+    const auto element = hn::Set(d, rows[r * row_stride + i]);
+    HWY_UNROLL(4)
+    for (int v = 0; v < kVectors; ++v) {
+      sums[r][v] = hn::MulAdd(element, query[v], sums[r][v]);
+    }
+  }
+}
+
 /// kRows rows · kVectors vectors of queries; `queries` has the elements of a query in a column.
 template <int kRows, int kVectors>
 HWY_INLINE void dot_queries_tile(const float* HWY_RESTRICT rows, std::int64_t row_stride,
@@ -35,40 +59,37 @@ HWY_INLINE void dot_queries_tile(const float* HWY_RESTRICT rows, std::int64_t ro
                                  std::int64_t out_stride) {
   const Floats d;
   FloatVector chains[kChains][kRows][kVectors];
-  for (auto& chain : chains) {
-    for (auto& row : chain) {
-      for (auto& sum : row) {
-        sum = hn::Zero(d);
+  HWY_UNROLL(4)
+  for (int chain = 0; chain < kChains; ++chain) {
+    HWY_UNROLL(12)
+    for (int r = 0; r < kRows; ++r) {
+      HWY_UNROLL(4)
+      for (int v = 0; v < kVectors; ++v) {
+        chains[chain][r][v] = hn::Zero(d);
       }
     }
   }
-  const auto add_element = [&](int chain, std::int64_t i) HWY_ATTR {
-    FloatVector query[kVectors];
-    for (int v = 0; v < kVectors; ++v) {
-      query[v] = hn::LoadU(d, queries + i * query_stride + v * kLanes);
-    }
-    for (int r = 0; r < kRows; ++r) {
-      const auto element = hn::Set(d, rows[r * row_stride + i]);
-      for (int v = 0; v < kVectors; ++v) {
-        chains[chain][r][v] = hn::MulAdd(element, query[v], chains[chain][r][v]);
-      }
-    }
-  };
   std::int64_t i = 0;
   for (; i + kLanes <= size; i += kLanes) {
+    HWY_UNROLL(4)
     for (int chain = 0; chain < kChains; ++chain) {
+      HWY_UNROLL(4)
       for (int j = 0; j < kBlockFloats; ++j) {
-        add_element(chain, i + chain * kBlockFloats + j);
+        add_element(rows, row_stride, i + chain * kBlockFloats + j, queries, query_stride,
+                    chains[chain]);
       }
     }
   }
+  HWY_UNROLL(4)
   for (int chain = 0; chain < kChains; ++chain) {  // what a vector would hold of the rest
     const std::int64_t first = i + chain * kBlockFloats;
     for (std::int64_t at = first; at < std::min(first + kBlockFloats, size); ++at) {
-      add_element(chain, at);
+      add_element(rows, row_stride, at, queries, query_stride, chains[chain]);
     }
   }
+  HWY_UNROLL(12)
   for (int r = 0; r < kRows; ++r) {
+    HWY_UNROLL(4)
     for (int v = 0; v < kVectors; ++v) {
       auto sum = chains[0][r][v];
       if constexpr (kChains == 2) {
@@ -88,23 +109,13 @@ HWY_INLINE void add_up_chain(const float* HWY_RESTRICT rows, std::int64_t row_st
                              std::int64_t query_stride, int chain,
                              FloatVector (&sums)[kRows][kVectors]) {
   const Floats d;
-  for (auto& row : sums) {
-    for (auto& sum : row) {
-      sum = hn::Zero(d);
+  HWY_UNROLL(12)
+  for (int r = 0; r < kRows; ++r) {
+    HWY_UNROLL(4)
+    for (int v = 0; v < kVectors; ++v) {
+      sums[r][v] = hn::Zero(d);
     }
   }
-  const auto add_element = [&](std::int64_t i) HWY_ATTR {
-    FloatVector query[kVectors];
-    for (int v = 0; v < kVectors; ++v) {
-      query[v] = hn::LoadU(d, queries + i * query_stride + v * kLanes);
-    }
-    for (int r = 0; r < kRows; ++r) {
-      const auto element = hn::Set(d, rows[r * row_stride + i]);
-      for (int v = 0; v < kVectors; ++v) {
-        sums[r][v] = hn::MulAdd(element, query[v], sums[r][v]);
-      }
-    }
-  };
   std::int64_t i = chain * kBlockFloats;
   for (; i + kBlockFloats <= size; i += kLanes) {
     if (chain == 0) {
@@ -112,12 +123,13 @@ HWY_INLINE void add_up_chain(const float* HWY_RESTRICT rows, std::int64_t row_st
         hwy::Prefetch(rows + (kRows + r) * row_stride + i);
       }
     }
+    HWY_UNROLL(4)
     for (int j = 0; j < kBlockFloats; ++j) {
-      add_element(i + j);
+      add_element(rows, row_stride, i + j, queries, query_stride, sums);
     }
   }
   for (; i < size; ++i) {  // a block that the end cuts off
-    add_element(i);
+    add_element(rows, row_stride, i, queries, query_stride, sums);
   }
 }
 
@@ -134,7 +146,9 @@ HWY_INLINE void dot_queries_by_chain(const float* HWY_RESTRICT rows, std::int64_
   for (int chain = 0; chain < kChains; ++chain) {
     add_up_chain(rows, row_stride, size, queries, query_stride, chain, sums);
     const bool is_even = chain % 2 == 0 && kChains > 1;
+    HWY_UNROLL(12)
     for (int r = 0; r < kRows; ++r) {
+      HWY_UNROLL(4)
       for (int v = 0; v < kVectors; ++v) {
         float* const waiting = even + (std::int64_t{kVectors} * r + v) * kLanes;
         float* const to = out + r * out_stride + v * kLanes;

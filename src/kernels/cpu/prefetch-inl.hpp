@@ -9,6 +9,7 @@
 #define KVCACHE_KERNELS_PREFETCH_INL_HPP_
 #endif
 
+#include <cstddef>
 #include <cstdint>
 
 #include "hwy/cache_control.h"
@@ -22,6 +23,17 @@ struct NothingAhead {
   HWY_INLINE void fetch(std::int64_t /*step*/) const {}
   HWY_INLINE void fetch_to_second_level(std::int64_t /*step*/) const {}
   [[nodiscard]] NothingAhead after(std::int64_t /*steps*/) const { return {}; }
+};
+
+/// What a product reads next, fetched while it computes: a part of it with each row of a panel.
+struct NextPart {
+  const std::byte* data = nullptr;
+  std::int64_t row_bytes = 0;  // with a row's columns together
+
+  /// `bytes` at `data`, spread over so many rows.
+  static NextPart fetched_by(std::int64_t rows, const void* data, std::int64_t bytes) {
+    return {static_cast<const std::byte*>(data), (bytes + rows - 1) / rows};
+  }
 };
 
 /// A run of memory that is read later, `elements` of it with each step of a loop.

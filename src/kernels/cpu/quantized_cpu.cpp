@@ -101,10 +101,7 @@ void multiply_panel(const QuantizedTokens& x, std::int64_t tokens, const Quantiz
     return;
   }
 #endif
-  const std::int64_t tiles = divide_up(tokens, kTileTokens);
-  const NextPanel next{weight.values + (panel + 1) * weight.panel_bytes(),
-                       tiles == 1 ? 0 : divide_up(256, tiles)};
-  multiply_quantized<Kind>(x, tokens, weight, panel, sums, next);
+  multiply_quantized<Kind>(x, tokens, weight, panel, sums);
 }
 
 void linear_in_int8(const QuantizedLinearArgs& args, const ParallelFor& parallel_for) {
@@ -124,17 +121,14 @@ void linear_in_float32(const QuantizedLinearArgs& args, const ParallelFor& paral
   const QuantizedWeight& weight = args.weight;
   for_panels(args, parallel_for,
              [&](std::int64_t panel, std::int64_t first, std::int64_t tokens, float* sums) {
-               const LeftMatrix x{args.x + first * weight.inputs, weight.inputs, 1};
-               HWY_ALIGN float ones[kPanelColumns];
-               std::fill_n(ones, kPanelColumns, 1.0F);
+               const LeftMatrix x{args.x + first * weight.inputs, weight.inputs};
                HWY_ALIGN float part[kPartInputs * kPanelColumns];
                for (std::int64_t input = 0; input < weight.inputs; input += kPartInputs) {
                  const std::int64_t depth = std::min(kPartInputs, weight.inputs - input);
                  with_kind(weight, [&]<class Kind>(Kind) {
                    dequantize_panel<Kind>(weight, panel, input, depth, part);
                  });
-                 multiply(x.from_depth(input), tokens, depth, part, input == 0 ? nullptr : ones,
-                          sums, kPanelColumns);
+                 multiply(x.from_depth(input), tokens, depth, part, input != 0, sums);
                }
              });
 }

@@ -8,11 +8,15 @@
 #define KVCACHE_KERNELS_QUANTIZED_TILE_INL_HPP_
 #endif
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 
+#include "base/rounding.hpp"
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/cpu/integer_dot-inl.hpp"
+#include "kernels/cpu/prefetch-inl.hpp"
 #include "kernels/cpu/quantized_cpu.hpp"
 #include "kernels/cpu/to_float32-inl.hpp"
 
@@ -37,29 +41,20 @@ struct QuantizedTokens {
 };
 
 // Sums of kTileTokens × kTileVectors vectors stay in registers, of which AVX-512 has 32 and the
-// others 16; without the one instruction, weights take two registers each.
+// others 16; without integer products, weights take four registers each.
 #if KVCACHE_INTEGER_DOT == 2
 inline constexpr int kTileTokens = 6;
 inline constexpr int kTileVectors = 4;
 #elif HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
 inline constexpr int kTileTokens = 4;
 inline constexpr int kTileVectors = 4;
+#elif KVCACHE_INTEGER_DOT == 1
+inline constexpr int kTileTokens = 4;
+inline constexpr int kTileVectors = 2;
 #else
 inline constexpr int kTileTokens = 3;
 inline constexpr int kTileVectors = 2;
 #endif
-
-/// What is read next, fetched while computing: `bytes` of `data` with each 256 bytes of weights.
-struct NextPanel {
-  const std::uint8_t* data = nullptr;
-  std::int64_t bytes = 0;
-
-  HWY_INLINE void fetch(std::int64_t step) const {
-    for (std::int64_t i = 0; i < bytes; i += 64) {
-      hwy::Prefetch(data + step * bytes + i);
-    }
-  }
-};
 
 /// What kernels are made for: 8 bits, 4, and 4 with minimums.
 template <int kBitsOfValue, bool kHasMinimums = false>
@@ -94,70 +89,126 @@ HWY_INLINE V add_block(D df, V sum, const BlockScales<Kind, D>& scales, float sc
   return total;
 }
 
+/// Vectors that a tile's tokens and columns have one each of.
+template <class V, int kTokens, int kVectors>
+using TileVectors = V[kTokens][kVectors];
+
+/// `sums` = those of `inputs` inputs of the tokens at `activations`, `stride` apart, and the
+/// panel's rows at `values`. With each row, `ahead_bytes` of memory from `ahead` on are fetched.
+template <class Kind, int kTokens, int kVectors, bool kAhead>
+HWY_INLINE void sum_inputs(
+    const std::int8_t* HWY_RESTRICT activations, std::int64_t stride,
+    const std::uint8_t* HWY_RESTRICT values, std::int64_t inputs, const std::byte* ahead,
+    std::int64_t ahead_bytes,
+    TileVectors<typename IntegerDot<Kind::kBits>::Partial, kTokens, kVectors>& sums) {
+  using Dot = IntegerDot<Kind::kBits>;
+  constexpr std::int64_t kGroup = QuantizedWeight::kGroupInputs;
+  constexpr std::int64_t kRowInputs = kGroup * 8 / Kind::kBits;
+  constexpr auto kVectorBytes = static_cast<std::int64_t>(sizeof(float) * hn::MaxLanes(FloatTag()));
+  HWY_UNROLL(8)
+  for (int t = 0; t < kTokens; ++t) {
+    HWY_UNROLL(4)
+    for (int v = 0; v < kVectors; ++v) {
+      sums[t][v] = Dot::zero();
+    }
+  }
+  HWY_UNROLL(1)
+  for (std::int64_t input = 0; input < inputs; input += kRowInputs) {
+    IntegerVector bytes[kVectors];
+    HWY_UNROLL(4)
+    for (int v = 0; v < kVectors; ++v) {
+      const std::uint8_t* at = values + v * kVectorBytes;
+      bytes[v] = hn::LoadU(IntegerTag(), reinterpret_cast<const std::int32_t*>(at));
+    }
+    if constexpr (kAhead) {
+      HWY_UNROLL(4)
+      for (std::int64_t line = 0; line < kVectors * kVectorBytes; line += 64) {
+        hwy::Prefetch(ahead + line);
+      }
+      ahead += ahead_bytes;
+    }
+    const auto add_groups = [&](std::int64_t group, const auto& group_of) HWY_ATTR {
+      typename Dot::Weights weights[kVectors];
+      HWY_UNROLL(4)
+      for (int v = 0; v < kVectors; ++v) {
+        weights[v] = Dot::weights(group_of(bytes[v]));
+      }
+      HWY_UNROLL(8)
+      for (int t = 0; t < kTokens; ++t) {
+        const auto of_token = Dot::activations(activations + t * stride + group);
+        HWY_UNROLL(4)
+        for (int v = 0; v < kVectors; ++v) {
+          sums[t][v] = Dot::add(sums[t][v], weights[v], of_token);
+        }
+      }
+    };
+    if constexpr (Kind::kBits == 8) {
+      add_groups(0, [](auto all) HWY_ATTR { return all; });
+    } else {
+      const auto low = hn::Set(IntegerTag(), 0x0F0F0F0F);
+      add_groups(0, [&](auto pairs) HWY_ATTR { return hn::And(pairs, low); });
+      add_groups(kGroup,
+                 [&](auto pairs) HWY_ATTR { return hn::And(hn::ShiftRight<4>(pairs), low); });
+    }
+    values += kPanelColumns * kGroup;
+    activations += kRowInputs;
+  }
+}
+
 /// out[t][c] = Σ over the blocks of `add_block` for kTokens tokens t and kVectors vectors of
-/// columns c from `column` on; blocks one after the other.
-template <class Kind, int kTokens, int kVectors>
+/// columns c from `column` on; blocks one after the other. kWhole: a block fits into partial sums.
+template <class Kind, int kTokens, int kVectors, bool kAhead, bool kWhole>
 HWY_INLINE void multiply_quantized_registers(const QuantizedTokens& x,
                                              const QuantizedWeight& weight, std::int64_t panel,
                                              std::int64_t column, float* HWY_RESTRICT out,
-                                             const NextPanel& next) {
-  const hn::ScalableTag<float> df;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(df));
-  constexpr std::int64_t kRow = kPanelColumns * QuantizedWeight::kGroupInputs;
-  constexpr int kBits = Kind::kBits;
-  constexpr std::int64_t kRowInputs = QuantizedWeight::kGroupInputs * 8 / kBits;
+                                             const std::byte* ahead, std::int64_t ahead_bytes) {
+  using Dot = IntegerDot<Kind::kBits>;
+  const FloatTag df;
+  constexpr auto kWidth = static_cast<std::int64_t>(hn::MaxLanes(FloatTag()));
+  constexpr std::int64_t kGroup = QuantizedWeight::kGroupInputs;
+  constexpr std::int64_t kRowInputs = kGroup * 8 / Kind::kBits;
+  constexpr bool kFromZero = Kind::kMinimums || Dot::kSigned;
   const std::int64_t blocks = weight.blocks();
-  const std::int64_t padded_inputs = weight.padded_inputs();
-  const std::uint8_t* values =
-      weight.values + panel * weight.panel_bytes() + column * QuantizedWeight::kGroupInputs;
+  const std::int64_t stride = weight.padded_inputs();
+  const std::uint8_t* values = weight.values + panel * weight.panel_bytes() + column * kGroup;
   const Float16* scales = weight.scales + panel * weight.panel_scales() + column;
   const std::int8_t* activations = x.values;
-  std::int64_t step = 0;
+  const std::int64_t parts = kWhole ? 1 : weight.block_size / Dot::kPartialInputs;
+  const std::int64_t some = kWhole ? weight.block_size : Dot::kPartialInputs;
   for (std::int64_t block = 0; block < blocks; ++block) {
-    Sums sums[kTokens][kVectors];
+    TileVectors<typename Dot::Sums, kTokens, kVectors> sums;
+    HWY_UNROLL(8)
     for (int t = 0; t < kTokens; ++t) {
+      HWY_UNROLL(4)
       for (int v = 0; v < kVectors; ++v) {
-        sums[t][v] = sums_from(Kind::kMinimums ? 0 : x.offsets[t * blocks + block]);
+        sums[t][v] = Dot::sums_from(kFromZero ? 0 : x.offsets[t * blocks + block]);
       }
     }
-    for (std::int64_t input = 0; input < weight.block_size; input += kRowInputs) {
-      hn::Vec<IntegerTag> bytes[kVectors];
-      for (int v = 0; v < kVectors; ++v) {
-        const std::uint8_t* at = values + v * lanes * QuantizedWeight::kGroupInputs;
-        bytes[v] = hn::LoadU(IntegerTag(), reinterpret_cast<const std::int32_t*>(at));
-      }
-      next.fetch(step++);
-      const auto add_groups = [&](std::int64_t group, const auto& groups_of) {
-        WeightGroups weights[kVectors];
-        for (int v = 0; v < kVectors; ++v) {
-          weights[v] = weight_groups(groups_of(bytes[v]));
-        }
-        for (int t = 0; t < kTokens; ++t) {
-          const auto of_token = activation_group(activations + t * padded_inputs + group);
-          for (int v = 0; v < kVectors; ++v) {
-            sums[t][v] = add_products(sums[t][v], weights[v], of_token);
-          }
-        }
-      };
-      if constexpr (kBits == 8) {
-        add_groups(0, [](auto all) HWY_ATTR { return all; });
-      } else {
-        const auto low = hn::Set(IntegerTag(), 0x0F0F0F0F);
-        add_groups(0, [&](auto pairs) HWY_ATTR { return hn::And(pairs, low); });
-        add_groups(QuantizedWeight::kGroupInputs,
-                   [&](auto pairs) HWY_ATTR { return hn::And(hn::ShiftRight<4>(pairs), low); });
-      }
-      values += kRow;
-      activations += kRowInputs;
-    }
-    for (int v = 0; v < kVectors; ++v) {
-      const BlockScales<Kind, hn::ScalableTag<float>> of_block(df, scales + v * lanes);
+    for (std::int64_t part = 0; part < parts; ++part) {
+      TileVectors<typename Dot::Partial, kTokens, kVectors> partial;
+      sum_inputs<Kind, kTokens, kVectors, kAhead>(activations, stride, values, some, ahead,
+                                                  ahead_bytes, partial);
+      HWY_UNROLL(8)
       for (int t = 0; t < kTokens; ++t) {
-        float* total = out + t * kPanelColumns + column + v * lanes;
+        HWY_UNROLL(4)
+        for (int v = 0; v < kVectors; ++v) {
+          sums[t][v] = Dot::add_partial(sums[t][v], partial[t][v]);
+        }
+      }
+      activations += some;
+      values += some / kRowInputs * kPanelColumns * kGroup;
+      ahead += some / kRowInputs * ahead_bytes;
+    }
+    HWY_UNROLL(4)
+    for (int v = 0; v < kVectors; ++v) {
+      const BlockScales<Kind, FloatTag> of_block(df, scales + v * kWidth);
+      HWY_UNROLL(8)
+      for (int t = 0; t < kTokens; ++t) {
+        float* total = out + t * kPanelColumns + column + v * kWidth;
         const auto before = block == 0 ? hn::Zero(df) : hn::LoadU(df, total);
         const std::int64_t at = t * blocks + block;
         hn::StoreU(
-            add_block(df, float_sums(sums[t][v]), of_block, x.scales[at], x.offsets[at], before),
+            add_block(df, Dot::floats(sums[t][v]), of_block, x.scales[at], x.offsets[at], before),
             df, total);
       }
     }
@@ -165,23 +216,53 @@ HWY_INLINE void multiply_quantized_registers(const QuantizedTokens& x,
   }
 }
 
-/// out [tokens, kPanelColumns] = x · panel, a few tokens at a time.
-template <class Kind, int kTokens = kTileTokens>
-HWY_INLINE void multiply_quantized(QuantizedTokens x, std::int64_t tokens,
-                                   const QuantizedWeight& weight, std::int64_t panel, float* out,
-                                   NextPanel next) {
-  constexpr int kVectors = kTokens == 1 ? 4 : kTileVectors;
-  const auto group = kVectors * static_cast<std::int64_t>(hn::Lanes(hn::ScalableTag<float>()));
-  for (; tokens >= kTokens; tokens -= kTokens) {
-    for (std::int64_t column = 0; column < kPanelColumns; column += group) {
-      multiply_quantized_registers<Kind, kTokens, kVectors>(x, weight, panel, column, out, next);
-    }
-    x = x.from_token(kTokens, weight);
-    out += kTokens * kPanelColumns;
-    next.data += weight.groups() * next.bytes;
-  }
+/// `tokens` tokens of `multiply_quantized`, at most kTokens: one group of columns after the other.
+template <class Kind, bool kAhead, int kTokens = kTileTokens>
+HWY_INLINE void multiply_quantized_tile(const QuantizedTokens& x, std::int64_t tokens,
+                                        const QuantizedWeight& weight, std::int64_t panel,
+                                        float* out, const NextPart& next) {
   if constexpr (kTokens > 1) {
-    multiply_quantized<Kind, kTokens - 1>(x, tokens, weight, panel, out, next);
+    if (tokens < kTokens) {
+      multiply_quantized_tile<Kind, kAhead, kTokens - 1>(x, tokens, weight, panel, out, next);
+      return;
+    }
+  }
+  // So few tokens leave registers for more columns, which share the loads of activations.
+  constexpr int kVectors = kTokens <= 2 ? 4 : kTileVectors;
+  constexpr auto kGroup = kVectors * static_cast<std::int64_t>(hn::MaxLanes(FloatTag()));
+  static_assert(kPanelColumns % kGroup == 0);
+  const std::int64_t ahead_bytes = next.row_bytes * kGroup / kPanelColumns;
+  for (std::int64_t column = 0; column < kPanelColumns; column += kGroup) {
+    const std::byte* ahead = next.data + column / kGroup * weight.groups() * ahead_bytes;
+    if (weight.block_size <= IntegerDot<Kind::kBits>::kPartialInputs) {
+      multiply_quantized_registers<Kind, kTokens, kVectors, kAhead, true>(x, weight, panel, column,
+                                                                          out, ahead, ahead_bytes);
+    } else if constexpr (IntegerDot<Kind::kBits>::kPartialInputs < QuantizedWeight::kLargestBlock) {
+      multiply_quantized_registers<Kind, kTokens, kVectors, kAhead, false>(x, weight, panel, column,
+                                                                           out, ahead, ahead_bytes);
+    }
+  }
+}
+
+/// out [tokens, kPanelColumns] = x · panel, a few tokens at a time.
+template <class Kind>
+HWY_INLINE void multiply_quantized(QuantizedTokens x, std::int64_t tokens,
+                                   const QuantizedWeight& weight, std::int64_t panel, float* out) {
+  if (tokens == 1) {  // every weight is used once: one stream of memory
+    multiply_quantized_tile<Kind, false>(x, tokens, weight, panel, out, {});
+    return;
+  }
+  std::int64_t tiles = divide_up(tokens, std::int64_t{kTileTokens});
+  auto next = NextPart::fetched_by(tiles * weight.groups(),
+                                   weight.values + (panel + 1) * weight.panel_bytes(),
+                                   weight.panel_bytes());
+  for (; tokens > 0; --tiles) {
+    const std::int64_t some = divide_up(tokens, tiles);  // all about as many
+    multiply_quantized_tile<Kind, true>(x, some, weight, panel, out, next);
+    x = x.from_token(some, weight);
+    out += some * kPanelColumns;
+    next.data += weight.groups() * next.row_bytes;
+    tokens -= some;
   }
 }
 
