@@ -169,11 +169,12 @@ void PrefixTree::remove(Node* leaf) noexcept {
   }
 }
 
-std::size_t PrefixTree::evict_unshared(std::size_t count) noexcept {
+std::size_t PrefixTree::evict_unshared(std::size_t bytes) noexcept {
   std::size_t freed = 0;
-  for (auto at = leaves_.begin(); freed < count && at != leaves_.end();) {
+  for (auto at = leaves_.begin(); freed < bytes && at != leaves_.end();) {
     Node* leaf = *at;
-    if (!leaf->block.exclusive()) {
+    const std::size_t of_leaf = leaf->block.exclusive_bytes();
+    if (of_leaf == 0) {
       ++at;
       continue;
     }
@@ -182,7 +183,7 @@ std::size_t PrefixTree::evict_unshared(std::size_t count) noexcept {
     Node* after = next == leaves_.end() ? nullptr : *next;
     Node* parent = leaf->parent;
     remove(leaf);
-    ++freed;
+    freed += of_leaf;
     ++evicted_;
     if (parent != nullptr && parent->children.empty() &&
         (after == nullptr || LessRecentlyUsed()(parent, after))) {

@@ -36,8 +36,9 @@ class PrefixTree {
   /// @throws std::bad_alloc; the tree is then as it was
   void insert(std::span<const TokenId> tokens, std::span<const Block> blocks);
 
-  /// Forgets up to `count` blocks that nobody else holds; returns how many that were.
-  std::size_t evict_unshared(std::size_t count) noexcept;
+  /// Forgets blocks of which nobody else holds all until so many bytes are free; returns how many
+  /// that were.
+  std::size_t evict_unshared(std::size_t bytes) noexcept;
 
   void clear() noexcept;
 

@@ -141,11 +141,12 @@ TEST(PrefixTree, GivesBackOnlyWhatNobodyElseHolds) {
     const std::size_t unshared = tree.size() - shared;
     const auto some =
         static_cast<std::size_t>(random.integer(0, static_cast<std::int64_t>(unshared)));
-    EXPECT_EQ(tree.evict_unshared(some), some);
-    EXPECT_EQ(tree.evict_unshared(1'000), unshared - some);
+    const std::size_t bytes = pool.shape().block_bytes();
+    EXPECT_EQ(tree.evict_unshared(some * bytes), some * bytes);
+    EXPECT_EQ(tree.evict_unshared(1'000 * bytes), (unshared - some) * bytes);
     EXPECT_EQ(tree.size(), shared);
     held.clear();
-    EXPECT_EQ(tree.evict_unshared(1'000), shared);
+    EXPECT_EQ(tree.evict_unshared(1'000 * bytes), shared * bytes);
     EXPECT_EQ(pool.stats().blocks_in_use, 0U);
     pool.check_invariants();
   });

@@ -203,7 +203,7 @@ TEST_F(SavedState, RefusesANewerVersion) {
   newer[8] = 3;
   write_file(path(), newer);
   expect_load_error(ErrorCode::state_mismatch,
-                    "has format version 3, this library reads versions 1 and 2");
+                    "has format version 4, this library reads versions 1 to 3");
 }
 
 TEST_F(SavedState, RefusesTheStateOfAnotherModel) {

@@ -34,7 +34,7 @@ struct Values {
                   .num_logits = 2,
                   .trees = true,
                   .filled_up = filled_up},
-                 {.vocab_size = 10, .max_seq_len = 16, .blocks = 6, .block_len = 4});
+                 {.vocab_size = 10, .max_seq_len = 16, .blocks = {6}, .block_len = 4});
   }
 };
 
