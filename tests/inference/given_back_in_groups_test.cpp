@@ -6,6 +6,7 @@
 #include <array>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -281,6 +282,23 @@ TEST_F(GivenBackInGroups, IsNothingOfAWindowedSequencesContext) {
     EXPECT_GT(found.slides(), 2U);
     EXPECT_EQ(found.context().fork().first_cached(), 0U);
     EXPECT_EQ(gives.cache_stats().bytes_in_use(), keeps.cache_stats().bytes_in_use());
+  }
+}
+
+TEST_F(GivenBackInGroups, StepsAreCapturedAsEver) {
+  for (const std::string name : kSomeWindowed) {
+    SCOPED_TRACE(name);
+    std::string messages;  // one thread writes them
+    ModelOptions options;
+    options.rewindable_tokens = 0;
+    options.block_len = 4;
+    options.log = [&](std::string_view message) { messages.append(message).append("\n"); };
+    const Model model = Model::load(test::family_model_path(name), options);
+    Sequence text = model.new_sequence();
+    extend_one_by_one(text, 60);
+    EXPECT_GT(text.first_cached(), 0U);
+    EXPECT_EQ(messages.find("node by node"), std::string::npos) << messages;
+    EXPECT_EQ(messages.find("could not be captured"), std::string::npos) << messages;
   }
 }
 
