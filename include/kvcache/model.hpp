@@ -49,12 +49,12 @@ class KVCACHE_EXPORT Model {
 
   [[nodiscard]] CacheStats cache_stats() const;
 
-  /// Checks that every cache block is free, in use or without memory, and only one of these, while
-  /// no other thread uses the cache. For tests.
+  /// Checks that every cache block is free, in use or without memory, and only one of these, in
+  /// each group of layers, while no other thread uses the cache. For tests.
   /// @throws std::logic_error when that does not hold, which is a bug of this library
   void check_cache_invariants() const;
 
-  /// Takes the memory for `count` tokens now rather than when sequences grow.
+  /// Takes the memory for `count` tokens in all layers now rather than when sequences grow.
   /// @throws Error cache_full, out_of_memory
   void reserve_cache(std::size_t count) const;
 

@@ -54,11 +54,11 @@ struct ModelOptions {
   std::size_t cache_bytes = 0;
 
   /// By how many of its latest tokens a sequence can always be rewound. Unset: by all, and nothing
-  /// is given back. Set, of a model whose layers all have a window (ModelInfo::window): a sequence
-  /// gives back blocks whose tokens no later one sees, even after that much was rewound, so that it
-  /// holds about window + rewindable_tokens tokens however long it is, and
-  /// Sequence::can_rewind_to() tells how far one can go. Without effect where a layer sees all
-  /// tokens (docs/WINDOW.md).
+  /// is given back. Set, of a model with windows: in the layers of each window, a sequence gives
+  /// back blocks whose tokens no later one sees there, even after that much was rewound, so that
+  /// these layers hold about window + rewindable_tokens tokens however long it is, and
+  /// Sequence::can_rewind_to() tells how far one can go. Layers that see all tokens keep them all;
+  /// where none has a window, this is without effect (docs/WINDOW.md).
   std::optional<std::size_t> rewindable_tokens;
 
   /// Fills freed cache blocks with NaN, so that a read of what nobody wrote shows in the logits.

@@ -62,8 +62,8 @@ class KVCACHE_EXPORT Sequence {
   void rewind(std::size_t length);
   [[nodiscard]] bool can_rewind_to(std::size_t length) const noexcept;
 
-  /// The first token whose keys and values are there: 0, unless they were given back
-  /// (ModelOptions::rewindable_tokens).
+  /// The first token whose keys and values are there in all layers: 0, unless they were given back
+  /// in some (ModelOptions::rewindable_tokens).
   [[nodiscard]] std::size_t first_cached() const noexcept;
 
   /// Forgets all tokens and gives their blocks back.

@@ -1,74 +1,102 @@
 #include "cache/block_pool.hpp"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <functional>
 #include <stdexcept>
+#include <string>
 #include <utility>
 
 #include "base/rounding.hpp"
 #include "base/throw_error.hpp"
 
 namespace kvcache::cache {
-Block::Block(Block&& other) noexcept : pool_(std::exchange(other.pool_, nullptr)), id_(other.id_) {}
+namespace {
 
-Block& Block::operator=(Block&& other) noexcept {
-  std::swap(pool_, other.pool_);
-  std::swap(id_, other.id_);
-  return *this;
-}
-
-Block::~Block() { give_back(); }
-
-void Block::give_back() noexcept {
-  if (pool_ != nullptr) {
-    std::exchange(pool_, nullptr)->drop_reference(id_);
+/// Where the pools lie: each group's side by side, so that a copy or a fill is one call a group.
+std::vector<PoolPlaces> lay_out(const PoolShape& shape, const model::LayerGroups& groups,
+                                std::size_t alignment) {
+  std::vector<PoolPlaces> layout;
+  for (std::size_t group = 0; group < groups.size(); ++group) {
+    const std::size_t layers = groups.layers_in(group);
+    // What the budget permits where no other group has anything; no group has more than the first.
+    const std::size_t most = shape.max_blocks * shape.num_layers / layers;
+    const std::size_t places = layout.empty() ? most : std::min(most, layout.front().places);
+    layout.push_back({.layers = layers,
+                      .places = places,
+                      .begin = layout.empty() ? 0 : layout.back().end(),
+                      .stride = round_up(places * shape.layer_block_bytes(), alignment)});
   }
+  return layout;
 }
 
-Block Block::share() const noexcept {
-  if (pool_ != nullptr) {
-    pool_->add_reference(id_);
+std::vector<std::size_t> begins_of_pools(const model::LayerGroups& groups,
+                                         std::vector<PoolPlaces> layout) {
+  std::vector<std::size_t> begins;
+  for (const std::size_t group : groups.group_of_layer) {
+    for (int pool = 0; pool < 2; ++pool) {  // keys, values
+      begins.push_back(layout[group].begin);
+      layout[group].begin += layout[group].stride;
+    }
   }
-  return {pool_, id_};
+  return begins;
 }
 
-bool Block::exclusive() const noexcept { return pool_->has_one_reference(id_); }
+}  // namespace
 
 BlockPool::BlockPool(const PoolShape& shape, std::size_t step, bool poison,
-                     device::Backend& backend)
+                     device::Backend& backend, model::LayerGroups groups)
     : shape_(shape),
+      groups_(std::move(groups)),
       step_(step),
       poison_(poison),
-      pool_stride_(
-          round_up(shape.max_blocks * shape.layer_block_bytes(), backend.pool_alignment())),
-      memory_(backend.reserve(pool_stride_ * shape.num_pools())),
-      references_(std::make_unique<std::atomic<std::uint32_t>[]>(shape.max_blocks)) {
-  free_.reserve(shape.max_blocks);  // dropping a reference must not allocate
-  unbacked_.resize(shape.max_blocks);
-  for (std::size_t i = 0; i < shape.max_blocks; ++i) {
-    unbacked_[i] = static_cast<BlockId>(shape.max_blocks - 1 - i);
+      layout_(lay_out(shape, groups_, backend.pool_alignment())),
+      pool_begins_(begins_of_pools(groups_, layout_)),
+      memory_(backend.reserve(layout_.back().end())),
+      references_(
+          std::make_unique<std::atomic<std::uint32_t>[]>(groups_.size() * layout_.front().places)),
+      place_of_((groups_.size() - 1) * layout_.front().places) {
+  for (const PoolPlaces& where : layout_) {
+    pools_of_.emplace_back(shape, where, *memory_);
   }
 }
 
-std::vector<Block> BlockPool::allocate(std::size_t count) {
+std::vector<Block> BlockPool::allocate(std::size_t count, std::size_t groups) {
   std::vector<Block> blocks;
+  if (count == 0) {
+    return blocks;
+  }
   blocks.reserve(count);
+  CountsOfGroups wanted{};
+  std::fill_n(wanted.begin(), groups, count);
   std::unique_lock lock(mutex_);
-  if (const std::size_t left = free_.size() + unbacked_.size(); left < count) {
+  if (const std::size_t left = budget() - bytes_in_use(); left < bytes(wanted)) {
     lock.unlock();
-    reclaim(count - left);
+    reclaim(bytes(wanted) - left);
     lock.lock();
   }
-  if (free_.size() < count) {
-    commit_blocks(count - free_.size());
+  if (bytes(wanted) > budget() - bytes_in_use()) {
+    throw_full(count);
   }
+  CountsOfGroups missing{};
+  for (std::size_t group = 0; group < groups; ++group) {
+    missing[group] = count - std::min(count, pools_of_[group].free());
+  }
+  if (bytes(missing) > budget() - bytes_with_memory()) {
+    // What is free in one group has the memory that another one lacks.
+    for (std::size_t group = 0; group < groups_.size(); ++group) {
+      pools_of_[group].trim(wanted[group]);
+    }
+  }
+  commit(missing);
   for (std::size_t i = 0; i < count; ++i) {
-    const BlockId id = free_.back();
-    free_.pop_back();
-    references_[static_cast<std::size_t>(id)].store(1, std::memory_order_relaxed);
-    blocks.emplace_back(*this, id);
+    const BlockId id = pools_of_[0].take();
+    references(id, 0).store(1, std::memory_order_relaxed);
+    for (std::size_t group = 1; group < groups; ++group) {
+      place_of_[(group - 1) * places(0) + static_cast<std::size_t>(id)] = pools_of_[group].take();
+      references(id, group).store(1, std::memory_order_relaxed);
+    }
+    blocks.emplace_back(*this, id, groups);
   }
   return blocks;
 }
@@ -79,7 +107,7 @@ void BlockPool::add_reclaimer(const std::shared_ptr<Reclaimer>& reclaimer) {
   reclaimers_.push_back(reclaimer);
 }
 
-void BlockPool::reclaim(std::size_t count) {
+void BlockPool::reclaim(std::size_t bytes) {
   std::vector<std::shared_ptr<Reclaimer>> living;
   {
     const std::scoped_lock lock(reclaimers_mutex_);
@@ -90,113 +118,132 @@ void BlockPool::reclaim(std::size_t count) {
     }
   }
   for (const auto& reclaimer : living) {
-    count -= std::min(count, reclaimer->reclaim(count));
+    bytes -= std::min(bytes, reclaimer->reclaim(bytes));
   }
 }
 
 void BlockPool::reserve(std::size_t count) {
   const std::scoped_lock lock(mutex_);
-  const std::size_t backed = shape_.max_blocks - unbacked_.size();
-  if (count > backed) {
-    commit_blocks(count - backed);
+  CountsOfGroups missing{};
+  bool fits = true;
+  for (std::size_t group = 0; group < groups_.size(); ++group) {
+    missing[group] = count - std::min(count, pools_of_[group].with_memory());
+    fits = fits && missing[group] <= pools_of_[group].without_memory();
+  }
+  if (!fits || bytes(missing) > budget() - bytes_with_memory()) {
+    throw_full(count - std::min(count, pools_of_[0].in_use()));
+  }
+  commit(missing);
+}
+
+/// Takes memory for so many more places in each group, which the budget permits, and for what makes
+/// whole steps of them as far as it does. Where memory ends in a later group, those before it have
+/// more free places.
+void BlockPool::commit(const CountsOfGroups& missing) {
+  std::size_t needed = bytes(missing);
+  for (std::size_t group = 0; group < groups_.size(); ++group) {
+    if (missing[group] == 0) {
+      continue;
+    }
+    LayerPools& pools = pools_of_[group];
+    const std::size_t spare = budget() - bytes_with_memory() - needed;
+    pools.commit(std::min({pools.without_memory(), round_up(missing[group], step_),
+                           missing[group] + spare / pools.block_bytes()}));
+    needed -= missing[group] * pools.block_bytes();
+    peak_bytes_ = std::max(peak_bytes_, bytes_with_memory());
+    ++allocations_;
   }
 }
 
-template <typename Visit>
-void BlockPool::for_each_run(std::span<const BlockId> blocks, const Visit& visit) const {
-  const std::size_t bytes = shape_.layer_block_bytes();
-  for (auto run = blocks.begin(); run != blocks.end();) {
-    auto next = run + 1;
-    while (next != blocks.end() && *next + 1 == *(next - 1)) {
-      ++next;
-    }
-    const auto low = static_cast<std::size_t>(*(next - 1));
-    const auto high = static_cast<std::size_t>(*run) + 1;
-    for (std::size_t pool = 0; pool < shape_.num_pools(); ++pool) {
-      const std::size_t begin = pool * pool_stride_;
-      visit(begin + low * bytes, begin + high * bytes);
-    }
-    run = next;
-  }
-}
-
-void BlockPool::commit_blocks(std::size_t count) {
-  if (count > unbacked_.size()) {
-    const std::size_t used = blocks_in_use();
+void BlockPool::throw_full(std::size_t more) const {
+  constexpr const char* kAdvice =
+      "drop or reset sequences, or load the model with more cache_bytes";
+  if (groups_.size() == 1) {
+    const std::size_t used = pools_of_[0].in_use();
     throw_error(ErrorCode::cache_full,
                 "the cache's budget of {} blocks ({} bytes) is used up: {} in use, {} free, {} "
-                "more needed; drop or reset sequences, or load the model with more cache_bytes",
-                shape_.max_blocks, shape_.max_blocks * shape_.block_bytes(), used,
-                shape_.max_blocks - used, count + free_.size());
+                "more needed; {}",
+                shape_.max_blocks, budget(), used, shape_.max_blocks - used, more, kAdvice);
   }
-  const std::size_t taken = std::min(unbacked_.size(), round_up(count, step_));
-  // Highest first from the stack's end: runs of consecutive blocks are backed in one go.
-  const auto first = unbacked_.end() - static_cast<std::ptrdiff_t>(taken);
-  const std::span<const BlockId> blocks(first, unbacked_.end());
-  try {
-    for_each_run(blocks, [&](std::size_t begin, std::size_t end) { memory_->commit(begin, end); });
-  } catch (...) {  // all of them or none
-    for_each_run(blocks,
-                 [&](std::size_t begin, std::size_t end) { memory_->decommit(begin, end); });
-    throw;
+  std::vector<std::string> used;
+  for (std::size_t group = 0; group < groups_.size(); ++group) {
+    used.push_back(fmt::format("{} of {} bytes", pools_of_[group].in_use(), block_bytes(group)));
   }
-  free_.insert(free_.end(), first, unbacked_.end());
-  unbacked_.erase(first, unbacked_.end());
-  peak_blocks_ = std::max(peak_blocks_, shape_.max_blocks - unbacked_.size());
-  ++allocations_;
+  throw_error(ErrorCode::cache_full,
+              "the cache's budget of {} bytes is used up: {} are free, {} more blocks of {} bytes "
+              "needed; in use, by window of the layers: {}; {}",
+              budget(), budget() - bytes_in_use(), more, shape_.block_bytes(),
+              fmt::join(used, ", "), kAdvice);
+}
+
+std::size_t BlockPool::bytes(const CountsOfGroups& blocks) const noexcept {
+  std::size_t bytes = 0;
+  for (std::size_t group = 0; group < groups_.size(); ++group) {
+    bytes += blocks[group] * block_bytes(group);
+  }
+  return bytes;
+}
+
+std::size_t BlockPool::bytes_in_use() const noexcept {
+  std::size_t bytes = 0;
+  for (const LayerPools& pools : pools_of_) {
+    bytes += pools.in_use() * pools.block_bytes();
+  }
+  return bytes;
+}
+
+std::size_t BlockPool::bytes_with_memory() const noexcept {
+  std::size_t bytes = 0;
+  for (const LayerPools& pools : pools_of_) {
+    bytes += pools.with_memory() * pools.block_bytes();
+  }
+  return bytes;
 }
 
 void BlockPool::trim() noexcept {
   const std::scoped_lock lock(mutex_);
-  std::ranges::sort(free_, std::greater<>());
-  for_each_run(free_, [&](std::size_t begin, std::size_t end) { memory_->decommit(begin, end); });
-  unbacked_.insert(unbacked_.end(), free_.begin(), free_.end());  // has room: it held them once
-  free_.clear();
-  std::ranges::sort(unbacked_, std::greater<>());
-}
-
-void BlockPool::add_reference(BlockId id) noexcept {
-  references_[static_cast<std::size_t>(id)].fetch_add(1, std::memory_order_relaxed);
-}
-
-void BlockPool::drop_reference(BlockId id) noexcept {
-  // Acquire and release: who frees or overwrites the block sees all that earlier holders did.
-  if (references_[static_cast<std::size_t>(id)].fetch_sub(1, std::memory_order_acq_rel) > 1) {
-    return;
+  for (LayerPools& pools : pools_of_) {
+    pools.trim(0);
   }
-  if (poison_) {
-    fill_with_nan(id);
+}
+
+void BlockPool::add_reference(BlockId id, std::size_t group) noexcept {
+  references(id, group).fetch_add(1, std::memory_order_relaxed);
+}
+
+void BlockPool::drop_references(BlockId id, std::size_t first_group,
+                                std::size_t end_group) noexcept {
+  // The first group's goes last: with it goes the number, under which the others' places are found.
+  for (std::size_t group = end_group; group-- > first_group;) {
+    // Acquire and release: who frees or overwrites the block sees all that earlier holders did.
+    if (references(id, group).fetch_sub(1, std::memory_order_acq_rel) > 1) {
+      continue;
+    }
+    const BlockId freed = place(id, group);
+    if (poison_) {
+      pools_of_[group].fill_with_nan(freed);
+    }
+    const std::scoped_lock lock(mutex_);
+    pools_of_[group].put_back(freed);
   }
-  const std::scoped_lock lock(mutex_);
-  free_.push_back(id);
 }
 
-bool BlockPool::has_one_reference(BlockId id) const noexcept {
-  return references_[static_cast<std::size_t>(id)].load(std::memory_order_acquire) == 1;
+bool BlockPool::has_one_reference(BlockId id, std::size_t group) const noexcept {
+  return references(id, group).load(std::memory_order_acquire) == 1;
 }
 
-void BlockPool::fill_with_nan(BlockId id) noexcept {
-  const std::size_t bytes = shape_.layer_block_bytes();
-  memory_->fill_with_nan(static_cast<std::size_t>(id) * bytes, {.bytes = bytes,
-                                                                .stride = bytes,
-                                                                .count = 1,
-                                                                .pool_stride = pool_stride_,
-                                                                .pools = shape_.num_pools()});
+BlockId BlockPool::place(BlockId id, std::size_t group) const noexcept {
+  return group == 0 ? id : place_of_[(group - 1) * places(0) + static_cast<std::size_t>(id)];
 }
 
 void BlockPool::copy_tokens(const Block& from, std::size_t from_offset, const Block& to,
                             std::size_t to_offset, std::size_t count) noexcept {
-  const auto offset_of = [&](const Block& block, std::size_t token) {
-    return static_cast<std::size_t>(block.id()) * shape_.layer_block_bytes() +
-           token * shape_.vector_bytes();
-  };
-  memory_->copy(offset_of(to, to_offset), offset_of(from, from_offset),
-                {.bytes = count * shape_.vector_bytes(),
-                 .stride = shape_.head_bytes(),
-                 .count = shape_.num_heads,
-                 .pool_stride = pool_stride_,
-                 .pools = shape_.num_pools()});
-  bytes_copied_.fetch_add(count * shape_.token_bytes(), std::memory_order_relaxed);
+  for (std::size_t group = 0; from.held(group) && to.held(group); ++group) {
+    const LayerPools& pools = pools_of_[group];
+    pools.copy_tokens(from.place(group), from_offset, to.place(group), to_offset, count);
+    bytes_copied_.fetch_add(count * pools.block_bytes() / shape_.block_len,
+                            std::memory_order_relaxed);
+  }
 }
 
 void BlockPool::read_block(std::size_t pool, const Block& block, std::byte* to) {
@@ -207,12 +254,9 @@ void BlockPool::write_block(std::size_t pool, const Block& block, const std::byt
   memory_->write(offset(pool, block), from, shape_.layer_block_bytes());
 }
 
-std::size_t BlockPool::offset(std::size_t pool, const Block& block) const noexcept {
-  return pool * pool_stride_ + static_cast<std::size_t>(block.id()) * shape_.layer_block_bytes();
-}
-
-std::size_t BlockPool::blocks_in_use() const noexcept {
-  return shape_.max_blocks - unbacked_.size() - free_.size();
+std::size_t BlockPool::offset(std::size_t pool, const Block& block) const {
+  return pool_begins_[pool] +
+         static_cast<std::size_t>(block.place(group_of_pool(pool))) * shape_.layer_block_bytes();
 }
 
 CacheStats BlockPool::stats() const {
@@ -220,34 +264,53 @@ CacheStats BlockPool::stats() const {
   CacheStats stats;
   stats.block_len = shape_.block_len;
   stats.block_bytes = shape_.block_bytes();
-  stats.blocks_in_use = blocks_in_use();
-  stats.blocks_shared = static_cast<std::size_t>(
-      std::count_if(references_.get(), references_.get() + shape_.max_blocks,
-                    [](const auto& references) { return references.load() > 1; }));
-  stats.blocks_free = free_.size();
+  stats.blocks_in_use = pools_of_[0].in_use();
+  stats.blocks_shared = blocks_shared(0);
+  stats.blocks_free = pools_of_[0].free();
   stats.blocks_limit = shape_.max_blocks;
-  stats.bytes_allocated = (shape_.max_blocks - unbacked_.size()) * shape_.block_bytes();
-  stats.bytes_peak = peak_blocks_ * shape_.block_bytes();
+  stats.bytes_allocated = bytes_with_memory();
+  stats.bytes_peak = peak_bytes_;
   stats.allocations = allocations_;
   stats.bytes_copied = bytes_copied_;
+  for (std::size_t group = 0; groups_.size() > 1 && group < groups_.size(); ++group) {
+    stats.groups.push_back({.window = groups_.windows[group],
+                            .layers = groups_.layers_in(group),
+                            .block_bytes = block_bytes(group),
+                            .blocks_in_use = pools_of_[group].in_use(),
+                            .blocks_shared = blocks_shared(group),
+                            .blocks_free = pools_of_[group].free()});
+  }
   return stats;
+}
+
+std::size_t BlockPool::blocks_shared(std::size_t group) const {
+  const auto* const first = references_.get() + group * places(0);
+  return static_cast<std::size_t>(std::count_if(
+      first, first + places(0), [](const auto& references) { return references.load() > 1; }));
 }
 
 void BlockPool::check_invariants() const {
   const std::scoped_lock lock(mutex_);
-  std::vector<int> seen(shape_.max_blocks, 0);
-  for (const auto* list : {&free_, &unbacked_}) {
-    for (const BlockId id : *list) {
-      ++seen[static_cast<std::size_t>(id)];
+  for (std::size_t group = 0; group < groups_.size(); ++group) {
+    std::vector<int> seen(places(group), 0);
+    pools_of_[group].count_unused(seen);
+    for (std::size_t i = 0; i < places(0); ++i) {
+      const auto id = static_cast<BlockId>(i);
+      const std::uint32_t count = references(id, group).load();
+      if (count > 0) {
+        ++seen[static_cast<std::size_t>(place(id, group))];
+      }
+      if (group > 0 && count > references(id, group - 1).load()) {
+        throw std::logic_error(fmt::format(
+            "block {} has more references in group {} than in the one before", id, group));
+      }
     }
-  }
-  for (std::size_t id = 0; id < shape_.max_blocks; ++id) {
-    const std::uint32_t references = references_[id].load();
-    if (seen[id] + (references > 0 ? 1 : 0) != 1) {
-      throw std::logic_error(
-          fmt::format("block {} has {} references and is listed {} times as free "
-                      "or without memory",
-                      id, references, seen[id]));
+    for (std::size_t place = 0; place < places(group); ++place) {
+      if (seen[place] != 1) {
+        throw std::logic_error(fmt::format(
+            "place {} of group {} is {} times free, without memory or of a block in use", place,
+            group, seen[place]));
+      }
     }
   }
 }

@@ -31,24 +31,32 @@ void BlockTable::apply(Growth&& growth) {
   std::ranges::move(growth.added, std::back_inserter(blocks_));
 }
 
-void BlockTable::give_back(std::size_t first) noexcept {
-  const std::size_t begin = first_cached_ / block_len();
+void BlockTable::give_back(std::size_t group, std::size_t first) noexcept {
+  const std::size_t begin = first_cached_[group] / block_len();
   const std::size_t end = first / block_len();
   if (begin < end) {
     std::for_each(blocks_.begin() + static_cast<std::ptrdiff_t>(begin),
                   blocks_.begin() + static_cast<std::ptrdiff_t>(end),
-                  [](Block& block) { block.give_back(); });
-    first_cached_ = end * block_len();
+                  [group](Block& block) { block.give_back(group); });
+    for (; group < pool_->groups().size(); ++group) {
+      first_cached_[group] = std::max(first_cached_[group], end * block_len());
+    }
   }
 }
 
-void BlockTable::fill(std::size_t first_cached, std::size_t length) {
-  const std::size_t holes = first_cached / block_len();
-  std::vector<Block> blocks = pool_->allocate(divide_up(length, block_len()) - holes);
-  blocks_.reserve(holes + blocks.size());
-  for (std::size_t i = 0; i < holes; ++i) {
-    blocks_.push_back(Block::given_back(blocks.front().id()));
+void BlockTable::fill(const FirstCached& first_cached, std::size_t length) {
+  const std::size_t groups = pool_->groups().size();
+  std::vector<Block> blocks;
+  blocks.reserve(divide_up(length, block_len()));
+  for (std::size_t i = 0; i < first_cached.front() / block_len(); ++i) {
+    blocks.push_back(Block::given_back(0));
   }
+  for (std::size_t held = 1; held <= groups; ++held) {  // up to the next group's first
+    const std::size_t end =
+        held < groups ? first_cached[held] / block_len() : divide_up(length, block_len());
+    std::ranges::move(pool_->allocate(end - blocks.size(), held), std::back_inserter(blocks));
+  }
+  blocks_.reserve(blocks.size());
   std::ranges::move(blocks, std::back_inserter(blocks_));
   first_cached_ = first_cached;
 }
@@ -66,7 +74,7 @@ void BlockTable::shrink_to(std::size_t length) noexcept {
   const std::size_t kept = divide_up(length, block_len());
   blocks_.erase(blocks_.begin() + static_cast<std::ptrdiff_t>(kept), blocks_.end());
   if (length == 0) {
-    first_cached_ = 0;
+    first_cached_ = {};
   }
 }
 
@@ -86,11 +94,11 @@ void BlockTable::evict(std::size_t first, std::size_t count, std::size_t length)
   blocks_.erase(begin, begin + static_cast<std::ptrdiff_t>(count / block_len()));
 }
 
-void BlockTable::write_ids(const Growth& growth, std::span<BlockId> row) const {
-  const auto id_of = [](const Block& block) { return block.id(); };
+void BlockTable::write_ids(const Growth& growth, std::size_t group, std::span<BlockId> row) const {
+  const auto id_of = [group](const Block& block) { return block.place(group); };
   auto next = std::ranges::transform(blocks_, row.begin(), id_of).out;
   if (growth.writable_last) {
-    *std::prev(next) = growth.writable_last->id();
+    *std::prev(next) = id_of(*growth.writable_last);
   }
   next = std::ranges::transform(growth.added, next, id_of).out;
   std::fill(next, row.end(), -1);

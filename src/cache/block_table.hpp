@@ -1,6 +1,7 @@
 // The blocks of one sequence, in the order of its tokens.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -18,10 +19,13 @@ struct Growth {
   std::vector<Block> added;
 };
 
+/// The first token of which each group of layers has keys and values.
+using FirstCached = std::array<std::size_t, model::kMaxLayerGroups>;
+
 /// Token i of the sequence is in block i / block_len. Blocks may be shared with other tables; only
-/// a block that nobody else holds is written to. The first ones may have been given back, because
-/// no token to come sees what they hold: their entries are holes, and the others stay where they
-/// are.
+/// a block that nobody else holds is written to. The first ones may have been given back, in all
+/// groups of layers or in the last ones, because no token to come sees what they hold there: their
+/// entries are holes, and the others stay where they are.
 class BlockTable {
  public:
   explicit BlockTable(BlockPool& pool) noexcept : pool_(&pool) {}
@@ -36,22 +40,28 @@ class BlockTable {
 
   void apply(Growth&& growth);
 
-  /// Gives back the blocks that hold only tokens before `first`, which nobody will look at again;
-  /// not the last block.
-  void give_back(std::size_t first) noexcept;
+  /// Gives back, in the layers of a group and of those behind it, the blocks that hold only tokens
+  /// before `first`, which nobody will look at there again; not the last block.
+  void give_back(std::size_t group, std::size_t first) noexcept;
 
-  /// Makes room for `length` tokens in an empty table, whose first `first_cached` are not there.
+  /// Makes room for `length` tokens in an empty table, of which the first are not there; no group
+  /// has fewer than one behind it.
   /// @throws Error cache_full, out_of_memory; the table is then empty
-  void fill(std::size_t first_cached, std::size_t length);
+  void fill(const FirstCached& first_cached, std::size_t length);
 
-  /// The first token whose keys and values are there: 0, unless blocks were given back.
-  [[nodiscard]] std::size_t first_cached() const noexcept { return first_cached_; }
+  /// 0, unless blocks were given back. No group has fewer than one behind it.
+  [[nodiscard]] const FirstCached& first_cached() const noexcept { return first_cached_; }
+
+  /// The first token whose keys and values are there in all layers.
+  [[nodiscard]] std::size_t first_cached_in_all() const noexcept {
+    return first_cached_[pool_->groups().size() - 1];
+  }
 
   /// The same blocks, shared, and the same holes: no tensor is copied.
   [[nodiscard]] BlockTable share() const;
 
   /// Gives back the blocks that the first `length` tokens do not need; of a table with holes,
-  /// `length` is above first_cached(), or 0.
+  /// `length` is above first_cached_in_all(), or 0.
   void shrink_to(std::size_t length) noexcept;
 
   /// Of `length` tokens, those in [first, first + count) leave and those behind move up. `count` is
@@ -62,9 +72,9 @@ class BlockTable {
   /// @throws Error cache_full, out_of_memory; the table is then as it was
   void evict(std::size_t first, std::size_t count, std::size_t length);
 
-  /// Writes block ids into a row of the graph's block_table, as if `growth` were applied, and −1
-  /// behind them.
-  void write_ids(const Growth& growth, std::span<BlockId> row) const;
+  /// Writes the blocks' numbers in a group into a row of the graph's block_table, as if `growth`
+  /// were applied, and −1 behind them.
+  void write_ids(const Growth& growth, std::size_t group, std::span<BlockId> row) const;
 
   [[nodiscard]] std::span<const Block> blocks() const noexcept { return blocks_; }
 
@@ -79,7 +89,7 @@ class BlockTable {
  private:
   BlockPool* pool_;
   std::vector<Block> blocks_;
-  std::size_t first_cached_ = 0;  // those of the blocks before its own are holes
+  FirstCached first_cached_{};  // those of the blocks before its own are holes in the group
 };
 
 }  // namespace kvcache::cache

@@ -169,11 +169,26 @@ void PrefixTree::remove(Node* leaf) noexcept {
   }
 }
 
-std::size_t PrefixTree::evict_unshared(std::size_t count) noexcept {
+std::size_t PrefixTree::evict_unshared(std::size_t bytes) noexcept {
+  const auto unshared = [](const Node* node) { return node->block.exclusive_bytes() > 0; };
+  const std::size_t freed = evict_leaves(bytes, unshared);
+  // A sequence that has given back its beginning still holds what follows it.
+  const auto follows_unshared = [&](const Node* node) {
+    while (node != nullptr && !unshared(node)) {
+      node = node->parent;
+    }
+    return node != nullptr;
+  };
+  return freed < bytes ? freed + evict_leaves(bytes - freed, follows_unshared) : freed;
+}
+
+/// The least recently used first, and parents as they become leaves.
+template <typename Condition>
+std::size_t PrefixTree::evict_leaves(std::size_t bytes, const Condition& may_go) noexcept {
   std::size_t freed = 0;
-  for (auto at = leaves_.begin(); freed < count && at != leaves_.end();) {
+  for (auto at = leaves_.begin(); freed < bytes && at != leaves_.end();) {
     Node* leaf = *at;
-    if (!leaf->block.exclusive()) {
+    if (!may_go(leaf)) {
       ++at;
       continue;
     }
@@ -181,8 +196,8 @@ std::size_t PrefixTree::evict_unshared(std::size_t count) noexcept {
     const auto next = std::next(at);
     Node* after = next == leaves_.end() ? nullptr : *next;
     Node* parent = leaf->parent;
+    freed += leaf->block.exclusive_bytes();
     remove(leaf);
-    ++freed;
     ++evicted_;
     if (parent != nullptr && parent->children.empty() &&
         (after == nullptr || LessRecentlyUsed()(parent, after))) {

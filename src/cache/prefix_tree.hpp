@@ -36,8 +36,9 @@ class PrefixTree {
   /// @throws std::bad_alloc; the tree is then as it was
   void insert(std::span<const TokenId> tokens, std::span<const Block> blocks);
 
-  /// Forgets up to `count` blocks that nobody else holds; returns how many that were.
-  std::size_t evict_unshared(std::size_t count) noexcept;
+  /// Forgets blocks of which nobody else holds all, until so many bytes are free or none is left;
+  /// returns how many bytes that were. Others' blocks go only where such ones lie before them.
+  std::size_t evict_unshared(std::size_t bytes) noexcept;
 
   void clear() noexcept;
 
@@ -96,6 +97,8 @@ class PrefixTree {
   [[nodiscard]] std::size_t make_room(std::size_t count) noexcept;
   void attach(Branch branch, std::span<Node* const> path, std::size_t known) noexcept;
   void remove(Node* leaf) noexcept;
+  template <typename Condition>
+  std::size_t evict_leaves(std::size_t bytes, const Condition& may_go) noexcept;
   [[nodiscard]] Children& children_of(Node* node) noexcept;
 
   std::size_t block_len_;

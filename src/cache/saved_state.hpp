@@ -6,7 +6,8 @@
 // 16 bytes).
 //
 // Of a sequence that has given blocks back the version is 2, the header says which token is the
-// first whose keys and values are there, and the parts of the pools begin with it.
+// first whose keys and values are there, and the parts of the pools begin with it. Where groups of
+// layers give back apart the version is 3, and the header has a list of that, one for each group.
 #pragma once
 
 #include <filesystem>

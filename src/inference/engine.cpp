@@ -23,7 +23,8 @@ constexpr std::size_t kMaxIdleWorkspaces = 96;
 // keep what they have bound and captured.
 constexpr std::size_t kShapesKept = 64;
 
-cache::PoolShape pool_shape(const ModelInfo& info, const ModelOptions& options) {
+cache::PoolShape pool_shape(const ModelInfo& info, const ModelOptions& options,
+                            const model::LayerGroups& groups) {
   cache::PoolShape shape{};
   shape.num_layers = info.num_layers;
   shape.num_heads = info.num_kv_heads;
@@ -43,11 +44,13 @@ cache::PoolShape pool_shape(const ModelInfo& info, const ModelOptions& options) 
                 options.cache_bytes, kMaxCacheBytes, info.max_seq_len,
                 blocks_per_sequence * shape.block_bytes());
   }
-  if (shape.max_blocks > kMaxBlocks) {
+  // As many have room in the layers that see most where others have given all of them back.
+  const std::size_t most_blocks = shape.max_blocks * shape.num_layers / groups.layers_in(0);
+  if (most_blocks > kMaxBlocks) {
     throw_error(ErrorCode::invalid_argument,
                 "the cache would have {} blocks of {} tokens ({} bytes), must have at most {}; "
                 "give a larger block_len or fewer cache_bytes",
-                shape.max_blocks, shape.block_len, shape.block_bytes(), kMaxBlocks);
+                most_blocks, shape.block_len, shape.block_bytes(), kMaxBlocks);
   }
   if (shape.max_blocks == 0) {
     throw_error(ErrorCode::invalid_argument,
@@ -66,14 +69,9 @@ std::size_t growth_step(const ModelInfo& info, const cache::PoolShape& shape) {
       1, std::min(info.max_seq_len / shape.block_len / 8, kMostBytes / shape.block_bytes()));
 }
 
-/// A token sees `window` tokens with itself, so that after a rewind the last one, of which a tree
-/// may ask once more, and the next one see `window` of those before the next.
-std::optional<std::size_t> window_and_rewindable(const ModelInfo& info,
-                                                 const ModelOptions& options) {
-  if (info.window == 0 || !options.rewindable_tokens) {
-    return std::nullopt;
-  }
-  return info.window + std::min(*options.rewindable_tokens, info.max_seq_len);
+/// The groups of layers that blocks are given back in.
+model::LayerGroups groups_of(const model::Config& config, const ModelOptions& options) {
+  return model::layer_groups(config.spec, options.rewindable_tokens.has_value());
 }
 
 }  // namespace
@@ -110,11 +108,25 @@ WorkspaceLease::~WorkspaceLease() {
 }
 
 Engine::Engine(const model::Config& config, const ModelOptions& options)
+    : Engine(config, options, groups_of(config, options)) {}
+
+Engine::Engine(const model::Config& config, const ModelOptions& options,
+               const model::LayerGroups& groups)
     : info_(config.info),
-      session_(config, options),
-      pool_(pool_shape(info_, options), growth_step(info_, pool_shape(info_, options)),
-            options.poison_freed_blocks, session_.backend()),
-      tokens_needed_(window_and_rewindable(info_, options)) {
+      session_(config, options, groups),
+      pool_(pool_shape(info_, options, groups),
+            growth_step(info_, pool_shape(info_, options, groups)), options.poison_freed_blocks,
+            session_.backend(), groups),
+      rewindable_tokens_(
+          std::min(options.rewindable_tokens.value_or(info_.max_seq_len), info_.max_seq_len)) {
+  tokens_needed_.fill(kAllTokens);
+  for (std::size_t group = 0; options.rewindable_tokens && group < groups.size(); ++group) {
+    // A token sees `window` tokens with itself, so that after a rewind the last one, of which a
+    // tree may ask once more, and the next one see `window` of those before the next.
+    if (const std::size_t window = groups.windows[group]; window > 0) {
+      tokens_needed_[group] = window + rewindable_tokens_;
+    }
+  }
   idle_.reserve(kMaxIdleWorkspaces);  // give_back() must not allocate
 }
 

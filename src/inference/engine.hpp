@@ -1,9 +1,10 @@
 // What all sequences of a model share.
 #pragma once
 
+#include <array>
+#include <limits>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -26,14 +27,15 @@ class Engine : public std::enable_shared_from_this<Engine> {
   [[nodiscard]] cache::BlockPool& pool() noexcept { return pool_; }
   [[nodiscard]] const cache::BlockPool& pool() const noexcept { return pool_; }
 
-  /// How many of a sequence's latest tokens must be there, because a token to come may see them;
-  /// nothing: all of them.
-  [[nodiscard]] std::optional<std::size_t> tokens_needed() const noexcept { return tokens_needed_; }
+  /// How many of a sequence's latest tokens must be there in a group's layers, because a token to
+  /// come may see them: no more than in the group before.
+  [[nodiscard]] std::size_t tokens_needed(std::size_t group) const noexcept {
+    return tokens_needed_[group];
+  }
+  static constexpr std::size_t kAllTokens = std::numeric_limits<std::size_t>::max();
 
   /// What ModelOptions says, for messages.
-  [[nodiscard]] std::size_t rewindable_tokens() const noexcept {
-    return tokens_needed_ ? *tokens_needed_ - info_.window : info_.max_seq_len;
-  }
+  [[nodiscard]] std::size_t rewindable_tokens() const noexcept { return rewindable_tokens_; }
 
   /// A workspace for the calling thread, used before where there is one; best for the same shape.
   /// Allocates only where there is none.
@@ -49,12 +51,15 @@ class Engine : public std::enable_shared_from_this<Engine> {
 
  private:
   friend class WorkspaceLease;
+  Engine(const model::Config& config, const ModelOptions& options,
+         const model::LayerGroups& groups);
   void give_back(std::unique_ptr<Workspace> workspace) noexcept;
 
   ModelInfo info_;
   ort::Session session_;
   cache::BlockPool pool_;
-  std::optional<std::size_t> tokens_needed_;
+  std::size_t rewindable_tokens_;
+  std::array<std::size_t, model::kMaxLayerGroups> tokens_needed_{};  // by group
 
   std::mutex mutex_;
   std::vector<std::unique_ptr<Workspace>> idle_;

@@ -18,9 +18,9 @@ class KnownPrefixes final : public cache::Reclaimer {
   KnownPrefixes(std::shared_ptr<Engine> shared_engine, std::size_t max_blocks)
       : engine(std::move(shared_engine)), tree(engine->pool().shape().block_len, max_blocks) {}
 
-  std::size_t reclaim(std::size_t count) noexcept override {
+  std::size_t reclaim(std::size_t bytes) noexcept override {
     const std::scoped_lock lock(mutex);
-    return tree.evict_unshared(count);
+    return tree.evict_unshared(bytes);
   }
 
   std::shared_ptr<Engine> engine;  // first: blocks go back to its pool
@@ -99,12 +99,12 @@ void PrefixCache::insert(const Sequence& sequence) try {
                 "before it slides, or rewind a fork of it to its first {} tokens and insert that",
                 left.count, left.first);
   }
-  if (const std::size_t first = sequence.state_->table.first_cached(); first > 0) {
+  if (const std::size_t first = sequence.state_->table.first_cached_in_all(); first > 0) {
     throw_error(ErrorCode::invalid_argument,
                 "keys and values of the sequence's first {} tokens were given back, so that it is "
                 "no prefix of a text; insert it while it has no more than {} tokens, or load the "
                 "model with more rewindable_tokens than {}",
-                first, known_->engine->info().window + known_->engine->rewindable_tokens(),
+                first, known_->engine->tokens_needed(known_->engine->pool().groups().size() - 1),
                 known_->engine->rewindable_tokens());
   }
   const std::scoped_lock lock(known_->mutex);

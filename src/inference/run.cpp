@@ -15,7 +15,7 @@ constexpr std::size_t kColumns = 64;  // of a block table, unless fewer are a fu
 
 RunShape shape_of(Engine& engine, std::span<const Row> rows) {
   const std::size_t block_len = engine.pool().shape().block_len;
-  RunShape shape{.tokens = 0, .rows = rows.size(), .blocks_per_row = 0};
+  RunShape shape{.tokens = 0, .rows = rows.size(), .groups = engine.pool().groups().size()};
   std::size_t blocks = 0;  // of the longest row
   bool nodes_chosen = false;
   for (const Row& row : rows) {
@@ -74,15 +74,19 @@ void fill_logits_positions(const Row& row, std::size_t first_token, auto& next) 
 }
 
 /// What fills a run up: tokens of no row, rows without tokens, logits of the first token once more.
-void fill_rest(RunInputs& inputs, std::size_t rows, std::span<std::int64_t>::iterator next_logits) {
+void fill_rest(RunInputs& inputs, const RunShape& shape, std::size_t rows,
+               std::span<std::int64_t>::iterator next_logits) {
   const auto clear = [](auto values, std::size_t first, auto value) {
     std::ranges::fill(values.subspan(std::min(first, values.size())), value);
   };
-  const std::size_t columns = inputs.block_table.size() / inputs.past_lengths.size();
+  const std::size_t columns = shape.blocks_per_row;
   clear(inputs.input_ids, inputs.tokens_of_rows, 0);
   clear(inputs.position_ids, inputs.tokens_of_rows, 0);
   clear(inputs.tree_parents, inputs.tokens_of_rows, -1);
-  clear(inputs.block_table, rows * columns, 0);
+  for (std::size_t group = 0; group < shape.groups; ++group) {
+    clear(inputs.block_table.subspan(group * shape.rows * columns, shape.rows * columns),
+          rows * columns, 0);
+  }
   clear(inputs.past_lengths, rows, 0);
   clear(inputs.append_positions, rows, 0);
   clear(inputs.row_offsets, rows + 1, static_cast<std::int32_t>(inputs.tokens_of_rows));
@@ -109,8 +113,12 @@ WorkspaceLease run_rows(Engine& engine, std::span<const Row> rows) {
     const std::size_t count = row.tokens.size();
     std::ranges::copy(row.tokens, inputs.input_ids.begin() + static_cast<std::ptrdiff_t>(first));
     fill_positions(row, inputs.position_ids.subspan(first, count));
-    row.table.write_ids(row.growth,
-                        inputs.block_table.subspan(r * shape.blocks_per_row, shape.blocks_per_row));
+    for (std::size_t group = 0; group < shape.groups; ++group) {
+      row.table.write_ids(
+          row.growth, group,
+          inputs.block_table.subspan((group * shape.rows + r) * shape.blocks_per_row,
+                                     shape.blocks_per_row));
+    }
     inputs.past_lengths[r] = static_cast<std::int32_t>(row.past_length);
     if (shape.trees) {
       inputs.append_positions[r] = static_cast<std::int32_t>(row.append_position);
@@ -129,7 +137,7 @@ WorkspaceLease run_rows(Engine& engine, std::span<const Row> rows) {
   }
   inputs.tokens_of_rows = first;
   if (shape.filled_up) {
-    fill_rest(inputs, rows.size(), next_logits);
+    fill_rest(inputs, shape, rows.size(), next_logits);
   }
   workspace->run();
   return workspace;

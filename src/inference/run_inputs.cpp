@@ -46,9 +46,11 @@ void check_row(const RunInputs& inputs, const RunShape& shape, const InputLimits
   if (used > capacity) {
     refuse("past_lengths", row, inputs.past_lengths[row], 0, capacity - (end - begin) + 1);
   }
-  const std::size_t first_block = row * shape.blocks_per_row;
-  for (std::size_t i = 0; i * limits.block_len < used; ++i) {
-    check_value("block_table", inputs.block_table, first_block + i, 0, limits.blocks);
+  for (std::size_t group = 0; group < shape.groups; ++group) {
+    const std::size_t first_block = (group * shape.rows + row) * shape.blocks_per_row;
+    for (std::size_t i = 0; i * limits.block_len < used; ++i) {
+      check_value("block_table", inputs.block_table, first_block + i, 0, limits.blocks[group]);
+    }
   }
   for (std::size_t token = begin; shape.trees && token < end; ++token) {
     check_value("tree_parents", inputs.tree_parents, token, -1, token - begin);

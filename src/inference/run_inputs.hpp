@@ -1,9 +1,12 @@
 // The inputs of a run, and what must hold of their values.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+
+#include "model/layer_groups.hpp"
 
 namespace kvcache::inference {
 
@@ -11,6 +14,7 @@ namespace kvcache::inference {
 struct RunShape {
   std::size_t tokens = 1;  // of all rows together, and such that fill up the run
   std::size_t rows = 1;
+  std::size_t groups = 1;          // of layers: the block table has the rows of each
   std::size_t blocks_per_row = 0;  // columns of the block table; without a cache 0
   std::size_t num_logits = 0;      // positions asked for; 0: all tokens
   bool trees = false;              // tree_parents and append_positions are given
@@ -19,6 +23,7 @@ struct RunShape {
   [[nodiscard]] std::size_t logits_rows() const noexcept {
     return num_logits == 0 ? tokens : num_logits;
   }
+  [[nodiscard]] std::size_t table_rows() const noexcept { return groups * rows; }
   [[nodiscard]] bool row_offsets() const noexcept { return rows > 1 || filled_up; }
   bool operator==(const RunShape&) const = default;
 };
@@ -30,7 +35,7 @@ struct RunInputs {
   std::span<std::int64_t> input_ids;         // [tokens]
   std::span<std::int64_t> position_ids;      // [tokens]
   std::span<std::int64_t> logits_positions;  // [num_logits]
-  std::span<std::int32_t> block_table;       // [rows, blocks_per_row]; empty without a cache
+  std::span<std::int32_t> block_table;       // [groups, rows, blocks_per_row], or empty: no cache
   std::span<std::int32_t> past_lengths;      // [rows]
   std::span<std::int32_t> append_positions;  // [rows] with trees, else empty
   std::span<std::int32_t> row_offsets;       // [rows + 1], empty for a single row, not filled up
@@ -42,7 +47,7 @@ struct RunInputs {
 struct InputLimits {
   std::size_t vocab_size = 0;
   std::size_t max_seq_len = 0;
-  std::size_t blocks = 0;  // of the pool
+  std::array<std::size_t, model::kMaxLayerGroups> blocks{};  // of each group's pools
   std::size_t block_len = 0;
 };
 

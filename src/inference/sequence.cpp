@@ -61,7 +61,7 @@ void Sequence::save(const std::filesystem::path& path) const try {
 }
 
 bool Sequence::can_rewind_to(std::size_t length) const noexcept {
-  return length == 0 || (length <= this->length() && length >= state_->shortest_rewind());
+  return length == 0 || (length <= this->length() && length >= state_->shortest_rewind().length);
 }
 
 void Sequence::rewind(std::size_t length) {
@@ -71,12 +71,15 @@ void Sequence::rewind(std::size_t length) {
                 this->length());
   }
   if (!can_rewind_to(length)) {
+    const SequenceState::ShortestRewind shortest = state_->shortest_rewind();
+    const bool apart = state_->engine->pool().groups().size() > 1;
     throw_error(ErrorCode::invalid_argument,
-                "cannot rewind to {} tokens: keys and values of the first {} were given back, and "
-                "a token sees {}, itself included; rewind to 0 or to between {} and {} tokens, or "
-                "load the model with more rewindable_tokens than {}",
-                length, state_->table.first_cached(), state_->engine->info().window,
-                state_->shortest_rewind(), this->length(), state_->engine->rewindable_tokens());
+                "cannot rewind to {} tokens: keys and values of the first {} were given back{}, "
+                "and a token sees {}{}, itself included; rewind to 0 or to between {} and {} "
+                "tokens, or load the model with more rewindable_tokens than {}",
+                length, shortest.first_cached, apart ? " in some layers" : "", shortest.window,
+                apart ? " there" : "", shortest.length, this->length(),
+                state_->engine->rewindable_tokens());
   }
   state_->table.shrink_to(length);
   state_->tokens.resize(length);
@@ -85,7 +88,7 @@ void Sequence::rewind(std::size_t length) {
   }
 }
 
-std::size_t Sequence::first_cached() const noexcept { return state_->table.first_cached(); }
+std::size_t Sequence::first_cached() const noexcept { return state_->table.first_cached_in_all(); }
 
 void Sequence::reset() noexcept {
   state_->table.shrink_to(0);

@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -44,15 +43,29 @@ struct SequenceState {
 
   /// Gives back what no token to come sees, if anything is ever given back.
   void give_back_unseen() noexcept {
-    const std::optional<std::size_t> needed = engine->tokens_needed();
-    if (needed && tokens.size() > *needed && !keeps_all) {
-      table.give_back(tokens.size() - *needed);
+    for (std::size_t group = engine->pool().groups().size(); group-- > 0 && !keeps_all;) {
+      if (const std::size_t needed = engine->tokens_needed(group); tokens.size() > needed) {
+        table.give_back(group, tokens.size() - needed);
+      }
     }
   }
 
-  /// The shortest length but 0 that is left with all that its next token sees.
-  [[nodiscard]] std::size_t shortest_rewind() const noexcept {
-    return table.first_cached() == 0 ? 0 : table.first_cached() + engine->info().window;
+  /// The shortest length but 0 that is left with all that its next token sees, and why.
+  struct ShortestRewind {
+    std::size_t length = 0;
+    std::size_t first_cached = 0;  // in the layers that it is for
+    std::size_t window = 0;        // of these layers
+  };
+  [[nodiscard]] ShortestRewind shortest_rewind() const noexcept {
+    const std::vector<std::size_t>& windows = engine->pool().groups().windows;
+    ShortestRewind shortest;
+    for (std::size_t group = 0; group < windows.size(); ++group) {
+      const std::size_t first = table.first_cached()[group];
+      if (first > 0 && first + windows[group] > shortest.length) {
+        shortest = {first + windows[group], first, windows[group]};
+      }
+    }
+    return shortest;
   }
 
   /// Position in the text of the next token.

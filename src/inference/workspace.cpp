@@ -38,7 +38,8 @@ RunInputs lay_out(Layout& layout, const RunShape& shape, bool cached) {
   inputs.input_ids = layout.take<std::int64_t>(shape.tokens);
   inputs.position_ids = layout.take<std::int64_t>(shape.tokens);
   inputs.logits_positions = layout.take<std::int64_t>(shape.num_logits);
-  inputs.block_table = layout.take<std::int32_t>(cached ? shape.rows * shape.blocks_per_row : 0);
+  inputs.block_table =
+      layout.take<std::int32_t>(cached ? shape.table_rows() * shape.blocks_per_row : 0);
   inputs.past_lengths = layout.take<std::int32_t>(cached ? shape.rows : 0);
   inputs.append_positions = layout.take<std::int32_t>(shape.trees ? shape.rows : 0);
   inputs.row_offsets = layout.take<std::int32_t>(shape.row_offsets() ? shape.rows + 1 : 0);
@@ -64,17 +65,18 @@ Workspace::Workspace(ort::Session& session, const ModelInfo& info, const cache::
 void Workspace::bind_cache() {
   const cache::PoolShape& pool = pool_.shape();
   const ONNXTensorElementDataType type = ort::element_type(info_.cache_dtype);
-  const std::array<std::int64_t, 4> in_place{as_axis(pool.max_blocks), as_axis(pool.num_heads),
-                                             as_axis(pool.block_len),
-                                             as_axis(pool.vector_elements())};
   const std::array<std::int64_t, 4> empty{1, as_axis(info_.num_kv_heads), 0,
                                           as_axis(pool.vector_elements())};
   const bool cached = cache_use_ == CacheUse::in_place;
   step_binding_.cache_type = info_.cache_dtype;
   step_binding_.block_len = as_axis(pool.block_len);
-  const auto& shape = cached ? in_place : empty;
-  const std::size_t bytes = cached ? pool.max_blocks * pool.layer_block_bytes() : 0;
   for (std::size_t layer = 0; layer < info_.num_layers; ++layer) {
+    const std::size_t places = pool_.places(pool_.groups().group_of_layer[layer]);
+    const std::array<std::int64_t, 4> in_place{as_axis(places), as_axis(pool.num_heads),
+                                               as_axis(pool.block_len),
+                                               as_axis(pool.vector_elements())};
+    const auto& shape = cached ? in_place : empty;
+    const std::size_t bytes = cached ? places * pool.layer_block_bytes() : 0;
     const Ort::Value key = Ort::Value::CreateTensor(memory_, pool_.pool_data(2 * layer), bytes,
                                                     shape.data(), shape.size(), type);
     const Ort::Value value = Ort::Value::CreateTensor(memory_, pool_.pool_data(2 * layer + 1),
@@ -122,7 +124,8 @@ void Workspace::bind_inputs_and_outputs(const RunInputs& inputs, const RunShape&
   bind("position_ids", inputs.position_ids, {1, as_axis(shape.tokens)});
   bind_list("logits_positions", inputs.logits_positions);
   if (cache_use_ == CacheUse::in_place) {
-    bind("block_table", inputs.block_table, {as_axis(shape.rows), as_axis(shape.blocks_per_row)});
+    bind("block_table", inputs.block_table,
+         {as_axis(shape.table_rows()), as_axis(shape.blocks_per_row)});
     bind_list("past_lengths", inputs.past_lengths);
     bind_list("append_positions", inputs.append_positions);
     bind_list("row_offsets", inputs.row_offsets);
@@ -167,12 +170,13 @@ void Workspace::bind_step(const RunInputs& inputs, const RunShape& shape) {
 }
 
 void Workspace::run() {
-  const cache::PoolShape& pool = pool_.shape();
-  check_inputs(inputs_, shape_,
-               {.vocab_size = info_.vocab_size,
-                .max_seq_len = info_.max_seq_len,
-                .blocks = pool.max_blocks,
-                .block_len = pool.block_len});
+  InputLimits limits{.vocab_size = info_.vocab_size,
+                     .max_seq_len = info_.max_seq_len,
+                     .block_len = pool_.shape().block_len};
+  for (std::size_t group = 0; group < pool_.groups().size(); ++group) {
+    limits.blocks[group] = pool_.places(group);
+  }
+  check_inputs(inputs_, shape_, limits);
   if (step_->run(step_binding_, [this] { session_.run(run_options_, binding_); })) {
     session_.count_replay(cache_use_ == CacheUse::in_place, info_.num_layers);
   }

@@ -57,7 +57,7 @@ void add_norms(const OrtKernelInfo* info, const std::string& node, weights::Weig
 }  // namespace
 
 AttentionSettings attention_sizes(const OrtKernelInfo* info, const std::string& node,
-                                  GraphFacts& facts) {
+                                  const model::LayerGroups& groups, GraphFacts& facts) {
   const Ort::ConstKernelInfo attributes(info);
   AttentionSettings settings;
   settings.num_heads = attributes.GetAttribute<std::int64_t>("num_heads");
@@ -70,6 +70,10 @@ AttentionSettings attention_sizes(const OrtKernelInfo* info, const std::string& 
         node, "num_kv_heads must divide num_heads");
   check(settings.rules.window >= 0 && settings.rules.soft_cap >= 0, node,
         "window and soft_cap must be positive, or be left out");
+  const auto window =
+      static_cast<std::size_t>(settings.rules.window);  // config.json's: check_facts
+  settings.group = {.group = static_cast<std::int64_t>(groups.group_of(window)),
+                    .groups = static_cast<std::int64_t>(groups.size())};
   settings.rules.rotary = rotary_sizes(info, node);
   if (has_input(info, kQueryNormWeight)) {
     const Shape query = declared_shape(info, kQueryNormWeight);
@@ -93,8 +97,9 @@ AttentionSettings attention_sizes(const OrtKernelInfo* info, const std::string& 
 
 template <typename T>
 AttentionSettings attention_settings(const OrtKernelInfo* info, const std::string& node,
-                                     weights::WeightStore* store, GraphFacts& facts) {
-  AttentionSettings settings = attention_sizes(info, node, facts);
+                                     weights::WeightStore* store, const model::LayerGroups& groups,
+                                     GraphFacts& facts) {
+  AttentionSettings settings = attention_sizes(info, node, groups, facts);
   if (settings.rules.rotary.dims > 0) {
     const auto angles = [&](std::size_t input) {
       return small_constant(info, input, node, sizeof(float), store).value.GetTensorData<float>();
@@ -109,10 +114,13 @@ AttentionSettings attention_settings(const OrtKernelInfo* info, const std::strin
 }
 
 template AttentionSettings attention_settings<float>(const OrtKernelInfo*, const std::string&,
-                                                     weights::WeightStore*, GraphFacts&);
+                                                     weights::WeightStore*,
+                                                     const model::LayerGroups&, GraphFacts&);
 template AttentionSettings attention_settings<Float16>(const OrtKernelInfo*, const std::string&,
-                                                       weights::WeightStore*, GraphFacts&);
+                                                       weights::WeightStore*,
+                                                       const model::LayerGroups&, GraphFacts&);
 template AttentionSettings attention_settings<BFloat16>(const OrtKernelInfo*, const std::string&,
-                                                        weights::WeightStore*, GraphFacts&);
+                                                        weights::WeightStore*,
+                                                        const model::LayerGroups&, GraphFacts&);
 
 }  // namespace kvcache::ort

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "kernels/cached_attention_args.hpp"
+#include "ort/attention_settings.hpp"
 #include "ort/tensor_access.hpp"
 
 namespace kvcache::ort {
@@ -71,7 +72,7 @@ struct InPlaceRun {
 /// The run's inputs, after checking that their shapes agree.
 template <typename T, typename Cache = T>
 InPlaceRun<T, Cache> in_place_run(const Ort::KernelContext& context, const std::string& node,
-                                  AttentionHeads heads, float scale) {
+                                  AttentionHeads heads, float scale, GroupRows group) {
   const auto qkv = context.GetInput(kQkv);
   const auto past_lengths = context.GetInput(kPastLengths);
   const auto append_positions = context.GetInput(kAppendPositions);
@@ -85,25 +86,27 @@ InPlaceRun<T, Cache> in_place_run(const Ort::KernelContext& context, const std::
                                      kernels::kScaleElements<Cache>);
   run.tokens = run.sizes.batch * run.sizes.seq_len;
   run.blocks = pool_shape[0];
-  check(table_shape.size() == 2, node, "block_table must be [rows, blocks_per_row]");
+  check(table_shape.size() == 2 && table_shape[0] % group.groups == 0, node,
+        "block_table must be [rows, blocks_per_row], the rows of each group of layers");
 
   kernels::CachedAttentionArgs<T, Cache>& args = run.args;
   args.qkv = raw_data<T>(qkv);
-  args.block_table = raw_data<std::int32_t>(context.GetInput(kBlockTable));
+  args.rows = table_shape[0] / group.groups;
+  args.blocks_per_row = table_shape[1];
+  args.block_table = raw_data<std::int32_t>(context.GetInput(kBlockTable)) +
+                     group.group * args.rows * args.blocks_per_row;
   args.past_lengths = optional_data<std::int32_t>(past_lengths);
   args.append_positions = optional_data<std::int32_t>(append_positions);
   args.row_offsets = optional_data<std::int32_t>(row_offsets);
   args.tree_parents = optional_data<std::int32_t>(tree_parents);
-  args.rows = table_shape[0];
   args.tokens_per_row = run.sizes.seq_len;
-  args.blocks_per_row = table_shape[1];
   args.num_heads = heads.queries;
   args.num_kv_heads = heads.keys;
   args.head_dim = run.sizes.head_dim;
   args.block_len = pool_shape[2];
   args.scale = scale;
   check(shape_of(past_lengths) == Shape{args.rows}, node,
-        "past_lengths must be [rows], as many as block_table has");
+        "past_lengths must be [rows], as many as block_table has for a group of layers");
   check(args.append_positions == nullptr || shape_of(append_positions) == Shape{args.rows}, node,
         "append_positions must be [rows], or empty");
   check(args.row_offsets != nullptr ? shape_of(row_offsets) == Shape{args.rows + 1}

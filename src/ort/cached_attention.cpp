@@ -50,10 +50,11 @@ void check_tables(const std::string& node, const kernels::CachedAttentionArgs<T,
 
 template <typename T, typename Cache>
 CachedAttentionKernel<T, Cache>::CachedAttentionKernel(
-    const OrtKernelInfo* info, NodeCounters& counters, GraphFacts& facts,
-    const std::optional<NodeResources>& resources)
+    const OrtKernelInfo* info, NodeCounters& counters, const model::LayerGroups& groups,
+    GraphFacts& facts, const std::optional<NodeResources>& resources)
     : name_(node_name("CachedAttention", info)),
-      settings_(attention_settings<T>(info, name_, resources ? &resources->store : nullptr, facts)),
+      settings_(attention_settings<T>(info, name_, resources ? &resources->store : nullptr, groups,
+                                      facts)),
       counters_(counters),
       threads_(resources ? &resources->threads : nullptr) {
   if (resources) {
@@ -76,7 +77,8 @@ OrtStatusPtr CachedAttentionKernel<T, Cache>::ComputeV2(OrtKernelContext* raw_co
 
 template <typename T, typename Cache>
 void CachedAttentionKernel<T, Cache>::compute_in_place(Ort::KernelContext& context) {
-  InPlaceRun<T, Cache> run = in_place_run<T, Cache>(context, name_, heads(), settings_.scale);
+  InPlaceRun<T, Cache> run =
+      in_place_run<T, Cache>(context, name_, heads(), settings_.scale, settings_.group);
   check_tables(name_, run.args, run.tokens, run.blocks);
   bind_in_place(context, name_, run);
   attend(run.args, run.tokens, context);

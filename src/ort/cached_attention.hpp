@@ -22,7 +22,8 @@ namespace kvcache::ort {
 template <typename T, typename Cache>
 class CachedAttentionKernel {
  public:
-  CachedAttentionKernel(const OrtKernelInfo* info, NodeCounters& counters, GraphFacts& facts,
+  CachedAttentionKernel(const OrtKernelInfo* info, NodeCounters& counters,
+                        const model::LayerGroups& groups, GraphFacts& facts,
                         const std::optional<NodeResources>& resources);
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
 
@@ -46,14 +47,14 @@ template <typename T, typename Cache>
 class CachedAttentionOp
     : public Ort::CustomOpBase<CachedAttentionOp<T, Cache>, CachedAttentionKernel<T, Cache>, true> {
  public:
-  CachedAttentionOp(NodeCounters& counters, GraphFacts& facts,
+  CachedAttentionOp(NodeCounters& counters, const model::LayerGroups& groups, GraphFacts& facts,
                     const std::optional<NodeResources>& resources)
-      : counters_(counters), facts_(facts), resources_(resources) {}
+      : counters_(counters), groups_(groups), facts_(facts), resources_(resources) {}
 
   OrtStatusPtr CreateKernelV2(const OrtApi& /*api*/, const OrtKernelInfo* info,
                               void** kernel) const {
     return status_of([&] {
-      *kernel = new CachedAttentionKernel<T, Cache>(info, counters_, facts_, resources_);
+      *kernel = new CachedAttentionKernel<T, Cache>(info, counters_, groups_, facts_, resources_);
     });
   }
   static const char* GetName() { return "CachedAttention"; }
@@ -87,6 +88,7 @@ class CachedAttentionOp
 
  private:
   NodeCounters& counters_;
+  const model::LayerGroups& groups_;
   GraphFacts& facts_;
   std::optional<NodeResources> resources_;
 };

@@ -16,11 +16,12 @@
 namespace kvcache::ort {
 
 NodeDomain::NodeDomain(Device device, [[maybe_unused]] DataType type, NodeCounters& counters,
-                       const ThreadPool* threads, [[maybe_unused]] bool invariant_results)
-    : domain_("kvcache") {
+                       const model::LayerGroups& groups, const ThreadPool* threads,
+                       [[maybe_unused]] bool invariant_results)
+    : groups_(groups), domain_("kvcache") {
 #ifdef KVCACHE_USE_CUDA
   if (device == Device::cuda) {
-    for (auto& op : cuda_nodes(counters, facts_, node_weights_)) {
+    for (auto& op : cuda_nodes(counters, groups_, facts_, node_weights_)) {
       add(std::move(op));
     }
     return;
@@ -36,7 +37,7 @@ NodeDomain::NodeDomain(Device device, [[maybe_unused]] DataType type, NodeCounte
 
 void NodeDomain::add_16_bit_nodes(NodeCounters& counters) {
   const auto add_for_type = [&]<typename T>(T /*element*/) {
-    add(std::make_shared<CachedAttentionOp<T, T>>(counters, facts_, std::nullopt));
+    add(std::make_shared<CachedAttentionOp<T, T>>(counters, groups_, facts_, std::nullopt));
     add(std::make_shared<SelectTokensOp<T>>());
   };
   add_for_type(Float16{});
@@ -57,10 +58,11 @@ void NodeDomain::add_float32_nodes(NodeCounters& counters, const ThreadPool& thr
   add_for_weights(std::uint8_t{});  // quantised
   add(std::make_shared<HiddenStatesOp>(resources));
   add(std::make_shared<ValueHeadOp>(resources));
-  add(std::make_shared<CachedAttentionOp<float, float>>(counters, facts_, resources));
-  add(std::make_shared<CachedAttentionOp<float, Float16>>(counters, facts_, resources));
-  add(std::make_shared<CachedAttentionOp<float, BFloat16>>(counters, facts_, resources));
-  add(std::make_shared<CachedAttentionOp<float, std::int8_t>>(counters, facts_, resources));
+  add(std::make_shared<CachedAttentionOp<float, float>>(counters, groups_, facts_, resources));
+  add(std::make_shared<CachedAttentionOp<float, Float16>>(counters, groups_, facts_, resources));
+  add(std::make_shared<CachedAttentionOp<float, BFloat16>>(counters, groups_, facts_, resources));
+  add(std::make_shared<CachedAttentionOp<float, std::int8_t>>(counters, groups_, facts_,
+                                                              resources));
 }
 
 void NodeDomain::add(std::shared_ptr<OrtCustomOp> op) {

@@ -8,6 +8,7 @@
 
 #include "base/thread_pool.hpp"
 #include "kvcache/types.hpp"
+#include "model/layer_groups.hpp"
 #include "ort/graph_facts.hpp"
 #include "ort/node_counters.hpp"
 #include "plan/node_weights.hpp"
@@ -22,9 +23,10 @@ class NodeDomain {
   /// `threads`; for other types (ONNX Runtime takes no body for an operator that is registered for
   /// another type) attention alone, with ONNX Runtime's threads, and `threads` is null. `counters`
   /// and `threads` must outlive the sessions too.
-  /// `invariant_results`: of ModelOptions.
-  NodeDomain(Device device, DataType type, NodeCounters& counters, const ThreadPool* threads,
-             bool invariant_results);
+  /// `groups`: of layers that have rows of block tables of their own. `invariant_results`: of
+  /// ModelOptions.
+  NodeDomain(Device device, DataType type, NodeCounters& counters, const model::LayerGroups& groups,
+             const ThreadPool* threads, bool invariant_results);
   ~NodeDomain();
   NodeDomain(const NodeDomain&) = delete;
   NodeDomain& operator=(const NodeDomain&) = delete;
@@ -50,6 +52,7 @@ class NodeDomain {
   void add_16_bit_nodes(NodeCounters& counters);
   void add(std::shared_ptr<OrtCustomOp> op);
 
+  model::LayerGroups groups_;
   weights::WeightStore weights_;
   GraphFacts facts_;
   plan::NodeWeights node_weights_;

@@ -114,7 +114,8 @@ bool check_invariance(const model::Config& config, Device device, bool asked_for
 
 }  // namespace
 
-Session::Session(const model::Config& config, const ModelOptions& options)
+Session::Session(const model::Config& config, const ModelOptions& options,
+                 const model::LayerGroups& groups)
     : num_threads_(check_threads(options)),
       choice_(device::choose_backend({.required = options.require_device,
                                       .only_cpu = only_cpu(config),
@@ -124,12 +125,12 @@ Session::Session(const model::Config& config, const ModelOptions& options)
                                       .fuses_steps = options.fuse_steps,
                                       .telemetry = options.telemetry,
                                       .log = options.log})),
-      domain_(choice_.backend->device(), config.info.dtype, counters_, choice_.backend->threads(),
-              options.invariant_results),
+      domain_(choice_.backend->device(), config.info.dtype, counters_, groups,
+              choice_.backend->threads(), options.invariant_results),
       dtype_(config.info.dtype),
       vocab_size_(config.info.vocab_size),
       outputs_(config.info.outputs),
-      plan_(plan::make_plan(config.spec, outputs_)),
+      plan_(plan::make_plan(config.spec, outputs_, groups)),
       runs_left_(options.weight_memory == WeightMemory::huge_pages
                      ? static_cast<std::int64_t>(options.runs_before_move)
                      : kNever),

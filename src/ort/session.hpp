@@ -14,6 +14,7 @@
 #include "device/backend.hpp"
 #include "kvcache/options.hpp"
 #include "model/config.hpp"
+#include "model/layer_groups.hpp"
 #include "ort/node_counters.hpp"
 #include "ort/registration.hpp"
 #include "weights/weight_file.hpp"
@@ -21,12 +22,14 @@
 namespace kvcache::ort {
 
 /// Opens the graph with our nodes registered and checks it against the contract and config.json.
+/// Groups are those whose layers have rows of block tables of their own.
 /// Any thread may run it.
 class Session {
  public:
   /// @throws Error model_invalid, contract_violation, config_mismatch, digest_mismatch,
   ///         model_not_found, device_unavailable
-  Session(const model::Config& config, const ModelOptions& options);
+  Session(const model::Config& config, const ModelOptions& options,
+          const model::LayerGroups& groups);
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 

@@ -7,7 +7,8 @@ namespace {
 
 class Writer {
  public:
-  explicit Writer(const model::DecoderSpec& spec) : spec_(spec) {}
+  Writer(const model::DecoderSpec& spec, const model::LayerGroups& groups)
+      : spec_(spec), groups_(groups) {}
 
   Plan write(std::span<const OutputInfo> outputs) && {
     Buffer x = new_buffer(spec_.hidden_size);
@@ -47,7 +48,7 @@ class Writer {
     add(layer_node(layer, "attention.qkv"), Multiply{x, {}, qkv});
     add(layer_node(layer, "attention"),
         Attend{qkv, mixed, layer, attention.num_heads, attention.num_kv_heads, attention.head_dim,
-               attention.scale,
+               groups_.group_of_layer[layer], attention.scale,
                attention.rotary || attention.qk_norm || attention.window || attention.soft_cap});
     add(layer_node(layer, "attention.output"), Multiply{mixed, x, out});
     return out;
@@ -66,6 +67,7 @@ class Writer {
   }
 
   const model::DecoderSpec& spec_;
+  const model::LayerGroups& groups_;
   Plan plan_;
 };
 
@@ -79,8 +81,9 @@ std::string layer_node(std::size_t layer, std::string_view role) {
   return fmt::format("layers.{}.{}", layer, role);
 }
 
-Plan make_plan(const model::DecoderSpec& spec, std::span<const OutputInfo> outputs) {
-  return Writer(spec).write(outputs);
+Plan make_plan(const model::DecoderSpec& spec, std::span<const OutputInfo> outputs,
+               const model::LayerGroups& groups) {
+  return Writer(spec, groups).write(outputs);
 }
 
 }  // namespace kvcache::plan

@@ -12,6 +12,7 @@
 
 #include "kvcache/types.hpp"
 #include "model/decoder_spec.hpp"
+#include "model/layer_groups.hpp"
 
 namespace kvcache::plan {
 
@@ -37,6 +38,7 @@ struct Attend {
   std::size_t num_heads;     // of queries
   std::size_t num_kv_heads;  // of keys and values
   std::size_t head_dim;
+  std::size_t group;  // of layers: whose rows of the block table are this one's
   float scale;
   bool has_rules = false;  // beyond scale and mask: positions, norms, a window, a soft cap
 };
@@ -86,6 +88,12 @@ inline constexpr const char* kValueOutput = "value";
 std::string layer_node(std::size_t layer, std::string_view role);  // "attention.qkv", "mlp.up", …
 
 /// @param outputs what the model computes beside its logits
-Plan make_plan(const model::DecoderSpec& spec, std::span<const OutputInfo> outputs);
+/// @param groups those of its layers that have rows of block tables of their own
+Plan make_plan(const model::DecoderSpec& spec, std::span<const OutputInfo> outputs,
+               const model::LayerGroups& groups);
+/// The same with all layers in one group.
+inline Plan make_plan(const model::DecoderSpec& spec, std::span<const OutputInfo> outputs) {
+  return make_plan(spec, outputs, model::one_group(spec.layers.size(), 0));
+}
 
 }  // namespace kvcache::plan

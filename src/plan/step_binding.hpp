@@ -15,8 +15,8 @@ struct StepBinding {
   const std::int64_t* input_ids = nullptr;         // [tokens]
   const std::int64_t* position_ids = nullptr;      // [tokens]
   const std::int64_t* logits_positions = nullptr;  // [num_logits], null: all tokens
-  const std::int32_t* block_table = nullptr;       // [rows, blocks_per_row], null: without a cache
-  const std::int32_t* past_lengths = nullptr;      // [rows]
+  const std::int32_t* block_table = nullptr;   // [groups, rows, blocks_per_row], or null: no cache
+  const std::int32_t* past_lengths = nullptr;  // [rows]
   const std::int32_t* append_positions = nullptr;  // [rows], or null
   const std::int32_t* row_offsets = nullptr;       // [rows + 1], or null
   const std::int32_t* tree_parents = nullptr;      // [tokens], or null

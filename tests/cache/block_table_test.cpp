@@ -22,7 +22,7 @@ constexpr PoolShape kTableShape{.num_layers = 1,
 
 std::vector<BlockId> ids_of(const BlockTable& table, const Growth& growth, std::size_t columns) {
   std::vector<BlockId> ids(columns);
-  table.write_ids(growth, ids);
+  table.write_ids(growth, 0, ids);
   return ids;
 }
 
@@ -143,28 +143,28 @@ TEST(BlockTable, WhatIsGivenBackLeavesHolesAndTheRestStays) {
   BlockTable table(pool);
   table.apply(table.plan_growth(0, 18));
   const std::vector<BlockId> before = ids_of(table, {}, 5);
-  table.give_back(3);  // inside the first block, which stays
-  EXPECT_EQ(table.first_cached(), 0U);
+  table.give_back(0, 3);  // inside the first block, which stays
+  EXPECT_EQ(table.first_cached_in_all(), 0U);
   EXPECT_EQ(pool.stats().blocks_in_use, 5U);
   BlockTable behind = table.share();
-  table.give_back(11);
-  EXPECT_EQ(table.first_cached(), 8U);
+  table.give_back(0, 11);
+  EXPECT_EQ(table.first_cached_in_all(), 8U);
   EXPECT_EQ(ids_of(table, {}, 5), before);  // which nobody looks at
   EXPECT_FALSE(table.blocks()[1].held());
   EXPECT_TRUE(table.blocks()[2].held());
   EXPECT_EQ(pool.stats().blocks_in_use, 5U);  // the other one's
   EXPECT_EQ(pool.stats().blocks_shared, 3U);
-  table.give_back(9);  // before what was given back already
-  EXPECT_EQ(table.first_cached(), 8U);
+  table.give_back(0, 9);  // before what was given back already
+  EXPECT_EQ(table.first_cached_in_all(), 8U);
 
   BlockTable holes = table.share();
-  EXPECT_EQ(holes.first_cached(), 8U);
+  EXPECT_EQ(holes.first_cached_in_all(), 8U);
   behind.shrink_to(0);
   EXPECT_EQ(pool.stats().blocks_in_use, 3U);
   holes.shrink_to(9);
-  EXPECT_EQ(holes.first_cached(), 8U);
+  EXPECT_EQ(holes.first_cached_in_all(), 8U);
   holes.shrink_to(0);
-  EXPECT_EQ(holes.first_cached(), 0U);
+  EXPECT_EQ(holes.first_cached_in_all(), 0U);
   EXPECT_EQ(pool.stats().blocks_in_use, 3U);
   table.apply(table.plan_growth(18, 6));
   EXPECT_EQ(pool.stats().blocks_in_use, 4U);
@@ -175,20 +175,20 @@ TEST(BlockTable, IsFilledFromAnyTokenOn) {
   device::CpuBackend cpu;
   BlockPool pool(kTableShape, 1, false, cpu);
   BlockTable table(pool);
-  table.fill(9, 18);
-  EXPECT_EQ(table.first_cached(), 9U);
+  table.fill({9}, 18);
+  EXPECT_EQ(table.first_cached_in_all(), 9U);
   EXPECT_EQ(table.blocks().size(), 5U);
   EXPECT_EQ(pool.stats().blocks_in_use, 3U);
   for (const BlockId id : ids_of(table, {}, 5)) {  // all of the pool
     EXPECT_GE(id, 0);
     EXPECT_LT(static_cast<std::size_t>(id), kTableShape.max_blocks);
   }
-  table.give_back(12);
+  table.give_back(0, 12);
   EXPECT_EQ(pool.stats().blocks_in_use, 2U);
   BlockTable other(pool);
-  EXPECT_THROW(other.fill(1, 8 * kTableShape.block_len), Error);
+  EXPECT_THROW(other.fill({1}, 8 * kTableShape.block_len), Error);
   EXPECT_TRUE(other.blocks().empty());
-  EXPECT_EQ(other.first_cached(), 0U);
+  EXPECT_EQ(other.first_cached_in_all(), 0U);
   EXPECT_EQ(pool.stats().blocks_in_use, 2U);
 }
 

@@ -141,14 +141,35 @@ TEST(PrefixTree, GivesBackOnlyWhatNobodyElseHolds) {
     const std::size_t unshared = tree.size() - shared;
     const auto some =
         static_cast<std::size_t>(random.integer(0, static_cast<std::int64_t>(unshared)));
-    EXPECT_EQ(tree.evict_unshared(some), some);
-    EXPECT_EQ(tree.evict_unshared(1'000), unshared - some);
+    const std::size_t bytes = pool.shape().block_bytes();
+    EXPECT_EQ(tree.evict_unshared(some * bytes), some * bytes);
+    EXPECT_EQ(tree.evict_unshared(1'000 * bytes), (unshared - some) * bytes);
     EXPECT_EQ(tree.size(), shared);
     held.clear();
-    EXPECT_EQ(tree.evict_unshared(1'000), shared);
+    EXPECT_EQ(tree.evict_unshared(1'000 * bytes), shared * bytes);
     EXPECT_EQ(pool.stats().blocks_in_use, 0U);
     pool.check_invariants();
   });
+}
+
+TEST(PrefixTree, GivesBackTheBeginningThatAHolderOfTheRestHasGivenBack) {
+  device::CpuBackend cpu;
+  BlockPool pool(shape_of(1, 16), 1, false, cpu);
+  PrefixTree tree(1, 16);
+  const Tokens text{1, 2, 3, 4, 5};
+  BlockTable table = table_of(pool, text.size());
+  tree.insert(text, table.blocks());
+  tree.insert(Tokens{6}, table_of(pool, 1).blocks());
+  table.give_back(0, 2);
+  const std::size_t bytes = pool.shape().block_bytes();
+  EXPECT_EQ(tree.evict_unshared(bytes), bytes);  // what nobody holds any of goes first
+  EXPECT_EQ(tree.match(text), 5U);
+  EXPECT_EQ(tree.evict_unshared(bytes), bytes);
+  EXPECT_EQ(tree.match(text), 1U);
+  EXPECT_EQ(tree.evict_unshared(bytes), bytes);
+  EXPECT_EQ(tree.evict_unshared(bytes), 0U);
+  EXPECT_EQ(pool.stats().blocks_in_use, 3U);
+  pool.check_invariants();
 }
 
 }  // namespace

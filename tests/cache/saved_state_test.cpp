@@ -200,10 +200,10 @@ TEST_F(SavedState, RefusesWhatIsNoState) {
 TEST_F(SavedState, RefusesANewerVersion) {
   saved_.save(path());
   std::string newer = read_file(path());
-  newer[8] = 3;
+  newer[8] = 4;
   write_file(path(), newer);
   expect_load_error(ErrorCode::state_mismatch,
-                    "has format version 3, this library reads versions 1 and 2");
+                    "has format version 4, this library reads versions 1 to 3");
 }
 
 TEST_F(SavedState, RefusesTheStateOfAnotherModel) {

@@ -164,7 +164,8 @@ class MemoryFile {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static HostMemory backend;
-  static cache::BlockPool pool(kShape, 1, false, backend);
+  static cache::BlockPool pool(kShape, 1, false, backend,
+                               model::one_group(kShape.num_layers, kWindow));
   static const ModelInfo model = model_info();
   static const test::TemporaryDirectory directory;
   if (size == 0) {
@@ -188,7 +189,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (loaded) {
       const auto path = directory.path() / "again.state";
       cache::save_state(path, model.digest, tokens, table);
-      const std::size_t bytes = bytes_of(tokens.size(), table.first_cached());
+      const std::size_t bytes = bytes_of(tokens.size(), table.first_cached_in_all());
       if (contents(read_file(path, std::size_t{1} << 20), bytes) != contents(text, bytes)) {
         std::abort();
       }

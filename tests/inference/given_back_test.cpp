@@ -1,11 +1,9 @@
-// What no token to come sees is given back: how much stays, that the logits are the same bits, and
+// What no token to come sees is given back, where all layers have one window: how much stays, and
 // how far one can still rewind.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <array>
-#include <cstring>
-#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -14,68 +12,25 @@
 #include "base/rounding.hpp"
 #include "kvcache/prefix_cache.hpp"
 #include "kvcache/windowed_sequence.hpp"
-#include "support/history.hpp"
-#include "support/models.hpp"
-#include "support/plain_runtime.hpp"
 #include "support/trees.hpp"
+#include "support/window_models.hpp"
 
 namespace kvcache {
 namespace {
 
-using test::expect_close;
 using test::expect_error;
-using test::family_model_path;
+using test::expect_same_bits;
+using test::extend_one_by_one;
+using test::kWindow;
+using test::kWindowed;
+using test::load_with_window;
 using test::Random;
 using test::random_tokens;
 
-constexpr const char* kWindowed = "mistral-window";  // in all layers
-constexpr std::size_t kWindow = 7;
-constexpr std::array<const char*, 3> kSomeWindowed{"gemma2", "gemma3", "qwen2-windows"};
-
-Model load_giving_back(const std::string& name, std::optional<std::size_t> rewindable_tokens,
-                       std::size_t block_len = 4, std::size_t max_blocks = 0) {
-  ModelOptions options;
-  options.block_len = block_len;
-  options.poison_freed_blocks = true;
-  options.rewindable_tokens = rewindable_tokens;
-  if (max_blocks > 0) {
-    options.cache_bytes =
-        max_blocks * load_giving_back(name, {}, block_len).cache_stats().block_bytes;
-  }
-  return Model::load(family_model_path(name), options);
-}
-
-class GivenBack : public testing::Test {
- protected:
-  void SetUp() override {
-    if (test::models_dtype() != "float32") {
-      GTEST_SKIP() << "the families' models are compared in float32";
-    }
-  }
-};
-
-/// The same bits: of the same calls everywhere.
-void expect_same_bits(std::span<const float> found, std::span<const float> expected) {
-  ASSERT_EQ(found.size(), expected.size());
-  EXPECT_EQ(std::memcmp(found.data(), expected.data(), found.size_bytes()), 0);
-}
-
-void expect_same_bits(const Logits& found, const Logits& expected) {
-  ASSERT_EQ(found.rows(), expected.rows());
-  for (std::size_t row = 0; row < found.rows(); ++row) {
-    expect_same_bits(found.row(row), expected.row(row));
-  }
-}
-
-void extend_one_by_one(Sequence& text, int count) {
-  for (int i = 0; i < count; ++i) {
-    const TokenId token = i % 30;
-    text.extend({&token, 1});
-  }
-}
+using GivenBack = test::InFloat32;
 
 TEST_F(GivenBack, IsNothingUnlessAskedFor) {
-  const Model model = load_giving_back(kWindowed, {});
+  const Model model = load_with_window(kWindowed, {});
   EXPECT_EQ(model.info().window, kWindow);
   Sequence text = model.new_sequence();
   extend_one_by_one(text, 60);
@@ -86,18 +41,6 @@ TEST_F(GivenBack, IsNothingUnlessAskedFor) {
   }
 }
 
-TEST_F(GivenBack, IsNothingWhereALayerSeesAll) {
-  for (const std::string name : kSomeWindowed) {
-    SCOPED_TRACE(name);
-    const Model model = load_giving_back(name, 0);
-    EXPECT_EQ(model.info().window, 0U);
-    Sequence text = model.new_sequence();
-    extend_one_by_one(text, 60);
-    EXPECT_EQ(model.cache_stats().blocks_in_use, 15U);
-    EXPECT_TRUE(text.can_rewind_to(1));
-  }
-}
-
 TEST_F(GivenBack, LeavesTheWindowAndWhatMayBeRewoundHoweverLongTheText) {
   test::for_random_cases(20, [](Random& random) {
     const auto block_len = static_cast<std::size_t>(random.integer(1, 9));
@@ -105,7 +48,7 @@ TEST_F(GivenBack, LeavesTheWindowAndWhatMayBeRewoundHoweverLongTheText) {
     const auto most_new = static_cast<std::size_t>(random.integer(1, 9));
     SCOPED_TRACE(testing::Message() << "blocks of " << block_len << ", " << rewindable
                                     << " rewindable, up to " << most_new << " new");
-    const Model model = load_giving_back(kWindowed, rewindable, block_len);
+    const Model model = load_with_window(kWindowed, rewindable, block_len);
     const std::size_t positions = model.info().max_seq_len;
     const std::size_t kept = kWindow + rewindable;
     const std::size_t most = divide_up(kept + most_new, block_len) + 1;
@@ -149,13 +92,13 @@ TEST_F(GivenBack, MakesRoomForMoreTexts) {
     }
     return texts.size();
   };
-  EXPECT_EQ(texts_of_60_tokens(load_giving_back(kWindowed, {}, 4, kBlocks)), 0U);
-  EXPECT_EQ(texts_of_60_tokens(load_giving_back(kWindowed, 0, 4, kBlocks)),
+  EXPECT_EQ(texts_of_60_tokens(load_with_window(kWindowed, {}, 4, kBlocks)), 0U);
+  EXPECT_EQ(texts_of_60_tokens(load_with_window(kWindowed, 0, 4, kBlocks)),
             4U);  // each has 3 blocks or fewer
 }
 
 TEST_F(GivenBack, LeavesAFailedCallsSequenceAsItWas) {
-  const Model model = load_giving_back(kWindowed, 0, 4, 6);
+  const Model model = load_with_window(kWindowed, 0, 4, 6);
   Sequence text = model.new_sequence();
   const std::vector<TokenId> tokens(20, TokenId{1});
   text.extend(tokens);
@@ -172,7 +115,7 @@ TEST_F(GivenBack, LeavesAFailedCallsSequenceAsItWas) {
 }
 
 TEST_F(GivenBack, IsWhereOneCannotRewindToAndTheErrorSaysHowFarOneCan) {
-  const Model model = load_giving_back(kWindowed, 5);
+  const Model model = load_with_window(kWindowed, 5);
   Random random(1);
   std::vector<TokenId> tokens = random_tokens(random, model.info(), 40);
   Sequence text = model.new_sequence();
@@ -210,7 +153,7 @@ TEST_F(GivenBack, IsWhereOneCannotRewindToAndTheErrorSaysHowFarOneCan) {
 }
 
 TEST_F(GivenBack, IsSharedByForksAsBlocksAre) {
-  const Model model = load_giving_back(kWindowed, 2);
+  const Model model = load_with_window(kWindowed, 2);
   Random random(2);
   const std::vector<TokenId> tokens = random_tokens(random, model.info(), 30);
   Sequence text = model.new_sequence();
@@ -241,45 +184,8 @@ TEST_F(GivenBack, IsSharedByForksAsBlocksAre) {
   model.check_cache_invariants();
 }
 
-TEST_F(GivenBack, ChangesNoBitOfExtensionsBatchesAndTrees) {
-  test::for_random_cases(5, [](Random& random) {
-    const auto block_len = static_cast<std::size_t>(random.integer(1, 9));
-    for (const std::string name :
-         {kWindowed, kSomeWindowed[0], kSomeWindowed[1], kSomeWindowed[2]}) {
-      SCOPED_TRACE(name);
-      const Model gives =
-          load_giving_back(name, static_cast<std::size_t>(random.integer(0, 6)), block_len);
-      const Model keeps = load_giving_back(name, {}, block_len);
-      std::array<Sequence, 4> texts{gives.new_sequence(), gives.new_sequence(),
-                                    keeps.new_sequence(), keeps.new_sequence()};
-      while (texts[0].fits(20) && texts[1].fits(20)) {
-        const auto first = random_tokens(random, gives.info(), random.integer(1, 10));
-        const auto second = random_tokens(random, gives.info(), random.integer(1, 10));
-        const auto run = [&](std::size_t of) {
-          const std::array<Extension, 2> batch{Extension{&texts[of], first, LogitsFor::all},
-                                               Extension{&texts[of + 1], second, LogitsFor::all}};
-          return kvcache::extend(batch);
-        };
-        const std::vector<Logits> found = run(0);
-        const std::vector<Logits> expected = run(2);
-        expect_same_bits(found[0], expected[0]);
-        expect_same_bits(found[1], expected[1]);
-        const TokenTree tree = test::random_tree(random, gives.info(), random.integer(1, 12), 8);
-        const TreeEvaluation evaluated = texts[0].evaluate(tree);
-        const TreeEvaluation reference = texts[2].evaluate(tree);
-        expect_same_bits(evaluated.logits(), reference.logits());
-        texts[0].commit(evaluated, tree.tokens.size() - 1);
-        texts[2].commit(reference, tree.tokens.size() - 1);
-        const TokenId next = 1;
-        expect_same_bits(texts[0].extend({&next, 1}), texts[2].extend({&next, 1}));
-      }
-      EXPECT_EQ(texts[0].first_cached() > 0, name == kWindowed);
-    }
-  });
-}
-
 TEST_F(GivenBack, IsNoPartOfAKnownPrefix) {
-  const Model model = load_giving_back(kWindowed, 0);
+  const Model model = load_with_window(kWindowed, 0);
   PrefixCache known(model);
   Random random(4);
   std::vector<TokenId> tokens = random_tokens(random, model.info(), 30);
@@ -305,8 +211,8 @@ TEST_F(GivenBack, IsNoPartOfAKnownPrefix) {
 TEST_F(GivenBack, IsNothingOfAWindowedSequencesContext) {
   for (const Sliding sliding : {Sliding::keep, Sliding::encode_anew}) {
     const WindowOptions window{.size = 16, .stride = 8, .sinks = 3, .sliding = sliding};
-    const Model gives = load_giving_back(kWindowed, 0);
-    const Model keeps = load_giving_back(kWindowed, {});
+    const Model gives = load_with_window(kWindowed, 0);
+    const Model keeps = load_with_window(kWindowed, {});
     WindowedSequence found(gives, window);
     WindowedSequence expected(keeps, window);
     Random random(5);
@@ -318,34 +224,6 @@ TEST_F(GivenBack, IsNothingOfAWindowedSequencesContext) {
     EXPECT_EQ(found.context().fork().first_cached(), 0U);
     EXPECT_EQ(gives.cache_stats().blocks_in_use, keeps.cache_stats().blocks_in_use);
   }
-}
-
-TEST_F(GivenBack, IsNeverReadInAnyHistory) {
-  test::for_random_cases(4, [](Random& random) {
-    for (const std::string name :
-         {kWindowed, kSomeWindowed[0], kSomeWindowed[1], kSomeWindowed[2]}) {
-      SCOPED_TRACE(name);
-      const auto rewindable = static_cast<std::size_t>(random.integer(0, 12));
-      const auto block_len = static_cast<std::size_t>(random.integer(1, 6));
-      const Model model = load_giving_back(name, rewindable, block_len);
-      const Model keeps = load_giving_back(name, {}, block_len);
-      test::PlainRuntime plain(family_model_path(name), model.info());
-      const std::size_t vocab_size = model.info().vocab_size;
-      test::History history(random, model, true, rewindable,
-                            [&](std::span<const float> found, std::span<const TokenId> text) {
-                              const std::vector<float> by_plain = plain.logits(text);
-                              expect_close(found, std::span(by_plain).last(vocab_size));
-                              Sequence kept = keeps.new_sequence();
-                              const Logits by_keeping = kept.extend(text);
-                              if (model.invariant_results()) {
-                                expect_same_bits(found, by_keeping.last());
-                              } else {
-                                expect_close(found, by_keeping.last());
-                              }
-                            });
-      history.run(40);
-    }
-  });
 }
 
 }  // namespace

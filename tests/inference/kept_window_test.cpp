@@ -10,8 +10,8 @@
 #include "base/rounding.hpp"
 #include "kvcache/prefix_cache.hpp"
 #include "kvcache/windowed_sequence.hpp"
-#include "support/models.hpp"
 #include "support/temporary_directory.hpp"
+#include "support/window_models.hpp"
 #include "support/window_reference.hpp"
 
 namespace kvcache {
@@ -30,20 +30,10 @@ constexpr double kTolerance = 1e-5;  // docs/EXACTNESS.md: of float32, whatever 
 constexpr std::array<const char*, 7> kModels{"llama",  "mistral-window", "gemma3", "qwen3",
                                              "gemma2", "qwen2-windows",  "smollm3"};
 
-class KeptWindow : public testing::Test {
- protected:
-  void SetUp() override {
-    if (test::models_dtype() != "float32") {
-      GTEST_SKIP() << "plain ONNX Runtime is compared in float32";
-    }
-  }
-};
+using KeptWindow = test::InFloat32;
 
 Model load(const std::string& name, std::size_t block_len) {
-  ModelOptions options;
-  options.block_len = block_len;
-  options.poison_freed_blocks = true;
-  return Model::load(family_model_path(name), options);
+  return test::load_with_window(name, {}, block_len);
 }
 
 WindowOptions random_options(Random& random, std::size_t positions, std::size_t block_len) {

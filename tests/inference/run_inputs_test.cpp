@@ -24,17 +24,19 @@ struct Values {
   std::vector<std::int32_t> tree_parents{-1, -1, 0};
   std::size_t tokens_of_rows = 3;
   bool filled_up = false;
+  std::size_t groups = 1;
 
   void check() {
     check_inputs({input_ids, position_ids, logits_positions, block_table, past_lengths,
                   append_positions, row_offsets, tree_parents, tokens_of_rows},
                  {.tokens = input_ids.size(),
                   .rows = past_lengths.size(),
+                  .groups = groups,
                   .blocks_per_row = 4,
                   .num_logits = 2,
                   .trees = true,
                   .filled_up = filled_up},
-                 {.vocab_size = 10, .max_seq_len = 16, .blocks = 6, .block_len = 4});
+                 {.vocab_size = 10, .max_seq_len = 16, .blocks = {6, 3}, .block_len = 4});
   }
 };
 
@@ -101,6 +103,24 @@ TEST(RunInputs, RefusesEachValueThatDoesNot) {
                  [](Values& values) { values.tree_parents[2] = 1; });
   expect_refused("tree_parents[0] of a run is -2",
                  [](Values& values) { values.tree_parents[0] = -2; });
+}
+
+TEST(RunInputs, EachGroupOfLayersHasRowsOfItsOwn) {
+  Values values;
+  values.groups = 2;  // the second has 3 blocks
+  values.block_table = {5, -1, -1, -1, 0, 1, 2, -1, 2, -1, -1, -1, 1, 0, 2, -1};
+  EXPECT_NO_THROW(values.check());
+  for (const std::int32_t wrong : {3, -1}) {
+    Values changed = values;
+    changed.block_table[14] = wrong;
+    test::expect_error(
+        ErrorCode::run_failed,
+        "block_table[14] of a run is " + std::to_string(wrong) + ", must be in [0, 3)",
+        [&] { changed.check(); });
+  }
+  values.block_table[4] = 6;
+  test::expect_error(ErrorCode::run_failed, "block_table[4] of a run is 6, must be in [0, 6)",
+                     [&] { values.check(); });
 }
 
 }  // namespace

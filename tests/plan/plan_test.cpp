@@ -136,5 +136,22 @@ TEST(Plan, SaysWhichActivationHasNoKernel) {
   EXPECT_EQ(std::get<Activate>(operation.what).activation, "silu");
 }
 
+TEST(Plan, KnowsWhoseRowsOfBlockTablesALayerReads) {
+  model::DecoderSpec spec = two_layers();
+  spec.layers[0].attention.window = 5;
+  const auto groups_of = [](const Plan& plan) {
+    std::vector<std::size_t> groups;
+    for (const Operation& operation : plan.operations) {
+      if (const auto* attend = std::get_if<Attend>(&operation.what)) {
+        groups.push_back(attend->group);
+      }
+    }
+    return groups;
+  };
+  EXPECT_EQ(groups_of(make_plan(spec, {}, model::layer_groups(spec, true))),
+            (std::vector<std::size_t>{1, 0}));
+  EXPECT_EQ(groups_of(make_plan(spec, {})), (std::vector<std::size_t>{0, 0}));
+}
+
 }  // namespace
 }  // namespace kvcache::plan

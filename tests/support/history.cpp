@@ -16,7 +16,8 @@ History::History(Random& random, const Model& model, bool alone,
       model_(model),
       alone_(alone),
       rewindable_tokens_(rewindable_tokens),
-      also_expect_(std::move(also_expect)) {
+      also_expect_(std::move(also_expect)),
+      known_(model) {
   add(model.new_sequence(), {});
 }
 
@@ -34,7 +35,7 @@ void History::run(int steps) {
 }
 
 void History::step() {
-  switch (random_.integer(0, 8)) {
+  switch (random_.integer(0, 9)) {
     case 0:
       return fork();
     case 1:
@@ -47,9 +48,16 @@ void History::step() {
       return extend_batch();
     case 5:
       return save_and_load();
+    case 6:
+      return find_known();
     default:
       return extend();
   }
+}
+
+void History::clear() {
+  texts_.clear();
+  known_.clear();
 }
 
 void History::check() {
@@ -134,6 +142,21 @@ void History::save_and_load() {
   const fs::path path = directory_.path() / "text.state";
   text.sequence.save(path);
   text.sequence = model_.load_sequence(path);
+}
+
+void History::find_known() {
+  Text& text = any();
+  if (text.tokens.empty()) {
+    return;
+  }
+  if (text.sequence.first_cached() == 0) {
+    known_.insert(text.sequence);
+  }
+  Sequence found = known_.acquire(text.tokens);
+  EXPECT_EQ(found.first_cached(), 0U);
+  expect_as_plain(found.extend(std::span(text.tokens).subspan(found.length())).last(), text.tokens);
+  text.sequence = std::move(found);
+  text.longest = text.tokens.size();
 }
 
 void History::drop() {

@@ -24,7 +24,7 @@ class History {
 
   void step();
   void check();
-  void clear() { texts_.clear(); }
+  void clear();
 
   /// So many steps, each checked; then all sequences go, and no block may stay behind.
   void run(int steps);
@@ -48,6 +48,8 @@ class History {
   /// What was saved takes the place of what it was saved from.
   void save_and_load();
   void drop();
+  /// What is known of a text takes its place, and the rest is computed anew.
+  void find_known();
   void evaluate_and_commit();
   void extend_batch();
 
@@ -57,6 +59,7 @@ class History {
   std::optional<std::size_t> rewindable_tokens_;
   AlsoExpect also_expect_;
   TemporaryDirectory directory_;
+  PrefixCache known_;
   std::vector<Text> texts_;
 };
 

@@ -14,7 +14,7 @@ template <typename T>
 CachedAttentionNode<T>::CachedAttentionNode(const OrtKernelInfo* info,
                                             const CudaNodeResources& resources)
     : name_(node_name(kName, info)),
-      settings_(attention_sizes(info, name_, resources.facts)),
+      settings_(attention_sizes(info, name_, resources.groups, resources.facts)),
       resources_(resources) {}
 
 template <typename T>
@@ -91,7 +91,7 @@ void CachedAttentionNode<T>::attend(const kernels::CachedAttentionArgs<T>& args,
 
 template <typename T>
 void CachedAttentionNode<T>::compute_in_place(Ort::KernelContext& context) {
-  InPlaceRun<T> run = in_place_run<T>(context, name_, heads(), settings_.scale);
+  InPlaceRun<T> run = in_place_run<T>(context, name_, heads(), settings_.scale, settings_.group);
   bind_in_place(context, name_, run);
   run.args.rules.window = settings_.rules.window;
   run.args.rules.soft_cap = settings_.rules.soft_cap;

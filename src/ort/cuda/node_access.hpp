@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "model/layer_groups.hpp"
 #include "ort/cuda/device_room.hpp"
 #include "ort/graph_facts.hpp"
 #include "ort/node_counters.hpp"
@@ -55,6 +56,7 @@ inline cudaStream_t stream_of(const Ort::KernelContext& context) {
 struct CudaNodeResources {
   std::shared_ptr<DeviceRoom> room;
   NodeCounters& counters;
+  const model::LayerGroups& groups;
   GraphFacts& facts;
   plan::CudaWeights& weights;  // filled by the nodes when they first run
 };

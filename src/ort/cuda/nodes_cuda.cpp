@@ -7,10 +7,13 @@
 
 namespace kvcache::ort {
 
-std::vector<std::shared_ptr<OrtCustomOp>> cuda_nodes(NodeCounters& counters, GraphFacts& facts,
+std::vector<std::shared_ptr<OrtCustomOp>> cuda_nodes(NodeCounters& counters,
+                                                     const model::LayerGroups& groups,
+                                                     GraphFacts& facts,
                                                      plan::NodeWeights& weights) {
   weights.cuda = std::make_shared<plan::CudaWeights>();
-  const CudaNodeResources resources{std::make_shared<DeviceRoom>(), counters, facts, *weights.cuda};
+  const CudaNodeResources resources{std::make_shared<DeviceRoom>(), counters, groups, facts,
+                                    *weights.cuda};
   std::vector<std::shared_ptr<OrtCustomOp>> nodes;
   const auto add_for_type = [&]<typename T>(T /*element*/) {
     nodes.push_back(std::make_shared<CudaNode<EmbeddingNode<T>>>(resources));

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "model/layer_groups.hpp"
 #include "ort/graph_facts.hpp"
 #include "ort/node_counters.hpp"
 #include "plan/node_weights.hpp"
@@ -14,7 +15,8 @@ namespace kvcache::ort {
 
 /// Operators for all element types; they share what they need on the device. The arguments must
 /// outlive the sessions.
-std::vector<std::shared_ptr<OrtCustomOp>> cuda_nodes(NodeCounters& counters, GraphFacts& facts,
-                                                     plan::NodeWeights& weights);
+std::vector<std::shared_ptr<OrtCustomOp>> cuda_nodes(NodeCounters& counters,
+                                                     const model::LayerGroups& groups,
+                                                     GraphFacts& facts, plan::NodeWeights& weights);
 
 }  // namespace kvcache::ort

@@ -104,7 +104,8 @@ class CapturedPlan::Binder {
         .qkv = places_[attend.qkv],
         .key_pool = reinterpret_cast<Cache*>(binding_.pools[2 * attend.layer]),
         .value_pool = reinterpret_cast<Cache*>(binding_.pools[2 * attend.layer + 1]),
-        .block_table = binding_.block_table,
+        .block_table = binding_.block_table + static_cast<std::int64_t>(attend.group) *
+                                                  binding_.rows * binding_.blocks_per_row,
         .past_lengths = binding_.past_lengths,
         .append_positions = binding_.append_positions,
         .row_offsets = binding_.row_offsets,
