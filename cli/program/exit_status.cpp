@@ -30,6 +30,7 @@ ExitStatus exit_status(ErrorCode code) noexcept {
     case ErrorCode::cancelled:
     case ErrorCode::deadline_exceeded:
     case ErrorCode::queue_full:
+    case ErrorCode::no_token_allowed:
       return kFailed;
   }
   return kFailed;

@@ -36,6 +36,7 @@ enum class ErrorCode {
   cancelled,          ///< a request was cancelled, or its evaluator went away, before it was run
   deadline_exceeded,  ///< a request's deadline passed before it was run
   queue_full,         ///< an evaluator has as many unanswered requests as it may have
+  no_token_allowed,   ///< a constraint leaves no token that can follow
 };
 
 /// The code's name as it is written above, such as "context_full".

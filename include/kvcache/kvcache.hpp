@@ -4,6 +4,8 @@
 #include "kvcache/batch.hpp"
 #include "kvcache/beam_search.hpp"
 #include "kvcache/chat_template.hpp"
+#include "kvcache/choices.hpp"
+#include "kvcache/constraint.hpp"
 #include "kvcache/error.hpp"
 #include "kvcache/evaluator.hpp"
 #include "kvcache/evaluator_metrics.hpp"

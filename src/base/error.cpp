@@ -54,6 +54,8 @@ std::string_view error_code_name(ErrorCode code) noexcept {
       return "deadline_exceeded";
     case ErrorCode::queue_full:
       return "queue_full";
+    case ErrorCode::no_token_allowed:
+      return "no_token_allowed";
   }
   return "unknown";
 }
