@@ -11,6 +11,7 @@
 #include "kvcache/evaluator_metrics.hpp"
 #include "kvcache/evaluator_request.hpp"
 #include "kvcache/generate.hpp"
+#include "kvcache/grammar.hpp"
 #include "kvcache/logits.hpp"
 #include "kvcache/model.hpp"
 #include "kvcache/neural_policy.hpp"

@@ -66,10 +66,11 @@ std::vector<std::string> not_empty_of(const std::vector<std::string>& bytes) {
 }  // namespace
 
 TokenBytes::Table::Table(std::vector<std::string> bytes)
-    : of_token(std::move(bytes)), spellings(not_empty_of(of_token)) {
+    : of_token(std::move(bytes)), spellings(not_empty_of(of_token)), is_text(of_token.size()) {
   for (std::size_t id = 0; id < of_token.size(); ++id) {
     if (!of_token[id].empty()) {
       tokens_.push_back(static_cast<TokenId>(id));
+      is_text.allow(tokens_.back());
     }
   }
   const auto spelling_of = [this](TokenId token) -> const std::string& {

@@ -17,6 +17,7 @@ struct TokenBytes::Table {
   std::vector<std::string> of_token;
   decoding::PrefixRanges<std::string> spellings;  // of tokens that are not empty
   bool every_byte;                                // is a token of its own
+  TokenMask is_text;                              // the tokens that are not empty
 
   /// The tokens with one of the spellings.
   [[nodiscard]] std::span<const TokenId> tokens_of(std::size_t spelling) const noexcept {

@@ -1,0 +1,108 @@
+#include "decoding/xgrammar/grammar_constraint.hpp"
+
+#include <array>
+#include <utility>
+#include <vector>
+
+#include "base/throw_error.hpp"
+#include "decoding/token_bytes.hpp"
+
+namespace kvcache::decoding::xgrammar {
+namespace {
+
+/// The methods of a matcher, looked up once.
+struct Matcher {
+  Function make{"GrammarMatcher", "__ffi_init__"};
+  Function accept{"GrammarMatcher", "accept_token"};
+  Function fill{"GrammarMatcher", "fill_next_token_bitmask"};
+  Function rollback{"GrammarMatcher", "rollback"};
+  Function fork{"GrammarMatcher", "fork"};
+  Function is_completed{"GrammarMatcher", "is_completed"};
+
+  static const Matcher& functions() {
+    static const Matcher found;
+    return found;
+  }
+};
+
+/// Calls a method; what it throws is no fault of the grammar's.
+template <std::size_t N>
+Value called(const Function& method, const std::array<Any, N>& arguments) {
+  try {
+    return method(arguments);
+  } catch (const CallFailed& failed) {
+    throw_error(ErrorCode::run_failed, "xgrammar failed: {}", failed.message);
+  }
+}
+
+class GrammarConstraint final : public Constraint {
+ public:
+  GrammarConstraint(Value matcher, TokenBytes tokens, std::size_t accepted)
+      : matcher_(std::move(matcher)),
+        tokens_(std::move(tokens)),
+        accepted_(accepted),
+        words_(tokens_.vocab_size() / TokenMask::kBits + 1) {}
+
+  [[nodiscard]] std::size_t vocab_size() const noexcept override { return tokens_.vocab_size(); }
+
+  void allow_next(TokenMask& mask) const override {
+    const auto shape = static_cast<std::int64_t>(words_.size());
+    Tensor tensor{.data = words_.data(), .shape = &shape};
+    called(Matcher::functions().fill,
+           std::array{matcher_.any(), of_tensor(tensor), of_int(0), of_bool(false)});
+    const std::span<std::uint32_t> words = mask.words();
+    for (std::size_t word = 0; word < words.size(); ++word) {
+      words[word] |= words_[word] & tokens_.table()->is_text.words()[word];
+    }
+  }
+
+  [[nodiscard]] bool may_end() const override {
+    return called(Matcher::functions().is_completed, std::array{matcher_.any()}).as_bool();
+  }
+
+  [[nodiscard]] bool accept(TokenId token) override {
+    if (!tokens_.table()->is_text.allows(token)) {
+      return false;
+    }
+    const bool accepted = called(Matcher::functions().accept,
+                                 std::array{matcher_.any(), of_int(token), of_bool(false)})
+                              .as_bool();
+    accepted_ += accepted ? 1 : 0;
+    return accepted;
+  }
+
+  void rollback(std::size_t tokens) override {
+    if (tokens > accepted_) {
+      throw_error(ErrorCode::invalid_argument,
+                  "{} tokens were to be taken back from a constraint that has accepted {}; take "
+                  "back at most these",
+                  tokens, accepted_);
+    }
+    if (tokens > 0) {
+      called(Matcher::functions().rollback,
+             std::array{matcher_.any(), of_int(static_cast<std::int64_t>(tokens))});
+      accepted_ -= tokens;
+    }
+  }
+
+  [[nodiscard]] std::unique_ptr<Constraint> fork() const override {
+    return std::make_unique<GrammarConstraint>(
+        called(Matcher::functions().fork, std::array{matcher_.any()}), tokens_, accepted_);
+  }
+
+ private:
+  Value matcher_;
+  TokenBytes tokens_;
+  std::size_t accepted_;
+  mutable std::vector<std::uint32_t> words_;  // scratch: a bit more than the vocabulary's
+};
+
+}  // namespace
+
+std::unique_ptr<Constraint> constraint_of(const Value& grammar, const TokenBytes& tokens) {
+  const Any none;
+  const std::array arguments{grammar.any(), none, of_bool(false), of_int(-1), none};
+  return std::make_unique<GrammarConstraint>(Matcher::functions().make(arguments), tokens, 0);
+}
+
+}  // namespace kvcache::decoding::xgrammar
