@@ -6,6 +6,7 @@
 
 #include "arguments.hpp"
 #include "kvcache/choices.hpp"
+#include "kvcache/grammar.hpp"
 #include "program/exit_status.hpp"
 #include "text_input.hpp"
 #include "token_list.hpp"
@@ -41,9 +42,20 @@ void ConstraintArguments::add_to(CLI::App& command) {
                       "the text has to be this one, or another choice; may be given several times. "
                       "With --ids, the ids of its tokens")
           ->take_all();
-  command.add_option("--choices", file_, "reads the choices from this file, each line one of them")
+  CLI::Option* const choices = command.add_option(
+      "--choices", file_, "reads the choices from this file, each line one of them");
+  choices->check(not_empty())->excludes(choice);
+  CLI::Option* const regex = command.add_option(
+      "--regex", regex_, "the text has to match this regular expression as a whole");
+  regex->check(not_empty())->excludes(choice)->excludes(choices);
+  command
+      .add_option("--json-schema", json_schema_,
+                  "the text has to be JSON that this schema allows: a file, or the schema itself, "
+                  "which begins with {")
       ->check(not_empty())
-      ->excludes(choice);
+      ->excludes(choice)
+      ->excludes(choices)
+      ->excludes(regex);
 }
 
 std::unique_ptr<Constraint> ConstraintArguments::constraint(const GenerateOptions& options,
@@ -51,6 +63,21 @@ std::unique_ptr<Constraint> ConstraintArguments::constraint(const GenerateOption
   if (!given()) {
     return nullptr;
   }
+  if (regex_.empty() && json_schema_.empty()) {
+    return one_of_choices(options, model);
+  }
+  if (options.tokenizer == nullptr) {
+    throw UsageError(
+        "--regex and --json-schema are about a text, and --ids gives tokens; give a --prompt, or "
+        "--choice with ids");
+  }
+  const GrammarCompiler compiler(
+      TokenBytes(*options.tokenizer, model.vocab_size, options.stop_tokens));
+  return regex_.empty() ? compiler.json_schema(json_schema()) : compiler.regex(regex_);
+}
+
+std::unique_ptr<Constraint> ConstraintArguments::one_of_choices(const GenerateOptions& options,
+                                                                const ModelInfo& model) const {
   const std::vector<std::string> texts = choices();
   if (options.tokenizer != nullptr) {
     return one_of(texts, TokenBytes(*options.tokenizer, model.vocab_size, options.stop_tokens));
@@ -61,6 +88,12 @@ std::unique_ptr<Constraint> ConstraintArguments::constraint(const GenerateOption
     sequences.push_back(parse_ids(ids, file_.empty() ? "--choice" : "--choices"));
   }
   return one_of(sequences, model.vocab_size);
+}
+
+std::string ConstraintArguments::json_schema() const {
+  const std::size_t begin = json_schema_.find_first_not_of(" \t\r\n");
+  const bool is_schema = begin != std::string::npos && json_schema_[begin] == '{';
+  return is_schema ? json_schema_ : read_text(json_schema_);
 }
 
 std::vector<std::string> ConstraintArguments::choices() const {

@@ -275,7 +275,7 @@ TEST_F(Choices, RefuseWhatNoTextCanBe) {
   };
   refused({}, "no choices were given");
   refused({"a", ""}, "choice 2 of 2 is empty");
-  refused({"a", "b\xC3"}, "choice 2 of 2, \"b\xEF\xBF\xBD\", is not UTF-8 from byte 1 on");
+  refused({"a", "b\xC3"}, "choice 2 of 2, \"b\\ufffd\", is not UTF-8 from byte 1 on");
   refused({std::string((std::size_t{1} << 28U) + 1, 'a')}, "must have at most 268435456");
 }
 

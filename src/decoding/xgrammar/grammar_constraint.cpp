@@ -47,7 +47,8 @@ class GrammarConstraint final : public Constraint {
 
   void allow_next(TokenMask& mask) const override {
     const auto shape = static_cast<std::int64_t>(words_.size());
-    Tensor tensor{.data = words_.data(), .shape = &shape};
+    constexpr std::int64_t kContiguous = 1;
+    Tensor tensor{.data = words_.data(), .shape = &shape, .strides = &kContiguous};
     called(Matcher::functions().fill,
            std::array{matcher_.any(), of_tensor(tensor), of_int(0), of_bool(false)});
     const std::span<std::uint32_t> words = mask.words();

@@ -37,7 +37,7 @@ struct Tensor {
   std::uint8_t type_bits = 32;
   std::uint16_t type_lanes = 1;
   const std::int64_t* shape;
-  const std::int64_t* strides = nullptr;  // none: contiguous
+  const std::int64_t* strides;
   std::uint64_t byte_offset = 0;
 };
 
