@@ -20,6 +20,8 @@ using decoding::Spelling;
 
 constexpr Meaning kChoices{"the choices were not taken", ErrorCode::run_failed,
                            ErrorCode::run_failed};
+constexpr Meaning kState{"the constraint's state was not found", ErrorCode::run_failed,
+                         ErrorCode::run_failed};
 constexpr std::size_t kMostChoiceBytes = std::size_t{1} << 28U;
 constexpr std::size_t kMostChoiceTokens = std::size_t{1} << 25U;
 
@@ -59,16 +61,22 @@ class OneOf final : public Constraint {
 
   [[nodiscard]] std::size_t vocab_size() const noexcept override { return choices_->vocab_size(); }
 
-  void allow_next(TokenMask& mask) const override { choices_->allow_next(states_.back(), mask); }
+  void allow_next(TokenMask& mask) const override try {
+    choices_->allow_next(states_.back(), mask);
+  } catch (...) {
+    rethrow_system_as_error(kState);
+  }
 
   [[nodiscard]] bool may_end() const override { return choices_->ends(states_.back()); }
 
-  [[nodiscard]] bool accept(TokenId token) override {
+  [[nodiscard]] bool accept(TokenId token) override try {
     const std::optional<PrefixRange> state = choices_->after(states_.back(), token);
     if (state) {
       states_.push_back(*state);
     }
     return state.has_value();
+  } catch (...) {
+    rethrow_system_as_error(kState);
   }
 
   void rollback(std::size_t tokens) override {
@@ -81,8 +89,10 @@ class OneOf final : public Constraint {
     states_.erase(states_.end() - static_cast<std::ptrdiff_t>(tokens), states_.end());
   }
 
-  [[nodiscard]] std::unique_ptr<Constraint> fork() const override {
+  [[nodiscard]] std::unique_ptr<Constraint> fork() const override try {
     return std::make_unique<OneOf>(*this);
+  } catch (...) {
+    rethrow_system_as_error(kState);
   }
 
  private:

@@ -41,7 +41,8 @@ std::string reason_of(const CallFailed& failed) {
       text.remove_prefix(end + 2);
     }
   }
-  return in_quotes(text);
+  const std::size_t last = text.find_last_not_of(" \r\n");
+  return in_quotes(text.substr(0, last == text.npos ? 0 : last + 1));
 }
 
 void check_grammar(std::string_view what, std::string_view text) {

@@ -4,11 +4,15 @@
 #include <utility>
 #include <vector>
 
+#include "base/error_boundary.hpp"
 #include "base/throw_error.hpp"
 #include "decoding/token_bytes.hpp"
 
 namespace kvcache::decoding::xgrammar {
 namespace {
+
+constexpr Meaning kForkGrammar{"the constraint's state was not copied", ErrorCode::run_failed,
+                               ErrorCode::run_failed};
 
 /// The methods of a matcher, looked up once.
 struct Matcher {
@@ -86,9 +90,11 @@ class GrammarConstraint final : public Constraint {
     }
   }
 
-  [[nodiscard]] std::unique_ptr<Constraint> fork() const override {
+  [[nodiscard]] std::unique_ptr<Constraint> fork() const override try {
     return std::make_unique<GrammarConstraint>(
         called(Matcher::functions().fork, std::array{matcher_.any()}), tokens_, accepted_);
+  } catch (...) {
+    rethrow_system_as_error(kForkGrammar);
   }
 
  private:

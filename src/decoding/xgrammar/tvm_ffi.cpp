@@ -25,7 +25,7 @@ struct Version {
   std::uint32_t minor;
   std::uint32_t patch;
 };
-constexpr Version kVersion{0, 1, 15};
+constexpr Version kVersion{0, 1, 16};  // what the package 0.1.15.post2 says of itself
 
 /// The header of every object (TVMFFIObject), behind which its contents are.
 struct ObjectHeader {
@@ -117,9 +117,9 @@ void check_version(const Interface& found) {
   if (version.major != kVersion.major || version.minor != kVersion.minor ||
       version.patch != kVersion.patch) {
     throw_error(ErrorCode::grammar_unavailable,
-                "tvm_ffi is of version {}.{}.{}, must be {}.{}.{}; {}", version.major,
-                version.minor, version.patch, kVersion.major, kVersion.minor, kVersion.patch,
-                how_to_install());
+                "the library of tvm_ffi is of version {}.{}.{}, must be {}.{}.{}; {}",
+                version.major, version.minor, version.patch, kVersion.major, kVersion.minor,
+                kVersion.patch, how_to_install());
   }
 }
 

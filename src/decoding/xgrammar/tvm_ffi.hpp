@@ -1,6 +1,6 @@
 // The C interface of apache-tvm-ffi, by which xgrammar is called: what is needed of it.
 //
-// The layouts and names are those of tvm/ffi/c_api.h of version 0.1.15, which is checked when the
+// The layouts and names are those of tvm/ffi/c_api.h of version 0.1.16, which is checked when the
 // library is loaded.
 #pragma once
 
