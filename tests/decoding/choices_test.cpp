@@ -3,52 +3,21 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "decoding/random_choices.hpp"
 #include "support/models.hpp"
 #include "text/tiny_tokenizer.hpp"
 
 namespace kvcache {
 namespace {
 
+using test::allowed_by;
 using test::expect_error;
 using test::Random;
-
-/// Of a few letters, alone and joined, so that random texts share beginnings and spellings; maybe
-/// some of the letters only with others.
-std::vector<std::string> random_vocabulary(Random& random, bool every_letter) {
-  const std::string letters = "abc\xC3\xA9";
-  std::vector<std::string> tokens{"", "</s>"};  // special ones are no text
-  tokens.back().clear();
-  for (const char letter : letters) {
-    if (every_letter || random.chance(0.7)) {
-      tokens.emplace_back(1, letter);
-    }
-  }
-  for (std::int64_t i = random.integer(0, 12); i > 0; --i) {
-    std::string token;
-    for (std::int64_t length = random.integer(2, 4); length > 0; --length) {
-      token += random.pick(letters);
-    }
-    tokens.push_back(token);  // maybe twice
-  }
-  return tokens;
-}
-
-std::vector<std::string> random_texts(Random& random) {
-  std::vector<std::string> texts;
-  for (std::int64_t i = random.integer(1, 8); i > 0; --i) {
-    std::string text;
-    for (std::int64_t length = random.integer(1, 6); length > 0; --length) {
-      text += random.pick(std::vector<std::string>{"a", "b", "c", "é"});
-    }
-    texts.push_back(text);
-  }
-  return texts;
-}
+using test::random_texts;
+using test::random_vocabulary;
 
 /// Whether tokens spell `text` from here on: tries all.
 bool can_spell(const std::string& text, const std::vector<std::string>& tokens) {
@@ -74,14 +43,6 @@ std::vector<TokenId> allowed_by_definition(const std::string& said,
     }
   }
   return allowed;
-}
-
-std::vector<TokenId> allowed_by(const Constraint& constraint) {
-  TokenMask mask(constraint.vocab_size());
-  constraint.allow_next(mask);
-  std::vector<TokenId> tokens = mask.tokens(mask.vocab_size());
-  EXPECT_EQ(mask.count(), tokens.size());
-  return tokens;
 }
 
 class Choices : public testing::Test {
@@ -164,58 +125,6 @@ TEST_F(Choices, ForksAndRollbacksEqualAFreshRun) {
     expect_error(ErrorCode::invalid_argument, "from a constraint that has accepted",
                  [&] { constraint->rollback(accepted.size() + 1); });
   });
-}
-
-/// What they are from which each token is known, in the order of all that are tried.
-TEST_F(Choices, TreesAreMaskedAsTheirPaths) {
-  test::for_random_cases(200, [&](Random& random) {
-    const auto tokens = random_vocabulary(random, true);
-    const auto constraint = one_of(random_texts(random), TokenBytes(tokens));
-    TokenTree tree;
-    for (std::int64_t node = 0; node < random.integer(0, 30); ++node) {
-      tree.parents.push_back(static_cast<std::int32_t>(random.integer(-1, node - 1)));
-      tree.tokens.push_back(random.integer(0, std::ssize(tokens) - 1));
-    }
-    const std::vector<TokenMask> masks = tree_masks(*constraint, tree);
-    ASSERT_EQ(masks.size(), tree.tokens.size());
-    std::vector<bool> allowed(tree.tokens.size());
-    TokenTree expected;
-    std::vector<std::int32_t> place(tree.tokens.size());
-    for (std::size_t node = 0; node < tree.tokens.size(); ++node) {
-      std::vector<TokenId> path;
-      for (auto at = static_cast<std::int32_t>(node); at >= 0;
-           at = tree.parents[static_cast<std::size_t>(at)]) {
-        path.insert(path.begin(), tree.tokens[static_cast<std::size_t>(at)]);
-      }
-      const auto alone = constraint->fork();
-      allowed[node] =
-          std::ranges::all_of(path, [&](TokenId token) { return alone->accept(token); });
-      EXPECT_EQ(masks[node].tokens(tokens.size()),
-                allowed[node] ? allowed_by(*alone) : std::vector<TokenId>());
-      if (allowed[node]) {
-        place[node] = static_cast<std::int32_t>(expected.tokens.size());
-        const std::int32_t parent = tree.parents[node];
-        expected.parents.push_back(parent < 0 ? -1 : place[static_cast<std::size_t>(parent)]);
-        expected.tokens.push_back(tree.tokens[node]);
-      }
-    }
-    const TokenTree part = allowed_part(*constraint, tree);
-    EXPECT_EQ(part.tokens, expected.tokens);
-    EXPECT_EQ(part.parents, expected.parents);
-    EXPECT_EQ(allowed_by(*constraint), allowed_by(*constraint->fork()));
-  });
-}
-
-TEST_F(Choices, RefuseWhatIsNoTree) {
-  const auto constraint = among({"hello"});
-  const auto refused = [&](ErrorCode code, const char* message, const TokenTree& tree) {
-    expect_error(code, message, [&] { static_cast<void>(tree_masks(*constraint, tree)); });
-    expect_error(code, message, [&] { static_cast<void>(allowed_part(*constraint, tree)); });
-  };
-  refused(ErrorCode::invalid_argument, "1 tokens and 0 parents", {.tokens = {1}, .parents = {}});
-  refused(ErrorCode::invalid_argument, "the parent 0", {.tokens = {1}, .parents = {0}});
-  refused(ErrorCode::token_out_of_range, "node 0 of a tree is token 262",
-          {.tokens = {262}, .parents = {-1}});
 }
 
 TEST_F(Choices, AllSpellingsAreAllowed) {
@@ -337,24 +246,6 @@ TEST(ChoicesOfTokens, RefuseWhatIsNone) {
   refused(ErrorCode::token_out_of_range, {{-1}}, "token -1");
   refused(ErrorCode::invalid_argument, {std::vector<TokenId>((1U << 25U) + 1, 1)},
           "must have at most 33554432");
-}
-
-TEST(ChoicesOfTokens, MasksAreSets) {
-  TokenMask mask(70);
-  mask.allow(0);
-  mask.allow(69);
-  mask.allow(32);
-  EXPECT_EQ(mask.tokens(2), (std::vector<TokenId>{0, 32}));
-  mask.words()[2] |= ~0U;  // bits behind the last token mean nothing
-  EXPECT_EQ(mask.count(), 8U);
-  EXPECT_FALSE(mask.allows(70));
-  EXPECT_FALSE(mask.allows(-1));
-  mask.forbid(69);
-  EXPECT_FALSE(mask.allows(69));
-  mask.forbid_all();
-  EXPECT_EQ(mask.count(), 0U);
-  expect_error(ErrorCode::token_out_of_range, "token 70 was to be allowed",
-               [&] { mask.allow(70); });
 }
 
 }  // namespace

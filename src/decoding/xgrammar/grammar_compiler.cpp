@@ -76,26 +76,46 @@ Value tokenizer_info(const TokenBytes& tokens) {
   return Function("TokenizerInfo", "__ffi_init__")(arguments);
 }
 
+/// The tokens that can be a part of JSON. Control characters are written \u001f there, and stand
+/// outside of strings as white space only, of which line ends are enough; xgrammar allows them in
+/// strings that have a maxLength.
+TokenMask part_of_json(const TokenBytes::Table& tokens) {
+  constexpr unsigned char kFirstPrintable = 0x20;
+  TokenMask mask = tokens.is_text;
+  for (std::size_t id = 0; id < tokens.of_token.size(); ++id) {
+    if (std::ranges::any_of(tokens.of_token[id], [](char byte) {
+          return static_cast<unsigned char>(byte) < kFirstPrintable && byte != '\n' && byte != '\r';
+        })) {
+      mask.forbid(static_cast<TokenId>(id));
+    }
+  }
+  return mask;
+}
+
 }  // namespace
 
 struct GrammarCompiler::Impl {
-  Impl(const TokenBytes& token_bytes, int num_threads) : tokens(token_bytes) {
+  Impl(const TokenBytes& tokens, int num_threads)
+      : of_text(std::make_shared<const TokenMask>(tokens.table()->is_text)),
+        of_json(std::make_shared<const TokenMask>(part_of_json(*tokens.table()))) {
     const Value info = tokenizer_info(tokens);
     const std::array arguments{info.any(), of_int(num_threads), of_bool(true), of_int(kAnyAmount)};
     compiler = Function("GrammarCompiler", "__ffi_init__")(arguments);
   }
 
   std::unique_ptr<Constraint> compiled(const Function& compile, std::span<const Any> arguments,
+                                       const std::shared_ptr<const TokenMask>& usable,
                                        std::string_view what, std::string_view text) const {
     try {
-      return decoding::xgrammar::constraint_of(compile(arguments), tokens);
+      return decoding::xgrammar::constraint_of(compile(arguments), usable);
     } catch (const CallFailed& failed) {
       throw_error(ErrorCode::grammar_invalid, "xgrammar refuses the {} {}: {}; change it", what,
                   in_quotes(text), reason_of(failed));
     }
   }
 
-  TokenBytes tokens;
+  std::shared_ptr<const TokenMask> of_text;  // the tokens that may be part of one
+  std::shared_ptr<const TokenMask> of_json;
   Value compiler;
 };
 
@@ -131,7 +151,7 @@ std::unique_ptr<Constraint> GrammarCompiler::json_schema(std::string_view schema
                              of_bool(true),
                              none,
                              of_bool(false)};
-  return impl_->compiled(kCompile, arguments, "JSON schema", schema);
+  return impl_->compiled(kCompile, arguments, impl_->of_json, "JSON schema", schema);
 } catch (...) {
   rethrow_system_as_error(kGrammar);
 }
@@ -141,7 +161,7 @@ std::unique_ptr<Constraint> GrammarCompiler::regex(std::string_view pattern) con
   static const Function kCompile("GrammarCompiler", "compile_regex");
   const Value text = decoding::xgrammar::string_of(pattern);
   const std::array arguments{impl_->compiler.any(), text.any()};
-  return impl_->compiled(kCompile, arguments, "regular expression", pattern);
+  return impl_->compiled(kCompile, arguments, impl_->of_text, "regular expression", pattern);
 } catch (...) {
   rethrow_system_as_error(kGrammar);
 }

@@ -6,7 +6,6 @@
 
 #include "base/error_boundary.hpp"
 #include "base/throw_error.hpp"
-#include "decoding/token_bytes.hpp"
 
 namespace kvcache::decoding::xgrammar {
 namespace {
@@ -41,13 +40,13 @@ Value called(const Function& method, const std::array<Any, N>& arguments) {
 
 class GrammarConstraint final : public Constraint {
  public:
-  GrammarConstraint(Value matcher, TokenBytes tokens, std::size_t accepted)
+  GrammarConstraint(Value matcher, std::shared_ptr<const TokenMask> usable, std::size_t accepted)
       : matcher_(std::move(matcher)),
-        tokens_(std::move(tokens)),
+        usable_(std::move(usable)),
         accepted_(accepted),
-        words_(tokens_.vocab_size() / TokenMask::kBits + 1) {}
+        words_(usable_->vocab_size() / TokenMask::kBits + 1) {}
 
-  [[nodiscard]] std::size_t vocab_size() const noexcept override { return tokens_.vocab_size(); }
+  [[nodiscard]] std::size_t vocab_size() const noexcept override { return usable_->vocab_size(); }
 
   void allow_next(TokenMask& mask) const override {
     const auto shape = static_cast<std::int64_t>(words_.size());
@@ -57,7 +56,7 @@ class GrammarConstraint final : public Constraint {
            std::array{matcher_.any(), of_tensor(tensor), of_int(0), of_bool(false)});
     const std::span<std::uint32_t> words = mask.words();
     for (std::size_t word = 0; word < words.size(); ++word) {
-      words[word] |= words_[word] & tokens_.table()->is_text.words()[word];
+      words[word] |= words_[word] & usable_->words()[word];
     }
   }
 
@@ -66,7 +65,7 @@ class GrammarConstraint final : public Constraint {
   }
 
   [[nodiscard]] bool accept(TokenId token) override {
-    if (!tokens_.table()->is_text.allows(token)) {
+    if (!usable_->allows(token)) {
       return false;
     }
     const bool accepted = called(Matcher::functions().accept,
@@ -92,24 +91,26 @@ class GrammarConstraint final : public Constraint {
 
   [[nodiscard]] std::unique_ptr<Constraint> fork() const override try {
     return std::make_unique<GrammarConstraint>(
-        called(Matcher::functions().fork, std::array{matcher_.any()}), tokens_, accepted_);
+        called(Matcher::functions().fork, std::array{matcher_.any()}), usable_, accepted_);
   } catch (...) {
     rethrow_system_as_error(kForkGrammar);
   }
 
  private:
   Value matcher_;
-  TokenBytes tokens_;
+  std::shared_ptr<const TokenMask> usable_;
   std::size_t accepted_;
   mutable std::vector<std::uint32_t> words_;  // scratch: a bit more than the vocabulary's
 };
 
 }  // namespace
 
-std::unique_ptr<Constraint> constraint_of(const Value& grammar, const TokenBytes& tokens) {
+std::unique_ptr<Constraint> constraint_of(const Value& grammar,
+                                          std::shared_ptr<const TokenMask> usable) {
   const Any none;
   const std::array arguments{grammar.any(), none, of_bool(false), of_int(-1), none};
-  return std::make_unique<GrammarConstraint>(Matcher::functions().make(arguments), tokens, 0);
+  return std::make_unique<GrammarConstraint>(Matcher::functions().make(arguments),
+                                             std::move(usable), 0);
 }
 
 }  // namespace kvcache::decoding::xgrammar

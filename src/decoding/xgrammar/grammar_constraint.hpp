@@ -4,13 +4,14 @@
 #include <memory>
 
 #include "decoding/xgrammar/tvm_ffi.hpp"
-#include "kvcache/choices.hpp"
 #include "kvcache/constraint.hpp"
 
 namespace kvcache::decoding::xgrammar {
 
-/// Of a compiled grammar, whose vocabulary is that of `tokens` and one that ends a text behind it.
+/// Of a compiled grammar, whose vocabulary is that of `usable` and one that ends a text behind it.
+/// `usable` are the tokens that may be part of a text at all.
 /// @throws CallFailed
-std::unique_ptr<Constraint> constraint_of(const Value& grammar, const TokenBytes& tokens);
+std::unique_ptr<Constraint> constraint_of(const Value& grammar,
+                                          std::shared_ptr<const TokenMask> usable);
 
 }  // namespace kvcache::decoding::xgrammar
