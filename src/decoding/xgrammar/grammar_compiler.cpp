@@ -22,6 +22,7 @@ using decoding::xgrammar::CallFailed;
 using decoding::xgrammar::Function;
 using decoding::xgrammar::of_bool;
 using decoding::xgrammar::of_int;
+using decoding::xgrammar::TextTokens;
 using decoding::xgrammar::Value;
 
 constexpr Meaning kGrammar{"the grammar was not compiled", ErrorCode::grammar_unavailable,
@@ -96,15 +97,16 @@ TokenMask part_of_json(const TokenBytes::Table& tokens) {
 
 struct GrammarCompiler::Impl {
   Impl(const TokenBytes& tokens, int num_threads)
-      : of_text(std::make_shared<const TokenMask>(tokens.table()->is_text)),
-        of_json(std::make_shared<const TokenMask>(part_of_json(*tokens.table()))) {
+      : of_text(std::make_shared<const TextTokens>(*tokens.table(), tokens.table()->is_text)),
+        of_json(
+            std::make_shared<const TextTokens>(*tokens.table(), part_of_json(*tokens.table()))) {
     const Value info = tokenizer_info(tokens);
     const std::array arguments{info.any(), of_int(num_threads), of_bool(true), of_int(kAnyAmount)};
     compiler = Function("GrammarCompiler", "__ffi_init__")(arguments);
   }
 
   std::unique_ptr<Constraint> compiled(const Function& compile, std::span<const Any> arguments,
-                                       const std::shared_ptr<const TokenMask>& usable,
+                                       const std::shared_ptr<const TextTokens>& usable,
                                        std::string_view what, std::string_view text) const {
     try {
       return decoding::xgrammar::constraint_of(compile(arguments), usable);
@@ -114,8 +116,8 @@ struct GrammarCompiler::Impl {
     }
   }
 
-  std::shared_ptr<const TokenMask> of_text;  // the tokens that may be part of one
-  std::shared_ptr<const TokenMask> of_json;
+  std::shared_ptr<const TextTokens> of_text;  // the tokens that may be part of one
+  std::shared_ptr<const TextTokens> of_json;
   Value compiler;
 };
 

@@ -10,8 +10,8 @@
 namespace kvcache::decoding::xgrammar {
 namespace {
 
-constexpr Meaning kForkGrammar{"the constraint's state was not copied", ErrorCode::run_failed,
-                               ErrorCode::run_failed};
+constexpr Meaning kGrammarState{"the constraint's state was not found", ErrorCode::run_failed,
+                                ErrorCode::run_failed};
 
 /// The methods of a matcher, looked up once.
 struct Matcher {
@@ -40,13 +40,14 @@ Value called(const Function& method, const std::array<Any, N>& arguments) {
 
 class GrammarConstraint final : public Constraint {
  public:
-  GrammarConstraint(Value matcher, std::shared_ptr<const TokenMask> usable, std::size_t accepted)
+  GrammarConstraint(Value matcher, std::shared_ptr<const TextTokens> tokens,
+                    std::vector<Within> within)
       : matcher_(std::move(matcher)),
-        usable_(std::move(usable)),
-        accepted_(accepted),
-        words_(usable_->vocab_size() / TokenMask::kBits + 1) {}
+        tokens_(std::move(tokens)),
+        within_(std::move(within)),
+        words_(tokens_->vocab_size() / TokenMask::kBits + 1) {}
 
-  [[nodiscard]] std::size_t vocab_size() const noexcept override { return usable_->vocab_size(); }
+  [[nodiscard]] std::size_t vocab_size() const noexcept override { return tokens_->vocab_size(); }
 
   void allow_next(TokenMask& mask) const override {
     const auto shape = static_cast<std::int64_t>(words_.size());
@@ -55,8 +56,9 @@ class GrammarConstraint final : public Constraint {
     called(Matcher::functions().fill,
            std::array{matcher_.any(), of_tensor(tensor), of_int(0), of_bool(false)});
     const std::span<std::uint32_t> words = mask.words();
+    const std::span<const std::uint32_t> of_text = tokens_->allowed(within_.back()).words();
     for (std::size_t word = 0; word < words.size(); ++word) {
-      words[word] |= words_[word] & usable_->words()[word];
+      words[word] |= words_[word] & of_text[word];
     }
   }
 
@@ -64,53 +66,58 @@ class GrammarConstraint final : public Constraint {
     return called(Matcher::functions().is_completed, std::array{matcher_.any()}).as_bool();
   }
 
-  [[nodiscard]] bool accept(TokenId token) override {
-    if (!usable_->allows(token)) {
+  [[nodiscard]] bool accept(TokenId token) override try {
+    if (!tokens_->allowed(within_.back()).allows(token)) {
       return false;
     }
+    within_.push_back(tokens_->after(within_.back(), token));
     const bool accepted = called(Matcher::functions().accept,
                                  std::array{matcher_.any(), of_int(token), of_bool(false)})
                               .as_bool();
-    accepted_ += accepted ? 1 : 0;
+    if (!accepted) {
+      within_.pop_back();
+    }
     return accepted;
+  } catch (...) {
+    rethrow_system_as_error(kGrammarState);
   }
 
   void rollback(std::size_t tokens) override {
-    if (tokens > accepted_) {
+    if (tokens >= within_.size()) {
       throw_error(ErrorCode::invalid_argument,
                   "{} tokens were to be taken back from a constraint that has accepted {}; take "
                   "back at most these",
-                  tokens, accepted_);
+                  tokens, within_.size() - 1);
     }
     if (tokens > 0) {
       called(Matcher::functions().rollback,
              std::array{matcher_.any(), of_int(static_cast<std::int64_t>(tokens))});
-      accepted_ -= tokens;
+      within_.resize(within_.size() - tokens);
     }
   }
 
   [[nodiscard]] std::unique_ptr<Constraint> fork() const override try {
     return std::make_unique<GrammarConstraint>(
-        called(Matcher::functions().fork, std::array{matcher_.any()}), usable_, accepted_);
+        called(Matcher::functions().fork, std::array{matcher_.any()}), tokens_, within_);
   } catch (...) {
-    rethrow_system_as_error(kForkGrammar);
+    rethrow_system_as_error(kGrammarState);
   }
 
  private:
   Value matcher_;
-  std::shared_ptr<const TokenMask> usable_;
-  std::size_t accepted_;
+  std::shared_ptr<const TextTokens> tokens_;
+  std::vector<Within> within_;                // at the beginning, and after each token
   mutable std::vector<std::uint32_t> words_;  // scratch: a bit more than the vocabulary's
 };
 
 }  // namespace
 
 std::unique_ptr<Constraint> constraint_of(const Value& grammar,
-                                          std::shared_ptr<const TokenMask> usable) {
+                                          std::shared_ptr<const TextTokens> tokens) {
   const Any none;
   const std::array arguments{grammar.any(), none, of_bool(false), of_int(-1), none};
   return std::make_unique<GrammarConstraint>(Matcher::functions().make(arguments),
-                                             std::move(usable), 0);
+                                             std::move(tokens), std::vector{Within::none});
 }
 
 }  // namespace kvcache::decoding::xgrammar

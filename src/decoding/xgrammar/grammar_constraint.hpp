@@ -3,15 +3,15 @@
 
 #include <memory>
 
+#include "decoding/xgrammar/text_tokens.hpp"
 #include "decoding/xgrammar/tvm_ffi.hpp"
 #include "kvcache/constraint.hpp"
 
 namespace kvcache::decoding::xgrammar {
 
-/// Of a compiled grammar, whose vocabulary is that of `usable` and one that ends a text behind it.
-/// `usable` are the tokens that may be part of a text at all.
+/// Of a compiled grammar, whose vocabulary is that of `tokens` and one that ends a text behind it.
 /// @throws CallFailed
 std::unique_ptr<Constraint> constraint_of(const Value& grammar,
-                                          std::shared_ptr<const TokenMask> usable);
+                                          std::shared_ptr<const TextTokens> tokens);
 
 }  // namespace kvcache::decoding::xgrammar
