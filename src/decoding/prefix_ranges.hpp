@@ -28,8 +28,8 @@ class PrefixRanges {
   /// In any order, with duplicates.
   explicit PrefixRanges(std::vector<Sequence> items) : items_(std::move(items)) {
     std::ranges::sort(items_);
-    const auto rest = std::ranges::unique(items_);
-    items_.erase(rest.begin(), rest.end());
+    // clang 14 does not compile std::ranges::unique of GCC 12's library.
+    items_.erase(std::unique(items_.begin(), items_.end()), items_.end());
   }
 
   [[nodiscard]] const std::vector<Sequence>& items() const noexcept { return items_; }
@@ -48,13 +48,17 @@ class PrefixRanges {
 
   /// Those of a range that go on with this symbol; maybe none.
   [[nodiscard]] PrefixRange next(const PrefixRange& range, Symbol symbol) const noexcept {
-    const auto of_range = items_.begin();
-    const auto at = of_range + static_cast<std::ptrdiff_t>(first_that_goes_on(range));
-    const auto end = of_range + static_cast<std::ptrdiff_t>(range.end);
-    const auto found = std::ranges::equal_range(
-        at, end, order(symbol), {}, [&](const Sequence& item) { return order(item[range.depth]); });
-    return {static_cast<std::size_t>(found.begin() - of_range),
-            static_cast<std::size_t>(found.end() - of_range), range.depth + 1};
+    const auto first = items_.begin();
+    const auto from = first + static_cast<std::ptrdiff_t>(first_that_goes_on(range));
+    const auto end = first + static_cast<std::ptrdiff_t>(range.end);
+    const auto symbol_of = [&](const Sequence& item) { return order(item[range.depth]); };
+    const auto begin_of_found = std::partition_point(
+        from, end, [&](const Sequence& item) { return symbol_of(item) < order(symbol); });
+    const auto end_of_found = std::partition_point(begin_of_found, end, [&](const Sequence& item) {
+      return symbol_of(item) <= order(symbol);
+    });
+    return {static_cast<std::size_t>(begin_of_found - first),
+            static_cast<std::size_t>(end_of_found - first), range.depth + 1};
   }
 
   /// Calls take(symbol, range) for each symbol that those of a range go on with.

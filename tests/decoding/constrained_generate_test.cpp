@@ -213,8 +213,7 @@ TEST_F(Constrained, BeamsFindTheMostProbableMoves) {
       move.resize(3, 2);  // of one length, so that none is the beginning of another
     }
     std::ranges::sort(allowed);
-    const auto rest = std::ranges::unique(allowed);
-    allowed.erase(rest.begin(), rest.end());
+    allowed.erase(std::unique(allowed.begin(), allowed.end()), allowed.end());
     const auto constraint = one_of(allowed, vocab_size_);
     Sequence sequence = model_.new_sequence();
     const std::vector<Beam> beams = beam_search(

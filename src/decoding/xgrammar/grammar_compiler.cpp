@@ -142,7 +142,7 @@ std::unique_ptr<Constraint> GrammarCompiler::json_schema(std::string_view schema
   const JsonDocument checked(schema, {.name = "the JSON schema",
                                       .code = ErrorCode::grammar_invalid,
                                       .advice = "give a JSON schema"});
-  static const Function kCompile("GrammarCompiler", "compile_json_schema");
+  static const Function compile("GrammarCompiler", "compile_json_schema");
   const Value text = decoding::xgrammar::string_of(schema);
   const Any none;
   const std::array arguments{impl_->compiler.any(),
@@ -153,17 +153,17 @@ std::unique_ptr<Constraint> GrammarCompiler::json_schema(std::string_view schema
                              of_bool(true),
                              none,
                              of_bool(false)};
-  return impl_->compiled(kCompile, arguments, impl_->of_json, "JSON schema", schema);
+  return impl_->compiled(compile, arguments, impl_->of_json, "JSON schema", schema);
 } catch (...) {
   rethrow_system_as_error(kGrammar);
 }
 
 std::unique_ptr<Constraint> GrammarCompiler::regex(std::string_view pattern) const try {
   check_grammar("regular expression", pattern);
-  static const Function kCompile("GrammarCompiler", "compile_regex");
+  static const Function compile("GrammarCompiler", "compile_regex");
   const Value text = decoding::xgrammar::string_of(pattern);
   const std::array arguments{impl_->compiler.any(), text.any()};
-  return impl_->compiled(kCompile, arguments, impl_->of_text, "regular expression", pattern);
+  return impl_->compiled(compile, arguments, impl_->of_text, "regular expression", pattern);
 } catch (...) {
   rethrow_system_as_error(kGrammar);
 }
