@@ -165,6 +165,7 @@ void add_options(CLI::App& parser, GenerateArguments& arguments) {
                     "1)");
   arguments.sampling.add_to(parser);
   arguments.speculation.add_to(parser);
+  arguments.constraint.add_to(parser);
   parser
       .add_option("--stop", arguments.stop_strings,
                   "a string that ends the text, before it; may be given several times")

@@ -18,13 +18,17 @@ report::Json to_json(const TokenLogProbabilities& noted, TokenId token) {
   return {{"id", token}, {"log_probability", noted.chosen}, {"most_probable", best}};
 }
 
-report::Json to_json(const Generated& generated, bool with_text) {
+/// `constrained`: whether the text had to be something.
+report::Json to_json(const Generated& generated, bool with_text, bool constrained) {
   report::Json json;
   if (with_text) {
     json["text"] = generated.text;
   }
   json["ids"] = generated.tokens;
   json["finish_reason"] = finish_reason_text(generated.finish_reason);
+  if (constrained) {
+    json["meets_constraint"] = generated.meets_constraint;
+  }
   if (!generated.log_probabilities.empty()) {
     report::Json all = report::Json::array();
     for (std::size_t i = 0; i < generated.tokens.size(); ++i) {
@@ -35,22 +39,29 @@ report::Json to_json(const Generated& generated, bool with_text) {
   return json;
 }
 
-report::Json to_json(const Beam& beam, bool with_text) {
-  report::Json json = to_json(
-      Generated{.tokens = beam.tokens, .text = beam.text, .finish_reason = beam.finish_reason},
-      with_text);
+report::Json to_json(const Beam& beam, bool with_text, bool constrained) {
+  report::Json json = to_json(Generated{.tokens = beam.tokens,
+                                        .text = beam.text,
+                                        .finish_reason = beam.finish_reason,
+                                        .meets_constraint = beam.meets_constraint},
+                              with_text, constrained);
   json["log_probability"] = beam.log_probability;
   json["score"] = beam.score;
   return json;
 }
 
 template <typename Text>
-report::Json all_to_json(const std::vector<Text>& texts, bool with_text) {
+report::Json all_to_json(const std::vector<Text>& texts, bool with_text, bool constrained) {
   report::Json all = report::Json::array();
   for (const Text& text : texts) {
-    all.push_back(to_json(text, with_text));
+    all.push_back(to_json(text, with_text, constrained));
   }
   return all;
+}
+
+double constraint_seconds_per_token(const GenerationReport& report) {
+  return *report.constraint_seconds /
+         static_cast<double>(std::max<std::size_t>(1, report.time.tokens()));
 }
 
 void print_text(const GenerationReport& report, const std::string& text,
@@ -103,18 +114,20 @@ std::optional<double> Stopwatch::tokens_per_second(std::size_t texts) const noex
 }
 
 std::string finish_reason_text(FinishReason reason) {
-  const bool stopped = reason == FinishReason::stop_token || reason == FinishReason::stop_string;
+  const bool stopped = reason == FinishReason::stop_token || reason == FinishReason::stop_string ||
+                       reason == FinishReason::complete;
   return stopped ? "stop" : std::string(finish_reason_name(reason));
 }
 
 report::Json to_json(const GenerationReport& report) {
   report::Json json;
+  const bool constrained = report.constraint_seconds.has_value();
   if (!report.beams.empty()) {
-    json["beams"] = all_to_json(report.beams, report.with_text);
+    json["beams"] = all_to_json(report.beams, report.with_text, constrained);
   } else if (report.texts.size() == 1) {
-    json = to_json(report.texts.front(), report.with_text);
+    json = to_json(report.texts.front(), report.with_text, constrained);
   } else {
-    json["samples"] = all_to_json(report.texts, report.with_text);
+    json["samples"] = all_to_json(report.texts, report.with_text, constrained);
   }
   json["seed"] = report.seed;
   json["prompt_tokens"] = report.prompt_tokens;
@@ -127,6 +140,9 @@ report::Json to_json(const GenerationReport& report) {
     json["speculation"] = {{"runs", report.speculation->runs},
                            {"drafted", report.speculation->drafted},
                            {"accepted", report.speculation->accepted}};
+  }
+  if (constrained) {
+    json["constraint"] = {{"s_per_token", constraint_seconds_per_token(report)}};
   }
   json["cache"] = {{"bytes_in_use", report.cache.bytes_in_use()},
                    {"bytes_peak", report.cache.bytes_peak},
@@ -145,6 +161,14 @@ std::string describe(const GenerationReport& report) {
   if (report.speculation) {
     line += fmt::format("; {} runs, {} of {} guesses right", report.speculation->runs,
                         report.speculation->accepted, report.speculation->drafted);
+  }
+  if (report.constraint_seconds) {
+    line +=
+        fmt::format("; constraint {:.1f} us a token", 1e6 * constraint_seconds_per_token(report));
+    const auto cut = [](const auto& text) { return !text.meets_constraint; };
+    if (std::ranges::any_of(report.texts, cut) || std::ranges::any_of(report.beams, cut)) {
+      line += ", cut off before it was met";
+    }
   }
   return line + fmt::format("; keys and values {}", report::format_bytes(report.cache.bytes_peak));
 }

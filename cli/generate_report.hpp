@@ -45,11 +45,12 @@ struct GenerationReport {
   std::vector<Generated> texts;
   std::vector<Beam> beams;                      // of a search instead
   std::optional<SpeculationStats> speculation;  // where tokens were guessed
+  std::optional<double> constraint_seconds;     // where the text had to be something
   Stopwatch time;
   CacheStats cache;
 };
 
-/// "stop" or "length".
+/// "stop" or "length"; a text that its constraint ends stops.
 std::string finish_reason_text(FinishReason reason);
 
 /// Prints several texts, each with a line before it: they were complete at different times.

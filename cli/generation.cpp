@@ -11,6 +11,7 @@
 #include "program/exit_status.hpp"
 #include "program/interrupt.hpp"
 #include "program/standard_streams.hpp"
+#include "timed_constraint.hpp"
 #include "token_list.hpp"
 
 namespace kvcache::cli {
@@ -68,6 +69,11 @@ class Generation {
         prompt_(std::move(prompt)),
         model_(arguments.model.load()) {
     options_ = options_of(arguments, sampling, tokenizer_ ? &*tokenizer_ : nullptr, model_.info());
+    if (arguments.constraint.given()) {
+      constraint_ = std::make_unique<TimedConstraint>(
+          arguments.constraint.constraint(options_, model_.info()), constraint_time_);
+      options_.constraint = constraint_.get();
+    }
     if (arguments.speculation.given()) {
       drafter_ = arguments.speculation.drafter(arguments.model, model_.info());
     }
@@ -87,6 +93,9 @@ class Generation {
       generate_in(sequence);
     }
     throw_if_interrupted();
+    if (constraint_) {
+      report_.constraint_seconds = constraint_time_.seconds();
+    }
     print_report();
     return kOk;
   }
@@ -121,7 +130,8 @@ class Generation {
                                  .max_new_tokens = arguments_.max_new_tokens,
                                  .length_penalty = arguments_.length_penalty,
                                  .stop_tokens = options_.stop_tokens,
-                                 .tokenizer = options_.tokenizer},
+                                 .tokenizer = options_.tokenizer,
+                                 .constraint = options_.constraint},
                                 [&] { return noted(); });
     report_.time.token();  // the last of each
     report_.cache = model_.cache_stats();
@@ -191,6 +201,8 @@ class Generation {
   std::vector<TokenId> prompt_;
   Model model_;
   std::unique_ptr<Drafter> drafter_;  // where tokens are guessed
+  ConstraintTime constraint_time_;
+  std::unique_ptr<Constraint> constraint_;  // where the text has to be something
   GenerateOptions options_;
   GenerationReport report_;
 };

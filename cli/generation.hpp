@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "arguments.hpp"
+#include "constraint_arguments.hpp"
 #include "sampling_arguments.hpp"
 #include "speculation_arguments.hpp"
 #include "text_input.hpp"
@@ -21,6 +22,7 @@ struct GenerateArguments {
   WindowArguments window;
   SamplingArguments sampling;
   SpeculationArguments speculation;
+  ConstraintArguments constraint;
   std::size_t max_new_tokens = 0;
   std::size_t samples = 1;
   std::size_t beams = 0;  // 0: no search

@@ -41,6 +41,10 @@ class Conversation {
       : tokenizer_(tokenizer),
         model_(arguments.model.load()),
         options_(options_of(arguments, sampling, &tokenizer, model_.info())) {
+    if (arguments.constraint.given()) {
+      constraint_ = arguments.constraint.constraint(options_, model_.info());
+      options_.constraint = constraint_.get();
+    }
     if (arguments.chat) {
       chat_ = load_chat_template(arguments.model.path);
     }
@@ -230,7 +234,8 @@ class Conversation {
 
   const Tokenizer& tokenizer_;
   Model model_;
-  std::optional<ChatTemplate> chat_;  // where lines are messages
+  std::optional<ChatTemplate> chat_;        // where lines are messages
+  std::unique_ptr<Constraint> constraint_;  // where each answer has to be something
   GenerateOptions options_;
   std::map<std::string, Text> texts_;
   std::string current_ = "main";

@@ -20,6 +20,8 @@ ExitStatus exit_status(ErrorCode code) noexcept {
     case ErrorCode::context_full:
     case ErrorCode::state_invalid:
     case ErrorCode::state_mismatch:
+    case ErrorCode::grammar_invalid:
+    case ErrorCode::grammar_unavailable:
       return kBadInput;
     case ErrorCode::cache_full:
     case ErrorCode::out_of_memory:
@@ -30,6 +32,7 @@ ExitStatus exit_status(ErrorCode code) noexcept {
     case ErrorCode::cancelled:
     case ErrorCode::deadline_exceeded:
     case ErrorCode::queue_full:
+    case ErrorCode::no_token_allowed:
       return kFailed;
   }
   return kFailed;

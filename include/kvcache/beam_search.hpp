@@ -21,7 +21,8 @@ struct BeamOptions {
   /// Texts are compared by log-probability / length^length_penalty; 0: by log-probability alone.
   double length_penalty = 1;
   std::vector<TokenId> stop_tokens = {};
-  const Tokenizer* tokenizer = nullptr;  // whose texts are wanted; null: tokens alone
+  const Tokenizer* tokenizer = nullptr;    // whose texts are wanted; null: tokens alone
+  const Constraint* constraint = nullptr;  // what texts have to be, as GenerateOptions::constraint
 };
 
 /// A text that was found.
@@ -29,17 +30,21 @@ struct Beam {
   std::vector<TokenId> tokens = {};  // the new ones, a stop token among them
   std::string text = {};             // of these but the stop token; empty without a tokenizer
   FinishReason finish_reason = FinishReason::length;
-  double log_probability = 0;  // of the new tokens, all together
-  double score = 0;            // what they are compared by
+  bool meets_constraint = true;  // as Generated::meets_constraint
+  double log_probability =
+      0;             // of the new tokens to the model, all together; a constraint only chooses
+  double score = 0;  // what they are compared by
 };
 
 /// Searches for the texts after a prompt with the largest scores, as the beam search of Hugging
 /// Face's transformers does with early_stopping=False (docs/SAMPLING.md): at each length the
 /// `beams` most probable texts go on, one token of all of them in one run, on forks that share the
-/// prompt. The sequence then ends with the prompt. Returns `beams` texts, the best first.
+/// prompt. The sequence then ends with the prompt. Returns `beams` texts, the best first; fewer
+/// where a constraint leaves fewer.
 ///
 /// @param go_on is asked before each run; false ends the search with what there is
-/// @throws Error as generate(); invalid_argument for options outside their range
+/// @throws Error as generate(), no_token_allowed where a constraint ends all texts before one is
+///         complete; invalid_argument for options outside their range
 KVCACHE_EXPORT std::vector<Beam> beam_search(Sequence& sequence, std::span<const TokenId> prompt,
                                              const BeamOptions& options,
                                              const std::function<bool()>& go_on = {});

@@ -30,12 +30,15 @@ enum class ErrorCode {
   system_refused,             ///< the system refused a thread, a descriptor or the like
   state_not_saved,            ///< a saved state cannot be written
   state_invalid,              ///< a file is no saved state, or is truncated or altered
-  state_mismatch,     ///< a saved state is of another model, or of a newer version of the format
-  run_failed,         ///< ONNX Runtime reported an error while running the graph
-  logits_invalid,     ///< the model computed logits that are not numbers
-  cancelled,          ///< a request was cancelled, or its evaluator went away, before it was run
-  deadline_exceeded,  ///< a request's deadline passed before it was run
-  queue_full,         ///< an evaluator has as many unanswered requests as it may have
+  state_mismatch,       ///< a saved state is of another model, or of a newer version of the format
+  run_failed,           ///< ONNX Runtime reported an error while running the graph
+  logits_invalid,       ///< the model computed logits that are not numbers
+  cancelled,            ///< a request was cancelled, or its evaluator went away, before it was run
+  deadline_exceeded,    ///< a request's deadline passed before it was run
+  queue_full,           ///< an evaluator has as many unanswered requests as it may have
+  no_token_allowed,     ///< a constraint leaves no token that can follow
+  grammar_invalid,      ///< a JSON schema or a regular expression cannot be used
+  grammar_unavailable,  ///< xgrammar, which these need, is not there
 };
 
 /// The code's name as it is written above, such as "context_full".

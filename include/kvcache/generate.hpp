@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kvcache/constraint.hpp"
 #include "kvcache/export.hpp"
 #include "kvcache/sampler.hpp"
 #include "kvcache/sequence.hpp"
@@ -24,6 +25,7 @@ enum class FinishReason {
   stop_token,   // the last one is a stop token
   stop_string,  // a stop string came
   cancelled,    // the callback said so
+  complete,     // the constraint allows nothing more
 };
 
 KVCACHE_EXPORT std::string_view finish_reason_name(FinishReason reason) noexcept;  // "length", …
@@ -34,7 +36,8 @@ struct TokenLogProbability {
 };
 
 /// How probable a new token was to the model: by the softmax of its logits, before biases,
-/// penalties, temperature and cuts.
+/// penalties, temperature and cuts. With a constraint, by the softmax over the tokens that it
+/// allows.
 struct TokenLogProbabilities {
   float chosen = 0;
   std::vector<TokenLogProbability> most_probable = {};  // as many as were asked for, best first
@@ -50,6 +53,11 @@ struct GenerateOptions {
   /// needs a tokenizer.
   std::vector<std::string> stop_strings = {};
 
+  /// What the text has to be; null: anything. It is forked for each text, in the state that it has,
+  /// and stays as it is. Its tokens are allowed, and stop tokens where it may end; a stop token
+  /// that it allows itself, where that completes it. Outlives the call.
+  const Constraint* constraint = nullptr;
+
   /// Whose text of the new tokens is wanted; null: tokens alone. Outlives the call.
   const Tokenizer* tokenizer = nullptr;
 
@@ -62,6 +70,9 @@ struct Generated {
   std::vector<TokenId> tokens = {};  // the new ones, a stop token among them
   std::string text = {};             // of these, up to what ended it; empty without a tokenizer
   FinishReason finish_reason = FinishReason::length;
+  /// Whether the text is one that the constraint lets end here, and not cut off by max_new_tokens,
+  /// a stop string or the callback; true without one.
+  bool meets_constraint = true;
   std::vector<TokenLogProbabilities> log_probabilities = {};  // of each token, where asked for
 };
 
@@ -84,10 +95,11 @@ using NewTokenCallback = std::function<bool(const NewToken& token)>;
 /// was generated in parts, as long as no frequency and presence penalties count new tokens.
 ///
 /// @throws Error context_full when prompt and new tokens do not fit, before anything is computed;
-///         invalid_argument, token_out_of_range for options; otherwise as Sequence::extend and
-///         Sampler::sample. The sequence is then as it was (but for a last block that it shared,
-///         which has become its own), and so it is where `on_token` throws; unless it has given
-///         back what it would see (Sequence::can_rewind_to): then it keeps what was appended.
+///         invalid_argument, token_out_of_range for options; no_token_allowed where a constraint
+///         leaves none; otherwise as Sequence::extend, Sampler::sample and the constraint. The
+///         sequence is then as it was (but for a last block that it shared, which has become its
+///         own), and so it is where `on_token` throws; unless it has given back what it would see
+///         (Sequence::can_rewind_to): then it keeps what was appended.
 KVCACHE_EXPORT Generated generate(Sequence& sequence, std::span<const TokenId> prompt,
                                   const GenerateOptions& options,
                                   const NewTokenCallback& on_token = {});

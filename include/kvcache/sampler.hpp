@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "kvcache/constraint.hpp"
 #include "kvcache/export.hpp"
 #include "kvcache/logits.hpp"
 #include "kvcache/types.hpp"
@@ -21,6 +22,7 @@ struct TokenBias {
 
 /// How the next token is drawn. The options work in the order in which they stand here, which is
 /// that of Hugging Face's transformers (docs/SAMPLING.md); left as they are, they do nothing.
+/// Tokens that a constraint forbids go after the penalties, before the temperature.
 struct SamplingOptions {
   std::vector<TokenBias> logit_bias = {};
 
@@ -54,6 +56,7 @@ struct SamplingContext {
   std::span<const TokenId> generated = {};  // what was drawn after it
   std::uint64_t sample = 0;                 // which of several texts this one is
   std::uint64_t position = 0;               // of the token, in its text
+  const TokenMask* allowed = nullptr;       // the tokens that may be drawn; null: all
 };
 
 struct TokenProbability {
@@ -77,8 +80,11 @@ class KVCACHE_EXPORT Sampler {
   ~Sampler();
 
   /// The token that follows.
-  /// @throws Error invalid_argument when there is no such row, or −infinity leaves no token;
-  ///         token_out_of_range for one of the biases or the context; out_of_memory
+  /// @throws Error invalid_argument when there is no such row, −infinity leaves no token, or the
+  /// set
+  ///         of allowed tokens is of another vocabulary; no_token_allowed when none is in it, or
+  ///         −infinity leaves none of it; token_out_of_range for one of the biases or the context;
+  ///         out_of_memory
   [[nodiscard]] TokenId sample(const Logits& logits, std::size_t row,
                                const SamplingContext& context);
 

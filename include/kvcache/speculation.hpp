@@ -74,7 +74,8 @@ struct SpeculationStats {
 /// The text that generate() gives, drawn from the same random numbers: tokens are drawn one after
 /// the other from the logits of a tree's nodes, as long as what is drawn was guessed, and the path
 /// is kept. The same to the last bit where Model::invariant_results(); elsewhere rounding may
-/// differ between a run of one token and of many, as between any two runs.
+/// differ between a run of one token and of many, as between any two runs. Guesses that a
+/// constraint forbids are left out before they are evaluated.
 ///
 /// @throws Error as generate() and Drafter::draft; invalid_argument where a drafter's tree is none
 /// or

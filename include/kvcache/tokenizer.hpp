@@ -92,6 +92,12 @@ class KVCACHE_EXPORT Tokenizer {
   [[nodiscard]] std::optional<TokenId> token_id(std::string_view token) const;
   /// The reverse; nothing where no token has this id.
   [[nodiscard]] std::optional<std::string> token(TokenId id) const;
+  /// The bytes that a token adds to a text that has begun: maybe a part of a character, nothing for
+  /// special tokens; nothing at all where no token has this id.
+  /// @throws Error tokenizer_invalid where the tokenizer's decoder changes texts as a whole, so
+  /// that
+  ///         a token has no bytes of its own
+  [[nodiscard]] std::optional<std::string> bytes(TokenId id) const;
   /// Whether a token is special: skipped when decoding, and text where that is asked for.
   [[nodiscard]] bool is_special(TokenId id) const noexcept;
   /// One above the largest id. A model's vocab_size may be larger: its tables are often padded.

@@ -54,6 +54,12 @@ std::string_view error_code_name(ErrorCode code) noexcept {
       return "deadline_exceeded";
     case ErrorCode::queue_full:
       return "queue_full";
+    case ErrorCode::no_token_allowed:
+      return "no_token_allowed";
+    case ErrorCode::grammar_invalid:
+      return "grammar_invalid";
+    case ErrorCode::grammar_unavailable:
+      return "grammar_unavailable";
   }
   return "unknown";
 }

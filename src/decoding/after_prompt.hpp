@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "decoding/constrained_text.hpp"
 #include "decoding/continuation.hpp"
 #include "kvcache/logits.hpp"
 #include "kvcache/sequence.hpp"
@@ -47,6 +48,7 @@ auto after_prompt(Sequence& sequence, std::span<const TokenId> prompt,
   try {
     Logits logits = logits_after(sequence, prompt);
     check_stop_tokens(options.stop_tokens, logits.vocab_size());
+    check_vocabulary(options.constraint, logits.vocab_size());
     const std::vector<TokenId> text = copy_of(sequence.tokens());
     return work(std::move(logits), text);
   } catch (...) {

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <tuple>
 #include <utility>
 
 #include "base/throw_error.hpp"
 #include "decoding/after_prompt.hpp"
+#include "decoding/constrained_text.hpp"
+#include "decoding/log_probabilities.hpp"
 #include "kvcache/batch.hpp"
 #include "ort/error_boundary.hpp"
 
@@ -20,6 +23,12 @@ struct Live {
   Sequence sequence;  // without the last token
   std::vector<TokenId> tokens;
   double log_probability;
+  std::optional<decoding::ConstrainedText> constrained = {};  // where there is a constraint
+
+  /// The tokens that may follow; null: all.
+  [[nodiscard]] const TokenMask* allowed() const noexcept {
+    return constrained ? &constrained->allowed() : nullptr;
+  }
 };
 
 /// A text of the next length: a live one and a token.
@@ -47,6 +56,9 @@ class Search {
   Search(const BeamOptions& options, const Sequence& prompt)
       : options_(options), prompt_(prompt.tokens().begin(), prompt.tokens().end()) {
     live_.push_back({prompt.fork(), {}, 0});
+    if (options.constraint != nullptr) {
+      live_.back().constrained.emplace(*options.constraint, options.stop_tokens);
+    }
   }
 
   /// Lets the texts grow by a token of their logits; row i of `logits` follows live text i.
@@ -55,17 +67,24 @@ class Search {
     const std::vector<Candidate> candidates = best_candidates(logits);
     for (std::size_t rank = 0; rank < candidates.size() && grown.size() < options_.beams; ++rank) {
       const Candidate& candidate = candidates[rank];
-      const Live& parent = live_[candidate.parent];
-      std::vector<TokenId> tokens = parent.tokens;
-      tokens.push_back(candidate.token);
-      if (std::ranges::find(options_.stop_tokens, candidate.token) == options_.stop_tokens.end()) {
-        grown.push_back({parent.sequence.fork(), std::move(tokens), candidate.log_probability});
+      Live text = grown_by(live_[candidate.parent], candidate);
+      const std::optional<FinishReason> reason = end_of(text);
+      if (!reason) {
+        grown.push_back(std::move(text));
       } else if (rank < options_.beams) {
-        end(std::move(tokens), candidate.log_probability, FinishReason::stop_token);
+        end(std::move(text), *reason);
       }
     }
     live_ = std::move(grown);
     ++length_;
+    if (live_.empty() && ended_.empty()) {
+      throw_error(
+          ErrorCode::no_token_allowed,
+          "after {} new tokens, the constraint allows no token to any of the beams, and none "
+          "of their texts is complete; search with more beams, or let the constraint allow "
+          "only what leads to an end",
+          length_ - 1);
+    }
   }
 
   /// Whether a text that goes on may yet be among the best.
@@ -90,7 +109,7 @@ class Search {
   /// The best texts, those that go on ended where they are.
   std::vector<Beam> results() {
     for (Live& text : live_) {
-      end(std::move(text.tokens), text.log_probability, FinishReason::length);
+      end(std::move(text), FinishReason::length);
     }
     live_.clear();
     return std::move(ended_);
@@ -101,17 +120,33 @@ class Search {
     return log_probability / std::pow(static_cast<double>(length), options_.length_penalty);
   }
 
+  static Live grown_by(const Live& parent, const Candidate& candidate) {
+    Live text{parent.sequence.fork(), parent.tokens, candidate.log_probability};
+    text.tokens.push_back(candidate.token);
+    if (parent.constrained) {
+      text.constrained = parent.constrained->fork();
+      text.constrained->take(candidate.token);
+    }
+    return text;
+  }
+
+  /// Why a text ends with its last token; nothing where it goes on.
+  [[nodiscard]] std::optional<FinishReason> end_of(const Live& text) const {
+    if (std::ranges::find(options_.stop_tokens, text.tokens.back()) != options_.stop_tokens.end()) {
+      return FinishReason::stop_token;
+    }
+    return text.constrained && text.constrained->complete() ? std::optional(FinishReason::complete)
+                                                            : std::nullopt;
+  }
+
   /// Twice as many as go on, so that enough are left when some end.
   [[nodiscard]] std::vector<Candidate> best_candidates(std::span<const Logits> logits) const {
     std::vector<Candidate> all;
     const std::size_t wanted = 2 * options_.beams;
-    std::vector<TokenId> tokens;
     for (std::size_t parent = 0; parent < logits.size(); ++parent) {
       const std::size_t row = logits[parent].rows() - 1;
-      tokens.clear();
-      for (const TokenScore& best : logits[parent].top_k(wanted, row)) {
-        tokens.push_back(best.token);
-      }
+      const std::vector<TokenId> tokens =
+          decoding::largest_of(logits[parent], row, wanted, live_[parent].allowed());
       const std::vector<float> found = logits[parent].log_probabilities(tokens, row);
       for (std::size_t i = 0; i < tokens.size(); ++i) {
         all.push_back({parent, tokens[i], live_[parent].log_probability + found[i]});
@@ -125,10 +160,12 @@ class Search {
   }
 
   /// Keeps the best ones, the first that came of equal ones.
-  void end(std::vector<TokenId> tokens, double log_probability, FinishReason reason) {
-    Beam beam{
-        .tokens = std::move(tokens), .finish_reason = reason, .log_probability = log_probability};
-    beam.score = score(log_probability, beam.tokens.size());
+  void end(Live text, FinishReason reason) {
+    Beam beam{.tokens = std::move(text.tokens),
+              .finish_reason = reason,
+              .meets_constraint = !text.constrained || text.constrained->may_end(),
+              .log_probability = text.log_probability};
+    beam.score = score(beam.log_probability, beam.tokens.size());
     const auto place = std::ranges::upper_bound(ended_, -beam.score, {},
                                                 [](const Beam& other) { return -other.score; });
     if (ended_.size() == options_.beams && place == ended_.end()) {
@@ -173,6 +210,7 @@ std::vector<Beam> beam_search(Sequence& sequence, std::span<const TokenId> promp
   try {
     std::vector<Logits> logits{decoding::logits_after(sequence, prompt)};
     decoding::check_stop_tokens(options.stop_tokens, logits.front().vocab_size());
+    decoding::check_vocabulary(options.constraint, logits.front().vocab_size());
     Search search(options, sequence);
     search.grow(logits);
     while (search.can_improve() && (!go_on || go_on())) {

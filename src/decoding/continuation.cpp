@@ -1,13 +1,43 @@
 #include "decoding/continuation.hpp"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
+#include "base/checked_json.hpp"
 #include "base/throw_error.hpp"
 #include "decoding/after_prompt.hpp"
+#include "decoding/log_probabilities.hpp"
 #include "decoding/sampling_options.hpp"
 #include "ort/error_boundary.hpp"
 
 namespace kvcache::decoding {
+namespace {
+
+constexpr std::size_t kShownTokens = 16;
+
+/// The constraint leads to where nothing can follow.
+[[noreturn]] void throw_dead_end(const Generated& generated, bool may_end) {
+  const std::span<const TokenId> all = generated.tokens;
+  const std::size_t shown = std::min(all.size(), kShownTokens);
+  std::string said = fmt::format("after {} new tokens", all.size());
+  if (shown > 0) {
+    said +=
+        fmt::format(" ({}{})", shown < all.size() ? "..., " : "", fmt::join(all.last(shown), ", "));
+  }
+  if (!generated.text.empty()) {
+    said += fmt::format(", with the text {} so far", in_quotes(generated.text));
+  }
+  throw_error(ErrorCode::no_token_allowed, "{}, the constraint allows no token, and {}", said,
+              may_end
+                  ? "though the text may end here, no stop token was given to end it with; "
+                    "give one"
+                  : "the text may not end here; the constraint must allow only what leads to an "
+                    "end");
+}
+
+}  // namespace
+
 void check_request(const GenerateOptions& options) try {
   check_options(options.sampling);
   const StopStrings checked(options.stop_strings);
@@ -29,6 +59,9 @@ Continuation::Continuation(const GenerateOptions& options, std::span<const Token
       sample_(sample),
       sampler_(options.sampling),
       stop_strings_(options.stop_strings) {
+  if (options.constraint != nullptr) {
+    constrained_.emplace(*options.constraint, options.stop_tokens);
+  }
   if (options.tokenizer != nullptr) {
     stream_ = stream_after(*options.tokenizer, prompt);
   }
@@ -37,21 +70,20 @@ Continuation::Continuation(const GenerateOptions& options, std::span<const Token
 }
 
 std::string_view Continuation::draw(const Logits& logits, std::size_t row) try {
+  const TokenMask* const mask = allowed();
   const TokenId token = sampler_.sample(logits, row,
                                         {.prompt = prompt_,
                                          .generated = generated_.tokens,
                                          .sample = sample_,
-                                         .position = position_ + generated_.tokens.size()});
+                                         .position = position_ + generated_.tokens.size(),
+                                         .allowed = mask});
   generated_.tokens.push_back(token);
   if (options_.log_probabilities) {
-    note_probabilities(logits, row, token);
+    generated_.log_probabilities.push_back(
+        log_probabilities_of(logits, row, token, *options_.log_probabilities, mask));
   }
   const bool stops = std::ranges::find(options_.stop_tokens, token) != options_.stop_tokens.end();
-  if (stops) {
-    finish(FinishReason::stop_token);
-  } else if (generated_.tokens.size() == options_.max_new_tokens) {
-    finish(FinishReason::length);
-  }
+  end_where_it_must(token, stops);
   grown_.clear();
   if (stream_) {
     grow_text(token, stops);
@@ -61,16 +93,28 @@ std::string_view Continuation::draw(const Logits& logits, std::size_t row) try {
   rethrow_as_error(kRun);
 }
 
-void Continuation::note_probabilities(const Logits& logits, std::size_t row, TokenId token) {
-  std::vector<TokenId> tokens{token};
-  for (const TokenScore& best : logits.top_k(*options_.log_probabilities, row)) {
-    tokens.push_back(best.token);
+/// The tokens that may be drawn; null: all.
+const TokenMask* Continuation::allowed() const {
+  if (!constrained_) {
+    return nullptr;
   }
-  const std::vector<float> found = logits.log_probabilities(tokens, row);
-  TokenLogProbabilities& noted = generated_.log_probabilities.emplace_back();
-  noted.chosen = found.front();
-  for (std::size_t i = 1; i < tokens.size(); ++i) {
-    noted.most_probable.push_back({tokens[i], found[i]});
+  if (constrained_->allowed().count() == 0) {
+    throw_dead_end(generated_, constrained_->may_end());
+  }
+  return &constrained_->allowed();
+}
+
+void Continuation::end_where_it_must(TokenId token, bool stops) {
+  if (constrained_) {
+    constrained_->take(token);
+    generated_.meets_constraint = constrained_->may_end();
+  }
+  if (stops) {
+    finish(FinishReason::stop_token);
+  } else if (constrained_ && constrained_->complete()) {
+    finish(FinishReason::complete);
+  } else if (generated_.tokens.size() == options_.max_new_tokens) {
+    finish(FinishReason::length);
   }
 }
 
@@ -82,6 +126,7 @@ void Continuation::grow_text(TokenId token, bool stops) {
   }
   if (stop_strings_.found()) {
     finish(FinishReason::stop_string);
+    generated_.meets_constraint = generated_.meets_constraint && !constrained_;  // it is cut off
   } else if (finished_) {
     grown_ += stop_strings_.finish();
   }

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "decoding/constrained_text.hpp"
 #include "decoding/stop_strings.hpp"
 #include "kvcache/generate.hpp"
 #include "kvcache/logits.hpp"
@@ -20,13 +21,15 @@ void check_request(const GenerateOptions& options);
 /// What is drawn after a prompt.
 class Continuation {
  public:
-  /// The prompt's last token is at position − 1. Prompt and options outlive the object.
+  /// The prompt's last token is at position − 1. Prompt and options outlive the object; a
+  /// constraint is of the logits' vocabulary.
   Continuation(const GenerateOptions& options, std::span<const TokenId> prompt,
                std::uint64_t position, std::size_t sample);
 
   /// Draws the next token from a row of logits. Returns what the text has grown by, valid until the
   /// next call.
-  /// @throws Error as Sampler::sample, TextStream::push; out_of_memory
+  /// @throws Error as Sampler::sample, TextStream::push and the constraint; no_token_allowed;
+  ///         out_of_memory
   std::string_view draw(const Logits& logits, std::size_t row);
 
   /// Ends the text where nothing else has.
@@ -36,11 +39,17 @@ class Continuation {
   [[nodiscard]] TokenId last_token() const noexcept { return generated_.tokens.back(); }
   [[nodiscard]] std::size_t sample() const noexcept { return sample_; }
 
+  /// What the text has to be, in its state; null where there is no constraint.
+  [[nodiscard]] const Constraint* constraint() const noexcept {
+    return constrained_ ? &constrained_->state() : nullptr;
+  }
+
   /// All of it; the object is of no use then.
   [[nodiscard]] Generated take() noexcept { return std::move(generated_); }
 
  private:
-  void note_probabilities(const Logits& logits, std::size_t row, TokenId token);
+  [[nodiscard]] const TokenMask* allowed() const;
+  void end_where_it_must(TokenId token, bool stops);
   void grow_text(TokenId token, bool stops);
   void finish(FinishReason reason) noexcept;
 
@@ -49,7 +58,8 @@ class Continuation {
   std::uint64_t position_;
   std::size_t sample_;
   Sampler sampler_;
-  std::optional<TextStream> stream_;  // of the options' tokenizer
+  std::optional<ConstrainedText> constrained_;  // where there is a constraint
+  std::optional<TextStream> stream_;            // of the options' tokenizer
   StopStrings stop_strings_;
   Generated generated_;
   std::string grown_;

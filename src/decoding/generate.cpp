@@ -122,6 +122,8 @@ std::string_view finish_reason_name(FinishReason reason) noexcept {
       return "stop_string";
     case FinishReason::cancelled:
       return "cancelled";
+    case FinishReason::complete:
+      return "complete";
   }
   return "";
 }
@@ -146,6 +148,7 @@ Generated generate(WindowedSequence& sequence, std::span<const TokenId> prompt,
   decoding::check_request(options);
   Logits logits = sequence.extend(prompt);
   decoding::check_stop_tokens(options.stop_tokens, logits.vocab_size());
+  decoding::check_vocabulary(options.constraint, logits.vocab_size());
   const std::vector<TokenId> text = copy_of(sequence.context().tokens());
   return go_on(sequence, std::move(logits), Continuation(options, text, sequence.length(), 0),
                on_token);

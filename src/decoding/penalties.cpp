@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <string_view>
 
 #include "base/throw_error.hpp"
@@ -31,6 +32,12 @@ void check_tokens(std::size_t vocab_size, const SamplingOptions& options,
   for (const TokenId token : context.generated) {
     check_token(token, vocab_size, "the generated text");
   }
+  if (context.allowed != nullptr && context.allowed->vocab_size() != vocab_size) {
+    throw_error(ErrorCode::invalid_argument,
+                "the allowed tokens are of a vocabulary of {}, and there are {} logits; make the "
+                "constraint with the model's vocab_size",
+                context.allowed->vocab_size(), vocab_size);
+  }
 }
 
 }  // namespace
@@ -57,6 +64,9 @@ std::span<const float> Penalties::apply(std::span<const float> logits,
     }
   }
   penalize_generated(context.generated, options);
+  if (context.allowed != nullptr) {
+    forbid_others(*context.allowed);
+  }
   return logits_;
 }
 
@@ -96,6 +106,22 @@ void Penalties::penalize_generated(std::span<const TokenId> generated,
       logit -= frequency * static_cast<float>(times);
       logit -= presence;
       times = 0;
+    }
+  }
+}
+
+void Penalties::forbid_others(const TokenMask& allowed) {
+  constexpr float kNever = -std::numeric_limits<float>::infinity();
+  for (std::size_t first = 0; first < logits_.size(); first += TokenMask::kBits) {
+    const std::uint32_t word = allowed.words()[first / TokenMask::kBits];
+    if (~word == 0) {
+      continue;
+    }
+    const std::size_t end = std::min(logits_.size(), first + TokenMask::kBits);
+    for (std::size_t token = first; token < end; ++token) {
+      if ((word >> (token - first) & 1U) == 0) {
+        logits_[token] = kNever;
+      }
     }
   }
 }

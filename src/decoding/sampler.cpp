@@ -1,5 +1,7 @@
 #include "kvcache/sampler.hpp"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -25,8 +27,24 @@ TokenId argmax(std::span<const float> logits) {
   return kernels::argmax_cpu(logits.data(), static_cast<std::int64_t>(logits.size()));
 }
 
+constexpr std::size_t kShownAllowed = 8;
+
+/// Of the tokens that a constraint allows, none can be drawn.
+[[noreturn]] void throw_none_allowed(const TokenMask& allowed) {
+  const std::size_t count = allowed.count();
+  if (count == 0) {
+    throw_error(ErrorCode::no_token_allowed,
+                "no token can follow: the constraint allows none and the text cannot end here");
+  }
+  throw_error(ErrorCode::no_token_allowed,
+              "no token can follow: the constraint allows {} ({}{}), and the logits of these, with "
+              "their biases, are -infinity; leave at least one",
+              count, fmt::join(allowed.tokens(kShownAllowed), ", "),
+              count > kShownAllowed ? ", ..." : "");
+}
+
 /// The token with the largest of logits that a token can be drawn from.
-TokenId checked_argmax(std::span<const float> logits) {
+TokenId checked_argmax(std::span<const float> logits, const TokenMask* allowed) {
   const TokenId best = argmax(logits);
   const float largest = logits[static_cast<std::size_t>(best)];
   if (std::isnan(largest) || (std::isinf(largest) && largest > 0)) {
@@ -34,6 +52,9 @@ TokenId checked_argmax(std::span<const float> logits) {
                 "the logit of token {} is {}, must be a number below infinity; no token can be "
                 "drawn",
                 best, largest);
+  }
+  if (std::isinf(largest) && allowed != nullptr) {
+    throw_none_allowed(*allowed);
   }
   if (std::isinf(largest)) {
     throw_error(ErrorCode::invalid_argument,
@@ -68,9 +89,13 @@ TokenId draw_within(std::span<const float> logits, std::size_t first, double lar
 struct Sampler::State {
   explicit State(SamplingOptions sampling) : options(std::move(sampling)) {}
 
-  std::span<const float> penalized(std::span<const float> logits, const SamplingContext& context) {
-    return decoding::Penalties::needed(options) ? penalties.apply(logits, options, context)
-                                                : logits;
+  std::span<const float> changed(std::span<const float> logits, const SamplingContext& context) {
+    return changes(context) ? penalties.apply(logits, options, context) : logits;
+  }
+
+  /// Whether a token is drawn from other logits than the model's.
+  [[nodiscard]] bool changes(const SamplingContext& context) const noexcept {
+    return context.allowed != nullptr || decoding::Penalties::needed(options);
   }
 
   TokenId draw(std::span<const float> logits, TokenId best, double random) {
@@ -132,15 +157,15 @@ Sampler::~Sampler() = default;
 const SamplingOptions& Sampler::options() const noexcept { return state_->options; }
 
 TokenId Sampler::sample(const Logits& logits, std::size_t row, const SamplingContext& context) {
-  if (options().temperature == 0 && !decoding::Penalties::needed(options())) {
+  if (options().temperature == 0 && !state_->changes(context)) {
     return logits.argmax(row);  // on the device
   }
   return sample(logits.row(row), context);
 }
 
 TokenId Sampler::sample(std::span<const float> logits, const SamplingContext& context) try {
-  const std::span<const float> changed = state_->penalized(logits, context);
-  const TokenId best = checked_argmax(changed);
+  const std::span<const float> changed = state_->changed(logits, context);
+  const TokenId best = checked_argmax(changed, context.allowed);
   if (options().temperature == 0) {
     return best;
   }
@@ -152,8 +177,8 @@ TokenId Sampler::sample(std::span<const float> logits, const SamplingContext& co
 
 std::vector<TokenProbability> Sampler::distribution(std::span<const float> logits,
                                                     const SamplingContext& context) try {
-  const std::span<const float> changed = state_->penalized(logits, context);
-  const TokenId best = checked_argmax(changed);
+  const std::span<const float> changed = state_->changed(logits, context);
+  const TokenId best = checked_argmax(changed, context.allowed);
   if (options().temperature == 0) {
     return {{best, 1.0}};
   }

@@ -120,6 +120,9 @@ class Speculation {
     const std::size_t most = std::min(length_.next(), wanted_ - drawn_ - 1);
     TokenTree drafts = most > 0 ? drafter_.draft(tokens_, most) : TokenTree();
     check_drafts(drafts, most);
+    if (const Constraint* const constraint = text_.constraint()) {
+      drafts = allowed_part(*constraint, drafts);
+    }
     drafts.tokens.resize(DraftLength::of(drafts.tokens.size()));  // parents come first
     drafts.parents.resize(drafts.tokens.size());
     ++stats_.runs;

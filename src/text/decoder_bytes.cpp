@@ -51,26 +51,6 @@ class ByteLevelStage : public WholeTokenStage {
   bool begins_ = true;
 };
 
-/// The byte of a token such as <0x0A>; nothing of all others. The reference takes <0x+A> too.
-std::optional<std::uint8_t> byte_of_token(std::string_view token) {
-  const auto digit = [](char c) {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-  };
-  constexpr std::size_t kLength = 6;
-  if (token.size() != kLength || !token.starts_with("<0x") || !token.ends_with('>')) {
-    return std::nullopt;
-  }
-  const int high = token[3] == '+' ? 0 : digit(token[3]);
-  const int low = digit(token[4]);
-  if (high < 0 || low < 0) {
-    return std::nullopt;
-  }
-  return static_cast<std::uint8_t>(high << 4 | low);
-}
-
 /// A run of byte tokens is text where all of it is UTF-8, else U+FFFD for each of them: it waits
 /// until it ends.
 class ByteFallbackStage : public WholeTokenStage {
@@ -106,6 +86,25 @@ class ByteFallbackStage : public WholeTokenStage {
 };
 
 }  // namespace
+
+std::optional<std::uint8_t> byte_of_token(std::string_view token) noexcept {
+  const auto digit = [](char c) {
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+  };
+  constexpr std::size_t kLength = 6;
+  if (token.size() != kLength || !token.starts_with("<0x") || !token.ends_with('>')) {
+    return std::nullopt;
+  }
+  const int high = token[3] == '+' ? 0 : digit(token[3]);
+  const int low = digit(token[4]);
+  if (high < 0 || low < 0) {
+    return std::nullopt;
+  }
+  return static_cast<std::uint8_t>(high << 4 | low);
+}
 
 std::unique_ptr<DecoderStage> make_byte_fallback(std::unique_ptr<DecoderStage> next) {
   return std::make_unique<ByteFallbackStage>(std::move(next));

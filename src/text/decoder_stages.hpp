@@ -1,7 +1,9 @@
 // What the stages of a decoder have in common.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -63,6 +65,9 @@ class WholeTokenStage : public InnerStage {
   std::string waiting_;
   bool waits_ = false;
 };
+
+/// The byte of a token such as <0x0A>; nothing of all others. The reference takes <0x+A> too.
+std::optional<std::uint8_t> byte_of_token(std::string_view token) noexcept;
 
 std::unique_ptr<DecoderStage> make_byte_fallback(std::unique_ptr<DecoderStage> next);
 std::unique_ptr<DecoderStage> make_byte_level(std::unique_ptr<DecoderStage> next);

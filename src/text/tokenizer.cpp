@@ -5,6 +5,7 @@
 #include "base/throw_error.hpp"
 #include "text/load.hpp"
 #include "text/read_tokenizer.hpp"
+#include "text/token_bytes.hpp"
 #include "text/tokenizer_impl.hpp"
 #include "text/utf8.hpp"
 
@@ -134,6 +135,19 @@ std::optional<TokenId> Tokenizer::token_id(std::string_view token) const {
 std::optional<std::string> Tokenizer::token(TokenId id) const {
   const auto text = impl_->tokens.text_of(id);
   return text ? std::optional<std::string>(*text) : std::nullopt;
+}
+
+std::optional<std::string> Tokenizer::bytes(TokenId id) const {
+  try {
+    if (!impl_->tokens.text_of(id)) {
+      return std::nullopt;
+    }
+    const text::DecodedToken& token = impl_->tokens.at(id);
+    return token.special ? std::string()
+                         : text::bytes_within_a_text(impl_->pipeline.decoder, token.text);
+  } catch (...) {
+    rethrow_system_as_error(kDecodeTokens);
+  }
 }
 
 bool Tokenizer::is_special(TokenId id) const noexcept { return impl_->tokens.is_special(id); }
