@@ -153,11 +153,11 @@ class Export:
         types = (precision.dtype, precision.cache_dtype if precision.narrow_cache else None)
         if precision.rounded_activations:
             with stand_ins.over_its_weights(file, source, precision, rounded=False) as unrounded:
-                return verify.compare_cached(unrounded, source.spec, *types)
+                return verify.compare_cached(unrounded, source.spec, *types, self.progress)
         if precision.dtype != "bfloat16":
-            return verify.compare_cached(file, source.spec, *types)
+            return verify.compare_cached(file, source.spec, *types, self.progress)
         with stand_ins.in_float32(file, source, self.progress, rounded_to="bfloat16") as wide:
-            return verify.compare_cached(wide, source.spec, "float32")
+            return verify.compare_cached(wide, source.spec, "float32", progress=self.progress)
 
     def _rounding_costs(self, file: Path, ids: np.ndarray) -> RoundingCosts:
         """What the written model's logits lose to each kind of rounding that it has.
@@ -177,13 +177,15 @@ class Export:
 
         of_weights = of_cache = None
         if self.precision.mixed:
-            self.progress("comparing with float32 weights")
+            self.progress("comparing with float32 weights, model 1 of 2")
             found = changed(narrow_cache=False)
             with stand_ins.in_float32(file, self.source, self.progress) as wide:
+                self.progress("comparing with float32 weights, model 2 of 2")
                 of_weights = rounding.cost(found, logits(wide))
         if self.precision.narrow_cache:
-            self.progress("comparing with a float32 cache")
+            self.progress("comparing with a float32 cache, model 1 of 2")
             found = changed(rounded=False)
+            self.progress("comparing with a float32 cache, model 2 of 2")
             of_cache = rounding.cost(found, changed(rounded=False, narrow_cache=False))
         return RoundingCosts(of_weights, of_cache)
 

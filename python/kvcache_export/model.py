@@ -32,6 +32,7 @@ def with_weights(
     """
     types, matrices = matrix_types(source, precision), source.spec.matrices()
     source.check()
+    scales_beside: dict[str, np.ndarray] = {}  # of weights read: they come next, and are small
 
     def value(name: str, dtype: ir.DataType, shape: Shape) -> ir.LazyTensor:
         role, _, kind = name.rpartition(".")
@@ -39,7 +40,9 @@ def with_weights(
         parameter = name if matrix is None else role + encoding.WEIGHT
 
         def read() -> ir.Tensor:
-            """Alone in memory: a quantised weight is quantised again for its scales."""
+            """One weight at a time in memory, and what its quantisation gave beside it."""
+            if name in scales_beside:
+                return ir.Tensor(scales_beside.pop(name), name=name)
             weight, stored = source.read(parameter), source.stored_name(parameter)
             if rounded_to:
                 weight = convert(weight, rounded_to, stored)
@@ -48,7 +51,8 @@ def with_weights(
                 scales = source.block_scales(parameter, type_) if type_.quantized else None
                 counts = (importance or {}).get(role)
                 encoded = encoding.encoded(matrix, type_, weight, stored, scales, importance=counts)
-                weight = encoded[f".{kind}"]
+                weight = encoded.pop(f".{kind}")
+                scales_beside.update({role + each: found for each, found in encoded.items()})
             else:
                 weight = convert(weight, precision.dtype, stored)
             return ir.Tensor(weight.astype(dtype.numpy(), copy=False), name=name)

@@ -1,48 +1,28 @@
-"""The tokenizer.json of a SentencePiece model: byte pairs, as of Llama 2, Mistral and Gemma.
+"""The tokenizer.json of a SentencePiece model's file, as of Llama 2, Mistral and Gemma.
 
 A tokenizer.model is a message of protobuf (sentencepiece_model.proto): pieces with scores and
-types, and what it was trained with. Only the fields that matter are read. A pair is merged where
-its text is a piece, the one of the highest score first; as rules in an order that is what
-`tokenizers` does.
-
-One thing is as in the files that transformers makes of such models, and not as in SentencePiece:
-where a text holds a piece of the user's (Mistral v3's "[REFERENCE_DOC_0]"), what follows it begins
-with a space like a text of its own, if texts do.
+types, and what it was trained with. Only the fields that matter are read; what becomes of them is
+in sentencepiece_pieces.py.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import sentencepiece_pieces
 from .errors import ExportError
+from .sentencepiece_pieces import NORMAL, Piece, UnsupportedTokenizerError
 
 NAME = "tokenizer.model"
 MAX_BYTES = 256 << 20
-MAX_PIECES = 1 << 22  # as many as the library takes
-LONGEST_PIECE = 1 << 10  # characters; merges are looked for at each of them
-SPACE = "▁"
 
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # types of pieces
 MODEL_TYPES = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # kinds of fields
 UNSIGNED_64, SIGN = 1 << 64, 1 << 63
-
-
-class UnsupportedTokenizerError(Exception):
-    """Of which no tokenizer.json can be made, and why."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    text: str
-    score: float
-    type: int
 
 
 def tokenizer_json(path: Path, settings: Mapping[str, Any]) -> str:
@@ -70,42 +50,16 @@ def _tokenizer_json(data: bytes, settings: Mapping[str, Any]) -> str:
     fields = list(_fields(data))
     pieces = [_piece(_bytes(value)) for number, value in fields if number == 1]
     trainer, normalizer = (_message(fields, number) for number in (2, 3))
-    if not 0 < len(pieces) <= MAX_PIECES:
-        raise ValueError(f"it has {len(pieces)} pieces, must have 1 to {MAX_PIECES}")
+    sentencepiece_pieces.check_count(len(pieces))
     _check(trainer, normalizer)
-    ids = {piece.text: i for i, piece in enumerate(pieces)}
-    if len(ids) < len(pieces):
-        raise ValueError("it has a piece twice")
-    types = {piece.type for piece in pieces}
-    if UNUSED in types:
-        raise UnsupportedTokenizerError("it has unused pieces, which are not supported")
-    prefix = normalizer.get(3, 1) != 0
-    unknown = [piece.text for piece in pieces if piece.type == UNKNOWN]
-    to_spaces = {"type": "Replace", "pattern": {"String": SPACE}, "content": " "}
-    from_spaces = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
-    before = [{"type": "Prepend", "prepend": SPACE}] if prefix else []
-    strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if prefix else []
-    return json.dumps(
-        {
-            "version": "1.0",
-            "added_tokens": [*_added(pieces), *_of_settings(settings, len(pieces))],
-            "normalizer": {"type": "Sequence", "normalizers": [*before, from_spaces]},
-            "pre_tokenizer": None,
-            "post_processor": _post_processor(pieces, trainer, settings),
-            "decoder": {
-                "type": "Sequence",
-                "decoders": [to_spaces, {"type": "ByteFallback"}, {"type": "Fuse"}, *strip],
-            },
-            "model": {
-                "type": "BPE",
-                "unk_token": unknown[0] if unknown else None,
-                "fuse_unk": True,
-                "byte_fallback": trainer.get(35, 0) != 0,
-                "vocab": ids,
-                "merges": _merges(pieces),
-            },
-        },
-        ensure_ascii=False,
+    bos, eos = (_signed(trainer.get(number, default)) for number, default in ((41, 1), (42, 2)))
+    return sentencepiece_pieces.tokenizer_json(
+        pieces,
+        space_before=normalizer.get(3, 1) != 0,
+        byte_fallback=trainer.get(35, 0) != 0,
+        before=bos if settings.get("add_bos_token", True) is True else None,
+        behind=eos if settings.get("add_eos_token", False) is True else None,
+        added=_of_settings(settings, len(pieces)),
     )
 
 
@@ -129,27 +83,6 @@ def _check(trainer: Mapping[int, Any], normalizer: Mapping[int, Any]) -> None:
             raise UnsupportedTokenizerError(f"it {what}, which is not supported")
 
 
-def _merges(pieces: list[Piece]) -> list[list[str]]:
-    """Every way to make a piece of two others, the piece of the highest score first."""
-    normal = {piece.text: i for i, piece in enumerate(pieces) if piece.type == NORMAL}
-    ordered = sorted(normal, key=lambda text: (-pieces[normal[text]].score, normal[text]))
-    merges: list[list[str]] = []
-    for text in ordered:
-        halves = [(text[:at], text[at:]) for at in range(1, len(text))]
-        there = [pair for pair in halves if pair[0] in normal and pair[1] in normal]
-        merges += map(list, sorted(there, key=lambda pair: (normal[pair[0]], normal[pair[1]])))
-    return merges
-
-
-def _added(pieces: list[Piece]) -> list[dict[str, Any]]:
-    """Pieces that are found as they are: a user's, and special ones, which are no text."""
-    return [
-        _added_token(i, piece.text, special=piece.type != USER_DEFINED)
-        for i, piece in enumerate(pieces)
-        if piece.type in (UNKNOWN, CONTROL, USER_DEFINED)
-    ]
-
-
 def _of_settings(settings: Mapping[str, Any], first: int) -> list[dict[str, Any]]:
     """Tokens that were added to the model behind its pieces (Phi-3's turns)."""
     given = settings.get("added_tokens_decoder")
@@ -165,51 +98,20 @@ def _of_settings(settings: Mapping[str, Any], first: int) -> list[dict[str, Any]
         )
     names = ("single_word", "lstrip", "rstrip", "normalized")
     return [
-        _added_token(id_, found[id_]["content"], special=found[id_].get("special") is True)
+        sentencepiece_pieces.added_token(
+            id_, found[id_]["content"], special=found[id_].get("special") is True
+        )
         | {name: found[id_].get(name) is True for name in names}
         for id_ in ids
     ]
 
 
-def _added_token(id_: int, content: str, *, special: bool) -> dict[str, Any]:
-    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-    return {"id": id_, "content": content, **flags, "special": special}
-
-
-def _post_processor(
-    pieces: list[Piece], trainer: Mapping[int, Any], settings: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """What stands around a text: <s> unless the settings say otherwise, </s> where they do."""
-    bos, eos = (_signed(trainer.get(number, default)) for number, default in ((41, 1), (42, 2)))
-    around = {"before": bos} if settings.get("add_bos_token", True) is True else {}
-    around |= {"behind": eos} if settings.get("add_eos_token", False) is True else {}
-    there = {side: pieces[id_].text for side, id_ in around.items() if 0 <= id_ < len(pieces)}
-    if not there:
-        return None
-    special = {side: [{"SpecialToken": {"id": text, "type_id": 0}}] for side, text in there.items()}
-    text, other = ([{"Sequence": {"id": name, "type_id": 0}}] for name in "AB")
-    single = [*special.get("before", []), *text, *special.get("behind", [])]
-    return {
-        "type": "TemplateProcessing",
-        "single": single,
-        "pair": [*single, *other],
-        "special_tokens": {
-            token: {"id": token, "ids": [around[side]], "tokens": [token]}
-            for side, token in there.items()
-        },
-    }
-
-
 def _piece(data: bytes) -> Piece:
     fields = dict(_fields(data))
     text = _text(fields.get(1, b""))
-    if not text or len(text) > LONGEST_PIECE:
-        raise ValueError(f"a piece has {len(text)} characters, must have 1 to {LONGEST_PIECE}")
     stored = _bytes(fields.get(2, bytes(4)))
     score = struct.unpack("<f", stored)[0] if len(stored) == 4 else math.nan
     kind = fields.get(3, NORMAL)
-    if kind not in range(NORMAL, BYTE + 1) or math.isnan(score):
-        raise ValueError(f"piece {text!r} has the type {kind!r} and the score {score}")
     return Piece(text, score, kind)
 
 

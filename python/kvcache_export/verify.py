@@ -4,7 +4,8 @@ The file is run in plain ONNX Runtime on the CPU, the way any other program woul
 """
 
 import contextlib
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +55,11 @@ def check_graph(model_file: Path) -> None:
 
 
 def compare_cached(
-    model_file: Path, spec: DecoderSpec, dtype: str, cache_dtype: str | None = None
+    model_file: Path,
+    spec: DecoderSpec,
+    dtype: str,
+    cache_dtype: str | None = None,
+    progress: Callable[[str], None] = lambda step: None,
 ) -> Agreement:
     """Runs the same tokens at once and in steps over the cache, of `cache_dtype` where given.
 
@@ -63,13 +68,17 @@ def compare_cached(
     CACHE_TOLERANCE), are not finite, or can't be had.
     """
     tolerance = CACHE_TOLERANCE[cache_dtype] if cache_dtype else TOLERANCE[dtype]
-    runner = Runner(model_file)
     tokens = min(TOKENS, spec.max_seq_len)
     ids = np.random.default_rng(0).integers(spec.vocab_size, size=(BATCH, tokens))
-    uncached = runner.run(ids, [tokens])
     splits = {1: [1] * tokens, BATCH: [1] * tokens}
     if tokens > 2:
         splits = {1: [1, 1, tokens - 2], BATCH: [tokens - 1, 1]}
+    runs, run = 1 + sum(map(len, splits.values())), itertools.count(1)
+    runner = Runner(
+        model_file,
+        lambda: progress(f"comparing cached with uncached logits, run {next(run)} of {runs}"),
+    )
+    uncached = runner.run(ids, [tokens])
     cached = [(batch, runner.run(ids[:batch], of)) for batch, of in splits.items()]
     differences = {}
     for name, expected in uncached.items():
@@ -97,13 +106,14 @@ def _runtime_errors() -> Iterator[None]:
 
 
 class Runner:
-    """The model in ONNX Runtime, with a growing cache.
+    """The model in ONNX Runtime, with a growing cache; `before_run` is called before each run.
 
     Raises VerificationError where ONNX Runtime fails, or an output is not finite.
     """
 
     @_runtime_errors()
-    def __init__(self, model_file: Path):
+    def __init__(self, model_file: Path, before_run: Callable[[], None] = lambda: None):
+        self.before_run = before_run
         self.session = session(model_file)
         names = [output.name for output in self.session.get_outputs()]
         self.results = [name for name in names if not name.startswith("present_")]
@@ -136,6 +146,7 @@ class Runner:
                 "position_ids": ort.OrtValue.ortvalue_from_numpy(positions.copy()),
                 **past,
             }
+            self.before_run()
             found = self.session.run_with_ort_values([*self.results, *self.presents], feeds)
             past = dict(zip(past, found[len(self.results) :], strict=True))
             steps.append([found[i].numpy().astype(np.float32) for i in range(len(self.results))])

@@ -83,7 +83,17 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const Normalizer& norma
 /// The first of all places at which tokens begin, and the longest token there.
 std::optional<AddedTokens::Found> AddedTokens::find(const Trie& trie, std::string_view text,
                                                     std::size_t offset) {
+  if (trie.nodes.size() == 1) {
+    return std::nullopt;
+  }
+  const auto& begins = trie.nodes.front().children;
   for (; offset < text.size(); ++offset) {
+    if (begins.size() == 1) {
+      offset = text.find(begins.front().first, offset);
+      if (offset == std::string_view::npos) {
+        break;
+      }
+    }
     std::size_t node = trie.first[static_cast<std::uint8_t>(text[offset])];
     std::optional<Found> longest;
     for (std::size_t end = offset + 1; node != 0; ++end) {

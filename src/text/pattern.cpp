@@ -107,6 +107,10 @@ Pattern Pattern::of_pcre(std::string_view pattern, Categories categories) {
 }
 
 void Pattern::find_all(std::string_view text, std::vector<Span>& spans) const {
+  for_each(text, [&](const Span& span) { spans.push_back(span); });
+}
+
+void Pattern::for_each(std::string_view text, const std::function<void(const Span&)>& visit) const {
   thread_local const Matching matching;
   thread_local std::string buffer;
   const std::string_view subject = stable_text(text, buffer, code_->categories);
@@ -139,13 +143,13 @@ void Pattern::find_all(std::string_view text, std::vector<Span>& spans) const {
                   end, subject.size(), message_of(result));
     }
     if (found[0] > end) {
-      spans.push_back({end, found[0], false});
+      visit({end, found[0], false});
     }
-    spans.push_back({found[0], found[1], true});
+    visit({found[0], found[1], true});
     end = found[1];
   }
   if (end < subject.size()) {
-    spans.push_back({end, subject.size(), false});
+    visit({end, subject.size(), false});
   }
 }
 

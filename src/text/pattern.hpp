@@ -39,6 +39,8 @@ class Pattern {
   /// of the text.
   /// @throws Error run_failed where matching took more steps than PCRE2 allows
   void find_all(std::string_view text, std::vector<Span>& spans) const;
+  /// The same, each given to `visit`, which must not match on this thread.
+  void for_each(std::string_view text, const std::function<void(const Span&)>& visit) const;
 
  private:
   struct Code;

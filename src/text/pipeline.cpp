@@ -8,6 +8,8 @@
 namespace kvcache::text {
 namespace {
 
+constexpr std::size_t kBytesOfAToken = 3;  // or more, mostly; tokens that grow are copied
+
 /// Encodes what lies between the tokens that are cut out of the text as it came.
 class PartEncoder {
  public:
@@ -35,11 +37,9 @@ class PartEncoder {
       tokens_.push_back(*part.token);
       return;
     }
-    pieces_.assign(1, {part.text, part.first});
-    pipeline_.pre_tokenizer.apply(pieces_, made_);
-    for (const Piece& piece : pieces_) {
-      pipeline_.model.encode(piece.text, cache_, tokens_);
-    }
+    pipeline_.pre_tokenizer.for_each_word(
+        {part.text, part.first}, pieces_, made_,
+        [this](std::string_view word) { pipeline_.model.encode(word, cache_, tokens_); });
     made_.clear();
   }
 
@@ -59,6 +59,7 @@ class PartEncoder {
 std::vector<TokenId> encode(const Pipeline& pipeline, std::string_view text, Encoding encoding,
                             WordCache& cache) {
   std::vector<TokenId> tokens;
+  tokens.reserve(text.size() / kBytesOfAToken);
   const auto put = [&](const std::vector<Id>& ids) {
     if (encoding.add_special_tokens) {
       tokens.insert(tokens.end(), ids.begin(), ids.end());

@@ -108,6 +108,11 @@ class ApplyPreTokenizer {
   std::deque<std::string>& made_;
 };
 
+/// Whether what becomes of a span does not depend on its neighbours.
+bool keeps_spans_apart(SplitBehavior behavior) {
+  return behavior == SplitBehavior::isolated || behavior == SplitBehavior::removed;
+}
+
 }  // namespace
 
 PreTokenizer::PreTokenizer(std::vector<PreTokenizerStep> steps) : steps_(std::move(steps)) {
@@ -115,11 +120,31 @@ PreTokenizer::PreTokenizer(std::vector<PreTokenizerStep> steps) : steps_(std::mo
     steps_.pop_back();
     ends_as_bytes_ = true;
   }
+  if (auto* split = steps_.empty() ? nullptr : std::get_if<Split>(&steps_.back());
+      split != nullptr && keeps_spans_apart(split->behavior)) {
+    last_cut_ = std::move(*split);
+    steps_.pop_back();
+  }
 }
 
-void PreTokenizer::apply(std::vector<Piece>& pieces, std::deque<std::string>& made) const {
+void PreTokenizer::for_each_word(Piece text, std::vector<Piece>& pieces,
+                                 std::deque<std::string>& made,
+                                 const std::function<void(std::string_view)>& visit) const {
+  pieces.assign(1, text);
   for (const PreTokenizerStep& step : steps_) {
     std::visit(ApplyPreTokenizer(pieces, made), step);
+  }
+  for (const Piece& piece : pieces) {
+    if (!last_cut_) {
+      visit(piece.text);
+      continue;
+    }
+    const bool removes = last_cut_->behavior == SplitBehavior::removed;
+    last_cut_->pattern.for_each(piece.text, [&](const Span& span) {
+      if (!removes || span.match == last_cut_->invert) {
+        visit(piece.text.substr(span.begin, span.end - span.begin));
+      }
+    });
   }
 }
 

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <deque>
+#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -50,13 +52,17 @@ class PreTokenizer {
   /// bytes say the same.
   [[nodiscard]] bool ends_as_bytes() const noexcept { return ends_as_bytes_; }
 
-  /// Cuts `pieces`, none of which is empty, in place. What is made anew is kept in `made`.
+  /// Gives the words of `text`, which is not empty, to `visit`, in order; `visit` must not match
+  /// patterns. What is made anew is kept in `made`, and `pieces` is memory to work in.
   /// @throws Error run_failed as Pattern::find_all
-  void apply(std::vector<Piece>& pieces, std::deque<std::string>& made) const;
+  void for_each_word(Piece text, std::vector<Piece>& pieces, std::deque<std::string>& made,
+                     const std::function<void(std::string_view)>& visit) const;
 
  private:
-  std::vector<PreTokenizerStep> steps_;  // without the last one where ends_as_bytes_
-  bool ends_as_bytes_ = false;
+  std::vector<PreTokenizerStep> steps_;  // without those that follow
+  std::optional<Split> last_cut_;        // whose words go on at once: of a text they take ten times
+                                         // its memory
+  bool ends_as_bytes_ = false;           // AsBytes comes last
 };
 
 }  // namespace kvcache::text

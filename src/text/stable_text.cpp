@@ -76,7 +76,8 @@ char32_t replacement_of(char32_t code, Categories categories) {
 std::string_view stable_text(std::string_view text, std::string& buffer, Categories categories) {
   static const Suspects suspects;
   bool copied = false;
-  for (std::size_t offset = 0; offset < text.size();) {
+  std::size_t offset = 0;
+  while ((offset = skip_ascii(text, offset)) < text.size()) {
     if (static_cast<std::uint8_t>(text[offset]) < 0x80) {
       ++offset;
       continue;

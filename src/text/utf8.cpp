@@ -29,7 +29,8 @@ Lead lead_of(std::uint8_t byte) noexcept {
   return {0, 0, 0};
 }
 
-/// The first offset from `offset` on at which eight bytes are not all ASCII, or fewer are left.
+}  // namespace
+
 std::size_t skip_ascii(std::string_view text, std::size_t offset) noexcept {
   constexpr std::uint64_t kHighBits = 0x8080808080808080U;
   std::uint64_t bytes = 0;
@@ -42,8 +43,6 @@ std::size_t skip_ascii(std::string_view text, std::size_t offset) noexcept {
   }
   return offset;
 }
-
-}  // namespace
 
 void append(std::string& text, char32_t code) {
   const auto put = [&](char32_t byte) { text += static_cast<char>(byte); };

@@ -43,6 +43,9 @@ inline Character character_before(std::string_view text, std::size_t end) noexce
   return character_at(text, begin);
 }
 
+/// The first offset from `offset` on at which eight bytes are not all ASCII, or fewer are left.
+std::size_t skip_ascii(std::string_view text, std::size_t offset) noexcept;
+
 /// Appends a character in UTF-8.
 void append(std::string& text, char32_t code);
 

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from kvcache_export import sentencepiece_file, tokenizer_files
 from kvcache_export.errors import ExportError
-from kvcache_export.sentencepiece_file import UnsupportedTokenizerError
+from kvcache_export.sentencepiece_pieces import UnsupportedTokenizerError
 
 LINES = [
     "Hello world, it's 1234 o'clock and we'll see what the tokens are.",

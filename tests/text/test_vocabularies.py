@@ -7,6 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import gguf_pieces
 import pytest
 import sentencepiece
 from programs import BUILD
@@ -15,6 +16,7 @@ from test_pipelines import SEED, TEXTS, assert_same
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from kvcache_export import sentencepiece_file, tekken_file
+from kvcache_export.sources import gguf_tokenizer
 
 DOWNLOADS = BUILD / "vocabularies"
 GPT2 = (
@@ -85,6 +87,23 @@ def test_mistral(version: str, tmp_path: Path) -> None:
     file.write_text(sentencepiece_file.tokenizer_json(model, {}), encoding="utf-8")
     reference = Tokenizer.from_file(str(file))
     of_pieces = sentencepiece.SentencePieceProcessor(model_file=str(model))
+    reference.encode_special_tokens = True
+    for text in random_texts(SEED, 5 * TEXTS):
+        ids = reference.encode(text, add_special_tokens=False).ids
+        assert ids == of_pieces.encode(text), (SEED, text)
+    assert_same(reference, file, texts(reference))
+
+
+@pytest.mark.parametrize("version", ["v1", "v2", "v3"])
+def test_mistral_in_a_gguf_file(version: str, tmp_path: Path) -> None:
+    """The same model's vocabulary as llama.cpp's converter writes it."""
+    model = (fetched(MISTRAL) / f"{version}.model").read_bytes()
+    file = tmp_path / "tokenizer.json"
+    made = gguf_tokenizer.tokenizer_json(gguf_pieces.metadata_of(model))
+    assert made is not None
+    file.write_text(made, encoding="utf-8")
+    reference = Tokenizer.from_file(str(file))
+    of_pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
     reference.encode_special_tokens = True
     for text in random_texts(SEED, 5 * TEXTS):
         ids = reference.encode(text, add_special_tokens=False).ids

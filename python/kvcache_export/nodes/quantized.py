@@ -41,14 +41,14 @@ def dequantized(op: OpBuilder, values: ir.Value, scales: ir.Value, parts: Parts)
 def unpacked(op: OpBuilder, weight: ir.Value, scales: ir.Value) -> tuple[ir.Value, ir.Value]:
     """Values uint8 [whole panels, inputs filled up], scales float16 [whole panels, blocks]."""
     bits = number(op, "bits")
-    shifts = op.Cast(op.Range(0, 8, bits), to=ir.DataType.UINT8)
+    shifts = op.Reshape(op.Cast(op.Range(0, 8, bits), to=ir.DataType.UINT8), [-1, 1, 1, 1, 1])
     largest = op.Sub(op.Pow(2.0, op.Cast(bits, to=ir.DataType.FLOAT)), 1.0)
     mask = op.Cast(largest, to=ir.DataType.UINT8)
-    # [panels, groups, 64, 4] to [panels, groups, 64, 4, values of a byte]
-    apart = op.BitShift(op.Unsqueeze(weight, [4]), shifts, direction="RIGHT")
+    # [panels, groups, 64, 4] to [values of a byte, panels, groups, 64, 4]
+    apart = op.BitShift(op.Unsqueeze(weight, [0]), shifts, direction="RIGHT")
     apart = op.BitwiseAnd(apart, mask)
     rows = op.Concat(op.Mul(op.Shape(weight, start=0, end=1), [PANEL_COLUMNS]), [-1], axis=0)
-    values = op.Reshape(op.Transpose(apart, perm=[0, 2, 1, 4, 3]), rows)
+    values = op.Reshape(op.Transpose(apart, perm=[1, 3, 2, 0, 4]), rows)
     scales = op.Reshape(op.Transpose(scales, perm=[0, 2, 1]), rows)
     return values, scales
 

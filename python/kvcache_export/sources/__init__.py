@@ -9,7 +9,7 @@ from pathlib import Path
 from .. import chat, families, special_tokens, tokenizer_files, value_heads
 from ..errors import ExportError
 from ..family import Config, Family
-from ..sentencepiece_file import UnsupportedTokenizerError
+from ..sentencepiece_pieces import UnsupportedTokenizerError
 from . import training_config
 from .checkpoint import CheckpointWeights
 from .onnx_directory import directory_of, fields_of, graph_of
@@ -54,9 +54,15 @@ def from_gguf(file: Path) -> Source:
         raise ExportError(f"{file}: {error}") from error
     weights = CheckpointWeights(file, dict.fromkeys(tensors, tensors), family)
     source = _source(_printable(file.resolve().name), family, config, weights)
-    text = tensors.tokenizer_json()
-    tokenizer = () if text is None else (tokenizer_files.Made(text),)
-    source = replace(source, tokenizer=tokenizer)
+    try:
+        text = tensors.tokenizer_json()
+    except ExportError as error:
+        raise ExportError(f"{file}: {error}") from error
+    except UnsupportedTokenizerError as error:
+        text = None
+        source = replace(source, notes=(*source.notes, f"no tokenizer: {file}: {error}"))
+    if text is not None:
+        source = replace(source, tokenizer=(tokenizer_files.Made(text),))
     return _with_template(source, tensors.chat_template(), tensors.added_tokens())
 
 

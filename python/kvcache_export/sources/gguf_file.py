@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from ..precision import MatrixType
 from ..spec import Shape
 from . import gguf_tokenizer
 from .gguf_architectures import ARCHITECTURES
+
+if TYPE_CHECKING:
+    from gguf import GGUFReader
 
 # Types whose blocks are ours; a block's scale comes first, then its minimum.
 BLOCKS = {"int8": "Q8_0", "int4": "Q4_0", "uint4": "Q4_1"}
@@ -36,7 +39,7 @@ class GgufFile:
     def __init__(self, path: Path):
         """Raises ExportError where it is no such file, or of an architecture that is not known."""
         try:
-            from gguf import GGUFReader  # most exports need it not
+            import gguf  # noqa: F401 (most exports need it not)
         except ImportError as error:
             raise ExportError(
                 f"{path}: a GGUF file needs the Python package gguf; run: python -m pip install -r"
@@ -44,7 +47,7 @@ class GgufFile:
             ) from error
         self._path = path
         try:
-            reader = GGUFReader(path)
+            reader = _reader(path)
             self._metadata = {name: field.contents() for name, field in reader.fields.items()}
             self._tensors = {tensor.name: tensor for tensor in reader.tensors}
         except Exception as error:  # of whatever kind the reader meets in a broken file
@@ -189,6 +192,18 @@ class GgufFile:
                 "rope.scaling.original_context_length", self._of("context_length")
             ),
         }
+
+
+def _reader(path: Path) -> GGUFReader:
+    """The package's, whose views of the file are plain arrays: it makes a million of them."""
+    from gguf import GGUFReader
+
+    class Reader(GGUFReader):
+        def __setattr__(self, name: str, value: Any) -> None:
+            plain = np.asarray(value) if isinstance(value, np.memmap) else value
+            super().__setattr__(name, plain)
+
+    return Reader(path)
 
 
 def _halves_together(values: np.ndarray, heads: int) -> np.ndarray:

@@ -1,17 +1,21 @@
-"""The tokenizer.json of a GGUF file's vocabulary: byte pairs, as GPT-2 and its descendants.
+"""The tokenizer.json of a GGUF file's vocabulary, by what llama.cpp calls its kind.
 
-The file has tokens and merges, and a name for how a text is cut into words before; what belongs to
-a name is published with each family's tokenizer.json, and llama.cpp has the same (llama-vocab.cpp).
+"gpt2" is byte pairs, as GPT-2 and its descendants: the file has tokens and merges, and a name for
+how a text is cut into words before; what belongs to a name is published with each family's
+tokenizer.json, and llama.cpp has the same (llama-vocab.cpp). "llama" is gguf_sentencepiece.py's.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
-PREFIX = "tokenizer.ggml."
-CONTROL, USER_DEFINED = 3, 4  # of token_type
+from ..errors import ExportError
+from ..sentencepiece_pieces import CONTROL, USER_DEFINED, UnsupportedTokenizerError
+from . import gguf_sentencepiece, gguf_vocabulary
+from .gguf_vocabulary import PREFIX, Metadata
+
+NO_VOCABULARY = ("none", "no_vocab")  # where the field is there at all
 
 _LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -43,7 +47,7 @@ NORMALIZERS = {"qwen2": {"type": "NFC"}}
 ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
 
 
-def token_ids(metadata: Mapping[str, Any]) -> dict[str, Any]:
+def token_ids(metadata: Metadata) -> dict[str, Any]:
     """The fields of special tokens' ids, as a config.json has them."""
     ends = [metadata[f"{PREFIX}{name}"] for name in ENDS if f"{PREFIX}{name}" in metadata]
     return {
@@ -53,7 +57,7 @@ def token_ids(metadata: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def token_texts(metadata: Mapping[str, Any]) -> dict[str, str]:
+def token_texts(metadata: Metadata) -> dict[str, str]:
     """The texts of special tokens, as a chat template names them."""
     tokens = metadata.get(f"{PREFIX}tokens") or []
     ids = {
@@ -69,21 +73,40 @@ def token_texts(metadata: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def added_tokens(metadata: Mapping[str, Any]) -> dict[str, int]:
+def added_tokens(metadata: Metadata) -> dict[str, int]:
     """The ids of tokens of these types by their texts."""
     tokens, types = (metadata.get(f"{PREFIX}{name}") or [] for name in ("tokens", "token_type"))
     kinds = zip(tokens, types, strict=False)
     return {text: i for i, (text, kind) in enumerate(kinds) if kind in (CONTROL, USER_DEFINED)}
 
 
-def tokenizer_json(metadata: Mapping[str, Any]) -> str | None:
-    """The file's text; None where the vocabulary is of another kind than these."""
-    pre = metadata.get(f"{PREFIX}pre")
-    tokens, merges = metadata.get(f"{PREFIX}tokens"), metadata.get(f"{PREFIX}merges")
-    of_bytes = metadata.get(f"{PREFIX}model") == "gpt2" and pre in PRE_TOKENIZERS
-    if not of_bytes or not tokens or merges is None:
+def tokenizer_json(metadata: Metadata) -> str | None:
+    """The file's text; None where there is no vocabulary.
+
+    Raises ExportError naming a field that is not as it must be, UnsupportedTokenizerError for a
+    vocabulary of another kind than these.
+    """
+    kind = metadata.get(f"{PREFIX}model")
+    if kind is None or kind in NO_VOCABULARY:
         return None
-    types = metadata.get(f"{PREFIX}token_type") or [1] * len(tokens)
+    if kind == "llama":
+        return gguf_sentencepiece.tokenizer_json(metadata)
+    if kind != "gpt2":
+        raise UnsupportedTokenizerError(f"{PREFIX}model is {kind!r} (supported: 'gpt2', 'llama')")
+    pre = metadata.get(f"{PREFIX}pre")
+    if not isinstance(pre, str) or pre not in PRE_TOKENIZERS:
+        raise UnsupportedTokenizerError(
+            f"{PREFIX}pre is {pre!r} (supported: {', '.join(map(repr, PRE_TOKENIZERS))})"
+        )
+    return _of_byte_pairs(metadata, pre)
+
+
+def _of_byte_pairs(metadata: Metadata, pre: str) -> str:
+    tokens = gguf_vocabulary.tokens(metadata)
+    types = gguf_vocabulary.types(metadata, len(tokens))
+    merges = metadata.get(f"{PREFIX}merges")
+    if not isinstance(merges, list) or not all(isinstance(merge, str) for merge in merges):
+        raise ExportError(f"{PREFIX}merges must be a list of texts")
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     added = [
         {"id": i, "content": token, **flags, "special": kind == CONTROL}
@@ -92,7 +115,7 @@ def tokenizer_json(metadata: Mapping[str, Any]) -> str | None:
     ]
     of_words = {
         "vocab": {token: i for i, token in enumerate(tokens)},
-        "merges": list(merges),
+        "merges": merges,
         "ignore_merges": pre == "llama-bpe",
     }
     fields = {
@@ -107,10 +130,11 @@ def tokenizer_json(metadata: Mapping[str, Any]) -> str | None:
     return json.dumps(fields, ensure_ascii=False)
 
 
-def _post_processor(metadata: Mapping[str, Any], tokens: list[str]) -> dict[str, Any] | None:
+def _post_processor(metadata: Metadata, tokens: list[str]) -> dict[str, Any] | None:
     """What puts the first token before a text, where the file says so."""
-    first = metadata.get(f"{PREFIX}bos_token_id")
-    if not metadata.get(f"{PREFIX}add_bos_token", False) or first is None:
+    first = gguf_vocabulary.token_id(metadata, "bos_token_id", len(tokens), len(tokens))
+    adds = gguf_vocabulary.flag(metadata, "add_bos_token", default=False)
+    if not adds or first is None:
         return None
     token = tokens[first]
     special = {"SpecialToken": {"id": token, "type_id": 0}}

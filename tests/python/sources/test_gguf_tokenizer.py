@@ -7,6 +7,8 @@ import json
 import pytest
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from kvcache_export.errors import ExportError
+from kvcache_export.sentencepiece_pieces import UnsupportedTokenizerError
 from kvcache_export.sources import gguf_tokenizer
 
 TEXTS = [
@@ -94,14 +96,50 @@ def test_ids_of_special_tokens_are_fields_of_a_config():
 
 
 @pytest.mark.parametrize(
-    "changed",
+    ("changed", "message"),
     [
-        {"tokenizer.ggml.model": "llama"},
-        {"tokenizer.ggml.pre": "chatglm-bpe"},
-        {"tokenizer.ggml.tokens": []},
-        {"tokenizer.ggml.merges": None},
+        ({"model": "bert"}, "tokenizer.ggml.model is 'bert' (supported: 'gpt2', 'llama')"),
+        ({"model": 7}, "tokenizer.ggml.model is 7 (supported"),
+        (
+            {"pre": "chatglm-bpe"},
+            "tokenizer.ggml.pre is 'chatglm-bpe' (supported: 'gpt-2', 'smollm'",
+        ),
+        ({"pre": ["gpt-2"]}, "tokenizer.ggml.pre is ['gpt-2'] (supported"),
     ],
     ids=str,
 )
-def test_other_vocabularies_have_none(changed: dict):
-    assert gguf_tokenizer.tokenizer_json(metadata_of(trained("gpt-2"), "gpt-2") | changed) is None
+def test_other_vocabularies_are_refused_by_name(changed: dict, message: str):
+    fields = {f"tokenizer.ggml.{name}": value for name, value in changed.items()}
+    with pytest.raises(UnsupportedTokenizerError) as caught:
+        gguf_tokenizer.tokenizer_json(metadata_of(trained("gpt-2"), "gpt-2") | fields)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [None, "none", "no_vocab"])
+def test_a_file_without_a_vocabulary_has_none(kind: str | None):
+    metadata = metadata_of(trained("gpt-2"), "gpt-2") | {"tokenizer.ggml.model": kind}
+    assert gguf_tokenizer.tokenizer_json(metadata) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"tokens": None}, "tokens must be a list of texts"),
+        ({"tokens": ["a", 1]}, "tokens must be a list of texts"),
+        ({"tokens": []}, "tokens has 0 tokens, must have 1 to 4194304"),
+        ({"tokens": ["a", "b", "a"]}, "tokens has 'a' twice"),
+        ({"token_type": [1]}, "token_type must be a list of 325 integers from 1 to 6"),
+        ({"token_type": [9] * 325}, "token_type must be a list of 325 integers from 1 to 6"),
+        ({"merges": None}, "merges must be a list of texts"),
+        ({"merges": "a b"}, "merges must be a list of texts"),
+        ({"bos_token_id": 325}, "bos_token_id is 325, must be in [0, 325)"),
+        ({"bos_token_id": "x"}, "bos_token_id is 'x', must be in [0, 325)"),
+        ({"add_bos_token": 1}, "add_bos_token is 1, must be true or false"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_broken_vocabularies_are_refused(changed: dict, message: str):
+    fields = {f"tokenizer.ggml.{name}": value for name, value in changed.items()}
+    with pytest.raises(ExportError) as caught:
+        gguf_tokenizer.tokenizer_json(metadata_of(trained("gpt-2"), "gpt-2") | fields)
+    assert f"tokenizer.ggml.{message}" in str(caught.value)
