@@ -49,9 +49,8 @@ class KVCACHE_EXPORT TokenBytes {
 ///
 /// Duplicates count once. Where one is the beginning of another, a text ends with the shorter by a
 /// stop token only.
-/// @throws Error invalid_argument where there is none, one is empty, is not UTF-8, cannot be
-/// spelled
-///         with these tokens (the message says which), or together they are longer than 2^28 bytes
+/// @throws Error invalid_argument where there is none, one is empty, is not UTF-8 or cannot be
+///         spelled with these tokens (the message says which), or they have more than 2^28 bytes
 KVCACHE_EXPORT std::unique_ptr<Constraint> one_of(std::span<const std::string> choices,
                                                   const TokenBytes& tokens);
 

@@ -13,7 +13,7 @@ namespace kvcache {
 
 struct GrammarOptions {
   /// The directory with the Python packages xgrammar and tvm_ffi (no Python is run). Empty: that of
-  /// the environment variable KVCACHE_XGRAMMAR_DIR, else that which was found at build.
+  /// the environment variable KVCACHE_XGRAMMAR_DIR, else the one given at build.
   std::filesystem::path directory = {};
   /// How many threads compile a grammar.
   int num_threads = 1;
@@ -31,16 +31,14 @@ struct JsonSchemaOptions {
 /// Copies share all. One thread at a time.
 class KVCACHE_EXPORT GrammarCompiler {
  public:
-  /// @throws Error grammar_unavailable where xgrammar is not there, is of another version, or
-  /// another
-  ///         directory's is loaded; invalid_argument for a number of threads that is none
+  /// @throws Error grammar_unavailable where xgrammar is not there, is of another version, or that
+  ///         of another directory is loaded; invalid_argument for a number of threads that is none
   explicit GrammarCompiler(const TokenBytes& tokens, const GrammarOptions& options = {});
 
   /// A JSON value that the schema allows. Objects have the properties that it names, in its order,
   /// and no others.
-  /// @throws Error grammar_invalid where the text is no JSON, is longer than 2^20 bytes, or
-  /// xgrammar
-  ///         refuses it; out_of_memory
+  /// @throws Error grammar_invalid where the text is no JSON, is longer than 2^20 bytes, or is
+  ///         refused by xgrammar; out_of_memory
   [[nodiscard]] std::unique_ptr<Constraint> json_schema(
       std::string_view schema, const JsonSchemaOptions& options = {}) const;
 

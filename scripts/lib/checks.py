@@ -1,6 +1,7 @@
 """scripts/test: set up, build, run every check and count them."""
 
 import argparse
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import build
 import disk
+import python_environment
 from clang_tidy import ClangTidy
 from export import Source, export_together, is_exported
 from fuzz import run_fuzzers
@@ -82,6 +84,7 @@ TEST_ENVIRONMENT = {
 def run_checks(*, full: bool) -> Results:
     """Run every check, whatever came of those before; `full` adds the slow ones."""
     results = Results()
+    _provide_xgrammar()
     results.add(_command("ruff check", [VENV / "bin" / "ruff", "check", "."]))
     results.add(_command("ruff format", [VENV / "bin" / "ruff", "format", "--check", "."]))
     results.add(_clang_format())
@@ -101,6 +104,19 @@ def run_checks(*, full: bool) -> Results:
     results.add(_pytest(full=full))
     results.add(_without_gpu())
     return results
+
+
+def _provide_xgrammar() -> None:
+    """Install what grammars are compiled with; where it cannot be had, their tests are skipped."""
+    try:
+        with step("test", "xgrammar in .venv") as outcome:
+            requirements = [ROOT / "requirements-grammar.txt"]
+            if not python_environment.install(requirements, "grammar-requirements", "--no-deps"):
+                outcome.text = "in place"
+    except StepError as error:
+        say(error)
+    for found in (VENV / "lib").glob("python3*/site-packages/xgrammar"):
+        os.environ["KVCACHE_XGRAMMAR_DIR"] = str(found.parent)
 
 
 def _command(name: str, command: Sequence[str | Path]) -> Results:

@@ -23,8 +23,12 @@ def check() -> None:
         )
 
 
-def install(requirements: Sequence[Path], name: str) -> bool:
-    """Install pinned requirements into .venv; False when that was done before."""
+def install(requirements: Sequence[Path], name: str, *options: str) -> bool:
+    """Install pinned requirements into .venv; False when that was done before.
+
+    Args:
+        options: of pip install.
+    """
     works = _works()
     stamp = VENV / f".{name}-installed"
     wanted = _digest([str(VENV), sys.version, *(path.read_text() for path in requirements)])
@@ -32,7 +36,7 @@ def install(requirements: Sequence[Path], name: str) -> bool:
         return False
     if not works:
         _make()
-    pip("install", *(word for path in requirements for word in ("-r", path)))
+    pip("install", *options, *(word for path in requirements for word in ("-r", path)))
     stamp.write_text(wanted)
     return True
 

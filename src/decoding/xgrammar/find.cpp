@@ -41,8 +41,8 @@ std::filesystem::path find_packages(const std::filesystem::path& given) {
   const std::filesystem::path place = place_of(given);
   if (place.empty()) {
     throw_error(ErrorCode::grammar_unavailable,
-                "regular expressions and JSON schemas need the library xgrammar, which was not "
-                "there when this was built; {}",
+                "regular expressions and JSON schemas need the library xgrammar, and nothing says "
+                "where it is; {}",
                 how_to_install());
   }
   std::error_code error;

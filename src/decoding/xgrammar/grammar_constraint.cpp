@@ -70,12 +70,14 @@ class GrammarConstraint final : public Constraint {
     if (!tokens_->allowed(within_.back()).allows(token)) {
       return false;
     }
-    within_.push_back(tokens_->after(within_.back(), token));
+    if (within_.size() == within_.capacity()) {  // so that nothing fails after it was accepted
+      within_.reserve(2 * within_.size());
+    }
     const bool accepted = called(Matcher::functions().accept,
                                  std::array{matcher_.any(), of_int(token), of_bool(false)})
                               .as_bool();
-    if (!accepted) {
-      within_.pop_back();
+    if (accepted) {
+      within_.push_back(tokens_->after(within_.back(), token));
     }
     return accepted;
   } catch (...) {

@@ -60,12 +60,12 @@ HWY_INLINE void dot_queries_tile(const float* HWY_RESTRICT rows, std::int64_t ro
   const Floats d;
   FloatVector chains[kChains][kRows][kVectors];
   HWY_UNROLL(4)
-  for (int chain = 0; chain < kChains; ++chain) {
+  for (auto& chain : chains) {
     HWY_UNROLL(12)
-    for (int r = 0; r < kRows; ++r) {
+    for (auto& row : chain) {
       HWY_UNROLL(4)
-      for (int v = 0; v < kVectors; ++v) {
-        chains[chain][r][v] = hn::Zero(d);
+      for (auto& sum : row) {
+        sum = hn::Zero(d);
       }
     }
   }
@@ -110,10 +110,10 @@ HWY_INLINE void add_up_chain(const float* HWY_RESTRICT rows, std::int64_t row_st
                              FloatVector (&sums)[kRows][kVectors]) {
   const Floats d;
   HWY_UNROLL(12)
-  for (int r = 0; r < kRows; ++r) {
+  for (auto& row : sums) {
     HWY_UNROLL(4)
-    for (int v = 0; v < kVectors; ++v) {
-      sums[r][v] = hn::Zero(d);
+    for (auto& sum : row) {
+      sum = hn::Zero(d);
     }
   }
   std::int64_t i = chain * kBlockFloats;
