@@ -207,7 +207,7 @@ Value array_of(std::span<const Any> elements) {
               any);
 }
 
-Function::Function(std::string_view type, std::string_view name) : handle_(nullptr) {
+Function::Function(std::string_view type, std::string_view name) {
   const std::string key = "xgrammar.tvm_ffi_binding." + std::string(type);
   const ByteArray view = view_of(key);
   std::int32_t index = 0;

@@ -78,7 +78,7 @@ class Function {
   Value operator()(std::span<const Any> arguments) const;
 
  private:
-  void* handle_;
+  void* handle_ = nullptr;
 };
 
 /// What a function of the library threw.
