@@ -7,6 +7,7 @@
 #include "base/checked_json.hpp"
 #include "base/error_boundary.hpp"
 #include "base/throw_error.hpp"
+#include "decoding/check_rollback.hpp"
 #include "decoding/prefix_ranges.hpp"
 #include "decoding/spelling.hpp"
 #include "text/utf8.hpp"
@@ -80,12 +81,7 @@ class OneOf final : public Constraint {
   }
 
   void rollback(std::size_t tokens) override {
-    if (tokens >= states_.size()) {
-      throw_error(ErrorCode::invalid_argument,
-                  "{} tokens were to be taken back from a constraint that has accepted {}; take "
-                  "back at most these",
-                  tokens, states_.size() - 1);
-    }
+    decoding::check_rollback(tokens, states_.size() - 1);
     states_.erase(states_.end() - static_cast<std::ptrdiff_t>(tokens), states_.end());
   }
 

@@ -95,35 +95,8 @@ TEST_F(Choices, ForksAndRollbacksEqualAFreshRun) {
   test::for_random_cases(200, [&](Random& random) {
     const auto tokens = random_vocabulary(random, true);
     const auto choices = random_texts(random);
-    std::unique_ptr<Constraint> constraint = one_of(choices, TokenBytes(tokens));
-    const auto fresh = one_of(choices, TokenBytes(tokens));
-    std::vector<TokenId> accepted;
-    for (int step = 0; step < 30; ++step) {
-      const std::vector<TokenId> allowed = allowed_by(*constraint);
-      if (random.chance(0.3) || allowed.empty()) {
-        const std::int64_t count = random.integer(0, std::ssize(accepted));
-        constraint->rollback(static_cast<std::size_t>(count));
-        accepted.resize(accepted.size() - static_cast<std::size_t>(count));
-      } else {
-        accepted.push_back(random.pick(allowed));
-        ASSERT_TRUE(constraint->accept(accepted.back()));
-      }
-      if (random.chance(0.2)) {
-        const auto other = constraint->fork();
-        for (const TokenId token : allowed_by(*constraint)) {
-          static_cast<void>(constraint->accept(token));  // goes its own way
-        }
-        constraint = other->fork();
-      }
-      const auto again = fresh->fork();
-      for (const TokenId token : accepted) {
-        ASSERT_TRUE(again->accept(token));
-      }
-      ASSERT_EQ(allowed_by(*constraint), allowed_by(*again));
-      ASSERT_EQ(constraint->may_end(), again->may_end());
-    }
-    expect_error(ErrorCode::invalid_argument, "from a constraint that has accepted",
-                 [&] { constraint->rollback(accepted.size() + 1); });
+    test::expect_forks_and_rollbacks_as_fresh(random, *one_of(choices, TokenBytes(tokens)),
+                                              [](Constraint&) {});
   });
 }
 

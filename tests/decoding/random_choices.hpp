@@ -4,10 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <iterator>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "kvcache/constraint.hpp"
+#include "support/models.hpp"
 #include "support/random_cases.hpp"
 
 namespace kvcache::test {
@@ -52,6 +55,42 @@ inline std::vector<TokenId> allowed_by(const Constraint& constraint) {
   std::vector<TokenId> tokens = mask.tokens(mask.vocab_size());
   EXPECT_EQ(mask.count(), tokens.size());
   return tokens;
+}
+
+/// Random tokens that are allowed, taken back and forked: after each step it is as a fork of
+/// `fresh` that accepts the same tokens. Calls also(constraint) then.
+template <typename Also>
+void expect_forks_and_rollbacks_as_fresh(Random& random, const Constraint& fresh,
+                                         const Also& also) {
+  std::unique_ptr<Constraint> constraint = fresh.fork();
+  std::vector<TokenId> accepted;
+  for (int step = 0; step < 30; ++step) {
+    const std::vector<TokenId> allowed = allowed_by(*constraint);
+    if (random.chance(0.3) || allowed.empty()) {
+      const std::int64_t count = random.integer(0, std::ssize(accepted));
+      constraint->rollback(static_cast<std::size_t>(count));
+      accepted.resize(accepted.size() - static_cast<std::size_t>(count));
+    } else {
+      accepted.push_back(random.pick(allowed));
+      ASSERT_TRUE(constraint->accept(accepted.back()));
+    }
+    if (random.chance(0.2)) {
+      const auto other = constraint->fork();
+      for (const TokenId token : allowed_by(*constraint)) {
+        static_cast<void>(constraint->accept(token));  // goes its own way
+      }
+      constraint = other->fork();
+    }
+    const auto again = fresh.fork();
+    for (const TokenId token : accepted) {
+      ASSERT_TRUE(again->accept(token));
+    }
+    ASSERT_EQ(allowed_by(*constraint), allowed_by(*again));
+    ASSERT_EQ(constraint->may_end(), again->may_end());
+    also(*constraint);
+  }
+  expect_error(ErrorCode::invalid_argument, "from a constraint that has accepted",
+               [&] { constraint->rollback(accepted.size() + 1); });
 }
 
 }  // namespace kvcache::test

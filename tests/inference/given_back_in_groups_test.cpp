@@ -13,7 +13,6 @@
 #include "base/rounding.hpp"
 #include "kvcache/prefix_cache.hpp"
 #include "kvcache/windowed_sequence.hpp"
-#include "support/trees.hpp"
 #include "support/window_models.hpp"
 
 namespace kvcache {
@@ -177,14 +176,8 @@ TEST_F(GivenBackInGroups, IsWhereOneCannotRewindToAndTheErrorSaysHowFarOneCan) {
 
   text.rewind(33);
   tokens.resize(33);
-  const TokenTree tree{.tokens = {1, 2, 3}, .parents = {-1, 0, -1}};
-  const TreeEvaluation evaluation =
-      text.evaluate(tree, std::vector<std::size_t>{TokenTree::kPrefix, 1, 2});
-  test::expect_as_uncached(model, evaluation.logits().row(0), tokens);
-  test::expect_as_uncached(model, evaluation.logits().row(1), test::text_of_node(tokens, tree, 1));
-  test::expect_as_uncached(model, evaluation.logits().row(2), test::text_of_node(tokens, tree, 2));
-  tokens.push_back(4);
-  test::expect_as_uncached(model, text.extend(std::span(tokens).last(1)).last(), tokens);
+  const TreeEvaluation evaluation = test::expect_tree_as_uncached(model, text, tokens);
+  test::expect_next_as_uncached(model, text, tokens, 4);
 
   text.rewind(0);
   EXPECT_EQ(text.first_cached(), 0U);
@@ -211,12 +204,10 @@ TEST_F(GivenBackInGroups, IsSharedByForksAsBlocksAre) {
 
   std::vector<TokenId> after_early(tokens.begin(), tokens.begin() + 2);
   early.rewind(2);
-  after_early.push_back(7);
-  test::expect_as_uncached(model, early.extend(std::span(after_early).last(1)).last(), after_early);
+  test::expect_next_as_uncached(model, early, after_early, 7);
   std::vector<TokenId> all = tokens;
   for (int i = 0; i < 10; ++i) {
-    all.push_back(static_cast<TokenId>(i));
-    test::expect_as_uncached(model, late.extend(std::span(all).last(1)).last(), all);
+    test::expect_next_as_uncached(model, late, all, static_cast<TokenId>(i));
   }
   all.assign(tokens.begin(), tokens.end());
   all.push_back(3);

@@ -12,7 +12,6 @@
 #include "base/rounding.hpp"
 #include "kvcache/prefix_cache.hpp"
 #include "kvcache/windowed_sequence.hpp"
-#include "support/trees.hpp"
 #include "support/window_models.hpp"
 
 namespace kvcache {
@@ -136,15 +135,8 @@ TEST_F(GivenBack, IsWhereOneCannotRewindToAndTheErrorSaysHowFarOneCan) {
   text.rewind(35);
   tokens.resize(35);
   EXPECT_FALSE(text.can_rewind_to(34));  // once is what is promised
-  const TokenTree tree{.tokens = {1, 2, 3}, .parents = {-1, 0, -1}};
-  const TreeEvaluation evaluation =
-      text.evaluate(tree, std::vector<std::size_t>{TokenTree::kPrefix, 1, 2});
-  test::expect_as_uncached(model, evaluation.logits().row(0), tokens);
-  test::expect_as_uncached(model, evaluation.logits().row(1), test::text_of_node(tokens, tree, 1));
-  test::expect_as_uncached(model, evaluation.logits().row(2), test::text_of_node(tokens, tree, 2));
-  const TokenId next = 4;
-  tokens.push_back(next);
-  test::expect_as_uncached(model, text.extend({&next, 1}).last(), tokens);
+  const TreeEvaluation evaluation = test::expect_tree_as_uncached(model, text, tokens);
+  test::expect_next_as_uncached(model, text, tokens, 4);
 
   text.rewind(0);
   EXPECT_EQ(text.first_cached(), 0U);
@@ -170,12 +162,10 @@ TEST_F(GivenBack, IsSharedByForksAsBlocksAre) {
 
   std::vector<TokenId> after_early(tokens.begin(), tokens.begin() + 2);
   early.rewind(2);
-  after_early.push_back(7);
-  test::expect_as_uncached(model, early.extend(std::span(after_early).last(1)).last(), after_early);
+  test::expect_next_as_uncached(model, early, after_early, 7);
   std::vector<TokenId> all = tokens;
   for (int i = 0; i < 10; ++i) {
-    all.push_back(static_cast<TokenId>(i));
-    test::expect_as_uncached(model, late.extend(std::span(all).last(1)).last(), all);
+    test::expect_next_as_uncached(model, late, all, static_cast<TokenId>(i));
   }
   const TokenId next = 3;
   all.assign(tokens.begin(), tokens.end());

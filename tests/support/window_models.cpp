@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "support/trees.hpp"
+
 namespace kvcache::test {
 
 Model load_with_window(const std::string& name, std::optional<std::size_t> rewindable_tokens,
@@ -40,6 +42,23 @@ void extend_one_by_one(Sequence& text, int count) {
     const TokenId token = i % 30;
     text.extend({&token, 1});
   }
+}
+
+void expect_next_as_uncached(const Model& model, Sequence& text, std::vector<TokenId>& tokens,
+                             TokenId next) {
+  tokens.push_back(next);
+  expect_as_uncached(model, text.extend(std::span(tokens).last(1)).last(), tokens);
+}
+
+TreeEvaluation expect_tree_as_uncached(const Model& model, const Sequence& text,
+                                       const std::vector<TokenId>& tokens) {
+  const TokenTree tree{.tokens = {1, 2, 3}, .parents = {-1, 0, -1}};
+  TreeEvaluation evaluation =
+      text.evaluate(tree, std::vector<std::size_t>{TokenTree::kPrefix, 1, 2});
+  expect_as_uncached(model, evaluation.logits().row(0), tokens);
+  expect_as_uncached(model, evaluation.logits().row(1), text_of_node(tokens, tree, 1));
+  expect_as_uncached(model, evaluation.logits().row(2), text_of_node(tokens, tree, 2));
+  return evaluation;
 }
 
 }  // namespace kvcache::test

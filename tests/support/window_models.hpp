@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "support/models.hpp"
 
@@ -35,5 +36,14 @@ void expect_same_bits(std::span<const float> found, std::span<const float> expec
 void expect_same_bits(const Logits& found, const Logits& expected);
 
 void extend_one_by_one(Sequence& text, int count);
+
+/// `text` holds `tokens`, is extended by `next`, and so are they: the logits are those without it.
+void expect_next_as_uncached(const Model& model, Sequence& text, std::vector<TokenId>& tokens,
+                             TokenId next);
+
+/// The same of a tree behind `tokens`, and of their own last logits; returns the evaluation, which
+/// holds blocks.
+TreeEvaluation expect_tree_as_uncached(const Model& model, const Sequence& text,
+                                       const std::vector<TokenId>& tokens);
 
 }  // namespace kvcache::test

@@ -6,6 +6,7 @@
 
 #include "base/error_boundary.hpp"
 #include "base/throw_error.hpp"
+#include "decoding/check_rollback.hpp"
 
 namespace kvcache::decoding::xgrammar {
 namespace {
@@ -85,12 +86,7 @@ class GrammarConstraint final : public Constraint {
   }
 
   void rollback(std::size_t tokens) override {
-    if (tokens >= within_.size()) {
-      throw_error(ErrorCode::invalid_argument,
-                  "{} tokens were to be taken back from a constraint that has accepted {}; take "
-                  "back at most these",
-                  tokens, within_.size() - 1);
-    }
+    check_rollback(tokens, within_.size() - 1);
     if (tokens > 0) {
       called(Matcher::functions().rollback,
              std::array{matcher_.any(), of_int(static_cast<std::int64_t>(tokens))});

@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/rounding.hpp"
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
@@ -32,7 +33,7 @@ struct NextPart {
 
   /// `bytes` at `data`, spread over so many rows.
   static NextPart fetched_by(std::int64_t rows, const void* data, std::int64_t bytes) {
-    return {static_cast<const std::byte*>(data), (bytes + rows - 1) / rows};
+    return {static_cast<const std::byte*>(data), divide_up(bytes, rows)};
   }
 };
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "decoding/random_choices.hpp"
 #include "kvcache/generate.hpp"
 #include "kvcache/speculation.hpp"
 #include "support/models.hpp"
@@ -19,16 +20,11 @@ namespace kvcache {
 namespace {
 
 using nlohmann::json;
+using test::allowed_by;
 using test::expect_error;
 using test::Random;
 
 constexpr TokenId kEnd = 261;  // </s>
-
-std::vector<TokenId> allowed_of(const Constraint& constraint) {
-  TokenMask mask(constraint.vocab_size());
-  constraint.allow_next(mask);
-  return mask.tokens(mask.vocab_size());
-}
 
 /// Over a tokenizer with all bytes and a few words. Skipped where xgrammar is not there.
 class Grammar : public testing::Test {
@@ -49,7 +45,7 @@ class Grammar : public testing::Test {
     const auto state = constraint.fork();
     std::vector<TokenId> text;
     while (text.size() < most) {
-      std::vector<TokenId> allowed = allowed_of(*state);
+      std::vector<TokenId> allowed = allowed_by(*state);
       EXPECT_TRUE(!allowed.empty() || state->may_end());
       if (state->may_end()) {
         allowed.push_back(kEnd);
@@ -216,8 +212,8 @@ TEST_F(Grammar, AListAsARegularExpressionAllowsWhatTheListAllows) {
     const auto of_grammar = grammar->fork();
     const auto of_list = list->fork();
     while (true) {
-      const std::vector<TokenId> allowed = allowed_of(*of_list);
-      ASSERT_EQ(allowed_of(*of_grammar), allowed);
+      const std::vector<TokenId> allowed = allowed_by(*of_list);
+      ASSERT_EQ(allowed_by(*of_grammar), allowed);
       ASSERT_EQ(of_grammar->may_end(), of_list->may_end());
       if (allowed.empty()) {
         break;
@@ -232,33 +228,11 @@ TEST_F(Grammar, AListAsARegularExpressionAllowsWhatTheListAllows) {
 TEST_F(Grammar, ForksAndRollbacksEqualAFreshRun) {
   const auto fresh = compiler_->regex("(hello|[a-f]{3}|é)*!");
   test::for_random_cases(50, [&](Random& random) {
-    std::unique_ptr<Constraint> constraint = fresh->fork();
-    std::vector<TokenId> accepted;
-    for (int step = 0; step < 30; ++step) {
-      const std::vector<TokenId> allowed = allowed_of(*constraint);
-      if (random.chance(0.3) || allowed.empty()) {
-        const std::int64_t count = random.integer(0, std::ssize(accepted));
-        constraint->rollback(static_cast<std::size_t>(count));
-        accepted.resize(accepted.size() - static_cast<std::size_t>(count));
-      } else {
-        accepted.push_back(random.pick(allowed));
-        ASSERT_TRUE(constraint->accept(accepted.back()));
-      }
-      if (random.chance(0.2)) {
-        constraint = constraint->fork();
-      }
-      const auto again = fresh->fork();
-      for (const TokenId token : accepted) {
-        ASSERT_TRUE(again->accept(token));
-      }
-      ASSERT_EQ(allowed_of(*constraint), allowed_of(*again));
-      ASSERT_EQ(constraint->may_end(), again->may_end());
+    test::expect_forks_and_rollbacks_as_fresh(random, *fresh, [](Constraint& constraint) {
       for (const TokenId token : {TokenId{-1}, TokenId{'Z'}, kEnd, kEnd + 1, TokenId{1'000'000}}) {
-        ASSERT_FALSE(constraint->accept(token));
+        ASSERT_FALSE(constraint.accept(token));
       }
-    }
-    expect_error(ErrorCode::invalid_argument, "from a constraint that has accepted",
-                 [&] { constraint->rollback(accepted.size() + 1); });
+    });
   });
 }
 
