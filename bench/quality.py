@@ -37,13 +37,13 @@ DOWN_INT8 = {**EMBEDDING_INT8, "layers.*.mlp.down": "int8"}
 WIDTHS = {
     "int8": ("int8", {}, False),
     "int4": ("int4", {}, False),
-    "uint4": ("uint4", {}, False),
-    "uint4, embedding int8": ("uint4", EMBEDDING_INT8, False),
+    "uint4": ("uint4", {}, False),  # whose embedding and head are int8
+    "uint4 everywhere": ("uint4", {"*": "uint4"}, False),
+    "int4, embedding int8": ("int4", EMBEDDING_INT8, False),
     "int4, embedding and down int8": ("int4", DOWN_INT8, False),
     "int4, calibrated": ("int4", {}, True),
     "int4, embedding and down int8, calibrated": ("int4", DOWN_INT8, True),
     "uint4, calibrated": ("uint4", {}, True),
-    "uint4, embedding int8, calibrated": ("uint4", EMBEDDING_INT8, True),
 }
 
 
@@ -108,6 +108,7 @@ def _measured(options: argparse.Namespace) -> Iterator[dict[str, object]]:
         if calibrated and importance is None:
             continue
         precision = Precision("float32", weights, BLOCK, overrides, "float32")
+        precision = model.settled(source, precision)
         more = {"importance": importance} if calibrated else {}
         yield row(name, *_logits(source, precision, ids, **more))
 

@@ -189,8 +189,8 @@ def _parse(arguments: list[str] | None, command: Command = GPT2) -> argparse.Nam
         choices=["float32", "float16", "bfloat16", "int8", "int4", "uint4"],
         help="element type of the matrices, where narrower than float32: they take a half,"
         " a quarter or an eighth of the memory, and of the time to read them; uint4 has a minimum"
-        " beside each scale, a ninth more than int4 and closer to the weights; others stay as they"
-        " are (default: as --dtype)",
+        " beside each scale, a ninth more than int4, and its embedding and head are int8: the"
+        " closest to the weights that 4 bits get; others stay as they are (default: as --dtype)",
     )
     parser.add_argument(
         "--block-size",

@@ -49,6 +49,9 @@ class Export:
     progress: save.Progress
     calibration_option: str = calibration.OPTION  # where the ids came from, as errors call it
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "precision", model.settled(self.source, self.precision))
+
     def to(self, output: str) -> None:
         """Writes the model directory of docs/MODEL_FILE.md.
 
@@ -201,7 +204,10 @@ def _described(precision: Precision) -> str:
     blocks = f" in blocks of {precision.block_size}" if precision.quantized else ""
     rounded = precision.rounded_activations
     activations = rounded or (precision.dtype if precision.quantized else None)
-    return f"{precision.weights}{blocks}{f', activations in {activations}' if activations else ''}"
+    finer = [f", {role} in {weights}" for role, weights in precision.overrides.items()]
+    return "".join(
+        [precision.weights, blocks, *finer, f", activations in {activations}" * bool(activations)]
+    )
 
 
 def _summary(spec: DecoderSpec) -> str:

@@ -6,9 +6,24 @@ import numpy as np
 import onnx_ir as ir
 
 from . import encoding, graph
-from .precision import MatrixType, Precision, convert
+from .precision import FINER_MATRICES, MatrixType, Precision, convert
 from .sources import Source
 from .spec import Shape
+
+
+def settled(source: Source, precision: Precision) -> Precision:
+    """The precision with the types that some matrices have where nothing else is asked for.
+
+    The embedding and the head of uint4 weights are int8, but for one that the source has in blocks
+    of uint4 already: it is taken over as it is.
+    """
+    rounded = {
+        role: others
+        for role, others in source.matrix_names().items()
+        if role in FINER_MATRICES.get(precision.weights, {})
+        and source.block_scales(role + encoding.WEIGHT, precision.of_matrix(role, others)) is None
+    }
+    return precision.with_finer_matrices(rounded)
 
 
 def matrix_types(source: Source, precision: Precision) -> dict[str, MatrixType]:

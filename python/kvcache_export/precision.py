@@ -1,7 +1,7 @@
 """Element types of a model, and weights rounded to them, refusing what would not survive."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -24,6 +24,8 @@ WITH_MINIMUMS = ("uint4",)
 WEIGHTS = (*DTYPES, *QUANTIZED_BITS)
 BLOCK_SIZES = (16, 32, 64, 128, 256)
 DEFAULT_BLOCK_SIZES = {"int8": 64, "int4": 32, "uint4": 32}
+# What tokens become and what the next is chosen by, where rounding costs the most for its bytes.
+FINER_MATRICES = {"uint4": {"embedding.tokens": "int8", "head": "int8"}}
 ACTIVATIONS = {  # that weights of a type may be multiplied with; the first is the default
     "int8": ("int8", "float32"),
     "int4": ("int8", "float32"),
@@ -181,15 +183,31 @@ class Precision:
                     f"--weights-overrides: no matrix of the model is called {pattern!r}; there are"
                     f" {', '.join(roles[:5])}, … {roles[-1]}"
                 )
-        return {role: self._type_of(role, others) for role, others in names.items()}
+        return {role: self.of_matrix(role, others) for role, others in names.items()}
 
-    def _type_of(self, role: str, others: Iterable[str]) -> MatrixType:
+    def of_matrix(self, role: str, others: Iterable[str]) -> MatrixType:
+        """That of the matrix with this role and other names."""
+        return self._matrix_type(self._override(role, others) or self.weights)
+
+    def with_finer_matrices(self, names: Mapping[str, Iterable[str]]) -> "Precision":
+        """With overrides for FINER_MATRICES that are among `names` and that no pattern matches."""
+        finer = {
+            role: weights
+            for role, weights in FINER_MATRICES.get(self.weights, {}).items()
+            if role in names and self._override(role, names[role]) is None
+        }
+        return replace(self, overrides={**self.overrides, **finer})
+
+    def _override(self, role: str, others: Iterable[str]) -> str | None:
+        """The type that the first matching pattern has."""
         matching = (
             weights
             for pattern, weights in self.overrides.items()
             if _matches(pattern, role, others)
         )
-        weights = next(matching, self.weights)
+        return next(matching, None)
+
+    def _matrix_type(self, weights: str) -> MatrixType:
         activations = self._activations_for(weights)
         block_size = None
         if weights in QUANTIZED_BITS:

@@ -39,6 +39,10 @@ NARROW_MODELS = {  # the same models otherwise, mostly narrower: the exporter's 
     "hidden states": ("--hidden-states",),
 }
 MORE_NARROW_MODELS = {
+    "uint4 weights everywhere": (
+        *("--weights", "uint4", "--weights-overrides"),
+        str(GOLDENS / "uint4_everywhere.json"),
+    ),
     "bfloat16 weights": ("--weights", "bfloat16"),
     "int4 weights (dequantised)": ("--weights", "int4", "--activations", "float32"),
     "a float16 cache": ("--cache-dtype", "float16"),

@@ -12,6 +12,9 @@ from kvcache_export.errors import ExportError
 from kvcache_export.precision import DTYPES, MatrixType, Precision, convert
 
 
+EMBEDDING = "embedding.tokens"
+
+
 def test_float32_is_not_copied():
     weight = np.ones(3, np.float32)
     assert convert(weight, "float32", "w") is weight
@@ -106,6 +109,31 @@ def test_what_weights_are_multiplied_with(
     found = (types["a"].round_input, types["b"].round_input, precision.rounded_activations)
     assert found == expected
     assert types["a"].weights == overrides.get("a", weights)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "added", "expected"),
+    [
+        ({}, {EMBEDDING: "int8", "head": "int8"}, ("int8", "int8", "uint4")),
+        ({"w.emb": "uint4"}, {"head": "int8"}, ("uint4", "int8", "uint4")),
+        ({"*": "uint4"}, {}, ("uint4", "uint4", "uint4")),
+        ({"he*": "float32"}, {EMBEDDING: "int8"}, ("int8", "float32", "uint4")),
+    ],
+)
+def test_embedding_and_head_of_uint4_are_int8_unless_a_pattern_matches(
+    overrides: dict[str, str], added: dict[str, str], expected: tuple[str, ...]
+):
+    names = {EMBEDDING: ("w.emb",), "head": (), "layers.0.mlp.up": ()}
+    precision = Precision("float32", "uint4", overrides=overrides).with_finer_matrices(names)
+    assert precision.overrides == overrides | added
+    assert tuple(type_.weights for type_ in precision.of_matrices(names).values()) == expected
+    assert precision.rounded_activations == "int8"
+
+
+def test_finer_matrices_are_of_uint4_and_of_those_that_there_are():
+    names = {EMBEDDING: (), "layers.0.mlp.up": ()}
+    assert Precision("float32", "uint4").with_finer_matrices(names).overrides == {EMBEDDING: "int8"}
+    assert Precision("float32", "int4").with_finer_matrices(names).overrides == {}
 
 
 def test_overrides_match_roles_and_the_names_of_checkpoints():

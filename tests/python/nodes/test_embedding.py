@@ -37,19 +37,24 @@ def test_rows(weights: str, scale: float | None, learned: bool):
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("bits", [8, 4])
-def test_rows_of_a_quantised_table(bits: int):
+@pytest.mark.parametrize("weights", ["int8", "int4", "uint4"])
+def test_rows_of_a_quantised_table(weights: str):
+    type_ = MatrixType(weights, BLOCK_SIZE)
     table = np.random.default_rng(1).standard_normal((COUNT, SIZE), np.float32)
-    values, scales = encoded(TABLE, MatrixType(f"int{bits}", BLOCK_SIZE), table, "w").values()
+    values, scales = encoded(TABLE, type_, table, "w").values()
     feeds = {"input_ids": IDS, "position_ids": POSITIONS}
     feeds |= {"token_weight": values, "token_scales": scales}
-    attributes = {"bits": bits, "block_size": BLOCK_SIZE, "inputs": SIZE, "outputs": COUNT}
-    expected = [
-        [
-            np.float32(scales[o // 64, i // BLOCK_SIZE, o % 64]) * packed_value(values, bits, i, o)
-            for i in range(SIZE)
-        ]
-        for o in IDS.ravel()
-    ]
+    attributes = {"bits": type_.bits, "block_size": BLOCK_SIZE, "inputs": SIZE, "outputs": COUNT}
+    if type_.minimums:
+        attributes["minimums"] = 1
+
+    def element(o: int, i: int) -> np.float32:
+        of_block = np.float32(scales[o // 64, :, o % 64])
+        if not type_.minimums:
+            return of_block[i // BLOCK_SIZE] * packed_value(values, type_.bits, i, o)
+        scale, minimum = of_block.reshape(-1, 2)[i // BLOCK_SIZE]
+        return scale * (packed_value(values, 4, i, o) + 8) + minimum
+
+    expected = [[element(o, i) for i in range(SIZE)] for o in IDS.ravel()]
     found = run_node(EMBEDDING, feeds, attributes)
     np.testing.assert_array_equal(found.reshape(-1, SIZE), np.float32(expected))
