@@ -17,6 +17,7 @@ moved at random within half a step, on nobody's grid.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
@@ -66,11 +67,15 @@ def _perplexity(logits: np.ndarray, ids: np.ndarray) -> float:
     return float(np.exp(np.mean(losses)))
 
 
-def _importance(source: sources.Source, ids: np.ndarray) -> dict[str, np.ndarray]:
+@contextlib.contextmanager
+def _inputs(source: sources.Source, ids: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
+    """What every matrix is multiplied with in the text, in files while the block lasts."""
     with tempfile.TemporaryDirectory() as directory:
         aside = Path(directory) / "model.onnx"
         with stand_ins.in_float32(aside, source, lambda _: None) as wide:
-            return calibration.importance(wide, ids, lambda _: None)
+            files = Path(directory) / "inputs"
+            found = calibration.inputs(wide, source.spec.matrices(), ids, files, lambda _: None)
+        yield found
 
 
 def _measured(options: argparse.Namespace) -> Iterator[dict[str, object]]:
@@ -98,19 +103,20 @@ def _measured(options: argparse.Namespace) -> Iterator[dict[str, object]]:
         found, _ = _logits(sources.from_checkpoint(path), wide, ids)
         size = sum(int(tensor.n_bytes) for tensor in GGUFReader(path).tensors)
         yield row(f"llama.cpp's {name}", found, size)
-    importance = None
-    if options.calibration_ids is not None:
-        text = json.loads(options.calibration_ids.read_text())
-        rows = rounding.token_ids(source.spec, text, calibration.OPTION)
-        importance = _importance(source, rows)
-    for name in options.widths or WIDTHS:
-        weights, overrides, calibrated = WIDTHS[name]
-        if calibrated and importance is None:
-            continue
-        precision = Precision("float32", weights, BLOCK, overrides, "float32")
-        precision = model.settled(source, precision)
-        more = {"importance": importance} if calibrated else {}
-        yield row(name, *_logits(source, precision, ids, **more))
+    with contextlib.ExitStack() as stack:
+        inputs = None
+        if options.calibration_ids is not None:
+            text = json.loads(options.calibration_ids.read_text())
+            rows = rounding.token_ids(source.spec, text, calibration.OPTION)
+            inputs = stack.enter_context(_inputs(source, rows))
+        for name in options.widths or WIDTHS:
+            weights, overrides, calibrated = WIDTHS[name]
+            if calibrated and inputs is None:
+                continue
+            precision = Precision("float32", weights, BLOCK, overrides, "float32")
+            precision = model.settled(source, precision)
+            more = {"inputs": inputs} if calibrated else {}
+            yield row(name, *_logits(source, precision, ids, **more))
 
 
 def _peer(text: str) -> tuple[str, str]:

@@ -1,11 +1,13 @@
-"""How much the error of each input of a matrix counts: its mean square over a text.
+"""What each matrix of a model is multiplied with in a text.
 
-The error of a product is that of each weight times what it is multiplied with, so a channel whose
-activations are large deserves the more exact weights (llama.cpp's importance matrix is the same
-measure). The float32 model runs in plain ONNX Runtime, with a sum behind each product's input: only
-these sums leave a run, no activations.
+The error of a product is that of each weight times what it is multiplied with: channels whose
+activations are large deserve the more exact weights, and those whose activations go together can
+make up for one another (compensation.py). The float32 model runs in plain ONNX Runtime, with every
+such product's input as an output, and what leaves a run goes to files.
 """
 
+import contextlib
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +23,8 @@ from .precision import Precision
 from .sources import Source
 
 OPTION = "--calibration-ids"
-SUMS = ".input_squares"  # behind a role: what the run gives, [1, 1, inputs]
-TOKENS_AXES = (0, 1)  # of [batch, seq_len, inputs]
-CALIBRATED = {"int4", "uint4"}  # whose scales are searched for
+INPUTS = ".inputs"  # behind a role: what the run gives, [1, tokens, inputs]
+CALIBRATED = {"int4", "uint4"}
 
 
 def check(source: Source, precision: Precision, option: str = OPTION) -> None:
@@ -31,44 +32,70 @@ def check(source: Source, precision: Precision, option: str = OPTION) -> None:
     types = {of.weights for of in model.matrix_types(source, precision).values()}
     if not types & CALIBRATED:
         raise ExportError(
-            f"{option} with weights of {', '.join(sorted(types))}: only the scales of int4 and"
-            f" uint4 are searched for; use one of these, or leave {option} out"
+            f"{option} with weights of {', '.join(sorted(types))}: only int4 and uint4 are"
+            f" rounded by a text; use one of these, or leave {option} out"
         )
 
 
-def importance(wide: Path, ids: np.ndarray, progress: save.Progress) -> dict[str, np.ndarray]:
-    """The mean square of each input, float32 [inputs], of every matrix that multiplies, by role.
+def calibrated(source: Source, precision: Precision) -> dict[str, int]:
+    """How many inputs each matrix has that a text makes another of, by role."""
+    matrices = source.spec.matrices()
+    types = model.matrix_types(source, precision)
+    return {role: matrices[role].inputs for role, of in types.items() if of.weights in CALIBRATED}
+
+
+def inputs(
+    wide: Path,
+    roles: Collection[str],
+    ids: np.ndarray,
+    directory: Path,
+    progress: save.Progress,
+) -> dict[str, np.ndarray]:
+    """What each of these matrices is multiplied with, float32 [tokens, inputs], a file of each.
 
     `wide` is the written float32 model, and `ids` [rows, tokens] is the text, whose rows are run
-    one after the other. The token embedding has an entry where it is the head, too. Raises
-    VerificationError where a sum is not finite.
+    one after the other. The files are in `directory`, which is made. The token embedding has one
+    where it is the head, too; an untied one multiplies nothing. Raises VerificationError where an
+    input is not finite.
     """
     tapped = wide.with_name("calibration.onnx")
-    ir.save(_tapped(ir.load(wide)), tapped)
-    runner, sums = verify.Runner(tapped), {}
-    for row, tokens in enumerate(ids):
-        progress(f"calibrating, {row * ids.shape[1]} of {ids.size} tokens")
-        for name, found in runner.run(tokens[None], [ids.shape[1]]).items():
-            sums[name] = sums.get(name, 0) + found.reshape(-1).astype(np.float64)
+    ir.save(_tapped(ir.load(wide), roles), tapped)
+    runner = verify.Runner(tapped)
+    directory.mkdir()
+    with contextlib.ExitStack() as open_files:
+        files = {}
+        for row, tokens in enumerate(ids):
+            progress(f"calibrating, {row * ids.shape[1]} of {ids.size} tokens")
+            for name, found in runner.run(tokens[None], [ids.shape[1]]).items():
+                if name not in files:
+                    path = directory / name
+                    files[name] = open_files.enter_context(path.open("wb"))
+                found.tofile(files[name])
     return {
-        name.removesuffix(SUMS): (of / ids.size).astype(np.float32) for name, of in sums.items()
+        name.removesuffix(INPUTS): np.memmap(directory / name, np.float32, "r").reshape(
+            ids.size, -1
+        )
+        for name in files
     }
 
 
-def _tapped(whole: ir.Model) -> ir.Model:
-    """The model with the sums of squares in place of logits and whatever is beside them."""
+def _tapped(whole: ir.Model, roles: Collection[str]) -> ir.Model:
+    """The model with the products' inputs in place of logits and whatever is beside them."""
     graph = whole.graph
-    axes = _constant(graph, ir.tensor(np.int64(TOKENS_AXES), name="calibration.axes"))
     presents = [value for value in graph.outputs if value.name.startswith("present_")]
     graph.outputs.clear()
     products = [node for node in graph if node.op_type in (LINEAR.name, HEAD.name)]
     for node in products:
         role = _role(node)
+        if role not in roles:
+            continue
         x = _multiplied(whole, node, role)
         y = ir.Value(
-            name=role + SUMS, type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([1, 1, None])
+            name=role + INPUTS,
+            type=ir.TensorType(ir.DataType.FLOAT),
+            shape=ir.Shape([1, None, None]),
         )
-        graph.append(ir.node("ReduceSumSquare", [x, axes], {"keepdims": 1}, outputs=[y]))
+        graph.append(ir.node("Identity", [x], outputs=[y]))
         graph.outputs.append(y)
     graph.outputs.extend(presents)
     computed = set(graph.outputs)

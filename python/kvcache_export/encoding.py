@@ -39,12 +39,12 @@ def encoded(
     name: str,
     scales: np.ndarray | None = None,
     *,
-    importance: np.ndarray | None = None,
+    inputs: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """The same tensors' values, of the weight as a parameter; `name` is what an error calls it.
 
     `scales` are those of a weight that was quantised before, as `quantization.quantize` has them;
-    `importance` says how much the error of each input counts there.
+    `inputs` are what the matrix is multiplied with in a text, as they are there.
     """
     weight = convert(weight, "float32" if type_.quantized else type_.weights, name)
     if matrix.layout is Layout.ALTERNATING_PANELS:
@@ -54,7 +54,7 @@ def encoded(
     if not type_.quantized:
         return {WEIGHT: weight if rows else packing.pack(weight)}
     by_inputs = weight.T if rows else weight
-    values, scales = quantization.quantize(by_inputs, type_, name, scales, importance=importance)
+    values, scales = quantization.quantize(by_inputs, type_, name, scales, inputs=inputs)
     return {WEIGHT: quantization.pack(values, type_), SCALES: packing.pack(scales)}
 
 

@@ -37,11 +37,11 @@ def with_weights(
     *,
     rounded_to: str | None = None,
     hidden_states: bool = False,
-    importance: Mapping[str, np.ndarray] | None = None,
+    inputs: Mapping[str, np.ndarray] | None = None,
 ) -> ir.Model:
     """The model; each weight is rounded to its element type, or to `rounded_to` before.
 
-    `importance` is that of matrices' inputs, by their roles (`calibration.importance`).
+    `inputs` are what matrices are multiplied with in a text, by their roles (`calibration.inputs`).
 
     Raises ExportError for overrides of no matrix and for tensors that are not as they should be.
     """
@@ -64,8 +64,8 @@ def with_weights(
             if matrix is not None:
                 type_ = types[role]
                 scales = source.block_scales(parameter, type_) if type_.quantized else None
-                counts = (importance or {}).get(role)
-                encoded = encoding.encoded(matrix, type_, weight, stored, scales, importance=counts)
+                of_text = (inputs or {}).get(role)
+                encoded = encoding.encoded(matrix, type_, weight, stored, scales, inputs=of_text)
                 weight = encoded.pop(f".{kind}")
                 scales_beside.update({role + each: found for each, found in encoded.items()})
             else:

@@ -40,12 +40,12 @@ class Staging:
         """A temporary file in the output directory itself."""
         return self.output / (self.directory.name + suffix)
 
-    def check_room(self, needed: int) -> None:
+    def check_room(self, needed: int, what: str = "the weights take") -> None:
         """Raises ExportError where the file system has not even `needed` bytes free."""
         room = shutil.disk_usage(self.output)
         if room.total and needed > room.free:
             raise ExportError(
-                f"cannot write to {self.output}: the weights take {needed / 1e6:.1f} MB, and"
+                f"cannot write to {self.output}: {what} {needed / 1e6:.1f} MB, and"
                 f" {room.free / 1e6:.1f} MB are free; make room, or choose another --output-dir"
             )
 

@@ -11,7 +11,6 @@ from kvcache_export.cli import main
 from kvcache_export.errors import ExportError
 from kvcache_export.precision import DTYPES, MatrixType, Precision, convert
 
-
 EMBEDDING = "embedding.tokens"
 
 
