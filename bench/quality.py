@@ -34,17 +34,16 @@ from kvcache_export.precision import Precision
 BLOCK = 32
 # Ours: the type, the types of some matrices, and whether it is calibrated.
 EMBEDDING_INT8 = {"embedding.tokens": "int8"}
-DOWN_INT8 = {**EMBEDDING_INT8, "layers.*.mlp.down": "int8"}
+TEN_DOWN_INT8 = {"layers.?.mlp.down": "int8"}  # of the first ten layers
 WIDTHS = {
     "int8": ("int8", {}, False),
     "int4": ("int4", {}, False),
-    "uint4": ("uint4", {}, False),  # whose embedding and head are int8
-    "uint4 everywhere": ("uint4", {"*": "uint4"}, False),
-    "int4, embedding int8": ("int4", EMBEDDING_INT8, False),
-    "int4, embedding and down int8": ("int4", DOWN_INT8, False),
     "int4, calibrated": ("int4", {}, True),
-    "int4, embedding and down int8, calibrated": ("int4", DOWN_INT8, True),
+    "int4, embedding int8, calibrated": ("int4", EMBEDDING_INT8, True),
+    "uint4 everywhere": ("uint4", {"*": "uint4"}, False),
+    "uint4": ("uint4", {}, False),  # whose embedding and head are int8
     "uint4, calibrated": ("uint4", {}, True),
+    "uint4, ten down int8, calibrated": ("uint4", TEN_DOWN_INT8, True),
 }
 
 
