@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 DAMPING = (0.01, 0.1, 1.0)  # of H's mean diagonal, added to it; the first with which it has an R
+FLOOR = 1e-3  # of the mean importance, that every input has
 BLOCK_INPUTS = 64  # rounded one by one, before what they leave goes to all inputs after them
 OUTPUTS_AT_ONCE = 1 << 22  # elements of a part of the weight: what is in memory beside it
 
@@ -23,7 +24,7 @@ def importance(inputs: np.ndarray) -> np.ndarray:
     total = np.zeros(inputs.shape[1], np.float64)
     for part in _rows(inputs):
         total += np.square(part, dtype=np.float64).sum(axis=0)
-    return ((total + DAMPING[0] * total.mean()) / len(inputs)).astype(np.float32)
+    return ((total + FLOOR * total.mean()) / len(inputs)).astype(np.float32)
 
 
 def rounded(
