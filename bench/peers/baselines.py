@@ -1,4 +1,4 @@
-"""Who takes part: each runtime at each width, what writes its model, and the program that runs it."""
+"""Who takes part: each runtime at each width, what writes its model, and what runs it."""
 
 from __future__ import annotations
 
@@ -110,15 +110,11 @@ def _of_gpt2(threads: int) -> list[Baseline]:
     ]
 
 
-def widest_gguf(subject: str) -> str:
-    """The type of the file that llama.cpp's other types are made of."""
-    return "F16" if subject == LLAMA_1B else "F32"
-
-
 def _gguf(width: str, kind: str, subject: str = GPT2) -> Baseline:
-    """For llama.cpp; `-pure` has the embedding in the same type too."""
+    """For llama.cpp, of the file of the widest type; `-pure` has the embedding in this type too."""
     prefix = {GPT2: "llama", SMOLLM2: "smollm2", LLAMA_1B: LLAMA_1B}[subject]
-    wide = MODELS / f"{prefix}-{widest_gguf(subject)}.gguf"
+    widest = "F16" if subject == LLAMA_1B else "F32"
+    wide = MODELS / f"{prefix}-{widest}.gguf"
     model = MODELS / f"{prefix}-{kind}.gguf"
 
     def make(path: Path) -> None:
@@ -128,16 +124,13 @@ def _gguf(width: str, kind: str, subject: str = GPT2) -> Baseline:
             else:
                 run(PYTHON, HERE / f"gguf_{'model' if subject == GPT2 else 'llama'}.py", path)
             return
+        _gguf("", widest, subject).prepare()
         narrow, _, pure = kind.partition("-")
         options = ["--pure"] if pure else []
-        if not wide.exists():
-            raise ProcessError(f"{wide} does not exist; the widest model comes first")
         run(PROGRAMS / "quantize_llama", wide, path, narrow, *options)
 
     job = (PROGRAMS / "decode_llama",)
-    return Baseline(
-        LLAMA, width, kind, model, job, make, subject, cache_bytes=LLAMA_CACHE_BYTES
-    )
+    return Baseline(LLAMA, width, kind, model, job, make, subject, cache_bytes=LLAMA_CACHE_BYTES)
 
 
 def _ct2_smollm2(width: str, weights: str) -> Baseline:
@@ -150,9 +143,10 @@ def _ct2_smollm2(width: str, weights: str) -> Baseline:
 
 def _openvino_smollm2(width: str, kind: str) -> Baseline:
     def make(path: Path) -> None:
-        source = MODELS / f"smollm2-{kind}.gguf"
+        source = _gguf("", kind, SMOLLM2)
+        source.prepare()
         try:
-            run(PYTHON, HERE / "openvino_smollm2.py", path, source)
+            run(PYTHON, HERE / "openvino_smollm2.py", path, source.model)
         except ProcessError as error:
             reason = str(error).partition("status 1: ")[2] or str(error)
             raise MissingModelError(f"its reader of {kind} fails ({reason})") from error

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import smollm2
 from ctranslate2 import specs
-from ctranslate2.specs import common_spec
 from ctranslate2.converters import utils
+from ctranslate2.specs import common_spec
 
 
 def write(directory: Path, weights: str) -> None:

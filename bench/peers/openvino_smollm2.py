@@ -1,13 +1,11 @@
 """SmolLM2 as OpenVINO GenAI reads it of a GGUF file, saved in OpenVINO's own format.
 
-    python openvino_smollm2.py OUTPUT_DIR MODEL.gguf
+python openvino_smollm2.py OUTPUT_DIR MODEL.gguf
 """
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from pathlib import Path
 
 import openvino_genai
@@ -15,17 +13,14 @@ import openvino_genai
 
 def main() -> None:
     output, model = Path(sys.argv[1]), Path(sys.argv[2])
-    with tempfile.TemporaryDirectory(dir=output.parent) as directory:
-        os.link(model, Path(directory) / model.name)
-        linked = str(Path(directory) / model.name)  # what is made of it is saved beside it
-        try:
-            openvino_genai.LLMPipeline(linked, "CPU", enable_save_ov_model=True)
-        except Exception as error:  # of whatever type its reader throws; its last line is the word
-            sys.exit(" ".join(f"{type(error).__name__}: {error}".split()))
-        os.unlink(linked)
-        Path(directory).chmod(0o755)
-        os.rename(directory, output)
-        os.mkdir(directory)  # which is to be removed
+    output.mkdir()
+    linked = output / model.name  # what is made of a file is saved beside it
+    linked.hardlink_to(model)
+    try:
+        openvino_genai.LLMPipeline(str(linked), "CPU", enable_save_ov_model=True)
+    except Exception as error:  # its reader throws many types; one line of them is shown
+        sys.exit(" ".join(f"{type(error).__name__}: {error}".split()))
+    linked.unlink()
 
 
 if __name__ == "__main__":
