@@ -46,7 +46,8 @@ class Rounds:
             path = self._path(number, name)
             if path.exists():
                 continue
-            left = time_left(self._seconds(), steps[place:])
+            missing = [step for step in steps if not self._path(*step).exists()]
+            left = time_left(self._seconds(), missing)
             say(f"{place + 1} of {len(steps)}: round {number} of {self._count}, {name}{left}")
             begin = time.monotonic()
             figures = measure(number, name)
