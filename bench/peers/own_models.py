@@ -32,7 +32,7 @@ def kvcache(width: str, weights: str, subject: str = GPT2, **narrower: str) -> B
         _export(_source(subject, weights, options), path, " ".join(options))
 
     def is_current(path: Path) -> bool:
-        return is_exported(_source(subject, weights, options), path) and _peak_file(path).exists()
+        return is_exported(_source(subject, weights, options), path)
 
     itemsize = 2 if narrower.get("cache") in BITS_16 else 4
     program = (PROGRAMS / "decode_kvcache",)
@@ -47,7 +47,7 @@ def smollm2(*what: str | Path) -> str:
 
 
 def export_peak_bytes(one: baseline.Baseline) -> int | None:
-    """The most memory that the exporter's process had; None of what it did not write."""
+    """The most memory that the exporter's process had; None where nobody watched it."""
     if one.runtime != KVCACHE or not _peak_file(one.model).exists():
         return None
     return int(_peak_file(one.model).read_text())
