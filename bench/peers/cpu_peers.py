@@ -38,14 +38,15 @@ from baseline import (
     MissingModelError,
 )
 from environment import (
-    HUGGING_FACE as HUGGING_FACE_REQUIREMENTS,
-)
-from environment import (
+    HERE,
     PROGRAMS,
     REQUIREMENTS,
     WORK,
     build_programs,
     install,
+)
+from environment import (
+    HUGGING_FACE as HUGGING_FACE_REQUIREMENTS,
 )
 from peer_options import parser
 from processes import ProcessError, run_once, run_quietly, say
@@ -108,7 +109,7 @@ class Measurement:
     def settings(self) -> dict[str, Any]:
         """What must be the same for rounds to belong to one run."""
         digest = hashlib.sha256()
-        for path in sorted(PROGRAMS.glob("decode_*")):
+        for path in sorted([*PROGRAMS.glob("decode_*"), *HERE.glob("decode_*.py")]):
             digest.update(path.read_bytes() if path.is_file() else b"")
         for path in sorted((WORK / "installed" / "lib").rglob("libkvcache*")):
             digest.update(path.read_bytes())
