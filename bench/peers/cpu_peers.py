@@ -19,6 +19,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -174,7 +175,9 @@ class Measurement:
         if not (RUN / REFERENCE).exists():
             say(f"{self.reference.name}, the reference")
             partial = RUN / "partial.logits"
+            begin = time.monotonic()
             figures = self._process(self.reference.command(self.threads, 1, self.tokens, partial))
+            figures[SECONDS] = time.monotonic() - begin
             write_whole(RUN / "reference.json", json.dumps(figures))
             partial.rename(RUN / REFERENCE)
         by_name = {one.name: one for one in self.baselines}
@@ -184,7 +187,8 @@ class Measurement:
                 return self._bench(self.reference, "--depth", 8, "--tokens", 8)
             return self._figures(by_name[name], number)
 
-        return Rounds(RUN, [BANDWIDTH, *by_name], self.rounds).make(step)
+        guess = json.loads((RUN / "reference.json").read_text())[SECONDS]
+        return Rounds(RUN, [BANDWIDTH, *by_name], self.rounds, guess).make(step)
 
     def _figures(self, one: Baseline, number: int) -> dict[str, Any]:
         logits = RUN / "found.logits" if number == 1 else None

@@ -25,10 +25,15 @@ def write_whole(path: Path, text: str) -> None:
 
 
 class Rounds:
-    """So many rounds of the same measurements; those that a folder holds are not made again."""
+    """So many rounds of the same measurements; those that a folder holds are not made again.
 
-    def __init__(self, folder: Path, names: Sequence[str], count: int):
+    Args:
+        guess: the seconds that one is expected to take before it was made once.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str], count: int, guess: float):
         self._folder, self._names, self._count = folder, list(names), count
+        self._guess = guess
 
     def steps(self) -> list[tuple[int, str]]:
         """All measurements, in order: every other round backwards, so that nobody always comes
@@ -47,8 +52,11 @@ class Rounds:
             if path.exists():
                 continue
             missing = [step for step in steps if not self._path(*step).exists()]
-            left = time_left(self._seconds(), missing)
-            say(f"{place + 1} of {len(steps)}: round {number} of {self._count}, {name}{left}")
+            minutes = max(1, round(self._time_left_s(missing) / MINUTE))
+            say(
+                f"{place + 1} of {len(steps)}: round {number} of {self._count}, {name};"
+                f" {len(missing)} left, about {minutes} min"
+            )
             begin = time.monotonic()
             figures = measure(number, name)
             path.parent.mkdir(exist_ok=True)
@@ -62,20 +70,11 @@ class Rounds:
         file = re.sub(r"[^a-z0-9]+", "-", name.lower())
         return self._folder / f"round-{number}" / f"{self._names.index(name):02}-{file}.json"
 
-    def _seconds(self) -> dict[str, list[float]]:
-        """What each measurement took in the rounds so far."""
+    def _time_left_s(self, missing: Sequence[tuple[int, str]]) -> float:
+        """Each step as it took in the rounds so far, or as was guessed."""
         found: dict[str, list[float]] = {}
         for number, name in self.steps():
             path = self._path(number, name)
             if path.exists():
                 found.setdefault(name, []).append(json.loads(path.read_text())[SECONDS])
-        return found
-
-
-def time_left(seconds: dict[str, list[float]], steps: Sequence[tuple[int, str]]) -> str:
-    """ "; about 14 min left", each step as it took before or as all did; "" before the first."""
-    if not seconds:
-        return ""
-    common = fmean(value for values in seconds.values() for value in values)
-    total = sum(fmean(seconds.get(name, [common])) for _, name in steps)
-    return f"; about {max(1, round(total / MINUTE))} min left"
+        return sum(fmean(found.get(name, [self._guess])) for _, name in missing)

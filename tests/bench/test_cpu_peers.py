@@ -12,6 +12,7 @@ import numpy as np
 import peer_table
 import pytest
 from processes import ProcessError
+from rounds import SECONDS
 
 BANDWIDTH = 40e9
 STOPPED_AT = 3  # the third of the processes
@@ -217,6 +218,11 @@ def measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> cpu_peers.Me
     return result
 
 
+def reference_is_there() -> None:
+    (cpu_peers.RUN / cpu_peers.REFERENCE).touch()
+    (cpu_peers.RUN / "reference.json").write_text(json.dumps({SECONDS: 60}))
+
+
 def process_of(command: list) -> dict:
     """What the made up processes print."""
     if "bench" in command:
@@ -241,7 +247,7 @@ def test_a_run_goes_on_after_the_last_process_that_ended(
 
     monkeypatch.setattr(measurement, "_process", process)
     measurement.begin(resume=False)
-    (cpu_peers.RUN / cpu_peers.REFERENCE).touch()
+    reference_is_there()
     with pytest.raises(KeyboardInterrupt):
         measurement.measure()
     stopped = programs.pop()  # its figures are not there
@@ -275,7 +281,7 @@ def test_a_failure_of_one_does_not_end_the_round(
 
     monkeypatch.setattr(measurement, "_process", process)
     measurement.begin(resume=False)
-    (cpu_peers.RUN / cpu_peers.REFERENCE).touch()
+    reference_is_there()
     raw = measurement.results(measurement.measure())
     failed, measured = raw["baselines"]
     assert failed["failed"] == "failed: no such model"

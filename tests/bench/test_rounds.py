@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import rounds
 
+GUESS_S = 120
 NAMES = ("bandwidth", "kvcache int8", "llama.cpp Q8_0")
 
 
 def test_every_other_round_goes_backwards() -> None:
     first, second = (1, 2)
-    steps = rounds.Rounds(Path(), NAMES, 3).steps()
+    steps = rounds.Rounds(Path(), NAMES, 3, GUESS_S).steps()
     assert [name for number, name in steps if number == first] == list(NAMES)
     assert [name for number, name in steps if number == second] == list(reversed(NAMES))
     assert [number for number, _ in steps] == sorted(number for number, _ in steps)
@@ -28,11 +29,11 @@ def test_no_measurement_is_lost_or_made_twice(tmp_path: Path, stop_at: int) -> N
             raise KeyboardInterrupt
         return {"of": f"{number} {name}"}
 
-    run = rounds.Rounds(tmp_path, NAMES, 2)
+    run = rounds.Rounds(tmp_path, NAMES, 2, GUESS_S)
     with pytest.raises(KeyboardInterrupt):
         run.make(measure)
     stopped = made.pop()
-    found = rounds.Rounds(tmp_path, NAMES, 2).make(measure)
+    found = rounds.Rounds(tmp_path, NAMES, 2, GUESS_S).make(measure)
     assert made == run.steps()
     assert made[stop_at - 1] == stopped
     for number, figures in enumerate(found, 1):
@@ -48,7 +49,7 @@ def test_a_file_cut_off_while_written_is_none(
     def cut_off(_path: Path, _target: Path) -> None:
         raise KeyboardInterrupt
 
-    run = rounds.Rounds(tmp_path, NAMES[:1], 1)
+    run = rounds.Rounds(tmp_path, NAMES[:1], 1, GUESS_S)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", cut_off)
         with pytest.raises(KeyboardInterrupt):
@@ -57,24 +58,24 @@ def test_a_file_cut_off_while_written_is_none(
     assert "second" in found[NAMES[0]]
 
 
-def test_progress_says_what_is_measured_and_how_long_it_takes(
+def test_progress_says_what_is_measured_how_much_is_left_and_how_long_it_takes(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    run = rounds.Rounds(tmp_path, NAMES, 2)
+    run = rounds.Rounds(tmp_path, NAMES, 2, GUESS_S)
     run.make(lambda *_: {})
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "1 of 6: round 1 of 2, bandwidth"
-    assert lines[4] == "5 of 6: round 2 of 2, kvcache int8; about 1 min left"
-    for path in tmp_path.rglob("*kvcache*.json"):
-        path.write_text(json.dumps({rounds.SECONDS: 600}))
-    (tmp_path / "round-2" / "02-llama-cpp-q8-0.json").unlink()
+    assert lines[0] == "1 of 6: round 1 of 2, bandwidth; 6 left, about 12 min"  # all by the guess
+    assert lines[2] == "3 of 6: round 1 of 2, llama.cpp Q8_0; 4 left, about 4 min"
+    took = {"bandwidth": [30, None], "kvcache int8": [500, 700], "llama.cpp Q8_0": [240, None]}
+    for place, seconds in enumerate(map(took.get, NAMES)):
+        for number, each in enumerate(seconds, 1):
+            (path,) = (tmp_path / f"round-{number}").glob(f"{place:02}-*.json")
+            if each is None:
+                path.unlink()
+            else:
+                path.write_text(json.dumps({rounds.SECONDS: each}))
     run.make(lambda *_: {})
-    assert capsys.readouterr().err == "4 of 6: round 2 of 2, llama.cpp Q8_0; about 1 min left\n"
-
-
-def test_time_left_is_that_of_the_same_measurement_or_of_all() -> None:
-    assert rounds.time_left({}, [(1, "a")]) == ""
-    seconds = {"a": [100.0, 140.0], "b": [60.0]}
-    # 120 s of a, 60 s of b, and of c, which was not measured yet, the mean of all: 100 s.
-    assert rounds.time_left(seconds, [(2, "a"), (2, "b"), (2, "c")]) == "; about 5 min left"
-    assert rounds.time_left(seconds, [(2, "a")]) == "; about 2 min left"
+    assert capsys.readouterr().err.splitlines() == [
+        "4 of 6: round 2 of 2, llama.cpp Q8_0; 2 left, about 4 min",  # 240 and 30 s
+        "6 of 6: round 2 of 2, bandwidth; 1 left, about 1 min",
+    ]
