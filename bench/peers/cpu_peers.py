@@ -223,7 +223,7 @@ class Measurement:
 
     def _agreement(self, one: Baseline, figures: dict, logits: Path) -> dict[str, Any]:
         import numpy as np  # not needed for --help
-        from agreement import compare
+        from agreement import LIMITS, LIMITS_OF_RANDOM_1B, compare
 
         reference = json.loads((RUN / "reference.json").read_text())
         vocab = self._spec()["vocab_size"]
@@ -232,6 +232,7 @@ class Measurement:
         )
         logits.unlink()
         agreement = compare(expected, found)
+        limits = LIMITS_OF_RANDOM_1B if self.subject == LLAMA_1B else LIMITS
         pairs = [
             pair
             for depth in self.depths
@@ -239,7 +240,7 @@ class Measurement:
         ]
         return {
             **agreement.as_json(),
-            "holds": agreement.holds(one.width),
+            "holds": agreement.holds(one.width, limits),
             "greedy_equal": sum(ours == theirs for ours, theirs in pairs),
             "greedy_of": len(pairs),
         }

@@ -192,7 +192,8 @@ def test_agreement_tells_rounding_from_another_model() -> None:
     assert rounded.holds("int8")
     assert not rounded.holds("16-bit")
     other = agreement.compare(reference, noise)
-    assert not any(other.holds(width) for width in agreement.LIMITS)
+    for limits in (agreement.LIMITS, agreement.LIMITS_OF_RANDOM_1B):
+        assert not any(other.holds(width, limits) for width in limits)
 
 
 def test_agreement_refuses_what_cannot_be_compared() -> None:
