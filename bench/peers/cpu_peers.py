@@ -1,11 +1,11 @@
 """A model on kvcache and every peer, on the same threads of a CPU, in one table.
 
-    scripts/peers [--model gpt2|smollm2] [--quick] [--json FILE] [--markdown FILE]
+    scripts/peers [--model gpt2|smollm2|llama-3.2-1b] [--quick] [--json FILE] [--markdown FILE]
 
 Installs pinned peers into build-peers/, gives all of them the same weights at each width,
 and lets processes of all alternate: decode.hpp says what each does. What was installed, built or
-written before is left alone; --resume goes on with a run that was cut off, after its last whole
-round.
+written before is left alone; --resume goes on with a run that was cut off, after the last process
+that ended.
 """
 
 from __future__ import annotations
@@ -19,109 +19,55 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import baselines as everybody
 import llama_cpp
+import own_models
 import peer_table
-from baselines import HUGGING_FACE, KVCACHE, RUNTIMES, WIDTHS, Baseline, MissingModelError
-from environment import (
-    HUGGING_FACE as HUGGING_FACE_REQUIREMENTS,
+from baseline import (
+    DEPTHS,
+    HUGGING_FACE,
+    KVCACHE,
+    LLAMA_1B,
+    MODELS,
+    TITLES,
+    Baseline,
+    MissingModelError,
 )
 from environment import (
+    HERE,
     PROGRAMS,
     REQUIREMENTS,
-    ROOT,
     WORK,
     build_programs,
     install,
 )
-from processes import ProcessError, run_quietly, say
+from environment import (
+    HUGGING_FACE as HUGGING_FACE_REQUIREMENTS,
+)
+from peer_options import parser
+from processes import ProcessError, run_once, run_quietly, say
+from rounds import SECONDS, Rounds, write_whole
 
 RUN = WORK / "run"
-PROCESS_LIMIT_S = 300
+PROCESS_LIMIT_S, PROCESS_LIMIT_OF_1B_S = 600, 1800
 TIMED_OUT = 124  # what timeout ends with
 REFERENCE = "reference.logits"
 BENCH_REPEATS = 2
-
-
-def parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(
-        prog="scripts/peers",
-        description="Measures kvcache beside llama.cpp, CTranslate2, onnxruntime-genai and ONNX"
-        " Runtime on this machine's CPU and prints one Markdown table. Needs about 6 GB of disk in"
-        " build-peers/ and a package index for the first run; leave the machine alone meanwhile:"
-        " the peers' threads wait for each other by spinning.",
-        epilog="Exit status: 0 measured, 2 it could not be.",
-    )
-    result.add_argument(
-        "--model",
-        choices=everybody.SUBJECTS,
-        default=everybody.GPT2,
-        help="GPT-2 124M with random weights, or SmolLM2-135M-Instruct (default: gpt2)",
-    )
-    result.add_argument("--quick", action="store_true", help="one round of few tokens: a trial")
-    result.add_argument("--rounds", type=_positive, help="alternations (default: 5)")
-    result.add_argument("--tokens", type=_positive, help="decoded at each depth (default: 64)")
-    result.add_argument("--cores", type=_cores, help="numbers, as 0,1 (default: the first two)")
-    result.add_argument("--widths", type=_some_of(WIDTHS), default=WIDTHS, metavar="A,B")
-    result.add_argument(
-        "--runtimes",
-        type=_some_of(RUNTIMES),
-        default=tuple(name for name in RUNTIMES if name != HUGGING_FACE),
-        metavar="A,B",
-        help=f"of {', '.join(RUNTIMES)}",
-    )
-    result.add_argument(
-        "--hugging-face", action="store_true", help="also Hugging Face: installs torch, gigabytes"
-    )
-    result.add_argument("--resume", action="store_true", help="go on with a run that was cut off")
-    result.add_argument(
-        "--lock", type=Path, metavar="FILE", help="held exclusively by each process"
-    )
-    result.add_argument("--build", type=Path, default=ROOT / "build", help="default: build")
-    result.add_argument("--json", type=Path, metavar="FILE", help="writes raw figures there")
-    result.add_argument("--markdown", type=Path, metavar="FILE", help="writes the table there")
-    return result
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"must be a whole number above 0: {text!r}")
-    return int(text)
-
-
-def _cores(text: str) -> tuple[int, ...]:
-    usable = os.sched_getaffinity(0)
-    names = text.split(",")
-    if not all(name.isdecimal() and int(name) in usable for name in names):
-        numbers = ",".join(map(str, sorted(usable)))
-        raise argparse.ArgumentTypeError(f"{text!r} does not name cores of {numbers}")
-    return tuple(map(int, names))
-
-
-def _some_of(allowed: tuple[str, ...]) -> Any:
-    def chosen(text: str) -> tuple[str, ...]:
-        names = tuple(text.split(","))
-        unknown = [name for name in names if name not in allowed]
-        if unknown:
-            raise argparse.ArgumentTypeError(
-                f"{', '.join(unknown)} is not one of {', '.join(allowed)}"
-            )
-        return names
-
-    return chosen
+BANDWIDTH = "read bandwidth"  # what a round begins or ends with
 
 
 class Measurement:
     """One run: who takes part, on what, and the figures so far."""
 
     def __init__(self, arguments: argparse.Namespace):
-        quick = arguments.quick
+        self.quick = quick = arguments.quick
         self.subject = arguments.model
-        self.depths = everybody.DEPTHS[self.subject]
+        self.depths = DEPTHS[self.subject]
         self.rounds = arguments.rounds or (1 if quick else 5)
         self.tokens = arguments.tokens or (16 if quick else 64)
         self.repeats = 1 if quick else 2  # within a process
@@ -133,7 +79,8 @@ class Measurement:
             for one in everybody.all_contenders(self.subject, self.threads)
             if one.width in arguments.widths and one.runtime in arguments.runtimes
         ]
-        self.reference = everybody.all_contenders(self.subject, self.threads)[0]
+        self.reference = everybody.reference(self.subject, self.threads)
+        self.limit_s = PROCESS_LIMIT_OF_1B_S if self.subject == LLAMA_1B else PROCESS_LIMIT_S
         self.skipped: list[dict[str, str]] = []
 
     # ---- Preparation ----------------------------------------------------------------------------
@@ -141,7 +88,7 @@ class Measurement:
     def prepare(self) -> None:
         """Installs, builds and writes what is missing."""
         WORK.mkdir(exist_ok=True)
-        everybody.MODELS.mkdir(exist_ok=True)
+        MODELS.mkdir(exist_ok=True)
         say("packages of the peers")
         install(REQUIREMENTS)
         if any(one.runtime == HUGGING_FACE for one in self.baselines):
@@ -150,10 +97,7 @@ class Measurement:
         say(f"llama.cpp (llama-cpp-python {llama_cpp.VERSION}) and the programs")
         build_programs(self.build, llama_cpp.build(), llama_cpp.LIBRARIES)
         self.reference.prepare()
-        everyone = everybody.all_contenders(self.subject, 1)
-        wide_llama = [one for one in everyone if one.variant == "F32"]
-        needed = wide_llama if everybody.LLAMA in {one.runtime for one in self.baselines} else []
-        for one in [*needed, *self.baselines]:
+        for one in self.baselines:
             try:
                 if one.prepare():
                     say(f"wrote the model of {one.name}")
@@ -166,7 +110,7 @@ class Measurement:
     def settings(self) -> dict[str, Any]:
         """What must be the same for rounds to belong to one run."""
         digest = hashlib.sha256()
-        for path in sorted(PROGRAMS.glob("decode_*")):
+        for path in sorted([*PROGRAMS.glob("decode_*"), *HERE.glob("decode_*.py")]):
             digest.update(path.read_bytes() if path.is_file() else b"")
         for path in sorted((WORK / "installed" / "lib").rglob("libkvcache*")):
             digest.update(path.read_bytes())
@@ -215,59 +159,49 @@ class Measurement:
         neighbour.
         """
         cores = ",".join(map(str, self.cores))
-        limits = ["timeout", str(PROCESS_LIMIT_S), "taskset", "--cpu-list", cores]
+        limits = ["timeout", str(self.limit_s), "taskset", "--cpu-list", cores]
         settings = ["env", f"OMP_NUM_THREADS={self.threads}"]
-        timed_out = (TIMED_OUT, 0)
-        with self._alone():
-            run = run_quietly([*limits, *settings, *command], statuses=timed_out)
-        if run.status == TIMED_OUT:
-            say(f"  took more than {PROCESS_LIMIT_S} s; once more")
+        for again in (False, True):
             with self._alone():
-                run = run_quietly([*limits, *settings, *command], statuses=timed_out)
-        if run.status == TIMED_OUT:
-            raise ProcessError(f"took more than {PROCESS_LIMIT_S} s, twice")
-        return {**json.loads(run.output), "others": run.others, "quiet": run.quiet}
+                run_it = run_once if self.quick else run_quietly
+                run = run_it([*limits, *settings, *command], statuses=(TIMED_OUT, 0))
+            if run.status != TIMED_OUT:
+                return {**json.loads(run.output), "others": run.others, "quiet": run.quiet}
+            say(f"  took more than {self.limit_s} s{', twice' if again else '; once more'}")
+        raise ProcessError(f"took more than {self.limit_s} s, twice")
 
     def measure(self) -> list[dict[str, Any]]:
-        """All rounds, whole ones of before included."""
+        """The figures of all rounds by name, those of before included."""
         if not (RUN / REFERENCE).exists():
-            say("kvcache float32, the reference")
+            say(f"{self.reference.name}, the reference")
             partial = RUN / "partial.logits"
+            begin = time.monotonic()
             figures = self._process(self.reference.command(self.threads, 1, self.tokens, partial))
+            figures[SECONDS] = time.monotonic() - begin
             write_whole(RUN / "reference.json", json.dumps(figures))
             partial.rename(RUN / REFERENCE)
-        rounds = []
-        for number in range(1, self.rounds + 1):
-            path = RUN / f"round-{number}.json"
-            if not path.exists():
-                write_whole(path, json.dumps(self._round(number)))
-            rounds.append(json.loads(path.read_text()))
-        return rounds
+        by_name = {one.name: one for one in self.baselines}
 
-    def _round(self, number: int) -> dict[str, Any]:
-        say(f"round {number} of {self.rounds}: read bandwidth")
-        bandwidth = self._bench(self.reference, "--depth", 8, "--tokens", 8)
-        result: dict[str, Any] = {
-            "bandwidth": bandwidth["read_bandwidth"]["bytes_per_second"],
-            "environment": bandwidth["environment"],
-            "runs": {},
-        }
-        for one in self.baselines:
-            say(f"round {number} of {self.rounds}: {one.width}, {one.name}")
-            logits = RUN / "found.logits" if number == 1 else None
-            try:
-                figures = self._process(
-                    one.command(self.threads, self.repeats, self.tokens, logits)
-                )
-                if logits:
-                    figures["agreement"] = self._agreement(one, figures, logits)
-                if one.runtime == KVCACHE:
-                    figures["bandwidth_share"] = self._bandwidth_share(one)
-            except (ProcessError, ValueError) as error:
-                say(f"  failed: {error}")
-                figures = {"failed": str(error)}
-            result["runs"][one.name] = figures
-        return result
+        def step(number: int, name: str) -> dict[str, Any]:
+            if name == BANDWIDTH:
+                return self._bench(self.reference, "--depth", 8, "--tokens", 8)
+            return self._figures(by_name[name], number)
+
+        guess = json.loads((RUN / "reference.json").read_text())[SECONDS]
+        return Rounds(RUN, [BANDWIDTH, *by_name], self.rounds, guess).make(step)
+
+    def _figures(self, one: Baseline, number: int) -> dict[str, Any]:
+        logits = RUN / "found.logits" if number == 1 else None
+        try:
+            figures = self._process(one.command(self.threads, self.repeats, self.tokens, logits))
+            if logits:
+                figures["agreement"] = self._agreement(one, figures, logits)
+            if one.runtime == KVCACHE:
+                figures["bandwidth_share"] = self._bandwidth_share(one)
+        except (ProcessError, ValueError) as error:
+            say(f"  failed: {error}")
+            return {"failed": str(error)}
+        return figures
 
     def _bench(self, one: Baseline, *options: str | int) -> dict[str, Any]:
         """What `kvcache bench` finds of a model of ours."""
@@ -284,18 +218,21 @@ class Measurement:
             str(entry["depth"]): entry["bandwidth_share"]["samples"] for entry in found["decode"]
         }
 
+    def _spec(self) -> dict[str, Any]:
+        return json.loads((self.reference.model / "config.json").read_text())["spec"]
+
     def _agreement(self, one: Baseline, figures: dict, logits: Path) -> dict[str, Any]:
         import numpy as np  # not needed for --help
-        from agreement import compare
+        from agreement import LIMITS, LIMITS_OF_RANDOM_1B, compare
 
         reference = json.loads((RUN / "reference.json").read_text())
-        config = json.loads((self.reference.model / "config.json").read_text())
-        vocab = config["spec"]["vocab_size"]
+        vocab = self._spec()["vocab_size"]
         expected, found = (
             np.fromfile(path, np.float32).reshape(-1, vocab) for path in (RUN / REFERENCE, logits)
         )
         logits.unlink()
         agreement = compare(expected, found)
+        limits = LIMITS_OF_RANDOM_1B if self.subject == LLAMA_1B else LIMITS
         pairs = [
             pair
             for depth in self.depths
@@ -303,7 +240,7 @@ class Measurement:
         ]
         return {
             **agreement.as_json(),
-            "holds": agreement.holds(one.width),
+            "holds": agreement.holds(one.width, limits),
             "greedy_equal": sum(ours == theirs for ours, theirs in pairs),
             "greedy_of": len(pairs),
         }
@@ -312,15 +249,16 @@ class Measurement:
 
     def results(self, rounds: list[dict[str, Any]]) -> dict[str, Any]:
         """Everything measured, as JSON."""
-        environment = rounds[0]["environment"]
+        environment = rounds[0][BANDWIDTH]["environment"]
         versions = {
             "kvcache": environment["kvcache_version"],
             "llama.cpp (llama-cpp-python)": llama_cpp.VERSION,
         }
         entries = []
         for one in self.baselines:
-            runs = [found["runs"][one.name] for found in rounds]
+            runs = [found[one.name] for found in rounds]
             entry = {"runtime": one.runtime, "width": one.width, "variant": one.variant}
+            entry |= self._memory(one)
             failures = [run["failed"] for run in runs if "failed" in run]
             if failures:
                 entry |= {"failed": f"failed: {failures[0]}", "runs": []}
@@ -328,11 +266,13 @@ class Measurement:
                 entry |= {"agreement": runs[0].pop("agreement"), "runs": runs}
                 for run in runs:
                     versions |= run.pop("versions", {})
+                    run.pop(SECONDS)
             entries.append(entry)
         return {
             "format": "kvcache-peers",
-            "format_version": 4,
-            "model": everybody.TITLES[self.subject],
+            "format_version": 5,
+            "model": TITLES[self.subject],
+            "reference": self.reference.name,
             "depths": list(self.depths),
             "environment": {
                 **environment,
@@ -343,17 +283,23 @@ class Measurement:
             "rounds": len(rounds),
             "tokens": self.tokens,
             "versions": versions,
-            "bandwidth": [found["bandwidth"] for found in rounds],
+            "bandwidth": [
+                found[BANDWIDTH]["read_bandwidth"]["bytes_per_second"] for found in rounds
+            ],
             "baselines": entries,
             "skipped": self.skipped,
         }
 
-
-def write_whole(path: Path, text: str) -> None:
-    """A file that is whole or not there."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    partial.replace(path)
+    def _memory(self, one: Baseline) -> dict[str, int]:
+        """What memory is compared with: the files, the cache at the deepest token, the export."""
+        found = {"model_bytes": one.model_bytes(), "export_peak_bytes": None, "cache_bytes": None}
+        found["export_peak_bytes"] = own_models.export_peak_bytes(one)
+        if one.cache_bytes is not None:
+            attentions = [layer["attention"] for layer in self._spec()["layers"]]
+            numbers = sum(2 * each["num_kv_heads"] * each["head_dim"] for each in attentions)
+            positions = max(self.depths) + self.tokens
+            found["cache_bytes"] = one.cache_bytes * numbers * positions
+        return {name: value for name, value in found.items() if value is not None}
 
 
 def main() -> int:
@@ -376,7 +322,7 @@ def main() -> int:
         say(f"error: {error}")
         return 2
     except KeyboardInterrupt:
-        say("stopped; --resume goes on after the last whole round")
+        say("stopped; --resume goes on after the last process that ended")
         return 130
     table = peer_table.markdown(raw)
     print(table)

@@ -1,9 +1,10 @@
 // The job of every peer in cpu_peers.py; decode_job.py is the same for those in Python.
 //
 // A process loads the model; decodes 64 tokens after a prompt of 8, noting how long after its own
-// start some of them are there; then, in rounds of which
-// the first warms up, prefills prompts of the given depths and decodes after each, choosing the
-// best token each time; 512 is the depth whose prefill is noted. Its peak memory is noted. Then 16
+// start some of them are there; then, in rounds of which the first warms up, prefills prompts of
+// the given depths and decodes after each, choosing the best token each time; 512 is the depth
+// whose prefill is noted, and deeper ones, whose prefill would take most of the time, are for the
+// last round alone. Its memory after loading and its peak are noted. Then 16
 // rows are prefilled and decoded together, and, where a file is given, the logits after each token
 // of a fixed text are written to it.
 #pragma once
@@ -49,6 +50,7 @@ struct Figures {
   std::map<std::size_t, std::vector<double>> decode_ms;     // by depth
   std::map<std::size_t, std::vector<Token>> decode_tokens;  // of the last round
   std::size_t resident_before_load = 0;
+  std::size_t loaded_bytes = 0;  // the peak of loading
   std::size_t peak_bytes = 0;
   std::vector<double> row_step_ms;
 };
@@ -82,6 +84,9 @@ void decode_rounds(Runner& runner, const std::vector<std::size_t>& depths, int r
   const Token vocab_size = runner.vocab_size();
   for (int round = 0; round <= rounds; ++round) {
     for (const std::size_t depth : depths) {
+      if (depth > kPrefill && round < rounds) {
+        continue;
+      }
       const std::vector<Token> prompt = tokens_of(depth, kPromptSeed, vocab_size);
       runner.reset();
       Token next = 0;
@@ -138,8 +143,8 @@ inline void print(const Figures& figures) {
   for (const std::size_t token : kFirstTokens) {
     std::printf("\"token_%zu_ms\": %.3f, ", token, figures.token_ms.at(token));
   }
-  std::printf("\"resident_before_load\": %zu, \"peak_bytes\": %zu, ", figures.resident_before_load,
-              figures.peak_bytes);
+  std::printf("\"resident_before_load\": %zu, \"loaded_bytes\": %zu, \"peak_bytes\": %zu, ",
+              figures.resident_before_load, figures.loaded_bytes, figures.peak_bytes);
   print_list("prefill_ms", figures.prefill_ms, ", ");
   print_list("row_step_ms", figures.row_step_ms, ", ");
   for (const auto& [depth, samples] : figures.decode_ms) {
@@ -160,9 +165,16 @@ inline std::vector<std::size_t> depths_of(const char* text) {
   return depths;
 }
 
-/// `Runner(model, threads)` has vocab_size(); reset(); extend(tokens), which continues the sequence
-/// and chooses the best next token; logits() of the last token; start_rows(prompts), which gives
-/// each row's choice, and step_rows(next), which feeds and replaces them.
+/// The most positions that one sequence of the job has.
+inline std::size_t positions_of(const std::vector<std::size_t>& depths, std::size_t tokens) {
+  const std::size_t deepest = *std::ranges::max_element(depths) + tokens;
+  return std::max({deepest, kFirstPrompt + std::end(kFirstTokens)[-1], kTextPrompt + kTextTokens});
+}
+
+/// `Runner(model, threads, positions)`, whose sequence is to have room for so many, has
+/// vocab_size(); reset(); extend(tokens), which continues the sequence and chooses the best next
+/// token; logits() of the last token; start_rows(prompts), which gives each row's choice, and
+/// step_rows(next), which feeds and replaces them.
 template <typename Runner>
 int decode_main(int argc, char** argv) try {
   if (argc != 7) {
@@ -171,12 +183,14 @@ int decode_main(int argc, char** argv) try {
   }
   Figures figures;
   figures.resident_before_load = peak_resident_bytes();
-  const double begin = since_start_ms();
-  Runner runner(argv[1], std::atoi(argv[2]));
-  figures.load_ms = since_start_ms() - begin;
-  decode_first_tokens(runner, figures);
   const auto tokens = static_cast<std::size_t>(std::atoi(argv[4]));
-  decode_rounds(runner, depths_of(argv[5]), std::atoi(argv[3]), tokens, figures);
+  const std::vector<std::size_t> depths = depths_of(argv[5]);
+  const double begin = since_start_ms();
+  Runner runner(argv[1], std::atoi(argv[2]), positions_of(depths, tokens));
+  figures.load_ms = since_start_ms() - begin;
+  figures.loaded_bytes = peak_resident_bytes();
+  decode_first_tokens(runner, figures);
+  decode_rounds(runner, depths, std::atoi(argv[3]), tokens, figures);
   figures.peak_bytes = peak_resident_bytes();
   decode_rows(runner, tokens, figures);
   const bool written = std::strcmp(argv[6], "-") == 0 || write_logits(runner, argv[6]);

@@ -105,6 +105,7 @@ def main(load: Callable[[str, int], Runner], name: str, versions: dict[str, str]
     begin = time.perf_counter()
     runner = load(model, int(threads))
     figures["load_ms"] = since(begin)
+    figures["loaded_bytes"] = peak_resident_bytes()
     loaded_ms = since_start()
     vocab = runner.vocab_size
     first = tokens_of(FIRST_PROMPT, PROMPT_SEED, vocab)
@@ -116,6 +117,8 @@ def main(load: Callable[[str, int], Runner], name: str, versions: dict[str, str]
         figures[f"decode_ms_{depth}"] = []
     for round_number in range(int(rounds) + 1):  # the first one warms up
         for depth in depths:
+            if depth > PREFILL and round_number < int(rounds):
+                continue
             prompt = tokens_of(depth, PROMPT_SEED, vocab)
             prefill_ms, samples, chosen = runner.decode(prompt, int(tokens))
             figures[f"tokens_{depth}"] = chosen

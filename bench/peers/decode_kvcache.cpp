@@ -10,7 +10,9 @@ using peers::Token;
 
 class Runner {
  public:
-  Runner(const char* model, int threads) : model_(kvcache::Model::load(model, options(threads))) {}
+  /// Its cache grows by itself, so that nobody tells it of positions.
+  Runner(const char* model, int threads, std::size_t /*positions*/)
+      : model_(kvcache::Model::load(model, options(threads))) {}
 
   [[nodiscard]] Token vocab_size() const { return static_cast<Token>(model_.info().vocab_size); }
   void reset() { sequence_.reset(); }

@@ -68,14 +68,14 @@ class Context {
 
 class Runner {
  public:
-  Runner(const char* path, int threads) : threads_(threads) {
+  Runner(const char* path, int threads, std::size_t positions) : threads_(threads) {
     llama_log_set([](ggml_log_level, const char*, void*) {}, nullptr);
     llama_backend_init();
     model_ = llama_model_load_from_file(path, llama_model_default_params());
     if (model_ == nullptr) {
       throw std::runtime_error("llama.cpp cannot load the model");
     }
-    context_.emplace(model_, threads, llama_model_n_ctx_train(model_), 1);
+    context_.emplace(model_, threads, positions, 1);  // all of its cache is written at once
   }
   Runner(const Runner&) = delete;
   Runner& operator=(const Runner&) = delete;

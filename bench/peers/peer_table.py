@@ -16,12 +16,14 @@ KVCACHE = "kvcache"
 FIRST_TOKENS = (1, 16, 64)
 MIB = 1 << 20
 DECODE = "decode at {}, ms"
+BAR_SHARE, BAR_BYTES = 1.1, 100_000_000  # of memory: of the files, and beside the cache
 BEHIND_DECODE = (
     "of the roofline, {}",
     *("prefill of 512, ms", "16 rows, tokens/s", "peak memory, MiB", "load, ms"),
     *("tokens 1 / 16 / 64 since the start, ms", "top-1", "KL, nats", "greedy tokens"),
 )
 ROWS = 16
+REFERENCE = "kvcache float32"  # of files that do not name it
 GPT2 = "GPT-2 124M with the same random weights for all"  # of files without a model
 
 
@@ -84,6 +86,38 @@ def ahead(baseline: dict[str, Any], own: dict[str, Any] | None, figure: str) -> 
     return f" **{median(ratios(baseline, own, figure)):.2f}×**"
 
 
+def multiple(baseline: dict[str, Any]) -> str:
+    """ " (1.08×)": the peak of memory over files and cache; empty where either is not known."""
+    if not {"model_bytes", "cache_bytes"} <= baseline.keys():
+        return ""
+    needed = baseline["model_bytes"] + baseline["cache_bytes"]
+    return f" ({median(per_round(baseline, 'peak_bytes')) / needed:.2f}×)"
+
+
+def memory_lines(results: Results) -> list[str]:
+    """Of each of kvcache's: the peaks of export, load and decoding beside the bar of them."""
+    lines = []
+    for one in results.baselines:
+        if one["runtime"] != KVCACHE or not one["runs"] or not multiple(one):
+            continue
+        files, cache = one["model_bytes"], one["cache_bytes"]
+        bar = BAR_SHARE * files + cache + BAR_BYTES
+        peaks = {"export": one.get("export_peak_bytes")}
+        for what, figure in (("load", "loaded_bytes"), ("decoding", "peak_bytes")):
+            peaks[what] = median(per_round(one, figure))
+        shown = ", ".join(
+            f"{what} {peak / MIB:,.0f} MiB ({peak / (files + cache):.2f}×,"
+            f" {'within' if peak <= bar else 'above'} the bar)"
+            for what, peak in peaks.items()
+            if peak is not None
+        )
+        lines.append(
+            f"Memory of kvcache {one['variant']}: files {files / MIB:,.0f} MiB, cache"
+            f" {cache / MIB:,.0f} MiB; peak of {shown}."
+        )
+    return lines
+
+
 def first_tokens(baseline: dict[str, Any]) -> str:
     """ "160 / 310 / 800": medians of when they were there after the process's start."""
     figures = [f"token_{token}_ms" for token in FIRST_TOKENS]
@@ -125,7 +159,7 @@ def row(results: Results, baseline: dict[str, Any]) -> str:
         bandwidth_shares(baseline, results.depths),
         times(baseline, own, "prefill_ms", 0),
         f"{spread(rows, 0)}{ahead(baseline, own, 'row_step_ms')}" if rows else "–",
-        f"{median(per_round(baseline, 'peak_bytes')) / MIB:,.0f}",
+        f"{median(per_round(baseline, 'peak_bytes')) / MIB:,.0f}{multiple(baseline)}",
         times(baseline, None, "load_ms", 0),
         first_tokens(baseline),
         figures,
@@ -153,8 +187,16 @@ def markdown(raw: dict[str, Any]) -> str:
         "Medians over processes (smallest … largest). **1.20×**: their time ÷ kvcache's of the"
         " same width and round, the median; above 1, kvcache is ahead. Roofline: the weights of"
         " that width and the cache, read at the bandwidth just before and after every eight tokens,"
-        " in processes of `kvcache bench`. top-1, KL and greedy tokens: against kvcache float32.",
+        " in processes of `kvcache bench`. top-1, KL and greedy tokens: against "
+        f"{raw.get('reference', REFERENCE)}. Memory, ×: over files and cache; the bar:"
+        f" {BAR_SHARE} × files + cache + {BAR_BYTES / 1e6:.0f} MB.",
     ]
+    lines += memory_lines(results)
+    if "random weights" in raw.get("model", ""):
+        lines.append(
+            "Random weights: the figures of the logits tell that everybody computes the same model,"
+            " not what a width costs a trained one."
+        )
     lines += [f"Left out: {one['name']}: {one['reason']}" for one in raw["skipped"]]
     disturbed = sum(not run["quiet"] for run in runs)
     if disturbed:

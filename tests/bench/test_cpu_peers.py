@@ -12,8 +12,10 @@ import numpy as np
 import peer_table
 import pytest
 from processes import ProcessError
+from rounds import SECONDS
 
 BANDWIDTH = 40e9
+STOPPED_AT = 3  # the third of the processes
 
 
 def run_of(scale: float) -> dict[str, Any]:
@@ -144,6 +146,40 @@ def test_every_row_has_the_columns_of_the_header(raw: dict) -> None:
     assert {row.count("|") for row in rows} == {columns + 2}
 
 
+def test_memory_is_told_over_files_and_cache(raw: dict) -> None:
+    raw["baselines"][0] |= {"model_bytes": 500 << 20, "cache_bytes": 100 << 20}
+    raw["baselines"][0]["export_peak_bytes"] = 900 << 20
+    for run in raw["baselines"][0]["runs"]:
+        run["loaded_bytes"] = 480 << 20
+    table = peer_table.markdown(raw)
+    assert line_of(table, "kvcache float32")[7] == "600 (1.00×)"
+    assert line_of(table, "peer f32")[7] == "600"
+    # The bar is 1.1 × 500 MiB + 100 MiB + 100 MB = 745 MiB.
+    assert (
+        "Memory of kvcache float32: files 500 MiB, cache 100 MiB; peak of export 900 MiB (1.50×,"
+        " above the bar), load 480 MiB (0.80×, within the bar), decoding 600 MiB (1.00×, within"
+        " the bar)."
+    ) in table
+
+
+def test_the_reference_and_random_weights_are_named(raw: dict) -> None:
+    assert "greedy tokens: against kvcache float32." in peer_table.markdown(raw)
+    assert "Random weights" not in peer_table.markdown(raw | {"model": "a trained one"})
+    raw |= {"reference": "kvcache float16, cache float16", "model": "some random weights"}
+    table = peer_table.markdown(raw)
+    assert "greedy tokens: against kvcache float16, cache float16." in table
+    assert "Random weights: the figures of the logits tell" in table
+
+
+def test_the_cache_is_counted_at_the_deepest_token(
+    measurement: cpu_peers.Measurement,
+) -> None:
+    llama, ct2 = measurement.baselines
+    positions = 512 + 64
+    assert measurement._memory(llama)["cache_bytes"] == 2 * 30 * 3 * 64 * 2 * positions
+    assert "cache_bytes" not in measurement._memory(ct2)  # nobody tells its type
+
+
 def test_agreement_tells_rounding_from_another_model() -> None:
     random = np.random.default_rng(1)
     reference = random.normal(size=(20, 500)).astype(np.float32)
@@ -156,7 +192,8 @@ def test_agreement_tells_rounding_from_another_model() -> None:
     assert rounded.holds("int8")
     assert not rounded.holds("16-bit")
     other = agreement.compare(reference, noise)
-    assert not any(other.holds(width) for width in agreement.LIMITS)
+    for limits in (agreement.LIMITS, agreement.LIMITS_OF_RANDOM_1B):
+        assert not any(other.holds(width, limits) for width in limits)
 
 
 def test_agreement_refuses_what_cannot_be_compared() -> None:
@@ -174,30 +211,56 @@ def measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> cpu_peers.Me
     arguments = cpu_peers.parser().parse_args(
         ["--rounds", "2", "--widths", "float32", "--runtimes", "llama.cpp,CTranslate2"]
     )
-    return cpu_peers.Measurement(arguments)
+    result = cpu_peers.Measurement(arguments)
+    agreement_of_all = baseline("", "", [])["agreement"]
+    monkeypatch.setattr(result, "_agreement", lambda *_: dict(agreement_of_all))
+    attention = {"num_kv_heads": 3, "head_dim": 64}
+    monkeypatch.setattr(result, "_spec", lambda: {"layers": [{"attention": attention}] * 30})
+    return result
 
 
-def test_a_run_goes_on_after_its_last_whole_round(
+def reference_is_there() -> None:
+    (cpu_peers.RUN / cpu_peers.REFERENCE).touch()
+    (cpu_peers.RUN / "reference.json").write_text(json.dumps({SECONDS: 60}))
+
+
+def process_of(command: list) -> dict:
+    """What the made up processes print."""
+    if "bench" in command:
+        return {
+            "read_bandwidth": {"bytes_per_second": BANDWIDTH},
+            "environment": {"kvcache_version": "0", "processor": "a processor"},
+        }
+    return {**run_of(1), "versions": {"ctranslate2": "4"}}
+
+
+def test_a_run_goes_on_after_the_last_process_that_ended(
     measurement: cpu_peers.Measurement, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done: list[int] = []
+    programs: list[str] = []
+    stops = iter([True])  # once
 
-    def a_round(number: int) -> dict:
-        done.append(number)
-        if done == [1, 2]:
+    def process(command: list) -> dict:
+        programs.append("bench" if "bench" in command else Path(str(command[-6])).name)
+        if len(programs) == STOPPED_AT and next(stops, False):
             raise KeyboardInterrupt
-        return {"round": number}
+        return process_of(command)
 
-    monkeypatch.setattr(measurement, "_round", a_round)
+    monkeypatch.setattr(measurement, "_process", process)
     measurement.begin(resume=False)
-    (cpu_peers.RUN / cpu_peers.REFERENCE).touch()
+    reference_is_there()
     with pytest.raises(KeyboardInterrupt):
         measurement.measure()
+    stopped = programs.pop()  # its figures are not there
     measurement.begin(resume=True)
-    assert measurement.measure() == [{"round": 1}, {"round": 2}]
-    assert done == [1, 2, 2]
+    raw = measurement.results(measurement.measure())
+    whole_round = ["bench", "llama-F32.gguf", "ct2-float32"]
+    assert stopped == programs[STOPPED_AT - 1] == "ct2-float32"
+    assert programs == [*whole_round, *reversed(whole_round)]
+    assert [len(one["runs"]) for one in raw["baselines"]] == [2, 2]
+    assert peer_table.markdown(raw).count("11.00 (11.00 … 11.00)") == 2
     measurement.begin(resume=False)
-    assert not (cpu_peers.RUN / "round-1.json").exists()
+    assert [path.name for path in cpu_peers.RUN.iterdir()] == ["settings.json"]
 
 
 def test_rounds_of_other_settings_are_not_mixed(measurement: cpu_peers.Measurement) -> None:
@@ -213,19 +276,13 @@ def test_a_failure_of_one_does_not_end_the_round(
     measurement: cpu_peers.Measurement, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def process(command: list) -> dict:
-        if "bench" in command:
-            return {
-                "read_bandwidth": {"bytes_per_second": BANDWIDTH},
-                "environment": {"kvcache_version": "0"},
-            }
         if "decode_llama" in str(command[0]):
             raise ProcessError("no such model")
-        return {**run_of(1), "versions": {"ctranslate2": "4"}}
+        return process_of(command)
 
     monkeypatch.setattr(measurement, "_process", process)
-    monkeypatch.setattr(measurement, "_agreement", lambda *_: {"holds": True})
     measurement.begin(resume=False)
-    (cpu_peers.RUN / cpu_peers.REFERENCE).touch()
+    reference_is_there()
     raw = measurement.results(measurement.measure())
     failed, measured = raw["baselines"]
     assert failed["failed"] == "failed: no such model"
