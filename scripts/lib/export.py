@@ -49,22 +49,23 @@ def export(source: Source, output: Path, *, asked_for: str = "") -> None:
 
 
 def export_together(exports: Sequence[tuple[Source, Path]], at_once: int) -> None:
-    """Export small models, in processes that need not begin anew, so many at a time."""
+    """Export small models, in so many processes that share them."""
+    shares = [share for share in (exports[first::at_once] for first in range(at_once)) if share]
     with tempfile.TemporaryDirectory() as streams:
         processes = ExporterProcesses(Path(streams), PYTHON, "ANY")
         try:
-            for first in range(0, len(exports), at_once):
-                some = exports[first : first + at_once]
-                for (source, output), end in zip(
-                    some, processes.run_together([_options(*one) for one in some]), strict=True
-                ):
-                    if end.returncode != 0:
-                        raise StepError(
-                            f"the export of {source} ended with {end.returncode}", output=end.stderr
-                        )
-                    _remember(source, output)
+            ends = processes.run_shares([[_options(*one) for one in share] for share in shares])
         finally:
             processes.close()
+    for share, end in zip(shares, ends, strict=True):
+        if end.returncode != 0:
+            raise StepError(
+                f"one of these exports ended with {end.returncode}: "
+                + "; ".join(str(source) for source, _ in share),
+                output=end.stdout + end.stderr,  # the last that is loaded is the one
+            )
+        for one in share:
+            _remember(*one)
 
 
 def _options(source: Source, output: Path) -> list[str | Path]:

@@ -51,20 +51,32 @@ class ExporterProcesses:
         self, exports: Sequence[Sequence[object]], environment: Mapping[str, str] | None = None
     ) -> list[subprocess.CompletedProcess[str]]:
         """Begins one for each list of arguments at the same moment, and waits for all."""
+        return self.run_shares([[arguments] for arguments in exports], environment)
+
+    def run_shares(
+        self,
+        shares: Sequence[Sequence[Sequence[object]]],
+        environment: Mapping[str, str] | None = None,
+    ) -> list[subprocess.CompletedProcess[str]]:
+        """Begins one for each share at the same moment, and waits for all.
+
+        Each runs its share's exports one after another, up to the first that fails; what one has
+        made of the nodes serves the next.
+        """
         requests = [
             {
-                "arguments": list(map(str, arguments)),
+                "exports": [list(map(str, arguments)) for arguments in share],
                 "environment": dict(environment or {}),
                 "streams": [str(self._directory / f"{name}-{i}") for name in ("out", "err")],
             }
-            for i, arguments in enumerate(exports)
+            for i, share in enumerate(shares)
         ]
         self._server.stdin.write(json.dumps(requests) + "\n")
         self._server.stdin.flush()
         statuses = json.loads(self._server.stdout.readline())
         return [
             subprocess.CompletedProcess(
-                request["arguments"],
+                request["exports"],
                 status,
                 *(Path(path).read_text() for path in request["streams"]),
             )
@@ -82,18 +94,21 @@ def _serve(command: str) -> None:
         print(json.dumps([os.waitstatus_to_exitcode(status) for status in statuses]), flush=True)
 
 
-def _fork(main, arguments: list[str], environment: dict[str, str], streams: list[str]) -> int:
+def _fork(main, exports: list[list[str]], environment: dict[str, str], streams: list[str]) -> int:
     process = os.fork()
     if process:
         return process
     status = 70  # of an exception that main() lets through
     try:
-        signal.alarm(TIMEOUT_S)
         os.environ.update(environment)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for descriptor, path in enumerate(streams, start=1):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
-        status = main(arguments)
+        for arguments in exports:
+            signal.alarm(TIMEOUT_S)
+            status = main(arguments)
+            if status != 0:
+                break
         sys.stdout.flush()
     finally:
         os._exit(status)

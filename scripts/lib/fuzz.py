@@ -4,6 +4,7 @@ tests/fuzz/README.md says what there is and how a finding is repeated.
 """
 
 import argparse
+import functools
 import json
 import random
 import re
@@ -12,6 +13,7 @@ import shutil
 import struct
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import build
@@ -184,14 +186,21 @@ SEEDS = {
 
 
 def run_fuzzers(seconds: int, only: str | None = None) -> Results:
-    """Build the fuzzers, or one, and run each for so many seconds."""
+    """Build the fuzzers, or one, and run each for so many seconds, one on each core at a time."""
     chosen = [name for name in names() if only in (None, name)]
     in_cpp = [name for name in chosen if name != EXPORTER]
-    results = Results()
+    results, fuzzers = Results(), {}
     if in_cpp:
-        results.add(_fuzz_in_cpp(in_cpp, seconds))
+        built = _built(in_cpp)
+        if built.passed:
+            built.passed = 0  # it is the fuzzers that count
+            fuzzers = {name: functools.partial(_fuzz, name, seconds) for name in in_cpp}
+        results.add(built)
     if EXPORTER in chosen:
-        results.add(_check(EXPORTER, seconds, lambda: _fuzz_exporter(seconds)))
+        fuzzers[EXPORTER] = functools.partial(_fuzz_exporter, seconds)
+    with ThreadPoolExecutor(build.jobs()) as pool:
+        for result in pool.map(lambda each: _check(each[0], seconds, each[1]), fuzzers.items()):
+            results.add(result)
     return results
 
 
@@ -201,18 +210,13 @@ def names() -> Iterator[str]:
         yield source.stem.removesuffix("_fuzzer")
 
 
-def _fuzz_in_cpp(chosen: Sequence[str], seconds: int) -> Results:
+def _built(chosen: Sequence[str]) -> Results:
+    """Of the build; where there is no compiler for them, the fuzzers are skipped."""
     try:
         compiler = find_compiler()
     except StepError as error:
         return Results(skipped=[f"fuzzer {name} ({error.problem})" for name in chosen])
-    results = check("build the fuzzers", lambda: _build(compiler, chosen))
-    if results.failed:
-        return results
-    results.passed = 0  # it is the fuzzers that count
-    for name in chosen:
-        results.add(_check(name, seconds, lambda name=name: _fuzz(name, seconds)))
-    return results
+    return check("build the fuzzers", lambda: _build(compiler, chosen))
 
 
 def find_compiler() -> str:
@@ -258,7 +262,7 @@ def _build(compiler: str, chosen: Sequence[str]) -> None:
 def _check(name: str, seconds: int, fuzz: Callable[[], str]) -> Results:
     """One fuzzer as one check; `fuzz` returns what is said of it."""
     fuzzer = f"fuzzer {name}"
-    return check(fuzzer, fuzz, shown=f"{fuzzer}, {seconds} s")
+    return check(fuzzer, fuzz, shown=f"{fuzzer}, {seconds} s", beside_others=True)
 
 
 def _fuzz(name: str, seconds: int) -> str:

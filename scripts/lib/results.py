@@ -31,16 +31,23 @@ class Results:
         return f"{self.passed} passed, {len(self.failed)} failed, {len(self.skipped)} skipped"
 
 
-def check(name: str, work: Callable[[], str | None], *, shown: str | None = None) -> Results:
+def check(
+    name: str,
+    work: Callable[[], str | None],
+    *,
+    shown: str | None = None,
+    beside_others: bool = False,
+) -> Results:
     """Do one piece of work as one check; what it returns is said of it.
 
     Args:
         shown: what the step is called while it runs, if not by the name that results have.
+        beside_others: other threads check something meanwhile.
     """
     results = Results(passed=1)
     outcome = Outcome()
     try:
-        with step("test", shown or name) as outcome:
+        with step("test", shown or name, beside_others=beside_others) as outcome:
             outcome.text = work() or "ok"
     except StepError as error:
         say(error)

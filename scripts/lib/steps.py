@@ -91,9 +91,16 @@ def say(text: object, *, end: str = "\n") -> None:
 
 
 @contextmanager
-def step(command: str, what: str) -> Iterator[Outcome]:
-    """Print `[command] what ...` and, after the block, its outcome and the time it took."""
-    say(f"[{command}] {what} ... ", end="")
+def step(command: str, what: str, *, beside_others: bool = False) -> Iterator[Outcome]:
+    """Print `[command] what ...` and, after the block, its outcome and the time it took.
+
+    Args:
+        beside_others: print the whole line at the end, as other steps end meanwhile.
+    """
+    begins = f"[{command}] {what} ... "
+    if not beside_others:
+        say(begins, end="")
+        begins = ""
     outcome = Outcome()
     started = time.monotonic()
     try:
@@ -103,7 +110,7 @@ def step(command: str, what: str) -> Iterator[Outcome]:
         raise
     finally:
         outcome.seconds = time.monotonic() - started
-        say(f"{outcome.text} ({outcome.seconds:.1f} s)")
+        say(f"{begins}{outcome.text} ({outcome.seconds:.1f} s)\n", end="")
 
 
 def run(

@@ -6,23 +6,26 @@ expressed must be equal, too.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
 import unicodedata
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from chat_templates import EXPRESSED
-from pipelines import pipelines
 from programs import assert_error, runner
 from random_texts import random_texts
+from test_pipelines import PIPELINES as TOKENIZERS
 from test_pipelines import SEED, TEXTS, convert
 from tokenizers import AddedToken, Tokenizer
 
 from kvcache_export.chat.conversations import KINDS, messages
 from kvcache_export.chat.environment import ChatTemplate, TemplateError
+from kvcache_export.chat.pieces import Pieces
 from kvcache_export.chat.probe import express, pieces_of
 
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
@@ -40,16 +43,28 @@ def now(format_: str) -> str:
 
 
 def tokenizer(name: str) -> Tokenizer:
-    made = dict(pipelines())[name]
+    """One of pipelines.py's, copied, with tokens added."""
+    made = Tokenizer.from_str(TOKENIZERS[name].to_str())
     made.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in ADDED])
     made.add_tokens([AddedToken(text, normalized=True) for text in NOT_SPECIAL])
     made.add_tokens([AddedToken("\n\n", normalized=False)])  # as Gemma's
     return made
 
 
+@functools.cache  # finding the pieces takes a second or more
+def expressed(source: str) -> dict[str, Any]:
+    """The fields of a template's chat_template.json."""
+    return express(source, TOKENS)
+
+
+@functools.cache
+def pieces(source: str) -> Pieces:
+    return pieces_of(ChatTemplate(source, TOKENS))
+
+
 def model(directory: Path, source: str, name: str = "gpt2") -> Tokenizer:
     """A directory with a template's pieces and a tokenizer."""
-    fields = express(source, TOKENS)
+    fields = expressed(source)
     assert fields["expressed"], fields
     (directory / "chat_template.json").write_text(json.dumps(fields), encoding="utf-8")
     tokenizer(name).save(str(directory / "tokenizer.json"))
@@ -58,7 +73,7 @@ def model(directory: Path, source: str, name: str = "gpt2") -> Tokenizer:
 
 def chats(source: str, special: list[str]) -> list[list[dict[str, str]]]:
     """Random conversations that the template's pieces take."""
-    found = pieces_of(ChatTemplate(source, TOKENS))
+    found = pieces(source)
     texts = random_texts(SEED, TEXTS, special)
     chance = random.Random(SEED)
     made = []
@@ -97,7 +112,7 @@ def test_texts_of_other_templates_are_those_of_jinja2(file: Path | None, tmp_pat
     if file is None:
         pytest.skip("KVCACHE_CHAT_TEMPLATES names no directory of further templates")
     source = file.read_text(encoding="utf-8")
-    fields = express(source, TOKENS)
+    fields = expressed(source)
     if not fields["expressed"]:
         pytest.skip(fields["reason"])
     model(tmp_path, source)
@@ -225,7 +240,7 @@ def test_a_model_without_a_template_says_so(tmp_path: Path):
 def test_jinja2_refuses_what_is_refused():
     """Orders of roles for which there are no pieces are those that the template refuses."""
     template = ChatTemplate(ALTERNATING, TOKENS)
-    found = pieces_of(template)
+    found = pieces(ALTERNATING)
     chance = random.Random(SEED)
     for _ in range(TEXTS):
         roles = KINDS[1].random(chance, 6)

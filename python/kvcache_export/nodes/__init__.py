@@ -11,6 +11,7 @@ Shapes may hold zeros (no batch, no new token, no past), so every Reshape comput
 sets `allowzero`: in a target, -1 and a plain 0 are ambiguous once a tensor is empty.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,26 +61,38 @@ class NodeType:
     def function(
         self, inputs: Iterable[str], attributes: Parts, variant: Iterable[str] = ()
     ) -> ir.Function:
-        """The body for these inputs and attributes."""
+        """The body for these inputs and attributes; the same object each time, to be left as is."""
+        typed = tuple((name, type(value), value) for name, value in attributes.items())
+        return _traced(self, frozenset(inputs), typed, tuple(variant))
 
-        def trace(op: OpBuilder, *values: ir.Value) -> Outputs:
-            given = {value.name: value for value in values if value.name in inputs}
-            found = self.body(op, given, {**attributes, **dict.fromkeys(variant, True)})
-            for name, value in zip(self.outputs, found, strict=True):
-                value.name = name
-            return found
 
-        types = {name: ATTRIBUTE_TYPES[type(value)] for name, value in attributes.items()}
-        function = build_function(
-            trace,
-            [ir.Value(name=name) for name in self.inputs],
-            domain=DOMAIN,
-            name=self.name,
-            attributes=[ir.Attr(name, type_, None) for name, type_ in types.items()],
-            opset_imports=OPSETS,
-        )
-        function.overload = self.overload(inputs, attributes, variant)
-        return function
+@functools.cache  # tracing takes most of an export's time, and its graph is built several times
+def _traced(
+    of: NodeType,
+    inputs: frozenset[str],
+    typed: tuple[tuple[str, type, Any], ...],
+    variant: tuple[str, ...],
+) -> ir.Function:
+    """`typed` are attributes with their types, as 1 and 1.0 are the same key."""
+    attributes = {name: value for name, _, value in typed}
+
+    def trace(op: OpBuilder, *values: ir.Value) -> Outputs:
+        given = {value.name: value for value in values if value.name in inputs}
+        found = of.body(op, given, {**attributes, **dict.fromkeys(variant, True)})
+        for name, value in zip(of.outputs, found, strict=True):
+            value.name = name
+        return found
+
+    function = build_function(
+        trace,
+        [ir.Value(name=name) for name in of.inputs],
+        domain=DOMAIN,
+        name=of.name,
+        attributes=[ir.Attr(name, ATTRIBUTE_TYPES[type_], None) for name, type_, _ in typed],
+        opset_imports=OPSETS,
+    )
+    function.overload = of.overload(inputs, attributes, variant)
+    return function
 
 
 def reference(name: str, type_: type, within: str | None = None) -> ir.RefAttr:
