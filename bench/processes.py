@@ -27,6 +27,7 @@ class Run:
     output: str
     status: int
     others: float  # CPU time of other processes, as a share of one core
+    errors: str = ""  # what it printed on standard error
 
     @property
     def quiet(self) -> bool:
@@ -40,24 +41,33 @@ def busy_seconds() -> float:
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
-def run_once(command: list[str | Path], *, statuses: tuple[int, ...] = (0,)) -> Run:
-    """Run a program that must end with one of `statuses`."""
+def run_once(
+    command: list[str | Path], *, statuses: tuple[int, ...] = (0,), typed: str = ""
+) -> Run:
+    """Run a program that must end with one of `statuses`; `typed` is its standard input."""
     busy, begin = busy_seconds(), time.monotonic()
-    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+    with (
+        tempfile.TemporaryFile("w+") as given,
+        tempfile.TemporaryFile("w+") as output,
+        tempfile.TemporaryFile("w+") as errors,
+    ):
+        given.write(typed)
+        given.seek(0)
         started = {STARTED: str(time.clock_gettime_ns(time.CLOCK_MONOTONIC))}
         process = subprocess.Popen(
-            command, stdout=output, stderr=errors, env={**os.environ, **started}
+            command, stdin=given, stdout=output, stderr=errors, env={**os.environ, **started}
         )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
         errors.seek(0)
+        said = errors.read()
         if process.returncode not in statuses:
-            problem = errors.read().strip().rpartition("\n")[2].removeprefix("error: ")
+            problem = said.strip().rpartition("\n")[2].removeprefix("error: ")
             raise ProcessError(f"{command[0]} ended with status {process.returncode}: {problem}")
         own = usage.ru_utime + usage.ru_stime
         others = max(0.0, busy_seconds() - busy - own) / (time.monotonic() - begin)
-        return Run(output.read(), process.returncode, others)
+        return Run(output.read(), process.returncode, others, said)
 
 
 def wait_until_quiet() -> None:

@@ -1,10 +1,7 @@
 #include "constraint_arguments.hpp"
 
-#include <fmt/format.h>
-
-#include <string_view>
-
 #include "arguments.hpp"
+#include "choices_file.hpp"
 #include "kvcache/choices.hpp"
 #include "kvcache/grammar.hpp"
 #include "program/exit_status.hpp"
@@ -12,29 +9,6 @@
 #include "token_list.hpp"
 
 namespace kvcache::cli {
-namespace {
-
-/// A line ends with a line feed, also with a carriage return before it; the last one need not.
-std::vector<std::string> lines_of(std::string_view text, const std::filesystem::path& file) {
-  std::vector<std::string> lines;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    std::string_view line = text.substr(0, end);
-    if (line.ends_with('\r')) {
-      line.remove_suffix(1);
-    }
-    if (line.empty()) {
-      throw UsageError(fmt::format("--choices: line {} of {} is empty; each line is a choice",
-                                   lines.size() + 1, file.string()));
-    }
-    lines.emplace_back(line);
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return lines;
-}
-
-}  // namespace
-
 void ConstraintArguments::add_to(CLI::App& command) {
   CLI::Option* const choice =
       command
@@ -97,7 +71,7 @@ std::string ConstraintArguments::json_schema() const {
 }
 
 std::vector<std::string> ConstraintArguments::choices() const {
-  return file_.empty() ? choices_ : lines_of(read_text(file_), file_);
+  return file_.empty() ? choices_ : parse_choices(read_text(file_), file_);
 }
 
 }  // namespace kvcache::cli

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <iostream>
 #include <map>
@@ -18,12 +17,10 @@
 #include "program/interrupt.hpp"
 #include "program/run.hpp"
 #include "program/standard_streams.hpp"
-#include "program/whole_number.hpp"
+#include "slash_command.hpp"
 
 namespace kvcache::cli {
 namespace {
-
-constexpr std::size_t kMaxTurns = 1'000'000;
 
 /// A text, and where its turns began.
 struct Text {
@@ -60,7 +57,7 @@ class Conversation {
     while (running_ && read_line(line)) {
       try {
         if (line.starts_with('/')) {
-          run_command(line);
+          run_command(parse_slash_command(line));
         } else if (!line.empty()) {
           take_turn(line);
         }
@@ -75,13 +72,6 @@ class Conversation {
   }
 
  private:
-  struct Command {
-    const char* name;
-    const char* argument;
-    const char* help;
-    void (Conversation::*run)(const std::string& argument);
-  };
-
   [[nodiscard]] Text& text() { return texts_.at(current_); }
 
   static bool read_line(std::string& line) {
@@ -139,26 +129,30 @@ class Conversation {
     return all;
   }
 
-  void run_command(const std::string& line) {
-    const std::size_t space = std::min(line.find(' '), line.size());
-    const std::string name = line.substr(1, space - 1);
-    const std::string argument = line.substr(std::min(space + 1, line.size()));
-    const auto* const command = std::ranges::find(kCommands, name, &Command::name);
-    if (command == kCommands.end()) {
-      throw UsageError(fmt::format("{} is no command; /help lists them", in_quotes("/" + name)));
+  void run_command(const SlashCommand& command) {
+    switch (command.kind) {
+      case SlashCommandKind::rewind:
+        return rewind(command.turns);
+      case SlashCommandKind::fork:
+        return fork(command.argument);
+      case SlashCommandKind::switch_to:
+        return switch_to(command.argument);
+      case SlashCommandKind::texts:
+        return list_texts();
+      case SlashCommandKind::history:
+        return show_history();
+      case SlashCommandKind::save:
+        return text().sequence.save(command.argument);
+      case SlashCommandKind::load:
+        return load(command.argument);
+      case SlashCommandKind::help:
+        return help();
+      case SlashCommandKind::quit:
+        running_ = false;
     }
-    if (command->argument == std::string_view() && !argument.empty()) {
-      throw UsageError(fmt::format("/{} takes nothing after it", name));
-    }
-    (this->*command->run)(argument);
   }
 
-  void rewind(const std::string& argument) {
-    if (!argument.empty() && !is_whole_number(argument, 1, kMaxTurns)) {
-      throw UsageError(fmt::format("/rewind: {} is not a whole number from 1 to {}",
-                                   in_quotes(argument), kMaxTurns));
-    }
-    const std::size_t count = argument.empty() ? 1 : std::stoul(argument);
+  void rewind(std::size_t count) {
     std::vector<std::size_t>& turns = text().turns;
     if (count > turns.size()) {
       throw UsageError(
@@ -174,11 +168,9 @@ class Conversation {
   }
 
   void fork(const std::string& name) {
-    if (name.empty() || texts_.contains(name)) {
-      throw UsageError(name.empty()
-                           ? "/fork: give the copy's name"
-                           : fmt::format("/fork: there is a text {} already; /switch goes to it",
-                                         in_quotes(name)));
+    if (texts_.contains(name)) {
+      throw UsageError(
+          fmt::format("/fork: there is a text {} already; /switch goes to it", in_quotes(name)));
     }
     texts_.emplace(name, Text{text().sequence.fork(), text().turns, text().messages});
     current_ = name;
@@ -192,45 +184,28 @@ class Conversation {
     current_ = name;
   }
 
-  void list_texts(const std::string& /*argument*/) {
+  void list_texts() {
     for (const auto& [name, other] : texts_) {
       fmt::print("{} {}: {} turns, {} tokens\n", name == current_ ? "*" : " ", name,
                  other.turns.size(), other.sequence.length());
     }
   }
 
-  void show_history(const std::string& /*argument*/) {
-    fmt::print("{}\n", tokenizer_.decode(text().sequence.tokens()));
-  }
-
-  void save(const std::string& path) {
-    if (path.empty()) {
-      throw UsageError("/save: give the file's name");
-    }
-    text().sequence.save(path);
-  }
+  void show_history() { fmt::print("{}\n", tokenizer_.decode(text().sequence.tokens())); }
 
   void load(const std::string& path) {
-    if (path.empty()) {
-      throw UsageError("/load: give the file's name");
-    }
     if (chat_) {
       throw UsageError("/load: a saved state has tokens and no messages, so that no chat goes on");
     }
     text() = Text{model_.load_sequence(path), {}, {}};
   }
 
-  void help(const std::string& /*argument*/) {
-    for (const Command& command : kCommands) {
-      fmt::print("/{} {:<{}} {}\n", command.name, command.argument,
-                 10 - std::string_view(command.name).size(), command.help);
+  static void help() {
+    for (const SlashCommandHelp& command : kSlashCommands) {
+      fmt::print("/{} {:<{}} {}\n", command.name, command.argument, 10 - command.name.size(),
+                 command.help);
     }
   }
-
-  void quit(const std::string& /*argument*/) { running_ = false; }
-
-  static constexpr std::size_t kNumCommands = 9;
-  static const std::array<Command, kNumCommands> kCommands;
 
   const Tokenizer& tokenizer_;
   Model model_;
@@ -241,18 +216,6 @@ class Conversation {
   std::string current_ = "main";
   bool running_ = true;
 };
-
-constexpr std::array<Conversation::Command, Conversation::kNumCommands> Conversation::kCommands{{
-    {"rewind", "[N]", "takes the last N turns back (1)", &Conversation::rewind},
-    {"fork", "NAME", "goes on in a copy of the text; nothing is computed", &Conversation::fork},
-    {"switch", "NAME", "goes to another text", &Conversation::switch_to},
-    {"texts", "", "lists the texts, * the one that goes on", &Conversation::list_texts},
-    {"history", "", "prints the whole text", &Conversation::show_history},
-    {"save", "FILE", "saves the text with its keys and values", &Conversation::save},
-    {"load", "FILE", "goes on after a saved text", &Conversation::load},
-    {"help", "", "prints this", &Conversation::help},
-    {"quit", "", "ends, as the end of the input does", &Conversation::quit},
-}};
 
 }  // namespace
 

@@ -4,12 +4,10 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cstdint>
 #include <limits>
-#include <string_view>
 
-#include "base/checked_json.hpp"
+#include "logit_bias.hpp"
 #include "program/exit_status.hpp"
 #include "program/whole_number.hpp"
 
@@ -17,37 +15,6 @@ namespace kvcache::cli {
 namespace {
 
 constexpr std::array kCuts{"--top-k", "--top-p", "--min-p", "--typical-p"};
-
-/// ID:BIAS, such as 50256:-inf.
-TokenBias parse_bias(std::string_view word) {
-  TokenBias bias{};
-  const std::size_t colon = word.find(':');
-  const char* const end = word.data() + word.size();
-  if (colon != std::string_view::npos) {
-    const auto id = std::from_chars(word.data(), word.data() + colon, bias.token);
-    const auto number = std::from_chars(word.data() + colon + 1, end, bias.bias);
-    if (id.ec == std::errc() && id.ptr == word.data() + colon && number.ec == std::errc() &&
-        number.ptr == end) {
-      return bias;
-    }
-  }
-  throw UsageError(
-      fmt::format("--logit-bias: {} is no ID:BIAS; give a token's id and what is added to its "
-                  "logit, such as 50256:-inf,198:-2.5",
-                  in_quotes(word)));
-}
-
-std::vector<TokenBias> parse_biases(std::string_view text) {
-  std::vector<TokenBias> biases;
-  while (true) {
-    const std::size_t comma = text.find(',');
-    biases.push_back(parse_bias(text.substr(0, comma)));
-    if (comma == std::string_view::npos) {
-      return biases;
-    }
-    text.remove_prefix(comma + 1);
-  }
-}
 
 }  // namespace
 

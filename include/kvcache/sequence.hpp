@@ -94,7 +94,7 @@ class KVCACHE_EXPORT Sequence {
   /// WindowedSequence that slid and kept its keys and values, whose positions are the text's.
   [[nodiscard]] std::size_t length() const noexcept;
 
-  /// The cached tokens, in order.
+  /// The cached tokens, in order; to be read until the sequence changes.
   [[nodiscard]] std::span<const TokenId> tokens() const noexcept;
 
   /// Whether the model has positions for `count` more tokens.

@@ -50,6 +50,10 @@ struct CacheStats {
   std::uint64_t growing_runs = 0;   // node runs without the cache (forward_without_cache)
   std::uint64_t bytes_copied = 0;   // of cached tokens, from anywhere to anywhere
 
+  /// Of prefixes, by Sequence::commit(): none where the sequence is the one that the tree was
+  /// evaluated on, or came from it by forks, extensions and commits.
+  std::uint64_t tokens_compared = 0;
+
  private:
   [[nodiscard]] std::size_t bytes_of(std::size_t CacheStats::*of_all,
                                      std::size_t LayerGroupStats::*of_group) const noexcept {

@@ -87,6 +87,7 @@ STATE_HEADER = {  # of the model in saved_state_fuzzer.cpp
     "element_bytes": 1,
     "tokens": 3,
 }
+STATE_HEADER_OF_GROUPS = STATE_HEADER | {"num_layers": 2, "tokens": 9, "first_cached": [1, 5]}
 TOKENIZER = {
     "added_tokens": [
         {
@@ -165,6 +166,8 @@ SEEDS = {
         _header_seed(STATE_HEADER | {"tokens": 15}, [1, 2, 99], 1 | 2 | 4 | 15 << 3),
         bytes([1 | 4 | 5 << 3]) + struct.pack("<5q", 0, 99, 3, 2, 1),
         bytes([1 | 4 | 9 << 3 | 128]) + struct.pack("<9q", 0, 99, 3, 2, 1, 5, 6, 7, 8),
+        bytes([1 | 4 | 6 << 3 | 128]) + struct.pack("<6q", 0, 99, 3, 2, 1, 5),
+        _header_seed(STATE_HEADER_OF_GROUPS, list(range(9)), 1 | 2 | 4 | 9 << 3 | 128),
     ],
     "tree_file": [b'{"tokens": [1, 2, 3], "parents": [-1, 0, 0]}', b'{"tokens":[],"parents":[]}'],
     "trigo": [
@@ -181,7 +184,23 @@ SEEDS = {
         json.dumps(CHAT_TEMPLATE).encode() + "\0 Hé </s>\0ok <t>\0x".encode(),
         b"Hi </s><s>u:\0 ok </think",
     ],
-    "command_line": [b"1,2, 3", b"50256", b" 1\t2\n", b"9223372036854775807,0"],
+    "choices": [
+        b"hello\nhell\r\nhe said\n\0\0\1\2\3\4\5",
+        b"ab\nabab\nb\0\0\1",
+        "\u00e9\n\u00e8\0\3".encode(),
+        b"1,2,3\n1,2\n\0\1\0",
+    ],
+    "command_line": [
+        *(b"1,2, 3", b"50256", b" 1\t2\n", b"9223372036854775807,0"),
+        *(b"50256:-inf,198:-2.5", b"0:1e300", b"7:nan", b"-1:0x1p3"),
+    ],
+    "decoding": [
+        b"\0\1\0" + bytes([0xF0, 0x9F, 0xA6, 0x80, 0x68, 0x65, 3, 4, 0xFF]),
+        b"\1\0\0" + bytes([0, 1, 2, 3, 4, 5, 6, 7, 200, 230]),
+        b"\2\1\1" + bytes(range(0xC0, 0xD0)),
+        b"\3\0\2" + bytes([3, 1, 3, 5, 2, 7]),
+    ],
+    "slash_command": [b"/rewind 2", b"/fork a b", b"/save /tmp/x y", b"/help", b"/switch ", b"/ x"],
 }
 
 

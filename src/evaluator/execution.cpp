@@ -29,7 +29,8 @@ void add_extension(MixedRun& run, Task& task) {
   inference::SequenceState* state = StateOf::of(*request.sequence);
   std::span<const TokenId> tokens = request.tokens;
   if (request.renew && (tokens.empty() || state->engine != task.engine)) {
-    task.text = state->tokens;
+    const std::span<const TokenId> before = state->tokens.tokens();
+    task.text.assign(before.begin(), before.end());
     task.text.insert(task.text.end(), tokens.begin(), tokens.end());
     tokens = task.text;
     state = StateOf::of(task.fresh.emplace(task.engine));

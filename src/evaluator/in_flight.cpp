@@ -25,14 +25,14 @@ std::uint64_t hash_of(const std::vector<T>& values, std::uint64_t seed) {
   return hash_of(std::span<const T>(values), seed + values.size());
 }
 
-const std::vector<TokenId>& prefix_of(const Task& task) {
-  return inference::StateOf::of(*task.sequence())->tokens;
-}
+std::span<const TokenId> prefix_of(const Task& task) { return task.sequence()->tokens(); }
 
 /// Equal tokens, computed with equal ones before them.
 bool same_prefix(const Task& a, const Task& b) {
-  const auto left = [](const Task& task) { return inference::StateOf::of(*task.sequence())->left; };
-  return left(a) == left(b) && prefix_of(a) == prefix_of(b);
+  const inference::SequenceState& of_a = *inference::StateOf::of(*a.sequence());
+  const inference::SequenceState& of_b = *inference::StateOf::of(*b.sequence());
+  return of_a.left == of_b.left &&
+         (of_a.tokens.shares_all(of_b.tokens) || std::ranges::equal(prefix_of(a), prefix_of(b)));
 }
 
 std::uint64_t hash_of_question(const Task& task) {
@@ -40,7 +40,7 @@ std::uint64_t hash_of_question(const Task& task) {
   if (task.uses_cache()) {
     return hash_of(std::span<const std::uint64_t>(&*task.options.cache_key, 1), hash);
   }
-  hash = hash_of(prefix_of(task), hash);
+  hash = hash_of(prefix_of(task), hash + prefix_of(task).size());
   if (task.kind() == Kind::evaluate) {
     const EvaluateRequest& request = as_evaluate(task);
     return hash_of(request.nodes,

@@ -198,6 +198,7 @@ CacheStats Engine::cache_stats() const {
   stats.in_place_runs = counters.in_place_runs;
   stats.growing_runs = counters.growing_runs;
   stats.bytes_copied += counters.past_bytes_copied;
+  stats.tokens_compared = tokens_compared_;
   return stats;
 }
 

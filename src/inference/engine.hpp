@@ -2,6 +2,8 @@
 #pragma once
 
 #include <array>
+#include <atomic>
+#include <cstdint>
 #include <limits>
 #include <memory>
 #include <mutex>
@@ -47,6 +49,11 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void check_token_ids(std::span<const TokenId> tokens) const;
   void check_room(std::size_t count, std::size_t length) const;
 
+  /// Counts tokens that a commit compared.
+  void count_compared(std::size_t tokens) noexcept {
+    tokens_compared_.fetch_add(tokens, std::memory_order_relaxed);
+  }
+
   [[nodiscard]] CacheStats cache_stats() const;
 
  private:
@@ -60,6 +67,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   cache::BlockPool pool_;
   std::size_t rewindable_tokens_;
   std::array<std::size_t, model::kMaxLayerGroups> tokens_needed_{};  // by group
+
+  std::atomic<std::uint64_t> tokens_compared_{0};
 
   std::mutex mutex_;
   std::vector<std::unique_ptr<Workspace>> idle_;

@@ -56,9 +56,7 @@ void check_batch(std::span<const Addition> batch, std::pmr::memory_resource& mem
 
 void append(const Addition& addition, cache::Growth&& growth) noexcept {
   addition.state->table.apply(std::move(growth));
-  for (const TokenId token : addition.tokens) {  // one by one: they may be among the old ones
-    addition.state->tokens.push_back(token);
-  }
+  addition.state->tokens.append(addition.tokens);
   addition.state->give_back_unseen();
 }
 
@@ -75,6 +73,7 @@ WorkspaceLease extend(std::span<const Addition> batch) {
   for (const Addition& addition : batch) {
     const SequenceState& state = *addition.state;
     const std::size_t depth = state.tokens.size();
+    addition.state->tokens.prepare_append();
     growths.push_back(state.table.plan_growth(depth, addition.tokens.size()));
     rows.push_back({.tokens = addition.tokens,
                     .parents = {},

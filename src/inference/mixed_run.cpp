@@ -18,6 +18,7 @@ void MixedRun::add(const Addition& addition) {
   const SequenceState& state = *addition.state;
   const std::size_t depth = state.tokens.size();
   engine_->check_tokens(addition.tokens, state.next_position());
+  addition.state->tokens.prepare_append();
   growths_.push_back(state.table.plan_growth(depth, addition.tokens.size()));
   rows_.push_back({.tokens = addition.tokens,
                    .parents = {},
@@ -39,7 +40,7 @@ std::unique_ptr<const MixedRun::TreeWithPrefix> MixedRun::with_prefix(const Tree
   auto changed = std::make_unique<TreeWithPrefix>();
   auto& [tokens, parents] = changed->tree;
   tokens.reserve(1 + row.tree->tokens.size());
-  tokens.push_back(row.prefix->tokens.back());
+  tokens.push_back(row.prefix->tokens.tokens().back());
   tokens.insert(tokens.end(), row.tree->tokens.begin(), row.tree->tokens.end());
   parents.reserve(tokens.size());
   parents.push_back(-1);
@@ -64,7 +65,7 @@ void MixedRun::add(const TreeRow& row) {
     kept =
         std::make_unique<EvaluatedTree>(EvaluatedTree{.engine = engine_,
                                                       .table = cache::BlockTable(engine_->pool()),
-                                                      .prefix = prefix.tokens,
+                                                      .prefix = prefix.tokens.prefix(),
                                                       .left = prefix.left,
                                                       .tree = *row.tree,
                                                       .first_place = changed ? 1U : 0U});

@@ -41,7 +41,8 @@ Sequence Model::new_sequence() const { return Sequence(engine_); }
 Sequence Model::load_sequence(const std::filesystem::path& path) const try {
   auto state = std::make_unique<inference::SequenceState>(engine_);
   const std::vector<TokenId> tokens = cache::load_state(path, engine_->info(), state->table);
-  state->tokens.assign(tokens.begin(), tokens.end());  // into the room that is reserved
+  state->tokens.prepare_append();
+  state->tokens.append(tokens);
   return Sequence(std::move(state));
 } catch (...) {
   rethrow_as_error(

@@ -67,11 +67,12 @@ PrefixCache::~PrefixCache() = default;
 Sequence PrefixCache::acquire(std::span<const TokenId> tokens) try {
   known_->engine->check_tokens(tokens, 0);
   auto state = std::make_unique<inference::SequenceState>(known_->engine);
+  state->tokens.prepare_append();
   const auto prefix = tokens.first(tokens.size() - 1);
   const std::scoped_lock lock(known_->mutex);
   const std::size_t length = known_->tree.match(prefix);
   state->table.apply({.writable_last = std::nullopt, .added = known_->tree.share(prefix)});
-  state->tokens.assign(prefix.begin(), prefix.begin() + static_cast<std::ptrdiff_t>(length));
+  state->tokens.append(prefix.first(length));
   ++(length > 0 ? known_->stats.hits : known_->stats.misses);
   known_->stats.tokens_reused += length;
   return Sequence(std::move(state));
@@ -108,7 +109,7 @@ void PrefixCache::insert(const Sequence& sequence) try {
                 known_->engine->rewindable_tokens());
   }
   const std::scoped_lock lock(known_->mutex);
-  known_->tree.insert(sequence.state_->tokens, sequence.state_->table.blocks());
+  known_->tree.insert(sequence.tokens(), sequence.state_->table.blocks());
 } catch (...) {
   rethrow_as_error(kUsePrefixes);
 }

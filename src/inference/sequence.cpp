@@ -15,6 +15,7 @@ namespace kvcache {
 
 using inference::EvaluatedTree;
 using inference::SequenceState;
+using inference::TokenHistory;
 
 Sequence::Sequence(std::shared_ptr<inference::Engine> engine) try
     : state_(std::make_unique<SequenceState>(std::move(engine))) {
@@ -36,9 +37,8 @@ Logits Sequence::extend(std::span<const TokenId> tokens, LogitsFor logits_for) t
 }
 
 Sequence Sequence::fork() const try {
-  auto state = std::make_unique<SequenceState>(state_->engine);
+  auto state = std::make_unique<SequenceState>(state_->engine, state_->tokens.fork());
   state->table = state_->table.share();
-  state->tokens.assign(state_->tokens.begin(), state_->tokens.end());
   state->left = state_->left;
   state->keeps_all = state_->keeps_all;
   return Sequence(std::move(state));
@@ -54,7 +54,7 @@ void Sequence::save(const std::filesystem::path& path) const try {
                 "slides, or save a sequence that its tokens are encoded into anew",
                 left.count);
   }
-  cache::save_state(path, state_->engine->info().digest, state_->tokens, state_->table);
+  cache::save_state(path, state_->engine->info().digest, tokens(), state_->table);
 } catch (...) {
   rethrow_as_error(
       {"the sequence was not saved", ErrorCode::state_not_saved, ErrorCode::state_not_saved});
@@ -82,7 +82,7 @@ void Sequence::rewind(std::size_t length) {
                 state_->engine->rewindable_tokens());
   }
   state_->table.shrink_to(length);
-  state_->tokens.resize(length);
+  state_->tokens.shrink_to(length);
   if (length <= state_->left.first) {
     state_->left = {};  // what is there now is the text's beginning, computed with nothing else
   }
@@ -92,7 +92,7 @@ std::size_t Sequence::first_cached() const noexcept { return state_->table.first
 
 void Sequence::reset() noexcept {
   state_->table.shrink_to(0);
-  state_->tokens.clear();
+  state_->tokens.shrink_to(0);
   state_->left = {};
 }
 
@@ -117,16 +117,25 @@ std::vector<std::size_t> path_to(const TokenTree& tree, std::size_t node) {
   return path;
 }
 
+/// Whether a sequence begins with a tree's prefix. Tokens are compared only where it came to them
+/// by a way of its own.
+bool begins_with(const SequenceState& state, const TokenHistory::Prefix& prefix) {
+  if (state.tokens.shares(prefix)) {
+    return true;
+  }
+  state.engine->count_compared(prefix.size());
+  return std::ranges::equal(state.tokens.tokens().first(prefix.size()), prefix.tokens());
+}
+
 /// How many of the path's nodes a sequence has already, behind the prefix of their tree; nothing
 /// where it is another sequence.
 std::optional<std::size_t> committed_nodes(const SequenceState& state,
                                            const EvaluatedTree& evaluated,
                                            std::span<const std::size_t> path) {
-  const std::span<const TokenId> tokens = state.tokens;
+  const std::span<const TokenId> tokens = state.tokens.tokens();
   const std::size_t prefix = evaluated.prefix.size();
   if (state.engine != evaluated.engine || state.left != evaluated.left || tokens.size() < prefix ||
-      tokens.size() > prefix + path.size() ||
-      !std::ranges::equal(tokens.first(prefix), evaluated.prefix)) {
+      tokens.size() > prefix + path.size() || !begins_with(state, evaluated.prefix)) {
     return std::nullopt;
   }
   const std::size_t committed = tokens.size() - prefix;
@@ -177,10 +186,11 @@ void Sequence::commit(const TreeEvaluation& evaluation, std::size_t node) try {
                 node, evaluated.prefix.size(), state.tokens.size());
   }
   const std::span<const std::size_t> missing = std::span(path).subspan(*committed);
+  state.tokens.prepare_append();
   state.table.apply(state.table.plan_growth(length(), missing.size()));
   copy_nodes(evaluated, missing, state);
   for (const std::size_t added : missing) {
-    state.tokens.push_back(evaluated.tree.tokens[added]);
+    state.tokens.append({&evaluated.tree.tokens[added], 1});
   }
   state.give_back_unseen();
 } catch (...) {
@@ -189,7 +199,7 @@ void Sequence::commit(const TreeEvaluation& evaluation, std::size_t node) try {
 
 std::size_t Sequence::length() const noexcept { return state_->tokens.size(); }
 
-std::span<const TokenId> Sequence::tokens() const noexcept { return state_->tokens; }
+std::span<const TokenId> Sequence::tokens() const noexcept { return state_->tokens.tokens(); }
 
 bool Sequence::fits(std::size_t count) const noexcept {
   return count <= state_->engine->info().max_seq_len - state_->next_position();

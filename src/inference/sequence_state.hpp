@@ -9,6 +9,7 @@
 
 #include "cache/block_table.hpp"
 #include "inference/engine.hpp"
+#include "inference/token_history.hpp"
 #include "kvcache/sequence.hpp"
 #include "kvcache/tree.hpp"
 #include "kvcache/types.hpp"
@@ -28,16 +29,17 @@ struct LeftTokens {
 
 /// Tokens, and the blocks that hold their keys and values.
 struct SequenceState {
-  explicit SequenceState(std::shared_ptr<Engine> shared_engine)
-      : engine(std::move(shared_engine)), table(engine->pool()) {
+  explicit SequenceState(const std::shared_ptr<Engine>& shared_engine)
+      : SequenceState(shared_engine, TokenHistory(shared_engine->info().max_seq_len)) {}
+  SequenceState(std::shared_ptr<Engine> shared_engine, TokenHistory history)
+      : engine(std::move(shared_engine)), table(engine->pool()), tokens(std::move(history)) {
     // So that nothing can fail after a run: what is appended then finds room.
     table.reserve(engine->info().max_seq_len);
-    tokens.reserve(engine->info().max_seq_len);
   }
 
   std::shared_ptr<Engine> engine;  // first: blocks go back to its pool
   cache::BlockTable table;
-  std::vector<TokenId> tokens;
+  TokenHistory tokens;
   LeftTokens left;
   bool keeps_all = false;  // the context of a WindowedSequence, which bounds its memory itself
 
@@ -76,7 +78,7 @@ struct SequenceState {
 struct EvaluatedTree {
   std::shared_ptr<Engine> engine;  // first: blocks go back to its pool
   cache::BlockTable table;
-  std::vector<TokenId> prefix;
+  TokenHistory::Prefix prefix;
   LeftTokens left;  // of the prefix
   TokenTree tree;
   std::size_t first_place = 0;  // the prefix's last token may have come before the nodes

@@ -27,9 +27,9 @@ std::uint64_t next_slide() {
 
 /// `stride` tokens leave behind the sinks; what stays keeps its keys, values and positions.
 void let_leave(SequenceState& state, const cache::Window& window) {
+  state.tokens.prepare_erase();
   state.table.evict(window.sinks, window.stride, state.tokens.size());
-  const auto first = state.tokens.begin() + static_cast<std::ptrdiff_t>(window.sinks);
-  state.tokens.erase(first, first + static_cast<std::ptrdiff_t>(window.stride));
+  state.tokens.erase(window.sinks, window.stride);
   state.left = {
       .first = window.sinks, .count = state.left.count + window.stride, .slide = next_slide()};
 }

@@ -70,3 +70,15 @@ def test_a_saved_state_has_no_messages(kvcache: Program, chat_model: Path) -> No
     command = ("generate", chat_model, "--chat", "--interactive", *COUNT)
     found = kvcache(*command, input="/load state\n")
     assert "has tokens and no messages" in found.stderr
+
+
+def test_twenty_turns_compute_each_token_once(kvcache: Program, chat_model: Path) -> None:
+    # The model has 64 positions: a turn is a letter, and two new tokens follow.
+    pieces = express("{% for m in messages %}{{ m.content }}{% endfor %}", {})
+    (chat_model / "chat_template.json").write_text(json.dumps(pieces))
+    command = ("generate", chat_model, "--chat", "--interactive", "--max-new-tokens", 2)
+    found = kvcache(*command, "--ignore-stop-tokens", input="a\n" * 20 + "/texts\n")
+    assert found.returncode == 0, found.stderr
+    computed = [int(count) for count in re.findall(r"(\d+) prompt tokens", found.stderr)]
+    assert computed == [1] * 20
+    assert found.stdout.splitlines()[-1] == "* main: 20 turns, 60 tokens"

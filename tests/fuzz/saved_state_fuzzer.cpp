@@ -1,13 +1,16 @@
-// A saved state that is loaded and, where that went well, saved again. The first byte of the input
-// says what of the file is made to match the rest, because a change of any other byte breaks it:
+// A saved state that is loaded and, where that went well, saved again; both by a model whose layers
+// give blocks back together and by one where two groups of them do apart. The first byte of the
+// input says what of the file is made to match the rest, because a change of any other byte breaks
+// it:
 //   bit 0: the checksum
 //   bit 1: what comes before the header, whose text the input then begins with, up to a zero
 //   bit 2: the size, that of as many tokens as bits 3 to 6 say. Without bit 1 the header is the
 //          model's, too.
-//   bit 7: with these two, that of a state that lacks the keys and values before its last
-//          kWindow tokens
+//   bit 7: with these two, that of a state that lacks the keys and values which its next token sees
+//          in no layer: format version 2, or 3 of the model with two groups
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -15,6 +18,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -30,15 +34,15 @@ namespace {
 
 using namespace kvcache;
 
-constexpr cache::PoolShape kShape{.num_layers = 1,
-                                  .num_heads = 2,
-                                  .head_dim = 3,
-                                  .block_len = 4,
-                                  .element_bytes = 1,
-                                  .max_blocks = 8,
-                                  .scale_bytes = 2};
-
-constexpr std::size_t kWindow = 4;  // of the model
+constexpr cache::PoolShape shape_of(std::size_t num_layers) {
+  return {.num_layers = num_layers,
+          .num_heads = 2,
+          .head_dim = 3,
+          .block_len = 4,
+          .element_bytes = 1,
+          .max_blocks = 8,
+          .scale_bytes = 2};
+}
 
 constexpr const char* kDigest = "0123456789abcdef0123456789abcdef";
 
@@ -59,18 +63,26 @@ class HostMemory : public device::Backend {
   }
 };
 
-ModelInfo model_info() {
-  ModelInfo info;
-  info.digest = kDigest;
-  info.cache_dtype = DataType::int8;
-  info.num_layers = kShape.num_layers;
-  info.num_kv_heads = kShape.num_heads;
-  info.head_dim = kShape.head_dim;
-  info.vocab_size = 100;
-  info.max_seq_len = 16;
-  info.window = kWindow;
-  return info;
-}
+/// A model whose state is read, and its cache.
+struct Reader {
+  explicit Reader(const model::LayerGroups& layers)
+      : groups(layers), pool(shape_of(layers.group_of_layer.size()), 1, false, backend, layers) {
+    const cache::PoolShape& shape = pool.shape();
+    model.digest = kDigest;
+    model.cache_dtype = DataType::int8;
+    model.num_layers = shape.num_layers;
+    model.num_kv_heads = shape.num_heads;
+    model.head_dim = shape.head_dim;
+    model.vocab_size = 100;
+    model.max_seq_len = 16;
+    model.window = groups.windows.front();
+  }
+
+  HostMemory backend;
+  model::LayerGroups groups;
+  ModelInfo model;
+  cache::BlockPool pool;
+};
 
 std::string with_checksum(std::string contents) {
   XXH128_canonical_t checksum;
@@ -81,25 +93,40 @@ std::string with_checksum(std::string contents) {
 
 constexpr std::size_t kChecksumBytes = sizeof(XXH128_canonical_t);
 
-/// Of tokens, and the keys and values of those from `first_cached` on.
-std::size_t bytes_of(std::size_t tokens, std::size_t first_cached) {
-  return tokens * sizeof(TokenId) + (tokens - first_cached) * kShape.token_bytes();
+/// Of tokens, and in each group the keys and values of those from its first on.
+std::size_t bytes_of(const Reader& reader, std::size_t tokens,
+                     const cache::FirstCached& first_cached) {
+  std::size_t bytes = tokens * sizeof(TokenId);
+  for (std::size_t group = 0; group < reader.groups.size(); ++group) {
+    bytes += (tokens - first_cached[group]) * reader.pool.block_bytes(group) /
+             reader.pool.shape().block_len;
+  }
+  return bytes;
 }
 
-std::string with_header(std::string_view header, std::string_view rest, bool whole) {
+std::string with_header(std::string_view header, std::string_view rest, char version) {
   std::string file("kvcache\0\1\0\0\0", 12);
-  file[8] = whole ? 1 : 2;
+  file[8] = version;
   const auto bytes = static_cast<std::uint32_t>(header.size());
   file.append(reinterpret_cast<const char*>(&bytes), sizeof(bytes));
   return file.append(header).append(rest);
 }
 
-std::string right_header(std::size_t tokens, std::size_t first_cached) {
+std::string right_header(const Reader& reader, std::size_t tokens,
+                         const cache::FirstCached& first_cached, char version) {
+  const cache::PoolShape& shape = reader.pool.shape();
+  std::string first;
+  if (version == 2) {
+    first = fmt::format(R"(,"first_cached":{})", first_cached.front());
+  } else if (version == 3) {
+    first = fmt::format(R"(,"first_cached":[{}])",
+                        fmt::join(std::span(first_cached).first(reader.groups.size()), ","));
+  }
   return fmt::format(
       R"({{"model_digest":"{}","num_layers":{},"num_heads":{},"head_dim":{},"element_bytes":{},)"
       R"("tokens":{}{}}})",
-      kDigest, kShape.num_layers, kShape.num_heads, kShape.head_dim, kShape.element_bytes, tokens,
-      first_cached > 0 ? fmt::format(R"(,"first_cached":{})", first_cached) : "");
+      kDigest, shape.num_layers, shape.num_heads, shape.head_dim, shape.element_bytes, tokens,
+      first);
 }
 
 /// What the first byte of an input asks for.
@@ -109,17 +136,28 @@ struct Parts {
         header((how & 2U) != 0),
         size((how & 4U) != 0),
         tokens(how / 8 % 16),
-        first_cached((how & 128U) != 0 && tokens > kWindow ? tokens - kWindow : 0) {}
+        lacks((how & 128U) != 0) {}
+
+  [[nodiscard]] cache::FirstCached first_cached(const Reader& reader) const {
+    cache::FirstCached first{};
+    for (std::size_t group = 0; lacks && group < reader.groups.size(); ++group) {
+      first[group] = tokens - std::min(tokens, reader.groups.windows[group]);
+    }
+    return first;
+  }
   bool checksum;
   bool header;
   bool size;
   std::size_t tokens;
-  std::size_t first_cached;
+  bool lacks;
 };
 
 /// The file that an input, which is not empty, stands for.
-std::string file_of(std::string_view input) {
+std::string file_of(const Reader& reader, std::string_view input) {
   const Parts right(static_cast<std::uint8_t>(input.front()));
+  const cache::FirstCached first_cached = right.first_cached(reader);
+  const bool whole = first_cached[reader.groups.size() - 1] == 0;
+  const char version = whole ? 1 : reader.groups.size() == 1 ? 2 : 3;
   std::string header;
   std::string rest(input.substr(1));
   if (right.header) {
@@ -127,13 +165,13 @@ std::string file_of(std::string_view input) {
     header = rest.substr(0, end);
     rest.erase(0, end + 1);
   } else if (right.size) {
-    header = right_header(right.tokens, right.first_cached);
+    header = right_header(reader, right.tokens, first_cached, version);
   }
   if (right.size) {
-    rest.resize(bytes_of(right.tokens, right.first_cached));
+    rest.resize(bytes_of(reader, right.tokens, first_cached));
   }
   if (right.header || right.size) {
-    rest = with_header(header, rest, right.first_cached == 0);
+    rest = with_header(header, rest, version);
   }
   return right.checksum ? with_checksum(rest) : rest;
 }
@@ -160,28 +198,21 @@ class MemoryFile {
   int descriptor_;
 };
 
-}  // namespace
-
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static HostMemory backend;
-  static cache::BlockPool pool(kShape, 1, false, backend,
-                               model::one_group(kShape.num_layers, kWindow));
-  static const ModelInfo model = model_info();
+void load_and_save(Reader& reader, std::string_view input) {
   static const test::TemporaryDirectory directory;
-  if (size == 0) {
-    return 0;
-  }
-  const std::string text = file_of(test::as_text(data, size));
+  const ModelInfo& model = reader.model;
+  const std::string text = file_of(reader, input);
   const MemoryFile file(text);
   {
-    cache::BlockTable table(pool);
+    cache::BlockTable table(reader.pool);
     std::vector<TokenId> tokens;
     bool loaded = false;
     test::expect_only_errors([&] {
       tokens = cache::load_state(file.name(), model, table);
       loaded = true;
     });
-    const std::size_t blocks = (tokens.size() + kShape.block_len - 1) / kShape.block_len;
+    const std::size_t block_len = reader.pool.shape().block_len;
+    const std::size_t blocks = (tokens.size() + block_len - 1) / block_len;
     if (table.blocks().size() != blocks || tokens.size() > model.max_seq_len ||
         !std::ranges::all_of(tokens, [](TokenId token) { return token >= 0 && token < 100; })) {
       std::abort();
@@ -189,14 +220,26 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (loaded) {
       const auto path = directory.path() / "again.state";
       cache::save_state(path, model.digest, tokens, table);
-      const std::size_t bytes = bytes_of(tokens.size(), table.first_cached_in_all());
+      const std::size_t bytes = bytes_of(reader, tokens.size(), table.first_cached());
       if (contents(read_file(path, std::size_t{1} << 20), bytes) != contents(text, bytes)) {
         std::abort();
       }
     }
   }
-  if (pool.stats().blocks_in_use != 0) {
+  reader.pool.check_invariants();
+  if (reader.pool.stats().blocks_in_use != 0) {
     std::abort();
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static Reader together(model::one_group(1, 4));
+  static Reader apart({.windows = {8, 4}, .group_of_layer = {1, 0}});
+  if (size > 0) {
+    load_and_save(together, test::as_text(data, size));
+    load_and_save(apart, test::as_text(data, size));
   }
   return 0;
 }
