@@ -250,7 +250,11 @@ Config parse_config(std::string_view text, const fs::path& path) {
   config.info.model_type = root.field("model_type").text();
   config.info.source = root.field("source").text();
   read_types(root, config.info);
-  config.weights_overridden = root.has("weights_overrides");
+  if (root.has("weights_overrides")) {
+    for (const auto& [pattern, type] : root.field("weights_overrides").fields()) {
+      config.overrides.insert(type.text_of(kWeights));
+    }
+  }
   read_spec(root, config);
   read_special_tokens(root, config.info);
   read_outputs(root, config.info);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,7 +33,7 @@ struct Config {
   std::filesystem::path directory;
   std::string model_file;
   std::vector<ModelFile> files;
-  bool weights_overridden = false;  // single matrices may have other types than info.weights
+  std::set<std::string> overrides;  // types of single matrices, other than info.weights
 
   [[nodiscard]] std::filesystem::path model_path() const { return directory / model_file; }
 };

@@ -2,6 +2,9 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <set>
+#include <string>
 #include <string_view>
 
 #include "base/throw_error.hpp"
@@ -136,14 +139,18 @@ std::string join(const std::set<std::string>& types) {
 
 void check_types(const model::Config& config, const GraphFacts& facts) {
   const ModelInfo& info = config.info;
-  // Overrides may name other types for all matrices of a kind.
-  if (!facts.weights.contains(info.weights) && !config.weights_overridden) {
+  // Overrides may name other types for all matrices of a kind, and some that no matrix has. What
+  // is no matrix by a role, as a value head's, is of the model's own type.
+  std::set<std::string> known = config.overrides;
+  known.insert({info.weights, std::string(data_type_name(info.dtype))});
+  if (config.overrides.empty() ? !facts.weights.contains(info.weights)
+                               : !std::ranges::includes(known, facts.weights)) {
     mismatch(config, "weights", info.weights, "the matrices",
              fmt::format("are {}", join(facts.weights)));
   }
   const bool rounds = info.activations != data_type_name(info.dtype);
   const bool as_said = rounds ? facts.rounded_to == std::set{info.activations} ||
-                                    (facts.rounded_to.empty() && config.weights_overridden)
+                                    (facts.rounded_to.empty() && !config.overrides.empty())
                               : facts.rounded_to.empty();
   if (!as_said) {
     mismatch(config, "activations", info.activations, "the products",

@@ -145,18 +145,18 @@ TEST(Threads, ASmallBudgetRefusesSomeAndLosesNothing) {
 /// decodes until all have decoded some, and none may have to wait for 200 times as many.
 TEST(Threads, NoneIsLeftBehind) {
   const Model model = Model::load(test::model_path("plain"));
-  constexpr int kThreads = 4;
+  constexpr int kDecoding = 4;
   constexpr std::int64_t kTokens = 50;
   constexpr std::int64_t kTooMany = 200 * kTokens;
   std::atomic<int> arrived{0};  // threads that have decoded kTokens
   std::atomic<bool> left_behind{false};
   std::vector<std::jthread> threads;
-  threads.reserve(kThreads);
-  for (int thread = 0; thread < kThreads; ++thread) {
+  threads.reserve(kDecoding);
+  for (int thread = 0; thread < kDecoding; ++thread) {
     threads.emplace_back([&] {
       Sequence sequence = model.new_sequence();
       TokenId next = 1;
-      for (std::int64_t count = 0; count < kTokens || arrived < kThreads;) {
+      for (std::int64_t count = 0; count < kTokens || arrived < kDecoding;) {
         if (!sequence.fits(1)) {
           sequence.reset();
         }

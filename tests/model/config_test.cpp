@@ -114,6 +114,17 @@ TEST(Config, IsRead) {
   EXPECT_EQ(config.files[1].role, FileRole::weights);
 }
 
+TEST(Config, KnowsTheTypesOfOverrides) {
+  json config = valid_config();
+  EXPECT_TRUE(parse(config).overrides.empty());
+  config["weights_overrides"] = {
+      {"embedding.tokens", "int8"}, {"*.down", "float16"}, {"h", "int8"}};
+  EXPECT_EQ(parse(config).overrides, (std::set<std::string>{"float16", "int8"}));
+  expect_refused("/weights_overrides", {{"head", "int5"}},
+                 "field \"weights_overrides.head\" is \"int5\", must be float32, float16");
+  expect_refused("/weights_overrides", {"int8"}, "must be an object");
+}
+
 TEST(Config, PositionsAreRelativeWhereNoneAreLearned) {
   json config = valid_config();
   config["spec"]["embedding"]["positions"] = "none";

@@ -1,6 +1,7 @@
 // Everything that Model::load refuses, and that it says so.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <functional>
 #include <iterator>
@@ -327,8 +328,20 @@ TEST_F(Load, NamesTypesThatContradictTheNodes) {
   }
   const std::string original = read_file(model() / "config.json");
   const std::string& is = test::models_weights();
-  change_config([&](json& config) { config["weights"] = is == "float16" ? "int8" : "float16"; });
-  expect_load_error(ErrorCode::config_mismatch, "the matrices of the graph are " + is);
+  const std::string other = is == "float16" ? "bfloat16" : "float16";
+  const auto say_other = [&](json& config) { config["weights"] = other; };
+  const std::string message = " says weights " + other + ", but the matrices of the graph are ";
+  const json overrides = json::parse(original).value("weights_overrides", json::object());
+  if (std::find(overrides.begin(), overrides.end(), is) == overrides.end()) {  // no excuse
+    change_config(say_other);
+    expect_load_error(ErrorCode::config_mismatch, message);
+  }
+  change_config([&](json& config) {
+    say_other(config);
+    config.erase("weights_overrides");
+  });
+  expect_load_error(ErrorCode::config_mismatch, message);
+  expect_load_error(ErrorCode::config_mismatch, is + "; export the model again");
   write_file(model() / "config.json", original);
   const std::string& rounded = test::models_activations();
   change_config(
