@@ -32,8 +32,8 @@ void throw_out_of_memory(const Meaning& meaning, std::string_view reason) {
 
 void throw_refused(const Meaning& meaning, std::string_view reason) {
   throw_error(ErrorCode::system_refused,
-              "{}: the system refused a thread, a file descriptor or the like ({}); raise the "
-              "process's limits, see ulimit -a",
+              "{}: the system refused a thread or memory for its stack, a file descriptor or the "
+              "like ({}); raise the process's limits, see ulimit -a",
               meaning.what, reason);
 }
 

@@ -76,7 +76,8 @@ TEST(ErrorBoundary, CallsRefusedThreadsAndDescriptorsByTheirName) {
                    std::make_error_code(reason).message() + "); raise the process's limits",
                    [&] { throw system_error(reason); });
   }
-  expect_becomes(ErrorCode::system_refused, "refused a thread, a file descriptor",
+  expect_becomes(ErrorCode::system_refused,
+                 "refused a thread or memory for its stack, a file descriptor",
                  [] { throw Ort::Exception("open file x failed: Too many open files", ORT_FAIL); });
 }
 

@@ -52,7 +52,7 @@ def test_a_text_is_the_tokens_of_the_models_tokenizer(export, checkpoint: Path, 
         (None, [], "--calibration: cannot read"),
         (b"a\xff", [], "is not UTF-8"),
         (b"", [], "holds no text; at least one token is needed"),
-        (b"a", ["--weights", "int8"], "--calibration with weights of int8: only the scales"),
+        (b"a", ["--weights", "int8"], "--calibration with weights of int8: only int4 and uint4"),
         (b"a", ["--calibration-ids", "x"], "are two texts; give one of them"),
     ],
 )
