@@ -10,6 +10,8 @@
 #include <exception>
 #include <utility>
 
+#include "kernels/cpu/argmax_cpu.hpp"
+
 namespace kvcache::device {
 namespace {
 
@@ -230,6 +232,9 @@ std::vector<TokenScore> CudaStep::top_k(std::size_t k, std::size_t row) {
                        }),
              "finding the best tokens");
   resources_->stream->wait();
+  std::sort(found, found + k, [](const kernels::TopLogit& a, const kernels::TopLogit& b) {
+    return kernels::comes_before(a.logit, a.token, b.logit, b.token);
+  });
   std::vector<TokenScore> best(k);
   std::transform(found, found + k, best.begin(), [](const kernels::TopLogit& one) {
     return TokenScore{one.token, one.logit};

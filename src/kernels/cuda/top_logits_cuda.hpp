@@ -21,9 +21,10 @@ template <typename T>
 cudaError_t argmax_cuda(const T* logits, std::int64_t rows, std::int64_t vocab_size, TopLogit* best,
                         cudaStream_t stream);
 
-/// The `k` largest of one row, largest first, in k passes over it; `best` [k].
+/// The `k` <= vocab_size largest of one row, in no order, in a few passes over it whatever k is;
+/// `chosen` [k] may be memory of the host, too.
 template <typename T>
-cudaError_t top_k_cuda(const T* logits, std::int64_t vocab_size, std::int64_t k, TopLogit* best,
+cudaError_t top_k_cuda(const T* logits, std::int64_t vocab_size, std::int64_t k, TopLogit* chosen,
                        cudaStream_t stream);
 
 }  // namespace kvcache::kernels

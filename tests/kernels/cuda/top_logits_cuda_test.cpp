@@ -7,10 +7,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <numeric>
 #include <vector>
 
+#include "kernels/cpu/argmax_cpu.hpp"
 #include "support/gpu.hpp"
 #include "support/random_cases.hpp"
 
@@ -25,40 +27,76 @@ class TopLogitsOnCuda : public test::OnGpu {};
 using Types = testing::Types<float, __half, __nv_bfloat16>;
 TYPED_TEST_SUITE(TopLogitsOnCuda, Types);
 
+/// The tokens of a row, the best first.
+template <typename T>
+std::vector<std::int32_t> sorted_tokens(const T* row, std::int64_t vocab_size) {
+  std::vector<std::int32_t> order(static_cast<std::size_t>(vocab_size));
+  std::iota(order.begin(), order.end(), 0);
+  const auto logit = [&](std::int32_t token) { return static_cast<float>(row[token]); };
+  std::sort(order.begin(), order.end(),
+            [&](std::int32_t a, std::int32_t b) { return comes_before(logit(a), a, logit(b), b); });
+  return order;
+}
+
+/// What top_k_cuda chose, put in order.
+template <typename T>
+std::vector<TopLogit> top_k(const T* on_device, std::int64_t vocab_size, std::int64_t k) {
+  const DeviceArray<TopLogit> chosen(
+      std::vector<TopLogit>(static_cast<std::size_t>(k), TopLogit{-1, 0}));
+  EXPECT_EQ(top_k_cuda(on_device, vocab_size, k, chosen.data(), nullptr), cudaSuccess);
+  EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+  std::vector<TopLogit> found = chosen.to_host();
+  std::ranges::sort(found, [](const TopLogit& a, const TopLogit& b) {
+    return comes_before(a.logit, a.token, b.logit, b.token);
+  });
+  return found;
+}
+
 TYPED_TEST(TopLogitsOnCuda, AreThoseOfASort) {
   using T = TypeParam;
-  test::for_random_cases(60, [](Random& random) {
+  test::for_random_cases(100, [](Random& random) {
     const std::int64_t vocab_size = random.integer(1, random.chance(0.1) ? 60000 : 3000);
     const std::int64_t rows = random.integer(1, random.chance(0.3) ? 40 : 3);
+    // Many are equal, or all, or hardly any; numbers of both signs, zeros of both, infinities.
+    const std::int64_t different = random.chance(0.2) ? 0 : random.chance(0.5) ? 40 : 100000;
     std::vector<T> logits(static_cast<std::size_t>(rows * vocab_size));
     for (T& logit : logits) {
-      logit = T(static_cast<float>(random.integer(-40, 40)));  // many are equal
+      logit = T(static_cast<float>(random.integer(-different, different)) * 0.01F);
+      if (random.chance(0.05)) {
+        logit = T(random.chance(0.5) ? -0.0F
+                                     : std::numeric_limits<float>::infinity() *
+                                           (random.chance(0.5) ? 1.0F : -1.0F));
+      }
     }
     const DeviceArray<T> on_device(logits);
-    const std::int64_t k = std::min<std::int64_t>(vocab_size, 7);
     const DeviceArray<TopLogit> best(std::vector<TopLogit>(static_cast<std::size_t>(rows)));
-    const DeviceArray<TopLogit> top(std::vector<TopLogit>(static_cast<std::size_t>(k)));
-    const T* last_row = on_device.data() + (rows - 1) * vocab_size;
     ASSERT_EQ(argmax_cuda(on_device.data(), rows, vocab_size, best.data(), nullptr), cudaSuccess);
-    ASSERT_EQ(top_k_cuda(last_row, vocab_size, k, top.data(), nullptr), cudaSuccess);
     ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
-    std::vector<std::int32_t> order(static_cast<std::size_t>(vocab_size));
     for (std::int64_t row = 0; row < rows; ++row) {
-      const auto logit = [&](std::int32_t token) {
-        return static_cast<float>(logits[static_cast<std::size_t>(row * vocab_size + token)]);
-      };
-      std::iota(order.begin(), order.end(), 0);
-      std::stable_sort(order.begin(), order.end(),
-                       [&](std::int32_t a, std::int32_t b) { return logit(a) > logit(b); });
+      const T* const of_row = logits.data() + row * vocab_size;
+      const std::int32_t first = sorted_tokens(of_row, vocab_size).front();
       const TopLogit found = best.to_host()[static_cast<std::size_t>(row)];
-      EXPECT_EQ(found.token, order.front());
-      EXPECT_EQ(found.logit, logit(order.front()));
+      EXPECT_EQ(found.token, first);
+      EXPECT_EQ(found.logit, static_cast<float>(of_row[first]));
     }
-    const std::vector<TopLogit> found = top.to_host();
-    for (std::size_t i = 0; i < found.size(); ++i) {
-      EXPECT_EQ(found[i].token, order[i]) << i;
+    const std::int64_t last_row = (rows - 1) * vocab_size;
+    const std::vector<std::int32_t> order = sorted_tokens(logits.data() + last_row, vocab_size);
+    for (const std::int64_t k :
+         {std::int64_t{1}, random.integer(1, std::min<std::int64_t>(vocab_size, 60)),
+          random.integer(1, vocab_size), vocab_size}) {
+      const std::vector<TopLogit> found = top_k(on_device.data() + last_row, vocab_size, k);
+      for (std::size_t i = 0; i < found.size(); ++i) {
+        ASSERT_EQ(found[i].token, order[i]) << i << " of " << k;
+        ASSERT_EQ(found[i].logit,
+                  static_cast<float>(logits[static_cast<std::size_t>(last_row + order[i])]));
+      }
     }
   });
+}
+
+TYPED_TEST(TopLogitsOnCuda, NoneAreChosenOfNone) {
+  const DeviceArray<TypeParam> row(std::vector<TypeParam>(5, TypeParam(1.0F)));
+  EXPECT_EQ(top_k_cuda<TypeParam>(row.data(), 5, 0, nullptr, nullptr), cudaSuccess);
 }
 
 /// Wherever it is: whoever looks at the best token sees that the row holds one.
@@ -74,14 +112,13 @@ TYPED_TEST(TopLogitsOnCuda, BeginWithNaN) {
     }
     const DeviceArray<T> on_device(logits);
     const DeviceArray<TopLogit> best(std::vector<TopLogit>(1));
-    const DeviceArray<TopLogit> top(std::vector<TopLogit>(2));
     ASSERT_EQ(argmax_cuda(on_device.data(), 1, vocab_size, best.data(), nullptr), cudaSuccess);
-    ASSERT_EQ(top_k_cuda(on_device.data(), vocab_size, 2, top.data(), nullptr), cudaSuccess);
     ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
     EXPECT_EQ(best.to_host()[0].token, std::min(first, second));
     EXPECT_TRUE(std::isnan(best.to_host()[0].logit));
-    EXPECT_EQ(top.to_host()[0].token, std::min(first, second));
-    EXPECT_TRUE(first == second || top.to_host()[1].token == std::max(first, second));
+    const std::vector<TopLogit> top = top_k(on_device.data(), vocab_size, 2);
+    EXPECT_EQ(top[0].token, std::min(first, second));
+    EXPECT_TRUE(first == second || top[1].token == std::max(first, second));
   });
 }
 

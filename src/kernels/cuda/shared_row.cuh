@@ -1,0 +1,48 @@
+// A row of logits shared among the blocks of a cluster: one block alone is bound by the loads that
+// it can have under way.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/device_code.cuh"
+#include "kernels/cuda/top_logits_cuda.hpp"
+
+namespace kvcache::kernels {
+
+constexpr int kRowThreads = 512;  // of each block that shares a row
+
+/// Calls `consider` with each token of this thread's share of a row, and its logit. Blocks that
+/// share it lie along z.
+template <typename T, typename Consider>
+__device__ void for_share_of_row(const T* logits, std::int64_t vocab_size,
+                                 const Consider& consider) {
+  const auto offer = [&](std::int64_t token, T logit) {
+    consider(TopLogit{static_cast<int>(token), to_float(logit)});
+  };
+  constexpr int kVector = 16 / sizeof(T);
+  // Rows of an odd vocabulary do not begin on 16 bytes.
+  const auto misplaced =
+      static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(logits) % 16 / sizeof(T));
+  const std::int64_t head = min(misplaced == 0 ? 0 : kVector - misplaced, vocab_size);
+  const std::int64_t vectors = (vocab_size - head) / kVector;
+#pragma unroll 8
+  for (std::int64_t v = std::int64_t{blockIdx.z} * kRowThreads + threadIdx.x; v < vectors;
+       v += std::int64_t{gridDim.z} * kRowThreads) {
+    const auto values = Vector<T>::load(logits + head + v * kVector);
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) {
+      offer(head + v * kVector + i, values.elements[i]);
+    }
+  }
+  const std::int64_t tail = head + vectors * kVector;
+  if (blockIdx.z == 0) {
+    if (threadIdx.x < head) {
+      offer(threadIdx.x, logits[threadIdx.x]);
+    }
+    if (tail + threadIdx.x < vocab_size) {
+      offer(tail + threadIdx.x, logits[tail + threadIdx.x]);
+    }
+  }
+}
+
+}  // namespace kvcache::kernels
