@@ -41,11 +41,15 @@ class Results:
         return ["width", "runtime", *(DECODE.format(depth) for depth in self.depths), *columns]
 
     def fastest_kvcache(self, width: str) -> dict[str, Any] | None:
-        """Whom the others of a width are compared with: the variant that decodes fastest."""
+        """Whom the others of a width are compared with: of the variants that have speeds, the one
+        that decodes fastest."""
         own = [
             one
             for one in self.baselines
-            if one["runtime"] == KVCACHE and one["width"] == width and one["runs"]
+            if one["runtime"] == KVCACHE
+            and one["width"] == width
+            and one["runs"]
+            and one["agreement"]["holds"]
         ]
         return min(own, key=lambda one: median(per_round(one, "decode_ms_8")), default=None)
 

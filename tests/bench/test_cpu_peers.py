@@ -107,6 +107,13 @@ def test_others_are_compared_with_the_fastest_variant(raw: dict) -> None:
     assert "×" not in line_of(table, "kvcache faster")[3]
 
 
+def test_none_is_compared_with_a_variant_that_has_no_speeds(raw: dict) -> None:
+    own = copy.deepcopy(raw["baselines"][0])
+    own["agreement"]["holds"] = False
+    raw["baselines"].append({**own, "variant": "wrong", "runs": [run_of(0.5)] * 3})
+    assert line_of(peer_table.markdown(raw), "peer f32")[3].endswith("**1.20×**")
+
+
 def test_no_speed_without_agreement(raw: dict) -> None:
     raw["baselines"][1]["agreement"] |= {"holds": False, "rms_difference": 0.7, "top1": 0.25}
     cells = line_of(peer_table.markdown(raw), "peer f32")
