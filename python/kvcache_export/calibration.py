@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from . import model, save, verify
+from . import encoding, model, save, verify
 from .errors import ExportError
 from .nodes import DOMAIN
 from .nodes.head import HEAD
@@ -38,10 +38,14 @@ def check(source: Source, precision: Precision, option: str = OPTION) -> None:
 
 
 def calibrated(source: Source, precision: Precision) -> dict[str, int]:
-    """How many inputs each matrix has that a text makes another of, by role."""
+    """How many inputs each matrix has that a text makes another of, by role: none of those that
+    the source has in such blocks already."""
     matrices = source.spec.matrices()
-    types = model.matrix_types(source, precision)
-    return {role: matrices[role].inputs for role, of in types.items() if of.weights in CALIBRATED}
+    return {
+        role: matrices[role].inputs
+        for role, of in model.matrix_types(source, precision).items()
+        if of.weights in CALIBRATED and source.block_scales(role + encoding.WEIGHT, of) is None
+    }
 
 
 def inputs(

@@ -20,7 +20,8 @@ OUTPUTS_AT_ONCE = 1 << 22  # elements of a part of the weight: what is in memory
 
 
 def importance(inputs: np.ndarray) -> np.ndarray:
-    """How much the error of each input counts by itself, float32 [inputs]: H's damped diagonal."""
+    """How much the error of each input counts by itself, float32 [inputs]: its mean square, and a
+    little of that of all, so that a block of inputs that the text leaves out is rounded well."""
     total = np.zeros(inputs.shape[1], np.float64)
     for part in _rows(inputs):
         total += np.square(part, dtype=np.float64).sum(axis=0)

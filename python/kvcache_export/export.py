@@ -102,10 +102,10 @@ class Export:
         self, staging: output_directory.Staging, built: ir.Model, ids: np.ndarray | None
     ) -> Iterator[ir.Model]:
         """`built`, or the model quantised for the text; what that takes is there meanwhile."""
-        if ids is None:
+        sizes = {} if ids is None else calibration.calibrated(self.source, self.precision)
+        if not sizes:
             yield built
             return
-        sizes = calibration.calibrated(self.source, self.precision)
         staging.check_room(
             ids.size * sum(sizes.values()) * np.dtype(np.float32).itemsize,
             f"what {len(sizes)} matrices are multiplied with in the text of"
@@ -219,10 +219,11 @@ def _described(precision: Precision) -> str:
     blocks = f" in blocks of {precision.block_size}" if precision.quantized else ""
     rounded = precision.rounded_activations
     activations = rounded or (precision.dtype if precision.quantized else None)
-    finer = [f", {role} in {weights}" for role, weights in precision.overrides.items()]
-    return "".join(
-        [precision.weights, blocks, *finer, f", activations in {activations}" * bool(activations)]
-    )
+    parts = [f"{precision.weights}{blocks}"]
+    parts += [f"{pattern} in {weights}" for pattern, weights in precision.overrides.items()]
+    if activations:
+        parts.append(f"activations in {activations}")
+    return ", ".join(parts)
 
 
 def _summary(spec: DecoderSpec) -> str:

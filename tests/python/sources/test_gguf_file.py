@@ -11,9 +11,9 @@ import pytest
 from plain_ort import PlainModel, relative_difference
 from safetensors.numpy import load_file, save_file
 
-from kvcache_export import quantization, sources
+from kvcache_export import calibration, quantization, sources
 from kvcache_export.errors import ExportError
-from kvcache_export.precision import MatrixType
+from kvcache_export.precision import MatrixType, Precision
 from kvcache_export.sources import gguf_file
 from kvcache_export.sources.gguf_architectures import ARCHITECTURES, NAMES
 
@@ -288,3 +288,12 @@ def test_what_is_refused(tmp_path: Path):
     extra = {"blk.0.attn_sinks.weight": np.ones(4, np.float32)}
     unknown = write(tmp_path / "unknown.gguf", GOLDEN, **extra)
     assert "unexpected tensor 'blk.0.attn_sinks.weight'" in refusal(unknown)
+
+
+def test_a_text_changes_no_block_that_is_taken_over(tmp_path: Path):
+    """Nothing is computed for it then."""
+    write_blocks(tmp_path / "x.gguf", MatrixType("uint4", BLOCK))
+    source = sources.from_checkpoint(str(tmp_path / "x.gguf"))
+    assert calibration.calibrated(source, Precision("float32", "uint4", BLOCK)) == {}
+    rounded = calibration.calibrated(source, Precision("float32", "int4", BLOCK))
+    assert rounded.keys() == source.spec.matrices().keys()
