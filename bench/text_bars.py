@@ -1,8 +1,11 @@
 """Measures the bars of generating text: several samples of one prompt, a chat, guessed tokens.
 
     .venv/bin/python bench/text_bars.py --model MODEL_DIR [--rounds N] [--json FILE]
+    .venv/bin/python bench/text_bars.py --model MODEL_DIR --draft-model SMALLER_DIR
 
-The model has a tokenizer and a chat template, such as an export of SmolLM2-135M-Instruct. Ratios
+The model has a tokenizer and a chat template, such as an export of SmolLM2-135M-Instruct. With
+--draft-model only what that gains is measured, and a tokenizer is enough: a pair that knows Python
+is what bench/gpu/train_draft_pair.py trains. Ratios
 are of processes that alternate, and of the time from a prompt's beginning to the last token:
 loading the model is not in them. What must be the same text is compared.
 """
@@ -59,6 +62,16 @@ class Figures:
         default_factory=lambda: Bar("prompt lookup on text drawn by chance", 0.97, at_least=True)
     )
 
+    draft: Bar = field(
+        default_factory=lambda: Bar("draft model, code, the likeliest tokens", 1.3, at_least=True)
+    )
+    draft_drawn: Bar = field(
+        default_factory=lambda: Bar("draft model, code, tokens drawn", 0.97, at_least=True)
+    )
+    draft_in_vain: Bar = field(
+        default_factory=lambda: Bar("draft model on text drawn by chance", 0.97, at_least=True)
+    )
+
     def measured(self) -> list[Bar]:
         return [bar for bar in vars(self).values() if bar.values]
 
@@ -68,8 +81,10 @@ class DisagreementError(Exception):
 
 
 class Measurement:
-    def __init__(self, program: Path, model: Path, folder: Path, new_tokens: int) -> None:
-        self.program, self.model, self.folder, self.new_tokens = program, model, folder, new_tokens
+    def __init__(self, arguments: argparse.Namespace, program: Path, folder: Path) -> None:
+        self.program, self.folder = program, folder
+        self.model, self.draft_model = arguments.model, arguments.draft_model
+        self.new_tokens, self.device = arguments.new_tokens, arguments.device
         self.figures = Figures()
         self.raw: list[dict] = []
 
@@ -78,7 +93,9 @@ class Measurement:
         file = self.folder / "prompt.txt"
         file.write_text(prompt)
         length = ("--max-new-tokens", self.new_tokens, "--ignore-stop-tokens")
-        command = [self.program, "generate", self.model, "-f", file, *length, *options, "--json"]
+        where = ("--device", self.device)
+        command = [self.program, "generate", self.model, *where, "-f", file, *length]
+        command += [*options, "--json"]
         run = run_quietly(list(map(str, command)))
         found = json.loads(run.output)
         self.raw.append(
@@ -125,24 +142,30 @@ class Measurement:
         self.raw.append({"chat": turns, "tokens": int(whole[1])})
         self.figures.chat.values.append(computed / int(whole[1]))
 
-    def lookup(self, name: str, prompt: str, bar: Bar, *options: object) -> None:
+    def guesses(self, prompt: str, bar: Bar, *options: object) -> None:
         """A text with guesses of what follows, and without."""
-        say(f"  prompt lookup: {name}")
+        say(f"  {bar.name}")
+        drafter = ("--draft-model", self.draft_model) if self.draft_model else ("--prompt-lookup",)
         without = self.generate(prompt, *options)
-        guessed = self.generate(prompt, *options, "--prompt-lookup")
-        _require_same(guessed["ids"], without["ids"], f"{name} with --prompt-lookup")
+        guessed = self.generate(prompt, *options, *drafter)
+        _require_same(guessed["ids"], without["ids"], f"{bar.name}, with guesses,")
 
         def after_first(run: dict) -> float:
             return run["total_s"] - run["time_to_first_token_s"]
 
         bar.values.append(after_first(without) / after_first(guessed))
 
-    def round(self, prose: str, code: str) -> None:
+    def round(self, prose: str, code: str, edited: str) -> None:
+        figures, by_chance = self.figures, ("--temperature", 1.5, "--seed", 3)
+        if self.draft_model:
+            self.guesses(code, figures.draft)
+            self.guesses(code, figures.draft_drawn, "--temperature", 0.8, "--seed", 3)
+            self.guesses(prose, figures.draft_in_vain, *by_chance)
+            return
         self.samples(prose)
         self.chat()
-        self.lookup("edited code", code, self.figures.lookup)
-        by_chance = ("--temperature", 1.5, "--seed", 3)
-        self.lookup("by chance", prose, self.figures.lookup_in_vain, *by_chance)
+        self.guesses(edited, figures.lookup)
+        self.guesses(prose, figures.lookup_in_vain, *by_chance)
 
 
 def _require_same(found: Sequence[int], expected: Sequence[int], name: str) -> None:
@@ -181,18 +204,23 @@ def main() -> int:
     )
     parser.add_argument("--build", type=Path, default=ROOT / "build", help="default: build")
     parser.add_argument("--model", type=Path, required=True, help="with a tokenizer, for chats")
+    parser.add_argument("--draft-model", type=Path, help="measures what its guesses gain")
+    parser.add_argument("--device", default="cpu", help="cpu (the default) or cuda")
     parser.add_argument("--rounds", type=int, default=3, help="alternations (default: 3)")
     parser.add_argument("--new-tokens", type=int, default=128, help="of each text (default: 128)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes raw figures there")
     arguments = parser.parse_args()
     program = arguments.build / PROGRAM
     try:
-        prose = first_tokens(program, arguments.model, PROSE.read_text(), PROMPT_TOKENS)
+        prose, code = (
+            first_tokens(program, arguments.model, path.read_text(), PROMPT_TOKENS)
+            for path in (PROSE, CODE)
+        )
         with tempfile.TemporaryDirectory() as folder:
-            measurement = Measurement(program, arguments.model, Path(folder), arguments.new_tokens)
+            measurement = Measurement(arguments, program, Path(folder))
             for number in range(1, arguments.rounds + 1):
                 say(f"round {number} of {arguments.rounds}")
-                measurement.round(prose, edited_code())
+                measurement.round(prose, code, edited_code())
     except ProcessError as error:
         say(f"error: {error}")
         return BAD_INPUT
