@@ -160,7 +160,8 @@ class Measurement:
         if self.draft_model:
             self.guesses(code, figures.draft)
             self.guesses(code, figures.draft_drawn, "--temperature", 0.8, "--seed", 3)
-            self.guesses(prose, figures.draft_in_vain, *by_chance)
+            # Not of rows of the vocabulary that no token has.
+            self.guesses(prose, figures.draft_in_vain, *by_chance, "--top-k", 1000)
             return
         self.samples(prose)
         self.chat()

@@ -191,7 +191,9 @@ class Conversation {
     }
   }
 
-  void show_history() { fmt::print("{}\n", tokenizer_.decode(text().sequence.tokens())); }
+  void show_history() {
+    fmt::print("{}\n", tokenizer_.decode(text().sequence.tokens(), {.skip_unknown_ids = true}));
+  }
 
   void load(const std::string& path) {
     if (chat_) {
@@ -201,7 +203,7 @@ class Conversation {
   }
 
   static void help() {
-    for (const SlashCommandHelp& command : kSlashCommands) {
+    for (const SlashCommandHelp& command : slash_commands()) {
       fmt::print("/{} {:<{}} {}\n", command.name, command.argument, 10 - command.name.size(),
                  command.help);
     }

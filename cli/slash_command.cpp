@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 #include "base/checked_json.hpp"
 #include "program/exit_status.hpp"
@@ -26,9 +27,7 @@ std::size_t parse_turns(const std::string& argument) {
   return std::stoul(argument);
 }
 
-}  // namespace
-
-constexpr std::array<SlashCommandHelp, 9> kSlashCommands{{
+constexpr std::array<SlashCommandHelp, 9> kCommands{{
     {Kind::rewind, "rewind", "[N]", "takes the last N turns back (1)"},
     {Kind::fork, "fork", "NAME", "goes on in a copy of the text; nothing is computed"},
     {Kind::switch_to, "switch", "NAME", "goes to another text"},
@@ -40,11 +39,15 @@ constexpr std::array<SlashCommandHelp, 9> kSlashCommands{{
     {Kind::quit, "quit", "", "ends, as the end of the input does"},
 }};
 
+}  // namespace
+
+std::span<const SlashCommandHelp> slash_commands() noexcept { return kCommands; }
+
 SlashCommand parse_slash_command(std::string_view line) {
   const std::size_t space = std::min(line.find(' '), line.size());
   const std::string_view name = line.substr(1, space - 1);
-  const auto* const found = std::ranges::find(kSlashCommands, name, &SlashCommandHelp::name);
-  if (found == kSlashCommands.end()) {
+  const auto* const found = std::ranges::find(kCommands, name, &SlashCommandHelp::name);
+  if (found == kCommands.end()) {
     throw UsageError(
         fmt::format("{} is no command; /help lists them", in_quotes(line.substr(0, space))));
   }

@@ -1,8 +1,8 @@
 // What is typed to kvcache generate --interactive and is no part of the text.
 #pragma once
 
-#include <array>
 #include <cstddef>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -24,7 +24,7 @@ struct SlashCommandHelp {
   std::string_view argument;  // what stands behind the name; empty: nothing may
   std::string_view help;
 };
-extern const std::array<SlashCommandHelp, 9> kSlashCommands;
+std::span<const SlashCommandHelp> slash_commands() noexcept;
 
 /// What a line that begins with a slash asks for.
 /// @throws UsageError where there is no such command, or what is behind its name is not what it

@@ -54,6 +54,10 @@ class KVCACHE_EXPORT Logits {
   [[nodiscard]] std::size_t rows() const noexcept { return rows_; }
   [[nodiscard]] std::size_t vocab_size() const noexcept;
 
+  /// Whether they are in the host's memory. Where not, row() brings one there, a few hundred
+  /// kilobytes, and argmax() and top_k() look where they are.
+  [[nodiscard]] bool on_host() const noexcept;
+
   /// The logits of one row as float32, [vocab_size]. No copy for a float32 model on the CPU,
   /// otherwise converted on first use.
   /// @throws Error invalid_argument when `row` is not below rows()

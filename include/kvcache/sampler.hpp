@@ -68,9 +68,9 @@ struct TokenProbability {
 /// Philox4x32-10), so that a text is the same on any number of threads, alone and within a batch,
 /// wherever the logits are the same bits.
 ///
-/// On the host: logits of a GPU are brought there, but for the largest one without penalties. Keeps
-/// its scratch, so that drawing allocates nothing once it has grown. Move-only; one thread at a
-/// time.
+/// On the host: logits of a GPU are brought there, but for the largest one, or the top_k largest,
+/// without biases, penalties and constraint. Keeps its scratch, so that drawing allocates nothing
+/// once it has grown. Move-only; one thread at a time.
 class KVCACHE_EXPORT Sampler {
  public:
   /// @throws Error invalid_argument for an option outside its range, naming it; out_of_memory

@@ -28,6 +28,9 @@ struct EncodeOptions {
 struct DecodeOptions {
   /// Whether special tokens, such as </s>, leave nothing in the text.
   bool skip_special_tokens = true;
+  /// Whether ids that no token has leave nothing in the text, as in Hugging Face's `tokenizers`.
+  /// For what a model draws: its vocabulary may be larger than its tokenizer's.
+  bool skip_unknown_ids = false;
 };
 
 /// A text that grows as tokens come. What push() has returned never changes: bytes that may yet be
@@ -42,7 +45,7 @@ class KVCACHE_EXPORT TextStream {
   ~TextStream();
 
   /// What the text has grown by, in UTF-8; often empty.
-  /// @throws Error token_out_of_range. The stream is then as it was.
+  /// @throws Error token_out_of_range, unless such ids are skipped. The stream is then as it was.
   std::string push(TokenId token);
 
   /// What is still waiting: there is no further token. The next one begins another text.
@@ -81,7 +84,7 @@ class KVCACHE_EXPORT Tokenizer {
                                             const EncodeOptions& options = {}) const;
 
   /// The text of tokens, in UTF-8: bytes that are no character become U+FFFD.
-  /// @throws Error token_out_of_range where no token has one of these ids
+  /// @throws Error token_out_of_range where no token has one of these ids, unless they are skipped
   [[nodiscard]] std::string decode(std::span<const TokenId> tokens,
                                    const DecodeOptions& options = {}) const;
 

@@ -56,7 +56,7 @@ Logits logits_after(Sequence& sequence, std::span<const TokenId> prompt) {
 }
 
 TextStream stream_after(const Tokenizer& tokenizer, std::span<const TokenId> prompt) {
-  TextStream stream = tokenizer.new_text();
+  TextStream stream = tokenizer.new_text({.skip_unknown_ids = true});
   for (const TokenId token : prompt.last(std::min(prompt.size(), kTokensBefore))) {
     stream.push(token);
   }

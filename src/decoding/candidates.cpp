@@ -41,6 +41,21 @@ bool Candidates::cuts(const SamplingOptions& options, std::size_t vocab_size) no
 void Candidates::choose(std::span<const float> logits, float largest,
                         const SamplingOptions& options) {
   begin(logits, largest, options);
+  cut(options);
+}
+
+void Candidates::choose_of(std::span<const TokenScore> largest, const SamplingOptions& options) {
+  kept_.clear();
+  for (const auto& [token, logit] : largest) {
+    offer(logit, static_cast<std::int32_t>(token), largest.front().logit, options.temperature,
+          -kInfinity);
+  }
+  sum();
+  cut(options);
+}
+
+/// By what follows top_k.
+void Candidates::cut(const SamplingOptions& options) {
   if (options.top_p < 1) {
     cut_top_p(options.top_p);
   }
@@ -58,22 +73,15 @@ void Candidates::choose(std::span<const float> logits, float largest,
 /// that it counts by.
 void Candidates::begin(std::span<const float> logits, float largest,
                        const SamplingOptions& options) {
-  const double offset = largest;
   double least = -kInfinity;
   kept_.clear();
-  const auto offer = [&](std::size_t index) {
-    const double score = (static_cast<double>(logits[index]) - offset) / options.temperature;
-    if (score >= least) {
-      const double weight = std::exp(score);
-      if (weight > 0) {
-        kept_.push_back({score, weight, static_cast<std::int32_t>(index)});
-      }
-    }
+  const auto offer_logit_of = [&](std::size_t index) {
+    offer(logits[index], static_cast<std::int32_t>(index), largest, options.temperature, least);
   };
   const auto count = static_cast<std::int64_t>(logits.size());
   if (options.top_k > 0 && options.top_k < logits.size()) {
     kernels::top_k_cpu(logits.data(), count, static_cast<std::int64_t>(options.top_k), largest_);
-    std::ranges::for_each(largest_, offer);
+    std::ranges::for_each(largest_, offer_logit_of);
     sum();
     return;
   }
@@ -84,7 +92,19 @@ void Candidates::begin(std::span<const float> logits, float largest,
   }
   least = least_score(options, total_, logits.size());
   for (std::size_t index = 0; index < logits.size(); ++index) {
-    offer(index);
+    offer_logit_of(index);
+  }
+}
+
+/// Keeps a token whose score is not below `least`.
+void Candidates::offer(float logit, std::int32_t token, float largest, double temperature,
+                       double least) {
+  const double score = (static_cast<double>(logit) - static_cast<double>(largest)) / temperature;
+  if (score >= least) {
+    const double weight = std::exp(score);
+    if (weight > 0) {
+      kept_.push_back({score, weight, token});
+    }
   }
 }
 

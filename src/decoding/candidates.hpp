@@ -29,6 +29,10 @@ class Candidates {
   /// @throws std::bad_alloc
   void choose(std::span<const float> logits, float largest, const SamplingOptions& options);
 
+  /// The same where the tokens that top_k leaves are known, largest first.
+  /// @throws std::bad_alloc
+  void choose_of(std::span<const TokenScore> largest, const SamplingOptions& options);
+
   /// What stayed, the largest logit first and the smallest id of equal ones; never empty.
   [[nodiscard]] std::span<const Candidate> kept() const noexcept { return kept_; }
 
@@ -37,6 +41,8 @@ class Candidates {
 
  private:
   void begin(std::span<const float> logits, float largest, const SamplingOptions& options);
+  void offer(float logit, std::int32_t token, float largest, double temperature, double least);
+  void cut(const SamplingOptions& options);
   void cut_top_p(double top_p);
   void cut_min_p(double min_p);
   void cut_typical_p(double typical_p);

@@ -32,11 +32,13 @@ class DraftLength {
   }
   /// Of the longest that is no longer than so many guesses.
   [[nodiscard]] static std::size_t index_of(std::size_t guesses);
+  void note_guess(bool right);
   [[nodiscard]] double expected_tokens(std::size_t drafts) const;
   [[nodiscard]] double expected_milliseconds(std::size_t index) const;
 
   std::size_t lengths_;  // that are allowed
   double right_ = 0.5;   // the share of guesses, of late
+  std::size_t guesses_ = 0;
   struct Time {
     std::size_t runs = 0;
     double milliseconds = 0;

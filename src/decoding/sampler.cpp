@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "base/throw_error.hpp"
 #include "decoding/candidates.hpp"
@@ -28,6 +30,7 @@ TokenId argmax(std::span<const float> logits) {
 }
 
 constexpr std::size_t kShownAllowed = 8;
+constexpr std::size_t kMayEqual = 32;  // tokens beyond top_k, which may be as likely as its last
 
 /// Of the tokens that a constraint allows, none can be drawn.
 [[noreturn]] void throw_none_allowed(const TokenMask& allowed) {
@@ -98,12 +101,40 @@ struct Sampler::State {
     return context.allowed != nullptr || decoding::Penalties::needed(options);
   }
 
+  /// Whether a token is drawn of the top_k largest of the model's own logits.
+  [[nodiscard]] bool cuts_by_size(const SamplingContext& context,
+                                  std::size_t vocab_size) const noexcept {
+    return options.temperature > 0 && options.top_k > 0 && options.top_k < vocab_size &&
+           !changes(context);
+  }
+
+  [[nodiscard]] double random(const SamplingContext& context) const noexcept {
+    return decoding::uniform(options.seed, context.sample, context.position);
+  }
+
   TokenId draw(std::span<const float> logits, TokenId best, double random) {
     const float largest = logits[static_cast<std::size_t>(best)];
     if (!decoding::Candidates::cuts(options, logits.size())) {
       return draw_of_all(logits, largest, random);
     }
     candidates.choose(logits, largest, options);
+    return draw_of_candidates(random);
+  }
+
+  /// Of what top_k leaves, found where the logits are; nothing where that is for the host to say.
+  std::optional<TokenId> draw_of_top_k(const Logits& logits, std::size_t row, double random) {
+    const std::vector<TokenScore> best = logits.top_k(options.top_k + kMayEqual, row);
+    const float last = best[options.top_k - 1].logit;
+    const auto end =
+        std::ranges::find_if(best, [last](TokenScore one) { return one.logit < last; });
+    if (end == best.end() || std::isinf(best.front().logit)) {
+      return std::nullopt;  // there may be more that equal the last, or there is an error
+    }
+    candidates.choose_of({best.begin(), end}, options);
+    return draw_of_candidates(random);
+  }
+
+  TokenId draw_of_candidates(double random) {
     double rest = random * candidates.total();
     for (const decoding::Candidate& candidate : candidates.kept()) {
       rest -= candidate.weight;
@@ -156,11 +187,18 @@ Sampler::~Sampler() = default;
 
 const SamplingOptions& Sampler::options() const noexcept { return state_->options; }
 
-TokenId Sampler::sample(const Logits& logits, std::size_t row, const SamplingContext& context) {
+TokenId Sampler::sample(const Logits& logits, std::size_t row, const SamplingContext& context) try {
   if (options().temperature == 0 && !state_->changes(context)) {
     return logits.argmax(row);  // on the device
   }
+  if (!logits.on_host() && state_->cuts_by_size(context, logits.vocab_size())) {
+    if (const auto token = state_->draw_of_top_k(logits, row, state_->random(context))) {
+      return *token;
+    }
+  }
   return sample(logits.row(row), context);
+} catch (...) {
+  rethrow_as_error(kSample);
 }
 
 TokenId Sampler::sample(std::span<const float> logits, const SamplingContext& context) try {
@@ -169,8 +207,7 @@ TokenId Sampler::sample(std::span<const float> logits, const SamplingContext& co
   if (options().temperature == 0) {
     return best;
   }
-  return state_->draw(changed, best,
-                      decoding::uniform(options().seed, context.sample, context.position));
+  return state_->draw(changed, best, state_->random(context));
 } catch (...) {
   rethrow_as_error(kSample);
 }

@@ -64,6 +64,9 @@ class Step {
   /// The first row of the last run's logits that holds a NaN.
   [[nodiscard]] virtual std::optional<std::size_t> row_with_nan() const = 0;
 
+  /// Whether the logits are in the host's memory, so that no row is brought there.
+  [[nodiscard]] virtual bool on_host() const noexcept = 0;
+
   /// One row of the last run's logits as float32, [vocab_size]; where they are if the host can read
   /// them so, otherwise brought and converted on first use.
   [[nodiscard]] virtual std::span<const float> row(std::size_t row) = 0;

@@ -38,6 +38,8 @@ std::size_t Logits::row_of_run(std::size_t row) const {
   return first_ + row;
 }
 
+bool Logits::on_host() const noexcept { return lease_->step().on_host(); }
+
 std::span<const float> Logits::row(std::size_t row) const try {
   return lease_->step().row(row_of_run(row));
 } catch (...) {

@@ -22,6 +22,10 @@ class TokenTable {
  public:
   TokenTable(const Vocabulary& vocabulary, const AddedTokens& added);
 
+  [[nodiscard]] bool has(TokenId id) const noexcept {
+    return id >= 0 && static_cast<std::size_t>(id) < decoded_.size() &&
+           decoded_[static_cast<std::size_t>(id)].text.data() != nullptr;
+  }
   /// @throws Error token_out_of_range where no token has this id
   [[nodiscard]] const DecodedToken& at(TokenId id) const;
   [[nodiscard]] bool is_special(TokenId id) const noexcept;
@@ -31,11 +35,6 @@ class TokenTable {
   [[nodiscard]] std::size_t end_id() const noexcept { return decoded_.size(); }
 
  private:
-  [[nodiscard]] bool has(TokenId id) const noexcept {
-    return id >= 0 && static_cast<std::size_t>(id) < decoded_.size() &&
-           decoded_[static_cast<std::size_t>(id)].text.data() != nullptr;
-  }
-
   const Vocabulary* vocabulary_;
   std::unordered_map<std::string_view, TokenId, HashOfText> added_ids_;
   std::unordered_map<TokenId, std::string_view> added_texts_;

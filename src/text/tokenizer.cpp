@@ -19,6 +19,17 @@ constexpr Meaning kEncodeText{"the text was not encoded", ErrorCode::run_failed,
 constexpr Meaning kDecodeTokens{"the tokens were not decoded", ErrorCode::run_failed,
                                 ErrorCode::run_failed};
 
+/// What decoders are given of a token; null: nothing.
+/// @throws Error token_out_of_range
+const text::DecodedToken* shown(const text::TokenTable& tokens, TokenId id,
+                                const DecodeOptions& options) {
+  if (options.skip_unknown_ids && !tokens.has(id)) {
+    return nullptr;
+  }
+  const text::DecodedToken& token = tokens.at(id);
+  return options.skip_special_tokens && token.special ? nullptr : &token;
+}
+
 }  // namespace
 
 struct TextStream::State {
@@ -42,10 +53,10 @@ TextStream::~TextStream() = default;
 
 std::string TextStream::push(TokenId token) {
   try {
-    const text::DecodedToken& decoded = state_->impl->tokens.at(token);
+    const text::DecodedToken* const decoded = shown(state_->impl->tokens, token, state_->options);
     state_->out.clear();
-    if (!(state_->options.skip_special_tokens && decoded.special)) {
-      state_->stages->push({decoded.text, true, true});
+    if (decoded != nullptr) {
+      state_->stages->push({decoded->text, true, true});
     }
     return std::move(state_->out);
   } catch (...) {
@@ -102,15 +113,11 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, const EncodeOption
 
 std::string Tokenizer::decode(std::span<const TokenId> tokens, const DecodeOptions& options) const {
   try {
-    for (const TokenId token : tokens) {
-      (void)impl_->tokens.at(token);
-    }
     std::string text;
     const auto stages = text::make_stages(impl_->pipeline.decoder, text);
     for (const TokenId token : tokens) {
-      const text::DecodedToken& decoded = impl_->tokens.at(token);
-      if (!(options.skip_special_tokens && decoded.special)) {
-        stages->push({decoded.text, true, true});
+      if (const text::DecodedToken* const decoded = shown(impl_->tokens, token, options)) {
+        stages->push({decoded->text, true, true});
       }
     }
     stages->finish();

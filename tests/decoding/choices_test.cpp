@@ -162,11 +162,13 @@ TEST_F(Choices, RefuseWhatNoTextCanBe) {
 }
 
 TEST_F(Choices, ManyAndLongOnesAreNoTrouble) {
+  constexpr int kChoices = 100'000;
   std::vector<std::string> choices;
-  for (int i = 0; i < 100'000; ++i) {
+  choices.reserve(kChoices + 1);
+  for (int i = 0; i < kChoices; ++i) {
     choices.push_back("hello " + std::to_string(i));
   }
-  choices.push_back(std::string(1'000'000, 'l'));
+  choices.emplace_back(1'000'000, 'l');
   const auto constraint = among(choices);
   EXPECT_EQ(allowed_by(*constraint), (std::vector<TokenId>{'h', 'l', 256, 257, 258, 259}));
   ASSERT_TRUE(constraint->accept(257));

@@ -46,6 +46,27 @@ TEST(DraftLengthTest, GuessesNothingWhereGuessesAreWrong) {
   EXPECT_LE(runs_with_guesses, 15U);
 }
 
+TEST(DraftLengthTest, LittleIsLostWhereGuessesAreWrong) {
+  DraftLength length(15);
+  double took = 0;
+  for (int run = 0; run < 256; ++run) {
+    const std::size_t guesses = length.next();
+    const double milliseconds = 50 + 5 * static_cast<double>(guesses);
+    length.note(guesses, 0, guesses > 0, milliseconds);
+    took += milliseconds;
+  }
+  EXPECT_LT(took, 256 * 50 * 1.01);
+}
+
+TEST(DraftLengthTest, LongerRunsAreNotTriedWhereShorterOnesSayThatTheyCannotPay) {
+  DraftLength length(63);
+  for (int run = 0; run < 200; ++run) {
+    const std::size_t guesses = length.next();
+    ASSERT_LE(guesses, 7U) << "run " << run;
+    length.note(guesses, guesses / 2, guesses > 1, 10 + 5 * static_cast<double>(guesses));
+  }
+}
+
 TEST(DraftLengthTest, GuessesNothingWhereRunsOfManyTakeAsLongAsManyRuns) {
   EXPECT_LE(guessed_after(101, true, 1.5, 15), 1U);
 }

@@ -386,6 +386,28 @@ TEST_F(Generate, TheTextIsThatOfTheTokensAndEndsBeforeAStopString) {
   });
 }
 
+/// A model's vocabulary is often filled up, and by chance what fills it may be drawn.
+TEST_F(Generate, TokensThatTheTokenizerDoesNotHaveAddNoText) {
+  constexpr TokenId kUnknown = 70;
+  ASSERT_GT(model_.info().vocab_size, 70U);
+  nlohmann::json fewer = test::tiny_tokenizer();
+  fewer["added_tokens"] = nlohmann::json::array();
+  fewer["post_processor"] = nullptr;
+  nlohmann::json& bpe = fewer.at("model");
+  bpe["merges"] = nlohmann::json::array();
+  std::erase_if(bpe.at("vocab").get_ref<nlohmann::json::object_t&>(),
+                [](const auto& token) { return token.second >= kUnknown; });
+  const Tokenizer tokenizer = Tokenizer::from_json(fewer.dump());
+  ASSERT_EQ(tokenizer.vocab_size(), 70U);
+  const std::vector<TokenId> prompt{3, kUnknown, 2};  // one may be in the prompt too
+  GenerateOptions options{.max_new_tokens = 4};
+  options.tokenizer = &tokenizer;
+  options.sampling.logit_bias = {{kUnknown, 1e30F}};
+  const Generated found = generate(sequence_, prompt, options);
+  EXPECT_EQ(found.tokens, std::vector<TokenId>(4, kUnknown));
+  EXPECT_EQ(found.text, "");
+}
+
 TEST_F(Generate, ACallbackEndsOneTextOfSeveral) {
   GenerateOptions options{.max_new_tokens = 6};
   const auto found = generate_samples(sequence_, prompt_, 3, options,

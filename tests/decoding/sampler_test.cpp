@@ -133,6 +133,7 @@ TEST(Sampler, DrawsFromTheSoftmax) {
     const std::vector<float> logits = random_logits(random, random.integer(2, 1000));
     const double temperature = random.pick(std::vector<double>{1, 0.7, 1.8});
     std::vector<double> probabilities;
+    probabilities.reserve(logits.size());
     for (const float logit : logits) {
       probabilities.push_back(std::exp(static_cast<double>(logit) / temperature));
     }
@@ -152,6 +153,7 @@ TEST(Sampler, DrawsFromWhatTheCutsLeave) {
     std::ranges::sort(sorted, std::greater<>());
     const float least = std::max(sorted[9], sorted[0] + std::log(0.005F));
     std::vector<double> probabilities;
+    probabilities.reserve(logits.size());
     for (const float logit : logits) {
       probabilities.push_back(logit >= least ? std::exp(static_cast<double>(logit)) : 0.0);
     }
@@ -388,15 +390,16 @@ TEST(Sampler, RefusesOptionsOutsideTheirRange) {
     }
   };
   constexpr double kMost = std::numeric_limits<double>::max();
-  expect_refused("temperature", &SamplingOptions::temperature, {-0.1, kNan, kInfinity});
+  constexpr double kInfinite = std::numeric_limits<double>::infinity();
+  expect_refused("temperature", &SamplingOptions::temperature, {-0.1, kNan, kInfinite});
   expect_refused("top_p", &SamplingOptions::top_p, {-0.1, 1.1, kNan});
   expect_refused("min_p", &SamplingOptions::min_p, {-0.1, 1.1, kNan});
   expect_refused("typical_p", &SamplingOptions::typical_p, {0, -0.1, 1.1, kNan});
   expect_refused("repetition_penalty", &SamplingOptions::repetition_penalty,
-                 {0, -1, kNan, kInfinity, kMost, 1e-300});
+                 {0, -1, kNan, kInfinite, kMost, 1e-300});
   expect_refused("frequency_penalty", &SamplingOptions::frequency_penalty,
-                 {kNan, kInfinity, -kMost});
-  expect_refused("presence_penalty", &SamplingOptions::presence_penalty, {kNan, -kInfinity, kMost});
+                 {kNan, kInfinite, -kMost});
+  expect_refused("presence_penalty", &SamplingOptions::presence_penalty, {kNan, -kInfinite, kMost});
   for (const float bias : {kInfinity, std::numeric_limits<float>::quiet_NaN()}) {
     SamplingOptions options;
     options.logit_bias = {{7, bias}};

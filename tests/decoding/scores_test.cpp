@@ -82,8 +82,9 @@ TEST_F(Scores, OfContinuationsAreThoseOfEachAlone) {
 
 TEST_F(Scores, OfMoreContinuationsThanATreeTakes) {
   std::vector<Tokens> continuations;
+  continuations.reserve(60);
   for (TokenId token = 0; token < 60; ++token) {
-    continuations.push_back(Tokens(40, token));
+    continuations.emplace_back(40, token);
   }
   const std::vector<std::size_t> first(continuations.size());
   const auto found = score_continuations(sequence_, Tokens{1, 2}, continuations, first);

@@ -157,7 +157,7 @@ std::string file_of(const Reader& reader, std::string_view input) {
   const Parts right(static_cast<std::uint8_t>(input.front()));
   const cache::FirstCached first_cached = right.first_cached(reader);
   const bool whole = first_cached[reader.groups.size() - 1] == 0;
-  const char version = whole ? 1 : reader.groups.size() == 1 ? 2 : 3;
+  const auto version = static_cast<char>(whole ? 1 : reader.groups.size() == 1 ? 2 : 3);
   std::string header;
   std::string rest(input.substr(1));
   if (right.header) {

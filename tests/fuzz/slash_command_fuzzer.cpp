@@ -12,8 +12,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string line = "/" + std::string(test::as_text(data, size));
   test::expect_only_errors([&] {
     const cli::SlashCommand command = cli::parse_slash_command(line);
-    const auto* const help =
-        std::ranges::find(cli::kSlashCommands, command.kind, &cli::SlashCommandHelp::kind);
+    const auto help =
+        std::ranges::find(cli::slash_commands(), command.kind, &cli::SlashCommandHelp::kind);
     std::string again = "/" + std::string(help->name);
     if (!command.argument.empty()) {
       again += " " + command.argument;

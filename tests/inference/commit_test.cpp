@@ -118,7 +118,8 @@ class Commits {
 
   void extend() {
     Text& text = any();
-    const std::vector<TokenId> tokens = random_tokens(random_, model_.info(), 1 + up_to(4));
+    const std::vector<TokenId> tokens =
+        random_tokens(random_, model_.info(), random_.integer(1, 5));
     if (text.sequence.fits(tokens.size())) {
       text.sequence.extend(tokens);
       append(text.past, tokens);
@@ -191,7 +192,8 @@ class Commits {
 
   void slide() {
     Window& window = windows_[up_to(windows_.size() - 1)];
-    const std::vector<TokenId> tokens = random_tokens(random_, model_.info(), 1 + up_to(3));
+    const std::vector<TokenId> tokens =
+        random_tokens(random_, model_.info(), random_.integer(1, 4));
     const std::uint64_t slides = window.text.slides();
     const std::uint64_t anew = window.text.tokens_encoded_anew();
     window.text.extend(tokens);

@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdint>
 
+#include "kvcache/sampler.hpp"
 #include "support/models.hpp"
+#include "support/random_cases.hpp"
 
 namespace kvcache {
 namespace {
@@ -30,6 +33,30 @@ TEST_F(LogitsOfAModel, ArgmaxIsTheBestOfTopK) {
 TEST_F(LogitsOfAModel, TopKStopsAtTheVocabulary) {
   EXPECT_EQ(logits_.top_k(1'000'000, 0).size(), model_.info().vocab_size);
   EXPECT_TRUE(logits_.top_k(0, 0).empty());
+}
+
+/// Whether they are on the host or the k best are found where they are.
+TEST_F(LogitsOfAModel, TokensAreDrawnAsFromTheirRow) {
+  const auto vocabulary = static_cast<std::int64_t>(model_.info().vocab_size);
+  test::for_random_cases(60, [&](test::Random& random) {
+    const auto share = [&] { return static_cast<double>(random.integer(1, 999)) / 1000; };
+    SamplingOptions options{
+        .temperature = random.chance(0.1) ? 0 : 0.2 + share(),
+        .top_k = static_cast<std::size_t>(random.integer(0, random.chance(0.5) ? 8 : vocabulary)),
+        .top_p = random.chance(0.5) ? 1 : share(),
+        .min_p = random.chance(0.5) ? 0 : share() / 10,
+        .typical_p = random.chance(0.5) ? 1 : share(),
+        .seed = static_cast<std::uint64_t>(random.integer(0, 1'000'000))};
+    if (random.chance(0.2)) {
+      options.logit_bias = {{1, 2.0F}};
+    }
+    Sampler sampler(options);
+    for (std::size_t row = 0; row < logits_.rows(); ++row) {
+      const SamplingContext context{.position = row};
+      EXPECT_EQ(sampler.sample(logits_, row, context), sampler.sample(logits_.row(row), context))
+          << "row " << row << ", top_k " << options.top_k;
+    }
+  });
 }
 
 TEST_F(LogitsOfAModel, LogProbabilitiesAreThoseOfTheSoftmax) {

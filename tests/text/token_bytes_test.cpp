@@ -36,18 +36,19 @@ json fallback_tokenizer(const json& decoders) {
        {{"type", "BPE"}, {"byte_fallback", true}, {"vocab", vocab}, {"merges", json::array()}}}};
 }
 
-const json kReplace{{"type", "Replace"}, {"pattern", {{"String", "▁"}}}, {"content", " "}};
-const json kFallback{{"type", "ByteFallback"}};
-const json kFuse{{"type", "Fuse"}};
-const json kStrip{{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}};
+const json replace_decoder{{"type", "Replace"}, {"pattern", {{"String", "▁"}}}, {"content", " "}};
+const json fallback_decoder{{"type", "ByteFallback"}};
+const json fuse_decoder{{"type", "Fuse"}};
+const json strip_decoder{{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}};
 
 /// What is decoded after a text that has begun is the bytes of the tokens, wherever these are
 /// UTF-8.
 TEST(TokenBytesInATextTest, AreWhatDecodingAdds) {
   const std::vector<Tokenizer> tokenizers{
       Tokenizer::from_json(test::tiny_tokenizer().dump()),
-      Tokenizer::from_json(
-          fallback_tokenizer(json::array({kReplace, kFallback, kFuse, kStrip})).dump())};
+      Tokenizer::from_json(fallback_tokenizer(json::array({replace_decoder, fallback_decoder,
+                                                           fuse_decoder, strip_decoder}))
+                               .dump())};
   const std::vector<std::string> parts{"a", "é", "\n", "漢", "🙂", "  ", "hello", "b"};
   for (const Tokenizer& tokenizer : tokenizers) {
     test::for_random_cases(100, [&](test::Random& random) {
@@ -86,12 +87,14 @@ TEST(TokenBytesInATextTest, SpecialTokensHaveNoneAndOthersAreAsTheirDecoderSays)
   EXPECT_EQ(tokenizer.bytes(260), "");
   EXPECT_EQ(tokenizer.bytes(262), std::nullopt);
   EXPECT_EQ(tokenizer.bytes(-1), std::nullopt);
-  const Tokenizer fallback = Tokenizer::from_json(
-      fallback_tokenizer(json::array({kReplace, kFallback, kFuse, kStrip})).dump());
+  const Tokenizer fallback =
+      Tokenizer::from_json(fallback_tokenizer(json::array({replace_decoder, fallback_decoder,
+                                                           fuse_decoder, strip_decoder}))
+                               .dump());
   EXPECT_EQ(fallback.bytes(0x0A), "\n");
   EXPECT_EQ(fallback.bytes(256), " ");  // within a text, where nothing is stripped
   EXPECT_EQ(fallback.bytes(260), "  c");
-  json metaspace = fallback_tokenizer(json::array({kFuse}));
+  json metaspace = fallback_tokenizer(json::array({fuse_decoder}));
   metaspace["decoder"] = {
       {"type", "Metaspace"}, {"replacement", "▁"}, {"prepend_scheme", "always"}};
   EXPECT_EQ(Tokenizer::from_json(metaspace.dump()).bytes(260), "  c");
@@ -101,7 +104,7 @@ TEST(TokenBytesInATextTest, SpecialTokensHaveNoneAndOthersAreAsTheirDecoderSays)
 
 TEST(TokenBytesInATextTest, RefusesADecoderThatWorksOnFusedTokens) {
   const Tokenizer tokenizer =
-      Tokenizer::from_json(fallback_tokenizer(json::array({kFuse, kReplace})).dump());
+      Tokenizer::from_json(fallback_tokenizer(json::array({fuse_decoder, replace_decoder})).dump());
   test::expect_error(ErrorCode::tokenizer_invalid,
                      "the tokenizer's decoder has Replace behind Fuse",
                      [&] { static_cast<void>(tokenizer.bytes(257)); });

@@ -79,6 +79,23 @@ TEST(Tokenizer, RefusesTextThatIsNoUtf8) {
   }
 }
 
+/// As Hugging Face's tokenizers do: a model's vocabulary may be filled up.
+TEST(Tokenizer, IdsThatNoTokenHasLeaveNothingWhereThatIsAskedFor) {
+  const Tokenizer tokenizer = Tokenizer::from_json(test::tiny_tokenizer().dump());
+  const std::vector<TokenId> tokens = tokenizer.encode("a text");
+  std::vector<TokenId> with_others{-1};
+  TextStream stream = tokenizer.new_text({.skip_unknown_ids = true});
+  std::string streamed = stream.push(-1);
+  for (const TokenId token : tokens) {
+    with_others.insert(with_others.end(), {token, 1'000'000});
+    streamed += stream.push(token) + stream.push(1'000'000);
+  }
+  streamed += stream.finish();
+  const std::string text = tokenizer.decode(tokens);
+  EXPECT_EQ(tokenizer.decode(with_others, {.skip_unknown_ids = true}), text);
+  EXPECT_EQ(streamed, text);
+}
+
 TEST(Tokenizer, RefusesIdsThatNoTokenHas) {
   const Tokenizer tokenizer = tiny();
   TextStream stream = tokenizer.new_text();
@@ -129,8 +146,9 @@ TEST(Tokenizer, ThreadsShareOne) {
   const Tokenizer tokenizer = tiny();
   const std::string text = "hello hell he said, hello";
   const Ids expected = tokenizer.encode(text);
-  std::vector<std::thread> threads;
   std::array<bool, 4> same{};
+  std::vector<std::thread> threads;
+  threads.reserve(same.size());
   for (bool& ok : same) {
     threads.emplace_back([&] {
       ok = true;

@@ -32,6 +32,7 @@ class CpuStep : public Step {
   [[nodiscard]] std::span<const float> row(std::size_t row) override;
   [[nodiscard]] std::span<const float> output(std::size_t output, std::size_t row) override;
   [[nodiscard]] TokenId argmax(std::size_t row) override;
+  [[nodiscard]] bool on_host() const noexcept override { return true; }
   [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, std::size_t row) override;
 
  private:

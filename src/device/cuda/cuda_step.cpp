@@ -219,10 +219,12 @@ std::span<const float> CudaStep::output(std::size_t output, std::size_t row) {
 TokenId CudaStep::argmax(std::size_t row) { return best()[row].token; }
 
 std::vector<TokenScore> CudaStep::top_k(std::size_t k, std::size_t row) {
-  const CudaBuffer<BufferPlace::host> top(std::max<std::size_t>(k, 1) * sizeof(kernels::TopLogit),
-                                          "the best tokens");
-  auto* const found = reinterpret_cast<kernels::TopLogit*>(top.data());
   const auto lock = resources_->stream->lock();
+  if (const std::size_t bytes = std::max<std::size_t>(k, 1) * sizeof(kernels::TopLogit);
+      top_.size() < bytes) {
+    top_ = CudaBuffer<BufferPlace::host>(bytes, "the best tokens");
+  }
+  auto* const found = reinterpret_cast<kernels::TopLogit*>(top_.data());
   check_cuda(with_type(model_.type,
                        [&](const auto* type) {
                          return kernels::top_k_cuda(

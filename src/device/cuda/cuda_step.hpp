@@ -53,6 +53,7 @@ class CudaStep : public Step {
   [[nodiscard]] std::span<const float> row(std::size_t row) override;
   [[nodiscard]] std::span<const float> output(std::size_t output, std::size_t row) override;
   [[nodiscard]] TokenId argmax(std::size_t row) override;
+  [[nodiscard]] bool on_host() const noexcept override { return false; }
   [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, std::size_t row) override;
 
  private:
@@ -80,6 +81,7 @@ class CudaStep : public Step {
   DeviceRows logits_;
   std::deque<DeviceRows> outputs_;      // they do not move
   CudaBuffer<BufferPlace::host> best_;  // [logits_rows]
+  CudaBuffer<BufferPlace::host> top_;   // of top_k, under the stream's lock
   CudaEvent end_;                       // of the last run that was not fused
   int runs_ = 0;                        // of this shape
   cudaGraphExec_t graph_ = nullptr;
