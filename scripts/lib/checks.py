@@ -49,10 +49,11 @@ MORE_NARROW_MODELS = {
     "a bfloat16 cache": ("--cache-dtype", "bfloat16"),
 }
 TESTS_OF_MODELS = (  # the others know nothing of a model's types
-    "Batch.*:Faults.*:Greedy.*:History.*:InvarianceOfAModel.*:LargeActivations.*:Load.*"
+    "Batch.*:Greedy.*:History.*:InvarianceOfAModel.*:LargeActivations.*:Load.*"
     ":LogitsOfAModel.*:PlainRuntime.*:PrefixCacheOfAModel.*:Targets/Invariance.*:Tree.*"
     ":WindowedSequence.*:Goldens/*"
 )
+FAULTS_OF_MODELS = ":Faults.*"  # one call after the other fails; with --full over narrow models too
 TESTS_OF_FAMILIES = (  # of those, the ones that want no model by name
     "Batch.*:Greedy.*:History.*:LogitsOfAModel.*:PlainRuntime.*:Targets/Invariance.*:Tree.*"
     ":WindowedSequence.EqualsAPlainForward*:Goldens/*"
@@ -98,7 +99,7 @@ def run_checks(*, full: bool) -> Results:
     results.add(check("models of tests/goldens", lambda: _export_goldens(narrow_models)))
     results.add(_gtest("C++ tests", BUILD))
     cases = None if full else HALF_THE_CASES
-    results.add(_tests_of_models("C++ tests", BUILD, narrow_models, cases))
+    results.add(_tests_of_models("C++ tests", BUILD, narrow_models, cases, full=full))
     results.add(_tests_of_families("C++ tests", BUILD, cases))
     results.add(_clang_tidy(full=full))
     results.add(_sanitizer_tests("address,undefined", ROOT / "build-asan", full=full))
@@ -240,12 +241,15 @@ def _tests_of_models(
     directory: Path,
     narrow_models: Iterable[str],
     environment: Mapping[str, str] | None = None,
+    *,
+    full: bool,
 ) -> Results:
     """Run the tests of models over each of the narrow ones."""
+    tests = TESTS_OF_MODELS + (FAULTS_OF_MODELS if full else "")
     results = Results()
     for narrow in narrow_models:
         models, with_these = _models_with(narrow), f"{name} with {narrow}"
-        results.add(_tests_over(models, TESTS_OF_MODELS, with_these, directory, environment))
+        results.add(_tests_over(models, tests, with_these, directory, environment))
     return results
 
 
@@ -280,7 +284,7 @@ def _sanitizer_tests(
         build.configure(
             directory,
             "None",
-            CMAKE_CXX_FLAGS="-O1 -g1" if full else "-O0 -g1",
+            CMAKE_CXX_FLAGS="-O1 -g1" if full else "-Og -g1",
             KVCACHE_SANITIZE=sanitizers,
             KVCACHE_SANITIZE_QUICKLY="OFF" if full else "ON",
             KVCACHE_BUILD_CLI="OFF",
@@ -296,7 +300,7 @@ def _sanitizer_tests(
     name = f"C++ tests with sanitisers {sanitizers}"
     built.add(_gtest(name, directory, environment or (None if full else FEWER_CASES)))
     if full:
-        built.add(_tests_of_models(name, directory, SANITIZED_MODELS))
+        built.add(_tests_of_models(name, directory, SANITIZED_MODELS, full=full))
     return built
 
 

@@ -91,11 +91,11 @@ def which(found: np.ndarray, models: dict[str, Path]) -> str:
 @pytest.mark.parametrize(
     ("before", "options", "without_links"),
     [
-        (None, (), False),
+        pytest.param(None, (), False, marks=pytest.mark.full),
         ("old", (), False),
         pytest.param("old", (), True, marks=pytest.mark.full),
         pytest.param("old", ("--single-file",), False, marks=pytest.mark.full),
-        ("old single", (), False),
+        pytest.param("old single", (), False, marks=pytest.mark.full),
     ],
 )
 def test_killed_before_every_change(
@@ -159,7 +159,7 @@ def killed_at_random(models: dict[str, Path], directory: Path, count: int, seed:
 
 
 def test_killed_at_random_moments(models: dict[str, Path], tmp_path: Path):
-    killed_at_random(models, tmp_path, 4, random.randrange(2**32))
+    killed_at_random(models, tmp_path, 2, random.randrange(2**32))
 
 
 @pytest.mark.full

@@ -76,7 +76,10 @@ PROJECTS = sorted(
 )
 
 
-@pytest.mark.parametrize("example", PROJECTS)
+@pytest.mark.parametrize(
+    "example",
+    [pytest.param(name, marks=() if name == "fork" else pytest.mark.full) for name in PROJECTS],
+)
 def test_examples_build_against_what_is_installed(
     prefix: Path, tmp_path: Path, example: str
 ) -> None:

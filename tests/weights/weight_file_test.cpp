@@ -41,10 +41,10 @@ class WeightFileTest : public testing::Test {
  protected:
   /// A file of so many bytes, no two neighbouring pages alike.
   std::filesystem::path write(std::size_t size) {
-    contents_.resize(size);
-    for (std::size_t i = 0; i < size; ++i) {
-      contents_[i] = static_cast<char>((i >> 12U) + i * 31);
+    for (std::size_t i = contents_.size(); i < size; ++i) {
+      contents_ += static_cast<char>((i >> 12U) + i * 31);
     }
+    contents_.resize(size);
     std::filesystem::path path = directory_.path() / "weights";
     std::ofstream(path, std::ios::binary) << contents_;
     return path;

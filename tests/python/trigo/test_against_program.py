@@ -45,7 +45,7 @@ def positions(game: Game) -> tuple[list[list[str]], list[str], list[bool]]:
 
 
 @pytest.mark.parametrize(
-    "games", [100, pytest.param(1000, marks=pytest.mark.full)], ids="{} games".format
+    "games", [25, pytest.param(1000, marks=pytest.mark.full)], ids="{} games".format
 )
 def test_random_games(games: int):
     print(f"seed {SEED} (TRIGO_SEED)")
