@@ -84,6 +84,33 @@ def test_a_tree_has_the_logits_of_each_path(kvcache: Program, tmp_path: Path, va
 
 
 @pytest.mark.parametrize(
+    "windows",
+    [
+        pytest.param([None, None], marks=pytest.mark.full, id="whole"),
+        pytest.param([None, 300], id="a window"),
+    ],
+)
+def test_commits_far_into_a_text(kvcache: Program, tmp_path: Path, windows: list):
+    """What guesses leave in the cache 4,000 tokens deep: the text goes on as double precision."""
+    depth, new_tokens = 4000, 48
+    toy = Toy(tmp_path, 12, max_position_embeddings=4200, windows=windows)
+    generator = np.random.default_rng(12)
+    prompt = np.resize(generator.integers(toy.config["vocab_size"], size=90), depth).tolist()
+    command = ("generate", toy.model, "--ids", ",".join(map(str, prompt)), "--json")
+    length = ("--max-new-tokens", new_tokens)
+    results = []
+    for guess in ((), ("--prompt-lookup",), ("--draft-model", toy.model)):
+        finished = kvcache(*command, *length, *guess)
+        assert finished.returncode == 0, finished.stderr
+        results.append(json.loads(finished.stdout))
+    plain, looked_up, drafted = results
+    assert looked_up["ids"] == drafted["ids"] == plain["ids"]
+    assert drafted["speculation"]["accepted"] > new_tokens / 4
+    expected = toy.expected(prompt + plain["ids"])[depth - 1 : -1]
+    assert plain["ids"] == expected.argmax(-1).tolist()
+
+
+@pytest.mark.parametrize(
     ("options", "limit"),
     [
         (("--weights", "float16"), 1e-4),
