@@ -76,8 +76,9 @@ class KVCACHE_EXPORT Sequence {
   /// follow the sequence itself; the tree may then be empty.
   ///
   /// @throws Error empty_input, token_out_of_range, invalid_argument (a parent that is no earlier
-  ///         node, a chosen node that does not exist, kPrefix of an empty sequence), context_full,
-  ///         cache_full, out_of_memory, run_failed, logits_invalid
+  ///         node, a chosen node that does not exist, kPrefix of an empty sequence, or of
+  ///         the context of a WindowedSequence that was rewound to what was there before it slid),
+  ///         context_full, cache_full, out_of_memory, run_failed, logits_invalid
   [[nodiscard]] TreeEvaluation evaluate(const TokenTree& tree,
                                         std::span<const std::size_t> nodes = {}) const;
 

@@ -15,6 +15,7 @@ GROUP_INPUTS = 4  # kGroupInputs of src/kernels/cpu/quantized_cpu.hpp
 BYTE_BITS = 8
 FRACTIONS = (1.0, 1.15, 1.1, 1.05, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)
 SEARCHED_AT_ONCE = 1 << 20  # elements: what is in memory beside the weight
+QUANTIZED_AT_ONCE = 1 << 24  # the same, of a weight that may be the largest of a model
 
 
 def zero_point(type_: MatrixType) -> int:
@@ -52,6 +53,15 @@ def quantize(
     count, outputs = weight.shape
     block_size = type_.block_size
     blocks = math.ceil(count / block_size)
+    columns = max(1, QUANTIZED_AT_ONCE // (blocks * block_size))
+    if inputs is None and columns < outputs:  # which know nothing of each other
+        all_values = np.empty((blocks * block_size, outputs), np.uint8)
+        all_scales = np.empty((blocks * rows(type_), outputs), np.float16)
+        for first in range(0, outputs, columns):
+            some = np.s_[:, first : first + columns]
+            known = None if scales is None else scales[some]
+            all_values[some], all_scales[some] = quantize(weight[some], type_, name, known)
+        return all_values, all_scales
     filled = np.zeros((blocks * block_size, outputs), np.float32)
     filled[:count] = weight
     filled = filled.reshape(blocks, block_size, outputs)

@@ -23,6 +23,7 @@ struct LeftTokens {
   std::size_t first = 0;
   std::size_t count = 0;
   std::uint64_t slide = 0;  // which it was, of all that ever were; 0: none
+  std::size_t stayed = 0;   // tokens that it left, computed with what has gone since
 
   bool operator==(const LeftTokens&) const = default;
 };
@@ -69,6 +70,9 @@ struct SequenceState {
     }
     return shortest;
   }
+
+  /// Whether the last token saw what the next one sees, so that it can be computed again.
+  [[nodiscard]] bool repeats_last() const noexcept { return tokens.size() > left.stayed; }
 
   /// Position in the text of the next token.
   [[nodiscard]] std::size_t next_position() const noexcept { return tokens.size() + left.count; }

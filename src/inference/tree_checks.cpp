@@ -42,6 +42,13 @@ void check_tree(const SequenceState& prefix, const TokenTree& tree,
         throw_error(ErrorCode::invalid_argument,
                     "the logits after the prefix were asked for, which is empty; extend it first");
       }
+      if (!prefix.repeats_last()) {
+        throw_error(ErrorCode::invalid_argument,
+                    "the logits after the prefix were asked for, whose last token was computed "
+                    "before {} tokens left the window, and is another without them; ask for the "
+                    "tree's nodes alone, or extend the prefix first",
+                    prefix.left.count);
+      }
     } else if (node >= tree.tokens.size()) {
       throw_error(ErrorCode::invalid_argument,
                   "logits of node {} were asked for, the tree has {} nodes", node,

@@ -12,7 +12,8 @@ namespace kvcache::inference {
 /// Checks a tree that is to follow a prefix, and the nodes whose logits are wanted. It may have no
 /// nodes where the prefix's own logits are wanted.
 /// @throws Error empty_input, token_out_of_range, context_full; invalid_argument (a parent that is
-///         no earlier node, a chosen node that does not exist, kPrefix of an empty prefix)
+///         no earlier node, a chosen node that does not exist, kPrefix of an empty prefix, or of
+///         one whose last token saw what has left its window)
 void check_tree(const SequenceState& prefix, const TokenTree& tree,
                 std::span<const std::size_t> chosen);
 

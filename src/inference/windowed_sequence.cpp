@@ -30,8 +30,10 @@ void let_leave(SequenceState& state, const cache::Window& window) {
   state.tokens.prepare_erase();
   state.table.evict(window.sinks, window.stride, state.tokens.size());
   state.tokens.erase(window.sinks, window.stride);
-  state.left = {
-      .first = window.sinks, .count = state.left.count + window.stride, .slide = next_slide()};
+  state.left = {.first = window.sinks,
+                .count = state.left.count + window.stride,
+                .slide = next_slide(),
+                .stayed = state.tokens.size()};
 }
 
 /// Makes a full `text` one of its sinks and latest tokens, at the first positions.

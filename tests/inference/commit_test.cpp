@@ -37,7 +37,8 @@ struct Past {
 struct Text {
   Sequence sequence;
   Past past;
-  std::size_t sinks = 0;  // those of its window, if it slid
+  std::size_t sinks = 0;   // those of its window, if it slid
+  std::size_t stayed = 0;  // what was there when it slid
 };
 
 struct Evaluated {
@@ -128,7 +129,7 @@ class Commits {
 
   void fork() {
     const Text& text = any();
-    Text forked{text.sequence.fork(), text.past, text.sinks};
+    Text forked{text.sequence.fork(), text.past, text.sinks, text.stayed};
     if (texts_.size() < 6) {
       texts_.push_back(std::move(forked));
     } else {
@@ -143,6 +144,7 @@ class Commits {
     if (length <= text.sinks) {
       text.past.slide = 0;
       text.sinks = 0;
+      text.stayed = 0;
     }
   }
 
@@ -208,8 +210,9 @@ class Commits {
       append(window.past, {});
     }
     ASSERT_TRUE(std::ranges::equal(now, window.past.tokens));
-    any() = {window.text.context().fork(), window.past,
-             window.past.slide != 0 ? kSlidesSoon.sinks : 0};
+    const bool slid = window.past.slide != 0;
+    any() = {window.text.context().fork(), window.past, slid ? kSlidesSoon.sinks : 0,
+             slid ? kSlidesSoon.size : 0};
   }
 
   void evaluate() {
@@ -225,6 +228,11 @@ class Commits {
     std::vector<std::size_t> nodes;
     if (!text.past.tokens.empty() && random_.chance(0.3)) {
       nodes = {TokenTree::kPrefix};  // the nodes lie elsewhere then
+    }
+    if (!nodes.empty() && text.past.tokens.size() <= text.stayed) {
+      expect_error(ErrorCode::invalid_argument, "whose last token was computed before",
+                   [&] { static_cast<void>(text.sequence.evaluate(tree, nodes)); });
+      return;
     }
     TreeEvaluation evaluation = text.sequence.evaluate(tree, nodes);
     Evaluated evaluated{std::move(evaluation), std::move(tree), text.past};
@@ -352,6 +360,39 @@ TEST_F(CommitInWindows, KnowsContextsThatSlid) {
     });
   }
   outcomes.expect_each();
+}
+
+/// Its cached keys and values are those that it had with the tokens that left, and what is appended
+/// sees these. Computed again, it would have others, and what follows it too.
+TEST_F(CommitInWindows, TheLastTokenFromBeforeTheSlideIsNotComputedAgain) {
+  const Model model = test::load_with_window("gemma3", {});
+  Random random(1);
+  WindowedSequence text(model, kSlidesSoon);
+  text.extend(random_tokens(random, model.info(), 20));  // 19 fill the window
+  ASSERT_EQ(text.slides(), 1U);
+  const TokenTree tree{{1, 2}, {-1, 0}};
+  const std::vector<std::size_t> with_prefix{TokenTree::kPrefix, 0, 1};
+  for (std::size_t length = text.context().length(); length > 0; --length) {
+    SCOPED_TRACE(length);
+    Sequence context = text.context().fork();
+    context.rewind(length);
+    if (length > kSlidesSoon.sinks && length <= kSlidesSoon.size) {
+      expect_error(ErrorCode::invalid_argument,
+                   "the logits after the prefix were asked for, whose last token was computed "
+                   "before 8 tokens left the window",
+                   [&] { static_cast<void>(context.evaluate(tree, with_prefix)); });
+      EXPECT_EQ(context.length(), length);
+      static_cast<void>(context.evaluate(tree));
+      continue;
+    }
+    const TreeEvaluation evaluation = context.evaluate(tree, with_prefix);
+    Sequence committed = context.fork();
+    committed.commit(evaluation, 1);
+    const std::vector<TokenId> next{3};
+    const Logits found = committed.extend(next);
+    context.extend(tree.tokens);
+    expect_close(found.last(), context.extend(next).last());
+  }
 }
 
 /// What a commit of six tokens at this depth copies, in bytes, and compares, in tokens.

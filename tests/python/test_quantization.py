@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from plain_ort import PlainModel
 
+from kvcache_export import quantization
 from kvcache_export.cli import main
 from kvcache_export.errors import ExportError
 from kvcache_export.precision import MatrixType
@@ -92,6 +93,21 @@ def test_a_block_of_zeros(type_: MatrixType):
     values, scales = quantize(np.zeros((16, 1), np.float32), type_, "w")
     assert (values == zero_point(type_)).all()
     assert not scales.any()
+
+
+@pytest.mark.parametrize("weights", ["int8", "int4", "uint4"])
+def test_columns_are_quantised_some_at_a_time(monkeypatch: pytest.MonkeyPatch, weights: str):
+    """What is in memory beside the largest weight of a model is little; the values are the same."""
+    type_ = MatrixType(weights, 32, "int8")
+    weight = np.random.default_rng(5).standard_normal((100, 777), dtype=np.float32)
+    values, scales = quantize(weight, type_, "x")
+    monkeypatch.setattr(quantization, "QUANTIZED_AT_ONCE", 1000)
+    for known in (None, scales):
+        found = quantize(weight, type_, "x", known)
+        assert found[0].dtype == values.dtype
+        assert found[1].dtype == scales.dtype
+        assert np.array_equal(found[0], values)
+        assert np.array_equal(found[1], scales)
 
 
 @pytest.mark.parametrize("type_", TYPES, ids=lambda type_: type_.weights)

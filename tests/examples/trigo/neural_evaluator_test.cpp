@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdint>
+#include <latch>
 #include <numeric>
 #include <thread>
 
@@ -206,14 +208,18 @@ TEST(TrigoNeuralEvaluator, WithAndWithoutACacheTheVisitsAreTheSame) {
 TEST(TrigoSharedEvaluator, ManyGamesAtOnceAreWhatEachIsAlone) {
   const kvcache::Model model = load_model();
   constexpr std::size_t kGames = 6;
+  std::uint64_t runs = 0;
+  std::uint64_t answered = 0;
   for_random_cases(3, [&](kvcache::test::Random& random) {
     const auto seed = static_cast<std::uint64_t>(random.integer(0, 1'000'000));
     std::vector<PlayedGame> together(kGames);
     kvcache::Evaluator evaluator(model);
     {
+      std::latch all_there(kGames);
       std::vector<std::jthread> threads;
       for (std::size_t number = 0; number < kGames; ++number) {
         threads.emplace_back([&, number] {
+          all_there.arrive_and_wait();
           together[number] = play(std::make_unique<SharedEvaluator>(SharedModelInferencer(model),
                                                                     evaluator, number % 2 == 0),
                                   number, seed);
@@ -225,8 +231,10 @@ TEST(TrigoSharedEvaluator, ManyGamesAtOnceAreWhatEachIsAlone) {
     }
     const kvcache::EvaluatorMetrics metrics = evaluator.metrics();
     EXPECT_EQ(metrics.failed, 0U);
-    EXPECT_LT(metrics.runs, metrics.answered);
+    runs += metrics.runs;
+    answered += metrics.answered;
   });
+  EXPECT_LT(runs, answered);  // of one case, others may leave a core to one thread after the other
   EXPECT_EQ(model.cache_stats().blocks_in_use, 0U);
 }
 
