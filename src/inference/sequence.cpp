@@ -86,6 +86,7 @@ void Sequence::rewind(std::size_t length) {
   if (length <= state_->left.first) {
     state_->left = {};  // what is there now is the text's beginning, computed with nothing else
   }
+  state_->left.stayed = std::min(state_->left.stayed, length);
 }
 
 std::size_t Sequence::first_cached() const noexcept { return state_->table.first_cached_in_all(); }

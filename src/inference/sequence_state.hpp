@@ -23,7 +23,7 @@ struct LeftTokens {
   std::size_t first = 0;
   std::size_t count = 0;
   std::uint64_t slide = 0;  // which it was, of all that ever were; 0: none
-  std::size_t stayed = 0;   // tokens that it left, computed with what has gone since
+  std::size_t stayed = 0;   // the first tokens, of which all were computed before it
 
   bool operator==(const LeftTokens&) const = default;
 };

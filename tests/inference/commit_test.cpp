@@ -27,6 +27,7 @@ struct Past {
   std::vector<TokenId> tokens;
   std::vector<std::uint64_t> numbers;  // one for each time that a token was appended anywhere
   std::uint64_t slide = 0;             // of its window, of all that ever were; 0: none
+  std::size_t stayed = 0;              // the first tokens, computed before it slid
 
   [[nodiscard]] bool begins_with_numbers_of(const Past& other) const {
     return other.numbers.size() <= numbers.size() &&
@@ -37,8 +38,7 @@ struct Past {
 struct Text {
   Sequence sequence;
   Past past;
-  std::size_t sinks = 0;   // those of its window, if it slid
-  std::size_t stayed = 0;  // what was there when it slid
+  std::size_t sinks = 0;  // those of its window, if it slid
 };
 
 struct Evaluated {
@@ -129,7 +129,7 @@ class Commits {
 
   void fork() {
     const Text& text = any();
-    Text forked{text.sequence.fork(), text.past, text.sinks, text.stayed};
+    Text forked{text.sequence.fork(), text.past, text.sinks};
     if (texts_.size() < 6) {
       texts_.push_back(std::move(forked));
     } else {
@@ -144,8 +144,8 @@ class Commits {
     if (length <= text.sinks) {
       text.past.slide = 0;
       text.sinks = 0;
-      text.stayed = 0;
     }
+    text.past.stayed = text.past.slide != 0 ? std::min(text.past.stayed, length) : 0;
   }
 
   void rewind() {
@@ -161,7 +161,7 @@ class Commits {
     Text& text = any();
     const std::vector<TokenId> tokens = text.past.tokens;
     const std::size_t length = up_to(tokens.size());
-    if (length < tokens.size() && text.sequence.can_rewind_to(length) && text.past.slide == 0) {
+    if (length < tokens.size() && text.sequence.can_rewind_to(length)) {
       rewind_to(text, length);
       const std::span<const TokenId> forgotten = std::span(tokens).subspan(length);
       text.sequence.extend(forgotten);
@@ -206,13 +206,13 @@ class Commits {
       const bool kept = window.text.tokens_encoded_anew() == anew;
       window.past.numbers.resize(kept ? 0 : kSlidesSoon.sinks);
       window.past.slide = kept ? ++last_slide_ : 0;
+      window.past.stayed = kept ? kSlidesSoon.size : 0;
       window.past.tokens.assign(now.begin(), now.end());
       append(window.past, {});
     }
     ASSERT_TRUE(std::ranges::equal(now, window.past.tokens));
-    const bool slid = window.past.slide != 0;
-    any() = {window.text.context().fork(), window.past, slid ? kSlidesSoon.sinks : 0,
-             slid ? kSlidesSoon.size : 0};
+    any() = {window.text.context().fork(), window.past,
+             window.past.slide != 0 ? kSlidesSoon.sinks : 0};
   }
 
   void evaluate() {
@@ -229,7 +229,7 @@ class Commits {
     if (!text.past.tokens.empty() && random_.chance(0.3)) {
       nodes = {TokenTree::kPrefix};  // the nodes lie elsewhere then
     }
-    if (!nodes.empty() && text.past.tokens.size() <= text.stayed) {
+    if (!nodes.empty() && text.past.tokens.size() <= text.past.stayed) {
       expect_error(ErrorCode::invalid_argument, "whose last token was computed before",
                    [&] { static_cast<void>(text.sequence.evaluate(tree, nodes)); });
       return;
@@ -253,6 +253,7 @@ class Commits {
     Text& text = any();
     const std::vector<TokenId>& tokens = text.past.tokens;
     const bool may_be = text.past.slide == tree.prefix.slide &&
+                        text.past.stayed == tree.prefix.stayed &&
                         tokens.size() >= tree.prefix.tokens.size() && tokens.size() <= path.size();
     const bool is = may_be && std::equal(tokens.begin(), tokens.end(), path.begin());
     const bool looks = may_be && !text.past.begins_with_numbers_of(tree.prefix);
