@@ -30,6 +30,7 @@ TEST(Candidates, OfTheLargestAreThoseOfAllLogits) {
     std::vector<std::int32_t> tokens;
     kernels::top_k_cpu(logits.data(), count, static_cast<std::int64_t>(options.top_k), tokens);
     std::vector<TokenScore> largest;
+    largest.reserve(tokens.size());
     for (const std::int32_t token : tokens) {
       largest.push_back({token, logits[static_cast<std::size_t>(token)]});
     }
