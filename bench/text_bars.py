@@ -5,9 +5,9 @@
 
 The model has a tokenizer and a chat template, such as an export of SmolLM2-135M-Instruct. With
 --draft-model only what that gains is measured, and a tokenizer is enough: a pair that knows Python
-is what bench/gpu/train_draft_pair.py trains. Ratios
-are of processes that alternate, and of the time from a prompt's beginning to the last token:
-loading the model is not in them. What must be the same text is compared.
+is what bench/gpu/train_draft_pair.py trains. Ratios are of processes that alternate, and of the
+time from a prompt's beginning to the last token: loading the model is not in them. What must be
+the same text is compared.
 """
 
 from __future__ import annotations
@@ -61,7 +61,6 @@ class Figures:
     lookup_in_vain: Bar = field(
         default_factory=lambda: Bar("prompt lookup on text drawn by chance", 0.97, at_least=True)
     )
-
     draft: Bar = field(
         default_factory=lambda: Bar("draft model, code, the likeliest tokens", 1.3, at_least=True)
     )

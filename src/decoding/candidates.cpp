@@ -33,9 +33,13 @@ double least_score(const SamplingOptions& options, double total, std::size_t cou
 
 }  // namespace
 
+bool Candidates::cuts_by_size(const SamplingOptions& options, std::size_t vocab_size) noexcept {
+  return options.top_k > 0 && options.top_k < vocab_size;
+}
+
 bool Candidates::cuts(const SamplingOptions& options, std::size_t vocab_size) noexcept {
-  return (options.top_k > 0 && options.top_k < vocab_size) || options.top_p < 1 ||
-         options.min_p > 0 || options.typical_p < 1;
+  return cuts_by_size(options, vocab_size) || options.top_p < 1 || options.min_p > 0 ||
+         options.typical_p < 1;
 }
 
 void Candidates::choose(std::span<const float> logits, float largest,
@@ -79,7 +83,7 @@ void Candidates::begin(std::span<const float> logits, float largest,
     offer(logits[index], static_cast<std::int32_t>(index), largest, options.temperature, least);
   };
   const auto count = static_cast<std::int64_t>(logits.size());
-  if (options.top_k > 0 && options.top_k < logits.size()) {
+  if (cuts_by_size(options, logits.size())) {
     kernels::top_k_cpu(logits.data(), count, static_cast<std::int64_t>(options.top_k), largest_);
     std::ranges::for_each(largest_, offer_logit_of);
     sum();

@@ -21,6 +21,9 @@ struct Candidate {
 /// ones before left. In double precision. Keeps its memory.
 class Candidates {
  public:
+  /// Whether top_k cuts anything of a vocabulary.
+  [[nodiscard]] static bool cuts_by_size(const SamplingOptions& options,
+                                         std::size_t vocab_size) noexcept;
   /// Whether these options cut anything of a vocabulary.
   [[nodiscard]] static bool cuts(const SamplingOptions& options, std::size_t vocab_size) noexcept;
 

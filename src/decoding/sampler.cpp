@@ -104,7 +104,7 @@ struct Sampler::State {
   /// Whether a token is drawn of the top_k largest of the model's own logits.
   [[nodiscard]] bool cuts_by_size(const SamplingContext& context,
                                   std::size_t vocab_size) const noexcept {
-    return options.temperature > 0 && options.top_k > 0 && options.top_k < vocab_size &&
+    return options.temperature > 0 && decoding::Candidates::cuts_by_size(options, vocab_size) &&
            !changes(context);
   }
 

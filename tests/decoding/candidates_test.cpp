@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/top_k_cpu.hpp"
 #include "support/random_cases.hpp"
+#include "support/random_cuts.hpp"
 
 namespace kvcache::decoding {
 namespace {
@@ -14,18 +15,13 @@ namespace {
 /// Where the k best are found on a device, what is drawn from is the same to the last bit.
 TEST(Candidates, OfTheLargestAreThoseOfAllLogits) {
   test::for_random_cases(200, [](test::Random& random) {
-    const auto share = [&] { return static_cast<double>(random.integer(1, 999)) / 1000; };
     const std::int64_t count = random.integer(2, 300);
     std::vector<float> logits(static_cast<std::size_t>(count));
     const float step = random.chance(0.5) ? 0.5F : 0;  // many are equal
     std::ranges::generate(logits, [&] {
       return step > 0 ? step * static_cast<float>(random.integer(-6, 6)) : 3 * random.normal();
     });
-    const SamplingOptions options{.temperature = 0.1 + share(),
-                                  .top_k = static_cast<std::size_t>(random.integer(1, count - 1)),
-                                  .top_p = random.chance(0.5) ? 1 : share(),
-                                  .min_p = random.chance(0.5) ? 0 : share() / 10,
-                                  .typical_p = random.chance(0.5) ? 1 : share()};
+    const SamplingOptions options = test::random_cuts(random, 1, count - 1);
 
     std::vector<std::int32_t> tokens;
     kernels::top_k_cpu(logits.data(), count, static_cast<std::int64_t>(options.top_k), tokens);

@@ -8,6 +8,7 @@
 #include "kvcache/sampler.hpp"
 #include "support/models.hpp"
 #include "support/random_cases.hpp"
+#include "support/random_cuts.hpp"
 
 namespace kvcache {
 namespace {
@@ -39,14 +40,11 @@ TEST_F(LogitsOfAModel, TopKStopsAtTheVocabulary) {
 TEST_F(LogitsOfAModel, TokensAreDrawnAsFromTheirRow) {
   const auto vocabulary = static_cast<std::int64_t>(model_.info().vocab_size);
   test::for_random_cases(60, [&](test::Random& random) {
-    const auto share = [&] { return static_cast<double>(random.integer(1, 999)) / 1000; };
-    SamplingOptions options{
-        .temperature = random.chance(0.1) ? 0 : 0.2 + share(),
-        .top_k = static_cast<std::size_t>(random.integer(0, random.chance(0.5) ? 8 : vocabulary)),
-        .top_p = random.chance(0.5) ? 1 : share(),
-        .min_p = random.chance(0.5) ? 0 : share() / 10,
-        .typical_p = random.chance(0.5) ? 1 : share(),
-        .seed = static_cast<std::uint64_t>(random.integer(0, 1'000'000))};
+    SamplingOptions options = test::random_cuts(random, 0, random.chance(0.5) ? 8 : vocabulary);
+    options.seed = static_cast<std::uint64_t>(random.integer(0, 1'000'000));
+    if (random.chance(0.1)) {
+      options.temperature = 0;
+    }
     if (random.chance(0.2)) {
       options.logit_bias = {{1, 2.0F}};
     }
