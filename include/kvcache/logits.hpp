@@ -55,7 +55,7 @@ class KVCACHE_EXPORT Logits {
   [[nodiscard]] std::size_t vocab_size() const noexcept;
 
   /// Whether they are in the host's memory. Where not, row() brings one there, a few hundred
-  /// kilobytes, and argmax() and top_k() look where they are.
+  /// kilobytes, and argmax(), top_k() and log_sum_exp() look where they are.
   [[nodiscard]] bool on_host() const noexcept;
 
   /// The logits of one row as float32, [vocab_size]. No copy for a float32 model on the CPU,
@@ -83,6 +83,14 @@ class KVCACHE_EXPORT Logits {
 
   /// The k tokens with the largest logits of a row, largest first.
   [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, std::size_t row) const;
+
+  /// log Σ exp(logit / temperature) over a row, the logarithm of its softmax's denominator, where
+  /// the logits are and in double precision: `logit / temperature` less this is a token's
+  /// log-probability. Sums of another order, as a GPU's, differ in their last bits. Where the
+  /// largest logit is infinite, that.
+  /// @throws Error invalid_argument when `row` is not below rows() or `temperature` not above 0
+  ///         and finite
+  [[nodiscard]] double log_sum_exp(std::size_t row, double temperature = 1) const;
 
  private:
   [[nodiscard]] std::size_t row_of_run(std::size_t row) const;

@@ -18,6 +18,9 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 /// cut.
 constexpr double kRounding = 1e-6;
 
+/// Sums of the same weights in another order differ by less, relative to them.
+constexpr double kSumRounding = 1e-9;
+
 bool in_order(const Candidate& a, const Candidate& b) noexcept {
   return a.score > b.score || (a.score == b.score && a.token < b.token);
 }
@@ -37,6 +40,11 @@ bool Candidates::cuts_by_size(const SamplingOptions& options, std::size_t vocab_
   return options.top_k > 0 && options.top_k < vocab_size;
 }
 
+bool Candidates::cuts_by_likelihood(const SamplingOptions& options) noexcept {
+  // typical_p goes by the entropy of all that the others leave, whose sum has an order.
+  return (options.top_p < 1 || options.min_p > 0) && !(options.typical_p < 1);
+}
+
 bool Candidates::cuts(const SamplingOptions& options, std::size_t vocab_size) noexcept {
   return cuts_by_size(options, vocab_size) || options.top_p < 1 || options.min_p > 0 ||
          options.typical_p < 1;
@@ -49,13 +57,51 @@ void Candidates::choose(std::span<const float> logits, float largest,
 }
 
 void Candidates::choose_of(std::span<const TokenScore> largest, const SamplingOptions& options) {
-  kept_.clear();
-  for (const auto& [token, logit] : largest) {
-    offer(logit, static_cast<std::int32_t>(token), largest.front().logit, options.temperature,
-          -kInfinity);
-  }
+  offer_all(largest, options.temperature);
   sum();
   cut(options);
+}
+
+bool Candidates::choose_of(std::span<const TokenScore> largest, double total, bool all,
+                           const SamplingOptions& options) {
+  offer_all(largest, options.temperature);
+  all = all || kept_.size() < largest.size();  // then the others have no weight either
+  std::sort(kept_.begin(), kept_.end(), in_order);
+  const Candidate last = kept_.back();
+  if (options.top_p < 1) {
+    const double limit = options.top_p * total;
+    const std::size_t stay = count_until(limit * (1 - kSumRounding));
+    if (stay != count_until(limit * (1 + kSumRounding)) ||
+        (!all && kept_[stay - 1].score <= last.score)) {
+      return false;
+    }
+    kept_.resize(stay);
+  } else if (!all && last.weight >= options.min_p) {
+    return false;
+  }
+  if (options.min_p > 0) {
+    cut_min_p(options.min_p);
+  }
+  sum();
+  return true;
+}
+
+/// How many of the sorted candidates stay where those before one have to have less than `limit`.
+std::size_t Candidates::count_until(double limit) const noexcept {
+  double mass = 0;
+  std::size_t count = 0;
+  do {
+    mass += kept_[count++].weight;
+  } while (mass < limit && count < kept_.size());
+  return count;
+}
+
+/// Makes them the candidates, without those of no weight.
+void Candidates::offer_all(std::span<const TokenScore> largest, double temperature) {
+  kept_.clear();
+  for (const auto& [token, logit] : largest) {
+    offer(logit, static_cast<std::int32_t>(token), largest.front().logit, temperature, -kInfinity);
+  }
 }
 
 /// By what follows top_k.

@@ -24,6 +24,8 @@ class Candidates {
   /// Whether top_k cuts anything of a vocabulary.
   [[nodiscard]] static bool cuts_by_size(const SamplingOptions& options,
                                          std::size_t vocab_size) noexcept;
+  /// Whether what these options leave can be told from the likeliest tokens: by top_p or min_p.
+  [[nodiscard]] static bool cuts_by_likelihood(const SamplingOptions& options) noexcept;
   /// Whether these options cut anything of a vocabulary.
   [[nodiscard]] static bool cuts(const SamplingOptions& options, std::size_t vocab_size) noexcept;
 
@@ -36,6 +38,15 @@ class Candidates {
   /// @throws std::bad_alloc
   void choose_of(std::span<const TokenScore> largest, const SamplingOptions& options);
 
+  /// The same without top_k, where the likeliest tokens are known, largest first, and the sum of
+  /// all weights to within rounding.
+  /// @param total of exp((logit − largest) / temperature), of the whole vocabulary
+  /// @param all whether these are the whole vocabulary
+  /// @return whether what stays is certain; where not, tokens beyond these have to be looked at
+  /// @throws std::bad_alloc
+  bool choose_of(std::span<const TokenScore> largest, double total, bool all,
+                 const SamplingOptions& options);
+
   /// What stayed, the largest logit first and the smallest id of equal ones; never empty.
   [[nodiscard]] std::span<const Candidate> kept() const noexcept { return kept_; }
 
@@ -44,8 +55,10 @@ class Candidates {
 
  private:
   void begin(std::span<const float> logits, float largest, const SamplingOptions& options);
+  void offer_all(std::span<const TokenScore> largest, double temperature);
   void offer(float logit, std::int32_t token, float largest, double temperature, double least);
   void cut(const SamplingOptions& options);
+  [[nodiscard]] std::size_t count_until(double limit) const noexcept;
   void cut_top_p(double top_p);
   void cut_min_p(double min_p);
   void cut_typical_p(double typical_p);

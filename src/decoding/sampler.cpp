@@ -30,6 +30,7 @@ TokenId argmax(std::span<const float> logits) {
 }
 
 constexpr std::size_t kShownAllowed = 8;
+constexpr std::size_t kLikeliest[] = {128, 2048};  // looked at before all, for top_p and min_p
 constexpr std::size_t kMayEqual = 32;  // tokens beyond top_k, which may be as likely as its last
 
 /// Of the tokens that a constraint allows, none can be drawn.
@@ -108,6 +109,13 @@ struct Sampler::State {
            !changes(context);
   }
 
+  /// The same of the likeliest, by top_p or min_p.
+  [[nodiscard]] bool cuts_by_likelihood(const SamplingContext& context,
+                                        std::size_t vocab_size) const noexcept {
+    return options.temperature > 0 && decoding::Candidates::cuts_by_likelihood(options) &&
+           !decoding::Candidates::cuts_by_size(options, vocab_size) && !changes(context);
+  }
+
   [[nodiscard]] double random(const SamplingContext& context) const noexcept {
     return decoding::uniform(options.seed, context.sample, context.position);
   }
@@ -121,6 +129,18 @@ struct Sampler::State {
     return draw_of_candidates(random);
   }
 
+  /// Without bringing the row, where these options let the likeliest tokens decide.
+  std::optional<TokenId> draw_where_they_are(const Logits& logits, std::size_t row,
+                                             const SamplingContext& context) {
+    if (cuts_by_size(context, logits.vocab_size())) {
+      return draw_of_top_k(logits, row, random(context));
+    }
+    if (cuts_by_likelihood(context, logits.vocab_size())) {
+      return draw_of_likeliest(logits, row, random(context));
+    }
+    return std::nullopt;
+  }
+
   /// Of what top_k leaves, found where the logits are; nothing where that is for the host to say.
   std::optional<TokenId> draw_of_top_k(const Logits& logits, std::size_t row, double random) {
     const std::vector<TokenScore> best = logits.top_k(options.top_k + kMayEqual, row);
@@ -132,6 +152,23 @@ struct Sampler::State {
     }
     candidates.choose_of({best.begin(), end}, options);
     return draw_of_candidates(random);
+  }
+
+  /// Of what top_p or min_p leaves, as far as the likeliest tokens show what that is.
+  std::optional<TokenId> draw_of_likeliest(const Logits& logits, std::size_t row, double random) {
+    const double log_total = logits.log_sum_exp(row, options.temperature);
+    for (const std::size_t count : kLikeliest) {
+      const std::vector<TokenScore> best = logits.top_k(count, row);
+      const auto largest = static_cast<double>(best.front().logit);
+      const double total = std::exp(log_total - largest / options.temperature);
+      if (!std::isfinite(total)) {
+        return std::nullopt;  // an error, or a temperature next to 0
+      }
+      if (candidates.choose_of(best, total, best.size() == logits.vocab_size(), options)) {
+        return draw_of_candidates(random);
+      }
+    }
+    return std::nullopt;
   }
 
   TokenId draw_of_candidates(double random) {
@@ -191,8 +228,8 @@ TokenId Sampler::sample(const Logits& logits, std::size_t row, const SamplingCon
   if (options().temperature == 0 && !state_->changes(context)) {
     return logits.argmax(row);  // on the device
   }
-  if (!logits.on_host() && state_->cuts_by_size(context, logits.vocab_size())) {
-    if (const auto token = state_->draw_of_top_k(logits, row, state_->random(context))) {
+  if (!logits.on_host()) {
+    if (const auto token = state_->draw_where_they_are(logits, row, context)) {
       return *token;
     }
   }

@@ -80,6 +80,10 @@ class Step {
 
   /// The k ≤ vocab_size tokens with the largest logits of a row, largest first.
   [[nodiscard]] virtual std::vector<TokenScore> top_k(std::size_t k, std::size_t row) = 0;
+
+  /// log Σ exp(logit / temperature) over a row, in double precision, to within its rounding, which
+  /// is not the same on every device; temperature above 0. Where the largest logit is infinite: it.
+  [[nodiscard]] virtual double log_sum_exp(double temperature, std::size_t row) = 0;
 };
 
 }  // namespace kvcache::device

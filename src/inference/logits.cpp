@@ -91,6 +91,17 @@ std::vector<float> Logits::log_probabilities(std::span<const TokenId> tokens, st
   rethrow_as_error(kReadLogits);
 }
 
+double Logits::log_sum_exp(std::size_t row, double temperature) const try {
+  if (!(temperature > 0) || std::isinf(temperature)) {
+    throw_error(ErrorCode::invalid_argument,
+                "the sum over a row was asked for at temperature {}, must be above 0 and finite",
+                temperature);
+  }
+  return lease_->step().log_sum_exp(temperature, row_of_run(row));
+} catch (...) {
+  rethrow_as_error(kReadLogits);
+}
+
 std::vector<TokenScore> Logits::top_k(std::size_t k, std::size_t row) const try {
   return lease_->step().top_k(std::min(k, vocab_size()), row_of_run(row));
 } catch (...) {

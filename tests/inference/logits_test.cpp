@@ -73,6 +73,24 @@ TEST_F(LogitsOfAModel, LogProbabilitiesAreThoseOfTheSoftmax) {
   }
 }
 
+TEST_F(LogitsOfAModel, TheSumOfASoftmaxIsThatOfTheRow) {
+  for (std::size_t row = 0; row < logits_.rows(); ++row) {
+    for (const double temperature : {0.1, 1.0, 7.0}) {
+      double sum = 0;
+      for (const float logit : logits_.row(row)) {
+        sum += std::exp(static_cast<double>(logit) / temperature);
+      }
+      EXPECT_NEAR(logits_.log_sum_exp(row, temperature), std::log(sum), 1e-11);
+    }
+  }
+  test::expect_error(
+      ErrorCode::invalid_argument,
+      "the sum over a row was asked for at temperature 0, must be above 0 and finite",
+      [&] { (void)logits_.log_sum_exp(0, 0); });
+  test::expect_error(ErrorCode::invalid_argument, "logits row 3 was asked for, there are 3",
+                     [&] { (void)logits_.log_sum_exp(3); });
+}
+
 TEST_F(LogitsOfAModel, LogProbabilitiesAreOfTokensOfTheVocabulary) {
   test::expect_error(ErrorCode::token_out_of_range, "the log-probability of token -1 was asked for",
                      [&] {

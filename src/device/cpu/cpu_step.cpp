@@ -3,13 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <iterator>
 #include <new>
+#include <numeric>
 #include <utility>
 
 #include "base/throw_error.hpp"
 #include "kernels/cpu/argmax_cpu.hpp"
+#include "kernels/cpu/exp_sums_cpu.hpp"
 #include "kernels/cpu/top_k_cpu.hpp"
 
 namespace kvcache::device {
@@ -148,6 +151,19 @@ std::vector<TokenScore> CpuStep::top_k(std::size_t k, std::size_t row) {
                    return TokenScore{token, logits[static_cast<std::size_t>(token)]};
                  });
   return best;
+}
+
+double CpuStep::log_sum_exp(double temperature, std::size_t row) {
+  const std::span<const float> logits = this->row(row);
+  const float largest = logits[static_cast<std::size_t>(argmax(row))];
+  if (!std::isfinite(largest)) {
+    return static_cast<double>(largest);
+  }
+  const auto count = static_cast<std::int64_t>(logits.size());
+  std::vector<double> sums((logits.size() + kernels::kExpSumBlock - 1) / kernels::kExpSumBlock);
+  kernels::exp_sums_cpu(logits.data(), count, largest, temperature, sums.data());
+  return static_cast<double>(largest) / temperature +
+         std::log(std::accumulate(sums.begin(), sums.end(), 0.0));
 }
 
 }  // namespace kvcache::device

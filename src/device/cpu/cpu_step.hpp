@@ -34,6 +34,7 @@ class CpuStep : public Step {
   [[nodiscard]] TokenId argmax(std::size_t row) override;
   [[nodiscard]] bool on_host() const noexcept override { return true; }
   [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, std::size_t row) override;
+  [[nodiscard]] double log_sum_exp(double temperature, std::size_t row) override;
 
  private:
   void capture(const plan::StepBinding& binding, const std::function<void()>& enqueue);

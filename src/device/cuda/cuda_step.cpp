@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "kernels/cpu/argmax_cpu.hpp"
+#include "kernels/cuda/exp_sum_cuda.hpp"
 
 namespace kvcache::device {
 namespace {
@@ -242,6 +243,28 @@ std::vector<TokenScore> CudaStep::top_k(std::size_t k, std::size_t row) {
     return TokenScore{one.token, one.logit};
   });
   return best;
+}
+
+double CudaStep::log_sum_exp(double temperature, std::size_t row) {
+  const float largest = best()[row].logit;
+  if (!std::isfinite(largest)) {
+    return largest;
+  }
+  const auto lock = resources_->stream->lock();
+  if (sum_.size() == 0) {
+    sum_ = CudaBuffer<BufferPlace::host>(sizeof(double), "the sum of a softmax");
+  }
+  auto* const sum = reinterpret_cast<double*>(sum_.data());
+  check_cuda(with_type(model_.type,
+                       [&](const auto* type) {
+                         return kernels::exp_sum_cuda(
+                             reinterpret_cast<decltype(type)>(logits_.at(row)),
+                             static_cast<std::int64_t>(model_.vocab_size), largest, temperature,
+                             sum, resources_->stream->get());
+                       }),
+             "summing a softmax");
+  resources_->stream->wait();
+  return static_cast<double>(largest) / temperature + std::log(*sum);
 }
 
 }  // namespace kvcache::device

@@ -55,6 +55,7 @@ class CudaStep : public Step {
   [[nodiscard]] TokenId argmax(std::size_t row) override;
   [[nodiscard]] bool on_host() const noexcept override { return false; }
   [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, std::size_t row) override;
+  [[nodiscard]] double log_sum_exp(double temperature, std::size_t row) override;
 
  private:
   void enqueue_all(const std::function<void()>& enqueue);
@@ -82,6 +83,7 @@ class CudaStep : public Step {
   std::deque<DeviceRows> outputs_;      // they do not move
   CudaBuffer<BufferPlace::host> best_;  // [logits_rows]
   CudaBuffer<BufferPlace::host> top_;   // of top_k, under the stream's lock
+  CudaBuffer<BufferPlace::host> sum_;   // of log_sum_exp, under the same
   CudaEvent end_;                       // of the last run that was not fused
   int runs_ = 0;                        // of this shape
   cudaGraphExec_t graph_ = nullptr;

@@ -27,7 +27,7 @@ struct FusedShape {
 
   static constexpr FusedSizes sizes() { return {0, kHidden, kInner, kHeads, 0, 0}; }
   static constexpr LayerVectors vectors() { return {kHidden, kInner}; }
-  static constexpr ExchangeLayout exchange() { return {kHidden, kInner, kHeads}; }
+  static constexpr ExchangeLayout exchange() { return {kHidden, kInner, kHeads, 1, kFusedSplits}; }
 };
 
 /// The strips of a weight that a block works on: as even a share as there is, of blocks `from` ….
@@ -63,13 +63,19 @@ struct FusedSharedLayout {
   /// In at most `capacity` bytes; `slots` is 0 where that is too little. Blocks that attend have no
   /// part of the projection, which waits for them, if there is room for that.
   static FusedSharedLayout of(const FusedSizes& sizes, int blocks, int capacity) {
-    for (const int projection_from : {sizes.heads * kFusedSplits, 0}) {
-      const FusedSharedLayout layout = of(sizes, blocks, capacity, projection_from);
-      if (layout.slots > 0) {
-        return layout;
-      }
-    }
-    return {};
+    return of(sizes, blocks, capacity, sizes.heads * kFusedSplits,
+              8 * sizes.hidden + 2 * sizes.inner);
+  }
+
+  /// The same for steps of so many tokens, whose inputs begin at `high_at`: in the end the rows of
+  /// TokensShape, rounded and what rounding took, or those of the contraction.
+  static FusedSharedLayout of_tokens(const FusedSizes& sizes, int blocks, int capacity,
+                                     int tokens) {
+    constexpr int kPadding = 64;
+    const int normalized = 2 * (2 * sizes.hidden + kPadding);
+    const int expanded = 2 * sizes.inner + kPadding;
+    return of(sizes, blocks, capacity, sizes.heads * tokens * splits_of(tokens),
+              tokens * (normalized > expanded ? normalized : expanded));
   }
 
   [[nodiscard]] __host__ __device__ int first_block(LayerWeight weight) const {
@@ -77,8 +83,23 @@ struct FusedSharedLayout {
   }
 
  private:
-  static FusedSharedLayout of(const FusedSizes& sizes, int blocks, int capacity,
-                              int projection_from) {
+  static FusedSharedLayout of(const FusedSizes& sizes, int blocks, int capacity, int attending,
+                              int input_bytes) {
+    for (const int projection_from : {attending, 0}) {
+      const FusedSharedLayout layout =
+          with_projection_from(sizes, blocks, capacity, projection_from, input_bytes);
+      if (layout.slots > 0) {
+        return layout;
+      }
+    }
+    return {};
+  }
+
+  static FusedSharedLayout with_projection_from(const FusedSizes& sizes, int blocks, int capacity,
+                                                int projection_from, int inputs) {
+    if (projection_from >= blocks) {
+      return {};
+    }
     FusedSharedLayout layout{};
     layout.projection_from = projection_from;
     const int slot_bytes = sizes.hidden * kStripColumns * 2;
@@ -93,7 +114,6 @@ struct FusedSharedLayout {
       of_layer += most * sizes.slots_per_strip(weight);
     }
     layout.weight_slot[kLayerWeights] = of_layer;
-    const int inputs = 8 * sizes.hidden + 2 * sizes.inner;
     const int fitting = (capacity - inputs) / slot_bytes;
     if (fitting < of_layer) {
       return {};
@@ -120,6 +140,8 @@ struct FusedShared {
   float2 values[kFusedWarps][32];  // of an attention, each warp's, a pair of elements a lane
   float2 softmaxes[kFusedWarps];   // largest score, sum
   TopLogit bests[kFusedWarps];
+  float2 token_sums[kFusedWarps][32];  // of a product, each warp's, a token's pair of columns a lane
+  TopLogit token_bests[kFusedWarps][kMaxFusedTokens];
 };
 
 }  // namespace kvcache::kernels

@@ -6,6 +6,7 @@
 #include <climits>
 
 #include "kernels/cuda/fused_products.cuh"
+#include "kernels/cuda/fused_tokens.cuh"
 #include "kernels/cuda/logit_order.cuh"
 
 namespace kvcache::kernels {
@@ -97,6 +98,55 @@ class FusedHead {
     return best_of_lanes(best);
   }
 
+  /// The same of several tokens, from rows of inputs as they are in TokensShape; returns each
+  /// token's best of the warp, in the four lanes that have it.
+  template <typename Rows>
+  __device__ TopLogit run_tokens(const uint4* inputs, const FusedTokensInputs& step) {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int number = lane / 4;
+    const int to = number < step.count ? step.tokens[number].logits_row : -1;
+    TopLogit best{INT_MAX, -INFINITY};
+    int slot = static_cast<int>(threadIdx.x) / 32;
+#pragma unroll 1
+    for (int n = slot; n < mine_.count; n += kFusedWarps) {
+      while (slot >= slot_count_) {
+        slot -= slot_count_;
+      }
+      shared_.head_arrivals[n].wait(0);
+      const auto* row = reinterpret_cast<const uint4*>(slots_ + slot * Shape::kSlotBytes) +
+                        lane / 4 * (Shape::kHidden / 8) + lane % 4;
+      const bool odd = lane / 4 % 2 == 1;
+      const auto inputs_of = [&](int at, int piece) {
+        return token_inputs<Rows>(inputs + at, Rows::kRow, piece, lane);
+      };
+      TokenSums sums[2];
+#pragma unroll 4
+      for (int piece = 0; piece < Shape::kPieces; piece += 2) {
+        const uint4 now = row[piece * 4 + (odd ? 4 : 0)];
+        const uint4 then = row[piece * 4 + (odd ? 0 : 4)];
+        sums[0].template add<T>(choose(odd, then, now), inputs_of(0, piece),
+                                inputs_of(Rows::kRows, piece));
+        sums[1].template add<T>(choose(odd, now, then), inputs_of(0, piece + 1),
+                                inputs_of(Rows::kRows, piece + 1));
+      }
+      __syncwarp();
+      if (lane == 0) {
+        fetch(n + slot_count_, slot);
+      }
+      if (to >= 0) {
+        const float2 even = sums[0].total();
+        const float2 other = sums[1].total();
+        T* logits = args_.logits + std::int64_t{to} * args_.sizes.vocab_size;
+        const int token = (mine_.first + n) * kStripColumns + 2 * (lane % 4);
+        take(token, even.x + other.x, best, logits);
+        take(token + 1, even.y + other.y, best, logits);
+      }
+      slot += kFusedWarps;
+    }
+    __syncwarp();
+    return best_of_four_lanes(best);
+  }
+
  private:
   /// Of the strips that are fetched when all else is done, some stay in the second-level cache from
   /// step to step: evenly spread, so that memory and cache bring their parts side by side.
@@ -107,9 +157,12 @@ class FusedHead {
   }
 
   __device__ void take(int token, float logit, TopLogit& best) {
+    take(token, logit, best, args_.logits);
+  }
+  __device__ void take(int token, float logit, TopLogit& best, T* logits) {
     if (token < args_.sizes.vocab_size) {
       const T rounded = from_float<T>(logit);
-      args_.logits[token] = rounded;
+      logits[token] = rounded;
       const TopLogit candidate{token, to_float(rounded)};
       best = comes_before(candidate, best) ? candidate : best;
     }

@@ -28,6 +28,10 @@ inline constexpr int kMaxTableBlocks = 256;
 inline constexpr int kMaxFusedLayers = 48;
 inline constexpr int kMaxHeadStrips = 64;      // of a block
 inline constexpr int kMaxFusedContext = 1152;  // tokens of a sequence
+inline constexpr int kMaxFusedTokens = 8;      // of a step
+
+/// Parts of the past of a step's token where it has at most so many tokens.
+constexpr int splits_of(int tokens) { return tokens <= 2 ? 4 : tokens <= 4 ? 2 : 1; }
 
 /// The products of a layer, in the order of their use.
 enum class LayerWeight { qkv, projection, expansion, contraction };
@@ -107,27 +111,34 @@ struct ExchangeLayout {
   int hidden;
   int inner;
   int heads;
+  int tokens;
+  int splits;  // of a token's past
 
-  [[nodiscard]] constexpr int qkv() const { return 0; }  // pairs
-  [[nodiscard]] constexpr int softmaxes() const {        // [heads, splits]: largest, sum
-    return 3 * hidden / 2;
+  [[nodiscard]] constexpr int qkv() const { return 0; }  // [tokens, 3 · hidden], pairs
+  [[nodiscard]] constexpr int softmaxes() const {        // [tokens, heads, splits]: largest, sum
+    return tokens * 3 * hidden / 2;
   }
-  [[nodiscard]] constexpr int attention() const {  // [heads, splits, head_dim / 2], pairs
-    return softmaxes() + 2 * heads * kFusedSplits;
+  [[nodiscard]] constexpr int attention() const {  // [tokens, heads, splits, head_dim], pairs
+    return softmaxes() + 2 * tokens * heads * splits;
   }
-  [[nodiscard]] constexpr int after_attention() const {  // float32
-    return attention() + heads * kFusedSplits * kFusedHeadDim / 2;
+  [[nodiscard]] constexpr int after_attention() const {  // [tokens, hidden], float32
+    return attention() + tokens * heads * splits * kFusedHeadDim / 2;
   }
-  [[nodiscard]] constexpr int expanded() const { return after_attention() + hidden; }  // pairs
-  [[nodiscard]] constexpr int after_layer() const { return expanded() + inner / 2; }   // float32
-  [[nodiscard]] constexpr int copy_words() const { return after_layer() + hidden; }
+  [[nodiscard]] constexpr int expanded() const {  // [tokens, inner], pairs
+    return after_attention() + tokens * hidden;
+  }
+  [[nodiscard]] constexpr int after_layer() const {  // [tokens, hidden], float32
+    return expanded() + tokens * inner / 2;
+  }
+  [[nodiscard]] constexpr int copy_words() const { return after_layer() + tokens * hidden; }
   [[nodiscard]] constexpr int layer_words() const { return kExchangeCopies * copy_words(); }
 };
 
 /// Of one set: a step uses one while it makes the other ready for the next step.
-constexpr std::int64_t exchange_words(const FusedSizes& sizes, int blocks) {
-  const ExchangeLayout layer{sizes.hidden, sizes.inner, sizes.heads};
-  const std::int64_t words = std::int64_t{sizes.layers} * layer.layer_words() + 2 * blocks;
+constexpr std::int64_t exchange_words(const FusedSizes& sizes, int blocks, int tokens = 1,
+                                      int splits = kFusedSplits) {
+  const ExchangeLayout layer{sizes.hidden, sizes.inner, sizes.heads, tokens, splits};
+  const std::int64_t words = std::int64_t{sizes.layers} * layer.layer_words() + 2 * blocks * tokens;
   return (words + 3) / 4 * 4;
 }
 
@@ -136,6 +147,24 @@ struct FusedStepInputs {
   std::int64_t input_id = 0;
   std::int64_t position_id = 0;
   std::int32_t past_length = 0;
+  std::int32_t block_table[kMaxTableBlocks] = {};
+};
+
+/// A token of a step of several.
+struct FusedToken {
+  std::int64_t id = 0;
+  std::int64_t position = 0;
+  std::int32_t past_length = 0;
+  std::int32_t append_at = -1;   // the position of its row where its key and value go, or none
+  std::int32_t table_at = 0;     // where its row's block table begins
+  std::int32_t logits_row = -1;  // where its logits go, or nowhere
+  std::uint32_t sees = 0;        // of the step's tokens, itself included: a bit each
+};
+
+/// The same of a step of several tokens.
+struct FusedTokensInputs {
+  std::int32_t count = 0;
+  FusedToken tokens[kMaxFusedTokens];
   std::int32_t block_table[kMaxTableBlocks] = {};
 };
 
@@ -171,5 +200,15 @@ cudaError_t pack_strips(const T* panels, int inputs, int outputs, T* strips, cud
 /// The step. T is __half or __nv_bfloat16; the residual stream is float32 throughout.
 template <typename T>
 cudaError_t fused_step(const FusedStepArgs<T>& args, int multiprocessors, cudaStream_t stream);
+
+/// The same with the most tokens that a step may have: 0 where even two are too many.
+int most_fused_tokens(const FusedSizes& sizes, int multiprocessors);
+
+/// A step of several tokens, in any mix of sequences, prompts and trees. `args.inputs` is not used;
+/// `args.exchange` is for splits_of(capacity) splits and `capacity` tokens, which is 2, 4 or 8;
+/// logits [rows, vocab_size], best [rows].
+template <typename T>
+cudaError_t fused_tokens(const FusedStepArgs<T>& args, const FusedTokensInputs& inputs,
+                         int capacity, int multiprocessors, cudaStream_t stream);
 
 }  // namespace kvcache::kernels

@@ -27,4 +27,15 @@ __device__ inline TopLogit best_of_lanes(TopLogit best) {
   return best;
 }
 
+/// The best of four neighbouring lanes', in all of them.
+__device__ inline TopLogit best_of_four_lanes(TopLogit best) {
+#pragma unroll
+  for (int offset = 2; offset > 0; offset /= 2) {
+    const TopLogit other{__shfl_xor_sync(kAllLanes, best.token, offset),
+                         __shfl_xor_sync(kAllLanes, best.logit, offset)};
+    best = comes_before(other, best) ? other : best;
+  }
+  return best;
+}
+
 }  // namespace kvcache::kernels

@@ -1,4 +1,4 @@
-// Argmax and top-k on CUDA against sorting.
+// Argmax, top-k and a softmax's sum on CUDA against sorting and double precision.
 #include "kernels/cuda/top_logits_cuda.hpp"
 
 #include <cuda_bf16.h>
@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels/cpu/argmax_cpu.hpp"
+#include "kernels/cuda/exp_sum_cuda.hpp"
 #include "support/gpu.hpp"
 #include "support/random_cases.hpp"
 
@@ -91,6 +92,37 @@ TYPED_TEST(TopLogitsOnCuda, AreThoseOfASort) {
                   static_cast<float>(logits[static_cast<std::size_t>(last_row + order[i])]));
       }
     }
+  });
+}
+
+/// The sum over a row, of whatever length and wherever it begins, always to the same bits.
+TYPED_TEST(TopLogitsOnCuda, SumsOfSoftmaxes) {
+  using T = TypeParam;
+  test::for_random_cases(60, [](Random& random) {
+    const std::int64_t vocab_size = random.integer(1, random.chance(0.2) ? 60000 : 3000);
+    const std::int64_t before = random.integer(0, 9);
+    std::vector<T> logits(static_cast<std::size_t>(before + vocab_size));
+    for (T& logit : logits) {
+      logit = random.chance(0.05) ? T(-std::numeric_limits<float>::infinity())
+                                  : T(10 * random.normal());
+    }
+    logits.back() = T(50.0F);
+    const double temperature = 0.1 * static_cast<double>(random.integer(1, 30));
+    double expected = 0;
+    for (auto i = static_cast<std::size_t>(before); i < logits.size(); ++i) {
+      expected += std::exp((static_cast<double>(static_cast<float>(logits[i])) - 50) / temperature);
+    }
+    const DeviceArray<T> on_device(logits);
+    const DeviceArray<double> sums(std::vector<double>(2));
+    for (int run = 0; run < 2; ++run) {
+      ASSERT_EQ(exp_sum_cuda(on_device.data() + before, vocab_size, 50.0F, temperature,
+                             sums.data() + run, nullptr),
+                cudaSuccess);
+    }
+    ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+    const std::vector<double> found = sums.to_host();
+    EXPECT_NEAR(found[0], expected, 1e-12 * expected);
+    EXPECT_EQ(found[0], found[1]);
   });
 }
 

@@ -1,0 +1,644 @@
+#include <climits>
+#include <type_traits>
+#include <utility>
+
+#include "kernels/cuda/fused_head.cuh"
+#include "kernels/cuda/fused_step.hpp"
+#include "kernels/cuda/fused_tokens.cuh"
+#include "kernels/cuda/fused_tokens_attention.cuh"
+
+namespace kvcache::kernels {
+namespace {
+
+constexpr int kStaticSharedBytes = (static_cast<int>(sizeof(FusedShared)) + 127) / 128 * 128;
+constexpr int kFetchingThread = kFusedThreads - 32;  // of the last warp, which ends no product
+
+/// The tanh approximation of gelu (Hendrycks and Gimpel, arXiv:1606.08415), by way of
+/// (1 + tanh(u)) / 2 = 1 / (1 + exp(-2u)).
+__device__ float gelu_by_exp(float x) {
+  constexpr float kTwoLog2E = 2.302208198F;  // 2 · sqrt(2 / pi) · log2(e)
+  return __fdividef(x, 1.0F + exp2_of(-kTwoLog2E * (x + 0.044715F * x * x * x)));
+}
+
+/// What the launch works out once for all blocks.
+template <typename T>
+struct TokensKernelArgs {
+  FusedStepArgs<T> step;
+  FusedTokensInputs inputs;
+  FusedSharedLayout layout;
+  int kept_head_strips;  // of a block, in the second-level cache
+};
+
+/// One block's way through the step.
+template <typename T, typename Shape>
+class FusedTokens {
+ public:
+  __device__ FusedTokens(const TokensKernelArgs<T>& args, unsigned char* dynamic,
+                         FusedShared& shared)
+      : args_(args.step),
+        inputs_(args.inputs),
+        layout_(args.layout),
+        slots_(dynamic),
+        high_(reinterpret_cast<uint4*>(dynamic + layout_.high_at)),
+        shared_(shared),
+        thread_(static_cast<int>(threadIdx.x)),
+        lane_(thread_ % 32),
+        warp_(thread_ / 32),
+        attention_(args_, inputs_, static_cast<int>(blockIdx.x)),
+        head_(args_, dynamic, layout_, args.kept_head_strips, shared) {}
+
+  __device__ void run() {
+    start();
+#pragma unroll 1
+    for (int layer = 0; layer < args_.sizes.layers; ++layer) {
+      before_ = own_copy_;
+      exchange_ = args_.exchange + layer * Shape::exchange().layer_words();
+      own_copy_ = exchange_ +
+                  static_cast<int>(blockIdx.x) % kExchangeCopies * Shape::exchange().copy_words();
+      if (layer > 0) {
+        receive_residual(before_ + Shape::exchange().after_layer());
+      }
+      normalize(2 * layer + 1);
+      multiply_normalized<LayerWeight::qkv>(layer);
+      if (attention_.takes_part()) {
+        attention_.run(exchange_, shared_);
+        if (layer + 1 < args_.sizes.layers) {
+          attention_.prefetch(layer + 1);
+        }
+      }
+      project(layer);
+      receive_residual(own_copy_ + Shape::exchange().after_attention());
+      normalize(2 * layer + 2);
+      multiply_normalized<LayerWeight::expansion>(layer);
+      contract(layer);
+    }
+    finish();
+  }
+
+ private:
+  static constexpr int kCopy = Shape::exchange().copy_words();
+  static constexpr int kPerLane = 4 * Shape::kVectors;  // elements of a token that a lane has
+
+  __device__ void start() {
+#pragma unroll
+    for (int w = 0; w < kLayerWeights; ++w) {
+      const auto weight = static_cast<LayerWeight>(w);
+      shares_[w] = StripShare::of(Shape::sizes().strips(weight), static_cast<int>(blockIdx.x),
+                                  static_cast<int>(gridDim.x), layout_.first_block(weight));
+    }
+    // What is small is asked for first: behind the weights it would wait for all of them.
+    bias_[0] = load_bias<LayerWeight::qkv>(0);
+    bias_[1] = load_bias<LayerWeight::projection>(0);
+    bias_[2] = load_bias<LayerWeight::expansion>(0);
+    bias_[3] = load_bias<LayerWeight::contraction>(0);
+    load_norm(0);
+    embed();
+    if (attention_.takes_part()) {
+      attention_.locate();
+      attention_.prefetch(0);
+    }
+    if (thread_ == kFetchingThread) {
+      for (CopyBarrier& arrival : shared_.layer_arrivals) {
+        arrival.initialize();
+      }
+      fetch<LayerWeight::qkv>(0);
+      fetch<LayerWeight::projection>(0);
+      fetch<LayerWeight::expansion>(0);
+      fetch<LayerWeight::contraction>(0);
+    }
+    head_.initialize();
+    clear_other_exchange();
+    __syncthreads();
+  }
+
+  template <LayerWeight kWeight>
+  [[nodiscard]] __device__ const StripShare& share() const {
+    return shares_[static_cast<int>(kWeight)];
+  }
+
+  template <LayerWeight kWeight>
+  [[nodiscard]] __device__ uint4* strips() const {
+    return reinterpret_cast<uint4*>(slots_ + layout_.weight_slot[static_cast<int>(kWeight)] *
+                                                 Shape::kSlotBytes);
+  }
+
+  /// The block's strips of a weight on their way, by one thread; those of the layer before are used
+  /// up. Slot by slot with pauses, where the warp has nothing else to do: all blocks fetch at the
+  /// same time, and what they wait for from each other comes the same way.
+  template <LayerWeight kWeight>
+  __device__ void fetch(int layer) {
+    constexpr unsigned kCyclesApart = 300;
+    constexpr int kIndex = static_cast<int>(kWeight);
+    constexpr int kStrip = Shape::sizes().strip_elements(kWeight);
+    const int slot = layout_.weight_slot[kIndex];
+    if (layer == args_.sizes.layers) {
+      fetch_head(slot, layout_.weight_slot[kIndex + 1]);
+    } else if (share<kWeight>().count > 0) {
+      const auto* from = reinterpret_cast<const unsigned char*>(
+          args_.weights + layer * Shape::sizes().layer_elements() +
+          Shape::sizes().weight_at(kWeight) + share<kWeight>().first * kStrip);
+      const int slots = share<kWeight>().count * Shape::sizes().slots_per_strip(kWeight);
+      const bool pauses = layer > 0 && (kWeight != LayerWeight::qkv || !attention_.takes_part());
+      CopyBarrier& arrival = shared_.layer_arrivals[kIndex];
+      arrival.expect(static_cast<unsigned>(slots * Shape::kSlotBytes));
+#pragma unroll 1
+      for (int i = 0; i < slots; ++i) {
+        if (pauses && i > 0) {
+          pause(kCyclesApart);
+        }
+        arrival.copy(slots_ + (slot + i) * Shape::kSlotBytes, from + i * Shape::kSlotBytes,
+                     Shape::kSlotBytes, ReadAgain::no);
+      }
+    }
+    // Slots that no layer uses: some in each layer.
+    if (kWeight == LayerWeight::expansion && layer > 0) {
+      const int unused = layout_.weight_slot[0];
+      fetch_head(unused * (layer - 1) / args_.sizes.layers, unused * layer / args_.sizes.layers);
+    }
+  }
+
+  /// The head's first strips, each into the slot of its number.
+  __device__ void fetch_head(int first, int end) {
+#pragma unroll 1
+    for (int slot = first; slot < end; ++slot) {
+      head_.fetch(slot, slot);
+    }
+  }
+
+  __device__ void clear_other_exchange() {
+    const auto blocks = static_cast<int>(gridDim.x);
+    const int vectors = (args_.sizes.layers * Shape::exchange().layer_words() +
+                         2 * blocks * Shape::kTokens + 3) /
+                        4;
+    auto* to = reinterpret_cast<uint4*>(args_.other_exchange);
+#pragma unroll 1
+    for (int i = static_cast<int>(blockIdx.x) * kFusedThreads + thread_; i < vectors;
+         i += blocks * kFusedThreads) {
+      to[i] = {kNotYet, kNotYet, kNotYet, kNotYet};
+    }
+  }
+
+  /// Whether this warp has a token's residual stream: the one of its number.
+  [[nodiscard]] __device__ bool has_token() const { return warp_ < inputs_.count; }
+
+  /// Whether a token's embedding is in the tables.
+  [[nodiscard]] __device__ bool exists(const FusedToken& token) const {
+    return token.id >= 0 && token.id < args_.sizes.vocab_size && token.position >= 0 &&
+           token.position < args_.sizes.max_seq_len;
+  }
+
+  /// Two neighbouring elements of a token's embedding.
+  [[nodiscard]] __device__ float2 embedded_pair(const FusedToken& token, int pair) const {
+    if (!exists(token)) {
+      return {nanf(""), nanf("")};
+    }
+    const float2 a = values_of<T>(load_pair(args_.token_weight + token.id * Shape::kHidden, pair));
+    const float2 b =
+        values_of<T>(load_pair(args_.position_weight + token.position * Shape::kHidden, pair));
+    return {a.x + b.x, a.y + b.y};
+  }
+
+  __device__ void embed() {
+    if (!has_token()) {
+      return;
+    }
+    const FusedToken& token = inputs_.tokens[warp_];
+    origin_ = embedded_pair(token, 0).x;
+#pragma unroll
+    for (int i = 0; i < Shape::kVectors; ++i) {
+      const int pair = i * 64 + 2 * lane_;
+      const float2 a = embedded_pair(token, pair);
+      const float2 b = embedded_pair(token, pair + 1);
+      x_[4 * i] = a.x;
+      x_[4 * i + 1] = a.y;
+      x_[4 * i + 2] = b.x;
+      x_[4 * i + 3] = b.y;
+    }
+  }
+
+  __device__ static unsigned load_pair(const T* from, int pair) {
+    return __ldg(reinterpret_cast<const unsigned*>(from) + pair);
+  }
+
+  /// Each token's, by a warp. The first one polls alone until its words are there.
+  __device__ void receive_residual(const unsigned* from) {
+    const auto poll = [&](Arriving<kPerLane>& to) {
+      poll_each<Shape::kVectors>([&](auto i) {
+        constexpr int kVector = decltype(i)::value;
+        to.template poll_four<4 * kVector>(from + warp_ * Shape::kHidden + kVector * 128 +
+                                           4 * lane_);
+      });
+    };
+    Arriving<kPerLane> arriving;
+    if (warp_ == 0) {
+      pause(kCyclesOnTheWay);
+      arriving = receive<kPerLane>(poll);
+    }
+    __syncthreads();
+    if (warp_ > 0 && has_token()) {
+      arriving = receive<kPerLane>(poll);
+    }
+#pragma unroll
+    for (int i = 0; i < kPerLane; ++i) {
+      x_[i] = __uint_as_float(arriving.words[i]);
+    }
+  }
+
+  [[nodiscard]] __device__ const T* vectors_of(int layer) const {
+    return args_.vectors + layer * Shape::vectors().elements();
+  }
+
+  /// A norm's weight and bias on their way; norms are counted through the layers, the last is the
+  /// one before the head.
+  __device__ void load_norm(int number) {
+    if (!has_token()) {
+      return;
+    }
+    const bool last = number == 2 * args_.sizes.layers;
+    const T* weight = last ? args_.last_norm.weight
+                           : vectors_of(number / 2) + Shape::vectors().norm_weight(number % 2);
+    const T* bias = last ? args_.last_norm.bias : weight + Shape::kHidden;
+#pragma unroll
+    for (int i = 0; i < Shape::kVectors; ++i) {
+      norm_weight_[i] = __ldg(reinterpret_cast<const uint2*>(weight) + i * 32 + lane_);
+      norm_bias_[i] = __ldg(reinterpret_cast<const uint2*>(bias) + i * 32 + lane_);
+    }
+  }
+
+  /// Layer norm of the residual streams to the products' inputs, after which the norm `next` is on
+  /// its way. Moments are about the mean of the norm before, near enough to lose nothing to
+  /// cancellation.
+  __device__ void normalize(int next) {
+    if (has_token()) {
+      float2 moment{0.0F, 0.0F};
+#pragma unroll
+      for (const float x : x_) {
+        const float from_origin = x - origin_;
+        moment.x += from_origin;
+        moment.y += from_origin * from_origin;
+      }
+      moment = {sum_of_lanes(moment.x), sum_of_lanes(moment.y)};
+      constexpr float kInverse = 1.0F / Shape::kHidden;
+      const float from_origin = moment.x * kInverse;
+      const float variance = moment.y * kInverse - from_origin * from_origin;
+      const float scale = rsqrtf(variance + args_.last_norm.epsilon);
+      origin_ += from_origin;
+      auto* high = reinterpret_cast<uint2*>(high_ + warp_ * Shape::kRow);
+      auto* low = reinterpret_cast<uint2*>(high_ + Shape::kRows + warp_ * Shape::kRow);
+#pragma unroll
+      for (int i = 0; i < Shape::kVectors; ++i) {
+        const auto normalized = [&](int first, unsigned weight, unsigned bias) {
+          const float2 w = values_of<T>(weight);
+          const float2 b = values_of<T>(bias);
+          return float2{(x_[4 * i + first] - origin_) * scale * w.x + b.x,
+                        (x_[4 * i + first + 1] - origin_) * scale * w.y + b.y};
+        };
+        const float2 first = normalized(0, norm_weight_[i].x, norm_bias_[i].x);
+        const float2 second = normalized(2, norm_weight_[i].y, norm_bias_[i].y);
+        const uint2 rounded{pair_of<T>(first.x, first.y), pair_of<T>(second.x, second.y)};
+        high[i * 32 + lane_] = rounded;
+        low[i * 32 + lane_] = {rest_of(first, rounded.x), rest_of(second, rounded.y)};
+      }
+      if (next <= 2 * args_.sizes.layers) {
+        load_norm(next);
+      }
+    }
+    __syncthreads();
+  }
+
+  /// What was lost when a pair was rounded.
+  __device__ static unsigned rest_of(float2 value, unsigned rounded) {
+    const float2 kept = values_of<T>(rounded);
+    return pair_of<T>(value.x - kept.x, value.y - kept.y);
+  }
+
+  template <LayerWeight kWeight>
+  __device__ void wait_for_strips(int layer) {
+    shared_.layer_arrivals[static_cast<int>(kWeight)].wait(static_cast<unsigned>(layer) % 2);
+  }
+
+  /// The token whose sums this thread ends, and the pair of columns.
+  [[nodiscard]] __device__ int own_token() const { return lane_ / 4; }
+  template <LayerWeight kWeight>
+  [[nodiscard]] __device__ int own_pair() const {
+    return share<kWeight>().first * (kStripColumns / 2) + warp_ * (kStripColumns / 2) + lane_ % 4;
+  }
+  [[nodiscard]] __device__ bool ends_sums() const { return own_token() < inputs_.count; }
+
+  /// Its biases of this layer, which are there, while those of the next are asked for.
+  template <LayerWeight kWeight>
+  __device__ unsigned next_bias(int layer) {
+    unsigned& kept = bias_[static_cast<int>(kWeight)];
+    const unsigned bias = kept;
+    if (layer + 1 < args_.sizes.layers) {
+      kept = load_bias<kWeight>(layer + 1);
+    }
+    return bias;
+  }
+
+  template <LayerWeight kWeight>
+  [[nodiscard]] __device__ unsigned load_bias(int layer) const {
+    return warp_ < share<kWeight>().count
+               ? load_pair(vectors_of(layer) + Shape::vectors().bias(kWeight), own_pair<kWeight>())
+               : 0;
+  }
+
+  /// Normalized inputs, results as pairs.
+  template <LayerWeight kWeight>
+  __device__ void multiply_normalized(int layer) {
+    if (share<kWeight>().count > 0) {
+      const unsigned bias = next_bias<kWeight>(layer);
+      wait_for_strips<kWeight>(layer);
+      multiply_tokens<T, Shape>(
+          strips<kWeight>(), share<kWeight>().count, high_, shared_, [&](float2 sum) {
+            if (!ends_sums()) {
+              return;
+            }
+            const float2 biases = values_of<T>(bias);
+            sum = {sum.x + biases.x, sum.y + biases.y};
+            if constexpr (kWeight == LayerWeight::expansion) {
+              broadcast<kCopy>(exchange_ + Shape::exchange().expanded() +
+                                   own_token() * (Shape::kInner / 2) + own_pair<kWeight>(),
+                               pair_of<T>(gelu_by_exp(sum.x), gelu_by_exp(sum.y)));
+            } else {
+              send(exchange_ + Shape::exchange().qkv() + own_token() * (3 * Shape::kHidden / 2) +
+                       own_pair<kWeight>(),
+                   pair_of<T>(sum.x, sum.y));
+            }
+          });
+    }
+    if (thread_ == kFetchingThread) {
+      fetch<kWeight>(layer + 1);
+    }
+  }
+
+  /// Of the attention, added to the residual stream.
+  __device__ void project(int layer) {
+    constexpr auto kWeight = LayerWeight::projection;
+    if (share<kWeight>().count > 0) {
+      const unsigned bias = next_bias<kWeight>(layer);
+      const float2 before = residual_before_attention(layer);
+      wait_for_strips<kWeight>(layer);
+#pragma unroll
+      for (int first = 0; first < Shape::kHeads; first += kFusedWarps) {
+        const int own = first + warp_;
+        const int head = own < Shape::kHeads ? own : -1;
+        receive_attention_of_tokens<T, Shape>(
+            own_copy_, head, inputs_.count, [&](int token, float2 value) {
+              const int pair = head * (kFusedHeadDim / 2) + lane_;
+              const unsigned rounded = pair_of<T>(value.x, value.y);
+              reinterpret_cast<unsigned*>(high_ + token * Shape::kRow)[pair] = rounded;
+              reinterpret_cast<unsigned*>(high_ + Shape::kRows + token * Shape::kRow)[pair] =
+                  rest_of(value, rounded);
+            });
+      }
+      __syncthreads();
+      multiply_tokens<T, Shape>(strips<kWeight>(), share<kWeight>().count, high_, shared_,
+                                [&](float2 sum) {
+                                  add_to_residual<kWeight>(before, sum, bias,
+                                                           Shape::exchange().after_attention());
+                                });
+    }
+    if (thread_ == kFetchingThread) {
+      fetch<kWeight>(layer + 1);
+    }
+  }
+
+  __device__ void contract(int layer) {
+    constexpr auto kWeight = LayerWeight::contraction;
+    if (share<kWeight>().count > 0) {
+      const unsigned bias = next_bias<kWeight>(layer);
+      float2 before{0.0F, 0.0F};
+      if (warp_ == 0 && ends_sums()) {
+        before = residual_at<kWeight>(own_copy_ + Shape::exchange().after_attention());
+      }
+      wait_for_strips<kWeight>(layer);
+      multiply_arriving_tokens<T, Shape>(strips<kWeight>(),
+                                         own_copy_ + Shape::exchange().expanded(), inputs_.count,
+                                         high_, shared_);
+      __syncthreads();
+      if (warp_ == 0) {
+        float2 sum{0.0F, 0.0F};
+#pragma unroll
+        for (int i = 0; i < kFusedWarps; ++i) {
+          const float2 one = shared_.token_sums[i][lane_];
+          sum.x += one.x;
+          sum.y += one.y;
+        }
+        add_to_residual<kWeight>(before, sum, bias, Shape::exchange().after_layer());
+      }
+    }
+    if (thread_ == kFetchingThread) {
+      fetch<kWeight>(layer + 1);
+    }
+  }
+
+  /// What this thread adds a product's sums to: words that are there already, as the block has
+  /// worked with all of them.
+  template <LayerWeight kWeight>
+  [[nodiscard]] __device__ float2 residual_at(const unsigned* from) const {
+    Arriving<2> words;
+    words.poll_two<0>(from + own_token() * Shape::kHidden + 2 * own_pair<kWeight>());
+    return {__uint_as_float(words.words[0]), __uint_as_float(words.words[1])};
+  }
+  [[nodiscard]] __device__ float2 residual_before_attention(int layer) const {
+    constexpr auto kWeight = LayerWeight::projection;
+    if (!ends_sums() || warp_ >= share<kWeight>().count) {
+      return {0.0F, 0.0F};
+    }
+    return layer == 0 ? embedded_pair(inputs_.tokens[own_token()], own_pair<kWeight>())
+                      : residual_at<kWeight>(before_ + Shape::exchange().after_layer());
+  }
+
+  template <LayerWeight kWeight>
+  __device__ void add_to_residual(float2 before, float2 sum, unsigned bias, int to) {
+    if (ends_sums()) {
+      const float2 biases = values_of<T>(bias);
+      broadcast<kCopy>(
+          exchange_ + to + own_token() * Shape::kHidden + 2 * own_pair<kWeight>(),
+          float2{before.x + (sum.x + biases.x), before.y + (sum.y + biases.y)});
+    }
+  }
+
+  __device__ void finish() {
+    receive_residual(own_copy_ + Shape::exchange().after_layer());
+    normalize(2 * args_.sizes.layers + 1);
+    TopLogit best = head_.template run_tokens<Shape>(high_, inputs_);
+    if (lane_ % 4 == 0) {
+      shared_.token_bests[warp_][lane_ / 4] = best;
+    }
+    __syncthreads();
+    if (warp_ > 0) {
+      return;
+    }
+    const TopLogit none{INT_MAX, -INFINITY};
+    const auto better = [](const TopLogit& a, const TopLogit& b) {
+      return comes_before(a, b) ? a : b;
+    };
+    best = none;
+#pragma unroll
+    for (int warp = 0; warp < kFusedWarps; warp += 4) {
+      best = better(shared_.token_bests[warp + lane_ % 4][lane_ / 4], best);
+    }
+    best = best_of_four_lanes(best);
+    const auto blocks = static_cast<int>(gridDim.x);
+    unsigned* bests = args_.exchange + args_.sizes.layers * Shape::exchange().layer_words();
+    if (lane_ % 4 == 0 && own_token() < inputs_.count) {
+      send(bests + 2 * (own_token() * blocks + static_cast<int>(blockIdx.x)),
+           float2{__int_as_float(best.token), best.logit});
+    }
+    // One block ends each token.
+    const auto number = static_cast<int>(blockIdx.x);
+    if (number >= inputs_.count || inputs_.tokens[number].logits_row < 0) {
+      return;
+    }
+    best = none;
+#pragma unroll 1
+    for (int first = 0; first < blocks; first += 32) {
+      const int block = first + lane_;
+      const auto arriving = receive<2>([&](Arriving<2>& to) {
+        if (block < blocks) {
+          to.poll_two<0>(bests + 2 * (number * blocks + block));
+        }
+      });
+      if (block < blocks) {
+        best = better({static_cast<int>(arriving.words[0]), __uint_as_float(arriving.words[1])},
+                      best);
+      }
+    }
+    __syncwarp();
+    best = best_of_lanes(best);
+    if (lane_ == 0) {
+      static_assert(sizeof(TopLogit) == 8);
+      send_to_host(args_.best + inputs_.tokens[number].logits_row,
+                   static_cast<unsigned>(best.token), __float_as_uint(best.logit));
+    }
+  }
+
+  const FusedStepArgs<T>& args_;
+  const FusedTokensInputs& inputs_;
+  const FusedSharedLayout& layout_;
+  unsigned char* slots_;
+  uint4* high_;  // tokens' inputs of a product, rounded, then what rounding took
+  FusedShared& shared_;
+  int thread_;
+  int lane_;
+  int warp_;
+  StripShare shares_[kLayerWeights];
+  unsigned* exchange_ = nullptr;        // of the layer
+  const unsigned* own_copy_ = nullptr;  // of it, that this block reads
+  const unsigned* before_ = nullptr;    // that of the layer before
+  float x_[kPerLane] = {};              // this lane's part of its warp's token's residual stream
+  float origin_ = 0;
+  unsigned bias_[kLayerWeights] = {};  // of the next product with each weight
+  uint2 norm_weight_[Shape::kVectors] = {};
+  uint2 norm_bias_[Shape::kVectors] = {};
+  TokensAttention<T, Shape> attention_;
+  FusedHead<T, Shape> head_;
+};
+
+template <typename T, int kHeads, int kTokens>
+__global__ void __launch_bounds__(kFusedThreads, 1)
+    fused_tokens_kernel(const __grid_constant__ TokensKernelArgs<T> args) {
+  extern __shared__ __align__(128) unsigned char dynamic[];
+  __shared__ FusedShared shared;
+  FusedTokens<T, TokensShape<kHeads, kTokens>>(args, dynamic, shared).run();
+}
+
+/// Calls `work` with the number of heads and the most tokens as types, or returns `otherwise`.
+template <typename Result, typename Work>
+Result with_shape(int heads, int capacity, Result otherwise, const Work& work) {
+  const auto with_heads = [&](auto tokens) {
+    switch (heads) {
+      case 2:
+        return work(std::integral_constant<int, 2>{}, tokens);
+      case 12:
+        return work(std::integral_constant<int, 12>{}, tokens);
+      default:
+        return otherwise;
+    }
+  };
+  switch (capacity) {
+#ifdef FT_ONE
+    case 1:
+      return with_heads(std::integral_constant<int, 1>{});
+#endif
+    case 2:
+      return with_heads(std::integral_constant<int, 2>{});
+    case 4:
+      return with_heads(std::integral_constant<int, 4>{});
+    case 8:
+      return with_heads(std::integral_constant<int, 8>{});
+    default:
+      return otherwise;
+  }
+}
+
+int attribute_of_device(cudaDeviceAttr attribute) {
+  int device = 0;
+  int value = 0;
+  return cudaGetDevice(&device) == cudaSuccess &&
+                 cudaDeviceGetAttribute(&value, attribute, device) == cudaSuccess
+             ? value
+             : 0;
+}
+
+/// Bytes of dynamic shared memory that a block may have.
+int shared_capacity() {
+  static const int capacity =
+      attribute_of_device(cudaDevAttrMaxSharedMemoryPerBlockOptin) - kStaticSharedBytes;
+  return capacity;
+}
+
+int kept_head_strips(const FusedSizes& sizes, int blocks) {
+  static const int cache = attribute_of_device(cudaDevAttrL2CacheSize);
+  return cache / 2 / (blocks * sizes.hidden * kStripColumns * 2);
+}
+
+}  // namespace
+
+int most_fused_tokens(const FusedSizes& sizes, int multiprocessors) {
+  for (const int capacity : {8, 4, 2}) {
+    if (with_shape(sizes.heads, capacity, false, [](auto, auto) { return true; }) &&
+        sizes.heads * capacity * splits_of(capacity) <= multiprocessors &&
+        FusedSharedLayout::of_tokens(sizes, multiprocessors, shared_capacity(), capacity).slots >
+            0) {
+      return capacity;
+    }
+  }
+  return 0;
+}
+
+template <typename T>
+cudaError_t fused_tokens(const FusedStepArgs<T>& args, const FusedTokensInputs& inputs,
+                         int capacity, int multiprocessors, cudaStream_t stream) {
+  const TokensKernelArgs<T> of_kernel{
+      args, inputs,
+      FusedSharedLayout::of_tokens(args.sizes, multiprocessors, shared_capacity(), capacity),
+      kept_head_strips(args.sizes, multiprocessors)};
+  // Blocks wait for each other: all of them run at once, or none.
+  cudaLaunchAttribute together{};
+  together.id = cudaLaunchAttributeCooperative;
+  together.val.cooperative = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(multiprocessors));
+  config.blockDim = dim3(kFusedThreads);
+  config.dynamicSmemBytes = static_cast<std::size_t>(of_kernel.layout.bytes);
+  config.stream = stream;
+  config.attrs = &together;
+  config.numAttrs = 1;
+  return with_shape(args.sizes.heads, capacity, cudaErrorInvalidValue, [&](auto heads, auto tokens) {
+    const auto kernel = fused_tokens_kernel<T, decltype(heads)::value, decltype(tokens)::value>;
+    static const cudaError_t more_shared = cudaFuncSetAttribute(
+        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_capacity());
+    return more_shared != cudaSuccess ? more_shared
+                                      : cudaLaunchKernelEx(&config, kernel, of_kernel);
+  });
+}
+
+template cudaError_t fused_tokens(const FusedStepArgs<__half>&, const FusedTokensInputs&, int, int,
+                                  cudaStream_t);
+template cudaError_t fused_tokens(const FusedStepArgs<__nv_bfloat16>&, const FusedTokensInputs&,
+                                  int, int, cudaStream_t);
+
+}  // namespace kvcache::kernels
