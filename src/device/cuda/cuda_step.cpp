@@ -82,16 +82,19 @@ bool CudaStep::run(const plan::StepBinding& binding, const std::function<void()>
   }
   auto lock = resources_->stream->lock();
   const bool known = graph_ != nullptr || fused_ != nullptr;
-  if (resources_->captures_runs && !known && runs_ == kRunsBeforeCapture) {
-    if (resources_->fuses_steps && binding.tokens == 1 && binding.block_table != nullptr) {
-      fuse(binding);
+  if (resources_->captures_runs && !known) {
+    // A step of a model that has been made ready needs nothing of its own.
+    const bool is_third = runs_ == kRunsBeforeCapture;
+    if (resources_->fuses_steps && binding.tokens <= kernels::kMaxFusedTokens &&
+        binding.block_table != nullptr && (is_third || resources_->fused != nullptr)) {
+      fuse(binding, is_third);
     }
-    if (fused_ == nullptr) {
+    if (fused_ == nullptr && is_third) {
       capture(enqueue);
     }
   }
   if (fused_ != nullptr) {
-    run_fused(binding);
+    run_fused();
   } else {
     if (graph_ != nullptr) {
       check_cuda(cudaGraphLaunch(graph_, resources_->stream->get()), "starting a captured run");
@@ -130,37 +133,57 @@ void CudaStep::enqueue_all(const std::function<void()>& enqueue) {
   }
 }
 
-void CudaStep::run_fused(const plan::StepBinding& binding) {
-  kernels::FusedStepInputs inputs;
-  inputs.input_id = *on_host(binding.input_ids);
-  inputs.position_id = *on_host(binding.position_ids);
-  inputs.past_length = *on_host(binding.past_lengths);
-  std::copy_n(on_host(binding.block_table), binding.blocks_per_row, inputs.block_table);
-  const std::atomic_ref token(best()->token);
-  token.store(kNoToken, std::memory_order_relaxed);
-  check_cuda(fused_->step(inputs, logits_.at(0), best(), resources_->stream->get()),
+void CudaStep::run_fused() {
+  const std::span<kernels::TopLogit> rows(best(), shape_.logits_rows);
+  for (kernels::TopLogit& row : rows) {
+    std::atomic_ref(row.token).store(kNoToken, std::memory_order_relaxed);
+  }
+  check_cuda(fused_->step(fused_inputs_, logits_.at(0), best(), resources_->stream->get()),
              "starting a fused step");
-  // The token is the last that a step writes, and seen sooner than the driver knows of the end.
-  // What comes next on the stream waits for the end all the same.
-  for (int polls = 1; token.load(std::memory_order_acquire) == kNoToken; ++polls) {
-    if (polls % kPollsBetweenQueries == 0) {
-      const cudaError_t state = cudaStreamQuery(resources_->stream->get());
-      if (state != cudaErrorNotReady) {
-        check_cuda(state, "waiting for a fused step");
-        return;
+  // A row's token is the last that a step writes of it, and seen sooner than the driver knows of
+  // the end. What comes next on the stream waits for the end all the same.
+  int polls = 0;
+  for (kernels::TopLogit& row : rows) {
+    while (std::atomic_ref(row.token).load(std::memory_order_acquire) == kNoToken) {
+      if (++polls % kPollsBetweenQueries == 0) {
+        const cudaError_t state = cudaStreamQuery(resources_->stream->get());
+        if (state != cudaErrorNotReady) {
+          check_cuda(state, "waiting for a fused step");
+          return;
+        }
       }
     }
   }
 }
 
-void CudaStep::fuse(const plan::StepBinding& binding) {
+/// The same inputs where the host has them.
+void CudaStep::keep_inputs(const plan::StepBinding& binding) {
+  fused_inputs_ = binding;
+  const auto bring = [this](auto*& input) {
+    if (input != nullptr) {
+      input = on_host(input);
+    }
+  };
+  bring(fused_inputs_.input_ids);
+  bring(fused_inputs_.position_ids);
+  bring(fused_inputs_.logits_positions);
+  bring(fused_inputs_.block_table);
+  bring(fused_inputs_.past_lengths);
+  bring(fused_inputs_.append_positions);
+  bring(fused_inputs_.row_offsets);
+  bring(fused_inputs_.tree_parents);
+}
+
+void CudaStep::fuse(const plan::StepBinding& binding, bool says_why_not) {
   std::string why_not;
   fused_ = plan::fuse(model_.plan, *model_.weights.cuda, binding, resources_->multiprocessors,
                       resources_->fused, resources_->stream->get(), why_not);
   if (fused_ != nullptr) {
     resources_->fused = fused_;
-  } else if (resources_->log) {
-    resources_->log(fmt::format("a step of one token is not run as one kernel: {}", why_not));
+    keep_inputs(binding);
+  } else if (says_why_not && resources_->log) {
+    resources_->log(
+        fmt::format("a step of {} tokens is not run as one kernel: {}", binding.tokens, why_not));
   }
 }
 

@@ -33,8 +33,9 @@ struct CudaStepResources {
 /// The third run of a shape is captured as a CUDA graph, which serves the ones after it: the block
 /// table and the lengths are read on the device, so one capture serves every depth. (The second
 /// still runs alone: ONNX Runtime's arena has then seen the shape twice.) Where a capture fails,
-/// the log says why and runs go on kernel by kernel. Where what was captured is one token's step of
-/// a model that fits, it becomes a single kernel instead (fused_step.hpp).
+/// the log says why and runs go on kernel by kernel. Where it is a step of up to eight tokens of a
+/// model that fits, it becomes a single kernel instead (fused_step.hpp), and so does every other
+/// such step from its first run on.
 class CudaStep : public Step {
  public:
   CudaStep(const StepModel& model, std::shared_ptr<CudaStepResources> resources);
@@ -60,8 +61,9 @@ class CudaStep : public Step {
  private:
   void enqueue_all(const std::function<void()>& enqueue);
   void capture(const std::function<void()>& enqueue);
-  void fuse(const plan::StepBinding& binding);
-  void run_fused(const plan::StepBinding& binding);
+  void fuse(const plan::StepBinding& binding, bool says_why_not);
+  void keep_inputs(const plan::StepBinding& binding);
+  void run_fused();
   void forget_capture() noexcept;
 
   /// The host's twin of an input on the device.
@@ -88,6 +90,7 @@ class CudaStep : public Step {
   int runs_ = 0;                        // of this shape
   cudaGraphExec_t graph_ = nullptr;
   std::shared_ptr<plan::FusedModel> fused_;  // in place of a graph
+  plan::StepBinding fused_inputs_;           // of its steps, read on the host
 };
 
 }  // namespace kvcache::device

@@ -45,12 +45,12 @@ __device__ inline void send_to_host(void* to, unsigned first, unsigned second) {
   asm volatile("st.relaxed.sys.global.u64 [%0], %1;" ::"l"(to), "l"(both) : "memory");
 }
 
-/// A value to every copy of a layer's exchange, `kCopyWords` apart.
-template <int kCopyWords, typename Value>
+/// A value to every copy of a layer's exchange.
+template <typename Shape, typename Value>
 __device__ void broadcast(unsigned* to, Value value) {
 #pragma unroll
-  for (int copy = 0; copy < kExchangeCopies; ++copy) {
-    send(to + copy * kCopyWords, value);
+  for (int copy = 0; copy < Shape::kCopies; ++copy) {
+    send(to + copy * Shape::exchange().copy_words(), value);
   }
 }
 

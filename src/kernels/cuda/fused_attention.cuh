@@ -20,15 +20,15 @@ class FusedAttention {
  public:
   __device__ FusedAttention(const FusedStepArgs<T>& args, int block)
       : args_(args),
-        head_(block / kFusedSplits),
-        split_(block % kFusedSplits),
+        head_(block / Shape::kSplits),
+        split_(block % Shape::kSplits),
         lane_(static_cast<int>(threadIdx.x) % 32),
         warp_(static_cast<int>(threadIdx.x) / 32) {}
 
   /// Where the warp's positions lie; once.
   __device__ void locate() {
     const int past = args_.inputs.past_length;
-    const int share = (past + kFusedSplits * kUnit - 1) / (kFusedSplits * kUnit) * kUnit;
+    const int share = (past + Shape::kSplits * kUnit - 1) / (Shape::kSplits * kUnit) * kUnit;
     first_ = split_ * share + warp_ * kUnit;
     end_ = min((split_ + 1) * share, past);
 #pragma unroll
@@ -71,7 +71,7 @@ class FusedAttention {
     float max = -FLT_MAX;
     float sum = 0;
     float2 value{0.0F, 0.0F};
-    const bool appends = split_ == kFusedSplits - 1 && warp_ == kFusedWarps - 1;
+    const bool appends = split_ == Shape::kSplits - 1 && warp_ == kFusedWarps - 1;
     if (first_ < end_ || appends) {
       const Arriving<11> words = receive_query(qkv, appends);
       if (first_ < end_) {
@@ -94,7 +94,7 @@ class FusedAttention {
  private:
   static constexpr int kUnit = 8;  // positions of a warp; they lie in one block of the cache
   static constexpr int kApart = kUnit * kFusedWarps;
-  static constexpr int kUnits = kMaxFusedContext / kFusedSplits / kApart;
+  static constexpr int kUnits = kMaxFusedContext / Shape::kSplits / kApart;
   static constexpr float kLog2E = 1.4426950408889634F;
 
   /// Where a position lies in a pool, in rows of head_dim.
@@ -205,12 +205,11 @@ class FusedAttention {
     }
     // Nothing seen: zero. Not a number stays so.
     const float scale = sum == 0.0F ? 0.0F : __fdividef(1.0F, sum);
-    const int part = head_ * kFusedSplits + split_;
-    constexpr int kCopy = Shape::exchange().copy_words();
-    broadcast<kCopy>(exchange + Shape::exchange().attention() + part * (kFusedHeadDim / 2) + lane_,
+    const int part = head_ * Shape::kSplits + split_;
+    broadcast<Shape>(exchange + Shape::exchange().attention() + part * (kFusedHeadDim / 2) + lane_,
                      pair_of<T>(value.x * scale, value.y * scale));
     if (lane_ < 2) {
-      broadcast<kCopy>(exchange + Shape::exchange().softmaxes() + 2 * part + lane_,
+      broadcast<Shape>(exchange + Shape::exchange().softmaxes() + 2 * part + lane_,
                        lane_ == 0 ? max : sum);
     }
   }
@@ -237,10 +236,10 @@ template <typename T, typename Shape>
 __device__ float2 receive_attention(const unsigned* exchange, int head) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const unsigned* softmaxes =
-      exchange + Shape::exchange().softmaxes() + 2 * head * kFusedSplits + lane % 4 * 2;
+      exchange + Shape::exchange().softmaxes() + 2 * head * Shape::kSplits + lane % 4 * 2;
   const unsigned* values =
-      exchange + Shape::exchange().attention() + head * kFusedSplits * (kFusedHeadDim / 2) + lane;
-  const auto arriving = receive_together<2 + kFusedSplits>([&](Arriving<2 + kFusedSplits>& to) {
+      exchange + Shape::exchange().attention() + head * Shape::kSplits * (kFusedHeadDim / 2) + lane;
+  const auto arriving = receive_together<2 + Shape::kSplits>([&](Arriving<2 + Shape::kSplits>& to) {
     if (head < 0) {
       return;
     }
@@ -251,7 +250,7 @@ __device__ float2 receive_attention(const unsigned* exchange, int head) {
     to.template poll_one<5>(values + 3 * (kFusedHeadDim / 2));
   });
   // Lane l has split l % 4.
-  static_assert(kFusedSplits == 4);
+  static_assert(Shape::kSplits == 4);
   const float own = __uint_as_float(arriving.words[0]);
   float max = fmaxf(own, __shfl_xor_sync(kAllLanes, own, 1));
   max = fmaxf(max, __shfl_xor_sync(kAllLanes, max, 2));
@@ -260,7 +259,7 @@ __device__ float2 receive_attention(const unsigned* exchange, int head) {
   const float share = __fdividef(weight, sum);
   float2 value{0.0F, 0.0F};
 #pragma unroll
-  for (int split = 0; split < kFusedSplits; ++split) {
+  for (int split = 0; split < Shape::kSplits; ++split) {
     const float of_split = __shfl_sync(kAllLanes, share, split);
     const float2 pair = values_of<T>(arriving.words[2 + split]);
     value.x += of_split * pair.x;

@@ -17,6 +17,8 @@ constexpr int kStripInputs = 32;  // that a pair of matrix instructions takes
 template <int kHeadCount>
 struct FusedShape {
   static constexpr int kHeads = kHeadCount;
+  static constexpr int kSplits = splits_of(1);
+  static constexpr int kCopies = copies_of(1);
   static constexpr int kHidden = kHeads * kFusedHeadDim;
   static constexpr int kInner = 4 * kHidden;
   static constexpr int kPairs = kHidden / 2;
@@ -27,7 +29,7 @@ struct FusedShape {
 
   static constexpr FusedSizes sizes() { return {0, kHidden, kInner, kHeads, 0, 0}; }
   static constexpr LayerVectors vectors() { return {kHidden, kInner}; }
-  static constexpr ExchangeLayout exchange() { return {kHidden, kInner, kHeads, 1, kFusedSplits}; }
+  static constexpr ExchangeLayout exchange() { return {kHidden, kInner, kHeads, 1}; }
 };
 
 /// The strips of a weight that a block works on: as even a share as there is, of blocks `from` ….
@@ -63,7 +65,7 @@ struct FusedSharedLayout {
   /// In at most `capacity` bytes; `slots` is 0 where that is too little. Blocks that attend have no
   /// part of the projection, which waits for them, if there is room for that.
   static FusedSharedLayout of(const FusedSizes& sizes, int blocks, int capacity) {
-    return of(sizes, blocks, capacity, sizes.heads * kFusedSplits,
+    return of(sizes, blocks, capacity, sizes.heads * splits_of(1),
               8 * sizes.hidden + 2 * sizes.inner);
   }
 
@@ -140,7 +142,8 @@ struct FusedShared {
   float2 values[kFusedWarps][32];  // of an attention, each warp's, a pair of elements a lane
   float2 softmaxes[kFusedWarps];   // largest score, sum
   TopLogit bests[kFusedWarps];
-  float2 token_sums[kFusedWarps][32];  // of a product, each warp's, a token's pair of columns a lane
+  float2 token_sums[kFusedWarps]
+                   [32];  // of a product, each warp's, a token's pair of columns a lane
   TopLogit token_bests[kFusedWarps][kMaxFusedTokens];
 };
 

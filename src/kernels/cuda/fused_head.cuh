@@ -104,7 +104,7 @@ class FusedHead {
   __device__ TopLogit run_tokens(const uint4* inputs, const FusedTokensInputs& step) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
     const int number = lane / 4;
-    const int to = number < step.count ? step.tokens[number].logits_row : -1;
+    const unsigned rows = number < step.count ? step.tokens[number].logits_rows : 0;
     TopLogit best{INT_MAX, -INFINITY};
     int slot = static_cast<int>(threadIdx.x) / 32;
 #pragma unroll 1
@@ -133,13 +133,14 @@ class FusedHead {
       if (lane == 0) {
         fetch(n + slot_count_, slot);
       }
-      if (to >= 0) {
-        const float2 even = sums[0].total();
-        const float2 other = sums[1].total();
-        T* logits = args_.logits + std::int64_t{to} * args_.sizes.vocab_size;
-        const int token = (mine_.first + n) * kStripColumns + 2 * (lane % 4);
-        take(token, even.x + other.x, best, logits);
-        take(token + 1, even.y + other.y, best, logits);
+      const float2 even_pieces = sums[0].total();
+      const float2 odd_pieces = sums[1].total();
+      const int token = (mine_.first + n) * kStripColumns + 2 * (lane % 4);
+      for (unsigned left = rows; left != 0; left &= left - 1) {
+        T* logits =
+            args_.logits + std::int64_t{__ffs(static_cast<int>(left)) - 1} * args_.sizes.vocab_size;
+        take(token, even_pieces.x + odd_pieces.x, best, logits);
+        take(token + 1, even_pieces.y + odd_pieces.y, best, logits);
       }
       slot += kFusedWarps;
     }

@@ -53,7 +53,7 @@ class FusedStep {
       const unsigned* before = own_copy_;
       exchange_ = args_.exchange + layer * Shape::exchange().layer_words();
       own_copy_ = exchange_ +
-                  static_cast<int>(blockIdx.x) % kExchangeCopies * Shape::exchange().copy_words();
+                  static_cast<int>(blockIdx.x) % Shape::kCopies * Shape::exchange().copy_words();
       if (layer > 0) {
         receive_residual(before + Shape::exchange().after_layer());
       }
@@ -76,7 +76,6 @@ class FusedStep {
 
  private:
   static constexpr int kPairsOfThread = Shape::kPairsOfThread;
-  static constexpr int kCopy = Shape::exchange().copy_words();
 
   __device__ void start() {
     // What is small is asked for first: behind the weights it would wait for all of them.
@@ -364,7 +363,7 @@ class FusedStep {
             const float2 biases = values_of<T>(bias);
             sum = {sum.x + biases.x, sum.y + biases.y};
             if constexpr (kWeight == LayerWeight::expansion) {
-              broadcast<kCopy>(exchange_ + Shape::exchange().expanded() + own_pair<kWeight>(),
+              broadcast<Shape>(exchange_ + Shape::exchange().expanded() + own_pair<kWeight>(),
                                pair_of<T>(gelu_by_exp(sum.x), gelu_by_exp(sum.y)));
             } else {
               send(exchange_ + Shape::exchange().qkv() + own_pair<kWeight>(),
@@ -424,7 +423,7 @@ class FusedStep {
   __device__ void add_to_residual(int pair, float2 sum, unsigned bias, int to) {
     const float2 biases = values_of<T>(bias);
     const float2 before = residual_[pair];
-    broadcast<kCopy>(exchange_ + to + 2 * pair,
+    broadcast<Shape>(exchange_ + to + 2 * pair,
                      float2{before.x + (sum.x + biases.x), before.y + (sum.y + biases.y)});
   }
 
@@ -577,7 +576,7 @@ const char* why_not_fused(const FusedSizes& sizes, int multiprocessors) {
     return "its context is longer than 1,152 tokens";
   }
   if (sizes.strips(LayerWeight::contraction) > multiprocessors ||
-      sizes.heads * kFusedSplits >= multiprocessors) {
+      sizes.heads * splits_of(1) >= multiprocessors) {
     return "the GPU has too few multiprocessors";
   }
   if (FusedSharedLayout::of(sizes, multiprocessors, shared_capacity()).slots == 0) {

@@ -19,19 +19,22 @@ namespace kvcache::kernels {
 inline constexpr int kFusedWarps = 12;
 inline constexpr int kFusedThreads = 32 * kFusedWarps;
 inline constexpr int kFusedHeadDim = 64;
-inline constexpr int kFusedSplits = 4;     // parts of a head's past, each with a block of its own
-inline constexpr int kStripColumns = 8;    // of a weight: what a block takes at least
-inline constexpr int kMaxStrips = 4;       // of one weight, that a block takes at most
-inline constexpr int kExchangeCopies = 2;  // of what all blocks read, for half of them each
-inline constexpr int kMaxSlots = 24;       // strips of `hidden` inputs in a block's shared memory
+inline constexpr int kStripColumns = 8;  // of a weight: what a block takes at least
+inline constexpr int kMaxStrips = 4;     // of one weight, that a block takes at most
+inline constexpr int kMaxSlots = 24;     // strips of `hidden` inputs in a block's shared memory
 inline constexpr int kMaxTableBlocks = 256;
 inline constexpr int kMaxFusedLayers = 48;
 inline constexpr int kMaxHeadStrips = 64;      // of a block
 inline constexpr int kMaxFusedContext = 1152;  // tokens of a sequence
 inline constexpr int kMaxFusedTokens = 8;      // of a step
+inline constexpr int kMaxLogitsRows = 32;      // of it
 
 /// Parts of the past of a step's token where it has at most so many tokens.
-constexpr int splits_of(int tokens) { return tokens <= 2 ? 4 : tokens <= 4 ? 2 : 1; }
+constexpr int splits_of(int tokens) { return tokens == 1 ? 4 : tokens == 2 ? 2 : 1; }
+
+/// Copies of what all blocks read, for a share of them each: where all of them poll the same few
+/// lines of memory, they wait in line. Of many tokens' results, writing more costs more than that.
+constexpr int copies_of(int tokens) { return tokens <= 4 ? 2 : 1; }
 
 /// The products of a layer, in the order of their use.
 enum class LayerWeight { qkv, projection, expansion, contraction };
@@ -104,25 +107,24 @@ struct LayerVectors {
   [[nodiscard]] constexpr int elements() const { return 9 * hidden + inner; }
 };
 
-/// Where in a layer's exchange each result lies, in words of 32 bits. There are kExchangeCopies of
-/// it one after the other: where all blocks poll the same few lines of memory, they wait in
-/// line.
+/// Where in a layer's exchange each result lies, in words of 32 bits. There are copies_of(tokens)
+/// of it one after the other.
 struct ExchangeLayout {
   int hidden;
   int inner;
   int heads;
-  int tokens;
-  int splits;  // of a token's past
+  int tokens;  // that a step may have
 
+  [[nodiscard]] constexpr int splits() const { return splits_of(tokens); }
   [[nodiscard]] constexpr int qkv() const { return 0; }  // [tokens, 3 · hidden], pairs
   [[nodiscard]] constexpr int softmaxes() const {        // [tokens, heads, splits]: largest, sum
     return tokens * 3 * hidden / 2;
   }
   [[nodiscard]] constexpr int attention() const {  // [tokens, heads, splits, head_dim], pairs
-    return softmaxes() + 2 * tokens * heads * splits;
+    return softmaxes() + 2 * tokens * heads * splits();
   }
   [[nodiscard]] constexpr int after_attention() const {  // [tokens, hidden], float32
-    return attention() + tokens * heads * splits * kFusedHeadDim / 2;
+    return attention() + tokens * heads * splits() * kFusedHeadDim / 2;
   }
   [[nodiscard]] constexpr int expanded() const {  // [tokens, inner], pairs
     return after_attention() + tokens * hidden;
@@ -131,13 +133,12 @@ struct ExchangeLayout {
     return expanded() + tokens * inner / 2;
   }
   [[nodiscard]] constexpr int copy_words() const { return after_layer() + tokens * hidden; }
-  [[nodiscard]] constexpr int layer_words() const { return kExchangeCopies * copy_words(); }
+  [[nodiscard]] constexpr int layer_words() const { return copies_of(tokens) * copy_words(); }
 };
 
 /// Of one set: a step uses one while it makes the other ready for the next step.
-constexpr std::int64_t exchange_words(const FusedSizes& sizes, int blocks, int tokens = 1,
-                                      int splits = kFusedSplits) {
-  const ExchangeLayout layer{sizes.hidden, sizes.inner, sizes.heads, tokens, splits};
+constexpr std::int64_t exchange_words(const FusedSizes& sizes, int blocks, int tokens) {
+  const ExchangeLayout layer{sizes.hidden, sizes.inner, sizes.heads, tokens};
   const std::int64_t words = std::int64_t{sizes.layers} * layer.layer_words() + 2 * blocks * tokens;
   return (words + 3) / 4 * 4;
 }
@@ -155,10 +156,10 @@ struct FusedToken {
   std::int64_t id = 0;
   std::int64_t position = 0;
   std::int32_t past_length = 0;
-  std::int32_t append_at = -1;   // the position of its row where its key and value go, or none
-  std::int32_t table_at = 0;     // where its row's block table begins
-  std::int32_t logits_row = -1;  // where its logits go, or nowhere
-  std::uint32_t sees = 0;        // of the step's tokens, itself included: a bit each
+  std::int32_t append_at = -1;    // the position of its row where its key and value go, or none
+  std::int32_t table_at = 0;      // where its row's block table begins
+  std::uint32_t sees = 0;         // of the step's tokens, itself included: a bit each
+  std::uint32_t logits_rows = 0;  // where its logits go: a bit each
 };
 
 /// The same of a step of several tokens.
@@ -205,8 +206,8 @@ cudaError_t fused_step(const FusedStepArgs<T>& args, int multiprocessors, cudaSt
 int most_fused_tokens(const FusedSizes& sizes, int multiprocessors);
 
 /// A step of several tokens, in any mix of sequences, prompts and trees. `args.inputs` is not used;
-/// `args.exchange` is for splits_of(capacity) splits and `capacity` tokens, which is 2, 4 or 8;
-/// logits [rows, vocab_size], best [rows].
+/// `args.exchange` is for `capacity` tokens, which is 2, 4 or 8; logits [rows, vocab_size], best
+/// [rows].
 template <typename T>
 cudaError_t fused_tokens(const FusedStepArgs<T>& args, const FusedTokensInputs& inputs,
                          int capacity, int multiprocessors, cudaStream_t stream);

@@ -54,7 +54,7 @@ class FusedTokens {
       before_ = own_copy_;
       exchange_ = args_.exchange + layer * Shape::exchange().layer_words();
       own_copy_ = exchange_ +
-                  static_cast<int>(blockIdx.x) % kExchangeCopies * Shape::exchange().copy_words();
+                  static_cast<int>(blockIdx.x) % Shape::kCopies * Shape::exchange().copy_words();
       if (layer > 0) {
         receive_residual(before_ + Shape::exchange().after_layer());
       }
@@ -76,7 +76,6 @@ class FusedTokens {
   }
 
  private:
-  static constexpr int kCopy = Shape::exchange().copy_words();
   static constexpr int kPerLane = 4 * Shape::kVectors;  // elements of a token that a lane has
 
   __device__ void start() {
@@ -167,9 +166,9 @@ class FusedTokens {
 
   __device__ void clear_other_exchange() {
     const auto blocks = static_cast<int>(gridDim.x);
-    const int vectors = (args_.sizes.layers * Shape::exchange().layer_words() +
-                         2 * blocks * Shape::kTokens + 3) /
-                        4;
+    const int vectors =
+        (args_.sizes.layers * Shape::exchange().layer_words() + 2 * blocks * Shape::kTokens + 3) /
+        4;
     auto* to = reinterpret_cast<uint4*>(args_.other_exchange);
 #pragma unroll 1
     for (int i = static_cast<int>(blockIdx.x) * kFusedThreads + thread_; i < vectors;
@@ -178,8 +177,14 @@ class FusedTokens {
     }
   }
 
-  /// Whether this warp has a token's residual stream: the one of its number.
-  [[nodiscard]] __device__ bool has_token() const { return warp_ < inputs_.count; }
+  /// The token of whose residual stream this warp has a part, if there is one.
+  [[nodiscard]] __device__ int stream() const { return warp_ / Shape::kWarpsOfToken; }
+  [[nodiscard]] __device__ bool has_stream() const { return stream() < inputs_.count; }
+
+  /// Where the lane's `i`-th vector of 4 elements lies in the stream, in such vectors.
+  [[nodiscard]] __device__ int vector_at(int i) const {
+    return (warp_ % Shape::kWarpsOfToken * Shape::kVectors + i) * 32 + lane_;
+  }
 
   /// Whether a token's embedding is in the tables.
   [[nodiscard]] __device__ bool exists(const FusedToken& token) const {
@@ -199,16 +204,15 @@ class FusedTokens {
   }
 
   __device__ void embed() {
-    if (!has_token()) {
+    if (!has_stream()) {
       return;
     }
-    const FusedToken& token = inputs_.tokens[warp_];
+    const FusedToken& token = inputs_.tokens[stream()];
     origin_ = embedded_pair(token, 0).x;
 #pragma unroll
     for (int i = 0; i < Shape::kVectors; ++i) {
-      const int pair = i * 64 + 2 * lane_;
-      const float2 a = embedded_pair(token, pair);
-      const float2 b = embedded_pair(token, pair + 1);
+      const float2 a = embedded_pair(token, 2 * vector_at(i));
+      const float2 b = embedded_pair(token, 2 * vector_at(i) + 1);
       x_[4 * i] = a.x;
       x_[4 * i + 1] = a.y;
       x_[4 * i + 2] = b.x;
@@ -225,8 +229,8 @@ class FusedTokens {
     const auto poll = [&](Arriving<kPerLane>& to) {
       poll_each<Shape::kVectors>([&](auto i) {
         constexpr int kVector = decltype(i)::value;
-        to.template poll_four<4 * kVector>(from + warp_ * Shape::kHidden + kVector * 128 +
-                                           4 * lane_);
+        to.template poll_four<4 * kVector>(from + stream() * Shape::kHidden +
+                                           4 * vector_at(kVector));
       });
     };
     Arriving<kPerLane> arriving;
@@ -235,7 +239,7 @@ class FusedTokens {
       arriving = receive<kPerLane>(poll);
     }
     __syncthreads();
-    if (warp_ > 0 && has_token()) {
+    if (warp_ > 0 && has_stream()) {
       arriving = receive<kPerLane>(poll);
     }
 #pragma unroll
@@ -251,7 +255,7 @@ class FusedTokens {
   /// A norm's weight and bias on their way; norms are counted through the layers, the last is the
   /// one before the head.
   __device__ void load_norm(int number) {
-    if (!has_token()) {
+    if (!has_stream()) {
       return;
     }
     const bool last = number == 2 * args_.sizes.layers;
@@ -260,8 +264,8 @@ class FusedTokens {
     const T* bias = last ? args_.last_norm.bias : weight + Shape::kHidden;
 #pragma unroll
     for (int i = 0; i < Shape::kVectors; ++i) {
-      norm_weight_[i] = __ldg(reinterpret_cast<const uint2*>(weight) + i * 32 + lane_);
-      norm_bias_[i] = __ldg(reinterpret_cast<const uint2*>(bias) + i * 32 + lane_);
+      norm_weight_[i] = __ldg(reinterpret_cast<const uint2*>(weight) + vector_at(i));
+      norm_bias_[i] = __ldg(reinterpret_cast<const uint2*>(bias) + vector_at(i));
     }
   }
 
@@ -269,8 +273,8 @@ class FusedTokens {
   /// its way. Moments are about the mean of the norm before, near enough to lose nothing to
   /// cancellation.
   __device__ void normalize(int next) {
-    if (has_token()) {
-      float2 moment{0.0F, 0.0F};
+    float2 moment{0.0F, 0.0F};
+    if (has_stream()) {
 #pragma unroll
       for (const float x : x_) {
         const float from_origin = x - origin_;
@@ -278,13 +282,30 @@ class FusedTokens {
         moment.y += from_origin * from_origin;
       }
       moment = {sum_of_lanes(moment.x), sum_of_lanes(moment.y)};
+    }
+    if constexpr (Shape::kWarpsOfToken > 1) {
+      if (lane_ == 0) {
+        shared_.moments[warp_] = moment;
+      }
+      __syncthreads();
+    }
+    if (has_stream()) {
+      if constexpr (Shape::kWarpsOfToken > 1) {
+        moment = {0.0F, 0.0F};
+#pragma unroll
+        for (int i = 0; i < Shape::kWarpsOfToken; ++i) {
+          const float2 one = shared_.moments[stream() * Shape::kWarpsOfToken + i];
+          moment.x += one.x;
+          moment.y += one.y;
+        }
+      }
       constexpr float kInverse = 1.0F / Shape::kHidden;
       const float from_origin = moment.x * kInverse;
       const float variance = moment.y * kInverse - from_origin * from_origin;
       const float scale = rsqrtf(variance + args_.last_norm.epsilon);
       origin_ += from_origin;
-      auto* high = reinterpret_cast<uint2*>(high_ + warp_ * Shape::kRow);
-      auto* low = reinterpret_cast<uint2*>(high_ + Shape::kRows + warp_ * Shape::kRow);
+      auto* high = reinterpret_cast<uint2*>(high_ + stream() * Shape::kRow);
+      auto* low = reinterpret_cast<uint2*>(high_ + Shape::kRows + stream() * Shape::kRow);
 #pragma unroll
       for (int i = 0; i < Shape::kVectors; ++i) {
         const auto normalized = [&](int first, unsigned weight, unsigned bias) {
@@ -296,8 +317,8 @@ class FusedTokens {
         const float2 first = normalized(0, norm_weight_[i].x, norm_bias_[i].x);
         const float2 second = normalized(2, norm_weight_[i].y, norm_bias_[i].y);
         const uint2 rounded{pair_of<T>(first.x, first.y), pair_of<T>(second.x, second.y)};
-        high[i * 32 + lane_] = rounded;
-        low[i * 32 + lane_] = {rest_of(first, rounded.x), rest_of(second, rounded.y)};
+        high[vector_at(i)] = rounded;
+        low[vector_at(i)] = {rest_of(first, rounded.x), rest_of(second, rounded.y)};
       }
       if (next <= 2 * args_.sizes.layers) {
         load_norm(next);
@@ -357,7 +378,7 @@ class FusedTokens {
             const float2 biases = values_of<T>(bias);
             sum = {sum.x + biases.x, sum.y + biases.y};
             if constexpr (kWeight == LayerWeight::expansion) {
-              broadcast<kCopy>(exchange_ + Shape::exchange().expanded() +
+              broadcast<Shape>(exchange_ + Shape::exchange().expanded() +
                                    own_token() * (Shape::kInner / 2) + own_pair<kWeight>(),
                                pair_of<T>(gelu_by_exp(sum.x), gelu_by_exp(sum.y)));
             } else {
@@ -393,11 +414,10 @@ class FusedTokens {
             });
       }
       __syncthreads();
-      multiply_tokens<T, Shape>(strips<kWeight>(), share<kWeight>().count, high_, shared_,
-                                [&](float2 sum) {
-                                  add_to_residual<kWeight>(before, sum, bias,
-                                                           Shape::exchange().after_attention());
-                                });
+      multiply_tokens<T, Shape>(
+          strips<kWeight>(), share<kWeight>().count, high_, shared_, [&](float2 sum) {
+            add_to_residual<kWeight>(before, sum, bias, Shape::exchange().after_attention());
+          });
     }
     if (thread_ == kFetchingThread) {
       fetch<kWeight>(layer + 1);
@@ -454,9 +474,8 @@ class FusedTokens {
   __device__ void add_to_residual(float2 before, float2 sum, unsigned bias, int to) {
     if (ends_sums()) {
       const float2 biases = values_of<T>(bias);
-      broadcast<kCopy>(
-          exchange_ + to + own_token() * Shape::kHidden + 2 * own_pair<kWeight>(),
-          float2{before.x + (sum.x + biases.x), before.y + (sum.y + biases.y)});
+      broadcast<Shape>(exchange_ + to + own_token() * Shape::kHidden + 2 * own_pair<kWeight>(),
+                       float2{before.x + (sum.x + biases.x), before.y + (sum.y + biases.y)});
     }
   }
 
@@ -489,7 +508,7 @@ class FusedTokens {
     }
     // One block ends each token.
     const auto number = static_cast<int>(blockIdx.x);
-    if (number >= inputs_.count || inputs_.tokens[number].logits_row < 0) {
+    if (number >= inputs_.count || inputs_.tokens[number].logits_rows == 0) {
       return;
     }
     best = none;
@@ -502,16 +521,16 @@ class FusedTokens {
         }
       });
       if (block < blocks) {
-        best = better({static_cast<int>(arriving.words[0]), __uint_as_float(arriving.words[1])},
-                      best);
+        best =
+            better({static_cast<int>(arriving.words[0]), __uint_as_float(arriving.words[1])}, best);
       }
     }
     __syncwarp();
     best = best_of_lanes(best);
-    if (lane_ == 0) {
-      static_assert(sizeof(TopLogit) == 8);
-      send_to_host(args_.best + inputs_.tokens[number].logits_row,
-                   static_cast<unsigned>(best.token), __float_as_uint(best.logit));
+    static_assert(sizeof(TopLogit) == 8);
+    if (inputs_.tokens[number].logits_rows >> lane_ & 1U) {
+      send_to_host(args_.best + lane_, static_cast<unsigned>(best.token),
+                   __float_as_uint(best.logit));
     }
   }
 
@@ -627,13 +646,14 @@ cudaError_t fused_tokens(const FusedStepArgs<T>& args, const FusedTokensInputs& 
   config.stream = stream;
   config.attrs = &together;
   config.numAttrs = 1;
-  return with_shape(args.sizes.heads, capacity, cudaErrorInvalidValue, [&](auto heads, auto tokens) {
-    const auto kernel = fused_tokens_kernel<T, decltype(heads)::value, decltype(tokens)::value>;
-    static const cudaError_t more_shared = cudaFuncSetAttribute(
-        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_capacity());
-    return more_shared != cudaSuccess ? more_shared
-                                      : cudaLaunchKernelEx(&config, kernel, of_kernel);
-  });
+  return with_shape(
+      args.sizes.heads, capacity, cudaErrorInvalidValue, [&](auto heads, auto tokens) {
+        const auto kernel = fused_tokens_kernel<T, decltype(heads)::value, decltype(tokens)::value>;
+        static const cudaError_t more_shared = cudaFuncSetAttribute(
+            kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_capacity());
+        return more_shared != cudaSuccess ? more_shared
+                                          : cudaLaunchKernelEx(&config, kernel, of_kernel);
+      });
 }
 
 template cudaError_t fused_tokens(const FusedStepArgs<__half>&, const FusedTokensInputs&, int, int,

@@ -12,21 +12,33 @@ namespace kvcache::kernels {
 
 constexpr int kRowPadding = 4;  // vectors of 16 bytes behind a row: two rows lie on other banks
 
+/// Warps that share a token's residual stream, in vectors of 4 elements a lane.
+constexpr int warps_of_token(int hidden, int tokens) {
+  int warps = kFusedWarps / tokens;
+  while (hidden / 128 % warps != 0) {
+    --warps;
+  }
+  return warps;
+}
+
 /// A model's sizes and how many tokens a step has at most, as the compiler knows them.
 template <int kHeadCount, int kTokenCount>
 struct TokensShape : FusedShape<kHeadCount> {
   using Base = FusedShape<kHeadCount>;
   static constexpr int kTokens = kTokenCount;
   static constexpr int kSplits = splits_of(kTokens);
-  static constexpr int kParts = kTokens * kSplits;                      // of a head, a block each
-  static constexpr int kVectors = Base::kHidden / 128;                  // of 4 elements, a lane's
+  static constexpr int kCopies = copies_of(kTokens);
+  static constexpr int kParts = kTokens * kSplits;  // of a head, a block each
+  static constexpr int kWarpsOfToken =
+      warps_of_token(Base::kHidden, kTokenCount);                       // that have its stream
+  static constexpr int kVectors = Base::kHidden / 128 / kWarpsOfToken;  // of 4 elements, a lane's
   static constexpr int kRow = Base::kHidden / 8 + kRowPadding;          // of inputs, in 16 bytes
   static constexpr int kInnerRow = Base::kInner / 8 + kRowPadding;      // of the contraction's
   static constexpr int kRows = kTokens * kRow;
   static_assert(kTokens <= kMaxFusedTokens && Base::kHidden % 128 == 0);
 
   static constexpr ExchangeLayout exchange() {
-    return {Base::kHidden, Base::kInner, kHeadCount, kTokens, kSplits};
+    return {Base::kHidden, Base::kInner, kHeadCount, kTokens};
   }
 };
 
@@ -78,8 +90,7 @@ __device__ void multiply_strips_of_tokens(const uint4* strips, const uint4* inpu
   for (int round = 0; round < kRounds; ++round) {
     const int piece = first + round * kApart;
     if (kPieces % kApart == 0 || piece < kPieces) {
-      sums.add<T>(strip[round * kApart * 32],
-                  token_inputs<Shape>(inputs, Shape::kRow, piece, lane),
+      sums.add<T>(strip[round * kApart * 32], token_inputs<Shape>(inputs, Shape::kRow, piece, lane),
                   token_inputs<Shape>(inputs + Shape::kRows, Shape::kRow, piece, lane));
     }
   }
@@ -149,8 +160,8 @@ __device__ void multiply_arriving_tokens(const uint4* strip, const unsigned* pai
     const auto arriving = receive_together<4 * Shape::kTokens>([&](auto& to) {
       poll_each<Shape::kTokens>([&](auto token) {
         if (piece < kPieces && token < tokens) {
-          to.template poll_four<4 * decltype(token)::value>(
-              pairs + token * (Shape::kInner / 2) + (piece * 4 + lane % 4) * 4);
+          to.template poll_four<4 * decltype(token)::value>(pairs + token * (Shape::kInner / 2) +
+                                                            (piece * 4 + lane % 4) * 4);
         }
       });
     });
@@ -168,9 +179,8 @@ __device__ void multiply_arriving_tokens(const uint4* strip, const unsigned* pai
 #pragma unroll
   for (int round = 0; round < kRounds; ++round) {
     if (kPieces % kFusedWarps == 0 || piece_of(round) < kPieces) {
-      sums[round % 2].add<T>(
-          strip[piece_of(round) * 32 + lane],
-          token_inputs<Shape>(room, Shape::kInnerRow, piece_of(round), lane));
+      sums[round % 2].add<T>(strip[piece_of(round) * 32 + lane],
+                             token_inputs<Shape>(room, Shape::kInnerRow, piece_of(round), lane));
     }
   }
   const float2 even = sums[0].total();

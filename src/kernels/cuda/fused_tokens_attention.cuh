@@ -27,8 +27,7 @@ class TokensAttention {
   __device__ void locate() {
     const FusedToken& token = inputs_.tokens[number_];
     const int past = token.past_length;
-    const int share =
-        (past + Shape::kSplits * kUnit - 1) / (Shape::kSplits * kUnit) * kUnit;
+    const int share = (past + Shape::kSplits * kUnit - 1) / (Shape::kSplits * kUnit) * kUnit;
     first_ = split_ * share + warp_ * kUnit;
     end_ = min((split_ + 1) * share, past);
 #pragma unroll
@@ -114,8 +113,8 @@ class TokensAttention {
   /// Where a position of the row lies in a pool, in rows of head_dim.
   [[nodiscard]] __device__ unsigned row_of(int position) const {
     const int number = position >> args_.block_len_shift;
-    const auto block = static_cast<unsigned>(
-        inputs_.block_table[inputs_.tokens[number_].table_at + number]);
+    const auto block =
+        static_cast<unsigned>(inputs_.block_table[inputs_.tokens[number_].table_at + number]);
     return ((block * Shape::kHeads + static_cast<unsigned>(head_)) << args_.block_len_shift) +
            static_cast<unsigned>(position - (number << args_.block_len_shift));
   }
@@ -129,9 +128,8 @@ class TokensAttention {
     const T* values = values_of_layer_ + std::int64_t{row} * kFusedHeadDim;
 #pragma unroll
     for (int i = 0; i < kUnit; ++i) {
-      values_[u][i] = first + i < end_
-                          ? __ldcs(reinterpret_cast<const unsigned*>(values) + i * 32 + lane_)
-                          : 0;
+      values_[u][i] =
+          first + i < end_ ? __ldcs(reinterpret_cast<const unsigned*>(values) + i * 32 + lane_) : 0;
     }
   }
 
@@ -244,11 +242,10 @@ class TokensAttention {
     // Nothing seen: zero. Not a number stays so.
     const float scale = sum == 0.0F ? 0.0F : __fdividef(1.0F, sum);
     const int part = (number_ * Shape::kHeads + head_) * Shape::kSplits + split_;
-    constexpr int kCopy = Shape::exchange().copy_words();
-    broadcast<kCopy>(exchange + Shape::exchange().attention() + part * (kFusedHeadDim / 2) + lane_,
+    broadcast<Shape>(exchange + Shape::exchange().attention() + part * (kFusedHeadDim / 2) + lane_,
                      pair_of<T>(value.x * scale, value.y * scale));
     if (Shape::kSplits > 1 && lane_ < 2) {
-      broadcast<kCopy>(exchange + Shape::exchange().softmaxes() + 2 * part + lane_,
+      broadcast<Shape>(exchange + Shape::exchange().softmaxes() + 2 * part + lane_,
                        lane_ == 0 ? max : sum);
     }
   }

@@ -1,6 +1,8 @@
 #include "plan/cuda/fused_model.hpp"
 
+#include <algorithm>
 #include <bit>
+#include <map>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -137,21 +139,92 @@ struct StepNodes {
   const CudaWeights& weights_;
 };
 
-/// Whether the kernel takes a run over it.
+/// Whether a run is of the kernel for one token.
+bool is_of_one_token(const StepBinding& binding) {
+  return binding.tokens == 1 && binding.rows == 1 && binding.num_logits == 1 &&
+         binding.tree_parents == nullptr && binding.append_positions == nullptr &&
+         binding.row_offsets == nullptr;
+}
+
+/// Whether a run is a step of a model that takes at most `most_tokens` where it is not the kernel
+/// for one token that takes it.
 /// @throws NotFused
-void check(const StepBinding& binding) {
-  require(binding.tokens == 1 && binding.rows == 1 && binding.num_logits == 1 &&
-              binding.block_table != nullptr,
-          "it has more than one token, or no cache");
-  require(binding.tree_parents == nullptr && binding.append_positions == nullptr &&
-              binding.row_offsets == nullptr,
-          "it is one of trees or of ragged rows");
+void check(const StepBinding& binding, int most_tokens) {
+  require(binding.block_table != nullptr, "it has no cache");
+  if (!is_of_one_token(binding)) {
+    require(most_tokens > 0, "the model is too large for steps of several tokens");
+    require(binding.tokens <= most_tokens && binding.num_logits <= kernels::kMaxLogitsRows,
+            "it has too many tokens, or too many rows of logits");
+  }
   const auto block_len = static_cast<std::uint64_t>(binding.block_len);
   require(std::has_single_bit(block_len) && block_len >= 8,
           "block_len is no power of two, or under 8");
-  require(binding.blocks_per_row <= kernels::kMaxTableBlocks,
-          "its block table is too long for a launch");
+  require(binding.rows * binding.blocks_per_row <= kernels::kMaxTableBlocks,
+          "its block tables are too long for a launch");
 }
+
+/// Where the tokens of each row end, and which of all tokens only fill the run up.
+template <typename Work>
+void for_tokens_of_rows(const StepBinding& binding, const Work& work) {
+  for (std::int64_t row = 0; row < binding.rows; ++row) {
+    const std::int64_t per_row = binding.tokens / binding.rows;
+    const bool ragged = binding.row_offsets != nullptr;
+    const std::int64_t begin = ragged ? binding.row_offsets[row] : row * per_row;
+    const std::int64_t end = ragged ? binding.row_offsets[row + 1] : begin + per_row;
+    for (std::int64_t token = begin; token < end; ++token) {
+      work(row, token, begin);
+    }
+  }
+}
+
+/// One of the tokens of a step, of row `row`, which begins at token `begin`.
+kernels::FusedToken token_of(const StepBinding& binding, std::int64_t row, std::int64_t number,
+                             std::int64_t begin, const kernels::FusedTokensInputs& so_far) {
+  kernels::FusedToken token;
+  token.id = binding.input_ids[number];
+  token.position = binding.position_ids[number];
+  token.past_length = binding.past_lengths[row];
+  token.append_at =
+      (binding.append_positions != nullptr ? binding.append_positions : binding.past_lengths)[row] +
+      static_cast<std::int32_t>(number - begin);
+  token.table_at = static_cast<std::int32_t>(row * binding.blocks_per_row);
+  const std::int64_t parent =
+      binding.tree_parents != nullptr ? binding.tree_parents[number] : number - begin - 1;
+  token.sees = 1U << static_cast<unsigned>(number);
+  if (parent >= 0) {
+    token.sees |= so_far.tokens[begin + parent].sees;
+  }
+  return token;
+}
+
+/// What the kernel for several tokens takes; tokens that only fill the run up are left out.
+kernels::FusedTokensInputs tokens_inputs(const StepBinding& binding) {
+  kernels::FusedTokensInputs inputs;
+  for_tokens_of_rows(binding, [&](std::int64_t row, std::int64_t number, std::int64_t begin) {
+    inputs.tokens[number] = token_of(binding, row, number, begin, inputs);
+    ++inputs.count;
+  });
+  for (std::int64_t row = 0; row < binding.num_logits; ++row) {
+    const std::int64_t token =
+        binding.logits_positions != nullptr ? binding.logits_positions[row] : row;
+    inputs.tokens[token].logits_rows |= 1U << static_cast<unsigned>(row);
+  }
+  std::copy_n(binding.block_table, binding.rows * binding.blocks_per_row, inputs.block_table);
+  return inputs;
+}
+
+/// The same of the kernel for one token.
+kernels::FusedStepInputs step_inputs(const StepBinding& binding) {
+  kernels::FusedStepInputs inputs;
+  inputs.input_id = *binding.input_ids;
+  inputs.position_id = *binding.position_ids;
+  inputs.past_length = *binding.past_lengths;
+  std::copy_n(binding.block_table, binding.blocks_per_row, inputs.block_table);
+  return inputs;
+}
+
+/// Of the kernels for several tokens, the most tokens that each has.
+constexpr int kCapacities[] = {2, 4, 8};
 
 /// Memory of the device.
 class DeviceMemory {
@@ -179,24 +252,24 @@ class FusedModelOf : public FusedModel {
  public:
   /// @throws NotFused
   FusedModelOf(const StepNodes<T>& nodes, const StepBinding& binding, int multiprocessors,
-               cudaStream_t stream)
+               int most_tokens, cudaStream_t stream)
       : multiprocessors_(multiprocessors),
-        sizes_(checked(nodes.sizes(), multiprocessors)),
-        exchange_words_(kernels::exchange_words(sizes_, multiprocessors)),
+        sizes_(nodes.sizes()),
+        most_tokens_(most_tokens),
         weights_(elements(sizes_.layer_elements()) * sizeof(T)),
-        vectors_(elements(vectors().elements()) * sizeof(T)),
-        exchanges_(2 * static_cast<std::size_t>(exchange_words_) * sizeof(unsigned)) {
+        vectors_(elements(vectors().elements()) * sizeof(T)) {
     for (std::size_t layer = 0; layer < nodes.layers.size(); ++layer) {
       pack(nodes.layers[layer], static_cast<std::int64_t>(layer), stream);
       args_.pools[2 * layer] = reinterpret_cast<T*>(binding.pools[2 * layer]);
       args_.pools[2 * layer + 1] = reinterpret_cast<T*>(binding.pools[2 * layer + 1]);
       args_.scales[layer] = nodes.layers[layer].attention.scale;
     }
-    // Every word: not there yet.
-    require_success(
-        cudaMemsetAsync(exchanges_.as<void>(), 0xFF,
-                        2 * static_cast<std::size_t>(exchange_words_) * sizeof(unsigned), stream),
-        "clearing the exchange");
+    add_exchange(1, stream);
+    for (const int capacity : kCapacities) {
+      if (capacity <= most_tokens_) {
+        add_exchange(capacity, stream);
+      }
+    }
     args_.sizes = sizes_;
     args_.token_weight = nodes.embedding.token_weight;
     args_.position_weight = nodes.embedding.position_weight;
@@ -207,28 +280,63 @@ class FusedModelOf : public FusedModel {
     args_.block_len_shift = std::countr_zero(static_cast<std::uint64_t>(binding.block_len));
   }
 
-  cudaError_t step(const kernels::FusedStepInputs& inputs, void* logits, kernels::TopLogit* best,
+  cudaError_t step(const StepBinding& inputs, void* logits, kernels::TopLogit* best,
                    cudaStream_t stream) override {
-    args_.exchange = exchanges_.as<unsigned>() + (steps_ % 2) * exchange_words_;
-    args_.other_exchange = exchanges_.as<unsigned>() + (1 - steps_ % 2) * exchange_words_;
     args_.logits = static_cast<T*>(logits);
     args_.best = best;
-    args_.inputs = inputs;
-    const cudaError_t error = kernels::fused_step(args_, multiprocessors_, stream);
-    steps_ += error == cudaSuccess ? 1 : 0;
-    return error;
+    if (is_of_one_token(inputs)) {
+      args_.inputs = step_inputs(inputs);
+      return with_exchange(1, [&] { return kernels::fused_step(args_, multiprocessors_, stream); });
+    }
+    const kernels::FusedTokensInputs tokens = tokens_inputs(inputs);
+    const int capacity =
+        *std::ranges::find_if(kCapacities, [&](int most) { return tokens.count <= most; });
+    return with_exchange(capacity, [&] {
+      return kernels::fused_tokens(args_, tokens, capacity, multiprocessors_, stream);
+    });
   }
 
+  [[nodiscard]] int most_tokens() const noexcept override { return most_tokens_; }
+
  private:
-  static kernels::FusedSizes checked(const kernels::FusedSizes& sizes, int multiprocessors) {
-    const char* why_not = why_not_fused(sizes, multiprocessors);
-    require(why_not == nullptr, why_not);
-    return sizes;
-  }
   [[nodiscard]] std::size_t elements(std::int64_t of_layer) const {
     return static_cast<std::size_t>(sizes_.layers * of_layer);
   }
   [[nodiscard]] kernels::LayerVectors vectors() const { return {sizes_.hidden, sizes_.inner}; }
+
+  /// Where the blocks of steps of so many tokens talk: two sets, of which a step uses one and makes
+  /// the other ready for the next.
+  struct Exchange {
+    Exchange(std::int64_t words_of_set, cudaStream_t stream)
+        : words(words_of_set), memory(2 * static_cast<std::size_t>(words) * sizeof(unsigned)) {
+      // Every word: not there yet.
+      require_success(
+          cudaMemsetAsync(memory.as<void>(), 0xFF,
+                          2 * static_cast<std::size_t>(words) * sizeof(unsigned), stream),
+          "clearing the exchange");
+    }
+
+    std::int64_t words;  // of a set
+    DeviceMemory memory;
+    std::int64_t steps = 0;
+  };
+
+  void add_exchange(int tokens, cudaStream_t stream) {
+    exchanges_.try_emplace(tokens, kernels::exchange_words(sizes_, multiprocessors_, tokens),
+                           stream);
+  }
+
+  /// Launches a step of the kernel for so many tokens with the sets that are its.
+  template <typename Launch>
+  cudaError_t with_exchange(int tokens, const Launch& launch) {
+    Exchange& exchange = exchanges_.at(tokens);
+    auto* const sets = exchange.memory.template as<unsigned>();
+    args_.exchange = sets + exchange.steps % 2 * exchange.words;
+    args_.other_exchange = sets + (1 - exchange.steps % 2) * exchange.words;
+    const cudaError_t error = launch();
+    exchange.steps += error == cudaSuccess ? 1 : 0;
+    return error;
+  }
 
   void pack(const LayerNodes<T>& layer, std::int64_t number, cudaStream_t stream) {
     T* const weights = weights_.as<T>() + number * sizes_.layer_elements();
@@ -259,12 +367,11 @@ class FusedModelOf : public FusedModel {
 
   int multiprocessors_;
   kernels::FusedSizes sizes_;
-  std::int64_t exchange_words_;  // of one set
+  int most_tokens_;  // of a step, where it has several
   DeviceMemory weights_;
   DeviceMemory vectors_;
-  DeviceMemory exchanges_;
+  std::map<int, Exchange> exchanges_;  // by the most tokens that a kernel has
   kernels::FusedStepArgs<T> args_;
-  std::int64_t steps_ = 0;
 };
 
 }  // namespace
@@ -274,15 +381,20 @@ std::shared_ptr<FusedModel> fuse(const Plan& plan, const CudaWeights& weights,
                                  std::shared_ptr<FusedModel> model, cudaStream_t stream,
                                  std::string& why_not) {
   try {
-    check(binding);
     if (model != nullptr) {
+      check(binding, model->most_tokens());
       return model;
     }
     const auto first = weights.nodes.find(kEmbeddingNode);
     require(first != weights.nodes.end(), "the model is not of a 16-bit type");
     const auto make = [&]<typename T>(T /*element*/) -> std::shared_ptr<FusedModel> {
-      return std::make_shared<FusedModelOf<T>>(StepNodes<T>(plan, weights), binding,
-                                               multiprocessors, stream);
+      const StepNodes<T> nodes(plan, weights);
+      const char* too_large = kernels::why_not_fused(nodes.sizes(), multiprocessors);
+      require(too_large == nullptr, too_large);
+      const int most_tokens = kernels::most_fused_tokens(nodes.sizes(), multiprocessors);
+      check(binding, most_tokens);
+      return std::make_shared<FusedModelOf<T>>(nodes, binding, multiprocessors, most_tokens,
+                                               stream);
     };
     return std::holds_alternative<kernels::EmbeddingCudaArgs<__half>>(first->second)
                ? make(__half{})

@@ -14,7 +14,8 @@
 namespace kvcache::plan {
 
 /// The layers' weights once more, in the order of their use, and the memory through which the
-/// blocks of a step talk. Steps of one model follow each other on one stream.
+/// blocks of a step talk: of one token, or of up to eight in any mix of sequences, prompts and
+/// trees where there is room for them. Steps of one model follow each other on one stream.
 class FusedModel {
  public:
   FusedModel() = default;
@@ -22,16 +23,21 @@ class FusedModel {
   FusedModel& operator=(const FusedModel&) = delete;
   virtual ~FusedModel() = default;
 
-  /// Puts a step into the stream. `best` may be memory of the host, which sees both of its members
-  /// change at once, when the step is through but for ending.
-  virtual cudaError_t step(const kernels::FusedStepInputs& inputs, void* logits,
-                           kernels::TopLogit* best, cudaStream_t stream) = 0;
+  /// Puts a step into the stream. `inputs` is a binding that fuse() has taken, but with inputs that
+  /// the host can read; they are not needed after the call. `logits` [num_logits, vocab_size];
+  /// `best` [num_logits] may be memory of the host, which sees both members of each change at once,
+  /// when the row's step is through but for ending.
+  virtual cudaError_t step(const StepBinding& inputs, void* logits, kernels::TopLogit* best,
+                           cudaStream_t stream) = 0;
+
+  /// Of a step, where it has several; 0: only steps of one token.
+  [[nodiscard]] virtual int most_tokens() const noexcept = 0;
 };
 
 /// Makes the model that a run over `binding` is a step of, or leaves `model` as it is where it has
-/// been made by an earlier call. Null, and `why_not` says why, where the run is no step of one
-/// token, the model none that the kernel knows, or the device has no room. What the weights point
-/// to must outlive the model.
+/// been made by an earlier call. Null, and `why_not` says why, where the run is no such step, the
+/// model none that the kernels know, or the device has no room. What the weights point to must
+/// outlive the model.
 std::shared_ptr<FusedModel> fuse(const Plan& plan, const CudaWeights& weights,
                                  const StepBinding& binding, int multiprocessors,
                                  std::shared_ptr<FusedModel> model, cudaStream_t stream,
