@@ -85,7 +85,7 @@ bool CudaStep::run(const plan::StepBinding& binding, const std::function<void()>
   if (resources_->captures_runs && !known) {
     // A step of a model that has been made ready needs nothing of its own.
     const bool is_third = runs_ == kRunsBeforeCapture;
-    if (resources_->fuses_steps && binding.tokens <= kernels::kMaxFusedTokens &&
+    if (resources_->fuses_steps && binding.tokens <= plan::kMostTokensOfSteps &&
         binding.block_table != nullptr && (is_third || resources_->fused != nullptr)) {
       fuse(binding, is_third);
     }

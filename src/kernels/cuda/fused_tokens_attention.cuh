@@ -191,34 +191,52 @@ class TokensAttention {
     }
   }
 
-  /// The step's tokens that this one sees, by one warp: a pair of elements per lane. Its own key
-  /// and value go into the cache.
+  /// What the token sees behind the past, by one warp: what lies in the cache already, and the
+  /// step's tokens, itself included.
   __device__ void see_new_tokens(unsigned query, const unsigned* qkv, Softmax& softmax) const {
     constexpr int kPart = Shape::kHidden / 2;
-    const float2 q = values_of<T>(query);
+    const FusedToken& token = inputs_.tokens[number_];
 #pragma unroll 1
-    for (unsigned left = inputs_.tokens[number_].sees; left != 0; left &= left - 1) {
-      const int number = __ffs(static_cast<int>(left)) - 1;
+    for (unsigned left = token.sees_cached; left != 0; left &= left - 1) {
+      const std::int64_t at = pair_of_row(row_of(token.cached_at + lowest(left)));
+      see(query, reinterpret_cast<const unsigned*>(keys_of_layer_)[at],
+          reinterpret_cast<const unsigned*>(values_of_layer_)[at], softmax);
+    }
+#pragma unroll 1
+    for (unsigned left = token.sees; left != 0; left &= left - 1) {
+      const int number = lowest(left);
       const unsigned* from = qkv + number * 3 * kPart + lane_;
       const auto arrived = receive<2>([&](Arriving<2>& to) {
         to.template poll_one<0>(from + kPart);
         to.template poll_one<1>(from + 2 * kPart);
       });
-      const unsigned key = arrived.words[0];
-      const unsigned own = arrived.words[1];
       if (number == number_ && append_row_ != kNowhere) {
-        const std::int64_t at = std::int64_t{append_row_} * (kFusedHeadDim / 2) + lane_;
-        reinterpret_cast<unsigned*>(keys_of_layer_)[at] = key;
-        reinterpret_cast<unsigned*>(values_of_layer_)[at] = own;
+        reinterpret_cast<unsigned*>(keys_of_layer_)[pair_of_row(append_row_)] = arrived.words[0];
+        reinterpret_cast<unsigned*>(values_of_layer_)[pair_of_row(append_row_)] = arrived.words[1];
       }
-      const float2 k = values_of<T>(key);
-      const float2 v = values_of<T>(own);
-      const float score = sum_of_lanes(q.x * k.x + q.y * k.y) * scale_;
-      softmax.raise(score);
-      const float weight = exp2_of(score - softmax.max);
-      softmax.sum += weight;
-      softmax.value = {softmax.value.x + weight * v.x, softmax.value.y + weight * v.y};
+      see(query, arrived.words[0], arrived.words[1], softmax);
     }
+  }
+
+  [[nodiscard]] __device__ static int lowest(unsigned bits) {
+    return __ffs(static_cast<int>(bits)) - 1;
+  }
+
+  /// Where the lane's pair of elements lies in a pool.
+  [[nodiscard]] __device__ std::int64_t pair_of_row(unsigned row) const {
+    return std::int64_t{row} * (kFusedHeadDim / 2) + lane_;
+  }
+
+  /// One position more: a pair of elements of query, key and value per lane.
+  __device__ void see(unsigned query, unsigned key, unsigned value, Softmax& softmax) const {
+    const float2 q = values_of<T>(query);
+    const float2 k = values_of<T>(key);
+    const float2 v = values_of<T>(value);
+    const float score = sum_of_lanes(q.x * k.x + q.y * k.y) * scale_;
+    softmax.raise(score);
+    const float weight = exp2_of(score - softmax.max);
+    softmax.sum += weight;
+    softmax.value = {softmax.value.x + weight * v.x, softmax.value.y + weight * v.y};
   }
 
   /// The warps' softmaxes to one, sent. Every lane works out all of it: that takes less time

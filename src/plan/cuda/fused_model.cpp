@@ -146,15 +146,22 @@ bool is_of_one_token(const StepBinding& binding) {
          binding.row_offsets == nullptr;
 }
 
-/// Whether a run is a step of a model that takes at most `most_tokens` where it is not the kernel
-/// for one token that takes it.
+/// Steps of several tokens that a run is cut into at most: with more of them, a captured graph of
+/// all of it is faster.
+constexpr int kMostSteps = 2;
+static_assert(kMostSteps * kernels::kMaxFusedTokens == kMostTokensOfSteps);
+static_assert(kMostTokensOfSteps <= 32);  // a bit each
+
+/// Whether a run is one or two steps of a model that takes at most `most_tokens` in each where it
+/// is not the kernel for one token that takes it.
 /// @throws NotFused
 void check(const StepBinding& binding, int most_tokens) {
   require(binding.block_table != nullptr, "it has no cache");
   if (!is_of_one_token(binding)) {
     require(most_tokens > 0, "the model is too large for steps of several tokens");
-    require(binding.tokens <= most_tokens && binding.num_logits <= kernels::kMaxLogitsRows,
-            "it has too many tokens, or too many rows of logits");
+    require(
+        binding.tokens <= kMostSteps * most_tokens && binding.num_logits <= kernels::kMaxLogitsRows,
+        "it has too many tokens, or too many rows of logits");
   }
   const auto block_len = static_cast<std::uint64_t>(binding.block_len);
   require(std::has_single_bit(block_len) && block_len >= 8,
@@ -163,51 +170,55 @@ void check(const StepBinding& binding, int most_tokens) {
           "its block tables are too long for a launch");
 }
 
-/// Where the tokens of each row end, and which of all tokens only fill the run up.
-template <typename Work>
-void for_tokens_of_rows(const StepBinding& binding, const Work& work) {
-  for (std::int64_t row = 0; row < binding.rows; ++row) {
-    const std::int64_t per_row = binding.tokens / binding.rows;
-    const bool ragged = binding.row_offsets != nullptr;
-    const std::int64_t begin = ragged ? binding.row_offsets[row] : row * per_row;
-    const std::int64_t end = ragged ? binding.row_offsets[row + 1] : begin + per_row;
-    for (std::int64_t token = begin; token < end; ++token) {
-      work(row, token, begin);
-    }
-  }
+/// The tokens of a run's rows; those behind them only fill it up.
+std::int64_t tokens_of_rows(const StepBinding& binding) {
+  return binding.row_offsets != nullptr ? binding.row_offsets[binding.rows] : binding.tokens;
 }
 
-/// One of the tokens of a step, of row `row`, which begins at token `begin`.
-kernels::FusedToken token_of(const StepBinding& binding, std::int64_t row, std::int64_t number,
-                             std::int64_t begin, const kernels::FusedTokensInputs& so_far) {
+/// Token `number` of a run, of row `row` that begins at token `begin`, in a step that begins at
+/// token `first`: what it sees of earlier steps is in the cache.
+kernels::FusedToken token_of(const StepBinding& binding, std::int64_t row, std::int64_t begin,
+                             std::int64_t number, std::int64_t first) {
+  const std::int32_t append =
+      (binding.append_positions != nullptr ? binding.append_positions : binding.past_lengths)[row];
   kernels::FusedToken token;
   token.id = binding.input_ids[number];
   token.position = binding.position_ids[number];
   token.past_length = binding.past_lengths[row];
-  token.append_at =
-      (binding.append_positions != nullptr ? binding.append_positions : binding.past_lengths)[row] +
-      static_cast<std::int32_t>(number - begin);
+  token.append_at = append + static_cast<std::int32_t>(number - begin);
   token.table_at = static_cast<std::int32_t>(row * binding.blocks_per_row);
-  const std::int64_t parent =
-      binding.tree_parents != nullptr ? binding.tree_parents[number] : number - begin - 1;
-  token.sees = 1U << static_cast<unsigned>(number);
-  if (parent >= 0) {
-    token.sees |= so_far.tokens[begin + parent].sees;
+  token.cached_at = append;
+  for (std::int64_t seen = number - begin; seen >= 0;
+       seen = binding.tree_parents != nullptr ? binding.tree_parents[begin + seen] : seen - 1) {
+    if (begin + seen >= first) {
+      token.sees |= 1U << static_cast<unsigned>(begin + seen - first);
+    } else {
+      token.sees_cached |= 1U << static_cast<unsigned>(seen);
+    }
   }
   return token;
 }
 
-/// What the kernel for several tokens takes; tokens that only fill the run up are left out.
-kernels::FusedTokensInputs tokens_inputs(const StepBinding& binding) {
+/// A run's tokens first … end − 1 as the kernel for several takes them.
+kernels::FusedTokensInputs tokens_inputs(const StepBinding& binding, std::int64_t first,
+                                         std::int64_t end) {
   kernels::FusedTokensInputs inputs;
-  for_tokens_of_rows(binding, [&](std::int64_t row, std::int64_t number, std::int64_t begin) {
-    inputs.tokens[number] = token_of(binding, row, number, begin, inputs);
-    ++inputs.count;
-  });
+  inputs.count = static_cast<std::int32_t>(end - first);
+  for (std::int64_t row = 0; row < binding.rows; ++row) {
+    const std::int64_t per_row = binding.tokens / binding.rows;
+    const bool ragged = binding.row_offsets != nullptr;
+    const std::int64_t begin = ragged ? binding.row_offsets[row] : row * per_row;
+    const std::int64_t row_end = ragged ? binding.row_offsets[row + 1] : begin + per_row;
+    for (std::int64_t token = std::max(begin, first); token < std::min(row_end, end); ++token) {
+      inputs.tokens[token - first] = token_of(binding, row, begin, token, first);
+    }
+  }
   for (std::int64_t row = 0; row < binding.num_logits; ++row) {
     const std::int64_t token =
         binding.logits_positions != nullptr ? binding.logits_positions[row] : row;
-    inputs.tokens[token].logits_rows |= 1U << static_cast<unsigned>(row);
+    if (token >= first && token < end) {
+      inputs.tokens[token - first].logits_rows |= 1U << static_cast<unsigned>(row);
+    }
   }
   std::copy_n(binding.block_table, binding.rows * binding.blocks_per_row, inputs.block_table);
   return inputs;
@@ -288,12 +299,18 @@ class FusedModelOf : public FusedModel {
       args_.inputs = step_inputs(inputs);
       return with_exchange(1, [&] { return kernels::fused_step(args_, multiprocessors_, stream); });
     }
-    const kernels::FusedTokensInputs tokens = tokens_inputs(inputs);
-    const int capacity =
-        *std::ranges::find_if(kCapacities, [&](int most) { return tokens.count <= most; });
-    return with_exchange(capacity, [&] {
-      return kernels::fused_tokens(args_, tokens, capacity, multiprocessors_, stream);
-    });
+    const std::int64_t count = tokens_of_rows(inputs);
+    cudaError_t error = cudaSuccess;
+    for (std::int64_t first = 0; first < count && error == cudaSuccess; first += most_tokens_) {
+      const kernels::FusedTokensInputs tokens =
+          tokens_inputs(inputs, first, std::min(first + most_tokens_, count));
+      const int capacity =
+          *std::ranges::find_if(kCapacities, [&](int most) { return tokens.count <= most; });
+      error = with_exchange(capacity, [&] {
+        return kernels::fused_tokens(args_, tokens, capacity, multiprocessors_, stream);
+      });
+    }
+    return error;
   }
 
   [[nodiscard]] int most_tokens() const noexcept override { return most_tokens_; }

@@ -13,9 +13,13 @@
 
 namespace kvcache::plan {
 
+/// The tokens that a run has at most that is one or two fused steps.
+inline constexpr int kMostTokensOfSteps = 16;
+
 /// The layers' weights once more, in the order of their use, and the memory through which the
 /// blocks of a step talk: of one token, or of up to eight in any mix of sequences, prompts and
-/// trees where there is room for them. Steps of one model follow each other on one stream.
+/// trees where there is room for them; a run of more is two steps. Steps of one model follow each
+/// other on one stream.
 class FusedModel {
  public:
   FusedModel() = default;

@@ -112,7 +112,8 @@ TYPED_TEST(FusedStepOnCuda, GivesTheLogitsOfSeveralTokens) {
       of.grow(random, row, random.pick(std::vector<std::int64_t>{0, 1, 7, 130, 400, 660}));
     }
     for (int step = 0; step < 4; ++step) {
-      expect_step(*model, of, of.random_tokens(random, random.integer(1, kMaxFusedTokens)));
+      expect_step(*model, of,
+                  of.random_tokens(random, random.integer(1, plan::kMostTokensOfSteps)));
     }
   });
 }
@@ -130,7 +131,7 @@ TYPED_TEST(FusedStepOnCuda, GivesTheSameBitsEveryTime) {
   }
   const DeviceArray<TopLogit> best{std::vector<TopLogit>(kMaxLogitsRows)};
   for (const StepInputs& inputs :
-       {of.one_token(0), of.random_tokens(random, 2), of.random_tokens(random, 8)}) {
+       {of.one_token(0), of.random_tokens(random, 2), of.random_tokens(random, 16)}) {
     const plan::StepBinding binding = of.binding(inputs);
     const auto count = static_cast<std::size_t>(binding.num_logits * of.vocab_size());
     std::vector<T> first;
@@ -188,9 +189,9 @@ TYPED_TEST(FusedStepOnCuda, SaysWhyARunIsNoSuchStep) {
   plan::CudaWeights incomplete = fits.weights();
   incomplete.nodes.erase(plan::layer_node(0, "mlp.down"));
   EXPECT_EQ(why_not(plan, incomplete, fits.binding(one)), "it has parts that GPT-2 has not");
-  plan::StepBinding nine = fits.binding(one);
-  nine.tokens = 9;
-  EXPECT_EQ(why_not(plan, fits.weights(), nine),
+  plan::StepBinding many = fits.binding(one);
+  many.tokens = 17;
+  EXPECT_EQ(why_not(plan, fits.weights(), many),
             "it has too many tokens, or too many rows of logits");
   plan::StepBinding uncached = fits.binding(one);
   uncached.block_table = nullptr;
