@@ -21,9 +21,8 @@ namespace kvcache::test {
 using kernels::EmbeddingCudaArgs;
 using kernels::HeadCudaArgs;
 using kernels::kFusedHeadDim;
-using kernels::kMaxFusedTokens;
 using kernels::kMaxLogitsRows;
-using kernels::kMaxTableBlocks;
+using kernels::kMaxTablesBlocks;
 using kernels::LinearCudaArgs;
 using kernels::NormArgs;
 
@@ -183,7 +182,7 @@ class FusedCase {
         vocab_size_(random.integer(1, 3000)),
         block_len_(random.pick(std::vector<std::int64_t>{8, 32, 1024})),
         blocks_per_row_((kContext + block_len_ - 1) / block_len_),
-        rows_(std::min<std::int64_t>(kMaxFusedTokens, kMaxTableBlocks / blocks_per_row_)),
+        rows_(std::min<std::int64_t>(plan::kMostTokensOfSteps, kMaxTablesBlocks / blocks_per_row_)),
         token_(random, vocab_size_ * hidden_, 1, random.chance(0.3) ? 3 : 0),
         position_(random, kContext * hidden_, 0.3),
         last_norm_(random, hidden_),

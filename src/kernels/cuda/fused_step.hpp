@@ -19,10 +19,11 @@ namespace kvcache::kernels {
 inline constexpr int kFusedWarps = 12;
 inline constexpr int kFusedThreads = 32 * kFusedWarps;
 inline constexpr int kFusedHeadDim = 64;
-inline constexpr int kStripColumns = 8;  // of a weight: what a block takes at least
-inline constexpr int kMaxStrips = 4;     // of one weight, that a block takes at most
-inline constexpr int kMaxSlots = 24;     // strips of `hidden` inputs in a block's shared memory
-inline constexpr int kMaxTableBlocks = 256;
+inline constexpr int kStripColumns = 8;      // of a weight: what a block takes at least
+inline constexpr int kMaxStrips = 4;         // of one weight, that a block takes at most
+inline constexpr int kMaxSlots = 24;         // strips of `hidden` inputs in a block's shared memory
+inline constexpr int kMaxTableBlocks = 256;  // of a sequence
+inline constexpr int kMaxTablesBlocks = 512;  // of all rows of a run
 inline constexpr int kMaxFusedLayers = 48;
 inline constexpr int kMaxHeadStrips = 64;      // of a block
 inline constexpr int kMaxFusedContext = 1152;  // tokens of a sequence
@@ -168,7 +169,7 @@ struct FusedToken {
 struct FusedTokensInputs {
   std::int32_t count = 0;
   FusedToken tokens[kMaxFusedTokens];
-  std::int32_t block_table[kMaxTableBlocks] = {};
+  std::int32_t block_table[kMaxTablesBlocks] = {};  // of all rows
 };
 
 /// All pointers are of the device.

@@ -166,7 +166,8 @@ void check(const StepBinding& binding, int most_tokens) {
   const auto block_len = static_cast<std::uint64_t>(binding.block_len);
   require(std::has_single_bit(block_len) && block_len >= 8,
           "block_len is no power of two, or under 8");
-  require(binding.rows * binding.blocks_per_row <= kernels::kMaxTableBlocks,
+  require(binding.rows * binding.blocks_per_row <=
+              (is_of_one_token(binding) ? kernels::kMaxTableBlocks : kernels::kMaxTablesBlocks),
           "its block tables are too long for a launch");
 }
 
