@@ -84,15 +84,16 @@ def test_a_tree_has_the_logits_of_each_path(kvcache: Program, tmp_path: Path, va
 
 
 @pytest.mark.parametrize(
-    "windows",
+    ("depth", "windows"),
     [
-        pytest.param([None, None], marks=pytest.mark.full, id="whole"),
-        pytest.param([None, 300], id="a window"),
+        pytest.param(4000, [None, None], marks=pytest.mark.full, id="whole"),
+        pytest.param(4000, [None, 300], marks=pytest.mark.full, id="a window"),
+        pytest.param(700, [None, 300], id="a window, not as far"),
     ],
 )
-def test_commits_far_into_a_text(kvcache: Program, tmp_path: Path, windows: list):
-    """What guesses leave in the cache 4,000 tokens deep: the text goes on as double precision."""
-    depth, new_tokens = 4000, 48
+def test_commits_far_into_a_text(kvcache: Program, tmp_path: Path, depth: int, windows: list):
+    """What guesses leave in the cache up to 4,000 tokens deep: the text goes on as double precision."""
+    new_tokens = 48
     toy = Toy(tmp_path, 12, max_position_embeddings=4200, windows=windows)
     generator = np.random.default_rng(12)
     prompt = np.resize(generator.integers(toy.config["vocab_size"], size=90), depth).tolist()
