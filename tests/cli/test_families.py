@@ -92,7 +92,7 @@ def test_a_tree_has_the_logits_of_each_path(kvcache: Program, tmp_path: Path, va
     ],
 )
 def test_commits_far_into_a_text(kvcache: Program, tmp_path: Path, depth: int, windows: list):
-    """What guesses leave in the cache up to 4,000 tokens deep: the text goes on as double precision."""
+    """What guesses leave in a cache of many tokens: the text goes on as double precision."""
     new_tokens = 48
     toy = Toy(tmp_path, 12, max_position_embeddings=4200, windows=windows)
     generator = np.random.default_rng(12)

@@ -9,12 +9,6 @@
 
 namespace kvcache::kernels {
 
-__device__ inline float exp2_of(float x) {
-  float result = 0;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
-  return result;
-}
-
 template <typename T, typename Shape>
 class FusedAttention {
  public:

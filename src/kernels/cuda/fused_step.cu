@@ -4,22 +4,14 @@
 #include "kernels/cuda/fused_attention.cuh"
 #include "kernels/cuda/fused_block.cuh"
 #include "kernels/cuda/fused_head.cuh"
+#include "kernels/cuda/fused_launch.cuh"
 #include "kernels/cuda/fused_products.cuh"
 #include "kernels/cuda/fused_step.hpp"
+#include "kernels/cuda/fused_weights.cuh"
 #include "kernels/panels.hpp"
 
 namespace kvcache::kernels {
 namespace {
-
-constexpr int kStaticSharedBytes = (static_cast<int>(sizeof(FusedShared)) + 127) / 128 * 128;
-constexpr int kFetchingThread = kFusedThreads - 32;  // of the last warp, which ends no product
-
-/// The tanh approximation of gelu (Hendrycks and Gimpel, arXiv:1606.08415), by way of
-/// (1 + tanh(u)) / 2 = 1 / (1 + exp(-2u)).
-__device__ float gelu_by_exp(float x) {
-  constexpr float kTwoLog2E = 2.302208198F;  // 2 · sqrt(2 / pi) · log2(e)
-  return __fdividef(x, 1.0F + exp2_of(-kTwoLog2E * (x + 0.044715F * x * x * x)));
-}
 
 /// What the launch works out once for all blocks.
 template <typename T>
@@ -36,7 +28,6 @@ class FusedStep {
   __device__ FusedStep(const FusedKernelArgs<T>& args, unsigned char* dynamic, FusedShared& shared)
       : args_(args.step),
         layout_(args.layout),
-        slots_(dynamic),
         high_(reinterpret_cast<unsigned*>(dynamic + layout_.high_at)),
         low_(reinterpret_cast<unsigned*>(dynamic + layout_.low_at)),
         residual_(reinterpret_cast<float2*>(dynamic + layout_.residual_at)),
@@ -44,7 +35,8 @@ class FusedStep {
         shared_(shared),
         thread_(static_cast<int>(threadIdx.x)),
         attention_(args_, static_cast<int>(blockIdx.x)),
-        head_(args_, dynamic, layout_, args.kept_head_strips, shared) {}
+        head_(args_, dynamic, layout_, args.kept_head_strips, shared),
+        weights_(args_, layout_, dynamic, shared) {}
 
   __device__ void run() {
     start();
@@ -80,12 +72,6 @@ class FusedStep {
   __device__ void start() {
     // What is small is asked for first: behind the weights it would wait for all of them.
     const Embedded embedded = load_embedding();
-#pragma unroll
-    for (int w = 0; w < kLayerWeights; ++w) {
-      const auto weight = static_cast<LayerWeight>(w);
-      shares_[w] = StripShare::of(Shape::sizes().strips(weight), static_cast<int>(blockIdx.x),
-                                  static_cast<int>(gridDim.x), layout_.first_block(weight));
-    }
     bias_[0] = load_bias<LayerWeight::qkv>(0);
     bias_[1] = load_bias<LayerWeight::projection>(0);
     bias_[2] = load_bias<LayerWeight::expansion>(0);
@@ -96,82 +82,22 @@ class FusedStep {
       attention_.prefetch(0);
     }
     if (thread_ == kFetchingThread) {
-      for (CopyBarrier& arrival : shared_.layer_arrivals) {
-        arrival.initialize();
-      }
-      fetch<LayerWeight::qkv>(0);
-      fetch<LayerWeight::projection>(0);
-      fetch<LayerWeight::expansion>(0);
-      fetch<LayerWeight::contraction>(0);
+      weights_.begin(head_);
     }
     head_.initialize();
     embed(embedded);
-    clear_other_exchange();
+    clear_share(args_.other_exchange, args_.sizes.layers * Shape::exchange().layer_words() +
+                                          2 * static_cast<int>(gridDim.x));
     __syncthreads();
   }
 
+  /// The next layer's strips of a weight that this layer has used.
   template <LayerWeight kWeight>
-  [[nodiscard]] __device__ const StripShare& share() const {
-    return shares_[static_cast<int>(kWeight)];
-  }
-
-  template <LayerWeight kWeight>
-  [[nodiscard]] __device__ uint4* strips() const {
-    return reinterpret_cast<uint4*>(slots_ + layout_.weight_slot[static_cast<int>(kWeight)] *
-                                                 Shape::kSlotBytes);
-  }
-
-  /// The block's strips of a weight on their way, by one thread; those of the layer before are used
-  /// up. Slot by slot with pauses, where the warp has nothing else to do: all blocks fetch at the
-  /// same time, and what they wait for from each other comes the same way.
-  template <LayerWeight kWeight>
-  __device__ void fetch(int layer) {
-    constexpr unsigned kCyclesApart = 300;
-    constexpr int kIndex = static_cast<int>(kWeight);
-    constexpr int kStrip = Shape::sizes().strip_elements(kWeight);
-    const int slot = layout_.weight_slot[kIndex];
-    if (layer == args_.sizes.layers) {
-      fetch_head(slot, layout_.weight_slot[kIndex + 1]);
-    } else if (share<kWeight>().count > 0) {
-      const auto* from = reinterpret_cast<const unsigned char*>(
-          args_.weights + layer * Shape::sizes().layer_elements() +
-          Shape::sizes().weight_at(kWeight) + share<kWeight>().first * kStrip);
-      const int slots = share<kWeight>().count * Shape::sizes().slots_per_strip(kWeight);
-      const bool pauses = layer > 0 && (kWeight != LayerWeight::qkv || !attention_.takes_part());
-      CopyBarrier& arrival = shared_.layer_arrivals[kIndex];
-      arrival.expect(static_cast<unsigned>(slots * Shape::kSlotBytes));
-#pragma unroll 1
-      for (int i = 0; i < slots; ++i) {
-        if (pauses && i > 0) {
-          pause(kCyclesApart);
-        }
-        arrival.copy(slots_ + (slot + i) * Shape::kSlotBytes, from + i * Shape::kSlotBytes,
-                     Shape::kSlotBytes, ReadAgain::no);
-      }
-    }
-    // Slots that no layer uses: some in each layer.
-    if (kWeight == LayerWeight::expansion && layer > 0) {
-      const int unused = layout_.weight_slot[0];
-      fetch_head(unused * (layer - 1) / args_.sizes.layers, unused * layer / args_.sizes.layers);
-    }
-  }
-
-  /// The head's first strips, each into the slot of its number.
-  __device__ void fetch_head(int first, int end) {
-#pragma unroll 1
-    for (int slot = first; slot < end; ++slot) {
-      head_.fetch(slot, slot);
-    }
-  }
-
-  __device__ void clear_other_exchange() {
-    const auto blocks = static_cast<int>(gridDim.x);
-    const int vectors = (args_.sizes.layers * Shape::exchange().layer_words() + 2 * blocks + 3) / 4;
-    auto* to = reinterpret_cast<uint4*>(args_.other_exchange);
-#pragma unroll 1
-    for (int i = static_cast<int>(blockIdx.x) * kFusedThreads + thread_; i < vectors;
-         i += blocks * kFusedThreads) {
-      to[i] = {kNotYet, kNotYet, kNotYet, kNotYet};
+  __device__ void fetch_next(int layer) {
+    if (thread_ == kFetchingThread) {
+      // A block that attends right after it is waited for.
+      const bool pauses = kWeight != LayerWeight::qkv || !attention_.takes_part();
+      weights_.template fetch<kWeight>(layer + 1, pauses, head_);
     }
   }
 
@@ -185,10 +111,6 @@ class FusedStep {
         work(i, pair);
       }
     }
-  }
-
-  __device__ static unsigned load_pair(const T* from, int pair) {
-    return __ldg(reinterpret_cast<const unsigned*>(from) + pair);
   }
 
   __device__ void keep(int i, int pair, float2 value) {
@@ -322,15 +244,10 @@ class FusedStep {
     return reinterpret_cast<const uint4*>(high_);
   }
 
-  template <LayerWeight kWeight>
-  __device__ void wait_for_strips(int layer) {
-    shared_.layer_arrivals[static_cast<int>(kWeight)].wait(static_cast<unsigned>(layer) % 2);
-  }
-
   /// The pair of columns that this thread ends.
   template <LayerWeight kWeight>
   [[nodiscard]] __device__ int own_pair() const {
-    return share<kWeight>().first * (kStripColumns / 2) + thread_;
+    return weights_.template share<kWeight>().first * (kStripColumns / 2) + thread_;
   }
 
   /// Its biases of this layer, which are there, while those of the next are asked for.
@@ -347,7 +264,7 @@ class FusedStep {
   template <LayerWeight kWeight>
   [[nodiscard]] __device__ unsigned load_bias(int layer) const {
     return thread_ < kMaxStrips * kStripColumns / 2 &&
-                   thread_ < share<kWeight>().count * kStripColumns / 2
+                   thread_ < weights_.template share<kWeight>().count * kStripColumns / 2
                ? load_pair(vectors_of(layer) + Shape::vectors().bias(kWeight), own_pair<kWeight>())
                : 0;
   }
@@ -355,11 +272,12 @@ class FusedStep {
   /// Normalized inputs, results as pairs.
   template <LayerWeight kWeight>
   __device__ void multiply_normalized(int layer) {
-    if (share<kWeight>().count > 0) {
+    if (weights_.template share<kWeight>().count > 0) {
       const unsigned bias = next_bias<kWeight>(layer);
-      wait_for_strips<kWeight>(layer);
+      weights_.template wait<kWeight>(layer);
       multiply<T, Shape::kPieces>(
-          strips<kWeight>(), share<kWeight>().count, inputs(), shared_, [&](float2 sum) {
+          weights_.template strips<kWeight>(), weights_.template share<kWeight>().count, inputs(),
+          shared_, [&](float2 sum) {
             const float2 biases = values_of<T>(bias);
             sum = {sum.x + biases.x, sum.y + biases.y};
             if constexpr (kWeight == LayerWeight::expansion) {
@@ -371,17 +289,15 @@ class FusedStep {
             }
           });
     }
-    if (thread_ == kFetchingThread) {
-      fetch<kWeight>(layer + 1);
-    }
+    fetch_next<kWeight>(layer);
   }
 
   /// Of the attention, added to the residual stream.
   __device__ void project(int layer) {
     constexpr auto kWeight = LayerWeight::projection;
-    if (share<kWeight>().count > 0) {
+    if (weights_.template share<kWeight>().count > 0) {
       const unsigned bias = next_bias<kWeight>(layer);
-      wait_for_strips<kWeight>(layer);
+      weights_.template wait<kWeight>(layer);
 #pragma unroll
       for (int first = 0; first < Shape::kHeads; first += kFusedWarps) {
         const int own = first + thread_ / 32;
@@ -393,31 +309,29 @@ class FusedStep {
       }
       __syncthreads();
       multiply<T, Shape::kPieces>(
-          strips<kWeight>(), share<kWeight>().count, inputs(), shared_, [&](float2 sum) {
+          weights_.template strips<kWeight>(), weights_.template share<kWeight>().count, inputs(),
+          shared_, [&](float2 sum) {
             add_to_residual(own_pair<kWeight>(), sum, bias, Shape::exchange().after_attention());
           });
     }
-    if (thread_ == kFetchingThread) {
-      fetch<kWeight>(layer + 1);
-    }
+    fetch_next<kWeight>(layer);
   }
 
   __device__ void contract(int layer) {
     constexpr auto kWeight = LayerWeight::contraction;
-    if (share<kWeight>().count > 0) {
+    if (weights_.template share<kWeight>().count > 0) {
       const unsigned bias = next_bias<kWeight>(layer);
-      wait_for_strips<kWeight>(layer);
-      multiply_arriving<T, Shape::kInnerPieces>(
-          strips<kWeight>(), own_copy_ + Shape::exchange().expanded(), inner_, shared_);
+      weights_.template wait<kWeight>(layer);
+      multiply_arriving<T, Shape::kInnerPieces>(weights_.template strips<kWeight>(),
+                                                own_copy_ + Shape::exchange().expanded(), inner_,
+                                                shared_);
       __syncthreads();
       if (thread_ < kStripColumns / 2) {
         add_to_residual(own_pair<kWeight>(), sum_of_warps<1>(shared_, thread_), bias,
                         Shape::exchange().after_layer());
       }
     }
-    if (thread_ == kFetchingThread) {
-      fetch<kWeight>(layer + 1);
-    }
+    fetch_next<kWeight>(layer);
   }
 
   __device__ void add_to_residual(int pair, float2 sum, unsigned bias, int to) {
@@ -471,14 +385,12 @@ class FusedStep {
 
   const FusedStepArgs<T>& args_;
   const FusedSharedLayout& layout_;
-  unsigned char* slots_;
   unsigned* high_;    // pairs of a product's inputs, rounded
   unsigned* low_;     // and what rounding took
   float2* residual_;  // the residual stream
   uint4* inner_;      // inputs of the contraction
   FusedShared& shared_;
   int thread_;
-  StripShare shares_[kLayerWeights];
   unsigned* exchange_ = nullptr;        // of the layer
   const unsigned* own_copy_ = nullptr;  // of it, that this block reads
   float2 x_[kPairsOfThread] = {};       // this thread's part of the residual stream
@@ -488,6 +400,7 @@ class FusedStep {
   unsigned norm_bias_[kPairsOfThread] = {};
   FusedAttention<T, Shape> attention_;
   FusedHead<T, Shape> head_;
+  FusedWeights<T, Shape> weights_;
 };
 
 template <typename T, int kHeads>
@@ -535,30 +448,6 @@ Result with_heads(int heads, Result otherwise, const Work& work) {
   }
 }
 
-/// Of the current device; 0 where it does not say.
-int attribute_of_device(cudaDeviceAttr attribute) {
-  int device = 0;
-  int value = 0;
-  return cudaGetDevice(&device) == cudaSuccess &&
-                 cudaDeviceGetAttribute(&value, attribute, device) == cudaSuccess
-             ? value
-             : 0;
-}
-
-/// Bytes of dynamic shared memory that a block may have.
-int shared_capacity() {
-  static const int capacity =
-      attribute_of_device(cudaDevAttrMaxSharedMemoryPerBlockOptin) - kStaticSharedBytes;
-  return capacity;
-}
-
-/// How many of a block's strips of the head fit into half of the second-level cache, the other half
-/// being for all that passes through.
-int kept_head_strips(const FusedSizes& sizes, int blocks) {
-  static const int cache = attribute_of_device(cudaDevAttrL2CacheSize);
-  return cache / 2 / (blocks * sizes.hidden * kStripColumns * 2);
-}
-
 }  // namespace
 
 const char* why_not_fused(const FusedSizes& sizes, int multiprocessors) {
@@ -598,23 +487,13 @@ cudaError_t fused_step(const FusedStepArgs<T>& args, int multiprocessors, cudaSt
   const FusedKernelArgs<T> of_kernel{
       args, FusedSharedLayout::of(args.sizes, multiprocessors, shared_capacity()),
       kept_head_strips(args.sizes, multiprocessors)};
-  // Blocks wait for each other: all of them run at once, or none.
-  cudaLaunchAttribute together{};
-  together.id = cudaLaunchAttributeCooperative;
-  together.val.cooperative = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(multiprocessors));
-  config.blockDim = dim3(kFusedThreads);
-  config.dynamicSmemBytes = static_cast<std::size_t>(of_kernel.layout.bytes);
-  config.stream = stream;
-  config.attrs = &together;
-  config.numAttrs = 1;
   return with_heads(args.sizes.heads, cudaErrorInvalidValue, [&](auto heads) {
     const auto kernel = fused_step_kernel<T, decltype(heads)::value>;
     static const cudaError_t more_shared = cudaFuncSetAttribute(
         kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_capacity());
     return more_shared != cudaSuccess ? more_shared
-                                      : cudaLaunchKernelEx(&config, kernel, of_kernel);
+                                      : launch_together(kernel, of_kernel, multiprocessors,
+                                                        of_kernel.layout.bytes, stream);
   });
 }
 

@@ -3,22 +3,14 @@
 #include <utility>
 
 #include "kernels/cuda/fused_head.cuh"
+#include "kernels/cuda/fused_launch.cuh"
 #include "kernels/cuda/fused_step.hpp"
 #include "kernels/cuda/fused_tokens.cuh"
 #include "kernels/cuda/fused_tokens_attention.cuh"
+#include "kernels/cuda/fused_weights.cuh"
 
 namespace kvcache::kernels {
 namespace {
-
-constexpr int kStaticSharedBytes = (static_cast<int>(sizeof(FusedShared)) + 127) / 128 * 128;
-constexpr int kFetchingThread = kFusedThreads - 32;  // of the last warp, which ends no product
-
-/// The tanh approximation of gelu (Hendrycks and Gimpel, arXiv:1606.08415), by way of
-/// (1 + tanh(u)) / 2 = 1 / (1 + exp(-2u)).
-__device__ float gelu_by_exp(float x) {
-  constexpr float kTwoLog2E = 2.302208198F;  // 2 · sqrt(2 / pi) · log2(e)
-  return __fdividef(x, 1.0F + exp2_of(-kTwoLog2E * (x + 0.044715F * x * x * x)));
-}
 
 /// What the launch works out once for all blocks.
 template <typename T>
@@ -38,14 +30,14 @@ class FusedTokens {
       : args_(args.step),
         inputs_(args.inputs),
         layout_(args.layout),
-        slots_(dynamic),
         high_(reinterpret_cast<uint4*>(dynamic + layout_.high_at)),
         shared_(shared),
         thread_(static_cast<int>(threadIdx.x)),
         lane_(thread_ % 32),
         warp_(thread_ / 32),
         attention_(args_, inputs_, static_cast<int>(blockIdx.x)),
-        head_(args_, dynamic, layout_, args.kept_head_strips, shared) {}
+        head_(args_, dynamic, layout_, args.kept_head_strips, shared),
+        weights_(args_, layout_, dynamic, shared) {}
 
   __device__ void run() {
     start();
@@ -79,12 +71,6 @@ class FusedTokens {
   static constexpr int kPerLane = 4 * Shape::kVectors;  // elements of a token that a lane has
 
   __device__ void start() {
-#pragma unroll
-    for (int w = 0; w < kLayerWeights; ++w) {
-      const auto weight = static_cast<LayerWeight>(w);
-      shares_[w] = StripShare::of(Shape::sizes().strips(weight), static_cast<int>(blockIdx.x),
-                                  static_cast<int>(gridDim.x), layout_.first_block(weight));
-    }
     // What is small is asked for first: behind the weights it would wait for all of them.
     bias_[0] = load_bias<LayerWeight::qkv>(0);
     bias_[1] = load_bias<LayerWeight::projection>(0);
@@ -97,83 +83,21 @@ class FusedTokens {
       attention_.prefetch(0);
     }
     if (thread_ == kFetchingThread) {
-      for (CopyBarrier& arrival : shared_.layer_arrivals) {
-        arrival.initialize();
-      }
-      fetch<LayerWeight::qkv>(0);
-      fetch<LayerWeight::projection>(0);
-      fetch<LayerWeight::expansion>(0);
-      fetch<LayerWeight::contraction>(0);
+      weights_.begin(head_);
     }
     head_.initialize();
-    clear_other_exchange();
+    clear_share(args_.other_exchange, args_.sizes.layers * Shape::exchange().layer_words() +
+                                          2 * static_cast<int>(gridDim.x) * Shape::kTokens);
     __syncthreads();
   }
 
+  /// The next layer's strips of a weight that this layer has used.
   template <LayerWeight kWeight>
-  [[nodiscard]] __device__ const StripShare& share() const {
-    return shares_[static_cast<int>(kWeight)];
-  }
-
-  template <LayerWeight kWeight>
-  [[nodiscard]] __device__ uint4* strips() const {
-    return reinterpret_cast<uint4*>(slots_ + layout_.weight_slot[static_cast<int>(kWeight)] *
-                                                 Shape::kSlotBytes);
-  }
-
-  /// The block's strips of a weight on their way, by one thread; those of the layer before are used
-  /// up. Slot by slot with pauses, where the warp has nothing else to do: all blocks fetch at the
-  /// same time, and what they wait for from each other comes the same way.
-  template <LayerWeight kWeight>
-  __device__ void fetch(int layer) {
-    constexpr unsigned kCyclesApart = 300;
-    constexpr int kIndex = static_cast<int>(kWeight);
-    constexpr int kStrip = Shape::sizes().strip_elements(kWeight);
-    const int slot = layout_.weight_slot[kIndex];
-    if (layer == args_.sizes.layers) {
-      fetch_head(slot, layout_.weight_slot[kIndex + 1]);
-    } else if (share<kWeight>().count > 0) {
-      const auto* from = reinterpret_cast<const unsigned char*>(
-          args_.weights + layer * Shape::sizes().layer_elements() +
-          Shape::sizes().weight_at(kWeight) + share<kWeight>().first * kStrip);
-      const int slots = share<kWeight>().count * Shape::sizes().slots_per_strip(kWeight);
-      const bool pauses = layer > 0 && (kWeight != LayerWeight::qkv || !attention_.takes_part());
-      CopyBarrier& arrival = shared_.layer_arrivals[kIndex];
-      arrival.expect(static_cast<unsigned>(slots * Shape::kSlotBytes));
-#pragma unroll 1
-      for (int i = 0; i < slots; ++i) {
-        if (pauses && i > 0) {
-          pause(kCyclesApart);
-        }
-        arrival.copy(slots_ + (slot + i) * Shape::kSlotBytes, from + i * Shape::kSlotBytes,
-                     Shape::kSlotBytes, ReadAgain::no);
-      }
-    }
-    // Slots that no layer uses: some in each layer.
-    if (kWeight == LayerWeight::expansion && layer > 0) {
-      const int unused = layout_.weight_slot[0];
-      fetch_head(unused * (layer - 1) / args_.sizes.layers, unused * layer / args_.sizes.layers);
-    }
-  }
-
-  /// The head's first strips, each into the slot of its number.
-  __device__ void fetch_head(int first, int end) {
-#pragma unroll 1
-    for (int slot = first; slot < end; ++slot) {
-      head_.fetch(slot, slot);
-    }
-  }
-
-  __device__ void clear_other_exchange() {
-    const auto blocks = static_cast<int>(gridDim.x);
-    const int vectors =
-        (args_.sizes.layers * Shape::exchange().layer_words() + 2 * blocks * Shape::kTokens + 3) /
-        4;
-    auto* to = reinterpret_cast<uint4*>(args_.other_exchange);
-#pragma unroll 1
-    for (int i = static_cast<int>(blockIdx.x) * kFusedThreads + thread_; i < vectors;
-         i += blocks * kFusedThreads) {
-      to[i] = {kNotYet, kNotYet, kNotYet, kNotYet};
+  __device__ void fetch_next(int layer) {
+    if (thread_ == kFetchingThread) {
+      // A block that attends right after it is waited for.
+      const bool pauses = kWeight != LayerWeight::qkv || !attention_.takes_part();
+      weights_.template fetch<kWeight>(layer + 1, pauses, head_);
     }
   }
 
@@ -218,10 +142,6 @@ class FusedTokens {
       x_[4 * i + 2] = b.x;
       x_[4 * i + 3] = b.y;
     }
-  }
-
-  __device__ static unsigned load_pair(const T* from, int pair) {
-    return __ldg(reinterpret_cast<const unsigned*>(from) + pair);
   }
 
   /// Each token's, by a warp. The first one polls alone until its words are there.
@@ -333,16 +253,12 @@ class FusedTokens {
     return pair_of<T>(value.x - kept.x, value.y - kept.y);
   }
 
-  template <LayerWeight kWeight>
-  __device__ void wait_for_strips(int layer) {
-    shared_.layer_arrivals[static_cast<int>(kWeight)].wait(static_cast<unsigned>(layer) % 2);
-  }
-
   /// The token whose sums this thread ends, and the pair of columns.
   [[nodiscard]] __device__ int own_token() const { return lane_ / 4; }
   template <LayerWeight kWeight>
   [[nodiscard]] __device__ int own_pair() const {
-    return share<kWeight>().first * (kStripColumns / 2) + warp_ * (kStripColumns / 2) + lane_ % 4;
+    return weights_.template share<kWeight>().first * (kStripColumns / 2) +
+           warp_ * (kStripColumns / 2) + lane_ % 4;
   }
   [[nodiscard]] __device__ bool ends_sums() const { return own_token() < inputs_.count; }
 
@@ -359,7 +275,7 @@ class FusedTokens {
 
   template <LayerWeight kWeight>
   [[nodiscard]] __device__ unsigned load_bias(int layer) const {
-    return warp_ < share<kWeight>().count
+    return warp_ < weights_.template share<kWeight>().count
                ? load_pair(vectors_of(layer) + Shape::vectors().bias(kWeight), own_pair<kWeight>())
                : 0;
   }
@@ -367,11 +283,12 @@ class FusedTokens {
   /// Normalized inputs, results as pairs.
   template <LayerWeight kWeight>
   __device__ void multiply_normalized(int layer) {
-    if (share<kWeight>().count > 0) {
+    if (weights_.template share<kWeight>().count > 0) {
       const unsigned bias = next_bias<kWeight>(layer);
-      wait_for_strips<kWeight>(layer);
+      weights_.template wait<kWeight>(layer);
       multiply_tokens<T, Shape>(
-          strips<kWeight>(), share<kWeight>().count, high_, shared_, [&](float2 sum) {
+          weights_.template strips<kWeight>(), weights_.template share<kWeight>().count, high_,
+          shared_, [&](float2 sum) {
             if (!ends_sums()) {
               return;
             }
@@ -388,18 +305,16 @@ class FusedTokens {
             }
           });
     }
-    if (thread_ == kFetchingThread) {
-      fetch<kWeight>(layer + 1);
-    }
+    fetch_next<kWeight>(layer);
   }
 
   /// Of the attention, added to the residual stream.
   __device__ void project(int layer) {
     constexpr auto kWeight = LayerWeight::projection;
-    if (share<kWeight>().count > 0) {
+    if (weights_.template share<kWeight>().count > 0) {
       const unsigned bias = next_bias<kWeight>(layer);
       const float2 before = residual_before_attention(layer);
-      wait_for_strips<kWeight>(layer);
+      weights_.template wait<kWeight>(layer);
 #pragma unroll
       for (int first = 0; first < Shape::kHeads; first += kFusedWarps) {
         const int own = first + warp_;
@@ -415,25 +330,24 @@ class FusedTokens {
       }
       __syncthreads();
       multiply_tokens<T, Shape>(
-          strips<kWeight>(), share<kWeight>().count, high_, shared_, [&](float2 sum) {
+          weights_.template strips<kWeight>(), weights_.template share<kWeight>().count, high_,
+          shared_, [&](float2 sum) {
             add_to_residual<kWeight>(before, sum, bias, Shape::exchange().after_attention());
           });
     }
-    if (thread_ == kFetchingThread) {
-      fetch<kWeight>(layer + 1);
-    }
+    fetch_next<kWeight>(layer);
   }
 
   __device__ void contract(int layer) {
     constexpr auto kWeight = LayerWeight::contraction;
-    if (share<kWeight>().count > 0) {
+    if (weights_.template share<kWeight>().count > 0) {
       const unsigned bias = next_bias<kWeight>(layer);
       float2 before{0.0F, 0.0F};
       if (warp_ == 0 && ends_sums()) {
         before = residual_at<kWeight>(own_copy_ + Shape::exchange().after_attention());
       }
-      wait_for_strips<kWeight>(layer);
-      multiply_arriving_tokens<T, Shape>(strips<kWeight>(),
+      weights_.template wait<kWeight>(layer);
+      multiply_arriving_tokens<T, Shape>(weights_.template strips<kWeight>(),
                                          own_copy_ + Shape::exchange().expanded(), inputs_.count,
                                          high_, shared_);
       __syncthreads();
@@ -448,9 +362,7 @@ class FusedTokens {
         add_to_residual<kWeight>(before, sum, bias, Shape::exchange().after_layer());
       }
     }
-    if (thread_ == kFetchingThread) {
-      fetch<kWeight>(layer + 1);
-    }
+    fetch_next<kWeight>(layer);
   }
 
   /// What this thread adds a product's sums to: words that are there already, as the block has
@@ -463,7 +375,7 @@ class FusedTokens {
   }
   [[nodiscard]] __device__ float2 residual_before_attention(int layer) const {
     constexpr auto kWeight = LayerWeight::projection;
-    if (!ends_sums() || warp_ >= share<kWeight>().count) {
+    if (!ends_sums() || warp_ >= weights_.template share<kWeight>().count) {
       return {0.0F, 0.0F};
     }
     return layer == 0 ? embedded_pair(inputs_.tokens[own_token()], own_pair<kWeight>())
@@ -537,13 +449,11 @@ class FusedTokens {
   const FusedStepArgs<T>& args_;
   const FusedTokensInputs& inputs_;
   const FusedSharedLayout& layout_;
-  unsigned char* slots_;
   uint4* high_;  // tokens' inputs of a product, rounded, then what rounding took
   FusedShared& shared_;
   int thread_;
   int lane_;
   int warp_;
-  StripShare shares_[kLayerWeights];
   unsigned* exchange_ = nullptr;        // of the layer
   const unsigned* own_copy_ = nullptr;  // of it, that this block reads
   const unsigned* before_ = nullptr;    // that of the layer before
@@ -554,6 +464,7 @@ class FusedTokens {
   uint2 norm_bias_[Shape::kVectors] = {};
   TokensAttention<T, Shape> attention_;
   FusedHead<T, Shape> head_;
+  FusedWeights<T, Shape> weights_;
 };
 
 template <typename T, int kHeads, int kTokens>
@@ -578,10 +489,6 @@ Result with_shape(int heads, int capacity, Result otherwise, const Work& work) {
     }
   };
   switch (capacity) {
-#ifdef FT_ONE
-    case 1:
-      return with_heads(std::integral_constant<int, 1>{});
-#endif
     case 2:
       return with_heads(std::integral_constant<int, 2>{});
     case 4:
@@ -591,27 +498,6 @@ Result with_shape(int heads, int capacity, Result otherwise, const Work& work) {
     default:
       return otherwise;
   }
-}
-
-int attribute_of_device(cudaDeviceAttr attribute) {
-  int device = 0;
-  int value = 0;
-  return cudaGetDevice(&device) == cudaSuccess &&
-                 cudaDeviceGetAttribute(&value, attribute, device) == cudaSuccess
-             ? value
-             : 0;
-}
-
-/// Bytes of dynamic shared memory that a block may have.
-int shared_capacity() {
-  static const int capacity =
-      attribute_of_device(cudaDevAttrMaxSharedMemoryPerBlockOptin) - kStaticSharedBytes;
-  return capacity;
-}
-
-int kept_head_strips(const FusedSizes& sizes, int blocks) {
-  static const int cache = attribute_of_device(cudaDevAttrL2CacheSize);
-  return cache / 2 / (blocks * sizes.hidden * kStripColumns * 2);
 }
 
 }  // namespace
@@ -635,24 +521,14 @@ cudaError_t fused_tokens(const FusedStepArgs<T>& args, const FusedTokensInputs& 
       args, inputs,
       FusedSharedLayout::of_tokens(args.sizes, multiprocessors, shared_capacity(), capacity),
       kept_head_strips(args.sizes, multiprocessors)};
-  // Blocks wait for each other: all of them run at once, or none.
-  cudaLaunchAttribute together{};
-  together.id = cudaLaunchAttributeCooperative;
-  together.val.cooperative = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(multiprocessors));
-  config.blockDim = dim3(kFusedThreads);
-  config.dynamicSmemBytes = static_cast<std::size_t>(of_kernel.layout.bytes);
-  config.stream = stream;
-  config.attrs = &together;
-  config.numAttrs = 1;
   return with_shape(
       args.sizes.heads, capacity, cudaErrorInvalidValue, [&](auto heads, auto tokens) {
         const auto kernel = fused_tokens_kernel<T, decltype(heads)::value, decltype(tokens)::value>;
         static const cudaError_t more_shared = cudaFuncSetAttribute(
             kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_capacity());
         return more_shared != cudaSuccess ? more_shared
-                                          : cudaLaunchKernelEx(&config, kernel, of_kernel);
+                                          : launch_together(kernel, of_kernel, multiprocessors,
+                                                            of_kernel.layout.bytes, stream);
       });
 }
 
