@@ -126,7 +126,7 @@ def test_commits_far_into_a_text(kvcache: Program, tmp_path: Path, depth: int, w
     ],
     ids=str,
 )
-@pytest.mark.parametrize("variant", ["plain", "all of it"])
+@pytest.mark.parametrize("variant", [pytest.param("plain", marks=pytest.mark.full), "all of it"])
 def test_narrow_models_compute_what_plain_onnx_runtime_does(
     kvcache: Program, tmp_path: Path, variant: str, options: tuple[str, ...], limit: float
 ):

@@ -226,7 +226,15 @@ def test_no_room_for_the_file(tmp_path: Path, option: list[str], reason: str):
 
 
 @pytest.mark.parametrize(
-    "module", ["numpy", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "safetensors", "xxhash"]
+    "module",
+    [
+        "numpy",  # an early one and a late one
+        *(
+            pytest.param(module, marks=pytest.mark.full)
+            for module in ("onnx", "onnx_ir", "onnxruntime", "onnxscript", "safetensors")
+        ),
+        "xxhash",
+    ],
 )
 def test_a_missing_module(module: str, tmp_path: Path):
     program = (
@@ -269,7 +277,7 @@ def test_failed_verification_leaves_the_earlier_export(
     [
         (signal.SIGINT, 130, "error: interrupted\n"),
         (signal.SIGTERM, 143, "error: ended by SIGTERM\n"),
-        (signal.SIGHUP, 129, "error: ended by SIGHUP\n"),
+        pytest.param(*(signal.SIGHUP, 129, "error: ended by SIGHUP\n"), marks=pytest.mark.full),
     ],
 )
 def test_ended_by_a_signal(tmp_path: Path, number: signal.Signals, code: int, line: str):

@@ -102,7 +102,7 @@ def all_of_it(tmp_path_factory: pytest.TempPathFactory, export) -> PlainModel:
     ],
     ids=" ".join,
 )
-@pytest.mark.parametrize("variant", ["plain", "all of it"])
+@pytest.mark.parametrize("variant", [pytest.param("plain", marks=pytest.mark.full), "all of it"])
 def test_narrow_weights_cost_what_config_json_says(
     tmp_path: Path, export, variant: str, options: tuple[str, ...]
 ):
