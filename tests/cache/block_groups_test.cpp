@@ -29,7 +29,7 @@ constexpr PoolShape kGroupsShape{.num_layers = 3,
 /// The second layer sees all; the others are the second group.
 model::LayerGroups two_groups() { return {.windows = {0, 5}, .group_of_layer = {1, 0, 1}}; }
 
-constexpr std::size_t kLayerBytes = 2 * 2 * 4 * 3 * 4;  // keys and values of a block
+constexpr std::size_t kLayerBytes = std::size_t{2} * 2 * 4 * 3 * 4;  // keys and values of a block
 
 std::vector<BlockId> places_of(const BlockTable& table, std::size_t group) {
   std::vector<BlockId> places(table.blocks().size());
@@ -188,7 +188,7 @@ TEST(BlockGroups, AreFilledEachFromItsFirstToken) {
     }
   }
   BlockTable other(pool);
-  EXPECT_THROW(other.fill({0, 4}, 8 * 4), Error);
+  EXPECT_THROW(other.fill({0, 4}, std::size_t{8} * 4), Error);
   EXPECT_TRUE(other.blocks().empty());
   EXPECT_EQ(pool.stats().bytes_in_use(), 8 * kLayerBytes);
   pool.check_invariants();
