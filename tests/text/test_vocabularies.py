@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
+import gguf
 import gguf_pieces
 import pytest
 import sentencepiece
+from mixed_text import ten_megabytes
 from programs import BUILD
 from random_texts import every_character, random_texts
-from test_pipelines import SEED, TEXTS, assert_same
+from test_pipelines import SEED, TEXTS, assert_same, convert
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from kvcache_export import sentencepiece_file, tekken_file
@@ -41,22 +45,39 @@ MISTRAL = (
     },
 )
 
+LLAMA_CPP = (  # its sources hold vocabularies; "llama-bpe" is Llama 3's, "llama-spm" Llama 2's
+    "llama-cpp-python==0.3.36",
+    "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e",
+)
+OF_LLAMA_CPP = ("llama-bpe", "qwen2", "phi-3", "llama-spm")
+DJANGO = (  # whose texts are translated, in some thirty scripts
+    "Django==5.2",
+    "91ceed4e3a6db5aedced65e3c8f963118ea9ba753fc620831c77074e620e7d83",
+)
+
 pytestmark = pytest.mark.full
 
 
+def downloaded(requirement: str, digest: str, kind: str = "*.whl") -> Path:
+    """A package's file, downloaded once and held against its digest."""
+    directory = DOWNLOADS / requirement
+    if not list(directory.glob(kind)):
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "requirements.txt").write_text(f"{requirement} --hash=sha256:{digest}\n")
+        binary = "--only-binary" if kind == "*.whl" else "--no-binary"
+        options = ["--quiet", "--no-deps", binary, ":all:", "--require-hashes"]
+        command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(directory)]
+        subprocess.run([*command, "-r", str(directory / "requirements.txt")], check=True)
+    return next(directory.glob(kind))
+
+
 def fetched(package: tuple[str, str, dict[str, str]]) -> Path:
-    """A directory with the files of a package, downloaded once and held against its digest."""
+    """A directory with the files of a package."""
     requirement, digest, files = package
     directory = DOWNLOADS / requirement
     if all((directory / name).exists() for name in files.values()):
         return directory
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "requirements.txt").write_text(f"{requirement} --hash=sha256:{digest}\n")
-    options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes"]
-    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(directory)]
-    subprocess.run([*command, "-r", str(directory / "requirements.txt")], check=True)
-    wheel = next(directory.glob("*.whl"))
-    with zipfile.ZipFile(wheel) as archive:
+    with zipfile.ZipFile(downloaded(requirement, digest)) as archive:
         for member in archive.namelist():
             for end, name in files.items():
                 if member.endswith(end):
@@ -64,62 +85,118 @@ def fetched(package: tuple[str, str, dict[str, str]]) -> Path:
     return directory
 
 
-def texts(reference: Tokenizer) -> list[str]:
-    special = [token.content for token in reference.get_added_tokens_decoder().values()]
-    return random_texts(SEED, 5 * TEXTS, special) + every_character(SEED)
+Made = tuple[Tokenizer, Path]  # the reference, and what ours reads
 
 
-def test_gpt2() -> None:
+def gpt2(_: Path) -> Made:
     directory = fetched(GPT2)
     vocab, merges = str(directory / "vocab.json"), str(directory / "merges.txt")
     reference = Tokenizer(models.BPE.from_file(vocab, merges))
     reference.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     reference.decoder = decoders.ByteLevel()
     reference.add_special_tokens([AddedToken("<|endoftext|>", special=True, normalized=False)])
-    assert_same(reference, directory, texts(reference))
+    return reference, directory
+
+
+def deepseek(_: Path) -> Made:
+    file = fetched(DEEPSEEK) / "tokenizer.json"
+    return Tokenizer.from_file(str(file)), file
+
+
+def tekken(directory: Path) -> Made:
+    return _of_text(tekken_file.tokenizer_json(fetched(MISTRAL) / "tekken.json"), directory)
+
+
+def mistral(version: str) -> Callable[[Path], Made]:
+    model = f"{version}.model"
+    return lambda directory: _of_text(
+        sentencepiece_file.tokenizer_json(fetched(MISTRAL) / model, {}), directory
+    )
+
+
+def of_llama_cpp(name: str) -> Callable[[Path], Made]:
+    """What the exporter makes of a vocabulary in llama.cpp's sources."""
+
+    def make(directory: Path) -> Made:
+        vocabulary = DOWNLOADS / LLAMA_CPP[0] / f"{name}.gguf"
+        if not vocabulary.exists():
+            end = f"vendor/llama.cpp/models/ggml-vocab-{name}.gguf"
+            with tarfile.open(downloaded(*LLAMA_CPP, kind="*.tar.gz")) as archive:
+                member = next(each for each in archive if each.name.endswith(end))
+                vocabulary.write_bytes(archive.extractfile(member).read())
+        fields = gguf.GGUFReader(vocabulary).fields
+        made = gguf_tokenizer.tokenizer_json({key: fields[key].contents() for key in fields})
+        assert made is not None
+        return _of_text(made, directory)
+
+    return make
+
+
+def _of_text(tokenizer_json: str, directory: Path) -> Made:
+    file = directory / "tokenizer.json"
+    file.write_text(tokenizer_json, encoding="utf-8")
+    return Tokenizer.from_file(str(file)), file
+
+
+VOCABULARIES = {
+    "GPT-2": gpt2,
+    "DeepSeek-V3": deepseek,
+    "Tekken": tekken,
+    **{f"Mistral {version}": mistral(version) for version in ("v1", "v2", "v3")},
+    **{f"llama.cpp's {name}": of_llama_cpp(name) for name in OF_LLAMA_CPP},
+}
+
+
+def texts(reference: Tokenizer) -> list[str]:
+    special = [token.content for token in reference.get_added_tokens_decoder().values()]
+    return random_texts(SEED, 5 * TEXTS, special) + every_character(SEED)
+
+
+@pytest.mark.parametrize("name", VOCABULARIES)
+def test_random_texts(name: str, tmp_path: Path) -> None:
+    reference, file = VOCABULARIES[name](tmp_path)
+    assert_same(reference, file, texts(reference))
+
+
+@pytest.fixture(scope="module")
+def ten_megabytes_of_text() -> list[str]:
+    return ten_megabytes(downloaded(*DJANGO), SEED)
+
+
+@pytest.mark.parametrize("name", VOCABULARIES)
+def test_ten_megabytes(name: str, tmp_path: Path, ten_megabytes_of_text: list[str]) -> None:
+    """Prose, code and every character: ids, and the texts of these ids."""
+    reference, file = VOCABULARIES[name](tmp_path)
+    ids = convert(file, ten_megabytes_of_text)
+    expected = [one.ids for one in reference.encode_batch(ten_megabytes_of_text)]
+    different = [
+        text for text, a, b in zip(ten_megabytes_of_text, ids, expected, strict=True) if a != b
+    ]
+    assert not different, (SEED, len(different), different[0])
+    decoded = convert(file, ids, "--decode", "--keep-special-tokens")
+    assert decoded == reference.decode_batch(ids, skip_special_tokens=False), SEED
 
 
 @pytest.mark.parametrize("version", ["v1", "v2", "v3"])
-def test_mistral(version: str, tmp_path: Path) -> None:
-    """Of SentencePiece's model, whose own library gives the ids, too."""
-    model = fetched(MISTRAL) / f"{version}.model"
-    file = tmp_path / "tokenizer.json"
-    file.write_text(sentencepiece_file.tokenizer_json(model, {}), encoding="utf-8")
-    reference = Tokenizer.from_file(str(file))
-    of_pieces = sentencepiece.SentencePieceProcessor(model_file=str(model))
-    reference.encode_special_tokens = True
-    for text in random_texts(SEED, 5 * TEXTS):
-        ids = reference.encode(text, add_special_tokens=False).ids
-        assert ids == of_pieces.encode(text), (SEED, text)
-    assert_same(reference, file, texts(reference))
+def test_mistral_is_as_in_its_own_library(version: str, tmp_path: Path) -> None:
+    reference, _ = mistral(version)(tmp_path)
+    _assert_sentencepiece_agrees(reference, (fetched(MISTRAL) / f"{version}.model").read_bytes())
 
 
 @pytest.mark.parametrize("version", ["v1", "v2", "v3"])
 def test_mistral_in_a_gguf_file(version: str, tmp_path: Path) -> None:
     """The same model's vocabulary as llama.cpp's converter writes it."""
     model = (fetched(MISTRAL) / f"{version}.model").read_bytes()
-    file = tmp_path / "tokenizer.json"
     made = gguf_tokenizer.tokenizer_json(gguf_pieces.metadata_of(model))
     assert made is not None
-    file.write_text(made, encoding="utf-8")
-    reference = Tokenizer.from_file(str(file))
+    reference, file = _of_text(made, tmp_path)
+    _assert_sentencepiece_agrees(reference, model)
+    assert_same(reference, file, texts(reference))
+
+
+def _assert_sentencepiece_agrees(reference: Tokenizer, model: bytes) -> None:
     of_pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
     reference.encode_special_tokens = True
     for text in random_texts(SEED, 5 * TEXTS):
         ids = reference.encode(text, add_special_tokens=False).ids
         assert ids == of_pieces.encode(text), (SEED, text)
-    assert_same(reference, file, texts(reference))
-
-
-def test_tekken(tmp_path: Path) -> None:
-    file = tmp_path / "tokenizer.json"
-    made = tekken_file.tokenizer_json(fetched(MISTRAL) / "tekken.json")
-    file.write_text(made, encoding="utf-8")
-    reference = Tokenizer.from_file(str(file))
-    assert_same(reference, file, texts(reference))
-
-
-def test_deepseek() -> None:
-    file = fetched(DEEPSEEK) / "tokenizer.json"
-    reference = Tokenizer.from_file(str(file))
-    assert_same(reference, file, texts(reference))
