@@ -1,5 +1,6 @@
 """kvcache's models for the comparison: how the exporter's memory and its refusals are told."""
 
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +38,10 @@ def test_the_peak_is_that_of_the_exporter(
     assert own_models.export_peak_bytes(model) is None
     exports(monkeypatch, export)
     assert model.prepare()
-    assert HELD_BYTES <= own_models.export_peak_bytes(model) <= HELD_BYTES + BESIDE_BYTES
+    # A process begins with the pages of the one that forks it, here pytest's with all its tests.
+    of_pytest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    most = max(HELD_BYTES, of_pytest) + BESIDE_BYTES
+    assert HELD_BYTES <= own_models.export_peak_bytes(model) <= most
     assert model.model.read_text() == "--random-init gpt2 --weights int8 --cache-dtype float16"
     monkeypatch.setattr(own_models, "is_exported", lambda *_: True)
     assert not model.prepare()
