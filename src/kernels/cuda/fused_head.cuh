@@ -145,7 +145,7 @@ class FusedHead {
       slot += kFusedWarps;
     }
     __syncwarp();
-    return best_of_four_lanes(best);
+    return best_of_lanes<4>(best);
   }
 
  private:

@@ -411,7 +411,7 @@ class FusedTokens {
     for (int warp = 0; warp < kFusedWarps; warp += 4) {
       best = better(shared_.token_bests[warp + lane_ % 4][lane_ / 4], best);
     }
-    best = best_of_four_lanes(best);
+    best = best_of_lanes<4>(best);
     const auto blocks = static_cast<int>(gridDim.x);
     unsigned* bests = args_.exchange + args_.sizes.layers * Shape::exchange().layer_words();
     if (lane_ % 4 == 0 && own_token() < inputs_.count) {

@@ -16,21 +16,11 @@ __device__ inline bool comes_before(const TopLogit& a, const TopLogit& b) {
   return a.logit > b.logit || ((a_is_nan || a.logit == b.logit) && a.token < b.token);
 }
 
-/// The best of a warp's, in all its lanes.
-__device__ inline TopLogit best_of_lanes(TopLogit best) {
+/// The best of `kLanes` neighbouring lanes, in all of them.
+template <int kLanes = 32>
+__device__ TopLogit best_of_lanes(TopLogit best) {
 #pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) {
-    const TopLogit other{__shfl_xor_sync(kAllLanes, best.token, offset),
-                         __shfl_xor_sync(kAllLanes, best.logit, offset)};
-    best = comes_before(other, best) ? other : best;
-  }
-  return best;
-}
-
-/// The best of four neighbouring lanes', in all of them.
-__device__ inline TopLogit best_of_four_lanes(TopLogit best) {
-#pragma unroll
-  for (int offset = 2; offset > 0; offset /= 2) {
+  for (int offset = kLanes / 2; offset > 0; offset /= 2) {
     const TopLogit other{__shfl_xor_sync(kAllLanes, best.token, offset),
                          __shfl_xor_sync(kAllLanes, best.logit, offset)};
     best = comes_before(other, best) ? other : best;
