@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <type_traits>
 
 #include "base/rounding.hpp"
 #include "kernels/cuda/bulk_copy.cuh"
@@ -14,6 +15,8 @@ namespace {
 
 constexpr int kFetching = kLayersThreads - 32;  // a thread of the last warp
 constexpr int kMaxStages = 16;
+constexpr int kMaxSlice = 1024;         // of the residual stream, that a block has
+constexpr int kMaxClusterStrips = 128;  // of a product
 
 /// What the launch works out once for all blocks.
 template <typename T>
@@ -25,31 +28,56 @@ struct LayersKernelArgs {
   ProductPlan products[kLayerWeights];
   T* normalized;
   unsigned arrivals;  // at barriers before this step
-  int token_tiles;    // of 16: 1, 2 or 4
 };
 
 /// What the ring is given next.
 struct NextChunk {
-  unsigned chunk;  // counted from the step's first
+  int chunk;  // counted from the step's first
+  int stage;
   int layer;
   int weight;
-  int strip;  // of the block's
+  int strip;       // of the block's
+  int round_left;  // strips of the round
   int piece;
 };
 
-/// Static shared memory.
+/// Static shared memory. What all threads need of the launch's arguments over and over is here:
+/// theirs is a small cache.
 struct LayersShared {
   CopyBarrier full[kMaxStages];
-  NextChunk next;
   CopyBarrier moments_there;
   CopyBarrier sums_there;
+  CopyBarrier round_done;
+  NextChunk next;
+  ProductPart parts[kLayerWeights];
+  const unsigned char* weights[kLayerWeights];  // the first layer's, this block's part
   float2 moments[kLayersCluster][kMaxLayersTokens];  // mean, sum of squares about it
+  uint4 norm[2][kMaxSlice / 8];        // the next norm's weight and bias, this block's slice of them
+  uint4 bias[kMaxClusterStrips];       // the next product's, of the cluster's strips
+  LayersInputsShared inputs;
 };
 
 __device__ inline unsigned rank_in_cluster() {
   unsigned rank = 0;
   asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
   return rank;
+}
+
+/// To another block's copy of a variable in shared memory, and tells its copy of a barrier that so
+/// many bytes are there: nobody waits for the way (PTX ISA, "st.async").
+__device__ inline void send_to_block(const void* own, float2 values, const CopyBarrier& there,
+                                     unsigned rank) {
+  asm volatile(
+      "{\n"
+      ".reg .b32 to;\n"
+      ".reg .b32 barrier;\n"
+      "mapa.shared::cluster.u32 to, %0, %4;\n"
+      "mapa.shared::cluster.u32 barrier, %1, %4;\n"
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.b32 [to], {%2, %3}, [barrier];\n"
+      "}\n" ::"r"(static_cast<unsigned>(__cvta_generic_to_shared(own))),
+      "r"(static_cast<unsigned>(__cvta_generic_to_shared(&there))),
+      "r"(__float_as_uint(values.x)), "r"(__float_as_uint(values.y)), "r"(rank)
+      : "memory");
 }
 
 /// The block's part of all weights, chunk after chunk through a ring of stages. A chunk is some
@@ -60,116 +88,113 @@ class LayersWeights {
   __device__ LayersWeights(const LayersKernelArgs<T>& args, unsigned char* dynamic)
       : args_(args), ring_(dynamic + args.layout.ring_at) {}
 
-  /// A product's part of this block.
-  struct Part {
-    Share strips;  // of the product
-    Share pieces;
-    int chunk_strips;   // 0: a strip is several chunks
-    int strip_chunks;
-  };
-
-  [[nodiscard]] __device__ Part part(LayerWeight weight) const {
-    const ProductPlan& plan = args_.products[static_cast<int>(weight)];
-    const int clusters = static_cast<int>(gridDim.x) / kLayersCluster;
-    Part part{};
-    part.strips = Share::of(plan.strips, static_cast<int>(blockIdx.x) / kLayersCluster, clusters);
-    part.pieces = Share::of(plan.pieces, static_cast<int>(rank_in_cluster()), kLayersCluster);
-    part.chunk_strips = kStagePieces / max(part.pieces.count, 1);
-    part.strip_chunks = (part.pieces.count + kStagePieces - 1) / kStagePieces;
-    return part;
-  }
-
-  /// Chunks of a round of `strips` strips.
-  [[nodiscard]] __device__ static int chunks(const Part& part, int strips) {
-    return part.chunk_strips > 0 ? (strips + part.chunk_strips - 1) / part.chunk_strips
-                                 : strips * part.strip_chunks;
-  }
-
-  /// By one thread, once.
-  __device__ void begin(LayersShared& shared) const { shared.next = {}; }
-
-  /// Asks for chunks as long as there is a stage for them, where all before chunk `used` are done
-  /// with; by one thread, always the same.
-  __device__ void fetch(unsigned used, LayersShared& shared) const {
+  /// Asks for chunks as long as there is a stage for them, where all that this block's warps have
+  /// waited for is done with; by one thread, always the same.
+  __device__ void fetch(int used, LayersShared& shared) const {
     NextChunk next = shared.next;
 #pragma unroll 1
-    while (next.layer < args_.step.sizes.layers && next.chunk - used < stages()) {
+    while (next.layer < args_.step.sizes.layers && next.chunk - used < args_.layout.stages) {
       fetch_one(next, shared);
     }
     shared.next = next;
   }
 
-  /// Waits for the chunk with a strip of the round that began at chunk `first`, and with a piece;
-  /// returns where that piece is.
-  [[nodiscard]] __device__ const uint4* wait(const Part& part, unsigned first, int strip, int piece,
-                                             LayersShared& shared) const {
-    unsigned chunk = first;
-    int at = 0;  // in the stage, in pieces
-    if (part.chunk_strips > 0) {
-      chunk += static_cast<unsigned>(strip / part.chunk_strips);
-      at = strip % part.chunk_strips * part.pieces.count + piece;
-    } else {
-      chunk += static_cast<unsigned>(strip * part.strip_chunks + piece / kStagePieces);
-      at = piece % kStagePieces;
+  /// Waits for the chunks of a round.
+  __device__ void wait(int count, LayersShared& shared) const {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    if (lane < count) {
+      const bool wraps = stage_ + lane >= args_.layout.stages;
+      shared.full[stage_ + lane - (wraps ? args_.layout.stages : 0)].wait(parity_ ^
+                                                                          (wraps ? 1U : 0U));
     }
-    const auto stages = static_cast<unsigned>(args_.layout.stages);
-    shared.full[chunk % stages].wait(chunk / stages % 2);
-    return reinterpret_cast<const uint4*>(ring_ + chunk % stages * kStageBytes + at * kPieceBytes);
+    __syncwarp();
   }
+
+  /// Where a strip of the round has a piece.
+  [[nodiscard]] __device__ const uint4* at(const ProductPart& part, int strip, int piece) const {
+    int stage = stage_;
+    int pieces = 0;  // before it in its stage
+    if (part.chunk_strips_log >= 0) {
+      stage += strip >> part.chunk_strips_log;
+      pieces = (strip & ((1 << part.chunk_strips_log) - 1)) * part.pieces + piece;
+    } else {
+      stage += strip * part.strip_chunks + piece / kStagePieces;
+      pieces = piece % kStagePieces;
+    }
+    stage -= stage >= args_.layout.stages ? args_.layout.stages : 0;
+    return reinterpret_cast<const uint4*>(ring_ + stage * kStageBytes + pieces * kPieceBytes);
+  }
+
+  /// On to the next round.
+  __device__ void pass(int chunks) {
+    chunk_ += chunks;
+    stage_ += chunks;
+    if (stage_ >= args_.layout.stages) {
+      stage_ -= args_.layout.stages;
+      parity_ ^= 1U;
+    }
+  }
+  [[nodiscard]] __device__ int used() const { return chunk_; }
 
  private:
   __device__ void fetch_one(NextChunk& next, LayersShared& shared) const {
-    const auto weight = static_cast<LayerWeight>(next.weight);
-    const ProductPlan& plan = args_.products[next.weight];
-    const Part mine = part(weight);
-    const FusedSizes& sizes = args_.step.sizes;
+    const ProductPart& mine = shared.parts[next.weight];
+    if (next.round_left == 0) {
+      next.round_left = min(mine.round_strips, mine.strips - next.strip);
+    }
+    const bool whole = mine.chunk_strips_log >= 0;
     // A chunk ends with its round.
-    const int round_end =
-        min((next.strip / plan.round_strips + 1) * plan.round_strips, mine.strips.count);
-    const bool whole = mine.chunk_strips > 0;
-    const int strips = whole ? min(mine.chunk_strips, round_end - next.strip) : 1;
-    const int pieces = whole ? mine.pieces.count : min(kStagePieces, mine.pieces.count - next.piece);
-    if (strips > 0 && pieces > 0) {
-      const auto* from =
-          reinterpret_cast<const unsigned char*>(args_.step.weights +
-                                                 next.layer * sizes.layer_elements() +
-                                                 sizes.weight_at(weight)) +
-          (std::int64_t{mine.strips.first + next.strip} * plan.pieces + mine.pieces.first +
-           next.piece) *
-              kPieceBytes;
-      CopyBarrier& full = shared.full[next.chunk % stages()];
-      unsigned char* to = ring_ + next.chunk % stages() * kStageBytes;
+    const int strips = whole ? min(1 << mine.chunk_strips_log, next.round_left) : 1;
+    const int pieces = whole ? mine.pieces : min(kStagePieces, mine.pieces - next.piece);
+    if (mine.strips > 0) {
+      const unsigned char* from = shared.weights[next.weight] + next.layer * layer_bytes() +
+                                  next.strip * mine.strip_bytes + next.piece * kPieceBytes;
+      CopyBarrier& full = shared.full[next.stage];
+      unsigned char* to = ring_ + next.stage * kStageBytes;
       const auto bytes = static_cast<unsigned>(pieces * kPieceBytes);
       full.expect(static_cast<unsigned>(strips) * bytes);
 #pragma unroll 1
       for (int i = 0; i < strips; ++i) {
-        full.copy(to + i * static_cast<int>(bytes), from + std::int64_t{i} * plan.pieces * kPieceBytes,
-                  bytes, ReadAgain::no);
+        full.copy(to, from, bytes, ReadAgain::no);
+        to += bytes;
+        from += mine.strip_bytes;
       }
       ++next.chunk;
+      next.stage = next.stage + 1 == args_.layout.stages ? 0 : next.stage + 1;
     }
     next.piece += pieces;
-    if (whole || next.piece >= mine.pieces.count) {
+    if (whole || next.piece >= mine.pieces) {
       next.piece = 0;
       next.strip += strips;
+      next.round_left -= strips;
     }
-    if (next.strip >= mine.strips.count) {
+    if (next.strip >= mine.strips) {
       next.strip = 0;
-      next.layer += next.weight + 1 == kLayerWeights ? 1 : 0;
-      next.weight = (next.weight + 1) % kLayerWeights;
+      ++next.weight;
+    }
+    if (next.weight == kLayerWeights) {
+      next.weight = 0;
+      ++next.layer;
     }
   }
 
-  [[nodiscard]] __device__ unsigned stages() const {
-    return static_cast<unsigned>(args_.layout.stages);
+  [[nodiscard]] __device__ std::int64_t layer_bytes() const {
+    return args_.step.sizes.layer_elements() * static_cast<std::int64_t>(sizeof(T));
   }
 
   const LayersKernelArgs<T>& args_;
   unsigned char* ring_;
+  int chunk_ = 0;  // the next round's first
+  int stage_ = 0;  // its
+  unsigned parity_ = 0;
 };
 
-/// One block's way through the step.
-template <typename T, int kHeadDim>
+/// One block's way through the step of up to 16 · 2^kTilesLog tokens. A lane has kPerLane vectors of
+/// a token's slice of the residual stream.
+///
+/// Each piece of code is there once: a phase's instructions are read anew each time, and what does
+/// not fit into the cache for them comes slower than the data.
+template <typename T, int kHeadDim, int kTilesLog, int kPerLane>
 class LayersStep {
  public:
   __device__ LayersStep(const LayersKernelArgs<T>& args, unsigned char* dynamic,
@@ -184,48 +209,66 @@ class LayersStep {
         warp_(thread_ / 32),
         rank_(static_cast<int>(rank_in_cluster())),
         arrivals_(args.arrivals),
-        attention_(args.step, args.inputs, args.room),
+        attention_(args.step, shared.inputs, args.room, args.inputs.tiles_count),
         weights_(args, dynamic) {}
 
   __device__ void run() {
-    if (thread_ == kFetching) {
-      weights_.begin(shared_);
-      weights_.fetch(0, shared_);
-    }
-    embed();
-    attention_.prefetch(0);
-    meet();
+    const int phases = kLayersBarriers * sizes_.layers;
+    int layer = 0;
+    int phase = -1;  // of the layer: its products, with the attention behind the first of them
 #pragma unroll 1
-    for (int layer = 0; layer < sizes_.layers; ++layer) {
-      multiply<LayerWeight::qkv>(layer);
-      meet();
-      attention_.run(layer, reinterpret_cast<float*>(rows_), [] { __syncthreads(); });
-      if (layer + 1 < sizes_.layers) {
-        attention_.prefetch(layer + 1);
+    for (int number = -1; number < phases; ++number) {
+      if (phase < 0) {
+        embed();
+        attention_.prefetch(0);
+      } else if (phase == 1) {
+        attention_.run(layer, reinterpret_cast<unsigned char*>(rows_));
+        if (layer + 1 < sizes_.layers) {
+          attention_.prefetch(layer + 1);
+        }
+      } else {
+        multiply(layer, phase == 0 ? 0 : phase - 1);
       }
-      meet();
-      multiply<LayerWeight::projection>(layer);
-      meet();
-      multiply<LayerWeight::expansion>(layer);
-      meet();
-      multiply<LayerWeight::contraction>(layer);
+      ++phase;
+      if (phase == kLayersBarriers) {
+        phase = 0;
+        ++layer;
+      }
+      if ((phase == 0 || phase == 3) && layer < sizes_.layers) {
+        bring_norm(layer, phase == 0 ? 0 : 1);
+      }
+      if (phase != 1 && layer < sizes_.layers) {
+        bring_bias(layer, phase == 0 ? 0 : phase - 1);
+      }
+      wait_for_copies();
+      __syncthreads();
+      arrive();
+      if (phase == 1) {
+        attention_.begin(layer, reinterpret_cast<unsigned char*>(rows_));
+      }
       meet();
     }
     finish();
   }
 
  private:
-  static constexpr int kPerLane = 8;  // vectors of 4 elements of a token's slice
+  static constexpr int kRows = 16 << kTilesLog;
+  static constexpr int kLanes = kLayersThreads / kRows;  // that have a token's slice
 
-  /// All blocks' computing warps; what they wrote before is there for all.
-  __device__ void meet() {
-    __syncthreads();
+  /// Tells all blocks that what this one's threads wrote is there.
+  __device__ void arrive() {
     arrivals_ += gridDim.x;
-    if (thread_ == kFetching) {
-      weights_.fetch(chunk_, shared_);
-    }
     if (thread_ == 0) {
       asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(args_.room.arrivals) : "memory");
+    }
+    if (thread_ == kFetching) {
+      weights_.fetch(weights_.used(), shared_);
+    }
+  }
+
+  /// Waits for all blocks; what they wrote is there.
+  __device__ void meet() {
+    if (thread_ == 0) {
       unsigned arrived = 0;
       do {
         asm volatile("ld.acquire.gpu.global.u32 %0, [%1];"
@@ -241,6 +284,7 @@ class LayersStep {
 
   __device__ void embed() {
     const int pairs = sizes_.hidden / 2;
+#pragma unroll 1
     for (int i = static_cast<int>(blockIdx.x) * kLayersThreads + thread_; i < tokens() * pairs;
          i += static_cast<int>(gridDim.x) * kLayersThreads) {
       const LayersToken& token = args_.inputs.tokens[i / pairs];
@@ -257,303 +301,357 @@ class LayersStep {
     }
   }
 
-  [[nodiscard]] __device__ LayerVectors vectors() const { return {sizes_.hidden, sizes_.inner}; }
+  [[nodiscard]] __device__ LayerVectors vectors_at() const {
+    return {sizes_.hidden, sizes_.inner};
+  }
   [[nodiscard]] __device__ const T* vectors_of(int layer) const {
-    return args_.step.vectors + std::int64_t{layer} * vectors().elements();
+    return args_.step.vectors + std::int64_t{layer} * vectors_at().elements();
   }
 
-  /// A product, with what stands before and behind it.
-  template <LayerWeight kWeight>
-  __device__ void multiply(int layer) {
-    const ProductPlan& plan = args_.products[static_cast<int>(kWeight)];
-    const auto part = weights_.part(kWeight);
-    if constexpr (kWeight == LayerWeight::qkv || kWeight == LayerWeight::expansion) {
-      const T* norm =
-          vectors_of(layer) + vectors().norm_weight(kWeight == LayerWeight::qkv ? 0 : 1);
-      const int slice = part.pieces.count * kPieceInputs;
-      if (slice <= 4 * kPerLane * 8) {
-        normalize<8>(part.pieces, norm);
-      } else if (slice <= 4 * kPerLane * 16) {
-        normalize<16>(part.pieces, norm);
-      } else {
-        normalize<32>(part.pieces, norm);
-      }
+  /// Product number `w` of a layer, with what stands before and behind it.
+  __device__ void multiply(int layer, int w) {
+    const ProductPart& part = shared_.parts[w];
+    if (w % 2 == 0) {
+      normalize(part);
     } else {
-      const bool attended = kWeight == LayerWeight::projection;
-      copy_rows(part.pieces, attended ? args_.room.attended : args_.room.expanded,
-                attended ? sizes_.hidden : sizes_.inner);
+      copy_rows(part, w == 1 ? args_.room.attended : args_.room.expanded,
+                w == 1 ? sizes_.hidden : sizes_.inner);
     }
 #pragma unroll 1
-    for (int round = 0; round < part.strips.count; round += plan.round_strips) {
-      const int strips = min(plan.round_strips, part.strips.count - round);
+    for (int round = 0; round < part.strips; round += part.round_strips) {
+      const int strips = min(part.round_strips, part.strips - round);
       if (round > 0) {
         meet_in_cluster();
       }
-      add_products(plan, part, strips);
-      end_sums<kWeight>(layer, plan, part.strips.first + round, strips);
+      add_products(part, strips);
+      end_sums(layer, w, part, round, strips);
     }
   }
 
   /// This block's slice of the inputs, which are there.
-  __device__ void copy_rows(const Share& pieces, const T* from, int size) {
-    const int vectors = pieces.count * (kPieceInputs / 8);
-    for (int i = thread_; i < tokens() * vectors; i += kLayersThreads) {
-      const int row = i / vectors;
-      const int vector = i % vectors;
-      copy_to_shared(reinterpret_cast<T*>(rows_ + row * args_.layout.row_vectors + vector),
-                     from + std::int64_t{row} * size + pieces.first * kPieceInputs + 8 * vector);
+  __device__ void copy_rows(const ProductPart& part, const T* from, int size) {
+    const int vectors = part.pieces * (kPieceInputs / 8);
+    from += part.first_piece * kPieceInputs;
+    // A warp takes a row, as many lanes of it as there are vectors.
+#pragma unroll 1
+    for (int row = warp_; row < tokens(); row += kLayersWarps) {
+#pragma unroll 1
+      for (int vector = lane_; vector < vectors; vector += 32) {
+        copy_to_shared(reinterpret_cast<T*>(rows_ + row * args_.layout.row_vectors + vector),
+                       from + std::int64_t{row} * size + 8 * vector);
+      }
     }
     wait_for_copies();
     __syncthreads();
   }
 
-  /// Layer norm of the residual stream, this block's slice of it; kLanes lanes have a token. The
-  /// blocks of the cluster tell each other their slice's moments.
-  template <int kLanes>
-  __device__ void normalize(const Share& pieces, const T* norm) {
-    const int row = thread_ / kLanes;
-    const int lane = thread_ % kLanes;
-    const int first = pieces.first * kPieceInputs;
-    const int vectors = pieces.count * (kPieceInputs / 4);
-    const bool has = row < tokens();
+  [[nodiscard]] __device__ int row() const { return thread_ / kLanes; }
+  [[nodiscard]] __device__ int lane_of_row() const { return thread_ % kLanes; }
+
+  /// A norm's weight and bias on their way, this block's slice of them.
+  __device__ void bring_norm(int layer, int number) {
+    const ProductPart& part = shared_.parts[2 * number];
+    const int vectors = part.pieces * (kPieceInputs / 8);
+    const T* weight =
+        vectors_of(layer) + vectors_at().norm_weight(number) + part.first_piece * kPieceInputs;
+    if (thread_ < 2 * vectors) {
+      const int which = thread_ < vectors ? 0 : 1;
+      const int vector = thread_ - which * vectors;
+      copy_to_shared(&shared_.norm[which][vector],
+                     reinterpret_cast<const uint4*>(weight + which * sizes_.hidden) + vector);
+    }
+  }
+
+  /// The same of a product's bias.
+  __device__ void bring_bias(int layer, int w) {
+    const ProductPart& part = shared_.parts[w];
+    if (thread_ < part.strips) {
+      copy_to_shared(&shared_.bias[thread_],
+                     reinterpret_cast<const uint4*>(
+                         vectors_of(layer) + vectors_at().bias(static_cast<LayerWeight>(w))) +
+                         part.first_strip + thread_);
+    }
+  }
+
+  /// Layer norm of the residual stream, this block's slice of it. The blocks of the cluster tell
+  /// each other their slice's moments.
+  __device__ void normalize(const ProductPart& part) {
+    const int vectors = part.pieces * (kPieceInputs / 4);
+    const bool has = row() < tokens();
+    const auto* from = reinterpret_cast<const float4*>(
+        args_.room.residual + std::int64_t{row()} * sizes_.hidden +
+        part.first_piece * kPieceInputs);
     float4 x[kPerLane];
-    uint2 weight[kPerLane];
-    uint2 bias[kPerLane];
     float sum = 0;
 #pragma unroll
     for (int i = 0; i < kPerLane; ++i) {
-      const int vector = i * kLanes + lane;
-      const bool there = has && vector < vectors;
-      x[i] = there ? __ldcg(reinterpret_cast<const float4*>(
-                                args_.room.residual + std::int64_t{row} * sizes_.hidden + first) +
-                            vector)
-                   : float4{0, 0, 0, 0};
-      weight[i] = there ? __ldg(reinterpret_cast<const uint2*>(norm + first) + vector) : uint2{0, 0};
-      bias[i] = there ? __ldg(reinterpret_cast<const uint2*>(norm + sizes_.hidden + first) + vector)
-                      : uint2{0, 0};
+      const int vector = i * kLanes + lane_of_row();
+      x[i] = has && vector < vectors ? __ldcg(from + vector) : float4{0, 0, 0, 0};
     }
 #pragma unroll
     for (const float4& v : x) {
       sum += (v.x + v.y) + (v.z + v.w);
     }
-    const float mean_of_slice = sum_of_lanes<kLanes>(sum) / static_cast<float>(4 * vectors);
+    const float mean_of_slice =
+        __fdividef(sum_of_lanes<kLanes>(sum), static_cast<float>(4 * vectors));
     float squares = 0;
 #pragma unroll
     for (int i = 0; i < kPerLane; ++i) {
-      if (i * kLanes + lane < vectors) {
+      if (i * kLanes + lane_of_row() < vectors) {
         const float4 d{x[i].x - mean_of_slice, x[i].y - mean_of_slice, x[i].z - mean_of_slice,
                        x[i].w - mean_of_slice};
         squares += (d.x * d.x + d.y * d.y) + (d.z * d.z + d.w * d.w);
       }
     }
     squares = sum_of_lanes<kLanes>(squares);
-    if (lane < kLayersCluster) {
-      *in_block(&shared_.moments[rank_][row % kMaxLayersTokens], static_cast<unsigned>(lane)) = {
-          mean_of_slice, squares};
+    if (thread_ == 0) {
+      shared_.moments_there.expect(kLayersCluster * kRows * sizeof(float2));
     }
-    __syncwarp();
-    if (lane_ < kLayersCluster) {
-      shared_.moments_there.arrive_in_block(static_cast<unsigned>(lane_));
+    if (lane_of_row() < kLayersCluster) {
+      send_to_block(&shared_.moments[rank_][row()], float2{mean_of_slice, squares},
+                    shared_.moments_there, static_cast<unsigned>(lane_of_row()));
     }
     shared_.moments_there.wait_for_cluster(moments_phase_);
     moments_phase_ ^= 1U;
     if (has) {
-      // Of slices' moments those of all (Chan, Golub and LeVeque 1983).
-      float mean = 0;
-      float all_squares = 0;
-      const int all_pieces = sizes_.hidden / kPieceInputs;
-#pragma unroll
-      for (int rank = 0; rank < kLayersCluster; ++rank) {
-        mean += shared_.moments[rank][row].x *
-                static_cast<float>(Share::of(all_pieces, rank, kLayersCluster).count);
-      }
-      mean /= static_cast<float>(all_pieces);
-#pragma unroll
-      for (int rank = 0; rank < kLayersCluster; ++rank) {
-        const float2 one = shared_.moments[rank][row];
-        all_squares +=
-            one.y + (one.x - mean) * (one.x - mean) *
-                        static_cast<float>(kPieceInputs *
-                                           Share::of(all_pieces, rank, kLayersCluster).count);
-      }
-      const float scale = rsqrtf(all_squares / static_cast<float>(sizes_.hidden) +
-                                 args_.step.last_norm.epsilon);
-      auto* to = reinterpret_cast<uint2*>(rows_ + row * args_.layout.row_vectors);
+      const float2 moments = moments_of_row();
+      const float mean = moments.x;
+      const float scale = moments.y;
+      auto* to = reinterpret_cast<unsigned*>(rows_ + row() * args_.layout.row_vectors);
 #pragma unroll
       for (int i = 0; i < kPerLane; ++i) {
-        if (i * kLanes + lane < vectors) {
-          const float2 w[2] = {values_of<T>(weight[i].x), values_of<T>(weight[i].y)};
-          const float2 b[2] = {values_of<T>(bias[i].x), values_of<T>(bias[i].y)};
-          to[i * kLanes + lane] = {pair_of<T>((x[i].x - mean) * scale * w[0].x + b[0].x,
-                                              (x[i].y - mean) * scale * w[0].y + b[0].y),
-                                   pair_of<T>((x[i].z - mean) * scale * w[1].x + b[1].x,
-                                              (x[i].w - mean) * scale * w[1].y + b[1].y)};
+        const int vector = i * kLanes + lane_of_row();
+        if (vector < vectors) {
+          const uint2 weight = reinterpret_cast<const uint2*>(shared_.norm[0])[vector];
+          const uint2 bias = reinterpret_cast<const uint2*>(shared_.norm[1])[vector];
+          const float2 w[2] = {values_of<T>(weight.x), values_of<T>(weight.y)};
+          const float2 b[2] = {values_of<T>(bias.x), values_of<T>(bias.y)};
+          to[shuffled_pair(2 * vector)] = pair_of<T>((x[i].x - mean) * scale * w[0].x + b[0].x,
+                                                     (x[i].y - mean) * scale * w[0].y + b[0].y);
+          to[shuffled_pair(2 * vector + 1)] =
+              pair_of<T>((x[i].z - mean) * scale * w[1].x + b[1].x,
+                         (x[i].w - mean) * scale * w[1].y + b[1].y);
         }
       }
     }
     __syncthreads();
   }
 
+  /// Of slices' moments those of all: mean, and one by the deviation (Chan, Golub and LeVeque
+  /// 1983).
+  [[nodiscard]] __device__ float2 moments_of_row() const {
+    const int all_pieces = sizes_.hidden / kPieceInputs;
+    const float inverse = __fdividef(1.0F, static_cast<float>(all_pieces));
+    float mean = 0;
+    float squares = 0;
+#pragma unroll
+    for (int rank = 0; rank < kLayersCluster; ++rank) {
+      mean += shared_.moments[rank][row()].x * inverse *
+              static_cast<float>(Share::of(all_pieces, rank, kLayersCluster).count);
+    }
+#pragma unroll
+    for (int rank = 0; rank < kLayersCluster; ++rank) {
+      const float2 one = shared_.moments[rank][row()];
+      squares += one.y +
+                 (one.x - mean) * (one.x - mean) *
+                     static_cast<float>(kPieceInputs *
+                                        Share::of(all_pieces, rank, kLayersCluster).count);
+    }
+    return {mean, rsqrtf(squares * inverse / kPieceInputs + args_.step.last_norm.epsilon)};
+  }
+
   /// The sums of a round's strips over this block's slice, to the blocks of the cluster that end
   /// them.
-  __device__ void add_products(const ProductPlan& plan,
-                               const typename LayersWeights<T>::Part& part, int strips) {
-    const int tiles = args_.token_tiles;
-    const int tile = warp_ % tiles;
-    const int group = warp_ / tiles % plan.strip_groups;
-    const int share = warp_ / tiles / plan.strip_groups;
-    const Share pieces = Share::of(part.pieces.count, share, plan.piece_groups);
-    const int own = (strips - group + plan.strip_groups - 1) / plan.strip_groups;
-    const int g = lane_ / 4;
-    const int t = lane_ % 4;
-    const uint4* high = rows_ + (tile * 16 + g) * args_.layout.row_vectors + t;
-    const uint4* low = high + 8 * args_.layout.row_vectors;
-    float sums[kStripsOfWarp][2][4] = {};
+  __device__ void add_products(const ProductPart& part, int strips) {
+    const int of_tile = warp_ >> kTilesLog;
+    const int groups = 1 << part.strip_groups_log;
+    const int group = of_tile & (groups - 1);
+    const int own = (strips - group + groups - 1) >> part.strip_groups_log;
+    const int chunks = part.chunks(strips);
+    weights_.wait(chunks, shared_);
+    static_assert(kStripsOfWarp == 4);
+    if (own == 1) {
+      add_strips<1>(part, group, of_tile >> part.strip_groups_log);
+    } else if (own == 2) {
+      add_strips<2>(part, group, of_tile >> part.strip_groups_log);
+    } else if (own == 3) {
+      add_strips<3>(part, group, of_tile >> part.strip_groups_log);
+    } else if (own == 4) {
+      add_strips<4>(part, group, of_tile >> part.strip_groups_log);
+    }
+    weights_.pass(chunks);
+  }
+
+  /// Strips `group`, and so many groups further each, over the warp's share of the pieces.
+  template <int kStrips>
+  __device__ void add_strips(const ProductPart& part, int group, int share) {
+    const int tile = warp_ & ((1 << kTilesLog) - 1);
+    const int first = part.pieces * share >> part.piece_groups_log;
+    const int last = part.pieces * (share + 1) >> part.piece_groups_log;
+    const uint4* rows = rows_ + (tile * 16 + lane_ % 16) * args_.layout.row_vectors + lane_ / 16;
+    float sums[kStrips][2][4] = {};
 #pragma unroll 1
-    for (int piece = pieces.first; piece < pieces.first + pieces.count;) {
-      const int end = part.chunk_strips > 0
-                          ? pieces.first + pieces.count
-                          : min(pieces.first + pieces.count,
-                                (piece / kStagePieces + 1) * kStagePieces);
-      const uint4* strip[kStripsOfWarp];
+    for (int piece = first; piece < last;) {
+      // As far as pieces lie one behind the other.
+      const int end = part.chunk_strips_log >= 0
+                          ? last
+                          : min(last, (piece / kStagePieces + 1) * kStagePieces);
+      const uint4* strip[kStrips];
 #pragma unroll
-      for (int i = 0; i < kStripsOfWarp; ++i) {
-        strip[i] = i < own ? weights_.wait(part, chunk_, group + i * plan.strip_groups, piece,
-                                           shared_) +
-                                 lane_
-                           : nullptr;
+      for (int i = 0; i < kStrips; ++i) {
+        strip[i] = weights_.at(part, group + (i << part.strip_groups_log), piece) + lane_;
       }
 #pragma unroll 2
       for (; piece < end; ++piece) {
-        const uint4 a = high[piece * 4];
-        const uint4 b = low[piece * 4];
+        unsigned inputs[2][4];
+        load_matrices(rows + piece * 4, inputs[0]);
+        load_matrices(rows + piece * 4 + 2, inputs[1]);
 #pragma unroll
-        for (int i = 0; i < kStripsOfWarp; ++i) {
-          if (i < own) {
-            const uint4 w = *strip[i];
-            strip[i] += 32;
-            multiply_add<T>(sums[i][0], {a.x, b.x, a.y, b.y}, w.x, w.y);
-            multiply_add<T>(sums[i][1], {a.z, b.z, a.w, b.w}, w.z, w.w);
-          }
+        for (int i = 0; i < kStrips; ++i) {
+          const uint4 w = *strip[i];
+          strip[i] += 32;
+          multiply_add<T>(sums[i][0], inputs[0], w.x, w.y);
+          multiply_add<T>(sums[i][1], inputs[1], w.z, w.w);
         }
       }
     }
-    const int of_owner = (strips + kLayersCluster - 1) / kLayersCluster;
-    const int slots = kLayersCluster * plan.piece_groups;
-    const int slot = rank_ * plan.piece_groups + share;
+    const int slot = (rank_ << part.piece_groups_log) + share;
+    const int slots_log = kLayersClusterLog + part.piece_groups_log;
 #pragma unroll
-    for (int i = 0; i < kStripsOfWarp; ++i) {
-      const int number = group + i * plan.strip_groups;
-      if (i < own) {
-        float* to = in_block(sums_, static_cast<unsigned>(number / of_owner)) +
-                    ((number % of_owner * slots + slot) * 16 * tiles + tile * 16 + g) *
-                        kStripColumns +
-                    2 * t;
-        *reinterpret_cast<float2*>(to) = {sums[i][0][0] + sums[i][1][0],
-                                          sums[i][0][1] + sums[i][1][1]};
-        *reinterpret_cast<float2*>(to + 8 * kStripColumns) = {sums[i][0][2] + sums[i][1][2],
-                                                              sums[i][0][3] + sums[i][1][3]};
+    for (int i = 0; i < kStrips; ++i) {
+      int number = group + (i << part.strip_groups_log);
+      unsigned owner = 0;
+      while (number >= part.owned_strips) {
+        number -= part.owned_strips;
+        ++owner;
       }
+      float* to = sums_ +
+                  (((number << slots_log) + slot) * kRows + tile * 16 + lane_ / 4) * kStripColumns +
+                  lane_ % 4 * 2;
+      send_to_block(to, float2{sums[i][0][0] + sums[i][1][0], sums[i][0][1] + sums[i][1][1]},
+                    shared_.sums_there, owner);
+      send_to_block(to + 8 * kStripColumns,
+                    float2{sums[i][0][2] + sums[i][1][2], sums[i][0][3] + sums[i][1][3]},
+                    shared_.sums_there, owner);
     }
-    __syncwarp();
-    if (lane_ < kLayersCluster) {
-      shared_.sums_there.arrive_in_block(static_cast<unsigned>(lane_));
-    }
-    chunk_ += static_cast<unsigned>(LayersWeights<T>::chunks(part, strips));
   }
 
   /// All of the cluster's warps: they have read what they were sent, and done with their weights.
   __device__ void meet_in_cluster() {
     if (thread_ == kFetching) {
-      weights_.fetch(chunk_, shared_);
+      weights_.fetch(weights_.used(), shared_);
     }
     __syncwarp();
     if (lane_ < kLayersCluster) {
-      shared_.sums_there.arrive_in_block(static_cast<unsigned>(lane_));
+      shared_.round_done.arrive_in_block(static_cast<unsigned>(lane_));
     }
-    shared_.sums_there.wait_for_cluster(sums_phase_);
-    sums_phase_ ^= 1U;
+    shared_.round_done.wait_for_cluster(round_phase_);
+    round_phase_ ^= 1U;
   }
 
   /// Adds up what the cluster's blocks have of this block's own strips, and hands over the results.
-  template <LayerWeight kWeight>
-  __device__ void end_sums(int layer, const ProductPlan& plan, int first_strip, int strips) {
-    const int of_owner = (strips + kLayersCluster - 1) / kLayersCluster;
-    const int own = min(of_owner, strips - rank_ * of_owner);
-    const int slots = kLayersCluster * plan.piece_groups;
-    const int rows = 16 * args_.token_tiles;
-    const T* bias = vectors_of(layer) + vectors().bias(kWeight);
+  __device__ void end_sums(int layer, int w, const ProductPart& part, int round, int strips) {
+    const int first_own = rank_ * part.owned_strips;
+    const int own = max(min(part.owned_strips, strips - first_own), 0);
+    const int slots = kLayersCluster << part.piece_groups_log;
+    const int first_strip = round + first_own;
+    if (thread_ == 0) {
+      shared_.sums_there.expect(static_cast<unsigned>(own * slots * kRows * kStripColumns * 4));
+    }
+    const bool adds = w % 2 == 1;
+    constexpr int kItems = 2;  // of a thread, at most
+    static_assert(kItems * kLayersThreads >= kSumsElements / kStripColumns / kLayersCluster * 4);
+    float2 before[kItems];
+#pragma unroll
+    for (int item = 0; item < kItems; ++item) {
+      before[item] = {0.0F, 0.0F};
+      const int i = thread_ + item * kLayersThreads;
+      if (adds && i < own * kRows * 4 && token_of(i) < tokens()) {
+        before[item] = __ldcg(residual_at(part, first_strip, i));
+      }
+    }
     shared_.sums_there.wait_for_cluster(sums_phase_);
     sums_phase_ ^= 1U;
-    for (int i = thread_; i < own * rows * 4; i += kLayersThreads) {
-      const int token = i / 4 % rows;
-      const int strip = i / 4 / rows;
-      const int pair = (first_strip + rank_ * of_owner + strip) * (kStripColumns / 2) + i % 4;
-      if (token >= tokens()) {
+#pragma unroll
+    for (int item = 0; item < kItems; ++item) {
+      const int i = thread_ + item * kLayersThreads;
+      if (i >= own * kRows * 4 || token_of(i) >= tokens()) {
         continue;
       }
-      const float2 biases = values_of<T>(load_pair(bias, pair));
+      const int strip = i / (4 * kRows);
+      const float* from = sums_ + (strip * slots * kRows + token_of(i)) * kStripColumns + i % 4 * 2;
       float2 sum{0.0F, 0.0F};
-      const float* from = sums_ + (strip * slots * rows + token) * kStripColumns + i % 4 * 2;
+#pragma unroll 4
       for (int slot = 0; slot < slots; ++slot) {
-        const float2 one = *reinterpret_cast<const float2*>(from + slot * rows * kStripColumns);
+        const float2 one = *reinterpret_cast<const float2*>(from);
+        from += kRows * kStripColumns;
         sum.x += one.x;
         sum.y += one.y;
       }
-      end_sum<kWeight>(layer, token, pair, {sum.x + biases.x, sum.y + biases.y});
-    }
-  }
-
-  /// A token's results in a pair of columns.
-  template <LayerWeight kWeight>
-  __device__ void end_sum(int layer, int token, int pair, float2 sum) {
-    if constexpr (kWeight == LayerWeight::qkv) {
-      const int column = 2 * pair;
-      const unsigned rounded = pair_of<T>(sum.x, sum.y);
-      if (column < sizes_.hidden) {
-        reinterpret_cast<unsigned*>(args_.room.queries)[token * (sizes_.hidden / 2) + pair] =
-            rounded;
+      const float2 bias = values_of<T>(
+          reinterpret_cast<const unsigned*>(&shared_.bias[first_strip + strip])[i % 4]);
+      sum.x += bias.x + before[item].x;
+      sum.y += bias.y + before[item].y;
+      const int pair = pair_of_item(part, first_strip, i);
+      if (adds) {
+        *residual_at(part, first_strip, i) = sum;
+      } else if (w == 2) {
+        reinterpret_cast<unsigned*>(
+            args_.room.expanded)[token_of(i) * (sizes_.inner / 2) + shuffled_pair(pair)] =
+            pair_of<T>(gelu_by_exp(sum.x), gelu_by_exp(sum.y));
       } else {
-        const bool is_value = column >= 2 * sizes_.hidden;
-        const int of_part = column - (is_value ? 2 : 1) * sizes_.hidden;
-        append(args_.step.pools[2 * layer + (is_value ? 1 : 0)], token, of_part / kHeadDim,
-               of_part % kHeadDim, rounded);
+        end_qkv(layer, token_of(i), 2 * pair, pair_of<T>(sum.x, sum.y));
       }
-    } else if constexpr (kWeight == LayerWeight::expansion) {
-      reinterpret_cast<unsigned*>(args_.room.expanded)[token * (sizes_.inner / 2) + pair] =
-          pair_of<T>(gelu_by_exp(sum.x), gelu_by_exp(sum.y));
-    } else {
-      auto* at = reinterpret_cast<float2*>(args_.room.residual + std::int64_t{token} * sizes_.hidden) +
-                 pair;
-      const float2 before = __ldcg(at);
-      *at = {before.x + sum.x, before.y + sum.y};
     }
   }
 
-  /// Two elements of a token's new key or value to the cache.
-  __device__ void append(T* pool, int number, int head, int element, unsigned pair) const {
-    const LayersToken& token = args_.inputs.tokens[number];
-    const int at = token.append_at >> args_.step.block_len_shift;
-    const std::int64_t block = args_.inputs.block_table[token.table_at + at];
-    const std::int64_t row = ((block * sizes_.heads + head) << args_.step.block_len_shift) +
-                             (token.append_at - (at << args_.step.block_len_shift));
-    *reinterpret_cast<unsigned*>(pool + row * kHeadDim + element) = pair;
+  /// Item `i` of a round's results is a token's in a pair of columns.
+  [[nodiscard]] __device__ static int token_of(int i) { return i / 4 % kRows; }
+  [[nodiscard]] __device__ static int pair_of_item(const ProductPart& part, int first_strip,
+                                                   int i) {
+    return (part.first_strip + first_strip + i / (4 * kRows)) * (kStripColumns / 2) + i % 4;
+  }
+  [[nodiscard]] __device__ float2* residual_at(const ProductPart& part, int first_strip,
+                                               int i) const {
+    return reinterpret_cast<float2*>(args_.room.residual +
+                                     std::int64_t{token_of(i)} * sizes_.hidden) +
+           pair_of_item(part, first_strip, i);
+  }
+
+  /// Two elements of a token's query, or of its new key or value to the cache.
+  __device__ void end_qkv(int layer, int token, int column, unsigned rounded) {
+    if (column < sizes_.hidden) {
+      reinterpret_cast<unsigned*>(args_.room.queries)[(token * sizes_.hidden + column) / 2] =
+          rounded;
+      return;
+    }
+    const bool is_value = column >= 2 * sizes_.hidden;
+    const int of_part = column - (is_value ? 2 : 1) * sizes_.hidden;
+    const int2 at = shared_.inputs.append[token];
+    const std::int64_t row =
+        ((std::int64_t{at.x} * sizes_.heads + of_part / kHeadDim) << args_.step.block_len_shift) +
+        at.y;
+    T* pool = args_.step.pools[2 * layer + (is_value ? 1 : 0)];
+    *reinterpret_cast<unsigned*>(pool + row * kHeadDim + of_part % kHeadDim) = rounded;
   }
 
   /// The last norm of the tokens whose logits are asked for, by a warp each.
   __device__ void finish() {
     const int vectors = sizes_.hidden / 4;
+#pragma unroll 1
     for (int row = static_cast<int>(blockIdx.x) + warp_ * static_cast<int>(gridDim.x);
          row < args_.inputs.logits_count; row += static_cast<int>(gridDim.x) * kLayersWarps) {
       const auto* x = reinterpret_cast<const float4*>(
           args_.room.residual + std::int64_t{args_.inputs.logits_tokens[row]} * sizes_.hidden);
       float sum = 0;
+#pragma unroll 1
       for (int i = lane_; i < vectors; i += 32) {
         const float4 v = __ldcg(x + i);
         sum += (v.x + v.y) + (v.z + v.w);
       }
       const float mean = sum_of_lanes(sum) / static_cast<float>(sizes_.hidden);
       float squares = 0;
+#pragma unroll 1
       for (int i = lane_; i < vectors; i += 32) {
         const float4 v = __ldcg(x + i);
         const float4 d{v.x - mean, v.y - mean, v.z - mean, v.w - mean};
@@ -564,6 +662,7 @@ class LayersStep {
       const auto* weight = reinterpret_cast<const uint2*>(args_.step.last_norm.weight);
       const auto* bias = reinterpret_cast<const uint2*>(args_.step.last_norm.bias);
       auto* to = reinterpret_cast<uint2*>(args_.normalized + std::int64_t{row} * sizes_.hidden);
+#pragma unroll 1
       for (int i = lane_; i < vectors; i += 32) {
         const float4 v = __ldcg(x + i);
         const uint2 w = __ldg(weight + i);
@@ -591,27 +690,42 @@ class LayersStep {
   unsigned arrivals_;
   unsigned moments_phase_ = 0;
   unsigned sums_phase_ = 0;
-  unsigned chunk_ = 0;  // of the ring, the next round's first
+  unsigned round_phase_ = 0;
   LayersAttention<T, kHeadDim> attention_;
   LayersWeights<T> weights_;
 };
 
-template <typename T, int kHeadDim>
+template <typename T, int kHeadDim, int kTilesLog, int kPerLane>
 __global__ void __launch_bounds__(kLayersThreads, 1)
     fused_layers_kernel(const __grid_constant__ LayersKernelArgs<T> args) {
   extern __shared__ __align__(128) unsigned char dynamic[];
   __shared__ LayersShared shared;
-  if (threadIdx.x == 0) {
+  const auto thread = static_cast<int>(threadIdx.x);
+  if (thread == 0) {
     for (int i = 0; i < args.layout.stages; ++i) {
       shared.full[i].initialize();
     }
-    shared.moments_there.initialize(kLayersCluster * kLayersWarps);
-    shared.sums_there.initialize(kLayersCluster * kLayersWarps);
+    shared.moments_there.initialize();
+    shared.sums_there.initialize();
+    shared.round_done.initialize(kLayersCluster * kLayersWarps);
+    shared.next = {};
   }
+  if (thread < kLayerWeights) {
+    shared.parts[thread] =
+        ProductPart::of(args.products[thread], static_cast<int>(blockIdx.x) / kLayersCluster,
+                        static_cast<int>(gridDim.x) / kLayersCluster,
+                        static_cast<int>(rank_in_cluster()));
+    const ProductPart& part = shared.parts[thread];
+    shared.weights[thread] =
+        reinterpret_cast<const unsigned char*>(
+            args.step.weights + args.step.sizes.weight_at(static_cast<LayerWeight>(thread))) +
+        part.first_strip * part.strip_bytes + part.first_piece * kPieceBytes;
+  }
+  shared.inputs.bring(args.inputs, args.step.block_len_shift);
   __syncthreads();
   arrive_at_cluster();  // nobody is sent anything before the barriers are there
   wait_for_cluster();
-  LayersStep<T, kHeadDim>(args, dynamic, shared).run();
+  LayersStep<T, kHeadDim, kTilesLog, kPerLane>(args, dynamic, shared).run();
   arrive_at_cluster();  // nobody leaves while others may write to it
   wait_for_cluster();
 }
@@ -624,56 +738,91 @@ int layers_shared_capacity() {
 }
 
 /// Of a step of so many tokens, in tiles of 16; no stages where there is no room.
-LayersLayout layout_of(const FusedSizes& sizes, int token_tiles) {
+LayersLayout layout_of(const FusedSizes& sizes, int tiles_log) {
   const int slice =
       Share::most(std::max(sizes.inner, sizes.hidden) / kPieceInputs, kLayersCluster);
   LayersLayout layout;
-  layout.row_vectors = slice * 4;
-  if (layout.row_vectors % 8 == 0) {
-    layout.row_vectors += 4;  // two rows lie on other banks
-  }
-  const int attention = kLayersWarps *
-                        LayersAttention<__half, kFusedHeadDim>::kSharedFloats *
-                        static_cast<int>(sizeof(float));
-  layout.sums_at = std::max(layout.row_vectors * 16 * 16 * token_tiles, attention);
-  layout.ring_at = round_up(layout.sums_at + kSumsElements * 4, 128);
+  layout.row_vectors = slice * 4 + 1;  // eight rows lie on all banks
+  // The attention has both in turn.
+  constexpr int kAttention = kLayersWarps * LayersAttention<__half, kFusedHeadDim>::kWarpBytes;
+  layout.sums_at = (layout.row_vectors * 16 * 16) << tiles_log;
+  layout.ring_at = round_up(std::max(layout.sums_at + kSumsElements * 4, kAttention), 128);
   layout.stages = std::min((layers_shared_capacity() - layout.ring_at) / kStageBytes, kMaxStages);
   layout.bytes = layout.ring_at + layout.stages * kStageBytes;
   return layout;
 }
 
 template <typename T>
-cudaError_t launch_config(cudaLaunchConfig_t& config, cudaLaunchAttribute (&attributes)[2]) {
-  const auto kernel = fused_layers_kernel<T, kFusedHeadDim>;
-  static const cudaError_t more_shared =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                           layers_shared_capacity());
-  attributes[0].id = cudaLaunchAttributeClusterDimension;
-  attributes[0].val.clusterDim.x = kLayersCluster;
-  attributes[0].val.clusterDim.y = 1;
-  attributes[0].val.clusterDim.z = 1;
-  attributes[1].id = cudaLaunchAttributeCooperative;
-  attributes[1].val.cooperative = 1;
-  config.blockDim = dim3(kLayersThreads);
-  config.attrs = attributes;
-  config.numAttrs = 2;
-  return more_shared;
+using LayersKernel = void (*)(LayersKernelArgs<T>);
+
+template <typename T, int kTilesLog, int kPerLane>
+LayersKernel<T> ready_kernel() {
+  const auto kernel = fused_layers_kernel<T, kFusedHeadDim, kTilesLog, kPerLane>;
+  static const cudaError_t more_shared = cudaFuncSetAttribute(
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, layers_shared_capacity());
+  return more_shared == cudaSuccess ? kernel : nullptr;
 }
+
+/// The kernel for a step of so many tiles, ready to be launched; null where there is none. Those of
+/// wider models are for fewer tokens, as those of more do not fit into shared memory.
+template <typename T>
+LayersKernel<T> kernel_of(const FusedSizes& sizes, int tiles_log) {
+  const int slice = Share::most(sizes.hidden / kPieceInputs, kLayersCluster) * kPieceInputs;
+  const int per_lane = Share::most(slice / 4, kLayersThreads / (16 << tiles_log));
+  switch (tiles_log) {
+    case 0:
+      return per_lane <= 2   ? ready_kernel<T, 0, 2>()
+             : per_lane <= 4 ? ready_kernel<T, 0, 4>()
+             : per_lane <= 8 ? ready_kernel<T, 0, 8>()
+                             : nullptr;
+    case 1:
+      return per_lane <= 4   ? ready_kernel<T, 1, 4>()
+             : per_lane <= 8 ? ready_kernel<T, 1, 8>()
+                             : nullptr;
+    case 2:
+      return per_lane <= 8 ? ready_kernel<T, 2, 8>() : nullptr;
+    default:
+      return nullptr;
+  }
+}
+
+/// Clusters of blocks that all run at once.
+struct LayersConfig {
+  LayersConfig(int blocks, const LayersLayout& layout, cudaStream_t stream) {
+    attributes[0].id = cudaLaunchAttributeClusterDimension;
+    attributes[0].val.clusterDim.x = kLayersCluster;
+    attributes[0].val.clusterDim.y = 1;
+    attributes[0].val.clusterDim.z = 1;
+    attributes[1].id = cudaLaunchAttributeCooperative;
+    attributes[1].val.cooperative = 1;
+    config.gridDim = dim3(static_cast<unsigned>(blocks));
+    config.blockDim = dim3(kLayersThreads);
+    config.dynamicSmemBytes = static_cast<std::size_t>(layout.bytes);
+    config.stream = stream;
+    config.attrs = attributes;
+    config.numAttrs = 2;
+  }
+  LayersConfig(const LayersConfig&) = delete;
+  LayersConfig& operator=(const LayersConfig&) = delete;
+
+  cudaLaunchAttribute attributes[2] = {};
+  cudaLaunchConfig_t config = {};
+};
 
 constexpr int kFewestStages = 3;
 
-bool is_planned(const ProductPlan (&products)[kLayerWeights]) {
-  return std::all_of(std::begin(products), std::end(products),
-                     [](const ProductPlan& plan) { return plan.round_strips > 0; });
+bool is_planned(const ProductPlan (&products)[kLayerWeights], int clusters) {
+  return std::all_of(std::begin(products), std::end(products), [&](const ProductPlan& plan) {
+    return plan.round_strips > 0 && Share::most(plan.strips, clusters) <= kMaxClusterStrips;
+  });
 }
 
-void plan_products(const FusedSizes& sizes, int token_tiles, int blocks, int stages,
+void plan_products(const FusedSizes& sizes, int tiles_log, int blocks, int stages,
                    ProductPlan (&products)[kLayerWeights]) {
   for (int w = 0; w < kLayerWeights; ++w) {
     const auto weight = static_cast<LayerWeight>(w);
-    // A round's chunks are all in the ring, of which some may be half full.
-    products[w] = ProductPlan::of(sizes.outputs(weight), sizes.inputs(weight), token_tiles,
-                                  blocks / kLayersCluster, stages * kStagePieces / 2);
+    products[w] = ProductPlan::of(sizes.outputs(weight), sizes.inputs(weight), tiles_log,
+                                  blocks / kLayersCluster, stages);
   }
 }
 
@@ -682,35 +831,29 @@ void plan_products(const FusedSizes& sizes, int token_tiles, int blocks, int sta
 template <typename T>
 LayersLaunch layers_launch(const FusedSizes& sizes) {
   const bool even = sizes.hidden % kPieceInputs == 0 && sizes.inner % kPieceInputs == 0 &&
-                    sizes.hidden == sizes.heads * kFusedHeadDim;
+                    sizes.hidden == sizes.heads * kFusedHeadDim &&
+                    sizes.hidden / kPieceInputs >= kLayersCluster;
   if (!device_has_clusters() || !even) {
     return {};
   }
-  for (const int tiles : {4, 2, 1}) {
-    const LayersLayout layout = layout_of(sizes, tiles);
-    const int slice = Share::most(sizes.hidden / kPieceInputs, kLayersCluster) * kPieceInputs;
-    if (layout.stages < kFewestStages || 16 * tiles * slice > kLayersThreads * 32) {
+  for (int tiles_log = 2; tiles_log >= 0; --tiles_log) {
+    const LayersLayout layout = layout_of(sizes, tiles_log);
+    const LayersKernel<T> kernel = kernel_of<T>(sizes, tiles_log);
+    if (layout.stages < kFewestStages || kernel == nullptr) {
       continue;
     }
-    cudaLaunchAttribute attributes[2];
-    cudaLaunchConfig_t config{};
-    if (launch_config<T>(config, attributes) != cudaSuccess) {
-      cudaGetLastError();
-      return {};
-    }
-    config.gridDim = dim3(kLayersCluster);
-    config.dynamicSmemBytes = static_cast<std::size_t>(layout.bytes);
+    const LayersConfig one(kLayersCluster, layout, nullptr);
     int clusters = 0;
-    if (cudaOccupancyMaxActiveClusters(&clusters, fused_layers_kernel<T, kFusedHeadDim>,
-                                       &config) != cudaSuccess ||
-        clusters == 0) {
+    if (cudaOccupancyMaxActiveClusters(&clusters, kernel, &one.config) != cudaSuccess) {
       cudaGetLastError();
-      return {};
+      continue;
     }
     ProductPlan products[kLayerWeights];
-    plan_products(sizes, tiles, clusters * kLayersCluster, layout.stages, products);
-    if (is_planned(products)) {
-      return {clusters * kLayersCluster, 16 * tiles};
+    if (clusters > 0) {
+      plan_products(sizes, tiles_log, clusters * kLayersCluster, layout.stages, products);
+    }
+    if (is_planned(products, clusters)) {
+      return {clusters * kLayersCluster, 16 << tiles_log};
     }
   }
   return {};
@@ -721,27 +864,21 @@ cudaError_t fused_layers(const FusedStepArgs<T>& args, const LayersInputs& input
                          const LayersRoom<T>& room, unsigned steps, const LayersLaunch& launch,
                          T* normalized, cudaStream_t stream) {
   static_assert(sizeof(LayersKernelArgs<T>) <= 32764);
+  const int tiles_log = inputs.tokens_count <= 16 ? 0 : inputs.tokens_count <= 32 ? 1 : 2;
   LayersKernelArgs<T> of_kernel{};
   of_kernel.step = args;
   of_kernel.inputs = inputs;
   of_kernel.room = room;
-  of_kernel.token_tiles = inputs.tokens_count <= 16 ? 1 : inputs.tokens_count <= 32 ? 2 : 4;
-  of_kernel.layout = layout_of(args.sizes, of_kernel.token_tiles);
-  plan_products(args.sizes, of_kernel.token_tiles, launch.blocks, of_kernel.layout.stages,
+  of_kernel.layout = layout_of(args.sizes, tiles_log);
+  plan_products(args.sizes, tiles_log, launch.blocks, of_kernel.layout.stages,
                 of_kernel.products);
   of_kernel.normalized = normalized;
   of_kernel.arrivals = steps * static_cast<unsigned>(launch.blocks) *
                        static_cast<unsigned>(kLayersBarriers * args.sizes.layers + 1);
-  cudaLaunchAttribute attributes[2];
-  cudaLaunchConfig_t config{};
-  const cudaError_t error = launch_config<T>(config, attributes);
-  if (error != cudaSuccess) {
-    return error;
-  }
-  config.gridDim = dim3(static_cast<unsigned>(launch.blocks));
-  config.dynamicSmemBytes = static_cast<std::size_t>(of_kernel.layout.bytes);
-  config.stream = stream;
-  return cudaLaunchKernelEx(&config, fused_layers_kernel<T, kFusedHeadDim>, of_kernel);
+  const LayersKernel<T> kernel = kernel_of<T>(args.sizes, tiles_log);
+  const LayersConfig of_step(launch.blocks, of_kernel.layout, stream);
+  return kernel == nullptr ? cudaErrorInvalidValue
+                           : cudaLaunchKernelEx(&of_step.config, kernel, of_kernel);
 }
 
 template LayersLaunch layers_launch<__half>(const FusedSizes&);

@@ -17,7 +17,7 @@
 namespace kvcache::kernels {
 
 inline constexpr int kMaxLayersTokens = 64;    // of a step
-inline constexpr int kMaxLayersTable = 4096;   // blocks in the tables of all rows
+inline constexpr int kMaxLayersTable = 2048;   // blocks in the tables of all rows
 inline constexpr int kLayersTileRows = 16;     // queries that attend together
 inline constexpr int kLayersCluster = 4;       // blocks
 inline constexpr int kLayersBarriers = 5;      // over the device, of a layer
@@ -45,6 +45,7 @@ struct LayersInputs {
   std::int32_t tokens_count = 0;
   std::int32_t tiles_count = 0;
   std::int32_t logits_count = 0;
+  std::int32_t table_count = 0;
   LayersToken tokens[kMaxLayersTokens];
   LayersTile tiles[kMaxLayersTokens];
   std::uint8_t logits_tokens[kMaxLayersTokens] = {};  // whose logits are asked for

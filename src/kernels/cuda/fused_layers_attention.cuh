@@ -1,6 +1,6 @@
 // The attention of fused_layers.cu: a group of warps for 16 queries of a row and head, each warp
-// every so manieth 16 positions. Keys and values go from memory to registers as the matrix
-// instruction takes them.
+// every so manieth 16 positions. Two such chunks are on their way to a warp's shared memory, and of
+// the past already while the queries are computed.
 #pragma once
 
 #include <cfloat>
@@ -13,56 +13,88 @@
 
 namespace kvcache::kernels {
 
-/// An 8×8 matrix across the warp, transposed.
-__device__ inline unsigned transposed(unsigned matrix) {
-  unsigned result = 0;
-  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(result) : "r"(matrix));
-  return result;
+/// 16 bytes from device to shared memory, or as many zeros.
+__device__ inline void copy_or_clear(void* to, const void* from, bool exists) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
+                   static_cast<unsigned>(__cvta_generic_to_shared(to))),
+               "l"(from), "r"(exists ? 16 : 0)
+               : "memory");
 }
 
 __device__ inline void prefetch_line(const void* from) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
 }
 
-/// What a warp knows of its 16 queries: lane = 4 · g + t has rows g and g + 8, of dims 32 · h +
-/// 8 · t + 2 · i and the next one.
+/// What the attention reads of the launch's inputs, in shared memory.
+struct LayersInputsShared {
+  std::uint64_t sees[kMaxLayersTokens];
+  LayersTile tiles[kMaxLayersTokens];
+  int2 append[kMaxLayersTokens];  // a token's block, and where in it its key and value go
+  std::int32_t block_table[kMaxLayersTable];
+
+  /// By all threads; a barrier of the block before anybody reads.
+  __device__ void bring(const LayersInputs& inputs, int block_len_shift) {
+    const auto thread = static_cast<int>(threadIdx.x);
+    if (thread < inputs.tokens_count) {
+      const LayersToken& token = inputs.tokens[thread];
+      const int number = token.append_at >> block_len_shift;
+      sees[thread] = token.sees;
+      append[thread] = {inputs.block_table[token.table_at + number],
+                        token.append_at - (number << block_len_shift)};
+    }
+    if (thread < inputs.tiles_count) {
+      tiles[thread] = inputs.tiles[thread];
+    }
+    for (int i = thread; i < inputs.table_count; i += kLayersThreads) {
+      block_table[i] = inputs.block_table[i];
+    }
+  }
+};
+
+/// What a warp knows of its 16 queries: lane = 4 · g + t has rows g and g + 8, of dims 8 · i + 2 · t
+/// and the next one.
 template <int kHeadDim>
 struct TileSoftmax {
-  static constexpr int kHalves = kHeadDim / 32;
   float max[2] = {-FLT_MAX, -FLT_MAX};
   float sum[2] = {};
-  float value[kHalves][4][4] = {};
+  float value[kHeadDim / 8][4] = {};
 };
 
 template <typename T, int kHeadDim>
 class LayersAttention {
  public:
-  static constexpr int kHalves = kHeadDim / 32;
   static constexpr int kKeys = 16;  // of a chunk
-  /// In shared memory, of a warp: each row's largest score and sum, then its values.
-  static constexpr int kSharedFloats = 2 * kLayersTileRows + kLayersTileRows * kHeadDim;
+  static constexpr int kStages = 2;
+  static constexpr int kVectors = kHeadDim / 8;          // of a key, in 16 bytes
+  static constexpr int kStageVectors = 2 * kKeys * kVectors;  // keys, then values
+  /// A warp's part of shared memory. When it is through, its softmaxes are there: each row's largest
+  /// score and sum, then its values.
+  static constexpr int kWarpBytes = kStages * kStageVectors * 16;
+  static_assert(4 * (2 * kLayersTileRows + kLayersTileRows * kHeadDim) <= kWarpBytes);
 
-  __device__ LayersAttention(const FusedStepArgs<T>& args, const LayersInputs& inputs,
-                             const LayersRoom<T>& room)
+  __device__ LayersAttention(const FusedStepArgs<T>& args, const LayersInputsShared& inputs,
+                             const LayersRoom<T>& room, int tiles)
       : args_(args),
         inputs_(inputs),
         room_(room),
+        units_(tiles * args.sizes.heads),
         lane_(static_cast<int>(threadIdx.x) % 32),
         warp_(static_cast<int>(threadIdx.x) / 32) {
-    const int units = inputs.tiles_count * args.sizes.heads;
     const int warps = static_cast<int>(gridDim.x) * kLayersWarps;
-    warps_of_unit_ = kLayersWarps;
-    while (warps_of_unit_ > 1 && units * warps_of_unit_ > warps) {
-      warps_of_unit_ /= 2;
+    warps_log_ = kLayersWarpsLog;
+    while (warps_log_ > 0 && units_ << warps_log_ > warps) {
+      --warps_log_;
     }
+    of_block_ = kLayersWarps >> warps_log_;
   }
 
   /// Asks for a layer's past of this block's units to come nearer.
   __device__ void prefetch(int layer) const {
     each_unit([&](int tile_number, int head) {
       const LayersTile& tile = inputs_.tiles[tile_number];
+#pragma unroll 1
       for (int position = part() * 32 + lane_; position < tile.past_length;
-           position += warps_of_unit_ * 32) {
+           position += parts() * 32) {
         const std::int64_t at = row_of(tile, head, position) * kHeadDim;
 #pragma unroll
         for (int line = 0; line < kHeadDim; line += 64) {
@@ -73,43 +105,62 @@ class LayersAttention {
     });
   }
 
-  /// By all computing warps. `shared`: kSharedFloats of each; `barrier` is one of these warps.
-  template <typename Barrier>
-  __device__ void run(int layer, float* shared, const Barrier& barrier) const {
-    const int of_block = kLayersWarps / warps_of_unit_;
-    const int units = inputs_.tiles_count * args_.sizes.heads;
+  /// Starts to bring the past that the warp attends to first, of a layer whose queries are still to
+  /// come; `shared` is kWarpBytes of each warp.
+  __device__ void begin(int layer, unsigned char* shared) const {
+    const int unit = first_unit();
+    if (unit < units_) {
+      const Unit mine = unit_of(layer, unit);
 #pragma unroll 1
-    for (int first = static_cast<int>(blockIdx.x) * of_block; first < units;
-         first += static_cast<int>(gridDim.x) * of_block) {
-      const int unit = first + warp_ / warps_of_unit_;
-      const bool has = unit < units;
-      const LayersTile& tile = inputs_.tiles[has ? unit / args_.sizes.heads : 0];
-      const int head = unit % args_.sizes.heads;
-      if (has) {
+      for (int stage = 0; stage < kStages; ++stage) {
+        const int chunk = part() + stage * parts();
+        if (chunk < mine.past_chunks) {
+          bring(mine, chunk, stage_of(shared, stage));
+        }
+        commit();
+      }
+    }
+  }
+
+  /// By all warps, after begin().
+  __device__ void run(int layer, unsigned char* shared) const {
+    float* const own = reinterpret_cast<float*>(shared + warp_ * kWarpBytes);
+#pragma unroll 1
+    for (int unit = first_unit(), begun = 1; unit - (warp_ >> warps_log_) < units_;
+         unit += static_cast<int>(gridDim.x) * of_block_, begun = 0) {
+      const bool has = unit < units_;
+      const Unit mine = unit_of(layer, has ? unit : 0);
+      if (has && part() < mine.chunks) {
         TileSoftmax<kHeadDim> softmax;
-        attend(layer, tile, head, softmax);
-        keep(softmax, shared + warp_ * kSharedFloats);
+        attend(mine, shared, begun != 0, softmax);
+        keep(softmax, own);
       }
-      barrier();
+      __syncthreads();
       if (has) {
-        merge(tile, head, shared + warp_ / warps_of_unit_ * warps_of_unit_ * kSharedFloats);
+        merge(mine, min(parts(), mine.chunks),
+              reinterpret_cast<const float*>(shared + (warp_ >> warps_log_ << warps_log_) *
+                                                          kWarpBytes));
       }
-      barrier();
+      __syncthreads();
     }
   }
 
  private:
   static constexpr float kLog2E = 1.4426950408889634F;
 
-  [[nodiscard]] __device__ int part() const { return warp_ % warps_of_unit_; }
+  /// Of the warps that share a unit, this one; and how many they are.
+  [[nodiscard]] __device__ int part() const { return warp_ & ((1 << warps_log_) - 1); }
+  [[nodiscard]] __device__ int parts() const { return 1 << warps_log_; }
+
+  [[nodiscard]] __device__ int first_unit() const {
+    return static_cast<int>(blockIdx.x) * of_block_ + (warp_ >> warps_log_);
+  }
 
   template <typename Work>
   __device__ void each_unit(const Work& work) const {
-    const int units = inputs_.tiles_count * args_.sizes.heads;
-    const int of_block = kLayersWarps / warps_of_unit_;
 #pragma unroll 1
-    for (int unit = static_cast<int>(blockIdx.x) * of_block + warp_ / warps_of_unit_; unit < units;
-         unit += static_cast<int>(gridDim.x) * of_block) {
+    for (int unit = first_unit(); unit < units_;
+         unit += static_cast<int>(gridDim.x) * of_block_) {
       work(unit / args_.sizes.heads, unit % args_.sizes.heads);
     }
   }
@@ -123,143 +174,188 @@ class LayersAttention {
            (position - (number << args_.block_len_shift));
   }
 
-  __device__ void attend(int layer, const LayersTile& tile, int head,
+  /// A tile of queries and a head. The past comes in chunks of two eights, then the row's new
+  /// tokens, by the eights of positions that they lie in.
+  struct Unit {
+    LayersTile tile;
+    int head;
+    int past_chunks;
+    int chunks;
+    const T* keys;
+    const T* values;
+    float scale;
+  };
+
+  [[nodiscard]] __device__ Unit unit_of(int layer, int unit) const {
+    Unit mine{inputs_.tiles[unit / args_.sizes.heads],
+              unit % args_.sizes.heads,
+              0,
+              0,
+              args_.pools[2 * layer],
+              args_.pools[2 * layer + 1],
+              args_.scales[layer] * kLog2E};
+    mine.past_chunks = (mine.tile.past_length + kKeys - 1) / kKeys;
+    const int new_eights =
+        (mine.tile.append_at + mine.tile.row_tokens + 7) / 8 - mine.tile.append_at / 8;
+    mine.chunks = mine.past_chunks + (new_eights + 1) / 2;
+    return mine;
+  }
+
+  /// The first of the positions of one of a chunk's two eights.
+  [[nodiscard]] __device__ static int position_of(const Unit& mine, int chunk, int eight) {
+    return chunk < mine.past_chunks
+               ? 8 * (2 * chunk + eight)
+               : 8 * (mine.tile.append_at / 8 + 2 * (chunk - mine.past_chunks) + eight);
+  }
+  /// Whether there is a key at a position of it.
+  [[nodiscard]] __device__ static bool exists(const Unit& mine, int chunk, int position) {
+    return chunk < mine.past_chunks ? position < mine.tile.past_length
+                                    : position >= mine.tile.append_at &&
+                                          position < mine.tile.append_at + mine.tile.row_tokens;
+  }
+
+  [[nodiscard]] __device__ uint4* stage_of(unsigned char* shared, int stage) const {
+    return reinterpret_cast<uint4*>(shared + warp_ * kWarpBytes) + stage * kStageVectors;
+  }
+  __device__ static void commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+  /// Vectors lie such that neither rows nor columns share banks.
+  [[nodiscard]] __device__ static int vector_at(int row, int vector) {
+    return row * kVectors + (vector ^ (row & 7));
+  }
+
+  /// A chunk's keys and values on their way.
+  __device__ void bring(const Unit& mine, int chunk, uint4* stage) const {
+    constexpr int kRowsAtOnce = 32 / kVectors;
+    const int vector = lane_ % kVectors;
+#pragma unroll
+    for (int first = 0; first < kKeys; first += kRowsAtOnce) {
+      const int row = first + lane_ / kVectors;
+      const int position = position_of(mine, chunk, row / 8) + row % 8;
+      const bool there = exists(mine, chunk, position);
+      const std::int64_t at =
+          there ? row_of(mine.tile, mine.head, position) * kHeadDim + vector * 8 : 0;
+      copy_or_clear(stage + vector_at(row, vector), mine.keys + at, there);
+      copy_or_clear(stage + kKeys * kVectors + vector_at(row, vector), mine.values + at, there);
+    }
+  }
+
+  __device__ void attend(const Unit& mine, unsigned char* shared, bool begun,
                          TileSoftmax<kHeadDim>& softmax) const {
     const int g = lane_ / 4;
     const int t = lane_ % 4;
-    const T* keys = args_.pools[2 * layer];
-    const T* values = args_.pools[2 * layer + 1];
-    const float scale = args_.scales[layer] * kLog2E;
-    uint4 queries[2][kHalves];
+    // What begin() could not bring yet.
+#pragma unroll 1
+    for (int stage = 0; stage < kStages; ++stage) {
+      const int chunk = part() + stage * parts();
+      if (chunk < mine.chunks && !(begun && chunk < mine.past_chunks)) {
+        bring(mine, chunk, stage_of(shared, stage));
+      }
+      commit();
+    }
+    unsigned queries[kHeadDim / 16][4];
+    std::uint64_t sees[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int row = g + 8 * half;
-      const T* from = room_.queries + std::int64_t{tile.first + row} * args_.sizes.hidden +
-                      head * kHeadDim + t * 8;
+      const bool has = row < mine.tile.count;
+      const auto* from = reinterpret_cast<const unsigned*>(
+                             room_.queries +
+                             std::int64_t{mine.tile.first + row} * args_.sizes.hidden +
+                             mine.head * kHeadDim) +
+                         t;
+      sees[half] = has ? inputs_.sees[mine.tile.first + row] : 0;
 #pragma unroll
-      for (int h = 0; h < kHalves; ++h) {
-        queries[half][h] = row < tile.count ? __ldcg(reinterpret_cast<const uint4*>(from + 32 * h))
-                                            : uint4{0, 0, 0, 0};
+      for (int i = 0; i < kHeadDim / 16; ++i) {
+        queries[i][half] = has ? __ldcg(from + 8 * i) : 0;
+        queries[i][half + 2] = has ? __ldcg(from + 8 * i + 4) : 0;
       }
     }
-    // The past by eights, then the row's new tokens by the eights that they lie in.
-    const int past_eights = (tile.past_length + 7) / 8;
-    const int new_first = tile.append_at / 8;
-    const int new_eights = (tile.append_at + tile.row_tokens + 7) / 8 - new_first;
-    const int eights = past_eights + new_eights;
 #pragma unroll 1
-    for (int chunk = 2 * part(); chunk < eights; chunk += 2 * warps_of_unit_) {
-      uint4 key[2][kHalves];
-      uint4 value[2][kHalves];
-      int position[2];  // of the eight
-      bool is_new[2];
-#pragma unroll
-      for (int j = 0; j < 2; ++j) {
-        is_new[j] = chunk + j >= past_eights;
-        position[j] = 8 * (is_new[j] ? new_first + chunk + j - past_eights : chunk + j);
-        if (chunk + j < eights) {
-          const std::int64_t at = (row_of(tile, head, position[j]) + g) * kHeadDim + t * 8;
-#pragma unroll
-          for (int h = 0; h < kHalves; ++h) {
-            key[j][h] = __ldcg(reinterpret_cast<const uint4*>(keys + at + 32 * h));
-            value[j][h] = __ldcg(reinterpret_cast<const uint4*>(values + at + 32 * h));
-          }
-        } else {
-#pragma unroll
-          for (int h = 0; h < kHalves; ++h) {
-            key[j][h] = {0, 0, 0, 0};
-            value[j][h] = {0, 0, 0, 0};
-          }
-        }
-        // What nobody has written yet may be anything, and zero times that not zero.
-        const int own = position[j] + g;
-        const bool exists = chunk + j < eights &&
-                            (is_new[j] ? own >= tile.append_at &&
-                                             own < tile.append_at + tile.row_tokens
-                                       : own < tile.past_length);
-        if (!exists) {
-#pragma unroll
-          for (int h = 0; h < kHalves; ++h) {
-            value[j][h] = {0, 0, 0, 0};
-          }
-        }
+    for (int chunk = part(), stage = 0; chunk < mine.chunks; chunk += parts(), stage ^= 1) {
+      asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 1) : "memory");
+      __syncwarp();
+      const uint4* keys = stage_of(shared, stage);
+      attend(mine, chunk, keys, keys + kKeys * kVectors, queries, sees, softmax);
+      __syncwarp();
+      if (chunk + kStages * parts() < mine.chunks) {
+        bring(mine, chunk + kStages * parts(), stage_of(shared, stage));
       }
-      float scores[2][4] = {};
-#pragma unroll
-      for (int j = 0; j < 2; ++j) {
-#pragma unroll
-        for (int h = 0; h < kHalves; ++h) {
-          multiply_add<T>(scores[j],
-                          {queries[0][h].x, queries[1][h].x, queries[0][h].y, queries[1][h].y},
-                          key[j][h].x, key[j][h].y);
-          multiply_add<T>(scores[j],
-                          {queries[0][h].z, queries[1][h].z, queries[0][h].w, queries[1][h].w},
-                          key[j][h].z, key[j][h].w);
-        }
-      }
-      unsigned weights[4];
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int row = g + 8 * half;
-        const std::uint64_t sees =
-            row < tile.count ? inputs_.tokens[tile.first + row].sees : 0;
-        float largest = softmax.max[half];
-#pragma unroll
-        for (int j = 0; j < 2; ++j) {
-#pragma unroll
-          for (int i = 0; i < 2; ++i) {
-            const int at = position[j] + 2 * t + i;
-            const int number = at - tile.append_at;  // of the row's new tokens
-            const bool seen = chunk + j < eights && row < tile.count &&
-                              (is_new[j] ? number >= 0 && number < tile.row_tokens &&
-                                               (sees >> static_cast<unsigned>(number & 63) & 1U) != 0
-                                         : at < tile.past_length);
-            float& score = scores[j][2 * half + i];
-            score = seen ? score * scale : -FLT_MAX;
-            largest = fmaxf(largest, score);
-          }
-        }
-        largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 1));
-        largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 2));
-        const float factor = exp2_of(softmax.max[half] - largest);
-        softmax.max[half] = largest;
-        float sum = 0;
-#pragma unroll
-        for (int j = 0; j < 2; ++j) {
-          float weight[2];
-#pragma unroll
-          for (int i = 0; i < 2; ++i) {
-            const float score = scores[j][2 * half + i];
-            weight[i] = score == -FLT_MAX ? 0 : exp2_of(score - largest);
-            sum += weight[i];
-          }
-          weights[2 * j + half] = pair_of<T>(weight[0], weight[1]);
-        }
-        softmax.sum[half] = softmax.sum[half] * factor + sum;
-#pragma unroll
-        for (int h = 0; h < kHalves; ++h) {
-#pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            softmax.value[h][i][2 * half] *= factor;
-            softmax.value[h][i][2 * half + 1] *= factor;
-          }
-        }
-      }
-#pragma unroll
-      for (int h = 0; h < kHalves; ++h) {
-        const auto add = [&](int i, unsigned first, unsigned second) {
-          multiply_add<T>(softmax.value[h][i], weights, transposed(first), transposed(second));
-        };
-        add(0, value[0][h].x, value[1][h].x);
-        add(1, value[0][h].y, value[1][h].y);
-        add(2, value[0][h].z, value[1][h].z);
-        add(3, value[0][h].w, value[1][h].w);
-      }
+      commit();
     }
+    asm volatile("cp.async.wait_all;" ::: "memory");
+    __syncwarp();
 #pragma unroll
     for (float& sum : softmax.sum) {
       sum += __shfl_xor_sync(kAllLanes, sum, 1);
       sum += __shfl_xor_sync(kAllLanes, sum, 2);
+    }
+  }
+
+  /// A chunk that is there.
+  __device__ void attend(const Unit& mine, int chunk, const uint4* keys, const uint4* values,
+                         const unsigned (&queries)[kHeadDim / 16][4],
+                         const std::uint64_t (&sees)[2], TileSoftmax<kHeadDim>& softmax) const {
+    const int g = lane_ / 4;
+    const int t = lane_ % 4;
+    float scores[2][4] = {};
+#pragma unroll
+    for (int i = 0; i < kHeadDim / 16; ++i) {
+      // Both eights, of both halves of 16 dims.
+      unsigned key[4];
+      load_matrices(keys + vector_at(lane_ % 8 + lane_ / 16 * 8, 2 * i + lane_ / 8 % 2), key);
+      multiply_add<T>(scores[0], queries[i], key[0], key[1]);
+      multiply_add<T>(scores[1], queries[i], key[2], key[3]);
+    }
+    unsigned weights[4];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float largest = softmax.max[half];
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const int at = position_of(mine, chunk, j) + 2 * t + i;
+          const auto number = static_cast<unsigned>(at - mine.tile.append_at);
+          const bool seen =
+              g + 8 * half < mine.tile.count && exists(mine, chunk, at) &&
+              (chunk < mine.past_chunks || (sees[half] >> (number & 63U) & 1U) != 0);
+          float& score = scores[j][2 * half + i];
+          score = seen ? score * mine.scale : -FLT_MAX;
+          largest = fmaxf(largest, score);
+        }
+      }
+      largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 1));
+      largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 2));
+      const float factor = exp2_of(softmax.max[half] - largest);
+      softmax.max[half] = largest;
+      float sum = 0;
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        float weight[2];
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const float score = scores[j][2 * half + i];
+          weight[i] = score == -FLT_MAX ? 0 : exp2_of(score - largest);
+          sum += weight[i];
+        }
+        weights[2 * j + half] = pair_of<T>(weight[0], weight[1]);
+      }
+      softmax.sum[half] = softmax.sum[half] * factor + sum;
+#pragma unroll
+      for (auto& value : softmax.value) {
+        value[2 * half] *= factor;
+        value[2 * half + 1] *= factor;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kHeadDim / 16; ++i) {
+      unsigned value[4];
+      load_transposed(reinterpret_cast<const T*>(
+                          values + vector_at(lane_ % 16, 2 * i + lane_ / 16)),
+                      value);
+      multiply_add<T>(softmax.value[2 * i], weights, value[0], value[1]);
+      multiply_add<T>(softmax.value[2 * i + 1], weights, value[2], value[3]);
     }
   }
 
@@ -273,57 +369,56 @@ class LayersAttention {
         own[2 * row] = softmax.max[half];
         own[2 * row + 1] = softmax.sum[half];
       }
-      float* to = own + 2 * kLayersTileRows + row * kHeadDim + 8 * t;
+      float* to = own + 2 * kLayersTileRows + row * kHeadDim + 2 * t;
 #pragma unroll
-      for (int h = 0; h < kHalves; ++h) {
-        reinterpret_cast<float4*>(to + 32 * h)[0] = {
-            softmax.value[h][0][2 * half], softmax.value[h][0][2 * half + 1],
-            softmax.value[h][1][2 * half], softmax.value[h][1][2 * half + 1]};
-        reinterpret_cast<float4*>(to + 32 * h)[1] = {
-            softmax.value[h][2][2 * half], softmax.value[h][2][2 * half + 1],
-            softmax.value[h][3][2 * half], softmax.value[h][3][2 * half + 1]};
+      for (int i = 0; i < kHeadDim / 8; ++i) {
+        *reinterpret_cast<float2*>(to + 8 * i) = {softmax.value[i][2 * half],
+                                                  softmax.value[i][2 * half + 1]};
       }
     }
   }
 
-  /// The unit's warps' softmaxes to one, four elements a thread.
-  __device__ void merge(const LayersTile& tile, int head, const float* of_unit) const {
-    constexpr int kVectors = kHeadDim / 4;
-    for (int i = part() * 32 + lane_; i < tile.count * kVectors; i += warps_of_unit_ * 32) {
-      const int row = i / kVectors;
-      const int vector = i % kVectors;
+  /// The softmaxes of the unit's first `warps` warps to one, two elements a thread.
+  __device__ void merge(const Unit& mine, int warps, const float* of_unit) const {
+    constexpr int kPairs = kHeadDim / 2;
+    constexpr int kWarpFloats = kWarpBytes / 4;
+#pragma unroll 1
+    for (int i = part() * 32 + lane_; i < mine.tile.count * kPairs; i += parts() * 32) {
+      const int row = i / kPairs;
+      const int pair = i % kPairs;
       float max = -FLT_MAX;
-      for (int warp = 0; warp < warps_of_unit_; ++warp) {
-        max = fmaxf(max, of_unit[warp * kSharedFloats + 2 * row]);
-      }
       float sum = 0;
-      float4 value{0, 0, 0, 0};
-      for (int warp = 0; warp < warps_of_unit_; ++warp) {
-        const float* of_warp = of_unit + warp * kSharedFloats;
-        const float factor = exp2_of(of_warp[2 * row] - max);
-        sum += factor * of_warp[2 * row + 1];
-        const float4 one = *reinterpret_cast<const float4*>(of_warp + 2 * kLayersTileRows +
-                                                            row * kHeadDim + 4 * vector);
-        value.x += factor * one.x;
-        value.y += factor * one.y;
-        value.z += factor * one.z;
-        value.w += factor * one.w;
+      float2 value{0, 0};
+#pragma unroll 2
+      for (int warp = 0; warp < warps; ++warp) {
+        const float* of_warp = of_unit + warp * kWarpFloats;
+        const float2 softmax = *reinterpret_cast<const float2*>(of_warp + 2 * row);
+        const float2 one = *reinterpret_cast<const float2*>(of_warp + 2 * kLayersTileRows +
+                                                            row * kHeadDim + 2 * pair);
+        const float raised = fmaxf(max, softmax.x);
+        const float before = exp2_of(max - raised);
+        const float factor = exp2_of(softmax.x - raised);
+        max = raised;
+        sum = sum * before + softmax.y * factor;
+        value = {value.x * before + one.x * factor, value.y * before + one.y * factor};
       }
       // Nothing seen: zero. Not a number stays so.
-      const float scale = sum == 0.0F ? 0.0F : 1.0F / sum;
-      T* to = room_.attended + std::int64_t{tile.first + row} * args_.sizes.hidden +
-              head * kHeadDim + 4 * vector;
-      *reinterpret_cast<uint2*>(to) = {pair_of<T>(value.x * scale, value.y * scale),
-                                       pair_of<T>(value.z * scale, value.w * scale)};
+      const float scale = sum == 0.0F ? 0.0F : __fdividef(1.0F, sum);
+      reinterpret_cast<unsigned*>(room_.attended +
+                                  std::int64_t{mine.tile.first + row} * args_.sizes.hidden)
+          [shuffled_pair(mine.head * kPairs + pair)] =
+              pair_of<T>(value.x * scale, value.y * scale);
     }
   }
 
   const FusedStepArgs<T>& args_;
-  const LayersInputs& inputs_;
+  const LayersInputsShared& inputs_;
   const LayersRoom<T>& room_;
   int lane_;
   int warp_;
-  int warps_of_unit_;
+  int units_;      // a tile of queries and a head each
+  int warps_log_;  // that share one
+  int of_block_;   // units at a time
 };
 
 }  // namespace kvcache::kernels

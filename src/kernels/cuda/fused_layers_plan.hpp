@@ -1,13 +1,24 @@
 // How the blocks of fused_layers.cu share a product: worked out once, by the host.
 #pragma once
 
+#include "kernels/cuda/fused_layers.hpp"
 #include "kernels/cuda/fused_step.hpp"
 
 namespace kvcache::kernels {
 
-constexpr int kLayersWarps = 16;
+constexpr int kLayersWarpsLog = 4;
+constexpr int kLayersWarps = 1 << kLayersWarpsLog;
 constexpr int kLayersThreads = 32 * kLayersWarps;
+constexpr int kLayersClusterLog = 2;
+static_assert(1 << kLayersClusterLog == kLayersCluster);
 constexpr int kPieceInputs = 32;    // of a strip: what a pair of matrix instructions takes
+/// Where a product's inputs have their pair number `pair`: lane t of the matrix instruction's four
+/// takes pairs 4t … 4t + 3 of a strip's piece, and reads its inputs by matrices of 16 bytes a row,
+/// of which that is pair t of each.
+__host__ __device__ constexpr int shuffled_pair(int pair) {
+  return pair / 16 * 16 + pair % 4 * 4 + pair / 4 % 4;
+}
+
 constexpr int kPieceBytes = kPieceInputs * kStripColumns * 2;
 constexpr int kStagePieces = 24;    // of the ring
 constexpr int kStageBytes = kStagePieces * kPieceBytes;
@@ -26,43 +37,47 @@ struct Share {
   static constexpr int most(int all, int several) { return (all + several - 1) / several; }
 };
 
-/// A product: a cluster takes some strips, in rounds, each of its blocks some pieces of them.
+/// A product: a cluster takes some strips, in rounds, each of its blocks some pieces of them. What
+/// is a power of two is its logarithm: a division takes longer than a piece's product.
 struct ProductPlan {
-  int strips = 0;        // of all clusters
-  int pieces = 0;        // of all blocks of a cluster
-  int round_strips = 0;  // of a cluster, at most
-  int strip_groups = 0;  // of warps
-  int piece_groups = 0;  // of warps that share a group's strips
+  int strips = 0;            // of all clusters
+  int pieces = 0;            // of all blocks of a cluster
+  int round_strips = 0;      // of a cluster, at most; 0: there is no plan
+  int owned_strips = 0;      // of a round, whose sums one block ends
+  int strip_groups_log = 0;  // of warps
+  int piece_groups_log = 0;  // of warps that share a group's strips
 
-  /// Warps that share each 16 tokens: strip_groups · piece_groups of them.
-  static ProductPlan of(int outputs, int inputs, int token_tiles, int clusters, int ring_pieces) {
+  /// 2^token_tiles_log times 16 tokens, each of which a share of the warps works on.
+  static ProductPlan of(int outputs, int inputs, int token_tiles_log, int clusters, int stages) {
     ProductPlan plan;
     plan.strips = outputs / kStripColumns;
     plan.pieces = inputs / kPieceInputs;
     const int of_block = Share::most(plan.pieces, kLayersCluster);
     const int of_cluster = Share::most(plan.strips, clusters);
-    const int warps = kLayersWarps / token_tiles;
+    const int warps_log = kLayersWarpsLog - token_tiles_log;
     int least = 0;
-    for (int piece_groups = 1; piece_groups <= warps; piece_groups *= 2) {
-      const int groups = warps / piece_groups;
-      const int sums = kSumsElements / (kStripColumns * 16 * token_tiles * piece_groups);
+    for (int piece_groups_log = 0; piece_groups_log <= warps_log; ++piece_groups_log) {
+      const int groups = 1 << (warps_log - piece_groups_log);
+      const int sums = kSumsElements >> (7 + token_tiles_log + piece_groups_log);
       int round = of_cluster;
-      for (const int most : {groups * kStripsOfWarp, sums, ring_pieces / of_block}) {
+      for (const int most : {groups * kStripsOfWarp, sums, ring_strips(of_block, stages)}) {
         round = round < most ? round : most;
       }
       if (round == 0) {
         continue;
       }
-      const int rounds = (of_cluster + round - 1) / round;
-      round = (of_cluster + rounds - 1) / rounds;
+      const int rounds = Share::most(of_cluster, round);
+      round = Share::most(of_cluster, rounds);
       // Matrix instructions one behind the other, and what a round costs beyond them.
-      const int cost = rounds * (Share::most(round, groups) * Share::most(of_block, piece_groups) +
-                                 kRoundCost + piece_groups);
+      const int cost =
+          rounds * (Share::most(round, groups) * Share::most(of_block, 1 << piece_groups_log) +
+                    kRoundCost + (1 << piece_groups_log));
       if (plan.round_strips == 0 || cost < least) {
         least = cost;
         plan.round_strips = round;
-        plan.strip_groups = groups;
-        plan.piece_groups = piece_groups;
+        plan.owned_strips = Share::most(round, kLayersCluster);
+        plan.strip_groups_log = warps_log - piece_groups_log;
+        plan.piece_groups_log = piece_groups_log;
       }
     }
     return plan;
@@ -70,6 +85,53 @@ struct ProductPlan {
 
  private:
   static constexpr int kRoundCost = 20;
+
+  /// Strips of so many pieces that a ring of so many stages holds.
+  static int ring_strips(int pieces, int stages) {
+    int strips = 0;
+    for (int several = 1; several * pieces <= kStagePieces; several *= 2) {
+      strips = stages * several;
+    }
+    return strips > 0 ? strips : stages / Share::most(pieces, kStagePieces);
+  }
+};
+
+/// A block's part of a product.
+struct ProductPart {
+  int first_strip;
+  int strips;
+  int first_piece;
+  int pieces;
+  int chunk_strips_log;  // a chunk of the ring is so many strips; negative: a strip is several
+  int strip_chunks;
+  int round_strips;
+  int owned_strips;
+  int strip_groups_log;
+  int piece_groups_log;
+  std::int64_t strip_bytes;  // of all blocks of the cluster
+
+  __host__ __device__ static ProductPart of(const ProductPlan& plan, int cluster, int clusters,
+                                            int rank) {
+    const Share strips = Share::of(plan.strips, cluster, clusters);
+    const Share pieces = Share::of(plan.pieces, rank, kLayersCluster);
+    ProductPart part{strips.first,           strips.count,          pieces.first,
+                     pieces.count,           -1,                    0,
+                     plan.round_strips,      plan.owned_strips,     plan.strip_groups_log,
+                     plan.piece_groups_log, std::int64_t{plan.pieces} * kPieceBytes};
+    for (int strips_of_chunk = 1; strips_of_chunk * pieces.count <= kStagePieces;
+         strips_of_chunk *= 2) {
+      ++part.chunk_strips_log;
+    }
+    part.strip_chunks = Share::most(pieces.count, kStagePieces);
+    return part;
+  }
+
+  /// Chunks of a round of `count` strips.
+  [[nodiscard]] __host__ __device__ int chunks(int count) const {
+    return chunk_strips_log >= 0
+               ? (count + (1 << chunk_strips_log) - 1) >> chunk_strips_log
+               : count * strip_chunks;
+  }
 };
 
 /// Dynamic shared memory, in bytes.
