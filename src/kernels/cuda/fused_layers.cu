@@ -9,11 +9,12 @@
 #include "kernels/cuda/fused_launch.cuh"
 #include "kernels/cuda/fused_layers_attention.cuh"
 #include "kernels/cuda/fused_layers_plan.hpp"
+#include "kernels/cuda/fused_tokens.cuh"
 
 namespace kvcache::kernels {
 namespace {
 
-constexpr int kFetching = kLayersThreads - 32;  // a thread of the last warp
+constexpr int kFetchingWarp = kLayersWarps - 1;
 constexpr int kMaxStages = 16;
 constexpr int kMaxSlice = 1024;         // of the residual stream, that a block has
 constexpr int kMaxClusterStrips = 128;  // of a product
@@ -28,6 +29,7 @@ struct LayersKernelArgs {
   ProductPlan products[kLayerWeights];
   T* normalized;
   unsigned arrivals;  // at barriers before this step
+  int other_tokens;   // of the step that has used the other exchange
 };
 
 /// What the ring is given next.
@@ -53,7 +55,7 @@ struct LayersShared {
   const unsigned char* weights[kLayerWeights];  // the first layer's, this block's part
   float2 moments[kLayersCluster][kMaxLayersTokens];  // mean, sum of squares about it
   uint4 norm[2][kMaxSlice / 8];        // the next norm's weight and bias, this block's slice of them
-  uint4 bias[kMaxClusterStrips];       // the next product's, of the cluster's strips
+  uint4 bias[2][kMaxClusterStrips];    // of the cluster's strips of this product and the next
   LayersInputsShared inputs;
 };
 
@@ -89,14 +91,18 @@ class LayersWeights {
       : args_(args), ring_(dynamic + args.layout.ring_at) {}
 
   /// Asks for chunks as long as there is a stage for them, where all that this block's warps have
-  /// waited for is done with; by one thread, always the same.
-  __device__ void fetch(int used, LayersShared& shared) const {
+  /// waited for is done with; by one warp, always the same.
+  __device__ void fetch(LayersShared& shared) const {
     NextChunk next = shared.next;
 #pragma unroll 1
-    while (next.layer < args_.step.sizes.layers && next.chunk - used < args_.layout.stages) {
+    while (next.layer < args_.step.sizes.layers && next.chunk - chunk_ < args_.layout.stages) {
       fetch_one(next, shared);
     }
-    shared.next = next;
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) {
+      shared.next = next;
+    }
+    __syncwarp();
   }
 
   /// Waits for the chunks of a round.
@@ -134,7 +140,6 @@ class LayersWeights {
       parity_ ^= 1U;
     }
   }
-  [[nodiscard]] __device__ int used() const { return chunk_; }
 
  private:
   __device__ void fetch_one(NextChunk& next, LayersShared& shared) const {
@@ -152,12 +157,15 @@ class LayersWeights {
       CopyBarrier& full = shared.full[next.stage];
       unsigned char* to = ring_ + next.stage * kStageBytes;
       const auto bytes = static_cast<unsigned>(pieces * kPieceBytes);
-      full.expect(static_cast<unsigned>(strips) * bytes);
-#pragma unroll 1
-      for (int i = 0; i < strips; ++i) {
-        full.copy(to, from, bytes, ReadAgain::no);
-        to += bytes;
-        from += mine.strip_bytes;
+      // A lane asks for a strip: one after the other they would take longer than a product.
+      const auto lane = static_cast<int>(threadIdx.x % 32);
+      if (lane == 0) {
+        full.expect(static_cast<unsigned>(strips) * bytes);
+      }
+      __syncwarp();
+      if (lane < strips) {
+        full.copy(to + lane * static_cast<int>(bytes), from + lane * mine.strip_bytes, bytes,
+                  ReadAgain::no);
       }
       ++next.chunk;
       next.stage = next.stage + 1 == args_.layout.stages ? 0 : next.stage + 1;
@@ -213,40 +221,36 @@ class LayersStep {
         weights_(args, dynamic) {}
 
   __device__ void run() {
-    const int phases = kLayersBarriers * sizes_.layers;
-    int layer = 0;
-    int phase = -1;  // of the layer: its products, with the attention behind the first of them
+    bring_vectors(0, 0);
+    embed();
+    attention_.prefetch(0);
+    if (warp_ == kFetchingWarp) {
+      weights_.fetch(shared_);
+    }
+    clear_other_exchange();
 #pragma unroll 1
-    for (int number = -1; number < phases; ++number) {
-      if (phase < 0) {
-        embed();
-        attention_.prefetch(0);
-      } else if (phase == 1) {
-        attention_.run(layer, reinterpret_cast<unsigned char*>(rows_));
+    for (int number = 0; number < kLayerWeights * sizes_.layers; ++number) {
+      const int layer = number / kLayerWeights;
+      const int w = number % kLayerWeights;
+      multiply(layer, w);
+      wait_for_copies();
+      __syncthreads();
+      if (w == 0) {
+        arrive();
+        attention_.begin(layer, reinterpret_cast<unsigned char*>(rows_));
+      }
+      if (warp_ == kFetchingWarp) {
+        weights_.fetch(shared_);
+      }
+      if (w == 0) {
+        meet();
+        attention_.run(layer, reinterpret_cast<unsigned char*>(rows_),
+                       exchange_of(layer) + exchange().attended());
+        tell_cluster();
         if (layer + 1 < sizes_.layers) {
           attention_.prefetch(layer + 1);
         }
-      } else {
-        multiply(layer, phase == 0 ? 0 : phase - 1);
       }
-      ++phase;
-      if (phase == kLayersBarriers) {
-        phase = 0;
-        ++layer;
-      }
-      if ((phase == 0 || phase == 3) && layer < sizes_.layers) {
-        bring_norm(layer, phase == 0 ? 0 : 1);
-      }
-      if (phase != 1 && layer < sizes_.layers) {
-        bring_bias(layer, phase == 0 ? 0 : phase - 1);
-      }
-      wait_for_copies();
-      __syncthreads();
-      arrive();
-      if (phase == 1) {
-        attention_.begin(layer, reinterpret_cast<unsigned char*>(rows_));
-      }
-      meet();
     }
     finish();
   }
@@ -260,9 +264,6 @@ class LayersStep {
     arrivals_ += gridDim.x;
     if (thread_ == 0) {
       asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(args_.room.arrivals) : "memory");
-    }
-    if (thread_ == kFetching) {
-      weights_.fetch(weights_.used(), shared_);
     }
   }
 
@@ -278,6 +279,20 @@ class LayersStep {
       } while (static_cast<int>(arrived - arrivals_) < 0);
     }
     __syncthreads();
+  }
+
+  [[nodiscard]] __device__ LayersExchange exchange() const {
+    return {sizes_.hidden, sizes_.inner};
+  }
+  /// A layer's part of this step's exchange.
+  [[nodiscard]] __device__ unsigned* exchange_of(int layer) const {
+    return args_.step.exchange + exchange().layer(layer);
+  }
+  /// The residual stream before product `w` of a layer adds to it: what the norm before it read.
+  [[nodiscard]] __device__ unsigned* residual_before(int layer, int w) const {
+    return w >= 2      ? exchange_of(layer) + exchange().after_attention()
+           : layer > 0 ? exchange_of(layer - 1) + exchange().after_layer()
+                       : args_.step.exchange;
   }
 
   [[nodiscard]] __device__ int tokens() const { return args_.inputs.tokens_count; }
@@ -297,7 +312,31 @@ class LayersStep {
             args_.step.position_weight + std::int64_t{token.position} * sizes_.hidden, i % pairs));
         sum = {a.x + b.x, a.y + b.y};
       }
-      reinterpret_cast<float2*>(args_.room.residual)[i] = sum;
+      send(args_.step.exchange + 2 * i, sum);
+    }
+  }
+
+  /// The set that the step before has used becomes ready for the next one.
+  __device__ void clear_other_exchange() {
+    const auto clear = [&](std::int64_t at, int words) {
+      auto* to = reinterpret_cast<uint4*>(args_.step.other_exchange + at);
+#pragma unroll 1
+      for (int i = thread_; i < words / 4; i += kLayersThreads) {
+        to[i] = {kNotYet, kNotYet, kNotYet, kNotYet};
+      }
+    };
+    // A part of a layer, or the embedding, at a time.
+    const int used = args_.other_tokens;
+#pragma unroll 1
+    for (int part = static_cast<int>(blockIdx.x); part < kLayersParts * sizes_.layers + 1;
+         part += static_cast<int>(gridDim.x)) {
+      if (part == 0) {
+        clear(0, used * sizes_.hidden);
+      } else {
+        const int number = (part - 1) % kLayersParts;
+        clear(exchange().layer((part - 1) / kLayersParts) + exchange().part(number),
+              used * exchange().part_words(number));
+      }
     }
   }
 
@@ -312,82 +351,137 @@ class LayersStep {
   __device__ void multiply(int layer, int w) {
     const ProductPart& part = shared_.parts[w];
     if (w % 2 == 0) {
-      normalize(part);
+      normalize(part, residual_before(layer, w));
     } else {
-      copy_rows(part, w == 1 ? args_.room.attended : args_.room.expanded,
-                w == 1 ? sizes_.hidden : sizes_.inner);
+      receive_rows(part,
+                   exchange_of(layer) + (w == 1 ? exchange().attended() : exchange().expanded()),
+                   w == 1 ? sizes_.hidden : sizes_.inner);
+    }
+    const bool is_last = w + 1 == kLayerWeights;
+    if (!is_last || layer + 1 < sizes_.layers) {
+      bring_vectors(is_last ? layer + 1 : layer, is_last ? 0 : w + 1);
     }
 #pragma unroll 1
     for (int round = 0; round < part.strips; round += part.round_strips) {
       const int strips = min(part.round_strips, part.strips - round);
-      if (round > 0) {
-        meet_in_cluster();
+      if (round > 0 && warp_ == kFetchingWarp) {
+        weights_.fetch(shared_);
       }
       add_products(part, strips);
+      round_phase_ ^= 1U;
       end_sums(layer, w, part, round, strips);
+      if (w > 0 || round + part.round_strips < part.strips) {
+        tell_cluster();  // behind the queries, the attention needs the room first
+      }
     }
   }
 
-  /// This block's slice of the inputs, which are there.
-  __device__ void copy_rows(const ProductPart& part, const T* from, int size) {
+  /// This block's slice of 16-bit inputs that other blocks send, [tokens, size].
+  __device__ void receive_rows(const ProductPart& part, const unsigned* from, int size) {
+    constexpr int kAtOnce = 4;
     const int vectors = part.pieces * (kPieceInputs / 8);
-    from += part.first_piece * kPieceInputs;
-    // A warp takes a row, as many lanes of it as there are vectors.
+    const int all = tokens() * vectors;
+    from += part.first_piece * (kPieceInputs / 2);
+    if (thread_ >= 32) {
+      __syncthreads();  // the first warp polls alone until its first words are there
+    }
 #pragma unroll 1
-    for (int row = warp_; row < tokens(); row += kLayersWarps) {
-#pragma unroll 1
-      for (int vector = lane_; vector < vectors; vector += 32) {
-        copy_to_shared(reinterpret_cast<T*>(rows_ + row * args_.layout.row_vectors + vector),
-                       from + std::int64_t{row} * size + 8 * vector);
+    for (int first = thread_; first < round_up_to_warps(all); first += kAtOnce * kLayersThreads) {
+      const unsigned* at[kAtOnce];
+      uint4* to[kAtOnce];
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        const int number = first + i * kLayersThreads;
+        const int row = number / vectors;
+        const int vector = number - row * vectors;
+        at[i] = number < all ? from + std::int64_t{row} * (size / 2) + 4 * vector : nullptr;
+        to[i] = rows_ + row * args_.layout.row_vectors + vector;
+      }
+      const auto arrived = receive<4 * kAtOnce>([&](Arriving<4 * kAtOnce>& arriving) {
+        poll_vectors<kAtOnce>(at, arriving);
+      });
+      if (first == thread_ && thread_ < 32) {
+        __syncthreads();
+      }
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        if (at[i] != nullptr) {
+          *to[i] = {arrived.words[4 * i], arrived.words[4 * i + 1], arrived.words[4 * i + 2],
+                    arrived.words[4 * i + 3]};
+        }
       }
     }
-    wait_for_copies();
+    if (thread_ < 32 && round_up_to_warps(all) <= thread_) {
+      __syncthreads();
+    }
     __syncthreads();
+  }
+
+  [[nodiscard]] __device__ static int round_up_to_warps(int threads) {
+    return (threads + 31) / 32 * 32;
+  }
+
+  /// Of those that are not null.
+  template <int kCount>
+  __device__ static void poll_vectors(const unsigned* const (&at)[kCount],
+                                      Arriving<4 * kCount>& arriving) {
+    poll_each<kCount>([&](auto number) {
+      constexpr int kNumber = decltype(number)::value;
+      if (at[kNumber] != nullptr) {
+        arriving.template poll_four<4 * kNumber>(at[kNumber]);
+      }
+    });
   }
 
   [[nodiscard]] __device__ int row() const { return thread_ / kLanes; }
   [[nodiscard]] __device__ int lane_of_row() const { return thread_ % kLanes; }
 
-  /// A norm's weight and bias on their way, this block's slice of them.
-  __device__ void bring_norm(int layer, int number) {
-    const ProductPart& part = shared_.parts[2 * number];
+  /// On their way while the product before is computed: a product's bias, and this block's slice of
+  /// the weight and bias of the norm before it.
+  __device__ void bring_vectors(int layer, int w) {
+    const ProductPart& part = shared_.parts[w];
+    const T* of_layer = vectors_of(layer);
+    if (thread_ < part.strips) {
+      copy_to_shared(&shared_.bias[w % 2][thread_],
+                     reinterpret_cast<const uint4*>(
+                         of_layer + vectors_at().bias(static_cast<LayerWeight>(w))) +
+                         part.first_strip + thread_);
+    }
     const int vectors = part.pieces * (kPieceInputs / 8);
-    const T* weight =
-        vectors_of(layer) + vectors_at().norm_weight(number) + part.first_piece * kPieceInputs;
-    if (thread_ < 2 * vectors) {
+    if (w % 2 == 0 && thread_ < 2 * vectors) {
       const int which = thread_ < vectors ? 0 : 1;
       const int vector = thread_ - which * vectors;
       copy_to_shared(&shared_.norm[which][vector],
-                     reinterpret_cast<const uint4*>(weight + which * sizes_.hidden) + vector);
-    }
-  }
-
-  /// The same of a product's bias.
-  __device__ void bring_bias(int layer, int w) {
-    const ProductPart& part = shared_.parts[w];
-    if (thread_ < part.strips) {
-      copy_to_shared(&shared_.bias[thread_],
-                     reinterpret_cast<const uint4*>(
-                         vectors_of(layer) + vectors_at().bias(static_cast<LayerWeight>(w))) +
-                         part.first_strip + thread_);
+                     reinterpret_cast<const uint4*>(of_layer + vectors_at().norm_weight(w / 2) +
+                                                    which * sizes_.hidden) +
+                         part.first_piece * (kPieceInputs / 8) + vector);
     }
   }
 
   /// Layer norm of the residual stream, this block's slice of it. The blocks of the cluster tell
   /// each other their slice's moments.
-  __device__ void normalize(const ProductPart& part) {
+  __device__ void normalize(const ProductPart& part, const unsigned* residual) {
     const int vectors = part.pieces * (kPieceInputs / 4);
     const bool has = row() < tokens();
-    const auto* from = reinterpret_cast<const float4*>(
-        args_.room.residual + std::int64_t{row()} * sizes_.hidden +
-        part.first_piece * kPieceInputs);
-    float4 x[kPerLane];
-    float sum = 0;
+    const unsigned* at[kPerLane];
 #pragma unroll
     for (int i = 0; i < kPerLane; ++i) {
       const int vector = i * kLanes + lane_of_row();
-      x[i] = has && vector < vectors ? __ldcg(from + vector) : float4{0, 0, 0, 0};
+      at[i] = has && vector < vectors
+                  ? residual + std::int64_t{row()} * sizes_.hidden +
+                        part.first_piece * kPieceInputs + 4 * vector
+                  : nullptr;
     }
+    const auto arrived = receive_together<4 * kPerLane>([&](Arriving<4 * kPerLane>& arriving) {
+      poll_vectors<kPerLane>(at, arriving);
+    });
+    float4 x[kPerLane];
+#pragma unroll
+    for (int i = 0; i < kPerLane; ++i) {
+      x[i] = {__uint_as_float(arrived.words[4 * i]), __uint_as_float(arrived.words[4 * i + 1]),
+              __uint_as_float(arrived.words[4 * i + 2]), __uint_as_float(arrived.words[4 * i + 3])};
+    }
+    float sum = 0;
 #pragma unroll
     for (const float4& v : x) {
       sum += (v.x + v.y) + (v.z + v.w);
@@ -501,20 +595,16 @@ class LayersStep {
       for (int i = 0; i < kStrips; ++i) {
         strip[i] = weights_.at(part, group + (i << part.strip_groups_log), piece) + lane_;
       }
-#pragma unroll 2
-      for (; piece < end; ++piece) {
-        unsigned inputs[2][4];
-        load_matrices(rows + piece * 4, inputs[0]);
-        load_matrices(rows + piece * 4 + 2, inputs[1]);
-#pragma unroll
-        for (int i = 0; i < kStrips; ++i) {
-          const uint4 w = *strip[i];
-          strip[i] += 32;
-          multiply_add<T>(sums[i][0], inputs[0], w.x, w.y);
-          multiply_add<T>(sums[i][1], inputs[1], w.z, w.w);
-        }
+#pragma unroll 1
+      for (; piece + 2 <= end; piece += 2) {
+        add_pieces<2>(rows + piece * 4, strip, sums);
+      }
+      if (piece < end) {
+        add_pieces<1>(rows + piece * 4, strip, sums);
+        ++piece;
       }
     }
+    wait_for_cluster_round();
     const int slot = (rank_ << part.piece_groups_log) + share;
     const int slots_log = kLayersClusterLog + part.piece_groups_log;
 #pragma unroll
@@ -536,17 +626,45 @@ class LayersStep {
     }
   }
 
-  /// All of the cluster's warps: they have read what they were sent, and done with their weights.
-  __device__ void meet_in_cluster() {
-    if (thread_ == kFetching) {
-      weights_.fetch(weights_.used(), shared_);
+  /// Neighbouring pieces: all loads, then all products.
+  template <int kPieces, int kStrips>
+  __device__ static void add_pieces(const uint4* rows, const uint4* (&strip)[kStrips],
+                                    float (&sums)[kStrips][2][4]) {
+    unsigned inputs[kPieces][2][4];
+    uint4 weights[kPieces][kStrips];
+#pragma unroll
+    for (int p = 0; p < kPieces; ++p) {
+      load_matrices(rows + p * 4, inputs[p][0]);
+      load_matrices(rows + p * 4 + 2, inputs[p][1]);
+#pragma unroll
+      for (int i = 0; i < kStrips; ++i) {
+        weights[p][i] = strip[i][p * 32];
+      }
     }
+#pragma unroll
+    for (int p = 0; p < kPieces; ++p) {
+#pragma unroll
+      for (int i = 0; i < kStrips; ++i) {
+        multiply_add<T>(sums[i][0], inputs[p][0], weights[p][i].x, weights[p][i].y);
+        multiply_add<T>(sums[i][1], inputs[p][1], weights[p][i].z, weights[p][i].w);
+      }
+    }
+#pragma unroll
+    for (const uint4*& of_strip : strip) {
+      of_strip += kPieces * 32;
+    }
+  }
+
+  /// Tells the cluster's blocks that this warp has read what they sent: they may send again.
+  __device__ void tell_cluster() {
     __syncwarp();
     if (lane_ < kLayersCluster) {
-      shared_.round_done.arrive_in_block(static_cast<unsigned>(lane_));
+      shared_.round_done.arrive_relaxed_in_block(static_cast<unsigned>(lane_));
     }
-    shared_.round_done.wait_for_cluster(round_phase_);
-    round_phase_ ^= 1U;
+  }
+  /// Waits for that of all warps of the cluster.
+  __device__ void wait_for_cluster_round() {
+    shared_.round_done.wait_for_cluster(round_phase_ ^ 1U);  // at first, nobody was sent anything
   }
 
   /// Adds up what the cluster's blocks have of this block's own strips, and hands over the results.
@@ -561,15 +679,22 @@ class LayersStep {
     const bool adds = w % 2 == 1;
     constexpr int kItems = 2;  // of a thread, at most
     static_assert(kItems * kLayersThreads >= kSumsElements / kStripColumns / kLayersCluster * 4);
-    float2 before[kItems];
+    const unsigned* at[kItems];
 #pragma unroll
     for (int item = 0; item < kItems; ++item) {
-      before[item] = {0.0F, 0.0F};
       const int i = thread_ + item * kLayersThreads;
-      if (adds && i < own * kRows * 4 && token_of(i) < tokens()) {
-        before[item] = __ldcg(residual_at(part, first_strip, i));
-      }
+      at[item] = adds && i < own * kRows * 4 && token_of(i) < tokens()
+                     ? residual_before(layer, w) + residual_at(part, first_strip, i)
+                     : nullptr;
     }
+    const auto before = receive<2 * kItems>([&](Arriving<2 * kItems>& arriving) {
+      poll_each<kItems>([&](auto number) {
+        constexpr int kNumber = decltype(number)::value;
+        if (at[kNumber] != nullptr) {
+          arriving.template poll_two<2 * kNumber>(at[kNumber]);
+        }
+      });
+    });
     shared_.sums_there.wait_for_cluster(sums_phase_);
     sums_phase_ ^= 1U;
 #pragma unroll
@@ -589,16 +714,19 @@ class LayersStep {
         sum.y += one.y;
       }
       const float2 bias = values_of<T>(
-          reinterpret_cast<const unsigned*>(&shared_.bias[first_strip + strip])[i % 4]);
-      sum.x += bias.x + before[item].x;
-      sum.y += bias.y + before[item].y;
+          reinterpret_cast<const unsigned*>(&shared_.bias[w % 2][first_strip + strip])[i % 4]);
+      sum.x += bias.x + __uint_as_float(before.words[2 * item]);
+      sum.y += bias.y + __uint_as_float(before.words[2 * item + 1]);
       const int pair = pair_of_item(part, first_strip, i);
       if (adds) {
-        *residual_at(part, first_strip, i) = sum;
+        send(exchange_of(layer) +
+                 (w == 1 ? exchange().after_attention() : exchange().after_layer()) +
+                 residual_at(part, first_strip, i),
+             sum);
       } else if (w == 2) {
-        reinterpret_cast<unsigned*>(
-            args_.room.expanded)[token_of(i) * (sizes_.inner / 2) + shuffled_pair(pair)] =
-            pair_of<T>(gelu_by_exp(sum.x), gelu_by_exp(sum.y));
+        send(exchange_of(layer) + exchange().expanded() + token_of(i) * (sizes_.inner / 2) +
+                 shuffled_pair(pair),
+             pair_of<T>(gelu_by_exp(sum.x), gelu_by_exp(sum.y)));
       } else {
         end_qkv(layer, token_of(i), 2 * pair, pair_of<T>(sum.x, sum.y));
       }
@@ -611,11 +739,8 @@ class LayersStep {
                                                    int i) {
     return (part.first_strip + first_strip + i / (4 * kRows)) * (kStripColumns / 2) + i % 4;
   }
-  [[nodiscard]] __device__ float2* residual_at(const ProductPart& part, int first_strip,
-                                               int i) const {
-    return reinterpret_cast<float2*>(args_.room.residual +
-                                     std::int64_t{token_of(i)} * sizes_.hidden) +
-           pair_of_item(part, first_strip, i);
+  [[nodiscard]] __device__ int residual_at(const ProductPart& part, int first_strip, int i) const {
+    return token_of(i) * sizes_.hidden + 2 * pair_of_item(part, first_strip, i);
   }
 
   /// Two elements of a token's query, or of its new key or value to the cache.
@@ -641,13 +766,18 @@ class LayersStep {
 #pragma unroll 1
     for (int row = static_cast<int>(blockIdx.x) + warp_ * static_cast<int>(gridDim.x);
          row < args_.inputs.logits_count; row += static_cast<int>(gridDim.x) * kLayersWarps) {
-      const auto* x = reinterpret_cast<const float4*>(
-          args_.room.residual + std::int64_t{args_.inputs.logits_tokens[row]} * sizes_.hidden);
+      const unsigned* residual = exchange_of(sizes_.layers - 1) + exchange().after_layer() +
+                                 args_.inputs.logits_tokens[row] * sizes_.hidden;
+      const auto* x = reinterpret_cast<const float4*>(residual);
       float sum = 0;
 #pragma unroll 1
       for (int i = lane_; i < vectors; i += 32) {
-        const float4 v = __ldcg(x + i);
-        sum += (v.x + v.y) + (v.z + v.w);
+        Arriving<4> arriving;
+        do {
+          arriving.template poll_four<0>(residual + 4 * i);
+        } while (!arriving.are_there());
+        sum += (__uint_as_float(arriving.words[0]) + __uint_as_float(arriving.words[1])) +
+               (__uint_as_float(arriving.words[2]) + __uint_as_float(arriving.words[3]));
       }
       const float mean = sum_of_lanes(sum) / static_cast<float>(sizes_.hidden);
       float squares = 0;
@@ -861,8 +991,8 @@ LayersLaunch layers_launch(const FusedSizes& sizes) {
 
 template <typename T>
 cudaError_t fused_layers(const FusedStepArgs<T>& args, const LayersInputs& inputs,
-                         const LayersRoom<T>& room, unsigned steps, const LayersLaunch& launch,
-                         T* normalized, cudaStream_t stream) {
+                         const LayersRoom<T>& room, unsigned steps, int other_tokens,
+                         const LayersLaunch& launch, T* normalized, cudaStream_t stream) {
   static_assert(sizeof(LayersKernelArgs<T>) <= 32764);
   const int tiles_log = inputs.tokens_count <= 16 ? 0 : inputs.tokens_count <= 32 ? 1 : 2;
   LayersKernelArgs<T> of_kernel{};
@@ -873,8 +1003,9 @@ cudaError_t fused_layers(const FusedStepArgs<T>& args, const LayersInputs& input
   plan_products(args.sizes, tiles_log, launch.blocks, of_kernel.layout.stages,
                 of_kernel.products);
   of_kernel.normalized = normalized;
+  of_kernel.other_tokens = other_tokens;
   of_kernel.arrivals = steps * static_cast<unsigned>(launch.blocks) *
-                       static_cast<unsigned>(kLayersBarriers * args.sizes.layers + 1);
+                       static_cast<unsigned>(args.sizes.layers);
   const LayersKernel<T> kernel = kernel_of<T>(args.sizes, tiles_log);
   const LayersConfig of_step(launch.blocks, of_kernel.layout, stream);
   return kernel == nullptr ? cudaErrorInvalidValue
@@ -884,10 +1015,10 @@ cudaError_t fused_layers(const FusedStepArgs<T>& args, const LayersInputs& input
 template LayersLaunch layers_launch<__half>(const FusedSizes&);
 template LayersLaunch layers_launch<__nv_bfloat16>(const FusedSizes&);
 template cudaError_t fused_layers(const FusedStepArgs<__half>&, const LayersInputs&,
-                                  const LayersRoom<__half>&, unsigned, const LayersLaunch&, __half*,
+                                  const LayersRoom<__half>&, unsigned, int, const LayersLaunch&, __half*,
                                   cudaStream_t);
 template cudaError_t fused_layers(const FusedStepArgs<__nv_bfloat16>&, const LayersInputs&,
-                                  const LayersRoom<__nv_bfloat16>&, unsigned, const LayersLaunch&,
+                                  const LayersRoom<__nv_bfloat16>&, unsigned, int, const LayersLaunch&,
                                   __nv_bfloat16*, cudaStream_t);
 
 }  // namespace kvcache::kernels

@@ -20,7 +20,7 @@ inline constexpr int kMaxLayersTokens = 64;    // of a step
 inline constexpr int kMaxLayersTable = 2048;   // blocks in the tables of all rows
 inline constexpr int kLayersTileRows = 16;     // queries that attend together
 inline constexpr int kLayersCluster = 4;       // blocks
-inline constexpr int kLayersBarriers = 5;      // over the device, of a layer
+inline constexpr int kLayersParts = 4;         // of a layer's exchange
 
 /// A token of a step.
 struct LayersToken {
@@ -52,13 +52,37 @@ struct LayersInputs {
   std::int32_t block_table[kMaxLayersTable] = {};     // of all rows
 };
 
+/// Where in a step's exchange (exchange.cuh) each result lies, in words of 32 bits: the embedding
+/// [kMaxLayersTokens, hidden], float32, then layer after layer.
+struct LayersExchange {
+  int hidden;
+  int inner;
+
+  /// A token's words of a part of a layer: what was attended, 16-bit pairs; the residual stream
+  /// then, float32; the inner layer's values, pairs; the residual stream then.
+  [[nodiscard]] constexpr int part_words(int part) const {
+    return part == 0 ? hidden / 2 : part == 2 ? inner / 2 : hidden;
+  }
+  [[nodiscard]] constexpr int part(int number) const {
+    int at = 0;
+    for (int before = 0; before < number; ++before) {
+      at += kMaxLayersTokens * part_words(before);
+    }
+    return at;
+  }
+  [[nodiscard]] constexpr int attended() const { return part(0); }
+  [[nodiscard]] constexpr int after_attention() const { return part(1); }
+  [[nodiscard]] constexpr int expanded() const { return part(2); }
+  [[nodiscard]] constexpr int after_layer() const { return part(3); }
+  [[nodiscard]] constexpr std::int64_t layer(int number) const {
+    return std::int64_t{kMaxLayersTokens} * hidden + std::int64_t{number} * part(kLayersParts);
+  }
+};
+
 /// Memory of the device that a model's steps share, one after the other.
 template <typename T>
 struct LayersRoom {
-  float* residual = nullptr;    // [kMaxLayersTokens, hidden]
-  T* queries = nullptr;         // [kMaxLayersTokens, hidden]
-  T* attended = nullptr;        // the same
-  T* expanded = nullptr;        // [kMaxLayersTokens, inner]
+  T* queries = nullptr;          // [kMaxLayersTokens, hidden]
   unsigned* arrivals = nullptr;  // of blocks at barriers, over all steps
 };
 
@@ -73,11 +97,13 @@ template <typename T>
 LayersLaunch layers_launch(const FusedSizes& sizes);
 
 /// The step: `normalized` [logits_count, hidden] becomes the last norm of the tokens whose logits
-/// are asked for. `steps` is how many have been launched with this room; every barrier counts on
-/// from there. Of `args`, what is of logits and of the other kernels' exchange is not used.
+/// are asked for. `steps` is how many have been launched with this room: barriers count on from
+/// there. `args.exchange` is this step's set, of LayersExchange::layer(layers) words, every one of
+/// them kNotYet; `args.other_exchange` is the one that the step before used for `other_tokens`
+/// tokens. Of `args`, what is of logits is not used.
 template <typename T>
 cudaError_t fused_layers(const FusedStepArgs<T>& args, const LayersInputs& inputs,
-                         const LayersRoom<T>& room, unsigned steps, const LayersLaunch& launch,
-                         T* normalized, cudaStream_t stream);
+                         const LayersRoom<T>& room, unsigned steps, int other_tokens,
+                         const LayersLaunch& launch, T* normalized, cudaStream_t stream);
 
 }  // namespace kvcache::kernels

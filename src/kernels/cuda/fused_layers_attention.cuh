@@ -123,7 +123,7 @@ class LayersAttention {
   }
 
   /// By all warps, after begin().
-  __device__ void run(int layer, unsigned char* shared) const {
+  __device__ void run(int layer, unsigned char* shared, unsigned* attended) const {
     float* const own = reinterpret_cast<float*>(shared + warp_ * kWarpBytes);
 #pragma unroll 1
     for (int unit = first_unit(), begun = 1; unit - (warp_ >> warps_log_) < units_;
@@ -133,13 +133,14 @@ class LayersAttention {
       if (has && part() < mine.chunks) {
         TileSoftmax<kHeadDim> softmax;
         attend(mine, shared, begun != 0, softmax);
-        keep(softmax, own);
+        keep(softmax, mine.tile.count, own);
       }
       __syncthreads();
       if (has) {
         merge(mine, min(parts(), mine.chunks),
               reinterpret_cast<const float*>(shared + (warp_ >> warps_log_ << warps_log_) *
-                                                          kWarpBytes));
+                                                          kWarpBytes),
+              attended);
       }
       __syncthreads();
     }
@@ -214,6 +215,13 @@ class LayersAttention {
                                           position < mine.tile.append_at + mine.tile.row_tokens;
   }
 
+  /// Whether there is one at any of the eight from `position` on.
+  [[nodiscard]] __device__ static bool exists_any(const Unit& mine, int chunk, int position) {
+    return position <
+           (chunk < mine.past_chunks ? mine.tile.past_length
+                                     : mine.tile.append_at + mine.tile.row_tokens);
+  }
+
   [[nodiscard]] __device__ uint4* stage_of(unsigned char* shared, int stage) const {
     return reinterpret_cast<uint4*>(shared + warp_ * kWarpBytes) + stage * kStageVectors;
   }
@@ -227,16 +235,24 @@ class LayersAttention {
   /// A chunk's keys and values on their way.
   __device__ void bring(const Unit& mine, int chunk, uint4* stage) const {
     constexpr int kRowsAtOnce = 32 / kVectors;
+    static_assert(8 % kRowsAtOnce == 0);
     const int vector = lane_ % kVectors;
+    const int own_row = lane_ / kVectors;
 #pragma unroll
-    for (int first = 0; first < kKeys; first += kRowsAtOnce) {
-      const int row = first + lane_ / kVectors;
-      const int position = position_of(mine, chunk, row / 8) + row % 8;
-      const bool there = exists(mine, chunk, position);
+    for (int eight = 0; eight < 2; ++eight) {
+      const int position = position_of(mine, chunk, eight);
+      const bool has = exists_any(mine, chunk, position);
       const std::int64_t at =
-          there ? row_of(mine.tile, mine.head, position) * kHeadDim + vector * 8 : 0;
-      copy_or_clear(stage + vector_at(row, vector), mine.keys + at, there);
-      copy_or_clear(stage + kKeys * kVectors + vector_at(row, vector), mine.values + at, there);
+          has ? (row_of(mine.tile, mine.head, position) + own_row) * kHeadDim + vector * 8 : 0;
+      const T* keys = mine.keys + at;
+      const T* values = mine.values + at;
+#pragma unroll
+      for (int row = 0; row < 8; row += kRowsAtOnce) {
+        const bool there = has && exists(mine, chunk, position + row + own_row);
+        uint4* to = stage + vector_at(8 * eight + row + own_row, vector);
+        copy_or_clear(to, keys + row * kHeadDim, there);
+        copy_or_clear(to + kKeys * kVectors, values + row * kHeadDim, there);
+      }
     }
   }
 
@@ -244,21 +260,12 @@ class LayersAttention {
                          TileSoftmax<kHeadDim>& softmax) const {
     const int g = lane_ / 4;
     const int t = lane_ % 4;
-    // What begin() could not bring yet.
-#pragma unroll 1
-    for (int stage = 0; stage < kStages; ++stage) {
-      const int chunk = part() + stage * parts();
-      if (chunk < mine.chunks && !(begun && chunk < mine.past_chunks)) {
-        bring(mine, chunk, stage_of(shared, stage));
-      }
-      commit();
-    }
     unsigned queries[kHeadDim / 16][4];
     std::uint64_t sees[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int row = g + 8 * half;
-      const bool has = row < mine.tile.count;
+      const bool has = row < mine.tile.count;  // of few queries, the second half is nobody's
       const auto* from = reinterpret_cast<const unsigned*>(
                              room_.queries +
                              std::int64_t{mine.tile.first + row} * args_.sizes.hidden +
@@ -270,6 +277,15 @@ class LayersAttention {
         queries[i][half] = has ? __ldcg(from + 8 * i) : 0;
         queries[i][half + 2] = has ? __ldcg(from + 8 * i + 4) : 0;
       }
+    }
+    // What begin() could not bring yet.
+#pragma unroll 1
+    for (int stage = 0; stage < kStages; ++stage) {
+      const int chunk = part() + stage * parts();
+      if (chunk < mine.chunks && !(begun && chunk < mine.past_chunks)) {
+        bring(mine, chunk, stage_of(shared, stage));
+      }
+      commit();
     }
 #pragma unroll 1
     for (int chunk = part(), stage = 0; chunk < mine.chunks; chunk += parts(), stage ^= 1) {
@@ -296,8 +312,6 @@ class LayersAttention {
   __device__ void attend(const Unit& mine, int chunk, const uint4* keys, const uint4* values,
                          const unsigned (&queries)[kHeadDim / 16][4],
                          const std::uint64_t (&sees)[2], TileSoftmax<kHeadDim>& softmax) const {
-    const int g = lane_ / 4;
-    const int t = lane_ % 4;
     float scores[2][4] = {};
 #pragma unroll
     for (int i = 0; i < kHeadDim / 16; ++i) {
@@ -307,46 +321,13 @@ class LayersAttention {
       multiply_add<T>(scores[0], queries[i], key[0], key[1]);
       multiply_add<T>(scores[1], queries[i], key[2], key[3]);
     }
-    unsigned weights[4];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float largest = softmax.max[half];
-#pragma unroll
-      for (int j = 0; j < 2; ++j) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const int at = position_of(mine, chunk, j) + 2 * t + i;
-          const auto number = static_cast<unsigned>(at - mine.tile.append_at);
-          const bool seen =
-              g + 8 * half < mine.tile.count && exists(mine, chunk, at) &&
-              (chunk < mine.past_chunks || (sees[half] >> (number & 63U) & 1U) != 0);
-          float& score = scores[j][2 * half + i];
-          score = seen ? score * mine.scale : -FLT_MAX;
-          largest = fmaxf(largest, score);
-        }
-      }
-      largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 1));
-      largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 2));
-      const float factor = exp2_of(softmax.max[half] - largest);
-      softmax.max[half] = largest;
-      float sum = 0;
-#pragma unroll
-      for (int j = 0; j < 2; ++j) {
-        float weight[2];
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const float score = scores[j][2 * half + i];
-          weight[i] = score == -FLT_MAX ? 0 : exp2_of(score - largest);
-          sum += weight[i];
-        }
-        weights[2 * j + half] = pair_of<T>(weight[0], weight[1]);
-      }
-      softmax.sum[half] = softmax.sum[half] * factor + sum;
-#pragma unroll
-      for (auto& value : softmax.value) {
-        value[2 * half] *= factor;
-        value[2 * half + 1] *= factor;
-      }
+    if (kKeys * (chunk + 1) > mine.tile.past_length) {
+      mask(mine, chunk, sees, scores);
+    }
+    unsigned weights[4] = {};
+    take<0>(mine, scores, weights, softmax);
+    if (mine.tile.count > 8) {
+      take<1>(mine, scores, weights, softmax);
     }
 #pragma unroll
     for (int i = 0; i < kHeadDim / 16; ++i) {
@@ -359,12 +340,69 @@ class LayersAttention {
     }
   }
 
-  __device__ void keep(const TileSoftmax<kHeadDim>& softmax, float* own) const {
+  /// Scores of what a query does not see become the least.
+  __device__ void mask(const Unit& mine, int chunk, const std::uint64_t (&sees)[2],
+                       float (&scores)[2][4]) const {
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int at = position_of(mine, chunk, j) + 2 * (lane_ % 4) + i;
+        const bool there = exists(mine, chunk, at);
+        const auto number = static_cast<unsigned>(at - mine.tile.append_at) & 63U;
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const bool seen =
+              there && (chunk < mine.past_chunks || (sees[half] >> number & 1U) != 0);
+          scores[j][2 * half + i] = seen ? scores[j][2 * half + i] : -FLT_MAX;
+        }
+      }
+    }
+  }
+
+  /// Eight queries' scores to weights, and what was summed before to the new largest one.
+  template <int kHalf>
+  __device__ void take(const Unit& mine, const float (&scores)[2][4], unsigned (&weights)[4],
+                       TileSoftmax<kHeadDim>& softmax) const {
+    // Products with -FLT_MAX would be infinite, and two of them no difference.
+    const auto scaled = [&](float score) {
+      return score == -FLT_MAX ? -FLT_MAX : score * mine.scale;
+    };
+    float own[4] = {scaled(scores[0][2 * kHalf]), scaled(scores[0][2 * kHalf + 1]),
+                    scaled(scores[1][2 * kHalf]), scaled(scores[1][2 * kHalf + 1])};
+    float largest = fmaxf(fmaxf(own[0], own[1]), fmaxf(own[2], own[3]));
+    largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 1));
+    largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 2));
+    largest = fmaxf(largest, softmax.max[kHalf]);
+    if (__any_sync(kAllLanes, largest > softmax.max[kHalf])) {
+      const float factor = exp2_of(softmax.max[kHalf] - largest);
+      softmax.max[kHalf] = largest;
+      softmax.sum[kHalf] *= factor;
+#pragma unroll
+      for (auto& value : softmax.value) {
+        value[2 * kHalf] *= factor;
+        value[2 * kHalf + 1] *= factor;
+      }
+    }
+#pragma unroll
+    for (float& weight : own) {
+      // Nothing that is seen is so small. Not a number stays so.
+      weight = weight == -FLT_MAX ? 0.0F : exp2_of(weight - largest);
+    }
+    softmax.sum[kHalf] += (own[0] + own[1]) + (own[2] + own[3]);
+    weights[kHalf] = pair_of<T>(own[0], own[1]);
+    weights[2 + kHalf] = pair_of<T>(own[2], own[3]);
+  }
+
+  __device__ void keep(const TileSoftmax<kHeadDim>& softmax, int rows, float* own) const {
     const int g = lane_ / 4;
     const int t = lane_ % 4;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int row = g + 8 * half;
+      if (half == 1 && rows <= 8) {
+        break;
+      }
       if (t == 0) {
         own[2 * row] = softmax.max[half];
         own[2 * row + 1] = softmax.sum[half];
@@ -379,7 +417,8 @@ class LayersAttention {
   }
 
   /// The softmaxes of the unit's first `warps` warps to one, two elements a thread.
-  __device__ void merge(const Unit& mine, int warps, const float* of_unit) const {
+  __device__ void merge(const Unit& mine, int warps, const float* of_unit,
+                        unsigned* attended) const {
     constexpr int kPairs = kHeadDim / 2;
     constexpr int kWarpFloats = kWarpBytes / 4;
 #pragma unroll 1
@@ -404,10 +443,9 @@ class LayersAttention {
       }
       // Nothing seen: zero. Not a number stays so.
       const float scale = sum == 0.0F ? 0.0F : __fdividef(1.0F, sum);
-      reinterpret_cast<unsigned*>(room_.attended +
-                                  std::int64_t{mine.tile.first + row} * args_.sizes.hidden)
-          [shuffled_pair(mine.head * kPairs + pair)] =
-              pair_of<T>(value.x * scale, value.y * scale);
+      send(attended + (mine.tile.first + row) * (args_.sizes.hidden / 2) +
+               shuffled_pair(mine.head * kPairs + pair),
+           pair_of<T>(value.x * scale, value.y * scale));
     }
   }
 
