@@ -11,6 +11,7 @@
 #include <optional>
 #include <vector>
 
+#include "kernels/cuda/fused_layers.hpp"
 #include "kernels/cuda/fused_step.hpp"
 #include "plan/cuda/fused_model.hpp"
 #include "support/gpu.hpp"
@@ -21,7 +22,7 @@ namespace kvcache::test {
 using kernels::EmbeddingCudaArgs;
 using kernels::HeadCudaArgs;
 using kernels::kFusedHeadDim;
-using kernels::kMaxLogitsRows;
+using kernels::kMaxLayersTokens;
 using kernels::kMaxTablesBlocks;
 using kernels::LinearCudaArgs;
 using kernels::NormArgs;
@@ -182,12 +183,12 @@ class FusedCase {
         vocab_size_(random.integer(1, 3000)),
         block_len_(random.pick(std::vector<std::int64_t>{8, 32, 1024})),
         blocks_per_row_((kContext + block_len_ - 1) / block_len_),
-        rows_(std::min<std::int64_t>(plan::kMostTokensOfSteps, kMaxTablesBlocks / blocks_per_row_)),
+        rows_(std::min<std::int64_t>(kMostRows, kMaxTablesBlocks / blocks_per_row_)),
         token_(random, vocab_size_ * hidden_, 1, random.chance(0.3) ? 3 : 0),
         position_(random, kContext * hidden_, 0.3),
         last_norm_(random, hidden_),
         embedded_(std::vector<T>(static_cast<std::size_t>(hidden_))),
-        logits_(std::vector<T>(static_cast<std::size_t>(kMaxLogitsRows * vocab_size_))),
+        logits_(std::vector<T>(static_cast<std::size_t>(kMaxLayersTokens * vocab_size_))),
         lengths_(static_cast<std::size_t>(rows_)) {
     table_.resize(static_cast<std::size_t>(rows_ * blocks_per_row_));
     std::iota(table_.begin(), table_.end(), 0);
@@ -336,7 +337,8 @@ class FusedCase {
     if (trees) {
       inputs.parents.resize(inputs.ids.size(), -1);
     }
-    for (std::int64_t i = random.integer(1, 2 * count); i > 0; --i) {
+    for (std::int64_t i = random.integer(1, std::min(2 * count, std::int64_t{kMaxLayersTokens}));
+         i > 0; --i) {
       inputs.logits_positions.push_back(random.integer(0, of_rows - 1));
     }
     return inputs;
@@ -371,6 +373,7 @@ class FusedCase {
   void keep_token() { ++lengths_[0]; }
 
   static constexpr std::int64_t kContext = 700;
+  static constexpr std::int64_t kMostRows = 16;
 
  private:
   static constexpr float kScale = 0.125F;

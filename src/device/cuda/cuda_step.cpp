@@ -12,6 +12,7 @@
 
 #include "kernels/cpu/argmax_cpu.hpp"
 #include "kernels/cuda/exp_sum_cuda.hpp"
+#include "kernels/cuda/fused_layers.hpp"
 
 namespace kvcache::device {
 namespace {
@@ -85,7 +86,7 @@ bool CudaStep::run(const plan::StepBinding& binding, const std::function<void()>
   if (resources_->captures_runs && !known) {
     // A step of a model that has been made ready needs nothing of its own.
     const bool is_third = runs_ == kRunsBeforeCapture;
-    if (resources_->fuses_steps && binding.tokens <= plan::kMostTokensOfSteps &&
+    if (resources_->fuses_steps && binding.tokens <= kernels::kMaxLayersTokens &&
         binding.block_table != nullptr && (is_third || resources_->fused != nullptr)) {
       fuse(binding, is_third);
     }

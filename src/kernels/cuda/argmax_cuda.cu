@@ -47,7 +47,8 @@ __global__ void __launch_bounds__(kRowThreads)
     for (unsigned block = 1; block < gridDim.z; ++block) {
       found = comes_before(bests[block], found) ? bests[block] : found;
     }
-    best[blockIdx.x] = found;
+    send_to_host(best + blockIdx.x, static_cast<unsigned>(found.token),
+                 __float_as_uint(found.logit));
   }
 }
 

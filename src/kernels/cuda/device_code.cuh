@@ -84,6 +84,12 @@ __device__ float sum_of_lanes(float value) {
   return value;
 }
 
+/// To the host, which sees both words at once.
+__device__ inline void send_to_host(void* to, unsigned first, unsigned second) {
+  const std::uint64_t both = std::uint64_t{second} << 32U | first;
+  asm volatile("st.relaxed.sys.global.u64 [%0], %1;" ::"l"(to), "l"(both) : "memory");
+}
+
 /// Kernels of a run are launched so that one may start while the one before it still runs
 /// (programmatic dependent launch). Before this call a kernel may only read what no kernel of the
 /// run writes: weights, the run's inputs, the past of the cache. After it, all that the kernels

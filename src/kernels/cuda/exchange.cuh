@@ -39,12 +39,6 @@ __device__ inline void send(unsigned* to, float2 values) {
                : "memory");
 }
 
-/// To the host, which sees both words at once.
-__device__ inline void send_to_host(void* to, unsigned first, unsigned second) {
-  const std::uint64_t both = std::uint64_t{second} << 32U | first;
-  asm volatile("st.relaxed.sys.global.u64 [%0], %1;" ::"l"(to), "l"(both) : "memory");
-}
-
 /// A value to every copy of a layer's exchange.
 template <typename Shape, typename Value>
 __device__ void broadcast(unsigned* to, Value value) {

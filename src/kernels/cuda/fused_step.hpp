@@ -157,11 +157,9 @@ struct FusedToken {
   std::int64_t id = 0;
   std::int64_t position = 0;
   std::int32_t past_length = 0;
-  std::int32_t append_at = -1;    // the position of its row where its key and value go, or none
+  std::int32_t append_at = 0;     // the position of its row where its key and value go
   std::int32_t table_at = 0;      // where its row's block table begins
   std::uint32_t sees = 0;         // of the step's tokens, itself included: a bit each
-  std::int32_t cached_at = 0;     // the position of its row from which on it sees, behind the past,
-  std::uint32_t sees_cached = 0;  // what is in the cache: a bit each
   std::uint32_t logits_rows = 0;  // where its logits go: a bit each
 };
 

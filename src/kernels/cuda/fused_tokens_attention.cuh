@@ -34,7 +34,7 @@ class TokensAttention {
     for (int u = 0; u < kUnits; ++u) {
       rows_[u] = first_ + u * kApart < end_ ? row_of(first_ + u * kApart) : 0;
     }
-    append_row_ = token.append_at < 0 ? kNowhere : row_of(token.append_at);
+    append_row_ = row_of(token.append_at);
   }
 
   [[nodiscard]] __device__ bool takes_part() const { return number_ < inputs_.count; }
@@ -92,7 +92,6 @@ class TokensAttention {
   static constexpr int kApart = kUnit * kFusedWarps;
   static constexpr int kUnits = 3;
   static constexpr float kLog2E = 1.4426950408889634F;
-  static constexpr unsigned kNowhere = 0xFFFFFFFFU;
 
   /// A warp's, of what it has seen: `sum` in parts in lanes 0 … 3, a pair of elements in each.
   struct Softmax {
@@ -191,17 +190,10 @@ class TokensAttention {
     }
   }
 
-  /// What the token sees behind the past, by one warp: what lies in the cache already, and the
-  /// step's tokens, itself included.
+  /// What the token sees of the step's tokens, itself included, by one warp.
   __device__ void see_new_tokens(unsigned query, const unsigned* qkv, Softmax& softmax) const {
     constexpr int kPart = Shape::kHidden / 2;
     const FusedToken& token = inputs_.tokens[number_];
-#pragma unroll 1
-    for (unsigned left = token.sees_cached; left != 0; left &= left - 1) {
-      const std::int64_t at = pair_of_row(row_of(token.cached_at + lowest(left)));
-      see(query, reinterpret_cast<const unsigned*>(keys_of_layer_)[at],
-          reinterpret_cast<const unsigned*>(values_of_layer_)[at], softmax);
-    }
 #pragma unroll 1
     for (unsigned left = token.sees; left != 0; left &= left - 1) {
       const int number = lowest(left);
@@ -210,7 +202,7 @@ class TokensAttention {
         to.template poll_one<0>(from + kPart);
         to.template poll_one<1>(from + 2 * kPart);
       });
-      if (number == number_ && append_row_ != kNowhere) {
+      if (number == number_) {
         reinterpret_cast<unsigned*>(keys_of_layer_)[pair_of_row(append_row_)] = arrived.words[0];
         reinterpret_cast<unsigned*>(values_of_layer_)[pair_of_row(append_row_)] = arrived.words[1];
       }

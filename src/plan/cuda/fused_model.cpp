@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <bit>
 #include <map>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 #include <vector>
 
 #include "base/device_memory_fault.hpp"
+#include "kernels/cuda/fused_layers.hpp"
+#include "plan/cuda/fused_inputs.hpp"
 
 namespace kvcache::plan {
 namespace {
@@ -139,100 +142,44 @@ struct StepNodes {
   const CudaWeights& weights_;
 };
 
-/// Whether a run is of the kernel for one token.
-bool is_of_one_token(const StepBinding& binding) {
-  return binding.tokens == 1 && binding.rows == 1 && binding.num_logits == 1 &&
-         binding.tree_parents == nullptr && binding.append_positions == nullptr &&
-         binding.row_offsets == nullptr;
+/// The kernels that a model of these sizes has on the current device. That for the logits takes
+/// hidden sizes up to 1,024.
+/// @throws NotFused where it has none
+FusedModel::MostTokens kernels_of(const kernels::FusedSizes& sizes, int multiprocessors,
+                                  const kernels::LayersLaunch& layers) {
+  FusedModel::MostTokens most;
+  const char* none = kernels::why_not_fused(sizes, multiprocessors);
+  most.one = none == nullptr ? 1 : 0;
+  most.few = none == nullptr ? kernels::most_fused_tokens(sizes, multiprocessors) : 0;
+  most.layers = kernels::head_some_rows_fit(layers.tokens, sizes.hidden) ? layers.tokens : 0;
+  require(most.one > 0 || most.layers > 0,
+          "its hidden size is no multiple of 128 up to 1,024, its heads are not of 64, or its inner "
+          "size is no multiple of 32");
+  return most;
 }
 
-/// Steps of several tokens that a run is cut into at most: with more of them, a captured graph of
-/// all of it is faster.
-constexpr int kMostSteps = 2;
-static_assert(kMostSteps * kernels::kMaxFusedTokens == kMostTokensOfSteps);
-static_assert(kMostTokensOfSteps <= 32);  // a bit each
+/// Which of a model's kernels is for a run.
+enum class StepKernel { one, few, layers };
 
-/// Whether a run is one or two steps of a model that takes at most `most_tokens` in each where it
-/// is not the kernel for one token that takes it.
-/// @throws NotFused
-void check(const StepBinding& binding, int most_tokens) {
+/// @throws NotFused where none is
+StepKernel kernel_of(const StepBinding& binding, const FusedModel::MostTokens& most) {
   require(binding.block_table != nullptr, "it has no cache");
-  if (!is_of_one_token(binding)) {
-    require(most_tokens > 0, "the model is too large for steps of several tokens");
-    require(
-        binding.tokens <= kMostSteps * most_tokens && binding.num_logits <= kernels::kMaxLogitsRows,
-        "it has too many tokens, or too many rows of logits");
-  }
   const auto block_len = static_cast<std::uint64_t>(binding.block_len);
   require(std::has_single_bit(block_len) && block_len >= 8,
           "block_len is no power of two, or under 8");
-  require(binding.rows * binding.blocks_per_row <=
-              (is_of_one_token(binding) ? kernels::kMaxTableBlocks : kernels::kMaxTablesBlocks),
-          "its block tables are too long for a launch");
-}
-
-/// The tokens of a run's rows; those behind them only fill it up.
-std::int64_t tokens_of_rows(const StepBinding& binding) {
-  return binding.row_offsets != nullptr ? binding.row_offsets[binding.rows] : binding.tokens;
-}
-
-/// Token `number` of a run, of row `row` that begins at token `begin`, in a step that begins at
-/// token `first`: what it sees of earlier steps is in the cache.
-kernels::FusedToken token_of(const StepBinding& binding, std::int64_t row, std::int64_t begin,
-                             std::int64_t number, std::int64_t first) {
-  const std::int32_t append =
-      (binding.append_positions != nullptr ? binding.append_positions : binding.past_lengths)[row];
-  kernels::FusedToken token;
-  token.id = binding.input_ids[number];
-  token.position = binding.position_ids[number];
-  token.past_length = binding.past_lengths[row];
-  token.append_at = append + static_cast<std::int32_t>(number - begin);
-  token.table_at = static_cast<std::int32_t>(row * binding.blocks_per_row);
-  token.cached_at = append;
-  for (std::int64_t seen = number - begin; seen >= 0;
-       seen = binding.tree_parents != nullptr ? binding.tree_parents[begin + seen] : seen - 1) {
-    if (begin + seen >= first) {
-      token.sees |= 1U << static_cast<unsigned>(begin + seen - first);
-    } else {
-      token.sees_cached |= 1U << static_cast<unsigned>(seen);
-    }
+  const std::int64_t blocks = binding.rows * binding.blocks_per_row;
+  if (most.one > 0 && is_of_one_token(binding) && blocks <= kernels::kMaxTableBlocks) {
+    return StepKernel::one;
   }
-  return token;
-}
-
-/// A run's tokens first … end − 1 as the kernel for several takes them.
-kernels::FusedTokensInputs tokens_inputs(const StepBinding& binding, std::int64_t first,
-                                         std::int64_t end) {
-  kernels::FusedTokensInputs inputs;
-  inputs.count = static_cast<std::int32_t>(end - first);
-  for (std::int64_t row = 0; row < binding.rows; ++row) {
-    const std::int64_t per_row = binding.tokens / binding.rows;
-    const bool ragged = binding.row_offsets != nullptr;
-    const std::int64_t begin = ragged ? binding.row_offsets[row] : row * per_row;
-    const std::int64_t row_end = ragged ? binding.row_offsets[row + 1] : begin + per_row;
-    for (std::int64_t token = std::max(begin, first); token < std::min(row_end, end); ++token) {
-      inputs.tokens[token - first] = token_of(binding, row, begin, token, first);
-    }
+  if (binding.tokens <= most.few && binding.num_logits <= kernels::kMaxLogitsRows &&
+      blocks <= kernels::kMaxTablesBlocks) {
+    return StepKernel::few;
   }
-  for (std::int64_t row = 0; row < binding.num_logits; ++row) {
-    const std::int64_t token =
-        binding.logits_positions != nullptr ? binding.logits_positions[row] : row;
-    if (token >= first && token < end) {
-      inputs.tokens[token - first].logits_rows |= 1U << static_cast<unsigned>(row);
-    }
-  }
-  std::copy_n(binding.block_table, binding.rows * binding.blocks_per_row, inputs.block_table);
-  return inputs;
-}
-
-/// The same of the kernel for one token.
-kernels::FusedStepInputs step_inputs(const StepBinding& binding) {
-  kernels::FusedStepInputs inputs;
-  inputs.input_id = *binding.input_ids;
-  inputs.position_id = *binding.position_ids;
-  inputs.past_length = *binding.past_lengths;
-  std::copy_n(binding.block_table, binding.blocks_per_row, inputs.block_table);
-  return inputs;
+  require(most.layers > 0, "the model is too large for steps of several tokens");
+  require(binding.tokens <= most.layers && binding.num_logits <= kernels::kMaxLayersTokens,
+          "it has too many tokens, or too many rows of logits");
+  require(blocks <= kernels::kMaxLayersTable, "its block tables are too long for a launch");
+  return StepKernel::layers;
 }
 
 /// Of the kernels for several tokens, the most tokens that each has.
@@ -264,23 +211,33 @@ class FusedModelOf : public FusedModel {
  public:
   /// @throws NotFused
   FusedModelOf(const StepNodes<T>& nodes, const StepBinding& binding, int multiprocessors,
-               int most_tokens, cudaStream_t stream)
+               cudaStream_t stream)
       : multiprocessors_(multiprocessors),
         sizes_(nodes.sizes()),
-        most_tokens_(most_tokens),
+        layers_launch_(kernels::layers_launch<T>(sizes_)),
+        most_(kernels_of(sizes_, multiprocessors, layers_launch_)),
         weights_(elements(sizes_.layer_elements()) * sizeof(T)),
         vectors_(elements(vectors().elements()) * sizeof(T)) {
+    kernel_of(binding, most_);
     for (std::size_t layer = 0; layer < nodes.layers.size(); ++layer) {
       pack(nodes.layers[layer], static_cast<std::int64_t>(layer), stream);
       args_.pools[2 * layer] = reinterpret_cast<T*>(binding.pools[2 * layer]);
       args_.pools[2 * layer + 1] = reinterpret_cast<T*>(binding.pools[2 * layer + 1]);
       args_.scales[layer] = nodes.layers[layer].attention.scale;
     }
-    add_exchange(1, stream);
+    if (most_.one > 0) {
+      add_exchange(1, kernels::exchange_words(sizes_, multiprocessors_, 1), stream);
+    }
     for (const int capacity : kCapacities) {
-      if (capacity <= most_tokens_) {
-        add_exchange(capacity, stream);
+      if (capacity <= most_.few) {
+        add_exchange(capacity, kernels::exchange_words(sizes_, multiprocessors_, capacity), stream);
       }
+    }
+    if (most_.layers > 0) {
+      layers_.emplace(sizes_, stream);
+      add_exchange(kernels::kMaxLayersTokens,
+                   kernels::LayersExchange{sizes_.hidden, sizes_.inner}.layer(sizes_.layers),
+                   stream);
     }
     args_.sizes = sizes_;
     args_.token_weight = nodes.embedding.token_weight;
@@ -296,25 +253,26 @@ class FusedModelOf : public FusedModel {
                    cudaStream_t stream) override {
     args_.logits = static_cast<T*>(logits);
     args_.best = best;
-    if (is_of_one_token(inputs)) {
-      args_.inputs = step_inputs(inputs);
-      return with_exchange(1, [&] { return kernels::fused_step(args_, multiprocessors_, stream); });
+    switch (kernel_of(inputs, most_)) {
+      case StepKernel::one:
+        args_.inputs = step_inputs(inputs);
+        return with_exchange(
+            1, [&] { return kernels::fused_step(args_, multiprocessors_, stream); });
+      case StepKernel::few: {
+        const kernels::FusedTokensInputs tokens = tokens_inputs(inputs);
+        const int capacity =
+            *std::ranges::find_if(kCapacities, [&](int most) { return tokens.count <= most; });
+        return with_exchange(capacity, [&] {
+          return kernels::fused_tokens(args_, tokens, capacity, multiprocessors_, stream);
+        });
+      }
+      case StepKernel::layers:
+        break;
     }
-    const std::int64_t count = tokens_of_rows(inputs);
-    cudaError_t error = cudaSuccess;
-    for (std::int64_t first = 0; first < count && error == cudaSuccess; first += most_tokens_) {
-      const kernels::FusedTokensInputs tokens =
-          tokens_inputs(inputs, first, std::min(first + most_tokens_, count));
-      const int capacity =
-          *std::ranges::find_if(kCapacities, [&](int most) { return tokens.count <= most; });
-      error = with_exchange(capacity, [&] {
-        return kernels::fused_tokens(args_, tokens, capacity, multiprocessors_, stream);
-      });
-    }
-    return error;
+    return layers_step(layers_inputs(inputs), stream);
   }
 
-  [[nodiscard]] int most_tokens() const noexcept override { return most_tokens_; }
+  [[nodiscard]] MostTokens most_tokens() const noexcept override { return most_; }
 
  private:
   [[nodiscard]] std::size_t elements(std::int64_t of_layer) const {
@@ -339,9 +297,58 @@ class FusedModelOf : public FusedModel {
     std::int64_t steps = 0;
   };
 
-  void add_exchange(int tokens, cudaStream_t stream) {
-    exchanges_.try_emplace(tokens, kernels::exchange_words(sizes_, multiprocessors_, tokens),
-                           stream);
+  void add_exchange(int tokens, std::int64_t words, cudaStream_t stream) {
+    exchanges_.try_emplace(tokens, words, stream);
+  }
+
+  /// What the layers' kernel has beside its exchange.
+  struct Layers {
+    Layers(const kernels::FusedSizes& sizes, cudaStream_t stream)
+        : queries(bytes(sizes)), normalized(bytes(sizes)), arrivals(sizeof(unsigned)) {
+      require_success(cudaMemsetAsync(arrivals.as<void>(), 0, sizeof(unsigned), stream),
+                      "clearing the arrivals");
+    }
+    static std::size_t bytes(const kernels::FusedSizes& sizes) {
+      return static_cast<std::size_t>(kernels::kMaxLayersTokens * sizes.hidden) * sizeof(T);
+    }
+
+    DeviceMemory queries;
+    DeviceMemory normalized;  // of the tokens whose logits are asked for
+    DeviceMemory arrivals;
+    int last_tokens = kernels::kMaxLayersTokens;  // of the step before
+    unsigned steps = 0;
+  };
+
+  /// The layers, the logits, and the best of each row.
+  cudaError_t layers_step(const kernels::LayersInputs& inputs, cudaStream_t stream) {
+    Layers& layers = *layers_;
+    T* const normalized = layers.normalized.template as<T>();
+    cudaError_t error = with_exchange(kernels::kMaxLayersTokens, [&] {
+      return kernels::fused_layers<T>(
+          args_, inputs,
+          {layers.queries.template as<T>(), layers.arrivals.template as<unsigned>()}, layers.steps,
+          layers.last_tokens, layers_launch_, normalized, stream);
+    });
+    if (error != cudaSuccess) {
+      return error;
+    }
+    ++layers.steps;
+    layers.last_tokens = inputs.tokens_count;
+    if (inputs.logits_count == 0) {
+      return cudaSuccess;
+    }
+    kernels::HeadCudaArgs<T> head;
+    head.x = normalized;
+    head.weight = args_.head_weight;
+    head.out = args_.logits;
+    head.tokens = inputs.logits_count;
+    head.inputs = sizes_.hidden;
+    head.outputs = sizes_.vocab_size;
+    error = kernels::head_some_rows(head, multiprocessors_, stream);
+    return error != cudaSuccess
+               ? error
+               : kernels::argmax_cuda<T>(args_.logits, head.tokens, head.outputs, args_.best,
+                                         stream);
   }
 
   /// Launches a step of the kernel for so many tokens with the sets that are its.
@@ -385,10 +392,12 @@ class FusedModelOf : public FusedModel {
 
   int multiprocessors_;
   kernels::FusedSizes sizes_;
-  int most_tokens_;  // of a step, where it has several
+  kernels::LayersLaunch layers_launch_;
+  MostTokens most_;
   DeviceMemory weights_;
   DeviceMemory vectors_;
   std::map<int, Exchange> exchanges_;  // by the most tokens that a kernel has
+  std::optional<Layers> layers_;
   kernels::FusedStepArgs<T> args_;
 };
 
@@ -400,19 +409,14 @@ std::shared_ptr<FusedModel> fuse(const Plan& plan, const CudaWeights& weights,
                                  std::string& why_not) {
   try {
     if (model != nullptr) {
-      check(binding, model->most_tokens());
+      kernel_of(binding, model->most_tokens());
       return model;
     }
     const auto first = weights.nodes.find(kEmbeddingNode);
     require(first != weights.nodes.end(), "the model is not of a 16-bit type");
     const auto make = [&]<typename T>(T /*element*/) -> std::shared_ptr<FusedModel> {
       const StepNodes<T> nodes(plan, weights);
-      const char* too_large = kernels::why_not_fused(nodes.sizes(), multiprocessors);
-      require(too_large == nullptr, too_large);
-      const int most_tokens = kernels::most_fused_tokens(nodes.sizes(), multiprocessors);
-      check(binding, most_tokens);
-      return std::make_shared<FusedModelOf<T>>(nodes, binding, multiprocessors, most_tokens,
-                                               stream);
+      return std::make_shared<FusedModelOf<T>>(nodes, binding, multiprocessors, stream);
     };
     return std::holds_alternative<kernels::EmbeddingCudaArgs<__half>>(first->second)
                ? make(__half{})

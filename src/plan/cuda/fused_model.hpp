@@ -13,13 +13,11 @@
 
 namespace kvcache::plan {
 
-/// The tokens that a run has at most that is one or two fused steps.
-inline constexpr int kMostTokensOfSteps = 16;
-
 /// The layers' weights once more, in the order of their use, and the memory through which the
-/// blocks of a step talk: of one token, or of up to eight in any mix of sequences, prompts and
-/// trees where there is room for them; a run of more is two steps. Steps of one model follow each
-/// other on one stream.
+/// blocks of a step talk. A step of one token is a kernel of its own where there is one for the
+/// model's sizes, and so is one of up to eight in any mix of sequences, prompts and trees; others
+/// are a kernel for the layers and two for the logits. Steps of one model follow each other on one
+/// stream.
 class FusedModel {
  public:
   FusedModel() = default;
@@ -34,8 +32,14 @@ class FusedModel {
   virtual cudaError_t step(const StepBinding& inputs, void* logits, kernels::TopLogit* best,
                            cudaStream_t stream) = 0;
 
-  /// Of a step, where it has several; 0: only steps of one token.
-  [[nodiscard]] virtual int most_tokens() const noexcept = 0;
+  /// Tokens of a step: how many kernels are for at most. `layers` is for those with two kernels
+  /// more for the logits; 0: there are none.
+  struct MostTokens {
+    int one = 0;
+    int few = 0;
+    int layers = 0;
+  };
+  [[nodiscard]] virtual MostTokens most_tokens() const noexcept = 0;
 };
 
 /// Makes the model that a run over `binding` is a step of, or leaves `model` as it is where it has

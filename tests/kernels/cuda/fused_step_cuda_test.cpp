@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/fused_layers.hpp"
 #include "kernels/cuda/fused_step.hpp"
 #include "plan/cuda/fused_model.hpp"
 #include "support/fused_case.hpp"
@@ -107,13 +108,33 @@ TYPED_TEST(FusedStepOnCuda, GivesTheLogitsOfSeveralTokens) {
     std::string why_not;
     const auto model = fused(of, why_not);
     ASSERT_NE(model, nullptr) << why_not;
-    ASSERT_EQ(model->most_tokens(), kMaxFusedTokens);
+    ASSERT_EQ(model->most_tokens().few, kMaxFusedTokens);
     for (std::int64_t row = 0; row < of.rows(); ++row) {
       of.grow(random, row, random.pick(std::vector<std::int64_t>{0, 1, 7, 130, 400, 660}));
     }
     for (int step = 0; step < 4; ++step) {
-      expect_step(*model, of,
-                  of.random_tokens(random, random.integer(1, plan::kMostTokensOfSteps)));
+      expect_step(*model, of, of.random_tokens(random, random.integer(1, kMaxFusedTokens)));
+    }
+  });
+}
+
+/// The same of up to 64 tokens, and of models of whose sizes there is no kernel for few.
+TYPED_TEST(FusedStepOnCuda, GivesTheLogitsOfManyTokens) {
+  using T = TypeParam;
+  test::for_random_cases(12, [](Random& random) {
+    const std::int64_t heads = random.pick(std::vector<std::int64_t>{2, 4, 4, 6, 16});
+    FusedCase<T> of(random, random.integer(1, 2), heads,
+                    random.pick(std::vector<std::int64_t>{32, 352, 4 * heads * kFusedHeadDim}));
+    std::string why_not;
+    const auto model = fused(of, why_not);
+    ASSERT_NE(model, nullptr) << why_not;
+    ASSERT_EQ(model->most_tokens().layers, kMaxLayersTokens);
+    for (std::int64_t row = 0; row < of.rows(); ++row) {
+      of.grow(random, row, random.pick(std::vector<std::int64_t>{0, 1, 7, 16, 130, 400, 630}));
+    }
+    for (int step = 0; step < 4; ++step) {
+      const std::int64_t most = heads > 6 ? 20 : kMaxLayersTokens;
+      expect_step(*model, of, of.random_tokens(random, random.integer(1, most)));
     }
   });
 }
@@ -129,9 +150,10 @@ TYPED_TEST(FusedStepOnCuda, GivesTheSameBitsEveryTime) {
   for (std::int64_t row = 1; row < of.rows(); ++row) {
     of.grow(random, row, random.integer(0, 300));
   }
-  const DeviceArray<TopLogit> best{std::vector<TopLogit>(kMaxLogitsRows)};
+  const DeviceArray<TopLogit> best{std::vector<TopLogit>(kMaxLayersTokens)};
   for (const StepInputs& inputs :
-       {of.one_token(0), of.random_tokens(random, 2), of.random_tokens(random, 16)}) {
+       {of.one_token(0), of.random_tokens(random, 2), of.random_tokens(random, 8),
+        of.random_tokens(random, 16), of.random_tokens(random, 64)}) {
     const plan::StepBinding binding = of.binding(inputs);
     const auto count = static_cast<std::size_t>(binding.num_logits * of.vocab_size());
     std::vector<T> first;
@@ -154,7 +176,7 @@ TYPED_TEST(FusedStepOnCuda, AnIdOutsideTheTablesGivesNaN) {
   std::string why_not;
   const auto model = fused(of, why_not);
   ASSERT_NE(model, nullptr) << why_not;
-  const DeviceArray<TopLogit> best{std::vector<TopLogit>(kMaxLogitsRows)};
+  const DeviceArray<TopLogit> best{std::vector<TopLogit>(kMaxLayersTokens)};
   StepInputs two = of.random_tokens(random, 2);
   two.row_offsets.back() = 2;
   two.logits_positions = {0, 1};
@@ -176,7 +198,7 @@ TYPED_TEST(FusedStepOnCuda, SaysWhyARunIsNoSuchStep) {
   using T = TypeParam;
   Random random(13);
   const FusedCase<T> fits(random, 1, 2, 512);
-  const FusedCase<T> other_inner(random, 1, 2, 384);
+  const FusedCase<T> odd_inner(random, 1, 2, 400);
   const auto why_not = [](const plan::Plan& plan, const plan::CudaWeights& weights,
                           const plan::StepBinding& binding) {
     std::string reason;
@@ -190,21 +212,22 @@ TYPED_TEST(FusedStepOnCuda, SaysWhyARunIsNoSuchStep) {
   incomplete.nodes.erase(plan::layer_node(0, "mlp.down"));
   EXPECT_EQ(why_not(plan, incomplete, fits.binding(one)), "it has parts that GPT-2 has not");
   plan::StepBinding many = fits.binding(one);
-  many.tokens = 17;
+  many.tokens = kMaxLayersTokens + 1;
   EXPECT_EQ(why_not(plan, fits.weights(), many),
             "it has too many tokens, or too many rows of logits");
   plan::StepBinding uncached = fits.binding(one);
   uncached.block_table = nullptr;
   EXPECT_EQ(why_not(plan, fits.weights(), uncached), "it has no cache");
   plan::StepBinding long_table = fits.binding(one);
-  long_table.blocks_per_row = kMaxTableBlocks + 1;
+  long_table.blocks_per_row = kMaxLayersTable + 1;
   EXPECT_EQ(why_not(plan, fits.weights(), long_table),
             "its block tables are too long for a launch");
   plan::StepBinding odd = fits.binding(one);
   odd.block_len = 24;
   EXPECT_EQ(why_not(plan, fits.weights(), odd), "block_len is no power of two, or under 8");
-  EXPECT_EQ(why_not(other_inner.plan(), other_inner.weights(), other_inner.binding(one)),
-            "the kernel is built for the sizes of GPT-2 (124M) and GPT-2 medium");
+  EXPECT_EQ(why_not(odd_inner.plan(), odd_inner.weights(), odd_inner.binding(one)),
+            "its hidden size is no multiple of 128 up to 1,024, its heads are not of 64, or its "
+            "inner size is no multiple of 32");
 }
 
 }  // namespace

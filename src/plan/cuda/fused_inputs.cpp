@@ -1,0 +1,132 @@
+#include "plan/cuda/fused_inputs.hpp"
+
+#include <algorithm>
+#include <cstdint>
+
+namespace kvcache::plan {
+namespace {
+
+/// A row's tokens of a run.
+struct RowTokens {
+  std::int64_t row;
+  std::int64_t begin;
+  std::int64_t end;
+  std::int32_t append_at;  // of the first
+  std::int32_t table_at;   // where the row's block table begins
+};
+
+template <typename Work>
+void for_rows(const StepBinding& inputs, const Work& work) {
+  for (std::int64_t row = 0; row < inputs.rows; ++row) {
+    const std::int64_t per_row = inputs.tokens / inputs.rows;
+    const bool ragged = inputs.row_offsets != nullptr;
+    RowTokens of_row{};
+    of_row.row = row;
+    of_row.begin = ragged ? inputs.row_offsets[row] : row * per_row;
+    of_row.end = ragged ? inputs.row_offsets[row + 1] : of_row.begin + per_row;
+    of_row.append_at =
+        (inputs.append_positions != nullptr ? inputs.append_positions : inputs.past_lengths)[row];
+    of_row.table_at = static_cast<std::int32_t>(row * inputs.blocks_per_row);
+    work(of_row);
+  }
+}
+
+/// Which of its row's tokens a token sees, itself included: a bit each.
+std::uint64_t seen_of_row(const StepBinding& inputs, const RowTokens& row, std::int64_t token) {
+  std::uint64_t sees = 0;
+  for (std::int64_t seen = token - row.begin; seen >= 0;
+       seen = inputs.tree_parents != nullptr ? inputs.tree_parents[row.begin + seen] : seen - 1) {
+    sees |= std::uint64_t{1} << static_cast<unsigned>(seen);
+  }
+  return sees;
+}
+
+/// The token of a row of logits.
+std::int64_t token_of_logits(const StepBinding& inputs, std::int64_t row) {
+  return inputs.logits_positions != nullptr ? inputs.logits_positions[row] : row;
+}
+
+}  // namespace
+
+bool is_of_one_token(const StepBinding& binding) {
+  return binding.tokens == 1 && binding.rows == 1 && binding.num_logits == 1 &&
+         binding.tree_parents == nullptr && binding.append_positions == nullptr &&
+         binding.row_offsets == nullptr;
+}
+
+std::int64_t tokens_of_rows(const StepBinding& binding) {
+  return binding.row_offsets != nullptr ? binding.row_offsets[binding.rows] : binding.tokens;
+}
+
+kernels::FusedStepInputs step_inputs(const StepBinding& inputs) {
+  kernels::FusedStepInputs of_step;
+  of_step.input_id = *inputs.input_ids;
+  of_step.position_id = *inputs.position_ids;
+  of_step.past_length = *inputs.past_lengths;
+  std::copy_n(inputs.block_table, inputs.blocks_per_row, of_step.block_table);
+  return of_step;
+}
+
+kernels::FusedTokensInputs tokens_inputs(const StepBinding& inputs) {
+  kernels::FusedTokensInputs of_step;
+  of_step.count = static_cast<std::int32_t>(tokens_of_rows(inputs));
+  for_rows(inputs, [&](const RowTokens& row) {
+    for (std::int64_t number = row.begin; number < row.end; ++number) {
+      kernels::FusedToken& token = of_step.tokens[number];
+      token.id = inputs.input_ids[number];
+      token.position = inputs.position_ids[number];
+      token.past_length = inputs.past_lengths[row.row];
+      token.append_at = row.append_at + static_cast<std::int32_t>(number - row.begin);
+      token.table_at = row.table_at;
+      token.sees = static_cast<std::uint32_t>(seen_of_row(inputs, row, number)
+                                              << static_cast<unsigned>(row.begin));
+    }
+  });
+  for (std::int64_t row = 0; row < inputs.num_logits; ++row) {
+    if (const std::int64_t token = token_of_logits(inputs, row); token < of_step.count) {
+      of_step.tokens[token].logits_rows |= 1U << static_cast<unsigned>(row);
+    }
+  }
+  std::copy_n(inputs.block_table, inputs.rows * inputs.blocks_per_row, of_step.block_table);
+  return of_step;
+}
+
+kernels::LayersInputs layers_inputs(const StepBinding& inputs) {
+  kernels::LayersInputs of_step;
+  of_step.tokens_count = static_cast<std::int32_t>(tokens_of_rows(inputs));
+  for_rows(inputs, [&](const RowTokens& row) {
+    for (std::int64_t number = row.begin; number < row.end; ++number) {
+      kernels::LayersToken& token = of_step.tokens[number];
+      token.sees = seen_of_row(inputs, row, number);
+      // What no table has stays so in 32 bits.
+      token.id = static_cast<std::int32_t>(
+          std::clamp<std::int64_t>(inputs.input_ids[number], -1, INT32_MAX));
+      token.position = static_cast<std::int32_t>(
+          std::clamp<std::int64_t>(inputs.position_ids[number], -1, INT32_MAX));
+      token.append_at = row.append_at + static_cast<std::int32_t>(number - row.begin);
+      token.table_at = row.table_at;
+    }
+    for (std::int64_t first = row.begin; first < row.end; first += kernels::kLayersTileRows) {
+      kernels::LayersTile& tile = of_step.tiles[of_step.tiles_count++];
+      tile.first = static_cast<std::int32_t>(first);
+      tile.count = static_cast<std::int32_t>(
+          std::min<std::int64_t>(kernels::kLayersTileRows, row.end - first));
+      tile.past_length = inputs.past_lengths[row.row];
+      tile.append_at = row.append_at;
+      tile.table_at = row.table_at;
+      tile.row_tokens = static_cast<std::int32_t>(row.end - row.begin);
+    }
+  });
+  of_step.logits_count =
+      of_step.tokens_count > 0 ? static_cast<std::int32_t>(inputs.num_logits) : 0;
+  for (std::int64_t row = 0; row < of_step.logits_count; ++row) {
+    // Nobody looks at those of tokens that only fill the run up.
+    of_step.logits_tokens[row] = static_cast<std::uint8_t>(
+        std::min<std::int64_t>(token_of_logits(inputs, row), of_step.tokens_count - 1));
+  }
+  of_step.table_count = static_cast<std::int32_t>(inputs.rows * inputs.blocks_per_row);
+  std::copy_n(inputs.block_table, of_step.table_count, of_step.block_table);
+  return of_step;
+}
+
+}  // namespace kvcache::plan
