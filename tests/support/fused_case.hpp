@@ -35,7 +35,9 @@ double wide(T value) {
 template <typename T>
 struct Weight {
   Weight(Random& random, std::int64_t count, double scale, double offset = 0)
-      : host(values(random, count, scale, offset)), device(host) {}
+      : host(values(random, count, scale, offset)), doubles(host.size()), device(host) {
+    std::ranges::transform(host, doubles.begin(), wide<T>);
+  }
 
   static std::vector<T> values(Random& random, std::int64_t count, double scale, double offset) {
     std::vector<T> result(static_cast<std::size_t>(count));
@@ -44,9 +46,10 @@ struct Weight {
     }
     return result;
   }
-  double operator[](std::int64_t i) const { return wide(host[static_cast<std::size_t>(i)]); }
+  double operator[](std::int64_t i) const { return doubles[static_cast<std::size_t>(i)]; }
 
   std::vector<T> host;
+  std::vector<double> doubles;  // the same
   DeviceArray<T> device;
 };
 

@@ -1,5 +1,3 @@
-#include "kernels/cuda/fused_layers.hpp"
-
 #include <algorithm>
 #include <iterator>
 #include <type_traits>
@@ -7,6 +5,7 @@
 #include "base/rounding.hpp"
 #include "kernels/cuda/bulk_copy.cuh"
 #include "kernels/cuda/fused_launch.cuh"
+#include "kernels/cuda/fused_layers.hpp"
 #include "kernels/cuda/fused_layers_attention.cuh"
 #include "kernels/cuda/fused_layers_plan.hpp"
 #include "kernels/cuda/fused_tokens.cuh"
@@ -52,23 +51,28 @@ struct LayersShared {
   CopyBarrier round_done;
   NextChunk next;
   ProductPart parts[kLayerWeights];
-  const unsigned char* weights[kLayerWeights];  // the first layer's, this block's part
+  const unsigned char* weights[kLayerWeights];       // the first layer's, this block's part
   float2 moments[kLayersCluster][kMaxLayersTokens];  // mean, sum of squares about it
-  uint4 norm[2][kMaxSlice / 8];        // the next norm's weight and bias, this block's slice of them
-  uint4 bias[2][kMaxClusterStrips];    // of the cluster's strips of this product and the next
+  uint4 norm[2][kMaxSlice / 8];      // the next norm's weight and bias, this block's slice of them
+  uint4 bias[2][kMaxClusterStrips];  // of the cluster's strips of this product and the next
   LayersInputsShared inputs;
 };
 
 __device__ inline unsigned rank_in_cluster() {
   unsigned rank = 0;
+#if __CUDA_ARCH__ >= 900
   asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+#endif
   return rank;
 }
 
 /// To another block's copy of a variable in shared memory, and tells its copy of a barrier that so
 /// many bytes are there: nobody waits for the way (PTX ISA, "st.async").
-__device__ inline void send_to_block(const void* own, float2 values, const CopyBarrier& there,
-                                     unsigned rank) {
+__device__ inline void send_to_block([[maybe_unused]] const void* own,
+                                     [[maybe_unused]] float2 values,
+                                     [[maybe_unused]] const CopyBarrier& there,
+                                     [[maybe_unused]] unsigned rank) {
+#if __CUDA_ARCH__ >= 900
   asm volatile(
       "{\n"
       ".reg .b32 to;\n"
@@ -77,9 +81,10 @@ __device__ inline void send_to_block(const void* own, float2 values, const CopyB
       "mapa.shared::cluster.u32 barrier, %1, %4;\n"
       "st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.b32 [to], {%2, %3}, [barrier];\n"
       "}\n" ::"r"(static_cast<unsigned>(__cvta_generic_to_shared(own))),
-      "r"(static_cast<unsigned>(__cvta_generic_to_shared(&there))),
-      "r"(__float_as_uint(values.x)), "r"(__float_as_uint(values.y)), "r"(rank)
+      "r"(static_cast<unsigned>(__cvta_generic_to_shared(&there))), "r"(__float_as_uint(values.x)),
+      "r"(__float_as_uint(values.y)), "r"(rank)
       : "memory");
+#endif
 }
 
 /// The block's part of all weights, chunk after chunk through a ring of stages. A chunk is some
@@ -197,8 +202,8 @@ class LayersWeights {
   unsigned parity_ = 0;
 };
 
-/// One block's way through the step of up to 16 · 2^kTilesLog tokens. A lane has kPerLane vectors of
-/// a token's slice of the residual stream.
+/// One block's way through the step of up to 16 · 2^kTilesLog tokens. A lane has kPerLane vectors
+/// of a token's slice of the residual stream.
 ///
 /// Each piece of code is there once: a phase's instructions are read anew each time, and what does
 /// not fit into the cache for them comes slower than the data.
@@ -281,9 +286,7 @@ class LayersStep {
     __syncthreads();
   }
 
-  [[nodiscard]] __device__ LayersExchange exchange() const {
-    return {sizes_.hidden, sizes_.inner};
-  }
+  [[nodiscard]] __device__ LayersExchange exchange() const { return {sizes_.hidden, sizes_.inner}; }
   /// A layer's part of this step's exchange.
   [[nodiscard]] __device__ unsigned* exchange_of(int layer) const {
     return args_.step.exchange + exchange().layer(layer);
@@ -306,8 +309,8 @@ class LayersStep {
       float2 sum{nanf(""), nanf("")};
       if (token.id >= 0 && token.id < sizes_.vocab_size && token.position >= 0 &&
           token.position < sizes_.max_seq_len) {
-        const float2 a = values_of<T>(load_pair(
-            args_.step.token_weight + std::int64_t{token.id} * sizes_.hidden, i % pairs));
+        const float2 a = values_of<T>(
+            load_pair(args_.step.token_weight + std::int64_t{token.id} * sizes_.hidden, i % pairs));
         const float2 b = values_of<T>(load_pair(
             args_.step.position_weight + std::int64_t{token.position} * sizes_.hidden, i % pairs));
         sum = {a.x + b.x, a.y + b.y};
@@ -340,9 +343,7 @@ class LayersStep {
     }
   }
 
-  [[nodiscard]] __device__ LayerVectors vectors_at() const {
-    return {sizes_.hidden, sizes_.inner};
-  }
+  [[nodiscard]] __device__ LayerVectors vectors_at() const { return {sizes_.hidden, sizes_.inner}; }
   [[nodiscard]] __device__ const T* vectors_of(int layer) const {
     return args_.step.vectors + std::int64_t{layer} * vectors_at().elements();
   }
@@ -386,7 +387,7 @@ class LayersStep {
       __syncthreads();  // the first warp polls alone until its first words are there
     }
 #pragma unroll 1
-    for (int first = thread_; first < round_up_to_warps(all); first += kAtOnce * kLayersThreads) {
+    for (int first = thread_; first < round_up(all, 32); first += kAtOnce * kLayersThreads) {
       const unsigned* at[kAtOnce];
       uint4* to[kAtOnce];
 #pragma unroll
@@ -397,9 +398,8 @@ class LayersStep {
         at[i] = number < all ? from + std::int64_t{row} * (size / 2) + 4 * vector : nullptr;
         to[i] = rows_ + row * args_.layout.row_vectors + vector;
       }
-      const auto arrived = receive<4 * kAtOnce>([&](Arriving<4 * kAtOnce>& arriving) {
-        poll_vectors<kAtOnce>(at, arriving);
-      });
+      const auto arrived = receive<4 * kAtOnce>(
+          [&](Arriving<4 * kAtOnce>& arriving) { poll_vectors<kAtOnce>(at, arriving); });
       if (first == thread_ && thread_ < 32) {
         __syncthreads();
       }
@@ -411,14 +411,7 @@ class LayersStep {
         }
       }
     }
-    if (thread_ < 32 && round_up_to_warps(all) <= thread_) {
-      __syncthreads();
-    }
     __syncthreads();
-  }
-
-  [[nodiscard]] __device__ static int round_up_to_warps(int threads) {
-    return (threads + 31) / 32 * 32;
   }
 
   /// Of those that are not null.
@@ -467,14 +460,12 @@ class LayersStep {
 #pragma unroll
     for (int i = 0; i < kPerLane; ++i) {
       const int vector = i * kLanes + lane_of_row();
-      at[i] = has && vector < vectors
-                  ? residual + std::int64_t{row()} * sizes_.hidden +
-                        part.first_piece * kPieceInputs + 4 * vector
-                  : nullptr;
+      at[i] = has && vector < vectors ? residual + std::int64_t{row()} * sizes_.hidden +
+                                            part.first_piece * kPieceInputs + 4 * vector
+                                      : nullptr;
     }
-    const auto arrived = receive_together<4 * kPerLane>([&](Arriving<4 * kPerLane>& arriving) {
-      poll_vectors<kPerLane>(at, arriving);
-    });
+    const auto arrived = receive_together<4 * kPerLane>(
+        [&](Arriving<4 * kPerLane>& arriving) { poll_vectors<kPerLane>(at, arriving); });
     float4 x[kPerLane];
 #pragma unroll
     for (int i = 0; i < kPerLane; ++i) {
@@ -522,9 +513,8 @@ class LayersStep {
           const float2 b[2] = {values_of<T>(bias.x), values_of<T>(bias.y)};
           to[shuffled_pair(2 * vector)] = pair_of<T>((x[i].x - mean) * scale * w[0].x + b[0].x,
                                                      (x[i].y - mean) * scale * w[0].y + b[0].y);
-          to[shuffled_pair(2 * vector + 1)] =
-              pair_of<T>((x[i].z - mean) * scale * w[1].x + b[1].x,
-                         (x[i].w - mean) * scale * w[1].y + b[1].y);
+          to[shuffled_pair(2 * vector + 1)] = pair_of<T>((x[i].z - mean) * scale * w[1].x + b[1].x,
+                                                         (x[i].w - mean) * scale * w[1].y + b[1].y);
         }
       }
     }
@@ -546,10 +536,9 @@ class LayersStep {
 #pragma unroll
     for (int rank = 0; rank < kLayersCluster; ++rank) {
       const float2 one = shared_.moments[rank][row()];
-      squares += one.y +
-                 (one.x - mean) * (one.x - mean) *
-                     static_cast<float>(kPieceInputs *
-                                        Share::of(all_pieces, rank, kLayersCluster).count);
+      squares += one.y + (one.x - mean) * (one.x - mean) *
+                             static_cast<float>(kPieceInputs *
+                                                Share::of(all_pieces, rank, kLayersCluster).count);
     }
     return {mean, rsqrtf(squares * inverse / kPieceInputs + args_.step.last_norm.epsilon)};
   }
@@ -587,9 +576,8 @@ class LayersStep {
 #pragma unroll 1
     for (int piece = first; piece < last;) {
       // As far as pieces lie one behind the other.
-      const int end = part.chunk_strips_log >= 0
-                          ? last
-                          : min(last, (piece / kStagePieces + 1) * kStagePieces);
+      const int end =
+          part.chunk_strips_log >= 0 ? last : min(last, (piece / kStagePieces + 1) * kStagePieces);
       const uint4* strip[kStrips];
 #pragma unroll
       for (int i = 0; i < kStrips; ++i) {
@@ -604,7 +592,7 @@ class LayersStep {
         ++piece;
       }
     }
-    wait_for_cluster_round();
+    wait_for_round();
     const int slot = (rank_ << part.piece_groups_log) + share;
     const int slots_log = kLayersClusterLog + part.piece_groups_log;
 #pragma unroll
@@ -663,7 +651,7 @@ class LayersStep {
     }
   }
   /// Waits for that of all warps of the cluster.
-  __device__ void wait_for_cluster_round() {
+  __device__ void wait_for_round() {
     shared_.round_done.wait_for_cluster(round_phase_ ^ 1U);  // at first, nobody was sent anything
   }
 
@@ -677,18 +665,16 @@ class LayersStep {
       shared_.sums_there.expect(static_cast<unsigned>(own * slots * kRows * kStripColumns * 4));
     }
     const bool adds = w % 2 == 1;
-    constexpr int kItems = 2;  // of a thread, at most
-    static_assert(kItems * kLayersThreads >= kSumsElements / kStripColumns / kLayersCluster * 4);
-    const unsigned* at[kItems];
+    const unsigned* at[kItemsOfThread];
 #pragma unroll
-    for (int item = 0; item < kItems; ++item) {
+    for (int item = 0; item < kItemsOfThread; ++item) {
       const int i = thread_ + item * kLayersThreads;
       at[item] = adds && i < own * kRows * 4 && token_of(i) < tokens()
                      ? residual_before(layer, w) + residual_at(part, first_strip, i)
                      : nullptr;
     }
-    const auto before = receive<2 * kItems>([&](Arriving<2 * kItems>& arriving) {
-      poll_each<kItems>([&](auto number) {
+    const auto before = receive<2 * kItemsOfThread>([&](Arriving<2 * kItemsOfThread>& arriving) {
+      poll_each<kItemsOfThread>([&](auto number) {
         constexpr int kNumber = decltype(number)::value;
         if (at[kNumber] != nullptr) {
           arriving.template poll_two<2 * kNumber>(at[kNumber]);
@@ -698,7 +684,7 @@ class LayersStep {
     shared_.sums_there.wait_for_cluster(sums_phase_);
     sums_phase_ ^= 1U;
 #pragma unroll
-    for (int item = 0; item < kItems; ++item) {
+    for (int item = 0; item < kItemsOfThread; ++item) {
       const int i = thread_ + item * kLayersThreads;
       if (i >= own * kRows * 4 || token_of(i) >= tokens()) {
         continue;
@@ -841,10 +827,9 @@ __global__ void __launch_bounds__(kLayersThreads, 1)
     shared.next = {};
   }
   if (thread < kLayerWeights) {
-    shared.parts[thread] =
-        ProductPart::of(args.products[thread], static_cast<int>(blockIdx.x) / kLayersCluster,
-                        static_cast<int>(gridDim.x) / kLayersCluster,
-                        static_cast<int>(rank_in_cluster()));
+    shared.parts[thread] = ProductPart::of(
+        args.products[thread], static_cast<int>(blockIdx.x) / kLayersCluster,
+        static_cast<int>(gridDim.x) / kLayersCluster, static_cast<int>(rank_in_cluster()));
     const ProductPart& part = shared.parts[thread];
     shared.weights[thread] =
         reinterpret_cast<const unsigned char*>(
@@ -869,8 +854,7 @@ int layers_shared_capacity() {
 
 /// Of a step of so many tokens, in tiles of 16; no stages where there is no room.
 LayersLayout layout_of(const FusedSizes& sizes, int tiles_log) {
-  const int slice =
-      Share::most(std::max(sizes.inner, sizes.hidden) / kPieceInputs, kLayersCluster);
+  const int slice = Share::most(std::max(sizes.inner, sizes.hidden) / kPieceInputs, kLayersCluster);
   LayersLayout layout;
   layout.row_vectors = slice * 4 + 1;  // eight rows lie on all banks
   // The attention has both in turn.
@@ -960,9 +944,8 @@ void plan_products(const FusedSizes& sizes, int tiles_log, int blocks, int stage
 
 template <typename T>
 LayersLaunch layers_launch(const FusedSizes& sizes) {
-  const bool even = sizes.hidden % kPieceInputs == 0 && sizes.inner % kPieceInputs == 0 &&
-                    sizes.hidden == sizes.heads * kFusedHeadDim &&
-                    sizes.hidden / kPieceInputs >= kLayersCluster;
+  const bool even = can_be_shared(sizes.hidden) && can_be_shared(sizes.inner) &&
+                    sizes.hidden == sizes.heads * kFusedHeadDim;
   if (!device_has_clusters() || !even) {
     return {};
   }
@@ -1000,12 +983,11 @@ cudaError_t fused_layers(const FusedStepArgs<T>& args, const LayersInputs& input
   of_kernel.inputs = inputs;
   of_kernel.room = room;
   of_kernel.layout = layout_of(args.sizes, tiles_log);
-  plan_products(args.sizes, tiles_log, launch.blocks, of_kernel.layout.stages,
-                of_kernel.products);
+  plan_products(args.sizes, tiles_log, launch.blocks, of_kernel.layout.stages, of_kernel.products);
   of_kernel.normalized = normalized;
   of_kernel.other_tokens = other_tokens;
-  of_kernel.arrivals = steps * static_cast<unsigned>(launch.blocks) *
-                       static_cast<unsigned>(args.sizes.layers);
+  of_kernel.arrivals =
+      steps * static_cast<unsigned>(launch.blocks) * static_cast<unsigned>(args.sizes.layers);
   const LayersKernel<T> kernel = kernel_of<T>(args.sizes, tiles_log);
   const LayersConfig of_step(launch.blocks, of_kernel.layout, stream);
   return kernel == nullptr ? cudaErrorInvalidValue
@@ -1015,10 +997,10 @@ cudaError_t fused_layers(const FusedStepArgs<T>& args, const LayersInputs& input
 template LayersLaunch layers_launch<__half>(const FusedSizes&);
 template LayersLaunch layers_launch<__nv_bfloat16>(const FusedSizes&);
 template cudaError_t fused_layers(const FusedStepArgs<__half>&, const LayersInputs&,
-                                  const LayersRoom<__half>&, unsigned, int, const LayersLaunch&, __half*,
-                                  cudaStream_t);
+                                  const LayersRoom<__half>&, unsigned, int, const LayersLaunch&,
+                                  __half*, cudaStream_t);
 template cudaError_t fused_layers(const FusedStepArgs<__nv_bfloat16>&, const LayersInputs&,
-                                  const LayersRoom<__nv_bfloat16>&, unsigned, int, const LayersLaunch&,
-                                  __nv_bfloat16*, cudaStream_t);
+                                  const LayersRoom<__nv_bfloat16>&, unsigned, int,
+                                  const LayersLaunch&, __nv_bfloat16*, cudaStream_t);
 
 }  // namespace kvcache::kernels

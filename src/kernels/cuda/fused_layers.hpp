@@ -16,11 +16,9 @@
 
 namespace kvcache::kernels {
 
-inline constexpr int kMaxLayersTokens = 64;    // of a step
-inline constexpr int kMaxLayersTable = 2048;   // blocks in the tables of all rows
-inline constexpr int kLayersTileRows = 16;     // queries that attend together
-inline constexpr int kLayersCluster = 4;       // blocks
-inline constexpr int kLayersParts = 4;         // of a layer's exchange
+inline constexpr int kMaxLayersTokens = 64;   // of a step
+inline constexpr int kMaxLayersTable = 2048;  // blocks in the tables of all rows
+inline constexpr int kLayersParts = 4;        // of a layer's exchange
 
 /// A token of a step.
 struct LayersToken {

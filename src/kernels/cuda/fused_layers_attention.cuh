@@ -51,8 +51,8 @@ struct LayersInputsShared {
   }
 };
 
-/// What a warp knows of its 16 queries: lane = 4 · g + t has rows g and g + 8, of dims 8 · i + 2 · t
-/// and the next one.
+/// What a warp knows of its 16 queries: lane = 4 · g + t has rows g and g + 8, of dims 8 · i + 2 ·
+/// t and the next one.
 template <int kHeadDim>
 struct TileSoftmax {
   float max[2] = {-FLT_MAX, -FLT_MAX};
@@ -65,10 +65,10 @@ class LayersAttention {
  public:
   static constexpr int kKeys = 16;  // of a chunk
   static constexpr int kStages = 2;
-  static constexpr int kVectors = kHeadDim / 8;          // of a key, in 16 bytes
+  static constexpr int kVectors = kHeadDim / 8;               // of a key, in 16 bytes
   static constexpr int kStageVectors = 2 * kKeys * kVectors;  // keys, then values
-  /// A warp's part of shared memory. When it is through, its softmaxes are there: each row's largest
-  /// score and sum, then its values.
+  /// A warp's part of shared memory. When it is through, its softmaxes are there: each row's
+  /// largest score and sum, then its values.
   static constexpr int kWarpBytes = kStages * kStageVectors * 16;
   static_assert(4 * (2 * kLayersTileRows + kLayersTileRows * kHeadDim) <= kWarpBytes);
 
@@ -138,8 +138,8 @@ class LayersAttention {
       __syncthreads();
       if (has) {
         merge(mine, min(parts(), mine.chunks),
-              reinterpret_cast<const float*>(shared + (warp_ >> warps_log_ << warps_log_) *
-                                                          kWarpBytes),
+              reinterpret_cast<const float*>(shared +
+                                             (warp_ >> warps_log_ << warps_log_) * kWarpBytes),
               attended);
       }
       __syncthreads();
@@ -160,8 +160,7 @@ class LayersAttention {
   template <typename Work>
   __device__ void each_unit(const Work& work) const {
 #pragma unroll 1
-    for (int unit = first_unit(); unit < units_;
-         unit += static_cast<int>(gridDim.x) * of_block_) {
+    for (int unit = first_unit(); unit < units_; unit += static_cast<int>(gridDim.x) * of_block_) {
       work(unit / args_.sizes.heads, unit % args_.sizes.heads);
     }
   }
@@ -217,9 +216,8 @@ class LayersAttention {
 
   /// Whether there is one at any of the eight from `position` on.
   [[nodiscard]] __device__ static bool exists_any(const Unit& mine, int chunk, int position) {
-    return position <
-           (chunk < mine.past_chunks ? mine.tile.past_length
-                                     : mine.tile.append_at + mine.tile.row_tokens);
+    return position < (chunk < mine.past_chunks ? mine.tile.past_length
+                                                : mine.tile.append_at + mine.tile.row_tokens);
   }
 
   [[nodiscard]] __device__ uint4* stage_of(unsigned char* shared, int stage) const {
@@ -266,11 +264,11 @@ class LayersAttention {
     for (int half = 0; half < 2; ++half) {
       const int row = g + 8 * half;
       const bool has = row < mine.tile.count;  // of few queries, the second half is nobody's
-      const auto* from = reinterpret_cast<const unsigned*>(
-                             room_.queries +
-                             std::int64_t{mine.tile.first + row} * args_.sizes.hidden +
-                             mine.head * kHeadDim) +
-                         t;
+      const auto* from =
+          reinterpret_cast<const unsigned*>(
+              room_.queries + std::int64_t{mine.tile.first + row} * args_.sizes.hidden +
+              mine.head * kHeadDim) +
+          t;
       sees[half] = has ? inputs_.sees[mine.tile.first + row] : 0;
 #pragma unroll
       for (int i = 0; i < kHeadDim / 16; ++i) {
@@ -332,9 +330,8 @@ class LayersAttention {
 #pragma unroll
     for (int i = 0; i < kHeadDim / 16; ++i) {
       unsigned value[4];
-      load_transposed(reinterpret_cast<const T*>(
-                          values + vector_at(lane_ % 16, 2 * i + lane_ / 16)),
-                      value);
+      load_transposed(
+          reinterpret_cast<const T*>(values + vector_at(lane_ % 16, 2 * i + lane_ / 16)), value);
       multiply_add<T>(softmax.value[2 * i], weights, value[0], value[1]);
       multiply_add<T>(softmax.value[2 * i + 1], weights, value[2], value[3]);
     }
@@ -352,8 +349,7 @@ class LayersAttention {
         const auto number = static_cast<unsigned>(at - mine.tile.append_at) & 63U;
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-          const bool seen =
-              there && (chunk < mine.past_chunks || (sees[half] >> number & 1U) != 0);
+          const bool seen = there && (chunk < mine.past_chunks || (sees[half] >> number & 1U) != 0);
           scores[j][2 * half + i] = seen ? scores[j][2 * half + i] : -FLT_MAX;
         }
       }

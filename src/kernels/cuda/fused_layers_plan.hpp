@@ -1,36 +1,44 @@
 // How the blocks of fused_layers.cu share a product: worked out once, by the host.
 #pragma once
 
-#include "kernels/cuda/fused_layers.hpp"
-#include "kernels/cuda/fused_step.hpp"
+#include <cstdint>
+#include <initializer_list>
 
 namespace kvcache::kernels {
 
-constexpr int kLayersWarpsLog = 4;
-constexpr int kLayersWarps = 1 << kLayersWarpsLog;
-constexpr int kLayersThreads = 32 * kLayersWarps;
-constexpr int kLayersClusterLog = 2;
-static_assert(1 << kLayersClusterLog == kLayersCluster);
-constexpr int kPieceInputs = 32;    // of a strip: what a pair of matrix instructions takes
+inline constexpr int kStripColumns = 8;  // of a weight: what a block takes at least
+inline constexpr int kPieceInputs = 32;  // of a strip: what a pair of matrix instructions takes
+inline constexpr int kPieceBytes = kPieceInputs * kStripColumns * 2;
+
+inline constexpr int kLayersClusterLog = 2;
+inline constexpr int kLayersCluster = 1 << kLayersClusterLog;  // blocks
+inline constexpr int kLayersWarpsLog = 4;
+inline constexpr int kLayersWarps = 1 << kLayersWarpsLog;
+inline constexpr int kLayersThreads = 32 * kLayersWarps;
+inline constexpr int kLayersTileRows = 16;  // of a matrix instruction: tokens, or queries
+inline constexpr int kStagePieces = 24;     // of the ring of weights
+inline constexpr int kStageBytes = kStagePieces * kPieceBytes;
+inline constexpr int kSumsElements = 8
+                                     << 10;  // float32 that a block's own strips receive in a round
+inline constexpr int kStripsOfWarp = 4;      // at most
+inline constexpr int kItemsOfThread = 2;     // pairs of columns of a token, at most
+
+/// Whether inputs can be shared by the blocks of a cluster: each has a piece at least.
+constexpr bool can_be_shared(int inputs) {
+  return inputs % kPieceInputs == 0 && inputs / kPieceInputs >= kLayersCluster;
+}
+
 /// Where a product's inputs have their pair number `pair`: lane t of the matrix instruction's four
 /// takes pairs 4t … 4t + 3 of a strip's piece, and reads its inputs by matrices of 16 bytes a row,
 /// of which that is pair t of each.
-__host__ __device__ constexpr int shuffled_pair(int pair) {
-  return pair / 16 * 16 + pair % 4 * 4 + pair / 4 % 4;
-}
-
-constexpr int kPieceBytes = kPieceInputs * kStripColumns * 2;
-constexpr int kStagePieces = 24;    // of the ring
-constexpr int kStageBytes = kStagePieces * kPieceBytes;
-constexpr int kSumsElements = 8 << 10;  // float32 that a block's owned strips receive in a round
-constexpr int kStripsOfWarp = 4;        // at most
+constexpr int shuffled_pair(int pair) { return pair / 16 * 16 + pair % 4 * 4 + pair / 4 % 4; }
 
 /// Neighbouring things that one of several takes: as even a share as there is.
 struct Share {
   int first;
   int count;
 
-  __host__ __device__ static constexpr Share of(int all, int one, int several) {
+  static constexpr Share of(int all, int one, int several) {
     const int first = all * one / several;
     return {first, all * (one + 1) / several - first};
   }
@@ -48,7 +56,8 @@ struct ProductPlan {
   int piece_groups_log = 0;  // of warps that share a group's strips
 
   /// 2^token_tiles_log times 16 tokens, each of which a share of the warps works on.
-  static ProductPlan of(int outputs, int inputs, int token_tiles_log, int clusters, int stages) {
+  static constexpr ProductPlan of(int outputs, int inputs, int token_tiles_log, int clusters,
+                                  int stages) {
     ProductPlan plan;
     plan.strips = outputs / kStripColumns;
     plan.pieces = inputs / kPieceInputs;
@@ -58,6 +67,7 @@ struct ProductPlan {
     int least = 0;
     for (int piece_groups_log = 0; piece_groups_log <= warps_log; ++piece_groups_log) {
       const int groups = 1 << (warps_log - piece_groups_log);
+      // A token's sums of a strip, of every block and group; the cluster's strips are four blocks'.
       const int sums = kSumsElements >> (7 + token_tiles_log + piece_groups_log);
       int round = of_cluster;
       for (const int most : {groups * kStripsOfWarp, sums, ring_strips(of_block, stages)}) {
@@ -87,7 +97,7 @@ struct ProductPlan {
   static constexpr int kRoundCost = 20;
 
   /// Strips of so many pieces that a ring of so many stages holds.
-  static int ring_strips(int pieces, int stages) {
+  static constexpr int ring_strips(int pieces, int stages) {
     int strips = 0;
     for (int several = 1; several * pieces <= kStagePieces; several *= 2) {
       strips = stages * several;
@@ -110,14 +120,20 @@ struct ProductPart {
   int piece_groups_log;
   std::int64_t strip_bytes;  // of all blocks of the cluster
 
-  __host__ __device__ static ProductPart of(const ProductPlan& plan, int cluster, int clusters,
-                                            int rank) {
+  static constexpr ProductPart of(const ProductPlan& plan, int cluster, int clusters, int rank) {
     const Share strips = Share::of(plan.strips, cluster, clusters);
     const Share pieces = Share::of(plan.pieces, rank, kLayersCluster);
-    ProductPart part{strips.first,           strips.count,          pieces.first,
-                     pieces.count,           -1,                    0,
-                     plan.round_strips,      plan.owned_strips,     plan.strip_groups_log,
-                     plan.piece_groups_log, std::int64_t{plan.pieces} * kPieceBytes};
+    ProductPart part{strips.first,
+                     strips.count,
+                     pieces.first,
+                     pieces.count,
+                     -1,
+                     0,
+                     plan.round_strips,
+                     plan.owned_strips,
+                     plan.strip_groups_log,
+                     plan.piece_groups_log,
+                     std::int64_t{plan.pieces} * kPieceBytes};
     for (int strips_of_chunk = 1; strips_of_chunk * pieces.count <= kStagePieces;
          strips_of_chunk *= 2) {
       ++part.chunk_strips_log;
@@ -127,10 +143,9 @@ struct ProductPart {
   }
 
   /// Chunks of a round of `count` strips.
-  [[nodiscard]] __host__ __device__ int chunks(int count) const {
-    return chunk_strips_log >= 0
-               ? (count + (1 << chunk_strips_log) - 1) >> chunk_strips_log
-               : count * strip_chunks;
+  [[nodiscard]] constexpr int chunks(int count) const {
+    return chunk_strips_log >= 0 ? (count + (1 << chunk_strips_log) - 1) >> chunk_strips_log
+                                 : count * strip_chunks;
   }
 };
 

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cuda/fused_layers_plan.hpp"
 #include "kernels/cuda/linear_cuda.hpp"
 #include "kernels/cuda/top_logits_cuda.hpp"
 
@@ -19,7 +20,6 @@ namespace kvcache::kernels {
 inline constexpr int kFusedWarps = 12;
 inline constexpr int kFusedThreads = 32 * kFusedWarps;
 inline constexpr int kFusedHeadDim = 64;
-inline constexpr int kStripColumns = 8;      // of a weight: what a block takes at least
 inline constexpr int kMaxStrips = 4;         // of one weight, that a block takes at most
 inline constexpr int kMaxSlots = 24;         // strips of `hidden` inputs in a block's shared memory
 inline constexpr int kMaxTableBlocks = 256;  // of a sequence

@@ -142,6 +142,10 @@ struct StepNodes {
   const CudaWeights& weights_;
 };
 
+/// From how many tokens on the layers' kernel is faster than a captured graph on an H200: of models
+/// up to this hidden size from two, of others from nine (docs/CUDA.md).
+constexpr int kNarrow = 512;
+
 /// The kernels that a model of these sizes has on the current device. That for the logits takes
 /// hidden sizes up to 1,024.
 /// @throws NotFused where it has none
@@ -152,9 +156,12 @@ FusedModel::MostTokens kernels_of(const kernels::FusedSizes& sizes, int multipro
   most.one = none == nullptr ? 1 : 0;
   most.few = none == nullptr ? kernels::most_fused_tokens(sizes, multiprocessors) : 0;
   most.layers = kernels::head_some_rows_fit(layers.tokens, sizes.hidden) ? layers.tokens : 0;
-  require(most.one > 0 || most.layers > 0,
-          "its hidden size is no multiple of 128 up to 1,024, its heads are not of 64, or its inner "
-          "size is no multiple of 32");
+  most.fewest_of_layers =
+      sizes.hidden <= kNarrow && most.few == 0 ? 2 : kernels::kMaxFusedTokens + 1;
+  require(
+      most.one > 0 || most.layers > 0,
+      "its hidden size is no multiple of 128 up to 1,024, its heads are not of 64, or its inner "
+      "size is no multiple of 32");
   return most;
 }
 
@@ -176,6 +183,7 @@ StepKernel kernel_of(const StepBinding& binding, const FusedModel::MostTokens& m
     return StepKernel::few;
   }
   require(most.layers > 0, "the model is too large for steps of several tokens");
+  require(binding.tokens >= most.fewest_of_layers, "of so few tokens a captured graph is faster");
   require(binding.tokens <= most.layers && binding.num_logits <= kernels::kMaxLayersTokens,
           "it has too many tokens, or too many rows of logits");
   require(blocks <= kernels::kMaxLayersTable, "its block tables are too long for a launch");
@@ -256,8 +264,8 @@ class FusedModelOf : public FusedModel {
     switch (kernel_of(inputs, most_)) {
       case StepKernel::one:
         args_.inputs = step_inputs(inputs);
-        return with_exchange(
-            1, [&] { return kernels::fused_step(args_, multiprocessors_, stream); });
+        return with_exchange(1,
+                             [&] { return kernels::fused_step(args_, multiprocessors_, stream); });
       case StepKernel::few: {
         const kernels::FusedTokensInputs tokens = tokens_inputs(inputs);
         const int capacity =
@@ -325,9 +333,8 @@ class FusedModelOf : public FusedModel {
     T* const normalized = layers.normalized.template as<T>();
     cudaError_t error = with_exchange(kernels::kMaxLayersTokens, [&] {
       return kernels::fused_layers<T>(
-          args_, inputs,
-          {layers.queries.template as<T>(), layers.arrivals.template as<unsigned>()}, layers.steps,
-          layers.last_tokens, layers_launch_, normalized, stream);
+          args_, inputs, {layers.queries.template as<T>(), layers.arrivals.template as<unsigned>()},
+          layers.steps, layers.last_tokens, layers_launch_, normalized, stream);
     });
     if (error != cudaSuccess) {
       return error;
@@ -345,10 +352,9 @@ class FusedModelOf : public FusedModel {
     head.inputs = sizes_.hidden;
     head.outputs = sizes_.vocab_size;
     error = kernels::head_some_rows(head, multiprocessors_, stream);
-    return error != cudaSuccess
-               ? error
-               : kernels::argmax_cuda<T>(args_.logits, head.tokens, head.outputs, args_.best,
-                                         stream);
+    return error != cudaSuccess ? error
+                                : kernels::argmax_cuda<T>(args_.logits, head.tokens, head.outputs,
+                                                          args_.best, stream);
   }
 
   /// Launches a step of the kernel for so many tokens with the sets that are its.

@@ -32,12 +32,14 @@ class FusedModel {
   virtual cudaError_t step(const StepBinding& inputs, void* logits, kernels::TopLogit* best,
                            cudaStream_t stream) = 0;
 
-  /// Tokens of a step: how many kernels are for at most. `layers` is for those with two kernels
-  /// more for the logits; 0: there are none.
+  /// How many tokens of a step each of the kernels takes at most, 0 where the model has none:
+  /// that for one, that for a few, and that for the layers, which is for `fewest_of_layers` at
+  /// least.
   struct MostTokens {
     int one = 0;
     int few = 0;
     int layers = 0;
+    int fewest_of_layers = 0;
   };
   [[nodiscard]] virtual MostTokens most_tokens() const noexcept = 0;
 };
