@@ -14,15 +14,15 @@ namespace {
 
 using test::Random;
 
-/// A product on some GPU.
-struct Case {
+/// A product that some GPU shares.
+struct SharedProduct {
   int outputs;
   int inputs;
   int tiles_log;
   int clusters;
   int stages;
 
-  explicit Case(Random& random)
+  explicit SharedProduct(Random& random)
       : outputs(kStripColumns * static_cast<int>(random.integer(1, 700))),
         inputs(kPieceInputs * static_cast<int>(random.integer(kLayersCluster, 500))),
         tiles_log(static_cast<int>(random.integer(0, 2))),
@@ -57,7 +57,7 @@ void count_products(const ProductPart& part, int tiles_log, int first, int count
 
 TEST(FusedLayersPlan, EveryPieceOfEveryStripIsMultipliedOnceAndFits) {
   test::for_random_cases(400, [](Random& random) {
-    const Case of(random);
+    const SharedProduct of(random);
     const ProductPlan plan = of.plan();
     if (plan.round_strips == 0) {
       // One strip of so many inputs is more than the ring.
