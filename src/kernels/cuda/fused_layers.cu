@@ -233,6 +233,7 @@ class LayersStep {
       weights_.fetch(shared_);
     }
     clear_other_exchange();
+    wait_for_copies();  // the first norm comes behind a barrier of the block
 #pragma unroll 1
     for (int number = 0; number < kLayerWeights * sizes_.layers; ++number) {
       const int layer = number / kLayerWeights;
@@ -925,10 +926,12 @@ struct LayersConfig {
 
 constexpr int kFewestStages = 3;
 
+/// Every cluster has a part of the queries: behind it and the attention its blocks meet once.
 bool is_planned(const ProductPlan (&products)[kLayerWeights], int clusters) {
-  return std::all_of(std::begin(products), std::end(products), [&](const ProductPlan& plan) {
-    return plan.round_strips > 0 && Share::most(plan.strips, clusters) <= kMaxClusterStrips;
-  });
+  return products[static_cast<int>(LayerWeight::qkv)].strips >= clusters &&
+         std::all_of(std::begin(products), std::end(products), [&](const ProductPlan& plan) {
+           return plan.round_strips > 0 && Share::most(plan.strips, clusters) <= kMaxClusterStrips;
+         });
 }
 
 void plan_products(const FusedSizes& sizes, int tiles_log, int blocks, int stages,

@@ -94,11 +94,11 @@ struct LayersLaunch {
 template <typename T>
 LayersLaunch layers_launch(const FusedSizes& sizes);
 
-/// The step: `normalized` [logits_count, hidden] becomes the last norm of the tokens whose logits
-/// are asked for. `steps` is how many have been launched with this room: barriers count on from
-/// there. `args.exchange` is this step's set, of LayersExchange::layer(layers) words, every one of
-/// them kNotYet; `args.other_exchange` is the one that the step before used for `other_tokens`
-/// tokens. Of `args`, what is of logits is not used.
+/// The step, of one token at least: `normalized` [logits_count, hidden] becomes the last norm of
+/// the tokens whose logits are asked for. `steps` is how many have been launched with this room:
+/// barriers count on from there. `args.exchange` is this step's set, of
+/// LayersExchange::layer(layers) words, every one of them kNotYet; `args.other_exchange` is the one
+/// that the step before used for `other_tokens` tokens. Of `args`, what is of logits is not used.
 template <typename T>
 cudaError_t fused_layers(const FusedStepArgs<T>& args, const LayersInputs& inputs,
                          const LayersRoom<T>& room, unsigned steps, int other_tokens,

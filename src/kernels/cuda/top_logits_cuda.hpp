@@ -16,8 +16,8 @@ struct alignas(8) TopLogit {
 /// NaN counts as larger than every number (logit_order.cuh).
 ///
 /// The token with the largest logit of each row of logits [rows, vocab_size], the smallest id when
-/// several are equal; `best` [rows] may be memory of the host that the device can write, which sees both
-/// members of each change at once.
+/// several are equal; `best` [rows] may be memory of the host that the device can write, which sees
+/// both members of each change at once.
 template <typename T>
 cudaError_t argmax_cuda(const T* logits, std::int64_t rows, std::int64_t vocab_size, TopLogit* best,
                         cudaStream_t stream);

@@ -329,6 +329,9 @@ class FusedModelOf : public FusedModel {
 
   /// The layers, the logits, and the best of each row.
   cudaError_t layers_step(const kernels::LayersInputs& inputs, cudaStream_t stream) {
+    if (inputs.tokens_count == 0) {
+      return cudaSuccess;
+    }
     Layers& layers = *layers_;
     T* const normalized = layers.normalized.template as<T>();
     cudaError_t error = with_exchange(kernels::kMaxLayersTokens, [&] {
@@ -341,9 +344,6 @@ class FusedModelOf : public FusedModel {
     }
     ++layers.steps;
     layers.last_tokens = inputs.tokens_count;
-    if (inputs.logits_count == 0) {
-      return cudaSuccess;
-    }
     kernels::HeadCudaArgs<T> head;
     head.x = normalized;
     head.weight = args_.head_weight;
