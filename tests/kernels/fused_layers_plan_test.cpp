@@ -49,7 +49,8 @@ void count_products(const ProductPart& part, int tiles_log, int first, int count
     for (int i = 0; i < own; ++i) {
       for (int piece = begin; piece < end; ++piece) {
         const int strip = part.first_strip + first + group + i * groups;
-        ++times.at(static_cast<std::size_t>(strip * all_pieces + part.first_piece + piece));
+        ++times.at(static_cast<std::size_t>(strip) * static_cast<std::size_t>(all_pieces) +
+                   static_cast<std::size_t>(part.first_piece + piece));
       }
     }
   }
@@ -71,7 +72,8 @@ TEST(FusedLayersPlan, EveryPieceOfEveryStripIsMultipliedOnceAndFits) {
               kSumsElements);
     EXPECT_LE(plan.owned_strips * rows * kStripColumns / 2, kItemsOfThread * kLayersThreads);
     EXPECT_GE(plan.owned_strips * kLayersCluster, plan.round_strips);
-    std::vector<int> times(static_cast<std::size_t>(plan.strips * plan.pieces));
+    std::vector<int> times(static_cast<std::size_t>(plan.strips) *
+                           static_cast<std::size_t>(plan.pieces));
     for (int cluster = 0; cluster < of.clusters; ++cluster) {
       for (int rank = 0; rank < kLayersCluster; ++rank) {
         const ProductPart part = ProductPart::of(plan, cluster, of.clusters, rank);
