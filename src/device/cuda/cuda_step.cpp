@@ -95,7 +95,9 @@ bool CudaStep::run(const plan::StepBinding& binding, const std::function<void()>
     }
   }
   if (fused_ != nullptr) {
-    run_fused();
+    start_fused();
+    lock.unlock();
+    wait_for_fused();
   } else {
     if (graph_ != nullptr) {
       check_cuda(cudaGraphLaunch(graph_, resources_->stream->get()), "starting a captured run");
@@ -134,19 +136,22 @@ void CudaStep::enqueue_all(const std::function<void()>& enqueue) {
   }
 }
 
-void CudaStep::run_fused() {
-  const std::span<kernels::TopLogit> rows(best(), shape_.logits_rows);
-  for (kernels::TopLogit& row : rows) {
+void CudaStep::start_fused() {
+  for (kernels::TopLogit& row : std::span(best(), shape_.logits_rows)) {
     std::atomic_ref(row.token).store(kNoToken, std::memory_order_relaxed);
   }
   check_cuda(fused_->step(fused_inputs_, logits_.at(0), best(), resources_->stream->get()),
              "starting a fused step");
+}
+
+void CudaStep::wait_for_fused() {
   // A row's token is the last that a step writes of it, and seen sooner than the driver knows of
   // the end. What comes next on the stream waits for the end all the same.
   int polls = 0;
-  for (kernels::TopLogit& row : rows) {
+  for (kernels::TopLogit& row : std::span(best(), shape_.logits_rows)) {
     while (std::atomic_ref(row.token).load(std::memory_order_acquire) == kNoToken) {
       if (++polls % kPollsBetweenQueries == 0) {
+        const auto lock = resources_->stream->lock();  // nobody may ask while a run is captured
         const cudaError_t state = cudaStreamQuery(resources_->stream->get());
         if (state != cudaErrorNotReady) {
           check_cuda(state, "waiting for a fused step");

@@ -33,9 +33,9 @@ struct CudaStepResources {
 /// The third run of a shape is captured as a CUDA graph, which serves the ones after it: the block
 /// table and the lengths are read on the device, so one capture serves every depth. (The second
 /// still runs alone: ONNX Runtime's arena has then seen the shape twice.) Where a capture fails,
-/// the log says why and runs go on kernel by kernel. Where it is a step of up to eight tokens of a
-/// model that fits, it becomes a single kernel instead (fused_step.hpp), and so does every other
-/// such step from its first run on.
+/// the log says why and runs go on kernel by kernel. Where it is a step of up to 64 tokens of a
+/// model that fits, it becomes one to three kernels instead (plan/cuda/fused_model.hpp), and so
+/// does every other such step from its first run on.
 class CudaStep : public Step {
  public:
   CudaStep(const StepModel& model, std::shared_ptr<CudaStepResources> resources);
@@ -63,7 +63,8 @@ class CudaStep : public Step {
   void capture(const std::function<void()>& enqueue);
   void fuse(const plan::StepBinding& binding, bool says_why_not);
   void keep_inputs(const plan::StepBinding& binding);
-  void run_fused();
+  void start_fused();     // under the stream's lock
+  void wait_for_fused();  // without it: other threads' runs may go into the stream meanwhile
   void forget_capture() noexcept;
 
   /// The host's twin of an input on the device.
