@@ -183,10 +183,10 @@ StepKernel kernel_of(const StepBinding& binding, const FusedModel::MostTokens& m
     return StepKernel::few;
   }
   require(most.layers > 0, "the model is too large for steps of several tokens");
-  require(binding.tokens >= most.fewest_of_layers, "of so few tokens a captured graph is faster");
   require(binding.tokens <= most.layers && binding.num_logits <= kernels::kMaxLayersTokens,
           "it has too many tokens, or too many rows of logits");
   require(blocks <= kernels::kMaxLayersTable, "its block tables are too long for a launch");
+  require(binding.tokens >= most.fewest_of_layers, "of so few tokens a captured graph is faster");
   return StepKernel::layers;
 }
 
