@@ -945,11 +945,22 @@ void plan_products(const FusedSizes& sizes, int tiles_log, int blocks, int stage
 
 }  // namespace
 
+const char* why_no_layers(const FusedSizes& sizes) {
+  if (!device_has_clusters()) {
+    return "the GPU is older than sm_90";
+  }
+  if (sizes.hidden != sizes.heads * kFusedHeadDim) {
+    return "its heads are not of 64";
+  }
+  if (!can_be_shared(sizes.hidden) || !can_be_shared(sizes.inner)) {
+    return "its hidden or its inner size is no multiple of 32 from 128 on";
+  }
+  return nullptr;
+}
+
 template <typename T>
 LayersLaunch layers_launch(const FusedSizes& sizes) {
-  const bool even = can_be_shared(sizes.hidden) && can_be_shared(sizes.inner) &&
-                    sizes.hidden == sizes.heads * kFusedHeadDim;
-  if (!device_has_clusters() || !even) {
+  if (why_no_layers(sizes) != nullptr) {
     return {};
   }
   for (int tiles_log = 2; tiles_log >= 0; --tiles_log) {

@@ -90,6 +90,9 @@ struct LayersLaunch {
   int tokens = 0;
 };
 
+/// Why no kernel is for a model of these sizes on the current device, or null.
+const char* why_no_layers(const FusedSizes& sizes);
+
 /// What the current device can do for a model of these sizes.
 template <typename T>
 LayersLaunch layers_launch(const FusedSizes& sizes);

@@ -158,10 +158,11 @@ FusedModel::MostTokens kernels_of(const kernels::FusedSizes& sizes, int multipro
   most.layers = kernels::head_some_rows_fit(layers.tokens, sizes.hidden) ? layers.tokens : 0;
   most.fewest_of_layers =
       sizes.hidden <= kNarrow && most.few == 0 ? 2 : kernels::kMaxFusedTokens + 1;
-  require(
-      most.one > 0 || most.layers > 0,
-      "its hidden size is no multiple of 128 up to 1,024, its heads are not of 64, or its inner "
-      "size is no multiple of 32");
+  const char* no_layers = kernels::why_no_layers(sizes);
+  require(most.one > 0 || most.layers > 0,
+          no_layers != nullptr ? no_layers
+                               : "its hidden size is no multiple of 128 up to 1,024, or a layer "
+                                 "does not fit into the GPU's shared memory");
   return most;
 }
 
