@@ -41,9 +41,10 @@ inline int attribute_of_device(cudaDeviceAttr attribute) {
              : 0;
 }
 
-/// Bytes of dynamic shared memory that a block may have.
-inline int shared_capacity() {
-  constexpr int kStaticBytes = (static_cast<int>(sizeof(FusedShared)) + 127) / 128 * 128;
+/// Bytes of dynamic shared memory that a block may have beside its static shared memory.
+template <typename Static = FusedShared>
+int shared_capacity() {
+  constexpr int kStaticBytes = (static_cast<int>(sizeof(Static)) + 127) / 128 * 128;
   static const int capacity =
       attribute_of_device(cudaDevAttrMaxSharedMemoryPerBlockOptin) - kStaticBytes;
   return capacity;
@@ -56,21 +57,36 @@ inline int kept_head_strips(const FusedSizes& sizes, int blocks) {
   return cache / 2 / (blocks * sizes.hidden * kStripColumns * 2);
 }
 
-/// A block on each multiprocessor. Blocks wait for each other: all of them run at once, or none.
+/// A launch of blocks that wait for each other: all of them run at once, or none. `cluster`
+/// neighbours are a cluster.
+struct TogetherConfig {
+  TogetherConfig(int blocks, int threads, int cluster, int shared_bytes, cudaStream_t stream) {
+    attributes[0].id = cudaLaunchAttributeCooperative;
+    attributes[0].val.cooperative = 1;
+    attributes[1].id = cudaLaunchAttributeClusterDimension;
+    attributes[1].val.clusterDim.x = static_cast<unsigned>(cluster);
+    attributes[1].val.clusterDim.y = 1;
+    attributes[1].val.clusterDim.z = 1;
+    config.gridDim = dim3(static_cast<unsigned>(blocks));
+    config.blockDim = dim3(static_cast<unsigned>(threads));
+    config.dynamicSmemBytes = static_cast<std::size_t>(shared_bytes);
+    config.stream = stream;
+    config.attrs = attributes;
+    config.numAttrs = cluster > 1 ? 2 : 1;
+  }
+  TogetherConfig(const TogetherConfig&) = delete;
+  TogetherConfig& operator=(const TogetherConfig&) = delete;
+
+  cudaLaunchAttribute attributes[2] = {};
+  cudaLaunchConfig_t config = {};
+};
+
+/// A block on each multiprocessor.
 template <typename Args>
 cudaError_t launch_together(void (*kernel)(Args), const Args& args, int multiprocessors,
                             int shared_bytes, cudaStream_t stream) {
-  cudaLaunchAttribute together{};
-  together.id = cudaLaunchAttributeCooperative;
-  together.val.cooperative = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(multiprocessors));
-  config.blockDim = dim3(kFusedThreads);
-  config.dynamicSmemBytes = static_cast<std::size_t>(shared_bytes);
-  config.stream = stream;
-  config.attrs = &together;
-  config.numAttrs = 1;
-  return cudaLaunchKernelEx(&config, kernel, args);
+  const TogetherConfig of_step(multiprocessors, kFusedThreads, 1, shared_bytes, stream);
+  return cudaLaunchKernelEx(&of_step.config, kernel, args);
 }
 
 }  // namespace kvcache::kernels

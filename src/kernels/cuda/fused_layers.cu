@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <iterator>
-#include <type_traits>
 
 #include "base/rounding.hpp"
 #include "kernels/cuda/fused_launch.cuh"
@@ -45,13 +44,6 @@ __global__ void __launch_bounds__(kLayersThreads, 1)
   wait_for_cluster();
 }
 
-int layers_shared_capacity() {
-  constexpr int kStaticBytes = (static_cast<int>(sizeof(LayersShared)) + 127) / 128 * 128;
-  static const int capacity =
-      attribute_of_device(cudaDevAttrMaxSharedMemoryPerBlockOptin) - kStaticBytes;
-  return capacity;
-}
-
 /// Of a step of so many tokens, in tiles of 16; no stages where there is no room.
 LayersLayout layout_of(const FusedSizes& sizes, int tiles_log) {
   const int slice = Share::most(std::max(sizes.inner, sizes.hidden) / kPieceInputs, kLayersCluster);
@@ -59,9 +51,10 @@ LayersLayout layout_of(const FusedSizes& sizes, int tiles_log) {
   layout.row_vectors = slice * 4 + 1;  // eight rows lie on all banks
   // The attention has both in turn.
   constexpr int kAttention = kLayersWarps * LayersAttention<__half, kFusedHeadDim>::kWarpBytes;
-  layout.sums_at = (layout.row_vectors * 16 * 16) << tiles_log;
+  layout.sums_at = (layout.row_vectors * 16 * kLayersTileRows) << tiles_log;
   layout.ring_at = round_up(std::max(layout.sums_at + kSumsElements * 4, kAttention), 128);
-  layout.stages = std::min((layers_shared_capacity() - layout.ring_at) / kStageBytes, kMaxStages);
+  layout.stages =
+      std::min((shared_capacity<LayersShared>() - layout.ring_at) / kStageBytes, kMaxStages);
   layout.bytes = layout.ring_at + layout.stages * kStageBytes;
   return layout;
 }
@@ -73,7 +66,7 @@ template <typename T, int kTilesLog, int kPerLane>
 LayersKernel<T> ready_kernel() {
   const auto kernel = fused_layers_kernel<T, kFusedHeadDim, kTilesLog, kPerLane>;
   static const cudaError_t more_shared = cudaFuncSetAttribute(
-      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, layers_shared_capacity());
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_capacity<LayersShared>());
   return more_shared == cudaSuccess ? kernel : nullptr;
 }
 
@@ -82,7 +75,7 @@ LayersKernel<T> ready_kernel() {
 template <typename T>
 LayersKernel<T> kernel_of(const FusedSizes& sizes, int tiles_log) {
   const int slice = Share::most(sizes.hidden / kPieceInputs, kLayersCluster) * kPieceInputs;
-  const int per_lane = Share::most(slice / 4, kLayersThreads / (16 << tiles_log));
+  const int per_lane = Share::most(slice / 4, kLayersThreads / (kLayersTileRows << tiles_log));
   switch (tiles_log) {
     case 0:
       return per_lane <= 2   ? ready_kernel<T, 0, 2>()
@@ -100,28 +93,10 @@ LayersKernel<T> kernel_of(const FusedSizes& sizes, int tiles_log) {
   }
 }
 
-/// Clusters of blocks that all run at once.
-struct LayersConfig {
-  LayersConfig(int blocks, const LayersLayout& layout, cudaStream_t stream) {
-    attributes[0].id = cudaLaunchAttributeClusterDimension;
-    attributes[0].val.clusterDim.x = kLayersCluster;
-    attributes[0].val.clusterDim.y = 1;
-    attributes[0].val.clusterDim.z = 1;
-    attributes[1].id = cudaLaunchAttributeCooperative;
-    attributes[1].val.cooperative = 1;
-    config.gridDim = dim3(static_cast<unsigned>(blocks));
-    config.blockDim = dim3(kLayersThreads);
-    config.dynamicSmemBytes = static_cast<std::size_t>(layout.bytes);
-    config.stream = stream;
-    config.attrs = attributes;
-    config.numAttrs = 2;
-  }
-  LayersConfig(const LayersConfig&) = delete;
-  LayersConfig& operator=(const LayersConfig&) = delete;
-
-  cudaLaunchAttribute attributes[2] = {};
-  cudaLaunchConfig_t config = {};
-};
+/// Clusters of blocks.
+TogetherConfig layers_config(int blocks, const LayersLayout& layout, cudaStream_t stream) {
+  return {blocks, kLayersThreads, kLayersCluster, layout.bytes, stream};
+}
 
 constexpr int kFewestStages = 3;
 
@@ -168,7 +143,7 @@ LayersLaunch layers_launch(const FusedSizes& sizes) {
     if (layout.stages < kFewestStages || kernel == nullptr) {
       continue;
     }
-    const LayersConfig one(kLayersCluster, layout, nullptr);
+    const TogetherConfig one = layers_config(kLayersCluster, layout, nullptr);
     int clusters = 0;
     if (cudaOccupancyMaxActiveClusters(&clusters, kernel, &one.config) != cudaSuccess) {
       cudaGetLastError();
@@ -179,7 +154,7 @@ LayersLaunch layers_launch(const FusedSizes& sizes) {
       plan_products(sizes, tiles_log, clusters * kLayersCluster, layout.stages, products);
     }
     if (is_planned(products, clusters)) {
-      return {clusters * kLayersCluster, 16 << tiles_log};
+      return {clusters * kLayersCluster, kLayersTileRows << tiles_log};
     }
   }
   return {};
@@ -202,7 +177,7 @@ cudaError_t fused_layers(const FusedStepArgs<T>& args, const LayersInputs& input
   of_kernel.arrivals =
       steps * static_cast<unsigned>(launch.blocks) * static_cast<unsigned>(args.sizes.layers);
   const LayersKernel<T> kernel = kernel_of<T>(args.sizes, tiles_log);
-  const LayersConfig of_step(launch.blocks, of_kernel.layout, stream);
+  const TogetherConfig of_step = layers_config(launch.blocks, of_kernel.layout, stream);
   return kernel == nullptr ? cudaErrorInvalidValue
                            : cudaLaunchKernelEx(&of_step.config, kernel, of_kernel);
 }

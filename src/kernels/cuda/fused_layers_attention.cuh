@@ -77,9 +77,9 @@ class LayersAttention {
       : args_(args),
         inputs_(inputs),
         room_(room),
-        units_(tiles * args.sizes.heads),
         lane_(static_cast<int>(threadIdx.x) % 32),
-        warp_(static_cast<int>(threadIdx.x) / 32) {
+        warp_(static_cast<int>(threadIdx.x) / 32),
+        units_(tiles * args.sizes.heads) {
     const int warps = static_cast<int>(gridDim.x) * kLayersWarps;
     warps_log_ = kLayersWarpsLog;
     while (warps_log_ > 0 && units_ << warps_log_ > warps) {
@@ -90,8 +90,10 @@ class LayersAttention {
 
   /// Asks for a layer's past of this block's units to come nearer.
   __device__ void prefetch(int layer) const {
-    each_unit([&](int tile_number, int head) {
-      const LayersTile& tile = inputs_.tiles[tile_number];
+#pragma unroll 1
+    for (int unit = first_unit(); unit < units_; unit += static_cast<int>(gridDim.x) * of_block_) {
+      const LayersTile& tile = inputs_.tiles[unit / args_.sizes.heads];
+      const int head = unit % args_.sizes.heads;
 #pragma unroll 1
       for (int position = part() * 32 + lane_; position < tile.past_length;
            position += parts() * 32) {
@@ -102,7 +104,7 @@ class LayersAttention {
           prefetch_line(args_.pools[2 * layer + 1] + at + line);
         }
       }
-    });
+    }
   }
 
   /// Starts to bring the past that the warp attends to first, of a layer whose queries are still to
@@ -155,14 +157,6 @@ class LayersAttention {
 
   [[nodiscard]] __device__ int first_unit() const {
     return static_cast<int>(blockIdx.x) * of_block_ + (warp_ >> warps_log_);
-  }
-
-  template <typename Work>
-  __device__ void each_unit(const Work& work) const {
-#pragma unroll 1
-    for (int unit = first_unit(); unit < units_; unit += static_cast<int>(gridDim.x) * of_block_) {
-      work(unit / args_.sizes.heads, unit % args_.sizes.heads);
-    }
   }
 
   /// Where a position lies in a pool, in rows of head_dim.

@@ -71,7 +71,7 @@ class LayersStep {
   }
 
  private:
-  static constexpr int kRows = 16 << kTilesLog;
+  static constexpr int kRows = kLayersTileRows << kTilesLog;
   static constexpr int kLanes = kLayersThreads / kRows;  // that have a token's slice
 
   /// Tells all blocks that what this one's threads wrote is there.

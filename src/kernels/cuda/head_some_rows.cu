@@ -36,15 +36,6 @@ std::size_t shared_bytes(std::int64_t tokens, std::int64_t inputs) {
          2;
 }
 
-/// Four 8×8 matrices of shared memory; lane l gives the address of row l % 8 of matrix l / 8.
-template <typename T>
-__device__ void load_matrices(const T* row, unsigned (&matrices)[4]) {
-  const auto address = static_cast<unsigned>(__cvta_generic_to_shared(row));
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(matrices[0]), "=r"(matrices[1]), "=r"(matrices[2]), "=r"(matrices[3])
-               : "r"(address));
-}
-
 /// Piece number `piece` of this block's, on its way; none behind the last tile.
 template <int kTokens, int kPiece, typename T>
 __device__ void load_piece(const HeadCudaArgs<T>& args, int piece, T* ring) {

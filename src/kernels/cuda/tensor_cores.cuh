@@ -46,11 +46,12 @@ __device__ void load_transposed(const T* row, unsigned (&matrices)[4]) {
 }
 
 /// Four 8×8 matrices of shared memory; lane l gives the address of row l % 8 of matrix l / 8.
-__device__ inline void load_matrices(const uint4* row, unsigned (&matrices)[4]) {
+template <typename T>
+__device__ void load_matrices(const T* row, unsigned (&matrices)[4]) {
+  const auto address = static_cast<unsigned>(__cvta_generic_to_shared(row));
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(matrices[0]), "=r"(matrices[1]), "=r"(matrices[2]), "=r"(matrices[3])
-               : "r"(static_cast<unsigned>(__cvta_generic_to_shared(row)))
-               : "memory");
+               : "r"(address));
 }
 
 }  // namespace kvcache::kernels

@@ -31,6 +31,19 @@ void for_rows(const StepBinding& inputs, const Work& work) {
   }
 }
 
+/// The tokens of a run's rows; those behind them only fill it up.
+std::int32_t tokens_of_rows(const StepBinding& inputs) {
+  return inputs.row_offsets != nullptr ? inputs.row_offsets[inputs.rows]
+                                       : static_cast<std::int32_t>(inputs.tokens);
+}
+
+/// Where a token's key and value go.
+template <typename Token>
+void place(Token& token, const RowTokens& row, std::int64_t number) {
+  token.append_at = row.append_at + static_cast<std::int32_t>(number - row.begin);
+  token.table_at = row.table_at;
+}
+
 /// Which of its row's tokens a token sees, itself included: a bit each.
 std::uint64_t seen_of_row(const StepBinding& inputs, const RowTokens& row, std::int64_t token) {
   std::uint64_t sees = 0;
@@ -54,10 +67,6 @@ bool is_of_one_token(const StepBinding& binding) {
          binding.row_offsets == nullptr;
 }
 
-std::int64_t tokens_of_rows(const StepBinding& binding) {
-  return binding.row_offsets != nullptr ? binding.row_offsets[binding.rows] : binding.tokens;
-}
-
 kernels::FusedStepInputs step_inputs(const StepBinding& inputs) {
   kernels::FusedStepInputs of_step;
   of_step.input_id = *inputs.input_ids;
@@ -69,15 +78,14 @@ kernels::FusedStepInputs step_inputs(const StepBinding& inputs) {
 
 kernels::FusedTokensInputs tokens_inputs(const StepBinding& inputs) {
   kernels::FusedTokensInputs of_step;
-  of_step.count = static_cast<std::int32_t>(tokens_of_rows(inputs));
+  of_step.count = tokens_of_rows(inputs);
   for_rows(inputs, [&](const RowTokens& row) {
     for (std::int64_t number = row.begin; number < row.end; ++number) {
       kernels::FusedToken& token = of_step.tokens[number];
       token.id = inputs.input_ids[number];
       token.position = inputs.position_ids[number];
       token.past_length = inputs.past_lengths[row.row];
-      token.append_at = row.append_at + static_cast<std::int32_t>(number - row.begin);
-      token.table_at = row.table_at;
+      place(token, row, number);
       token.sees = static_cast<std::uint32_t>(seen_of_row(inputs, row, number)
                                               << static_cast<unsigned>(row.begin));
     }
@@ -93,7 +101,7 @@ kernels::FusedTokensInputs tokens_inputs(const StepBinding& inputs) {
 
 kernels::LayersInputs layers_inputs(const StepBinding& inputs) {
   kernels::LayersInputs of_step;
-  of_step.tokens_count = static_cast<std::int32_t>(tokens_of_rows(inputs));
+  of_step.tokens_count = tokens_of_rows(inputs);
   for_rows(inputs, [&](const RowTokens& row) {
     for (std::int64_t number = row.begin; number < row.end; ++number) {
       kernels::LayersToken& token = of_step.tokens[number];
@@ -103,8 +111,7 @@ kernels::LayersInputs layers_inputs(const StepBinding& inputs) {
           std::clamp<std::int64_t>(inputs.input_ids[number], -1, INT32_MAX));
       token.position = static_cast<std::int32_t>(
           std::clamp<std::int64_t>(inputs.position_ids[number], -1, INT32_MAX));
-      token.append_at = row.append_at + static_cast<std::int32_t>(number - row.begin);
-      token.table_at = row.table_at;
+      place(token, row, number);
     }
     for (std::int64_t first = row.begin; first < row.end; first += kernels::kLayersTileRows) {
       kernels::LayersTile& tile = of_step.tiles[of_step.tiles_count++];

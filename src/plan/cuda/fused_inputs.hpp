@@ -1,8 +1,6 @@
 // A run's inputs as the fused kernels take them.
 #pragma once
 
-#include <cstdint>
-
 #include "kernels/cuda/fused_layers.hpp"
 #include "kernels/cuda/fused_step.hpp"
 #include "plan/step_binding.hpp"
@@ -11,9 +9,6 @@ namespace kvcache::plan {
 
 /// Whether a run is of the kernel for one token.
 bool is_of_one_token(const StepBinding& binding);
-
-/// The tokens of a run's rows; those behind them only fill it up.
-std::int64_t tokens_of_rows(const StepBinding& binding);
 
 /// `inputs` is on the host, and the run no larger than the kernel's limits.
 kernels::FusedStepInputs step_inputs(const StepBinding& inputs);

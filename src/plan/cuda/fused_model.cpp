@@ -325,7 +325,6 @@ class FusedModelOf : public FusedModel {
     DeviceMemory normalized;  // of the tokens whose logits are asked for
     DeviceMemory arrivals;
     int last_tokens = kernels::kMaxLayersTokens;  // of the step before
-    unsigned steps = 0;
   };
 
   /// The layers, the logits, and the best of each row.
@@ -338,12 +337,12 @@ class FusedModelOf : public FusedModel {
     cudaError_t error = with_exchange(kernels::kMaxLayersTokens, [&] {
       return kernels::fused_layers<T>(
           args_, inputs, {layers.queries.template as<T>(), layers.arrivals.template as<unsigned>()},
-          layers.steps, layers.last_tokens, layers_launch_, normalized, stream);
+          static_cast<unsigned>(exchanges_.at(kernels::kMaxLayersTokens).steps), layers.last_tokens,
+          layers_launch_, normalized, stream);
     });
     if (error != cudaSuccess) {
       return error;
     }
-    ++layers.steps;
     layers.last_tokens = inputs.tokens_count;
     kernels::HeadCudaArgs<T> head;
     head.x = normalized;
