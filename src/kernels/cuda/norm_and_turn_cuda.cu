@@ -1,6 +1,7 @@
-// A warp per vector: it is in shared memory, because the other half of a pair is another lane's.
+// A warp per vector.
 #include "base/rounding.hpp"
 #include "kernels/cuda/device_code.cuh"
+#include "kernels/cuda/norm_and_turn.cuh"
 #include "kernels/cuda/norm_and_turn_cuda.hpp"
 
 namespace kvcache::kernels {
@@ -9,38 +10,6 @@ namespace {
 constexpr int kWarps = 4;
 constexpr int kThreads = 32 * kWarps;
 constexpr int kMaxHeadDim = 256;
-
-/// The warp's vector, normed.
-template <typename T>
-__device__ void norm_vector(const T* weight, int head_dim, float epsilon, float* vector) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  float squares = 0;
-  for (int i = lane; i < head_dim; i += 32) {
-    squares += vector[i] * vector[i];
-  }
-  const float scale = rsqrtf(sum_of_lanes(squares) / static_cast<float>(head_dim) + epsilon);
-  for (int i = lane; i < head_dim; i += 32) {
-    vector[i] *= scale * to_float(weight[i]);
-  }
-  __syncwarp();
-}
-
-/// The warp's vector, turned by the angles of a position.
-__device__ void turn_vector(const Rotary& rotary, std::int64_t position, float* vector) {
-  const int pairs = static_cast<int>(rotary.dims) / 2;
-  const bool known = position >= 0 && position < rotary.positions;
-  for (int i = static_cast<int>(threadIdx.x) % 32; i < pairs; i += 32) {
-    const int one = rotary.interleaved ? 2 * i : i;
-    const int other = rotary.interleaved ? one + 1 : one + pairs;
-    const float cos = known ? rotary.cos[position * pairs + i] : nanf("");
-    const float sin = known ? rotary.sin[position * pairs + i] : nanf("");
-    const float a = vector[one];
-    const float b = vector[other];
-    vector[one] = a * cos - b * sin;
-    vector[other] = b * cos + a * sin;
-  }
-  __syncwarp();
-}
 
 /// Grid: tokens, groups of kWarps vectors.
 template <typename T>
@@ -68,7 +37,13 @@ __global__ void __launch_bounds__(kThreads) norm_and_turn_kernel(NormAndTurnArgs
                   args.epsilon, vector);
     }
     if (args.rotary.cos != nullptr) {
-      turn_vector(args.rotary, args.position_ids[blockIdx.x], vector);
+      const Rotary& rotary = args.rotary;
+      const std::int64_t position = args.position_ids[blockIdx.x];
+      const std::int64_t pairs = rotary.dims / 2;
+      const bool known = position >= 0 && position < rotary.positions;
+      turn_vector(known ? rotary.cos + position * pairs : nullptr,
+                  known ? rotary.sin + position * pairs : nullptr, static_cast<int>(pairs),
+                  rotary.interleaved, vector);
     }
   }
   for (int i = lane; i < head_dim; i += 32) {

@@ -1,0 +1,354 @@
+// The attention of a fused decoder: a block per head of keys and split of its past, a warp per
+// eight positions, for all query heads that share those keys. Scores and sums of values come from
+// tensor cores; exponents are of base 2.
+#pragma once
+
+#include <cfloat>
+
+#include "kernels/cuda/decoder_block.cuh"
+#include "kernels/cuda/norm_and_turn.cuh"
+
+namespace kvcache::kernels {
+
+/// Of an 8×8 matrix that has a row in four lanes each, pairs of columns in one: its transpose.
+__device__ inline unsigned transposed(unsigned pair) {
+  unsigned result = 0;
+  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(result) : "r"(pair));
+  return result;
+}
+
+template <typename T, int kHeadDim>
+class DecoderAttention {
+ public:
+  __device__ DecoderAttention(const DecoderKernelArgs<T>& args, unsigned char* room,
+                              DecoderStatic& shared)
+      : args_(args.step),
+        exchange_(args.exchange),
+        room_(reinterpret_cast<float*>(room)),
+        shared_(shared),
+        kv_head_(static_cast<int>(blockIdx.x) / args.exchange.splits),
+        split_(static_cast<int>(blockIdx.x) % args.exchange.splits),
+        group_(args_.sizes.group()),
+        lane_(static_cast<int>(threadIdx.x) % 32),
+        warp_(static_cast<int>(threadIdx.x) / 32) {
+    const int past = args_.inputs.past_length;
+    const int share = round_up(divide_up(past, exchange_.splits), kUnit);
+    first_ = split_ * share;
+    end_ = first_ + share < past ? first_ + share : past;
+    units_ = first_ < end_ ? divide_up(end_ - first_, kUnit) : 0;
+  }
+
+  [[nodiscard]] __device__ bool takes_part() const { return kv_head_ < args_.sizes.kv_heads; }
+
+  /// The angles of the token's position, once.
+  __device__ void load_angles() {
+    const Rotary& rotary = args_.rotary;
+    const std::int64_t position = args_.inputs.position_id;
+    const int pairs = static_cast<int>(rotary.dims) / 2;
+    const bool known = position >= 0 && position < rotary.positions;
+    for (int i = static_cast<int>(threadIdx.x); i < pairs; i += kDecoderThreads) {
+      shared_.cos[i] = known ? rotary.cos[position * pairs + i] : nanf("");
+      shared_.sin[i] = known ? rotary.sin[position * pairs + i] : nanf("");
+    }
+  }
+
+  /// Starts to load what the warp attends to first in a layer.
+  __device__ void prefetch(int layer) {
+    keys_ = args_.pools[2 * layer];
+    values_ = args_.pools[2 * layer + 1];
+    if (warp_ < units_) {
+      ahead_ = load(warp_);
+    }
+  }
+
+  /// Waits for the queries, attends, appends the new key and value, and hands over the softmax.
+  __device__ void run(int layer, unsigned* words) {
+    receive_vectors(layer, words + exchange_.qkv());
+    __syncthreads();
+    attend(args_.scales[layer] * kLog2E);
+    __syncthreads();
+    merge(words);
+    __syncthreads();
+  }
+
+ private:
+  static constexpr int kUnit = 8;                 // positions, which lie in one block of the cache
+  static constexpr int kVectors = kHeadDim / 32;  // of 16 bytes that a lane has of a position
+  static constexpr int kWords = kHeadDim / 2;
+  static constexpr float kLog2E = 1.4426950408889634F;
+
+  struct Unit {
+    uint4 keys[kVectors];
+    uint4 values[kVectors];
+  };
+
+  [[nodiscard]] __device__ bool appends() const { return split_ == exchange_.splits - 1; }
+
+  /// Where a position lies in a pool, in vectors of head_dim.
+  [[nodiscard]] __device__ std::int64_t row_of(int position) const {
+    const int number = position >> args_.block_len_shift;
+    const auto block = static_cast<std::int64_t>(args_.inputs.block_table[number]);
+    return ((block * args_.sizes.kv_heads + kv_head_) << args_.block_len_shift) + position -
+           (number << args_.block_len_shift);
+  }
+
+  /// The warp's `number`-th unit of the split: position lane / 4 of it, and four times eight
+  /// neighbouring elements. What is not there is zero.
+  [[nodiscard]] __device__ Unit load(int number) const {
+    const int position = first_ + number * kUnit + lane_ / 4;
+    const bool exists = position < end_;
+    const std::int64_t at = exists ? row_of(position) * kHeadDim : 0;
+    return load(keys_ + at, values_ + at, exists);
+  }
+  [[nodiscard]] __device__ Unit load(const T* keys, const T* values, bool exists) const {
+    Unit unit;
+#pragma unroll
+    for (int i = 0; i < kVectors; ++i) {
+      const uint4 none{0, 0, 0, 0};
+      unit.keys[i] = exists ? reinterpret_cast<const uint4*>(keys)[4 * i + lane_ % 4] : none;
+      unit.values[i] = exists ? reinterpret_cast<const uint4*>(values)[4 * i + lane_ % 4] : none;
+    }
+    return unit;
+  }
+
+  /// A warp per vector: queries, then, where this split appends, the key and the value.
+  __device__ void receive_vectors(int layer, const unsigned* qkv) {
+    const bool is_query = warp_ < group_;
+    const bool is_key = warp_ == group_ && appends();
+    const bool is_value = warp_ == group_ + 1 && appends();
+    if (!is_query && !is_key && !is_value) {
+      return;
+    }
+    const int number = is_query ? kv_head_ * group_ + warp_
+                       : is_key ? args_.sizes.heads + kv_head_
+                                : args_.sizes.heads + args_.sizes.kv_heads + kv_head_;
+    const unsigned* from = qkv + number * kWords;
+    pause(kCyclesOnTheWay);
+    const auto arriving = receive<(kWords + 31) / 32>([&](Arriving<(kWords + 31) / 32>& to) {
+      to.template poll_one<0>(from + lane_);
+      if constexpr (kWords > 32) {
+        to.template poll_one<1>(from + 32 + lane_);
+      }
+    });
+    if (is_value) {
+      keep(arriving.words, reinterpret_cast<unsigned*>(shared_.value), values_);
+      return;
+    }
+    float* const vector = room_ + warp_ * kHeadDim;
+#pragma unroll
+    for (int i = 0; i < kWords / 32; ++i) {
+      *reinterpret_cast<float2*>(vector + 64 * i + 2 * lane_) = values_of<T>(arriving.words[i]);
+    }
+    __syncwarp();
+    if (args_.vector_layout.query_key_norms) {
+      const T* weight =
+          args_.vectors + std::int64_t{layer} * args_.vector_layout.elements() +
+          (is_query ? args_.vector_layout.query_norm() : args_.vector_layout.key_norm());
+      norm_vector(weight, kHeadDim, args_.query_key_epsilon, vector);
+    }
+    turn_vector(shared_.cos, shared_.sin, static_cast<int>(args_.rotary.dims) / 2,
+                args_.rotary.interleaved, vector);
+    unsigned words[(kWords + 31) / 32];
+#pragma unroll
+    for (int i = 0; i < kWords / 32; ++i) {
+      const float2 pair = *reinterpret_cast<const float2*>(vector + 64 * i + 2 * lane_);
+      words[i] = pair_of<T>(pair.x, pair.y);
+    }
+    if (is_query) {
+      keep(words, reinterpret_cast<unsigned*>(shared_.queries) + warp_ * kWords, nullptr);
+    } else {
+      keep(words, reinterpret_cast<unsigned*>(shared_.key), keys_);
+    }
+  }
+
+  /// A vector to shared memory, and to its place in a pool.
+  __device__ void keep(const unsigned* words, unsigned* to, T* pool) const {
+#pragma unroll
+    for (int i = 0; i < kWords / 32; ++i) {
+      to[32 * i + lane_] = words[i];
+    }
+    if (pool != nullptr) {
+      auto* const row =
+          reinterpret_cast<unsigned*>(pool + row_of(args_.inputs.past_length) * kHeadDim);
+#pragma unroll
+      for (int i = 0; i < kWords / 32; ++i) {
+        row[32 * i + lane_] = words[i];
+      }
+    }
+  }
+
+  /// The warp's units: a lane has the scores of head lane / 4.
+  __device__ void attend(float scale) {
+    uint4 query[kVectors];
+#pragma unroll
+    for (int i = 0; i < kVectors; ++i) {
+      query[i] = lane_ / 4 < group_
+                     ? shared_.queries[lane_ / 4 * (kHeadDim / 8) + 4 * i + lane_ % 4]
+                     : uint4{0, 0, 0, 0};
+    }
+    const int all = units_ + (appends() ? 1 : 0);
+    float max = -FLT_MAX;
+    float sum = 0;
+    float2 value[kVectors][4] = {};
+#pragma unroll 1
+    for (int number = warp_; number < all; number += kDecoderWarps) {
+      const bool is_new = number == units_;
+      const Unit unit = is_new ? load(reinterpret_cast<const T*>(shared_.key),
+                                      reinterpret_cast<const T*>(shared_.value), lane_ < 4)
+                               : ahead_;
+      if (number + kDecoderWarps < units_) {
+        ahead_ = load(number + kDecoderWarps);
+      }
+      StripSums scores;
+#pragma unroll
+      for (int i = 0; i < kVectors; ++i) {
+        scores.add<T>(unit.keys[i], query[i]);
+      }
+      const float2 pair = scores.of_row();
+      const int count = is_new ? 1 : end_ - first_ - number * kUnit;
+      const bool has_first = 2 * (lane_ % 4) < count;
+      const bool has_second = 2 * (lane_ % 4) + 1 < count;
+      const float first = has_first ? pair.x * scale : -FLT_MAX;
+      const float second = has_second ? pair.y * scale : -FLT_MAX;
+      float raised = fmaxf(max, fmaxf(first, second));
+      raised = fmaxf(raised, __shfl_xor_sync(kAllLanes, raised, 1));
+      raised = fmaxf(raised, __shfl_xor_sync(kAllLanes, raised, 2));
+      const float factor = exp2_of(max - raised);
+      max = raised;
+      const float2 weight{has_first ? exp2_of(first - max) : 0.0F,
+                          has_second ? exp2_of(second - max) : 0.0F};
+      sum = sum * factor + weight.x + weight.y;
+      // Rounded weights, and what rounding took from them, with the same values.
+      const unsigned high = pair_of<T>(weight.x, weight.y);
+      const float2 rounded = values_of<T>(high);
+      const unsigned low = pair_of<T>(weight.x - rounded.x, weight.y - rounded.y);
+#pragma unroll
+      for (int i = 0; i < kVectors; ++i) {
+        const unsigned words[4]{unit.values[i].x, unit.values[i].y, unit.values[i].z,
+                                unit.values[i].w};
+#pragma unroll
+        for (int w = 0; w < 4; ++w) {
+          const unsigned of_positions = transposed(words[w]);
+          float sums[4]{value[i][w].x * factor, value[i][w].y * factor, 0.0F, 0.0F};
+          multiply_add<T>(sums, {high, 0, low, 0}, of_positions, of_positions);
+          value[i][w] = {sums[0], sums[1]};
+        }
+      }
+    }
+    sum = sum_of_lanes<4>(sum);
+    if (warp_ < all && lane_ / 4 < group_) {
+      float* const to = room_ + (warp_ * group_ + lane_ / 4) * kHeadDim + lane_ % 4 * 8;
+#pragma unroll
+      for (int i = 0; i < kVectors; ++i) {
+#pragma unroll
+        for (int w = 0; w < 4; ++w) {
+          *reinterpret_cast<float2*>(to + 32 * i + 2 * w) = value[i][w];
+        }
+      }
+      if (lane_ % 4 == 0) {
+        shared_.softmaxes[warp_][lane_ / 4] = {max, sum};
+      }
+    }
+  }
+
+  /// The warps' softmaxes to one per head, sent.
+  __device__ void merge(unsigned* words) const {
+    const int all = units_ + (appends() ? 1 : 0);
+    const int warps = all < kDecoderWarps ? all : kDecoderWarps;
+    for (int i = static_cast<int>(threadIdx.x); i < group_ * kWords; i += kDecoderThreads) {
+      const int head = i / kWords;
+      float max = -FLT_MAX;
+      for (int warp = 0; warp < warps; ++warp) {
+        max = fmaxf(max, shared_.softmaxes[warp][head].x);
+      }
+      float sum = 0;
+      float2 value{0.0F, 0.0F};
+      for (int warp = 0; warp < warps; ++warp) {
+        const float2 softmax = shared_.softmaxes[warp][head];
+        const float factor = exp2_of(softmax.x - max);
+        sum += factor * softmax.y;
+        const float2 one = *reinterpret_cast<const float2*>(
+            room_ + (warp * group_ + head) * kHeadDim + i % kWords * 2);
+        value.x += factor * one.x;
+        value.y += factor * one.y;
+      }
+      // Nothing seen: zero. Not a number stays so.
+      const float share = sum == 0.0F ? 0.0F : __fdividef(1.0F, sum);
+      const int part = (kv_head_ * group_ + head) * exchange_.splits + split_;
+      send(words + exchange_.attended() + part * kWords + i % kWords,
+           pair_of<T>(value.x * share, value.y * share));
+      if (i % kWords == 0) {
+        send(words + exchange_.softmaxes() + 2 * part, float2{max, sum});
+      }
+    }
+  }
+
+  const DecoderArgs<T>& args_;
+  const DecoderExchange& exchange_;
+  float* room_;
+  DecoderStatic& shared_;
+  int kv_head_;
+  int split_;
+  int group_;
+  int lane_;
+  int warp_;
+  int first_ = 0;  // of the split's positions
+  int end_ = 0;
+  int units_ = 0;
+  T* keys_ = nullptr;
+  T* values_ = nullptr;
+  Unit ahead_ = {};
+};
+
+/// Eight neighbouring elements of what was attended, from its splits' softmaxes.
+template <typename T, int kHeadDim>
+__device__ Octet receive_attended(const unsigned* words, const DecoderExchange& exchange, int at,
+                                  bool has) {
+  const int head = at / kHeadDim;
+  const int part = head * exchange.splits;
+  const unsigned* const softmaxes = words + exchange.softmaxes() + 2 * part;
+  const unsigned* const values =
+      words + exchange.attended() + part * (kHeadDim / 2) + at % kHeadDim / 2;
+  float max = -FLT_MAX;
+  float sum = 0;
+  Octet total = {};
+#pragma unroll 1
+  for (int split = 0; split < exchange.splits; split += 2) {
+    const bool second = split + 1 < exchange.splits;
+    const auto arriving = receive<12>([&](Arriving<12>& to) {
+      if (has) {
+        to.template poll_two<0>(softmaxes + 2 * split);
+        to.template poll_four<4>(values + split * (kHeadDim / 2));
+        if (second) {
+          to.template poll_two<2>(softmaxes + 2 * split + 2);
+          to.template poll_four<8>(values + (split + 1) * (kHeadDim / 2));
+        }
+      }
+    });
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      if (i == 0 || second) {
+        const float largest = __uint_as_float(arriving.words[2 * i]);
+        const float raised = fmaxf(max, largest);
+        const float factor = exp2_of(max - raised);
+        const float weight = exp2_of(largest - raised) * __uint_as_float(arriving.words[2 * i + 1]);
+        max = raised;
+        sum = sum * factor + weight;
+        const Octet one = Octet::of<T>({arriving.words[4 + 4 * i], arriving.words[5 + 4 * i],
+                                        arriving.words[6 + 4 * i], arriving.words[7 + 4 * i]});
+#pragma unroll
+        for (int e = 0; e < 8; ++e) {
+          total.values[e] = total.values[e] * factor + weight * one.values[e];
+        }
+      }
+    }
+  }
+  const float share = sum == 0.0F ? 0.0F : __fdividef(1.0F, sum);
+#pragma unroll
+  for (float& value : total.values) {
+    value *= share;
+  }
+  return total;
+}
+
+}  // namespace kvcache::kernels

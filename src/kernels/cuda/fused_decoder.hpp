@@ -1,0 +1,75 @@
+// A decode step of one token as one kernel, for models whose weights are many.
+//
+// Weights flow through shared memory in the order of their use, at the memory's speed, whatever
+// the blocks wait for meanwhile: a warp has a stream of its own through the whole step. All sizes
+// are the model's own business. What only a few models have is what a step has not: see
+// DecoderArgs.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "kernels/activation.hpp"
+#include "kernels/cached_attention_args.hpp"
+#include "kernels/cuda/fused_decoder_plan.hpp"
+#include "kernels/cuda/top_logits_cuda.hpp"
+
+namespace kvcache::kernels {
+
+inline constexpr int kMaxDecoderLayers = 96;
+inline constexpr int kMaxDecoderTable = 4096;  // blocks of a sequence
+
+struct DecoderInputs {
+  std::int64_t input_id = 0;
+  std::int64_t position_id = 0;
+  std::int32_t past_length = 0;
+  std::int32_t block_table[kMaxDecoderTable] = {};
+};
+
+/// All pointers are of the device. Norms are RMSNorm, of one epsilon.
+template <typename T>
+struct DecoderArgs {
+  DecoderSizes sizes;
+  const T* token_weight = nullptr;  // [vocab_size, hidden]
+  float embedding_scale = 1;
+  const T* stream = nullptr;                // packed by pack_decoder_weight()
+  const std::int64_t* stream_at = nullptr;  // [blocks, kDecoderWarps], in pieces
+  DecoderVectors vector_layout;
+  const T* vectors = nullptr;    // [layers, DecoderVectors::elements]
+  const T* last_norm = nullptr;  // [hidden]
+  float epsilon = 0;
+  float query_key_epsilon = 0;
+  Activation activation = Activation::none;
+  Rotary rotary;
+  int block_len_shift = 0;               // block_len is this power of two, and at least 8
+  unsigned* exchange = nullptr;          // this step's set; every word is kNotYet
+  unsigned* other_exchange = nullptr;    // the one that becomes ready for the next step
+  int other_words = 0;                   // what the step before used of it
+  T* logits = nullptr;                   // [vocab_size]
+  TopLogit* best = nullptr;              // may be memory of the host; written last of all, in one
+  T* pools[2 * kMaxDecoderLayers] = {};  // a layer's keys, its values; as CachedAttentionArgs
+  float scales[kMaxDecoderLayers] = {};
+  DecoderInputs inputs;
+};
+
+/// Why no kernel is for a model of these sizes on the current device, or null.
+const char* why_no_decoder(const DecoderSizes& sizes, int multiprocessors);
+
+/// Where each warp's stream begins, in pieces: [blocks, kDecoderWarps], and behind them the end of
+/// the last.
+void decoder_stream_places(const DecoderSizes& sizes, int blocks, std::int64_t* places);
+
+/// Packs one weight of a layer into the streams. `weight` is in panels of 64 columns,
+/// [ceil(outputs / 64), inputs, 64], of a gated expansion those of gate and up in turns; of the
+/// head it is [vocab_size, hidden].
+template <typename T>
+cudaError_t pack_decoder_weight(const DecoderSizes& sizes, int layer, DecoderProduct product,
+                                const T* weight, const std::int64_t* stream_at, int blocks,
+                                T* stream, cudaStream_t stream_of_device);
+
+/// The step. T is __half or __nv_bfloat16; the residual stream is float32 throughout.
+template <typename T>
+cudaError_t fused_decoder(const DecoderArgs<T>& args, int multiprocessors, cudaStream_t stream);
+
+}  // namespace kvcache::kernels
