@@ -17,6 +17,11 @@ __device__ inline unsigned transposed(unsigned pair) {
   return result;
 }
 
+/// Into the second-level cache.
+__device__ inline void fetch_line(const void* line) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
+}
+
 template <typename T, int kHeadDim>
 class DecoderAttention {
  public:
@@ -26,15 +31,15 @@ class DecoderAttention {
         exchange_(args.exchange),
         room_(reinterpret_cast<float*>(room)),
         shared_(shared),
+        group_(args.group),
         kv_head_(static_cast<int>(blockIdx.x) / args.exchange.splits),
         split_(static_cast<int>(blockIdx.x) % args.exchange.splits),
-        group_(args_.sizes.group()),
         lane_(static_cast<int>(threadIdx.x) % 32),
         warp_(static_cast<int>(threadIdx.x) / 32) {
-    const int past = args_.inputs.past_length;
-    const int share = round_up(divide_up(past, exchange_.splits), kUnit);
+    const int length = args_.inputs.past_length + 1;
+    const int share = round_up(divide_up(length, exchange_.splits), kUnit);
     first_ = split_ * share;
-    end_ = first_ + share < past ? first_ + share : past;
+    end_ = first_ + share < length ? first_ + share : length;
     units_ = first_ < end_ ? divide_up(end_ - first_, kUnit) : 0;
   }
 
@@ -52,22 +57,34 @@ class DecoderAttention {
     }
   }
 
-  /// Starts to load what the warp attends to first in a layer.
-  __device__ void prefetch(int layer) {
-    keys_ = args_.pools[2 * layer];
-    values_ = args_.pools[2 * layer + 1];
-    if (warp_ < units_) {
-      ahead_ = load(warp_);
+  /// Brings the past of a layer into the second-level cache.
+  __device__ void fetch(int layer) const {
+#pragma unroll 1
+    for (int number = warp_; number < units_; number += kDecoderWarps) {
+      const int position = first_ + number * kUnit + lane_ / 4;
+      if (position < args_.inputs.past_length && lane_ % 4 < kLines) {
+        const std::int64_t at = row_of(position) * kHeadDim + lane_ % 4 * (kHeadDim / kLines);
+        fetch_line(args_.pools[2 * layer] + at);
+        fetch_line(args_.pools[2 * layer + 1] + at);
+      }
     }
   }
 
   /// Waits for the queries, attends, appends the new key and value, and hands over the softmax.
   __device__ void run(int layer, unsigned* words) {
-    receive_vectors(layer, words + exchange_.qkv());
+    keys_ = args_.pools[2 * layer];
+    values_ = args_.pools[2 * layer + 1];
+    if (warp_ < units_) {
+      ahead_ = load(warp_);
+    }
+    receive_vectors(layer, words);
     __syncthreads();
     attend(args_.scales[layer] * kLog2E);
     __syncthreads();
     merge(words);
+    if (layer + 1 < args_.sizes.layers) {
+      fetch(layer + 1);
+    }
     __syncthreads();
   }
 
@@ -75,6 +92,7 @@ class DecoderAttention {
   static constexpr int kUnit = 8;                 // positions, which lie in one block of the cache
   static constexpr int kVectors = kHeadDim / 32;  // of 16 bytes that a lane has of a position
   static constexpr int kWords = kHeadDim / 2;
+  static constexpr int kLines = kHeadDim / 64;  // of the cache
   static constexpr float kLog2E = 1.4426950408889634F;
 
   struct Unit {
@@ -82,7 +100,10 @@ class DecoderAttention {
     uint4 values[kVectors];
   };
 
-  [[nodiscard]] __device__ bool appends() const { return split_ == exchange_.splits - 1; }
+  /// Whether the new token is in this split.
+  [[nodiscard]] __device__ bool appends() const {
+    return first_ < end_ && end_ > args_.inputs.past_length;
+  }
 
   /// Where a position lies in a pool, in vectors of head_dim.
   [[nodiscard]] __device__ std::int64_t row_of(int position) const {
@@ -93,87 +114,89 @@ class DecoderAttention {
   }
 
   /// The warp's `number`-th unit of the split: position lane / 4 of it, and four times eight
-  /// neighbouring elements. What is not there is zero.
+  /// neighbouring elements. What is not there, or not yet, is zero.
   [[nodiscard]] __device__ Unit load(int number) const {
     const int position = first_ + number * kUnit + lane_ / 4;
-    const bool exists = position < end_;
+    const bool exists = position < end_ && position < args_.inputs.past_length;
     const std::int64_t at = exists ? row_of(position) * kHeadDim : 0;
-    return load(keys_ + at, values_ + at, exists);
-  }
-  [[nodiscard]] __device__ Unit load(const T* keys, const T* values, bool exists) const {
+    const auto* const keys = reinterpret_cast<const uint4*>(keys_ + at) + lane_ % 4;
+    const auto* const values = reinterpret_cast<const uint4*>(values_ + at) + lane_ % 4;
     Unit unit;
 #pragma unroll
     for (int i = 0; i < kVectors; ++i) {
       const uint4 none{0, 0, 0, 0};
-      unit.keys[i] = exists ? reinterpret_cast<const uint4*>(keys)[4 * i + lane_ % 4] : none;
-      unit.values[i] = exists ? reinterpret_cast<const uint4*>(values)[4 * i + lane_ % 4] : none;
+      unit.keys[i] = exists ? keys[4 * i] : none;
+      unit.values[i] = exists ? values[4 * i] : none;
     }
     return unit;
   }
 
-  /// A warp per vector: queries, then, where this split appends, the key and the value.
+  /// Queries, then, where this split appends, the key and the value; the warps in turns.
   __device__ void receive_vectors(int layer, const unsigned* qkv) {
-    const bool is_query = warp_ < group_;
-    const bool is_key = warp_ == group_ && appends();
-    const bool is_value = warp_ == group_ + 1 && appends();
-    if (!is_query && !is_key && !is_value) {
-      return;
+    const int vectors = appends() ? group_ + 2 : group_;
+    if (warp_ < vectors) {
+      pause(kCyclesOnTheWay);
     }
-    const int number = is_query ? kv_head_ * group_ + warp_
-                       : is_key ? args_.sizes.heads + kv_head_
-                                : args_.sizes.heads + args_.sizes.kv_heads + kv_head_;
+#pragma unroll 1
+    for (int vector = warp_; vector < vectors; vector += kDecoderWarps) {
+      receive_vector(layer, vector, qkv);
+    }
+  }
+
+  __device__ void receive_vector(int layer, int vector, const unsigned* qkv) {
+    const bool is_query = vector < group_;
+    const bool is_value = vector == group_ + 1;
+    const int number = is_query
+                           ? kv_head_ * group_ + vector
+                           : args_.sizes.heads + kv_head_ + (is_value ? args_.sizes.kv_heads : 0);
     const unsigned* from = qkv + number * kWords;
-    pause(kCyclesOnTheWay);
-    const auto arriving = receive<(kWords + 31) / 32>([&](Arriving<(kWords + 31) / 32>& to) {
+    const auto arriving = receive<kWords / 32>([&](Arriving<kWords / 32>& to) {
       to.template poll_one<0>(from + lane_);
       if constexpr (kWords > 32) {
         to.template poll_one<1>(from + 32 + lane_);
       }
     });
-    if (is_value) {
-      keep(arriving.words, reinterpret_cast<unsigned*>(shared_.value), values_);
-      return;
-    }
-    float* const vector = room_ + warp_ * kHeadDim;
+    unsigned words[kWords / 32];
 #pragma unroll
     for (int i = 0; i < kWords / 32; ++i) {
-      *reinterpret_cast<float2*>(vector + 64 * i + 2 * lane_) = values_of<T>(arriving.words[i]);
+      words[i] = arriving.words[i];
+    }
+    if (!is_value) {
+      prepare(layer, is_query, room_ + vector * kHeadDim, words);
+    }
+    auto* const to = reinterpret_cast<unsigned*>(is_query   ? shared_.queries
+                                                 : is_value ? shared_.value
+                                                            : shared_.key) +
+                     (is_query ? vector * kWords : 0);
+    auto* const pool = reinterpret_cast<unsigned*>(is_value ? values_ : keys_);
+    const std::int64_t at = is_query ? 0 : row_of(args_.inputs.past_length) * kWords;
+#pragma unroll
+    for (int i = 0; i < kWords / 32; ++i) {
+      to[32 * i + lane_] = words[i];
+      if (!is_query) {
+        pool[at + 32 * i + lane_] = words[i];
+      }
+    }
+  }
+
+  /// Norms and turns a query or the key.
+  __device__ void prepare(int layer, bool is_query, float* vector, unsigned* words) const {
+#pragma unroll
+    for (int i = 0; i < kWords / 32; ++i) {
+      *reinterpret_cast<float2*>(vector + 64 * i + 2 * lane_) = values_of<T>(words[i]);
     }
     __syncwarp();
-    if (args_.vector_layout.query_key_norms) {
-      const T* weight =
-          args_.vectors + std::int64_t{layer} * args_.vector_layout.elements() +
-          (is_query ? args_.vector_layout.query_norm() : args_.vector_layout.key_norm());
-      norm_vector(weight, kHeadDim, args_.query_key_epsilon, vector);
+    if (const int norm = is_query ? args_.vector_layout.query_norm : args_.vector_layout.key_norm;
+        norm >= 0) {
+      norm_vector(args_.vectors + std::int64_t{layer} * args_.vector_layout.elements + norm,
+                  kHeadDim, args_.query_key_epsilon, vector);
     }
     turn_vector(shared_.cos, shared_.sin, static_cast<int>(args_.rotary.dims) / 2,
                 args_.rotary.interleaved, vector);
-    unsigned words[(kWords + 31) / 32];
 #pragma unroll
     for (int i = 0; i < kWords / 32; ++i) {
       const float2 pair = *reinterpret_cast<const float2*>(vector + 64 * i + 2 * lane_);
       words[i] = pair_of<T>(pair.x, pair.y);
-    }
-    if (is_query) {
-      keep(words, reinterpret_cast<unsigned*>(shared_.queries) + warp_ * kWords, nullptr);
-    } else {
-      keep(words, reinterpret_cast<unsigned*>(shared_.key), keys_);
-    }
-  }
-
-  /// A vector to shared memory, and to its place in a pool.
-  __device__ void keep(const unsigned* words, unsigned* to, T* pool) const {
-#pragma unroll
-    for (int i = 0; i < kWords / 32; ++i) {
-      to[32 * i + lane_] = words[i];
-    }
-    if (pool != nullptr) {
-      auto* const row =
-          reinterpret_cast<unsigned*>(pool + row_of(args_.inputs.past_length) * kHeadDim);
-#pragma unroll
-      for (int i = 0; i < kWords / 32; ++i) {
-        row[32 * i + lane_] = words[i];
-      }
     }
   }
 
@@ -186,18 +209,22 @@ class DecoderAttention {
                      ? shared_.queries[lane_ / 4 * (kHeadDim / 8) + 4 * i + lane_ % 4]
                      : uint4{0, 0, 0, 0};
     }
-    const int all = units_ + (appends() ? 1 : 0);
     float max = -FLT_MAX;
     float sum = 0;
     float2 value[kVectors][4] = {};
 #pragma unroll 1
-    for (int number = warp_; number < all; number += kDecoderWarps) {
-      const bool is_new = number == units_;
-      const Unit unit = is_new ? load(reinterpret_cast<const T*>(shared_.key),
-                                      reinterpret_cast<const T*>(shared_.value), lane_ < 4)
-                               : ahead_;
+    for (int number = warp_; number < units_; number += kDecoderWarps) {
+      Unit unit = ahead_;
       if (number + kDecoderWarps < units_) {
         ahead_ = load(number + kDecoderWarps);
+      }
+      const int first_position = first_ + number * kUnit;
+      if (first_position + lane_ / 4 == args_.inputs.past_length) {
+#pragma unroll
+        for (int i = 0; i < kVectors; ++i) {
+          unit.keys[i] = shared_.key[4 * i + lane_ % 4];
+          unit.values[i] = shared_.value[4 * i + lane_ % 4];
+        }
       }
       StripSums scores;
 #pragma unroll
@@ -205,7 +232,7 @@ class DecoderAttention {
         scores.add<T>(unit.keys[i], query[i]);
       }
       const float2 pair = scores.of_row();
-      const int count = is_new ? 1 : end_ - first_ - number * kUnit;
+      const int count = end_ - first_position;
       const bool has_first = 2 * (lane_ % 4) < count;
       const bool has_second = 2 * (lane_ % 4) + 1 < count;
       const float first = has_first ? pair.x * scale : -FLT_MAX;
@@ -236,7 +263,7 @@ class DecoderAttention {
       }
     }
     sum = sum_of_lanes<4>(sum);
-    if (warp_ < all && lane_ / 4 < group_) {
+    if (warp_ < units_ && lane_ / 4 < group_) {
       float* const to = room_ + (warp_ * group_ + lane_ / 4) * kHeadDim + lane_ % 4 * 8;
 #pragma unroll
       for (int i = 0; i < kVectors; ++i) {
@@ -253,16 +280,18 @@ class DecoderAttention {
 
   /// The warps' softmaxes to one per head, sent.
   __device__ void merge(unsigned* words) const {
-    const int all = units_ + (appends() ? 1 : 0);
-    const int warps = all < kDecoderWarps ? all : kDecoderWarps;
+    const int warps = units_ < kDecoderWarps ? units_ : kDecoderWarps;
+#pragma unroll 1
     for (int i = static_cast<int>(threadIdx.x); i < group_ * kWords; i += kDecoderThreads) {
       const int head = i / kWords;
       float max = -FLT_MAX;
+#pragma unroll 4
       for (int warp = 0; warp < warps; ++warp) {
         max = fmaxf(max, shared_.softmaxes[warp][head].x);
       }
       float sum = 0;
       float2 value{0.0F, 0.0F};
+#pragma unroll 4
       for (int warp = 0; warp < warps; ++warp) {
         const float2 softmax = shared_.softmaxes[warp][head];
         const float factor = exp2_of(softmax.x - max);
@@ -275,10 +304,10 @@ class DecoderAttention {
       // Nothing seen: zero. Not a number stays so.
       const float share = sum == 0.0F ? 0.0F : __fdividef(1.0F, sum);
       const int part = (kv_head_ * group_ + head) * exchange_.splits + split_;
-      send(words + exchange_.attended() + part * kWords + i % kWords,
+      send(words + exchange_.attended + part * kWords + i % kWords,
            pair_of<T>(value.x * share, value.y * share));
       if (i % kWords == 0) {
-        send(words + exchange_.softmaxes() + 2 * part, float2{max, sum});
+        send(words + exchange_.softmaxes + 2 * part, float2{max, sum});
       }
     }
   }
@@ -287,9 +316,9 @@ class DecoderAttention {
   const DecoderExchange& exchange_;
   float* room_;
   DecoderStatic& shared_;
+  int group_;
   int kv_head_;
   int split_;
-  int group_;
   int lane_;
   int warp_;
   int first_ = 0;  // of the split's positions
@@ -302,20 +331,20 @@ class DecoderAttention {
 
 /// Eight neighbouring elements of what was attended, from its splits' softmaxes.
 template <typename T, int kHeadDim>
-__device__ Octet receive_attended(const unsigned* words, const DecoderExchange& exchange, int at,
-                                  bool has) {
+__device__ Octet receive_attended(const unsigned* words, const DecoderExchange& exchange, int round,
+                                  int at, bool has) {
   const int head = at / kHeadDim;
   const int part = head * exchange.splits;
-  const unsigned* const softmaxes = words + exchange.softmaxes() + 2 * part;
+  const unsigned* const softmaxes = words + exchange.softmaxes + 2 * part;
   const unsigned* const values =
-      words + exchange.attended() + part * (kHeadDim / 2) + at % kHeadDim / 2;
+      words + exchange.attended + part * (kHeadDim / 2) + at % kHeadDim / 2;
   float max = -FLT_MAX;
   float sum = 0;
   Octet total = {};
 #pragma unroll 1
   for (int split = 0; split < exchange.splits; split += 2) {
     const bool second = split + 1 < exchange.splits;
-    const auto arriving = receive<12>([&](Arriving<12>& to) {
+    const auto arriving = receive_round<12>(round + split, [&](Arriving<12>& to) {
       if (has) {
         to.template poll_two<0>(softmaxes + 2 * split);
         to.template poll_four<4>(values + split * (kHeadDim / 2));

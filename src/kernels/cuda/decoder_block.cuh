@@ -12,19 +12,63 @@ namespace kvcache::kernels {
 constexpr int kSumsOfStrip = kDecoderWarps * (kStripColumns / 2) + 4;
 constexpr int kMaxHeadPairs = 128;  // of a head_dim
 
+/// Pieces of inputs that a warp's lanes fill at once.
+constexpr int kRoundPieces = 8;
+constexpr int kPieceVectors = 32;  // of 16 bytes, a lane's each
+constexpr int kRowVectors = 8;     // of a piece of inputs
+
 /// What a launch works out once for all blocks.
 template <typename T>
 struct DecoderKernelArgs {
   DecoderArgs<T> step;
   DecoderShared layout;
   DecoderExchange exchange;
+  int strips[kLayerProducts + 1];  // of each product
+  int pieces[kLayerProducts + 1];
+  int group;  // query heads of a head of keys
+
+  DecoderKernelArgs(const DecoderArgs<T>& args, const DecoderShared& shared, int blocks)
+      : step(args),
+        layout(shared),
+        exchange(DecoderExchange::of(
+            args.sizes, splits_of_past(args.sizes, args.inputs.past_length, blocks), blocks)),
+        group(args.sizes.group()) {
+    for (int product = 0; product <= kLayerProducts; ++product) {
+      strips[product] = args.sizes.strips(static_cast<DecoderProduct>(product));
+      pieces[product] = args.sizes.pieces(static_cast<DecoderProduct>(product));
+    }
+  }
+};
+
+/// A block's share of the work, by products: divisions, once a step.
+struct DecoderWork {
+  Share strips[kLayerProducts + 1];
+  Share slices[kLayerProducts + 1][kDecoderWarps];  // of inputs, in pieces
+  int rounds[kLayerProducts + 1];                   // in which the longest of them is filled
+
+  template <typename T>
+  __device__ void fill(const DecoderKernelArgs<T>& args) {
+    const int number = static_cast<int>(threadIdx.x);
+    if (number <= kLayerProducts) {
+      strips[number] =
+          Share::of(args.strips[number], static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
+      rounds[number] = divide_up(Share::most(args.pieces[number], kDecoderWarps), kRoundPieces);
+    }
+    if (number < (kLayerProducts + 1) * kDecoderWarps) {
+      const int product = number / kDecoderWarps;
+      const int warp = number % kDecoderWarps;
+      slices[product][warp] = Share::of(args.pieces[product], warp, kDecoderWarps);
+    }
+  }
 };
 
 struct DecoderStatic {
-  CopyBarrier arrivals[kDecoderWarps][kMaxChunks];
-  float2 sums[2][kGroupStrips * kSumsOfStrip];  // the warps', in turns
-  float squares[2][kDecoderWarps];              // of the inputs of norms, in turns
-  float cos[kMaxHeadPairs];                     // of the token's position
+  uint4 zero;  // the inputs of lanes that have none
+  DecoderWork work;
+  CopyBarrier arrivals[kDecoderWarps][kMaxChunks];  // of chunks of weights
+  float2 sums[2][kGroupStrips * kSumsOfStrip];      // the warps', in turns
+  float squares[2][kDecoderWarps];                  // of the inputs of norms, in turns
+  float cos[kMaxHeadPairs];                         // of the token's position
   float sin[kMaxHeadPairs];
   uint4 queries[kMaxGroup * kMaxHeadPairs / 4];  // of a head of keys
   uint4 key[kMaxHeadPairs / 4];                  // of the new token
@@ -33,19 +77,21 @@ struct DecoderStatic {
   TopLogit bests[kDecoderWarps];
 };
 
-/// A warp's weights, piece after piece.
+/// A warp's weights, piece after piece: a ring of chunks that it fills itself.
 template <typename T>
 class DecoderWeights {
  public:
-  __device__ DecoderWeights(const DecoderKernelArgs<T>& args, const DecoderStream& stream,
-                            unsigned char* dynamic, DecoderStatic& shared)
-      : lane_(static_cast<int>(threadIdx.x) % 32),
-        slots_(args.layout.chunks),
-        chunks_(stream.chunks()),
-        from_(reinterpret_cast<const unsigned char*>(args.step.stream) +
-              args.step.stream_at[stream.block * kDecoderWarps + stream.warp] * kPieceBytes),
-        ring_(dynamic + stream.warp * slots_ * kChunkBytes),
-        arrivals_(shared.arrivals[stream.warp]) {}
+  __device__ DecoderWeights(const DecoderKernelArgs<T>& args, unsigned char* dynamic,
+                            DecoderStatic& shared)
+      : lane_(static_cast<int>(threadIdx.x) % 32), slots_(args.layout.chunks) {
+    const int warp = static_cast<int>(threadIdx.x) / 32;
+    const std::int64_t* at =
+        args.step.stream_at + static_cast<int>(blockIdx.x) * kDecoderWarps + warp;
+    from_ = reinterpret_cast<const unsigned char*>(args.step.stream) + at[0] * kPieceBytes;
+    left_ = static_cast<int>(at[1] - at[0]) / kChunkPieces;
+    ring_ = dynamic + warp * slots_ * kChunkBytes;
+    arrivals_ = shared.arrivals[warp];
+  }
 
   /// By all lanes; the ring fills up.
   __device__ void begin() {
@@ -53,7 +99,6 @@ class DecoderWeights {
       for (int slot = 0; slot < slots_; ++slot) {
         arrivals_[slot].initialize();
       }
-      asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
       for (int slot = 0; slot < slots_; ++slot) {
         fetch(slot);
       }
@@ -61,14 +106,26 @@ class DecoderWeights {
     __syncwarp();
   }
 
-  /// The lane's part of the next piece: eight neighbouring inputs of a column.
-  __device__ uint4 next() {
+  /// Waits for the next pieces, and says how many of `wanted` are there, one behind the other.
+  __device__ int wait(int wanted) const {
     if (piece_ == 0) {
       arrivals_[slot_].wait(parity_);
     }
-    const uint4 weight =
-        reinterpret_cast<const uint4*>(ring_ + slot_ * kChunkBytes)[piece_ * 32 + lane_];
-    if (++piece_ == kChunkPieces) {
+    const int left = kChunkPieces - piece_;
+    return wanted < left ? wanted : left;
+  }
+
+  /// The lane's part of the first of them: eight neighbouring inputs of a column. That of the next
+  /// is kPieceVectors further.
+  [[nodiscard]] __device__ const uint4* first() const {
+    return reinterpret_cast<const uint4*>(ring_ + slot_ * kChunkBytes) + piece_ * kPieceVectors +
+           lane_;
+  }
+
+  /// So many have been read.
+  __device__ void advance(int count) {
+    piece_ += count;
+    if (piece_ == kChunkPieces) {
       piece_ = 0;
       __syncwarp();
       if (lane_ == 0) {
@@ -79,30 +136,46 @@ class DecoderWeights {
         parity_ ^= 1U;
       }
     }
-    return weight;
   }
 
  private:
   __device__ void fetch(int slot) {
-    if (fetched_ < chunks_) {
+    if (left_ > 0) {
       arrivals_[slot].expect(kChunkBytes);
-      arrivals_[slot].copy(ring_ + slot * kChunkBytes, from_ + std::int64_t{fetched_} * kChunkBytes,
-                           kChunkBytes, ReadAgain::no);
-      ++fetched_;
+      arrivals_[slot].copy(ring_ + slot * kChunkBytes, from_, kChunkBytes, ReadAgain::no);
+      from_ += kChunkBytes;
+      --left_;
     }
   }
 
   int lane_;
   int slots_;
-  int chunks_;
-  const unsigned char* from_;
-  unsigned char* ring_;
-  CopyBarrier* arrivals_;
-  int fetched_ = 0;  // by lane 0
+  const unsigned char* from_ = nullptr;  // the next chunk that is fetched
+  int left_ = 0;                         // of them
+  unsigned char* ring_ = nullptr;
+  CopyBarrier* arrivals_ = nullptr;
   int slot_ = 0;
   int piece_ = 0;
   unsigned parity_ = 0;
 };
+
+constexpr unsigned kCyclesBetweenPolls = 300;
+
+/// Waits for words (exchange.cuh): each warp for its own. In the first of several rounds they
+/// cannot be there at once.
+template <int kWords, typename Poll>
+__device__ Arriving<kWords> receive_round(int round, const Poll& poll) {
+  if (round == 0) {
+    pause(kCyclesOnTheWay);
+  }
+  Arriving<kWords> arriving;
+  poll(arriving);
+  while (!__all_sync(kAllLanes, arriving.are_there())) {
+    pause(kCyclesBetweenPolls);
+    poll(arriving);
+  }
+  return arriving;
+}
 
 /// Eight neighbouring values.
 struct Octet {
@@ -122,66 +195,80 @@ struct Octet {
   }
 };
 
-/// The inputs of a product, two rows of 16 bits in shared memory: rounded ones, and what rounding
-/// took. A warp writes and reads its own slice only.
+/// Four pairs of inputs as the matrix instruction takes them.
+struct InputPairs {
+  unsigned high[4];  // rounded
+  unsigned low[4];   // what rounding took
+
+  template <typename T>
+  __device__ static InputPairs of(const Octet& octet) {
+    InputPairs pairs;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float2 value{octet.values[2 * i], octet.values[2 * i + 1]};
+      pairs.high[i] = pair_of<T>(value.x, value.y);
+      const float2 rounded = values_of<T>(pairs.high[i]);
+      pairs.low[i] = pair_of<T>(value.x - rounded.x, value.y - rounded.y);
+    }
+    return pairs;
+  }
+};
+
+/// The inputs of a product in shared memory, of 16 bits: rounded ones are row 0 of the matrix
+/// instruction, what rounding took from them is row 8, which the same lanes have. A warp writes and
+/// reads its own slice only.
 template <typename T>
 class DecoderInputRows {
  public:
   __device__ explicit DecoderInputRows(unsigned char* room)
       : rows_(reinterpret_cast<uint4*>(room)) {}
 
-  /// Calls `take(piece, at, has)` for each eight inputs of the warp's slice, `at` being the first
-  /// of them; lanes without any are asked with `has` false. `take` gives the values.
+  /// Calls `take(round, at, has)` for each eight inputs of the warp's slice, `at` being the first
+  /// of them, in as many rounds as all warps of the block; lanes without any are asked with `has`
+  /// false. `take` gives them as InputPairs.
   template <typename Take>
-  __device__ void fill(const Share& slice, int apart, const Take& take) {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
+  __device__ void fill(const Share& slice, int rounds, const Take& take) {
+    const int first = slice.first + lane() / 4;
 #pragma unroll 1
-    for (int first = slice.first; first < slice.first + slice.count; first += 8) {
-      const int piece = first + lane / 4;
+    for (int round = 0; round < rounds; ++round) {
+      const int piece = first + round * kRoundPieces;
       const bool has = piece < slice.first + slice.count;
-      const Octet octet = take(piece * kPieceInputs + lane % 4 * 8, has);
+      const InputPairs pairs = take(round, piece * kPieceInputs + lane() % 4 * 8, has);
       if (has) {
-        unsigned high[4];
-        unsigned low[4];
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const float2 value{octet.values[2 * i], octet.values[2 * i + 1]};
-          high[i] = pair_of<T>(value.x, value.y);
-          const float2 rounded = values_of<T>(high[i]);
-          low[i] = pair_of<T>(value.x - rounded.x, value.y - rounded.y);
-        }
-        const int at = piece * 4 + lane % 4;
-        rows_[at] = {high[0], high[1], high[2], high[3]};
-        rows_[apart + at] = {low[0], low[1], low[2], low[3]};
+        uint4* const to = rows_ + piece * kRowVectors + lane() % 4;
+        to[0] = {pairs.high[0], pairs.low[0], pairs.high[1], pairs.low[1]};
+        to[4] = {pairs.high[2], pairs.low[2], pairs.high[3], pairs.low[3]};
       }
     }
     __syncwarp();
   }
 
-  /// The same of inputs that are pairs of 16 bits already, `take(at, has)` giving four of them.
-  template <typename Take>
-  __device__ void fill_rounded(const Share& slice, const Take& take) {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-#pragma unroll 1
-    for (int first = slice.first; first < slice.first + slice.count; first += 8) {
-      const int piece = first + lane / 4;
-      const bool has = piece < slice.first + slice.count;
-      const uint4 pairs = take(piece * kPieceInputs + lane % 4 * 8, has);
-      if (has) {
-        rows_[piece * 4 + lane % 4] = pairs;
-      }
-    }
-    __syncwarp();
-  }
-
-  /// A piece's inputs as the matrix instruction wants them of this lane.
-  template <int kRows>
-  [[nodiscard]] __device__ uint4 of_lane(int piece, int apart) const {
-    return inputs_of_lane<kRows>(rows_, apart, piece, static_cast<int>(threadIdx.x) % 32);
+  /// A piece's inputs of this lane: it has two times 16 bytes, kRowVectors / 2 apart.
+  [[nodiscard]] __device__ const uint4* of_lane(int piece) const {
+    return rows_ + piece * kRowVectors + lane();
   }
 
  private:
+  [[nodiscard]] __device__ static int lane() { return static_cast<int>(threadIdx.x) % 32; }
+
   uint4* rows_;
+};
+
+/// A warp's sums of columns 2t and 2t + 1 of a strip, in lanes t = 0 … 3.
+struct PieceSums {
+  float first[4] = {};
+  float second[4] = {};
+
+  template <typename T>
+  __device__ void add(const uint4& weight, const uint4& inputs, const uint4& more_inputs) {
+    multiply_add<T>(first, {inputs.x, inputs.y, inputs.z, inputs.w}, weight.x, weight.y);
+    multiply_add<T>(second, {more_inputs.x, more_inputs.y, more_inputs.z, more_inputs.w}, weight.z,
+                    weight.w);
+  }
+  [[nodiscard]] __device__ float2 total() const {
+    return {first[0] + second[0] + (first[2] + second[2]),
+            first[1] + second[1] + (first[3] + second[3])};
+  }
 };
 
 }  // namespace kvcache::kernels

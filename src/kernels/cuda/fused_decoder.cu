@@ -11,62 +11,95 @@
 namespace kvcache::kernels {
 namespace {
 
-/// One block's way through the step.
+/// x / (1 + exp(-(linear · x + cubic · x³))): silu, and the tanh approximation of gelu (Hendrycks
+/// and Gimpel, arXiv:1606.08415) by way of (1 + tanh(u)) / 2 = 1 / (1 + exp(-2u)).
+struct SigmoidGate {
+  float linear;  // in powers of 2
+  float cubic;
+
+  static constexpr bool has(Activation activation) {
+    return activation == Activation::silu || activation == Activation::gelu_tanh;
+  }
+  __device__ explicit SigmoidGate(Activation activation)
+      : linear(activation == Activation::silu ? 1.4426950408889634F : 2.302208198F),
+        cubic(activation == Activation::silu ? 0.0F : 2.302208198F * 0.044715F) {}
+
+  [[nodiscard]] __device__ float of(float x) const {
+    return __fdividef(x, 1.0F + exp2_of(-x * (linear + cubic * x * x)));
+  }
+};
+
+/// One block's way through the step. There is one copy of each phase's code for all products: a
+/// step goes through it once a layer, so instructions come from as far away as data.
 template <typename T, int kHeadDim>
 class DecoderStep {
  public:
   __device__ DecoderStep(const DecoderKernelArgs<T>& args, unsigned char* dynamic,
                          DecoderStatic& shared)
-      : args_(args.step),
+      : kernel_(args),
+        args_(args.step),
         exchange_(args.exchange),
         shared_(shared),
         thread_(static_cast<int>(threadIdx.x)),
-        stream_{args_.sizes, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x),
-                thread_ / 32},
-        weights_(args, stream_, dynamic, shared),
+        weights_(args, dynamic, shared),
         inputs_(dynamic + args.layout.inputs_at),
-        attention_(args, dynamic + args.layout.inputs_at, shared) {}
+        attention_(args, dynamic + args.layout.inputs_at, shared),
+        words_(args_.exchange),
+        vectors_(args_.vectors) {}
 
   __device__ void run() {
     start();
+    product_ = kQkv;
 #pragma unroll 1
-    for (int layer = 0; layer < args_.sizes.layers; ++layer) {
-      words_ = args_.exchange + layer * exchange_.layer_words();
-      vectors_ = args_.vectors + std::int64_t{layer} * args_.vector_layout.elements();
-      if (attention_.takes_part()) {
-        attention_.prefetch(layer);
+    for (int layer = 0;;) {
+      if (strips().count > 0) {
+        fill_inputs();
+        multiply();
       }
-      make_queries(layer);
-      if (attention_.takes_part()) {
+      if (product_ == kHead) {
+        break;
+      }
+      if (product_ == kQkv && attention_.takes_part()) {
         attention_.run(layer, words_);
       }
-      project();
-      expand();
-      contract();
+      ++product_;
+      if (product_ == kLayerProducts) {
+        residual_at_ = words_ + exchange_.after_layer;
+        words_ += exchange_.layer_words;
+        vectors_ += args_.vector_layout.elements;
+        product_ = ++layer < args_.sizes.layers ? kQkv : kHead;
+      } else {
+        residual_at_ = words_ + exchange_.after_attention;
+      }
     }
-    finish();
+    hand_over(best_);
   }
 
  private:
-  static constexpr auto kQkv = DecoderProduct::qkv;
-  static constexpr auto kProjection = DecoderProduct::projection;
-  static constexpr auto kExpansion = DecoderProduct::expansion;
-  static constexpr auto kContraction = DecoderProduct::contraction;
-  static constexpr auto kHead = DecoderProduct::head;
+  static constexpr int kQkv = static_cast<int>(DecoderProduct::qkv);
+  static constexpr int kProjection = static_cast<int>(DecoderProduct::projection);
+  static constexpr int kExpansion = static_cast<int>(DecoderProduct::expansion);
+  static constexpr int kContraction = static_cast<int>(DecoderProduct::contraction);
+  static constexpr int kHead = static_cast<int>(DecoderProduct::head);
+  static constexpr int kPairs = kStripColumns / 2;  // of columns of a strip
 
   __device__ void start() {
     weights_.begin();
+    shared_.zero = {0, 0, 0, 0};
+    shared_.work.fill(kernel_);
+    if (attention_.takes_part()) {
+      attention_.load_angles();
+      attention_.fetch(0);
+    }
     const std::int64_t id = args_.inputs.input_id;
     exists_ = id >= 0 && id < args_.sizes.vocab_size;
     token_ = args_.token_weight + (exists_ ? id : 0) * args_.sizes.hidden;
-    if (thread_ < stream_.strips(kContraction).count * kPairs) {
-      residual_ = embedded(load_pair(token_, pair_of_thread(kContraction)));
-    }
-    if (attention_.takes_part()) {
-      attention_.load_angles();
-    }
     clear();
     __syncthreads();
+    const Share& own = shared_.work.strips[kContraction];
+    if (thread_ < own.count * kPairs) {
+      residual_ = embedded(load_pair(token_, own.first * kPairs + thread_));
+    }
   }
 
   __device__ void clear() const {
@@ -78,62 +111,92 @@ class DecoderStep {
     }
   }
 
+  /// What of the product at hand is this block's, and of its inputs this warp's.
+  [[nodiscard]] __device__ const Share& strips() const { return shared_.work.strips[product_]; }
+  [[nodiscard]] __device__ const Share& slice() const {
+    return shared_.work.slices[product_][thread_ / 32];
+  }
+  [[nodiscard]] __device__ int rounds() const { return shared_.work.rounds[product_]; }
+
   [[nodiscard]] __device__ float2 embedded(unsigned pair) const {
     const float2 value = values_of<T>(pair);
     return exists_ ? float2{value.x * args_.embedding_scale, value.y * args_.embedding_scale}
                    : float2{nanf(""), nanf("")};
   }
 
-  /// The pair of a product's columns that this thread ends, of its block's first group.
-  [[nodiscard]] __device__ int pair_of_thread(DecoderProduct product) const {
-    return stream_.strips(product).first * kPairs + thread_;
-  }
-
-  /// The residual stream times a norm's weight. `from` null: the embedding. What the norm divides
-  /// by is not known before all warps have come to its product's end (normed()); until then that
-  /// of the norm before is near enough for 16 bits not to overflow.
-  __device__ void load_residual(const unsigned* from, const T* norm) {
-    const Share slice = stream_.slice(kQkv);
-    float squares = 0;
-    inputs_.fill(slice, apart(kQkv), [&](int at, bool has) {
-      const uint4 weight =
-          has ? __ldg(reinterpret_cast<const uint4*>(norm + at)) : uint4{0, 0, 0, 0};
-      Octet x = {};
-      if (from == nullptr) {
-        if (has) {
-          const uint4 token = __ldg(reinterpret_cast<const uint4*>(token_ + at));
-          const unsigned pairs[4]{token.x, token.y, token.z, token.w};
-#pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            const float2 pair = embedded(pairs[i]);
-            x.values[2 * i] = pair.x;
-            x.values[2 * i + 1] = pair.y;
-          }
-        }
-      } else {
-        const auto arriving = receive<8>([&](Arriving<8>& to) {
+  __device__ void fill_inputs() {
+    if (product_ == kProjection) {
+      inputs_.fill(slice(), rounds(), [&](int round, int at, bool has) {
+        return InputPairs::of<T>(receive_attended<T, kHeadDim>(words_, exchange_, round, at, has));
+      });
+    } else if (product_ == kContraction) {
+      const unsigned* const from = words_ + exchange_.expanded;
+      inputs_.fill(slice(), rounds(), [&](int round, int at, bool has) {
+        const auto arriving = receive_round<4>(round, [&](Arriving<4>& to) {
           if (has) {
-            to.template poll_four<0>(from + at);
-            to.template poll_four<4>(from + at + 4);
+            to.template poll_four<0>(from + at / 2);
           }
         });
-#pragma unroll
-        for (int i = 0; i < 8; ++i) {
-          x.values[i] = __uint_as_float(arriving.words[i]);
-        }
-      }
+        const auto& words = arriving.words;
+        return InputPairs{{words[0], words[1], words[2], words[3]}, {}};
+      });
+    } else {
+      fill_from_residual(product_ == kHead ? args_.last_norm
+                                           : vectors_ + args_.vector_layout.norms[product_ / 2]);
+    }
+  }
+
+  /// The residual stream times a norm's weight. What the norm divides by is not known before all
+  /// warps have come to the product's end (left_of_norm()); until then that of the norm before is
+  /// near enough for 16 bits not to overflow.
+  __device__ void fill_from_residual(const T* norm) {
+    float squares = 0;
+    inputs_.fill(slice(), rounds(), [&](int round, int at, bool has) {
+      const uint4 none{0, 0, 0, 0};
+      const uint4 weight = has ? __ldg(reinterpret_cast<const uint4*>(norm + at)) : none;
+      Octet x = residual_at_ == nullptr ? embedded(at, has) : received(round, at, has);
       const Octet weights = Octet::of<T>(weight);
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
         squares += x.values[i] * x.values[i];
         x.values[i] *= weights.values[i] * norm_scale_;
       }
-      return x;
+      return InputPairs::of<T>(x);
     });
     squares = sum_of_lanes(squares);
     if (thread_ % 32 == 0) {
       shared_.squares[norm_turn_][thread_ / 32] = squares;
     }
+  }
+
+  __device__ Octet embedded(int at, bool has) const {
+    Octet x = {};
+    if (has) {
+      const uint4 token = __ldg(reinterpret_cast<const uint4*>(token_ + at));
+      const unsigned pairs[4]{token.x, token.y, token.z, token.w};
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const float2 pair = embedded(pairs[i]);
+        x.values[2 * i] = pair.x;
+        x.values[2 * i + 1] = pair.y;
+      }
+    }
+    return x;
+  }
+
+  __device__ Octet received(int round, int at, bool has) const {
+    const auto arriving = receive_round<8>(round, [&](Arriving<8>& to) {
+      if (has) {
+        to.template poll_four<0>(residual_at_ + at);
+        to.template poll_four<4>(residual_at_ + at + 4);
+      }
+    });
+    Octet x;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      x.values[i] = __uint_as_float(arriving.words[i]);
+    }
+    return x;
   }
 
   /// What is left to multiply a product's sums by; by all threads, after a barrier.
@@ -144,45 +207,36 @@ class DecoderStep {
       squares += one;
     }
     const float scale = rsqrtf(squares / static_cast<float>(args_.sizes.hidden) + args_.epsilon);
-    const float left = scale / norm_scale_;
+    const float left = __fdividef(scale, norm_scale_);
     norm_scale_ = scale;
     norm_turn_ ^= 1;
     return left;
   }
 
-  [[nodiscard]] __device__ int apart(DecoderProduct product) const {
-    return stream_.sizes.pieces(product) * 4;
-  }
-
-  /// Multiplies the block's strips with the inputs. Each thread that has a pair of columns is given
-  /// its number and its sums: `end(pair, sums, lanes)`, where `lanes` are those of its warp that
-  /// are. Sums of normalized inputs are those of the norm.
-  template <int kRows, bool kNormed, typename End>
-  __device__ void multiply(DecoderProduct product, const End& end) {
-    const Share strips = stream_.strips(product);
-    const Share slice = stream_.slice(product);
+  /// Multiplies the block's strips with the inputs, and hands over what comes of them.
+  __device__ void multiply() {
+    const Share own = strips();
+    const bool normed = product_ != kProjection && product_ != kContraction;
     const int warp = thread_ / 32;
     const int lane = thread_ % 32;
+    const int pieces = slice().count;
+    const bool has_inputs = lane < 4;
+    const uint4* const inputs = has_inputs ? inputs_.of_lane(slice().first) : &shared_.zero;
+    const int apart = has_inputs ? kRowVectors : 0;
     float scale = 1;
 #pragma unroll 1
-    for (int first = 0; first < strips.count; first += kGroupStrips) {
-      const int count = strips.count - first < kGroupStrips ? strips.count - first : kGroupStrips;
+    for (int first = 0; first < own.count; first += kGroupStrips) {
+      const int count = own.count - first < kGroupStrips ? own.count - first : kGroupStrips;
       float2* const sums = shared_.sums[turn_];
 #pragma unroll 1
       for (int strip = 0; strip < count; ++strip) {
-        StripSums sum;
-#pragma unroll 1
-        for (int piece = slice.first; piece < slice.first + slice.count; ++piece) {
-          const uint4 weight = weights_.next();
-          sum.add<T>(weight, inputs_.template of_lane<kRows>(piece, apart(product)));
-        }
-        const float2 total = kRows == 2 ? sum.total() : sum.of_row();
+        const float2 total = multiply_strip(inputs, apart, pieces);
         if (lane < kPairs) {
           sums[strip * kSumsOfStrip + warp * kPairs + lane] = total;
         }
       }
       __syncthreads();
-      if (kNormed && first == 0) {
+      if (normed && first == 0) {
         scale = left_of_norm();
       }
       const bool ends = thread_ < count * kPairs;
@@ -195,107 +249,76 @@ class DecoderStep {
           total.x += from[i * kPairs].x;
           total.y += from[i * kPairs].y;
         }
-        end((strips.first + first) * kPairs + thread_, float2{total.x * scale, total.y * scale},
-            lanes);
+        end((own.first + first) * kPairs + thread_, {total.x * scale, total.y * scale}, lanes);
       }
       turn_ ^= 1;
     }
   }
 
-  /// A pair of a product's biases; zeros where it has none.
-  [[nodiscard]] __device__ float2 bias_of(DecoderProduct product, int pair) const {
-    return args_.vector_layout.biases[static_cast<int>(product)]
-               ? values_of<T>(load_pair(vectors_ + args_.vector_layout.bias(product), pair))
-               : float2{0.0F, 0.0F};
-  }
-
-  __device__ void make_queries(int layer) {
-    if (stream_.strips(kQkv).count == 0) {
-      return;
-    }
-    load_residual(layer == 0 ? nullptr : words_ - exchange_.layer_words() + exchange_.after_layer(),
-                  vectors_ + args_.vector_layout.norm(0));
-    multiply<2, true>(kQkv, [&](int pair, float2 sum, unsigned /*lanes*/) {
-      const float2 bias = bias_of(kQkv, pair);
-      send(words_ + exchange_.qkv() + pair, pair_of<T>(sum.x + bias.x, sum.y + bias.y));
-    });
-  }
-
-  __device__ void project() {
-    if (stream_.strips(kProjection).count == 0) {
-      return;
-    }
-    inputs_.fill(stream_.slice(kProjection), apart(kProjection), [&](int at, bool has) {
-      return receive_attended<T, kHeadDim>(words_, exchange_, at, has);
-    });
-    multiply<2, false>(kProjection, [&](int pair, float2 sum, unsigned /*lanes*/) {
-      add_to_residual(kProjection, pair, sum, exchange_.after_attention());
-    });
-  }
-
-  __device__ void expand() {
-    if (stream_.strips(kExpansion).count == 0) {
-      return;
-    }
-    load_residual(words_ + exchange_.after_attention(), vectors_ + args_.vector_layout.norm(1));
-    multiply<2, true>(kExpansion, [&](int pair, float2 sum, unsigned lanes) {
-      const float2 bias = bias_of(kExpansion, pair);
-      sum = {sum.x + bias.x, sum.y + bias.y};
-      unsigned* const to = words_ + exchange_.expanded();
-      if (args_.sizes.gated) {
-        const float value = activated(args_.activation, sum.x) * sum.y;
-        const float next = __shfl_down_sync(lanes, value, 1);
-        if (pair % 2 == 0) {
-          send(to + pair / 2, pair_of<T>(value, next));
-        }
-      } else {
-        send(to + pair,
-             pair_of<T>(activated(args_.activation, sum.x), activated(args_.activation, sum.y)));
+  /// The warp's sums of the next strip, in lanes 0 … 3: those have inputs, the others zeros.
+  __device__ float2 multiply_strip(const uint4* inputs, int apart, int pieces) {
+    PieceSums sums;
+#pragma unroll 1
+    while (pieces > 0) {
+      const int count = weights_.wait(pieces);
+      const uint4* const weights = weights_.first();
+#pragma unroll 4
+      for (int i = 0; i < count; ++i) {
+        sums.add<T>(weights[i * kPieceVectors], inputs[0], inputs[apart / 2]);
+        inputs += apart;
       }
-    });
-  }
-
-  __device__ void contract() {
-    if (stream_.strips(kContraction).count == 0) {
-      return;
+      weights_.advance(count);
+      pieces -= count;
     }
-    const unsigned* const from = words_ + exchange_.expanded();
-    inputs_.fill_rounded(stream_.slice(kContraction), [&](int at, bool has) {
-      const auto arriving = receive<4>([&](Arriving<4>& to) {
-        if (has) {
-          to.template poll_four<0>(from + at / 2);
-        }
-      });
-      return uint4{arriving.words[0], arriving.words[1], arriving.words[2], arriving.words[3]};
-    });
-    multiply<1, false>(kContraction, [&](int pair, float2 sum, unsigned /*lanes*/) {
-      add_to_residual(kContraction, pair, sum, exchange_.after_layer());
-    });
+    return sums.total();
   }
 
-  /// A block ends the same columns of both products, so the stream stays with their thread.
-  __device__ void add_to_residual(DecoderProduct product, int pair, float2 sum, int to) {
-    const float2 bias = bias_of(product, pair);
-    residual_ = {residual_.x + (sum.x + bias.x), residual_.y + (sum.y + bias.y)};
-    send(words_ + to + 2 * pair, residual_);
-  }
-
-  __device__ void finish() {
-    load_residual(words_ + exchange_.after_layer(), args_.last_norm);
-    TopLogit best{INT_MAX, -INFINITY};
-    const auto take = [&](int token, float logit) {
-      if (token < args_.sizes.vocab_size) {
-        const T rounded = from_float<T>(logit);
-        args_.logits[token] = rounded;
-        const TopLogit candidate{token, to_float(rounded)};
-        best = comes_before(candidate, best) ? candidate : best;
-      }
-    };
-    multiply<2, true>(kHead, [&](int pair, float2 sum, unsigned /*lanes*/) {
+  /// A pair of columns of the product, by the thread that has their sums; `lanes` of its warp have
+  /// one.
+  __device__ void end(int pair, float2 sum, unsigned lanes) {
+    if (product_ == kHead) {
       take(2 * pair, sum.x);
       take(2 * pair + 1, sum.y);
-    });
-    hand_over(best);
+      return;
+    }
+    if (const int bias = args_.vector_layout.biases[product_]; bias >= 0) {
+      const float2 biases = values_of<T>(load_pair(vectors_ + bias, pair));
+      sum = {sum.x + biases.x, sum.y + biases.y};
+    }
+    if (product_ == kQkv) {
+      send(words_ + pair, pair_of<T>(sum.x, sum.y));
+    } else if (product_ == kExpansion) {
+      expanded(pair, sum, lanes);
+    } else {
+      // A block ends the same columns of both products, so the stream stays with their thread.
+      residual_ = {residual_.x + sum.x, residual_.y + sum.y};
+      const int to = product_ == kProjection ? exchange_.after_attention : exchange_.after_layer;
+      send(words_ + to + 2 * pair, residual_);
+    }
+  }
+
+  __device__ void expanded(int pair, float2 sum, unsigned lanes) const {
+    const SigmoidGate gate(args_.activation);
+    unsigned* const to = words_ + exchange_.expanded;
+    const float first = gate.of(sum.x);
+    if (args_.sizes.gated) {
+      const float value = first * sum.y;
+      const float next = __shfl_down_sync(lanes, value, 1);
+      if (pair % 2 == 0) {
+        send(to + pair / 2, pair_of<T>(value, next));
+      }
+    } else {
+      send(to + pair, pair_of<T>(first, gate.of(sum.y)));
+    }
+  }
+
+  __device__ void take(int token, float logit) {
+    if (token < args_.sizes.vocab_size) {
+      const T rounded = from_float<T>(logit);
+      args_.logits[token] = rounded;
+      const TopLogit candidate{token, to_float(rounded)};
+      best_ = comes_before(candidate, best_) ? candidate : best_;
+    }
   }
 
   /// The best of all blocks to the host.
@@ -310,7 +333,7 @@ class DecoderStep {
     }
     const TopLogit none{INT_MAX, -INFINITY};
     best = best_of_lanes(thread_ < kDecoderWarps ? shared_.bests[thread_] : none);
-    unsigned* const bests = args_.exchange + exchange_.bests();
+    unsigned* const bests = args_.exchange + exchange_.bests;
     if (thread_ == 0) {
       send(bests + 2 * blockIdx.x, float2{__int_as_float(best.token), best.logit});
     }
@@ -337,24 +360,25 @@ class DecoderStep {
     }
   }
 
-  static constexpr int kPairs = kStripColumns / 2;  // of columns of a strip
-
+  const DecoderKernelArgs<T>& kernel_;
   const DecoderArgs<T>& args_;
   const DecoderExchange& exchange_;
   DecoderStatic& shared_;
   int thread_;
-  DecoderStream stream_;
   DecoderWeights<T> weights_;
   DecoderInputRows<T> inputs_;
   DecoderAttention<T, kHeadDim> attention_;
+  int product_ = kQkv;        // at hand
   const T* token_ = nullptr;  // its row of the embedding
   bool exists_ = false;
-  float2 residual_{0.0F, 0.0F};  // of the thread's pair of columns
-  float norm_scale_ = 1;         // of the norm before
-  int turn_ = 0;                 // of sums
+  const unsigned* residual_at_ = nullptr;  // in the exchange; null: the embedding
+  float2 residual_{0.0F, 0.0F};            // of the thread's pair of columns
+  float norm_scale_ = 1;                   // of the norm before
+  int turn_ = 0;                           // of sums
   int norm_turn_ = 0;
-  unsigned* words_ = nullptr;  // this layer's exchange
-  const T* vectors_ = nullptr;
+  unsigned* words_;  // this layer's exchange
+  const T* vectors_;
+  TopLogit best_{INT_MAX, -INFINITY};
 };
 
 template <typename T, int kHeadDim>
@@ -479,10 +503,8 @@ cudaError_t pack_decoder_weight(const DecoderSizes& sizes, int layer, DecoderPro
 template <typename T>
 cudaError_t fused_decoder(const DecoderArgs<T>& args, int multiprocessors, cudaStream_t stream) {
   const int capacity = shared_capacity<DecoderStatic>();
-  const DecoderKernelArgs<T> of_kernel{
-      args,
-      DecoderShared::of(args.sizes, capacity),
-      {args.sizes, splits_of_past(args.sizes, args.inputs.past_length, multiprocessors)}};
+  const DecoderKernelArgs<T> of_kernel(args, DecoderShared::of(args.sizes, capacity),
+                                       multiprocessors);
   return with_head_dim(args.sizes.head_dim, cudaErrorInvalidValue, [&](auto size) {
     const auto kernel = fused_decoder_kernel<T, decltype(size)::value>;
     static const cudaError_t more_shared =

@@ -8,11 +8,11 @@
 
 namespace kvcache::kernels {
 
-inline constexpr int kDecoderWarps = 16;  // of a block
+inline constexpr int kDecoderWarps = 8;  // of a block
 inline constexpr int kDecoderThreads = 32 * kDecoderWarps;
-inline constexpr int kChunkPieces = 4;  // that are copied together
+inline constexpr int kChunkPieces = 8;  // that are copied together
 inline constexpr int kChunkBytes = kChunkPieces * kPieceBytes;
-inline constexpr int kMaxChunks = 8;     // of a warp in shared memory
+inline constexpr int kMaxChunks = 16;    // of a warp in shared memory
 inline constexpr int kGroupStrips = 16;  // whose sums a block ends together
 inline constexpr int kMaxSplits = 16;    // of a sequence's past
 inline constexpr int kMaxGroup = 8;      // query heads that share a head of keys
@@ -105,52 +105,63 @@ struct DecoderStream {
   }
 };
 
-/// Where in a layer's exchange (exchange.cuh) each result lies, in words of 32 bits.
+/// Where in a layer's exchange (exchange.cuh) each result lies, in words of 32 bits. First of all
+/// are the vectors of queries, keys and values, [vectors, head_dim], in pairs of 16 bits.
 struct DecoderExchange {
-  DecoderSizes sizes;
-  int splits = 1;  // of the past
+  int splits = 1;           // of the past
+  int softmaxes = 0;        // [heads, splits]: largest, sum
+  int attended = 0;         // [heads, splits, head_dim], pairs
+  int after_attention = 0;  // the residual stream then: [hidden], float32
+  int expanded = 0;         // [inner], pairs
+  int after_layer = 0;      // [hidden], float32
+  int layer_words = 0;
+  int bests = 0;  // of the blocks, behind the last layer
+  int words = 0;  // of a step
 
-  [[nodiscard]] constexpr int qkv() const { return 0; }  // [vectors, head_dim], pairs
-  [[nodiscard]] constexpr int softmaxes() const {        // [heads, splits]: largest, sum
-    return sizes.vectors() * sizes.head_dim / 2;
-  }
-  [[nodiscard]] constexpr int attended() const {  // [heads, splits, head_dim], pairs
-    return softmaxes() + round_up(2 * sizes.heads * splits, 4);
-  }
-  [[nodiscard]] constexpr int after_attention() const {  // [hidden], float32
-    return attended() + sizes.heads * splits * sizes.head_dim / 2;
-  }
-  [[nodiscard]] constexpr int expanded() const {  // [inner], pairs
-    return after_attention() + sizes.hidden;
-  }
-  [[nodiscard]] constexpr int after_layer() const {  // [hidden], float32
-    return expanded() + sizes.inner / 2;
-  }
-  [[nodiscard]] constexpr int layer_words() const { return after_layer() + sizes.hidden; }
-  [[nodiscard]] constexpr int bests() const { return sizes.layers * layer_words(); }
-  /// Of a step of so many blocks.
-  [[nodiscard]] constexpr int words(int blocks) const { return round_up(bests() + 2 * blocks, 4); }
-};
-
-/// Vectors of a layer in one piece: norms' weights, then biases.
-struct DecoderVectors {
-  DecoderSizes sizes;
-  bool query_key_norms = false;
-  bool biases[kLayerProducts] = {};
-
-  [[nodiscard]] constexpr int norm(int number) const { return number * sizes.hidden; }
-  [[nodiscard]] constexpr int query_norm() const { return 2 * sizes.hidden; }
-  [[nodiscard]] constexpr int key_norm() const { return query_norm() + sizes.head_dim; }
-  /// Of a product, in the order of its packed columns.
-  [[nodiscard]] constexpr int bias(DecoderProduct product) const {
-    int at = query_norm() + (query_key_norms ? 2 * sizes.head_dim : 0);
-    for (int before = 0; before < static_cast<int>(product); ++before) {
-      at += biases[before] ? sizes.outputs(static_cast<DecoderProduct>(before)) : 0;
-    }
+  static constexpr DecoderExchange of(const DecoderSizes& sizes, int splits, int blocks) {
+    DecoderExchange at;
+    at.splits = splits;
+    at.softmaxes = sizes.vectors() * sizes.head_dim / 2;
+    at.attended = at.softmaxes + round_up(2 * sizes.heads * splits, 4);
+    at.after_attention = at.attended + sizes.heads * splits * sizes.head_dim / 2;
+    at.expanded = at.after_attention + sizes.hidden;
+    at.after_layer = at.expanded + sizes.inner / 2;
+    at.layer_words = at.after_layer + sizes.hidden;
+    at.bests = sizes.layers * at.layer_words;
+    at.words = round_up(at.bests + 2 * blocks, 4);
     return at;
   }
-  [[nodiscard]] constexpr int elements() const {
-    return round_up(bias(DecoderProduct::head), kStripColumns);
+};
+
+/// Where in a layer's vectors each lies: norms' weights, then biases, which are in the order of the
+/// packed columns. -1: there is none.
+struct DecoderVectors {
+  int norms[2] = {};  // before the attention, before the feed-forward network
+  int query_norm = -1;
+  int key_norm = -1;
+  int biases[kLayerProducts] = {-1, -1, -1, -1};
+  int elements = 0;
+
+  static constexpr DecoderVectors of(const DecoderSizes& sizes, bool query_key_norms,
+                                     const bool (&biases)[kLayerProducts]) {
+    DecoderVectors at;
+    const auto take = [&](int size) {
+      const int begin = at.elements;
+      at.elements += round_up(size, kStripColumns);
+      return begin;
+    };
+    at.norms[0] = take(sizes.hidden);
+    at.norms[1] = take(sizes.hidden);
+    if (query_key_norms) {
+      at.query_norm = take(sizes.head_dim);
+      at.key_norm = take(sizes.head_dim);
+    }
+    for (int product = 0; product < kLayerProducts; ++product) {
+      if (biases[product]) {
+        at.biases[product] = take(sizes.outputs(static_cast<DecoderProduct>(product)));
+      }
+    }
+    return at;
   }
 };
 
@@ -163,10 +174,10 @@ struct DecoderShared {
 
   static constexpr DecoderShared of(const DecoderSizes& sizes, int capacity) {
     const auto larger = [](int a, int b) { return a > b ? a : b; };
-    // Inputs of 16 bits, and, but for those of the contraction, what rounding took from them.
-    const int inputs =
-        larger(2 * sizes.inner, 4 * larger(sizes.hidden, sizes.heads * sizes.head_dim));
-    const int attention = kDecoderWarps * sizes.group() * sizes.head_dim * 4;
+    // Inputs of 16 bits, and what rounding took from them.
+    const int inputs = 4 * larger(sizes.inner, larger(sizes.hidden, sizes.heads * sizes.head_dim));
+    const int attention =
+        larger(kDecoderWarps * sizes.group(), sizes.group() + 2) * sizes.head_dim * 4;
     const int room = round_up(larger(inputs, attention), 128);
     constexpr int kRing = kDecoderWarps * kChunkBytes;
     const int chunks = capacity < room ? 0 : (capacity - room) / kRing;
