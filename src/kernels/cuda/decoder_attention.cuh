@@ -134,9 +134,6 @@ class DecoderAttention {
   /// Queries, then, where this split appends, the key and the value; the warps in turns.
   __device__ void receive_vectors(int layer, const unsigned* qkv) {
     const int vectors = appends() ? group_ + 2 : group_;
-    if (warp_ < vectors) {
-      pause(kCyclesOnTheWay);
-    }
 #pragma unroll 1
     for (int vector = warp_; vector < vectors; vector += kDecoderWarps) {
       receive_vector(layer, vector, qkv);
@@ -150,7 +147,7 @@ class DecoderAttention {
                            ? kv_head_ * group_ + vector
                            : args_.sizes.heads + kv_head_ + (is_value ? args_.sizes.kv_heads : 0);
     const unsigned* from = qkv + number * kWords;
-    const auto arriving = receive<kWords / 32>([&](Arriving<kWords / 32>& to) {
+    const auto arriving = receive_paced<kWords / 32>([&](Arriving<kWords / 32>& to) {
       to.template poll_one<0>(from + lane_);
       if constexpr (kWords > 32) {
         to.template poll_one<1>(from + 32 + lane_);
@@ -331,8 +328,8 @@ class DecoderAttention {
 
 /// Eight neighbouring elements of what was attended, from its splits' softmaxes.
 template <typename T, int kHeadDim>
-__device__ Octet receive_attended(const unsigned* words, const DecoderExchange& exchange, int round,
-                                  int at, bool has) {
+__device__ Octet receive_attended(const unsigned* words, const DecoderExchange& exchange, int at,
+                                  bool has) {
   const int head = at / kHeadDim;
   const int part = head * exchange.splits;
   const unsigned* const softmaxes = words + exchange.softmaxes + 2 * part;
@@ -344,7 +341,7 @@ __device__ Octet receive_attended(const unsigned* words, const DecoderExchange& 
 #pragma unroll 1
   for (int split = 0; split < exchange.splits; split += 2) {
     const bool second = split + 1 < exchange.splits;
-    const auto arriving = receive_round<12>(round + split, [&](Arriving<12>& to) {
+    const auto arriving = receive_paced<12>([&](Arriving<12>& to) {
       if (has) {
         to.template poll_two<0>(softmaxes + 2 * split);
         to.template poll_four<4>(values + split * (kHeadDim / 2));

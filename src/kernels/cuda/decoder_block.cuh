@@ -44,7 +44,6 @@ struct DecoderKernelArgs {
 struct DecoderWork {
   Share strips[kLayerProducts + 1];
   Share slices[kLayerProducts + 1][kDecoderWarps];  // of inputs, in pieces
-  int rounds[kLayerProducts + 1];                   // in which the longest of them is filled
 
   template <typename T>
   __device__ void fill(const DecoderKernelArgs<T>& args) {
@@ -52,7 +51,6 @@ struct DecoderWork {
     if (number <= kLayerProducts) {
       strips[number] =
           Share::of(args.strips[number], static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
-      rounds[number] = divide_up(Share::most(args.pieces[number], kDecoderWarps), kRoundPieces);
     }
     if (number < (kLayerProducts + 1) * kDecoderWarps) {
       const int product = number / kDecoderWarps;
@@ -159,15 +157,11 @@ class DecoderWeights {
   unsigned parity_ = 0;
 };
 
-constexpr unsigned kCyclesBetweenPolls = 300;
+constexpr unsigned kCyclesBetweenPolls = 30;
 
-/// Waits for words (exchange.cuh): each warp for its own. In the first of several rounds they
-/// cannot be there at once.
+/// Waits for words (exchange.cuh), each warp for its own.
 template <int kWords, typename Poll>
-__device__ Arriving<kWords> receive_round(int round, const Poll& poll) {
-  if (round == 0) {
-    pause(kCyclesOnTheWay);
-  }
+__device__ Arriving<kWords> receive_paced(const Poll& poll) {
   Arriving<kWords> arriving;
   poll(arriving);
   while (!__all_sync(kAllLanes, arriving.are_there())) {
@@ -223,17 +217,16 @@ class DecoderInputRows {
   __device__ explicit DecoderInputRows(unsigned char* room)
       : rows_(reinterpret_cast<uint4*>(room)) {}
 
-  /// Calls `take(round, at, has)` for each eight inputs of the warp's slice, `at` being the first
-  /// of them, in as many rounds as all warps of the block; lanes without any are asked with `has`
-  /// false. `take` gives them as InputPairs.
+  /// Calls `take(at, has)` for each eight inputs of the warp's slice, `at` being the first of them;
+  /// lanes without any are asked with `has` false. `take` gives them as InputPairs.
   template <typename Take>
-  __device__ void fill(const Share& slice, int rounds, const Take& take) {
-    const int first = slice.first + lane() / 4;
+  __device__ void fill(const Share& slice, const Take& take) {
+    const int end = slice.first + slice.count;
 #pragma unroll 1
-    for (int round = 0; round < rounds; ++round) {
-      const int piece = first + round * kRoundPieces;
-      const bool has = piece < slice.first + slice.count;
-      const InputPairs pairs = take(round, piece * kPieceInputs + lane() % 4 * 8, has);
+    for (int first = slice.first; first < end; first += kRoundPieces) {
+      const int piece = first + lane() / 4;
+      const bool has = piece < end;
+      const InputPairs pairs = take(piece * kPieceInputs + lane() % 4 * 8, has);
       if (has) {
         uint4* const to = rows_ + piece * kRowVectors + lane() % 4;
         to[0] = {pairs.high[0], pairs.low[0], pairs.high[1], pairs.low[1]};

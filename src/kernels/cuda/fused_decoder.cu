@@ -17,9 +17,6 @@ struct SigmoidGate {
   float linear;  // in powers of 2
   float cubic;
 
-  static constexpr bool has(Activation activation) {
-    return activation == Activation::silu || activation == Activation::gelu_tanh;
-  }
   __device__ explicit SigmoidGate(Activation activation)
       : linear(activation == Activation::silu ? 1.4426950408889634F : 2.302208198F),
         cubic(activation == Activation::silu ? 0.0F : 2.302208198F * 0.044715F) {}
@@ -116,7 +113,6 @@ class DecoderStep {
   [[nodiscard]] __device__ const Share& slice() const {
     return shared_.work.slices[product_][thread_ / 32];
   }
-  [[nodiscard]] __device__ int rounds() const { return shared_.work.rounds[product_]; }
 
   [[nodiscard]] __device__ float2 embedded(unsigned pair) const {
     const float2 value = values_of<T>(pair);
@@ -126,13 +122,13 @@ class DecoderStep {
 
   __device__ void fill_inputs() {
     if (product_ == kProjection) {
-      inputs_.fill(slice(), rounds(), [&](int round, int at, bool has) {
-        return InputPairs::of<T>(receive_attended<T, kHeadDim>(words_, exchange_, round, at, has));
+      inputs_.fill(slice(), [&](int at, bool has) {
+        return InputPairs::of<T>(receive_attended<T, kHeadDim>(words_, exchange_, at, has));
       });
     } else if (product_ == kContraction) {
       const unsigned* const from = words_ + exchange_.expanded;
-      inputs_.fill(slice(), rounds(), [&](int round, int at, bool has) {
-        const auto arriving = receive_round<4>(round, [&](Arriving<4>& to) {
+      inputs_.fill(slice(), [&](int at, bool has) {
+        const auto arriving = receive_paced<4>([&](Arriving<4>& to) {
           if (has) {
             to.template poll_four<0>(from + at / 2);
           }
@@ -151,10 +147,10 @@ class DecoderStep {
   /// near enough for 16 bits not to overflow.
   __device__ void fill_from_residual(const T* norm) {
     float squares = 0;
-    inputs_.fill(slice(), rounds(), [&](int round, int at, bool has) {
+    inputs_.fill(slice(), [&](int at, bool has) {
       const uint4 none{0, 0, 0, 0};
       const uint4 weight = has ? __ldg(reinterpret_cast<const uint4*>(norm + at)) : none;
-      Octet x = residual_at_ == nullptr ? embedded(at, has) : received(round, at, has);
+      Octet x = residual_at_ == nullptr ? embedded(at, has) : received(at, has);
       const Octet weights = Octet::of<T>(weight);
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
@@ -184,8 +180,8 @@ class DecoderStep {
     return x;
   }
 
-  __device__ Octet received(int round, int at, bool has) const {
-    const auto arriving = receive_round<8>(round, [&](Arriving<8>& to) {
+  __device__ Octet received(int at, bool has) const {
+    const auto arriving = receive_paced<8>([&](Arriving<8>& to) {
       if (has) {
         to.template poll_four<0>(residual_at_ + at);
         to.template poll_four<4>(residual_at_ + at + 4);

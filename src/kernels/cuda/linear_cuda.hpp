@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "kernels/activation.hpp"
+
 namespace kvcache::kernels {
 
 /// Norm of the last axis; none when `weight` is null.
@@ -29,6 +31,13 @@ struct LinearCudaArgs {
   std::int64_t inputs = 0;
   std::int64_t outputs = 0;
   bool gelu = false;  // the tanh approximation; otherwise no activation
+};
+
+/// out = activation(gate) · up, both of one product.
+template <typename T>
+struct GatedLinearCudaArgs {
+  LinearCudaArgs<T> product;  // weight: panels of gate and up in turns; bias [2 · outputs]
+  Activation activation = Activation::none;
 };
 
 /// out = norm(chosen rows of x) · weightᵀ.

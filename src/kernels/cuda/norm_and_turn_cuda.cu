@@ -32,12 +32,12 @@ __global__ void __launch_bounds__(kThreads) norm_and_turn_kernel(NormAndTurnArgs
   }
   __syncwarp();
   if (number < args.num_heads + args.num_kv_heads) {  // no value
-    if (args.query_weight != nullptr) {
-      norm_vector(number < args.num_heads ? args.query_weight : args.key_weight, head_dim,
-                  args.epsilon, vector);
+    if (args.rules.query_weight != nullptr) {
+      norm_vector(number < args.num_heads ? args.rules.query_weight : args.rules.key_weight,
+                  head_dim, args.rules.epsilon, vector);
     }
-    if (args.rotary.cos != nullptr) {
-      const Rotary& rotary = args.rotary;
+    if (args.rules.rotary.cos != nullptr) {
+      const Rotary& rotary = args.rules.rotary;
       const std::int64_t position = args.position_ids[blockIdx.x];
       const std::int64_t pairs = rotary.dims / 2;
       const bool known = position >= 0 && position < rotary.positions;
@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(kThreads) norm_and_turn_kernel(NormAndTurnArgs
 
 template <typename T>
 cudaError_t norm_and_turn_cuda(const NormAndTurnArgs<T>& args, LaunchOrder order) {
-  if (args.head_dim > kMaxHeadDim || args.rotary.dims > args.head_dim) {
+  if (args.head_dim > kMaxHeadDim || args.rules.rotary.dims > args.head_dim) {
     return cudaErrorInvalidValue;
   }
   if (args.tokens == 0) {

@@ -10,15 +10,23 @@
 
 namespace kvcache::kernels {
 
-/// All pointers are of the device; T is float, __half or __nv_bfloat16.
+/// What a layer does with queries, keys and scores beyond scaling and masking them.
 template <typename T>
-struct NormAndTurnArgs {
-  const T* qkv = nullptr;           // [tokens, num_heads + 2 · num_kv_heads, head_dim]
-  T* out = nullptr;                 // the same
+struct AttentionRulesCuda {
   const T* query_weight = nullptr;  // of an RMSNorm, [head_dim]; null: nothing is normed
   const T* key_weight = nullptr;    // [head_dim]
   float epsilon = 0;
   Rotary rotary;
+  std::int64_t window = 0;  // as in AttentionRules
+  float soft_cap = 0;
+};
+
+/// All pointers are of the device; T is float, __half or __nv_bfloat16.
+template <typename T>
+struct NormAndTurnArgs {
+  const T* qkv = nullptr;  // [tokens, num_heads + 2 · num_kv_heads, head_dim]
+  T* out = nullptr;        // the same
+  AttentionRulesCuda<T> rules;
   const std::int64_t* position_ids = nullptr;  // [tokens]; outside rotary's tables they give NaN
   std::int64_t tokens = 0;
   std::int64_t num_heads = 0;

@@ -13,7 +13,7 @@ namespace kvcache::ort {
 template <typename T>
 CachedAttentionNode<T>::CachedAttentionNode(const OrtKernelInfo* info,
                                             const CudaNodeResources& resources)
-    : name_(node_name(kName, info)),
+    : ToldNode(kName, info, resources),
       settings_(attention_sizes(info, name_, resources.groups, resources.facts)),
       resources_(resources) {}
 
@@ -40,32 +40,43 @@ std::size_t CachedAttentionNode<T>::prepared_bytes(const AttentionSizes& sizes) 
 }
 
 template <typename T>
+kernels::AttentionRulesCuda<T> CachedAttentionNode<T>::rules(const Ort::KernelContext& context,
+                                                             std::int64_t head_dim) const {
+  kernels::AttentionRulesCuda<T> rules{.epsilon = settings_.rules.norm.epsilon,
+                                       .rotary = settings_.rules.rotary,
+                                       .window = settings_.rules.window,
+                                       .soft_cap = settings_.rules.soft_cap};
+  if (settings_.norm_size > 0) {
+    check(settings_.norm_size == head_dim, name_,
+          "q_norm_weight and k_norm_weight must be [head_dim]");
+    rules.query_weight = raw_data<T>(context.GetInput(kQueryNormWeight));
+    rules.key_weight = raw_data<T>(context.GetInput(kKeyNormWeight));
+  }
+  if (rules.rotary.dims > 0) {
+    check(rules.rotary.dims <= head_dim, name_, "cos and sin are longer than head_dim");
+    rules.rotary.cos = raw_data<float>(context.GetInput(kCos));
+    rules.rotary.sin = raw_data<float>(context.GetInput(kSin));
+  }
+  return rules;
+}
+
+template <typename T>
 void CachedAttentionNode<T>::prepare(const Ort::KernelContext& context, std::int64_t tokens,
                                      T* prepared, kernels::CachedAttentionArgs<T>& args,
                                      kernels::LaunchOrder order) const {
   kernels::NormAndTurnArgs<T> turn{.qkv = args.qkv,
                                    .out = prepared,
-                                   .epsilon = settings_.rules.norm.epsilon,
-                                   .rotary = settings_.rules.rotary,
+                                   .rules = rules(context, args.head_dim),
                                    .tokens = tokens,
                                    .num_heads = args.num_heads,
                                    .num_kv_heads = args.num_kv_heads,
                                    .head_dim = args.head_dim};
-  if (settings_.norm_size > 0) {
-    check(settings_.norm_size == args.head_dim, name_,
-          "q_norm_weight and k_norm_weight must be [head_dim]");
-    turn.query_weight = raw_data<T>(context.GetInput(kQueryNormWeight));
-    turn.key_weight = raw_data<T>(context.GetInput(kKeyNormWeight));
-  }
-  if (turn.rotary.dims > 0) {
+  if (turn.rules.rotary.dims > 0) {
     const auto position_ids = context.GetInput(kAttentionPositionIds);
     check(position_ids.GetTensorTypeAndShapeInfo().GetElementCount() ==
               static_cast<std::size_t>(tokens),
           name_, "position_ids must be [batch, seq_len]");
-    check(turn.rotary.dims <= args.head_dim, name_, "cos and sin are longer than head_dim");
     turn.position_ids = raw_data<std::int64_t>(position_ids);
-    turn.rotary.cos = raw_data<float>(context.GetInput(kCos));
-    turn.rotary.sin = raw_data<float>(context.GetInput(kSin));
   }
   check_launch(kernels::norm_and_turn_cuda(turn, order), name_);
   args.qkv = prepared;
@@ -95,6 +106,7 @@ void CachedAttentionNode<T>::compute_in_place(Ort::KernelContext& context) {
   bind_in_place(context, name_, run);
   run.args.rules.window = settings_.rules.window;
   run.args.rules.soft_cap = settings_.rules.soft_cap;
+  tell(rules(context, run.args.head_dim));
   const kernels::LaunchOrder order = stream_of(context);
   if (const std::size_t bytes = prepared_bytes(run.sizes); bytes > 0) {
     prepare(context, run.tokens, static_cast<T*>(resources_.room->scratch(bytes)), run.args, order);

@@ -3,15 +3,16 @@
 
 #include "kernels/cached_attention_args.hpp"
 #include "kernels/cuda/launch_order.hpp"
+#include "kernels/cuda/norm_and_turn_cuda.hpp"
 #include "ort/attention_settings.hpp"
 #include "ort/attention_tensors.hpp"
-#include "ort/cuda/node_access.hpp"
+#include "ort/cuda/told_node.hpp"
 
 namespace kvcache::ort {
 
 /// Checks shapes; what the tables say is on the device, and its writer's business.
 template <typename T>
-class CachedAttentionNode {
+class CachedAttentionNode : ToldNode {
  public:
   static constexpr const char* kName = "CachedAttention";
   static constexpr auto kElement = CudaType<T>::kElement;
@@ -44,13 +45,15 @@ class CachedAttentionNode {
   /// Bytes that queries, keys and values of these tokens take once more, 0 where the layer neither
   /// norms nor turns them.
   [[nodiscard]] std::size_t prepared_bytes(const AttentionSizes& sizes) const;
+  /// The layer's rules with the tables and weights of this run.
+  [[nodiscard]] kernels::AttentionRulesCuda<T> rules(const Ort::KernelContext& context,
+                                                     std::int64_t head_dim) const;
   /// Norms and turns what is new, into `prepared`, where the layer does so.
   void prepare(const Ort::KernelContext& context, std::int64_t tokens, T* prepared,
                kernels::CachedAttentionArgs<T>& args, kernels::LaunchOrder order) const;
   void attend(const kernels::CachedAttentionArgs<T>& args, std::int64_t tokens,
               kernels::LaunchOrder order) const;
 
-  std::string name_;
   AttentionSettings settings_;  // without the tables and weights, which are on the device
   CudaNodeResources resources_;
 };

@@ -164,6 +164,9 @@ OrtStatusPtr LinearNode<T>::ComputeV2(OrtKernelContext* raw_context) {
     args.out = raw_output<T>(context, 0, out_shape);
     const T* const post_norm =
         vector_of<T>(context, has_post_norm_, kPostNormWeight, outputs_, this->name_);
+    if (gated_) {
+      this->tell(kernels::GatedLinearCudaArgs<T>{args, activation_});
+    }
     if (gated_ || has_post_norm_) {
       run_apart(args, post_norm, stream_of(context));
     } else {

@@ -6,37 +6,11 @@
 #include "kernels/cuda/linear_cuda.hpp"
 #include "ort/cuda/node_access.hpp"
 #include "ort/cuda/node_norm.hpp"
+#include "ort/cuda/told_node.hpp"
 #include "ort/embedding_node.hpp"
 #include "ort/product_node.hpp"
 
 namespace kvcache::ort {
-
-/// Keeps what a node of ours is known by, and tells its weights once.
-class ToldNode {
- protected:
-  ToldNode(const char* op, const OrtKernelInfo* info, const CudaNodeResources& resources)
-      : name_(node_name(op, info)),
-        node_(Ort::ConstKernelInfo(info).GetNodeName()),
-        weights_(resources.weights) {}
-
-  /// What a fused step is made from: of the types that it is for.
-  template <typename T, template <typename> class Args>
-  void tell(const Args<T>& args) {
-    if constexpr (sizeof(T) == 2) {
-      if (!is_told_) {
-        weights_.nodes.insert_or_assign(node_, args);
-        is_told_ = true;
-      }
-    }
-  }
-
-  std::string name_;  // for messages
-
- private:
-  std::string node_;
-  plan::CudaWeights& weights_;
-  bool is_told_ = false;
-};
 
 template <typename T>
 class EmbeddingNode : ToldNode {

@@ -10,6 +10,7 @@
 
 #include "kernels/cuda/embedding_cuda.hpp"
 #include "kernels/cuda/linear_cuda.hpp"
+#include "kernels/cuda/norm_and_turn_cuda.hpp"
 
 namespace kvcache::plan {
 
@@ -17,8 +18,11 @@ namespace kvcache::plan {
 /// run alone.
 using CudaNode =
     std::variant<kernels::EmbeddingCudaArgs<__half>, kernels::LinearCudaArgs<__half>,
+                 kernels::GatedLinearCudaArgs<__half>, kernels::AttentionRulesCuda<__half>,
                  kernels::HeadCudaArgs<__half>, kernels::EmbeddingCudaArgs<__nv_bfloat16>,
-                 kernels::LinearCudaArgs<__nv_bfloat16>, kernels::HeadCudaArgs<__nv_bfloat16>>;
+                 kernels::LinearCudaArgs<__nv_bfloat16>,
+                 kernels::GatedLinearCudaArgs<__nv_bfloat16>,
+                 kernels::AttentionRulesCuda<__nv_bfloat16>, kernels::HeadCudaArgs<__nv_bfloat16>>;
 
 /// Of the types that a fused step has. Written and read under the stream's lock.
 struct CudaWeights {

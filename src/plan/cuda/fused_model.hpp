@@ -14,10 +14,7 @@
 namespace kvcache::plan {
 
 /// The layers' weights once more, in the order of their use, and the memory through which the
-/// blocks of a step talk. A step of one token is a kernel of its own where there is one for the
-/// model's sizes, and so is one of up to eight in any mix of sequences, prompts and trees; others
-/// are a kernel for the layers and two for the logits. Steps of one model follow each other on one
-/// stream.
+/// blocks of a step talk. Steps of one model follow each other on one stream.
 class FusedModel {
  public:
   FusedModel() = default;
@@ -31,6 +28,10 @@ class FusedModel {
   /// when the row's step is through but for ending.
   virtual cudaError_t step(const StepBinding& inputs, void* logits, kernels::TopLogit* best,
                            cudaStream_t stream) = 0;
+
+  /// Whether step() takes a run over such a binding.
+  /// @throws NotFused where not, which says why
+  virtual void check(const StepBinding& binding) const = 0;
 
   /// How many tokens of a step each of the kernels takes at most, 0 where the model has none:
   /// that for one, that for a few, and that for the layers, which is for `fewest_of_layers` at

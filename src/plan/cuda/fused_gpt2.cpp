@@ -1,0 +1,384 @@
+#include "plan/cuda/fused_gpt2.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <map>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "kernels/cuda/fused_layers.hpp"
+#include "plan/cuda/device_memory.hpp"
+#include "plan/cuda/fused_inputs.hpp"
+
+namespace kvcache::plan {
+namespace {
+
+template <typename T>
+struct LayerNodes {
+  kernels::LinearCudaArgs<T> qkv;
+  Attend attention;
+  kernels::LinearCudaArgs<T> projection;
+  kernels::LinearCudaArgs<T> expansion;
+  kernels::LinearCudaArgs<T> contraction;
+
+  [[nodiscard]] const kernels::LinearCudaArgs<T>& product(kernels::LayerWeight weight) const {
+    switch (weight) {
+      case kernels::LayerWeight::qkv:
+        return qkv;
+      case kernels::LayerWeight::projection:
+        return projection;
+      case kernels::LayerWeight::expansion:
+        return expansion;
+      case kernels::LayerWeight::contraction:
+        break;
+    }
+    return contraction;
+  }
+};
+
+/// A plan's operations with their weights.
+template <typename T>
+struct StepNodes {
+  kernels::EmbeddingCudaArgs<T> embedding;
+  std::vector<LayerNodes<T>> layers;
+  kernels::HeadCudaArgs<T> head;
+
+  /// @throws NotFused
+  StepNodes(const Plan& plan, const CudaWeights& weights) : weights_(weights) {
+    for (const Operation& operation : plan.operations) {
+      require(!std::holds_alternative<Activate>(operation.what),
+              "its activation function is not the tanh approximation of gelu");
+      require(!std::holds_alternative<Normalize>(operation.what) &&
+                  !std::holds_alternative<Value>(operation.what) &&
+                  !std::holds_alternative<Compute>(operation.what),
+              "it has outputs beside the logits");
+      if (const auto* attend = std::get_if<Attend>(&operation.what)) {
+        layers.push_back(layer(*attend));
+      }
+    }
+    embedding = find<kernels::EmbeddingCudaArgs<T>>(kEmbeddingNode);
+    head = find<kernels::HeadCudaArgs<T>>(kHeadNode);
+    check();
+  }
+
+  [[nodiscard]] kernels::FusedSizes sizes() const {
+    kernels::FusedSizes sizes;
+    sizes.layers = static_cast<int>(layers.size());
+    sizes.hidden = static_cast<int>(embedding.size);
+    sizes.inner = static_cast<int>(layers.front().expansion.outputs);
+    sizes.heads = static_cast<int>(layers.front().attention.num_heads);
+    sizes.vocab_size = static_cast<int>(embedding.vocab_size);
+    sizes.max_seq_len = static_cast<int>(embedding.max_seq_len);
+    return sizes;
+  }
+
+ private:
+  template <typename Args>
+  const Args& find(const std::string& node) const {
+    const auto found = weights_.nodes.find(node);
+    const auto* args = found == weights_.nodes.end() ? nullptr : std::get_if<Args>(&found->second);
+    require(args != nullptr, "it has parts that GPT-2 has not");
+    return *args;
+  }
+
+  LayerNodes<T> layer(const Attend& attend) const {
+    const auto product = [&](std::string_view role) {
+      return find<kernels::LinearCudaArgs<T>>(layer_node(attend.layer, role));
+    };
+    return {product("attention.qkv"), attend, product("attention.output"), product("mlp.up"),
+            product("mlp.down")};
+  }
+
+  void check() const {
+    require(embedding.position_weight != nullptr && embedding.scale == 1,
+            "its embedding is scaled, or has no table of positions");
+    require(!layers.empty() && layers.size() <= kernels::kMaxFusedLayers,
+            "it has no or too many layers");
+    for (const LayerNodes<T>& layer : layers) {
+      const bool ends = layer.qkv.norm.weight != nullptr && !layer.qkv.gelu &&
+                        layer.projection.norm.weight == nullptr && !layer.projection.gelu &&
+                        layer.expansion.norm.weight != nullptr && layer.expansion.gelu &&
+                        layer.contraction.norm.weight == nullptr && !layer.contraction.gelu;
+      require(ends, "its products have not the norms and activations of GPT-2");
+      require(
+          !layer.attention.has_rules && layer.attention.num_heads == layer.attention.num_kv_heads,
+          "its attention has more than GPT-2's");
+      for (const auto* product :
+           {&layer.qkv, &layer.projection, &layer.expansion, &layer.contraction}) {
+        require(product->bias != nullptr &&
+                    (product->norm.weight == nullptr || product->norm.bias != nullptr),
+                "it has products or norms without a bias");
+      }
+      require(layer.qkv.norm.epsilon == head.norm.epsilon &&
+                  layer.expansion.norm.epsilon == head.norm.epsilon,
+              "its norms differ in epsilon");
+    }
+  }
+
+  const CudaWeights& weights_;
+};
+
+/// From how many tokens on the layers' kernel is faster than a captured graph on an H200: of models
+/// up to this hidden size from two, of others from nine (docs/CUDA.md).
+constexpr int kNarrow = 512;
+
+/// The kernels that a model of these sizes has on the current device. That for the logits takes
+/// hidden sizes up to 1,024.
+/// @throws NotFused where it has none
+FusedModel::MostTokens kernels_of(const kernels::FusedSizes& sizes, int multiprocessors,
+                                  const kernels::LayersLaunch& layers) {
+  FusedModel::MostTokens most;
+  const char* none = kernels::why_not_fused(sizes, multiprocessors);
+  most.one = none == nullptr ? 1 : 0;
+  most.few = none == nullptr ? kernels::most_fused_tokens(sizes, multiprocessors) : 0;
+  most.layers = kernels::head_some_rows_fit(layers.tokens, sizes.hidden) ? layers.tokens : 0;
+  most.fewest_of_layers =
+      sizes.hidden <= kNarrow && most.few == 0 ? 2 : kernels::kMaxFusedTokens + 1;
+  const char* no_layers = kernels::why_no_layers(sizes);
+  require(most.one > 0 || most.layers > 0,
+          no_layers != nullptr ? no_layers
+                               : "its hidden size is no multiple of 128 up to 1,024, or a layer "
+                                 "does not fit into the GPU's shared memory");
+  return most;
+}
+
+/// Which of a model's kernels is for a run.
+enum class StepKernel { one, few, layers };
+
+/// @throws NotFused where none is
+StepKernel kernel_of(const StepBinding& binding, const FusedModel::MostTokens& most) {
+  require(binding.block_table != nullptr, "it has no cache");
+  const auto block_len = static_cast<std::uint64_t>(binding.block_len);
+  require(std::has_single_bit(block_len) && block_len >= 8,
+          "block_len is no power of two, or under 8");
+  const std::int64_t blocks = binding.rows * binding.blocks_per_row;
+  if (most.one > 0 && is_of_one_token(binding) && blocks <= kernels::kMaxTableBlocks) {
+    return StepKernel::one;
+  }
+  if (binding.tokens <= most.few && binding.num_logits <= kernels::kMaxLogitsRows &&
+      blocks <= kernels::kMaxTablesBlocks) {
+    return StepKernel::few;
+  }
+  require(most.layers > 0, "the model is too large for steps of several tokens");
+  require(binding.tokens <= most.layers && binding.num_logits <= kernels::kMaxLayersTokens,
+          "it has too many tokens, or too many rows of logits");
+  require(blocks <= kernels::kMaxLayersTable, "its block tables are too long for a launch");
+  require(binding.tokens >= most.fewest_of_layers, "of so few tokens a captured graph is faster");
+  return StepKernel::layers;
+}
+
+/// Of the kernels for several tokens, the most tokens that each has.
+constexpr int kCapacities[] = {2, 4, 8};
+
+template <typename T>
+class FusedGpt2 : public FusedModel {
+ public:
+  /// @throws NotFused
+  FusedGpt2(const StepNodes<T>& nodes, const StepBinding& binding, int multiprocessors,
+            cudaStream_t stream)
+      : multiprocessors_(multiprocessors),
+        sizes_(nodes.sizes()),
+        layers_launch_(kernels::layers_launch<T>(sizes_)),
+        most_(kernels_of(sizes_, multiprocessors, layers_launch_)),
+        weights_(elements(sizes_.layer_elements()) * sizeof(T)),
+        vectors_(elements(vectors().elements()) * sizeof(T)) {
+    kernel_of(binding, most_);
+    for (std::size_t layer = 0; layer < nodes.layers.size(); ++layer) {
+      pack(nodes.layers[layer], static_cast<std::int64_t>(layer), stream);
+      args_.pools[2 * layer] = reinterpret_cast<T*>(binding.pools[2 * layer]);
+      args_.pools[2 * layer + 1] = reinterpret_cast<T*>(binding.pools[2 * layer + 1]);
+      args_.scales[layer] = nodes.layers[layer].attention.scale;
+    }
+    if (most_.one > 0) {
+      add_exchange(1, kernels::exchange_words(sizes_, multiprocessors_, 1), stream);
+    }
+    for (const int capacity : kCapacities) {
+      if (capacity <= most_.few) {
+        add_exchange(capacity, kernels::exchange_words(sizes_, multiprocessors_, capacity), stream);
+      }
+    }
+    if (most_.layers > 0) {
+      layers_.emplace(sizes_, stream);
+      add_exchange(kernels::kMaxLayersTokens,
+                   kernels::LayersExchange{sizes_.hidden, sizes_.inner}.layer(sizes_.layers),
+                   stream);
+    }
+    args_.sizes = sizes_;
+    args_.token_weight = nodes.embedding.token_weight;
+    args_.position_weight = nodes.embedding.position_weight;
+    args_.head_weight = nodes.head.weight;
+    args_.weights = weights_.as<T>();
+    args_.vectors = vectors_.as<T>();
+    args_.last_norm = nodes.head.norm;
+    args_.block_len_shift = std::countr_zero(static_cast<std::uint64_t>(binding.block_len));
+  }
+
+  cudaError_t step(const StepBinding& inputs, void* logits, kernels::TopLogit* best,
+                   cudaStream_t stream) override {
+    args_.logits = static_cast<T*>(logits);
+    args_.best = best;
+    switch (kernel_of(inputs, most_)) {
+      case StepKernel::one:
+        args_.inputs = step_inputs(inputs);
+        return with_exchange(1,
+                             [&] { return kernels::fused_step(args_, multiprocessors_, stream); });
+      case StepKernel::few: {
+        const kernels::FusedTokensInputs tokens = tokens_inputs(inputs);
+        const int capacity =
+            *std::ranges::find_if(kCapacities, [&](int most) { return tokens.count <= most; });
+        return with_exchange(capacity, [&] {
+          return kernels::fused_tokens(args_, tokens, capacity, multiprocessors_, stream);
+        });
+      }
+      case StepKernel::layers:
+        break;
+    }
+    return layers_step(layers_inputs(inputs), stream);
+  }
+
+  void check(const StepBinding& binding) const override { kernel_of(binding, most_); }
+
+  [[nodiscard]] MostTokens most_tokens() const noexcept override { return most_; }
+
+ private:
+  [[nodiscard]] std::size_t elements(std::int64_t of_layer) const {
+    return static_cast<std::size_t>(sizes_.layers * of_layer);
+  }
+  [[nodiscard]] kernels::LayerVectors vectors() const { return {sizes_.hidden, sizes_.inner}; }
+
+  /// Where the blocks of steps of so many tokens talk: two sets, of which a step uses one and makes
+  /// the other ready for the next.
+  struct Exchange {
+    Exchange(std::int64_t words_of_set, cudaStream_t stream)
+        : words(words_of_set), memory(2 * static_cast<std::size_t>(words) * sizeof(unsigned)) {
+      // Every word: not there yet.
+      require_success(
+          cudaMemsetAsync(memory.as<void>(), 0xFF,
+                          2 * static_cast<std::size_t>(words) * sizeof(unsigned), stream),
+          "clearing the exchange");
+    }
+
+    std::int64_t words;  // of a set
+    DeviceMemory memory;
+    std::int64_t steps = 0;
+  };
+
+  void add_exchange(int tokens, std::int64_t words, cudaStream_t stream) {
+    exchanges_.try_emplace(tokens, words, stream);
+  }
+
+  /// What the layers' kernel has beside its exchange.
+  struct Layers {
+    Layers(const kernels::FusedSizes& sizes, cudaStream_t stream)
+        : queries(bytes(sizes)), normalized(bytes(sizes)), arrivals(sizeof(unsigned)) {
+      require_success(cudaMemsetAsync(arrivals.as<void>(), 0, sizeof(unsigned), stream),
+                      "clearing the arrivals");
+    }
+    static std::size_t bytes(const kernels::FusedSizes& sizes) {
+      return static_cast<std::size_t>(kernels::kMaxLayersTokens * sizes.hidden) * sizeof(T);
+    }
+
+    DeviceMemory queries;
+    DeviceMemory normalized;  // of the tokens whose logits are asked for
+    DeviceMemory arrivals;
+    int last_tokens = kernels::kMaxLayersTokens;  // of the step before
+  };
+
+  /// The layers, the logits, and the best of each row.
+  cudaError_t layers_step(const kernels::LayersInputs& inputs, cudaStream_t stream) {
+    if (inputs.tokens_count == 0) {
+      return cudaSuccess;
+    }
+    Layers& layers = *layers_;
+    T* const normalized = layers.normalized.template as<T>();
+    cudaError_t error = with_exchange(kernels::kMaxLayersTokens, [&] {
+      return kernels::fused_layers<T>(
+          args_, inputs, {layers.queries.template as<T>(), layers.arrivals.template as<unsigned>()},
+          static_cast<unsigned>(exchanges_.at(kernels::kMaxLayersTokens).steps), layers.last_tokens,
+          layers_launch_, normalized, stream);
+    });
+    if (error != cudaSuccess) {
+      return error;
+    }
+    layers.last_tokens = inputs.tokens_count;
+    kernels::HeadCudaArgs<T> head;
+    head.x = normalized;
+    head.weight = args_.head_weight;
+    head.out = args_.logits;
+    head.tokens = inputs.logits_count;
+    head.inputs = sizes_.hidden;
+    head.outputs = sizes_.vocab_size;
+    error = kernels::head_some_rows(head, multiprocessors_, stream);
+    return error != cudaSuccess ? error
+                                : kernels::argmax_cuda<T>(args_.logits, head.tokens, head.outputs,
+                                                          args_.best, stream);
+  }
+
+  /// Launches a step of the kernel for so many tokens with the sets that are its.
+  template <typename Launch>
+  cudaError_t with_exchange(int tokens, const Launch& launch) {
+    Exchange& exchange = exchanges_.at(tokens);
+    auto* const sets = exchange.memory.template as<unsigned>();
+    args_.exchange = sets + exchange.steps % 2 * exchange.words;
+    args_.other_exchange = sets + (1 - exchange.steps % 2) * exchange.words;
+    const cudaError_t error = launch();
+    exchange.steps += error == cudaSuccess ? 1 : 0;
+    return error;
+  }
+
+  void pack(const LayerNodes<T>& layer, std::int64_t number, cudaStream_t stream) {
+    T* const weights = weights_.as<T>() + number * sizes_.layer_elements();
+    T* const vectors_of_layer = vectors_.as<T>() + number * vectors().elements();
+    const auto copy = [&](int to, const T* from, std::int64_t count) {
+      require_success(
+          cudaMemcpyAsync(vectors_of_layer + to, from, static_cast<std::size_t>(count) * sizeof(T),
+                          cudaMemcpyDeviceToDevice, stream),
+          "copying norms and biases");
+    };
+    const kernels::NormArgs<T> norms[2]{layer.qkv.norm, layer.expansion.norm};
+    for (int norm = 0; norm < 2; ++norm) {
+      copy(vectors().norm_weight(norm), norms[norm].weight, sizes_.hidden);
+      copy(vectors().norm_bias(norm), norms[norm].bias, sizes_.hidden);
+    }
+    for (int w = 0; w < kernels::kLayerWeights; ++w) {
+      const auto weight = static_cast<kernels::LayerWeight>(w);
+      const kernels::LinearCudaArgs<T>& product = layer.product(weight);
+      require(product.inputs == sizes_.inputs(weight) && product.outputs == sizes_.outputs(weight),
+              "its layers differ in size");
+      copy(vectors().bias(weight), product.bias, product.outputs);
+      require_success(
+          kernels::pack_strips(product.weight, sizes_.inputs(weight), sizes_.outputs(weight),
+                               weights + sizes_.weight_at(weight), stream),
+          "packing weights");
+    }
+  }
+
+  int multiprocessors_;
+  kernels::FusedSizes sizes_;
+  kernels::LayersLaunch layers_launch_;
+  MostTokens most_;
+  DeviceMemory weights_;
+  DeviceMemory vectors_;
+  std::map<int, Exchange> exchanges_;  // by the most tokens that a kernel has
+  std::optional<Layers> layers_;
+  kernels::FusedStepArgs<T> args_;
+};
+
+}  // namespace
+
+template <typename T>
+std::shared_ptr<FusedModel> fuse_gpt2(const Plan& plan, const CudaWeights& weights,
+                                      const StepBinding& binding, int multiprocessors,
+                                      cudaStream_t stream) {
+  const StepNodes<T> nodes(plan, weights);
+  return std::make_shared<FusedGpt2<T>>(nodes, binding, multiprocessors, stream);
+}
+
+template std::shared_ptr<FusedModel> fuse_gpt2<__half>(const Plan&, const CudaWeights&,
+                                                       const StepBinding&, int, cudaStream_t);
+template std::shared_ptr<FusedModel> fuse_gpt2<__nv_bfloat16>(const Plan&, const CudaWeights&,
+                                                              const StepBinding&, int,
+                                                              cudaStream_t);
+
+}  // namespace kvcache::plan

@@ -1,0 +1,452 @@
+// A random model in Llama's form with a sequence in a cache, as the fused decoder takes it, and in
+// double precision what a step of it must give.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels/cuda/fused_decoder.hpp"
+#include "plan/cuda/fused_model.hpp"
+#include "support/fused_case.hpp"
+
+namespace kvcache::test {
+
+/// What such models have or have not.
+struct DecoderForm {
+  std::int64_t layers = 1;
+  std::int64_t heads = 1;
+  std::int64_t kv_heads = 1;
+  std::int64_t head_dim = 64;
+  std::int64_t hidden = 64;
+  std::int64_t inner = 64;
+  std::int64_t vocab_size = 64;
+  std::int64_t rotary_dims = 64;
+  bool interleaved = false;
+  bool gated = true;
+  bool biases = false;
+  bool query_key_norms = false;
+  float embedding_scale = 1;
+  std::int64_t block_len = 16;
+
+  static DecoderForm random(Random& random) {
+    DecoderForm form;
+    form.layers = random.integer(1, 3);
+    form.head_dim = random.pick(std::vector<std::int64_t>{64, 128});
+    form.kv_heads = random.integer(1, 4);
+    form.heads = form.kv_heads * random.integer(1, kernels::kMaxGroup);
+    form.hidden = 32 * random.integer(1, 30);
+    form.inner = 32 * random.integer(1, 40);
+    form.vocab_size = random.integer(1, 2000);
+    form.rotary_dims = random.pick(std::vector<std::int64_t>{0, 32, form.head_dim, form.head_dim});
+    form.interleaved = random.chance(0.3);
+    form.gated = random.chance(0.8);
+    form.biases = random.chance(0.4);
+    form.query_key_norms = random.chance(0.4);
+    form.embedding_scale = random.chance(0.3) ? 3.5F : 1.0F;
+    form.block_len = random.pick(std::vector<std::int64_t>{8, 16, 256});
+    return form;
+  }
+};
+
+template <typename T>
+class DecoderCase {
+ public:
+  static constexpr std::int64_t kContext = 2048;
+
+  DecoderCase(Random& random, const DecoderForm& form)
+      : form_(form),
+        token_(random, form.vocab_size * form.hidden, 1),
+        last_norm_(random, form.hidden, 0.3, 1),
+        cos_(angles([](double angle) { return std::cos(angle); })),
+        sin_(angles([](double angle) { return std::sin(angle); })),
+        logits_(std::vector<T>(static_cast<std::size_t>(form.vocab_size))) {
+    table_.resize(static_cast<std::size_t>(kContext / form.block_len));
+    std::iota(table_.begin(), table_.end(), 0);
+    for (std::size_t i = table_.size(); i > 1; --i) {
+      std::swap(
+          table_[i - 1],
+          table_[static_cast<std::size_t>(random.integer(0, static_cast<std::int64_t>(i) - 1))]);
+    }
+    for (std::int64_t layer = 0; layer < form.layers; ++layer) {
+      layers_.push_back(std::make_unique<Layer>(random, form));
+    }
+  }
+
+  [[nodiscard]] const DecoderForm& form() const { return form_; }
+
+  [[nodiscard]] plan::Plan plan() const {
+    model::LayerSpec layer;
+    layer.attention.num_heads = static_cast<std::size_t>(form_.heads);
+    layer.attention.num_kv_heads = static_cast<std::size_t>(form_.kv_heads);
+    layer.attention.head_dim = static_cast<std::size_t>(form_.head_dim);
+    layer.attention.scale = scale();
+    layer.mlp.inner_size = static_cast<std::size_t>(form_.inner);
+    layer.mlp.gated = form_.gated;
+    layer.mlp.activation = form_.gated ? "silu" : "gelu_tanh";
+    model::DecoderSpec spec;
+    spec.hidden_size = static_cast<std::size_t>(form_.hidden);
+    spec.vocab_size = static_cast<std::size_t>(form_.vocab_size);
+    spec.max_seq_len = kContext;
+    spec.layers.assign(layers_.size(), layer);
+    return plan::make_plan(spec, {});
+  }
+
+  /// As the nodes tell them.
+  [[nodiscard]] plan::CudaWeights weights() const {
+    plan::CudaWeights weights;
+    EmbeddingCudaArgs<T> embedding;
+    embedding.token_weight = token_.device.data();
+    embedding.size = form_.hidden;
+    embedding.vocab_size = form_.vocab_size;
+    embedding.scale = form_.embedding_scale;
+    weights.nodes.emplace(plan::kEmbeddingNode, embedding);
+    for (std::size_t number = 0; number < layers_.size(); ++number) {
+      const Layer& layer = *layers_[number];
+      const auto node = [&](const char* role) { return plan::layer_node(number, role); };
+      const auto args_of = [&](const Matrix& matrix, const Weight<T>* norm) {
+        LinearCudaArgs<T> args = matrix.args(form_.biases);
+        if (norm != nullptr) {
+          args.norm = rms_norm(*norm);
+        }
+        return args;
+      };
+      weights.nodes.emplace(node("attention.qkv"), args_of(layer.qkv, &layer.first_norm));
+      weights.nodes.emplace(node("attention"), rules(layer));
+      weights.nodes.emplace(node("attention.output"), args_of(layer.projection, nullptr));
+      LinearCudaArgs<T> expansion = args_of(layer.expansion, &layer.second_norm);
+      if (form_.gated) {
+        weights.nodes.emplace(
+            node("mlp.up"), kernels::GatedLinearCudaArgs<T>{expansion, kernels::Activation::silu});
+      } else {
+        expansion.gelu = true;
+        weights.nodes.emplace(node("mlp.up"), expansion);
+      }
+      weights.nodes.emplace(node("mlp.down"), args_of(layer.contraction, nullptr));
+    }
+    HeadCudaArgs<T> head;
+    head.norm = rms_norm(last_norm_);
+    head.weight = token_.device.data();
+    head.inputs = form_.hidden;
+    head.outputs = form_.vocab_size;
+    weights.nodes.emplace(plan::kHeadNode, head);
+    return weights;
+  }
+
+  [[nodiscard]] plan::StepBinding binding(const StepInputs& inputs) const {
+    plan::StepBinding binding = inputs.binding();
+    for (const auto& layer : layers_) {
+      binding.pools.push_back(reinterpret_cast<std::byte*>(layer->keys.data()));
+      binding.pools.push_back(reinterpret_cast<std::byte*>(layer->values.data()));
+    }
+    binding.block_len = form_.block_len;
+    binding.logits = reinterpret_cast<std::byte*>(logits_.data());
+    return binding;
+  }
+
+  /// A token at a position, which need not be the length of what is before it.
+  [[nodiscard]] StepInputs one_token(std::int64_t id, std::int64_t position) const {
+    StepInputs inputs;
+    inputs.ids = {id};
+    inputs.positions = {position};
+    inputs.past_lengths = {static_cast<std::int32_t>(length_)};
+    inputs.block_table = table_;
+    return inputs;
+  }
+
+  /// Adds random keys and values until the sequence has `length` tokens.
+  void grow(Random& random, std::int64_t length) {
+    for (const auto& layer : layers_) {
+      for (std::int64_t position = length_; position < length; ++position) {
+        for (std::int64_t head = 0; head < form_.kv_heads; ++head) {
+          for (std::int64_t e = 0; e < form_.head_dim; ++e) {
+            const auto at = static_cast<std::size_t>(pool_at(head, position) + e);
+            layer->host_keys[at] = T(random.normal());
+            layer->host_values[at] = T(random.normal());
+          }
+        }
+      }
+      layer->upload();
+    }
+    length_ = std::max(length_, length);
+  }
+  void keep_token() { ++length_; }
+
+  [[nodiscard]] std::vector<T> logits() const { return logits_.to_host(); }
+  [[nodiscard]] void* logits_on_device() const { return logits_.data(); }
+
+  /// The largest difference of the device's cache to the expected one.
+  [[nodiscard]] double largest_cache_error() const {
+    double largest = 0;
+    for (const auto& layer : layers_) {
+      for (const auto& [device, host] :
+           {std::pair{&layer->keys, &layer->host_keys}, {&layer->values, &layer->host_values}}) {
+        const std::vector<T> found = device->to_host();
+        for (std::size_t i = 0; i < found.size(); ++i) {
+          const double expected = wide((*host)[i]);
+          const bool unused = std::isnan(expected) && std::isnan(wide(found[i]));
+          const double error = unused ? 0 : std::abs(wide(found[i]) - expected);
+          largest = std::max(largest, std::isnan(error) ? INFINITY : error);
+        }
+      }
+    }
+    return largest;
+  }
+
+  /// The token's logits, in double precision but for what the graph rounds: queries, keys and
+  /// values. What it appends is expected in the cache.
+  Doubles expected(const StepInputs& inputs) {
+    Doubles x(static_cast<std::size_t>(form_.hidden));
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      x[i] = token_[inputs.ids[0] * form_.hidden + static_cast<std::int64_t>(i)] *
+             form_.embedding_scale;
+    }
+    for (const auto& layer : layers_) {
+      Doubles vectors = layer->qkv.of(normed(x, layer->first_norm), form_.biases);
+      add(x, layer->projection.of(attended(*layer, std::move(vectors), inputs.positions[0]),
+                                  form_.biases));
+      const Doubles both = layer->expansion.of(normed(x, layer->second_norm), form_.biases);
+      Doubles inner(static_cast<std::size_t>(form_.inner));
+      for (std::size_t i = 0; i < inner.size(); ++i) {
+        inner[i] = form_.gated ? both[i] / (1 + std::exp(-both[i])) * both[inner.size() + i]
+                               : gelu(both[i]);
+      }
+      add(x, layer->contraction.of(inner, form_.biases));
+    }
+    const Doubles last = normed(x, last_norm_);
+    Doubles logits(static_cast<std::size_t>(form_.vocab_size));
+    for (std::size_t out = 0; out < logits.size(); ++out) {
+      for (std::size_t i = 0; i < last.size(); ++i) {
+        logits[out] +=
+            last[i] *
+            token_[static_cast<std::int64_t>(out) * form_.hidden + static_cast<std::int64_t>(i)];
+      }
+    }
+    return logits;
+  }
+
+ private:
+  /// A product's weight in panels of 64 columns, of a gate those of both matrices in turns.
+  struct Matrix {
+    Matrix(Random& random, std::int64_t from, std::int64_t to, std::int64_t of = 1)
+        : inputs(from),
+          outputs(to),
+          matrices(of),
+          weight(random, of * ((to + 63) / 64) * from * 64,
+                 1 / std::sqrt(static_cast<double>(from))),
+          bias(random, of * to, 0.1) {}
+
+    [[nodiscard]] LinearCudaArgs<T> args(bool biased) const {
+      LinearCudaArgs<T> args;
+      args.weight = weight.device.data();
+      args.bias = biased ? bias.device.data() : nullptr;
+      args.tokens = 1;
+      args.inputs = inputs;
+      args.outputs = outputs;
+      return args;
+    }
+    /// One matrix's outputs behind the other's.
+    [[nodiscard]] Doubles of(const Doubles& x, bool biased) const {
+      Doubles y;
+      for (std::int64_t matrix = 0; matrix < matrices; ++matrix) {
+        for (std::int64_t column = 0; column < outputs; ++column) {
+          const std::int64_t panel = column / 64 * matrices + matrix;
+          double sum = biased ? bias[matrix * outputs + column] : 0;
+          for (std::int64_t i = 0; i < inputs; ++i) {
+            sum += x[static_cast<std::size_t>(i)] * weight[(panel * inputs + i) * 64 + column % 64];
+          }
+          y.push_back(sum);
+        }
+      }
+      return y;
+    }
+
+    std::int64_t inputs;
+    std::int64_t outputs;
+    std::int64_t matrices;
+    Weight<T> weight;
+    Weight<T> bias;
+  };
+
+  struct Layer {
+    Layer(Random& random, const DecoderForm& form)
+        : first_norm(random, form.hidden, 0.3, 1),
+          qkv(random, form.hidden, (form.heads + 2 * form.kv_heads) * form.head_dim),
+          query_norm(random, form.head_dim, 0.3, 1),
+          key_norm(random, form.head_dim, 0.3, 1),
+          projection(random, form.heads * form.head_dim, form.hidden),
+          second_norm(random, form.hidden, 0.3, 1),
+          expansion(random, form.hidden, form.inner, form.gated ? 2 : 1),
+          contraction(random, form.inner, form.hidden),
+          host_keys(static_cast<std::size_t>(kContext * form.kv_heads * form.head_dim),
+                    T(std::numeric_limits<float>::quiet_NaN())),
+          host_values(host_keys),
+          keys(host_keys),
+          values(host_values) {}
+
+    void upload() const {
+      const std::size_t bytes = host_keys.size() * sizeof(T);
+      check_cuda(cudaMemcpy(keys.data(), host_keys.data(), bytes, cudaMemcpyHostToDevice));
+      check_cuda(cudaMemcpy(values.data(), host_values.data(), bytes, cudaMemcpyHostToDevice));
+    }
+
+    Weight<T> first_norm;
+    Matrix qkv;
+    Weight<T> query_norm;
+    Weight<T> key_norm;
+    Matrix projection;
+    Weight<T> second_norm;
+    Matrix expansion;
+    Matrix contraction;
+    std::vector<T> host_keys;
+    std::vector<T> host_values;
+    DeviceArray<T> keys;
+    DeviceArray<T> values;
+  };
+
+  [[nodiscard]] float scale() const { return 1 / std::sqrt(static_cast<float>(form_.head_dim)); }
+
+  template <typename Function>
+  [[nodiscard]] std::vector<float> angles(const Function& function) const {
+    std::vector<float> table;
+    for (std::int64_t position = 0; position < kContext; ++position) {
+      for (std::int64_t i = 0; i < form_.rotary_dims / 2; ++i) {
+        const double share = 2 * static_cast<double>(i) / static_cast<double>(form_.rotary_dims);
+        table.push_back(static_cast<float>(
+            function(static_cast<double>(position) * std::pow(10000.0, -share))));
+      }
+    }
+    return table;
+  }
+
+  [[nodiscard]] NormArgs<T> rms_norm(const Weight<T>& weight) const {
+    return {weight.device.data(), nullptr, 1e-5F, true};
+  }
+  [[nodiscard]] kernels::AttentionRulesCuda<T> rules(const Layer& layer) const {
+    kernels::AttentionRulesCuda<T> rules;
+    if (form_.query_key_norms) {
+      rules.query_weight = layer.query_norm.device.data();
+      rules.key_weight = layer.key_norm.device.data();
+      rules.epsilon = 1e-6F;
+    }
+    if (form_.rotary_dims > 0) {
+      rules.rotary = {cos_.data(), sin_.data(), kContext, form_.rotary_dims, form_.interleaved};
+    }
+    return rules;
+  }
+
+  static Doubles normed(const Doubles& x, const Weight<T>& weight, double epsilon = 1e-5) {
+    double squares = 0;
+    for (const double value : x) {
+      squares += value * value / static_cast<double>(x.size());
+    }
+    Doubles y(x.size());
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      y[i] = x[i] / std::sqrt(squares + epsilon) * weight[static_cast<std::int64_t>(i)];
+    }
+    return y;
+  }
+
+  static void add(Doubles& to, const Doubles& what) {
+    std::ranges::transform(to, what, to.begin(), std::plus<>());
+  }
+
+  [[nodiscard]] std::int64_t pool_at(std::int64_t head, std::int64_t position) const {
+    const std::int64_t block = table_[static_cast<std::size_t>(position / form_.block_len)];
+    return ((block * form_.kv_heads + head) * form_.block_len + position % form_.block_len) *
+           form_.head_dim;
+  }
+
+  [[nodiscard]] Doubles turned(Doubles vector, std::int64_t position) const {
+    const std::int64_t pairs = form_.rotary_dims / 2;
+    const std::vector<float> cos = cos_.to_host();
+    const std::vector<float> sin = sin_.to_host();
+    for (std::int64_t i = 0; i < pairs; ++i) {
+      const auto one = static_cast<std::size_t>(form_.interleaved ? 2 * i : i);
+      const auto other = form_.interleaved ? one + 1 : one + static_cast<std::size_t>(pairs);
+      const auto at = static_cast<std::size_t>(position * pairs + i);
+      const double a = vector[one];
+      const double b = vector[other];
+      vector[one] = a * cos[at] - b * sin[at];
+      vector[other] = b * cos[at] + a * sin[at];
+    }
+    return vector;
+  }
+
+  /// Head `number` of the vectors, rounded; queries and keys normed and turned before.
+  [[nodiscard]] Doubles vector_of(const Layer& layer, const Doubles& vectors, std::int64_t number,
+                                  std::int64_t position) const {
+    const auto from = vectors.begin() + number * form_.head_dim;
+    const auto round = [](double value) { return wide(T(static_cast<float>(value))); };
+    Doubles vector(from, from + form_.head_dim);
+    std::ranges::transform(vector, vector.begin(), round);
+    if (number < form_.heads + form_.kv_heads) {
+      if (form_.query_key_norms) {
+        vector = normed(vector, number < form_.heads ? layer.query_norm : layer.key_norm, 1e-6);
+      }
+      vector = turned(std::move(vector), position);
+      std::ranges::transform(vector, vector.begin(), round);
+    }
+    return vector;
+  }
+
+  Doubles attended(Layer& layer, const Doubles& vectors, std::int64_t position) const {
+    for (std::int64_t head = 0; head < form_.kv_heads; ++head) {
+      const Doubles key = vector_of(layer, vectors, form_.heads + head, position);
+      const Doubles value =
+          vector_of(layer, vectors, form_.heads + form_.kv_heads + head, position);
+      for (std::size_t e = 0; e < key.size(); ++e) {
+        const std::size_t at = static_cast<std::size_t>(pool_at(head, length_)) + e;
+        layer.host_keys[at] = T(static_cast<float>(key[e]));
+        layer.host_values[at] = T(static_cast<float>(value[e]));
+      }
+    }
+    Doubles out;
+    for (std::int64_t head = 0; head < form_.heads; ++head) {
+      const Doubles query = vector_of(layer, vectors, head, position);
+      const std::int64_t kv_head = head / (form_.heads / form_.kv_heads);
+      Doubles scores;
+      for (std::int64_t seen = 0; seen <= length_; ++seen) {
+        double score = 0;
+        for (std::size_t e = 0; e < query.size(); ++e) {
+          const auto at = static_cast<std::size_t>(pool_at(kv_head, seen)) + e;
+          score += query[e] * wide(layer.host_keys[at]) * scale();
+        }
+        scores.push_back(score);
+      }
+      const double max = *std::ranges::max_element(scores);
+      Doubles value(query.size());
+      double sum = 0;
+      for (std::int64_t seen = 0; seen <= length_; ++seen) {
+        const double weight = std::exp(scores[static_cast<std::size_t>(seen)] - max);
+        sum += weight;
+        for (std::size_t e = 0; e < value.size(); ++e) {
+          const auto at = static_cast<std::size_t>(pool_at(kv_head, seen)) + e;
+          value[e] += weight * wide(layer.host_values[at]);
+        }
+      }
+      for (const double element : value) {
+        out.push_back(element / sum);
+      }
+    }
+    return out;
+  }
+
+  DecoderForm form_;
+  Weight<T> token_;
+  Weight<T> last_norm_;
+  DeviceArray<float> cos_;
+  DeviceArray<float> sin_;
+  DeviceArray<T> logits_;
+  std::vector<std::int32_t> table_;
+  std::int64_t length_ = 0;
+  std::vector<std::unique_ptr<Layer>> layers_;
+};
+
+}  // namespace kvcache::test
