@@ -57,13 +57,13 @@ void norm_and_turn_on_device(const AttentionCase<T>& attention, const CachedAtte
   args.qkv = qkv;
   args.out = qkv;
   if (!weights.empty()) {
-    args.query_weight = reinterpret_cast<const Element*>(d_weights.data());
-    args.key_weight = args.query_weight + host.head_dim;
+    args.rules.query_weight = reinterpret_cast<const Element*>(d_weights.data());
+    args.rules.key_weight = args.rules.query_weight + host.head_dim;
   }
-  args.epsilon = host.rules.norm.epsilon;
-  args.rotary = host.rules.rotary;
-  args.rotary.cos = attention.cos.empty() ? nullptr : cos.data();
-  args.rotary.sin = sin.data();
+  args.rules.epsilon = host.rules.norm.epsilon;
+  args.rules.rotary = host.rules.rotary;
+  args.rules.rotary.cos = attention.cos.empty() ? nullptr : cos.data();
+  args.rules.rotary.sin = sin.data();
   args.position_ids = position_ids.data();
   args.tokens = tokens;
   args.num_heads = host.num_heads;
