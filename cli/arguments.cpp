@@ -41,6 +41,10 @@ void ModelArguments::add_to(CLI::App& command) {
   command.add_option("--runs-before-move", runs_before_move,
                      "runs (decoded tokens) until weights are moved into huge pages; 0: at once");
   command.add_flag(
+      "--no-fused-steps", no_fused_steps,
+      "run decode steps node by node, or on a GPU as captured graphs, where they could "
+      "be one kernel: to compare");
+  command.add_flag(
       "--invariant", invariant,
       "fail unless a token's results are the same bits whatever is computed beside it");
   command.add_flag("--verbose", verbose, "what is being done, and ONNX Runtime's messages");
@@ -52,6 +56,7 @@ Model ModelArguments::load() const {
   options.cache_bytes = cache_mib << 20U;
   options.weight_memory = weight_memory;
   options.runs_before_move = runs_before_move;
+  options.fuse_steps = !no_fused_steps;
   options.invariant_results = invariant;
   if (!device.empty()) {
     options.require_device = device == "cuda" ? Device::cuda : Device::cpu;

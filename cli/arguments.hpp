@@ -19,6 +19,7 @@ struct ModelArguments {
   std::size_t cache_mib = 0;
   WeightMemory weight_memory = WeightMemory::huge_pages;
   std::size_t runs_before_move = ModelOptions().runs_before_move;
+  bool no_fused_steps = false;
   bool invariant = false;
   bool verbose = false;
 

@@ -65,6 +65,12 @@ VARIANTS = {
         **SMALLER,
     },
     "qwen3": {"model_type": "qwen3", "head_dim": 12},
+    # What a GPU runs as one kernel a token: heads of 64, sizes that are multiples of 32.
+    "qwen3-heads-of-64": {
+        "model_type": "qwen3",
+        **{"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "head_dim": 64},
+        **{"num_attention_heads": 2, "num_key_value_heads": 1},
+    },
     "smollm3": {"model_type": "smollm3", **SMALLER, "num_hidden_layers": 4},
     "phi3": {"model_type": "phi3"},
     "phi3-longrope": {
