@@ -1,0 +1,20 @@
+// The parts of the extension, in the order in which they are bound: a part names types of those
+// before it.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace kvcache::python {
+
+namespace nb = nanobind;
+
+void bind_errors(nb::module_& module);
+void bind_info(nb::module_& module);
+void bind_stats(nb::module_& module);
+void bind_logits(nb::module_& module);
+void bind_tree(nb::module_& module);
+void bind_sequence(nb::module_& module);
+void bind_model(nb::module_& module);
+void bind_batch(nb::module_& module);
+
+}  // namespace kvcache::python

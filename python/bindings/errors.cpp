@@ -1,0 +1,41 @@
+#include "bindings/errors.hpp"
+
+#include <string>
+#include <string_view>
+
+#include "bindings/bind.hpp"
+
+namespace kvcache::python {
+namespace {
+
+/// Raises kvcache.Error, which is a class of Python's so that it has the methods of one.
+void raise(const Error& error) {
+  const std::string_view code = error_code_name(error.code());
+  try {
+    const nb::object type = nb::module_::import_("kvcache._error").attr("Error");
+    const nb::object raised = type(nb::str(code.data(), code.size()), nb::str(error.what()));
+    PyErr_SetObject(type.ptr(), raised.ptr());
+  } catch (nb::python_error& failed) {
+    failed.restore();
+  }
+}
+
+}  // namespace
+
+void bind_errors(nb::module_& module) {
+  nb::list names;
+  for (int code = 0; code <= static_cast<int>(ErrorCode::grammar_unavailable); ++code) {
+    const std::string_view name = error_code_name(static_cast<ErrorCode>(code));
+    names.append(nb::str(name.data(), name.size()));
+  }
+  module.attr("error_codes") = nb::tuple(names);
+  nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {
+    try {
+      std::rethrow_exception(thrown);
+    } catch (const Error& error) {
+      raise(error);
+    }
+  });
+}
+
+}  // namespace kvcache::python

@@ -1,0 +1,23 @@
+// The extension kvcache._native; python/kvcache/__init__.py is what people import.
+
+#include <onnxruntime_cxx_api.h>
+
+#include "bindings/bind.hpp"
+
+NB_MODULE(_native, module) {
+  using namespace kvcache::python;
+  if (OrtGetApiBase()->GetApi(ORT_API_VERSION) == nullptr) {
+    throw nb::import_error(
+        "kvcache._native found no ONNX Runtime that is new enough; import kvcache, which loads that "
+        "of the package onnxruntime first");
+  }
+  bind_errors(module);
+  bind_info(module);
+  bind_stats(module);
+  bind_logits(module);
+  bind_tree(module);
+  bind_sequence(module);
+  bind_model(module);
+  bind_batch(module);
+  module.attr("onnxruntime_version") = Ort::GetVersionString();
+}

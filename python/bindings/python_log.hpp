@@ -1,0 +1,43 @@
+// Messages of the library for a callable of Python.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <memory>
+#include <string_view>
+
+#include "kvcache/options.hpp"
+
+namespace kvcache::python {
+
+namespace nb = nanobind;
+
+/// Called in any thread; exceptions go to sys.unraisablehook. Nothing for None.
+inline LogCallback to_log_callback(const nb::object& callable) {
+  if (callable.is_none()) {
+    return {};
+  }
+  if (PyCallable_Check(callable.ptr()) == 0) {
+    throw nb::type_error("log must be a callable that takes one str, or None");
+  }
+  // The last copy may go in a thread that does not hold the interpreter's lock.
+  const std::shared_ptr<nb::object> held(new nb::object(callable), [](nb::object* object) {
+    if (nb::is_alive()) {
+      const nb::gil_scoped_acquire acquired;
+      delete object;
+    }
+  });
+  return [held](std::string_view message) {
+    if (!nb::is_alive()) {
+      return;
+    }
+    const nb::gil_scoped_acquire acquired;
+    try {
+      (*held)(nb::str(message.data(), message.size()));
+    } catch (nb::python_error& error) {
+      error.discard_as_unraisable(*held);
+    }
+  };
+}
+
+}  // namespace kvcache::python
