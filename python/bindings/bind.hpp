@@ -16,5 +16,14 @@ void bind_tree(nb::module_& module);
 void bind_sequence(nb::module_& module);
 void bind_model(nb::module_& module);
 void bind_batch(nb::module_& module);
+void bind_tokenizer(nb::module_& module);
+void bind_sampler(nb::module_& module);
+void bind_generate(nb::module_& module);
+void bind_prefix_cache(nb::module_& module);
+void bind_policy(nb::module_& module);
+void bind_requests(nb::module_& module);
+void bind_answers(nb::module_& module);
+void bind_metrics(nb::module_& module);
+void bind_evaluator(nb::module_& module);
 
 }  // namespace kvcache::python

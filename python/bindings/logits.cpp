@@ -19,7 +19,7 @@ namespace kvcache::python {
 namespace {
 
 using Row = nb::ndarray<nb::numpy, const float, nb::ndim<1>, nb::c_contig>;
-using Rows = nb::ndarray<const float, nb::ndim<2>, nb::c_contig>;
+using Rows = nb::ndarray<nb::array_api, const float, nb::ndim<2>, nb::c_contig>;
 using NumpyRows = nb::ndarray<nb::numpy, const float, nb::ndim<2>, nb::c_contig>;
 
 /// Which row a number of Python's means: −1 is the last.

@@ -19,5 +19,15 @@ NB_MODULE(_native, module) {
   bind_sequence(module);
   bind_model(module);
   bind_batch(module);
+  bind_tokenizer(module);
+  bind_sampler(module);
+  bind_generate(module);
+  bind_prefix_cache(module);
+  bind_policy(module);
+  bind_requests(module);
+  bind_answers(module);
+  bind_metrics(module);
+  bind_evaluator(module);
+  module.attr("__version__") = KVCACHE_VERSION;
   module.attr("onnxruntime_version") = Ort::GetVersionString();
 }

@@ -43,8 +43,8 @@ void commit(SequenceObject& object, const TreeObject& tree, std::size_t node) {
   });
 }
 
-TokenArray tokens(const SequenceObject& object) {
-  return object.read([](const Sequence& sequence) { return to_array(sequence.tokens()); });
+nb::object tokens(const SequenceObject& object) {
+  return object.read([](const Sequence& sequence) { return nb::cast(to_array(sequence.tokens())); });
 }
 
 std::size_t length(const SequenceObject& object) {

@@ -11,35 +11,101 @@
 Names, units and errors are those of the C++ library; docs/PYTHON.md is the page.
 """
 
+import atexit
+
 from . import _onnxruntime
 
 _onnxruntime.load()
 
-from ._error import Error, ErrorCode
-from ._native import (
+from . import _native  # noqa: E402 - it finds ONNX Runtime among what is loaded
+from ._error import Error, ErrorCode  # noqa: E402
+from ._native import (  # noqa: E402
+    Answer,
     CacheStats,
+    EvaluatedNodes,
+    EvaluateRequest,
+    Evaluator,
+    EvaluatorClient,
+    EvaluatorMetrics,
+    ExtendRequest,
+    Generated,
+    Generation,
+    Histogram,
     LayerGroupStats,
     Logits,
     Model,
     ModelInfo,
+    MoveScores,
+    NewToken,
     OutputInfo,
+    Policy,
+    PrefixCache,
+    PrefixCacheStats,
+    Request,
+    ResultCacheStats,
+    Sampler,
+    SamplingOptions,
+    ScoreRequest,
+    Scores,
     Sequence,
+    SharedModelInferencer,
+    TextStream,
+    TokenLogProbabilities,
+    Tokenizer,
     TreeEvaluation,
+    __version__,
     evaluate,
     extend,
+    generate,
+    generate_samples,
+    onnxruntime_version,
+    prometheus_text,
 )
 
+# Their threads call back into the interpreter.
+atexit.register(_native._close_evaluators)
+
 __all__ = [
+    "Answer",
     "CacheStats",
     "Error",
     "ErrorCode",
+    "EvaluateRequest",
+    "EvaluatedNodes",
+    "Evaluator",
+    "EvaluatorClient",
+    "EvaluatorMetrics",
+    "ExtendRequest",
+    "Generated",
+    "Generation",
+    "Histogram",
     "LayerGroupStats",
     "Logits",
     "Model",
     "ModelInfo",
+    "MoveScores",
+    "NewToken",
     "OutputInfo",
+    "Policy",
+    "PrefixCache",
+    "PrefixCacheStats",
+    "Request",
+    "ResultCacheStats",
+    "Sampler",
+    "SamplingOptions",
+    "ScoreRequest",
+    "Scores",
     "Sequence",
+    "SharedModelInferencer",
+    "TextStream",
+    "TokenLogProbabilities",
+    "Tokenizer",
     "TreeEvaluation",
+    "__version__",
     "evaluate",
     "extend",
+    "generate",
+    "generate_samples",
+    "onnxruntime_version",
+    "prometheus_text",
 ]

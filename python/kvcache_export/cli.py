@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -124,6 +124,12 @@ examples:
 )
 
 
+# The same, installed with the package of Python.
+INSTALLED = replace(
+    ANY, name="kvcache-export", examples=ANY.examples.replace("export_kvcache.py", "kvcache-export")
+)
+
+
 class Parser(argparse.ArgumentParser):
     """Reports a wrong argument as every other error is: in one line."""
 
@@ -135,6 +141,11 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: list[str] | None = None, command: Command = GPT2) -> int:
     """Runs one export; the process's exit code."""
     return boundary.run(lambda: _run(_parse(arguments, command), command))
+
+
+def kvcache_export() -> int:
+    """The command kvcache-export of the package."""
+    return main(command=INSTALLED)
 
 
 def _filled(value: str) -> str:

@@ -1,0 +1,193 @@
+// Many threads, one model: what they ask is gathered into runs.
+
+#include "kvcache/evaluator.hpp"
+
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "bindings/answers.hpp"
+#include "bindings/bind.hpp"
+#include "bindings/evaluator_object.hpp"
+#include "bindings/pending.hpp"
+#include "bindings/request_options.hpp"
+
+namespace kvcache::python {
+namespace {
+
+/// A client, and whether it is still registered.
+struct ClientObject {
+  std::shared_ptr<EvaluatorClient> client;
+
+  [[nodiscard]] std::shared_ptr<EvaluatorClient> get() const {
+    if (client == nullptr) {
+      throw_error(ErrorCode::invalid_argument,
+                  "the client is closed; register another with Evaluator.register_client()");
+    }
+    return client;
+  }
+};
+
+template <typename Cpp>
+struct ResultOf;
+template <>
+struct ResultOf<ExtendRequest> {
+  using Type = Logits;
+};
+template <>
+struct ResultOf<EvaluateRequest> {
+  using Type = EvaluatedNodes;
+};
+template <>
+struct ResultOf<ScoreRequest> {
+  using Type = Scores;
+};
+
+template <typename Submits, typename Asked>
+AnswerObject answer(const Submits& object, const Asked& asked) {
+  auto submitter = object.get();
+  Lease lease(asked.use, Asked::kChanges);
+  auto got = [&] {
+    const nb::gil_scoped_release released;
+    const auto held = std::move(submitter);  // let go of without the lock
+    auto answered = held->answer(asked.begin());
+    lease.end();
+    return answered;
+  }();
+  return to_answer(std::move(got));
+}
+
+template <typename Submits, typename Asked>
+std::unique_ptr<SubmittedObject> submit(const Submits& object, const Asked& asked) {
+  using Result = typename ResultOf<std::remove_cvref_t<decltype(asked.request)>>::Type;
+  auto submitter = object.get();
+  const auto pending =
+      std::make_shared<Pending>(std::make_shared<Lease>(asked.use, Asked::kChanges));
+  const nb::gil_scoped_release released;
+  const auto held = std::move(submitter);
+  return std::make_unique<SubmittedOf<Result>>(
+      pending,
+      held->submit(asked.begin(), [pending](const Request<Result>&) { pending->answered(); }));
+}
+
+constexpr const char* kSubmitDoc =
+    "Has a request answered in time. Its errors are raised by Request.result(), those of its\n"
+    "arguments too.\n\n"
+    "Raises:\n    Error: invalid_argument when the sequence is in use by a direct call or by a\n"
+    "        generation; system_refused, out_of_memory.";
+constexpr const char* kAnswerDoc =
+    "submit(request).result(), but cheaper. Waits without the interpreter's lock.\n\n"
+    "Raises:\n    Error: as the direct call does; cancelled, deadline_exceeded, queue_full;\n"
+    "        invalid_argument when the sequence is in use by a direct call or by a generation.";
+
+/// What evaluators and their clients can do.
+template <typename Submits, typename Class>
+void bind_submitter(Class& bound) {
+  bound.def("submit", &submit<Submits, ExtendObject>, nb::arg("request"), kSubmitDoc)
+      .def("submit", &submit<Submits, EvaluateObject>, nb::arg("request"))
+      .def("submit", &submit<Submits, ScoreObject>, nb::arg("request"))
+      .def("answer", &answer<Submits, ExtendObject>, nb::arg("request"), kAnswerDoc)
+      .def("answer", &answer<Submits, EvaluateObject>, nb::arg("request"))
+      .def("answer", &answer<Submits, ScoreObject>, nb::arg("request"))
+      .def("__enter__", [](const nb::object& self) { return self; },
+           nb::sig("def __enter__(self) -> typing.Self"));
+}
+
+void bind_client(nb::module_& module) {
+  nb::class_<ClientObject> bound(
+      module, "EvaluatorClient",
+      "One of those that a run waits for: usually a thread. Where all clients wait, a run begins\n"
+      "at once, so a client that has nothing more to ask closes, or says idle().");
+  bind_submitter<ClientObject>(bound);
+  bound
+      .def("idle", [](const ClientObject& client) { client.get()->idle(); },
+           "Says that nothing comes from this client until one of its requests is answered or it\n"
+           "submits another: for those that await, or do something else.")
+      .def("close", [](ClientObject& client) { client.client.reset(); },
+           "Is no client any more. Its requests are still answered.")
+      .def(
+          "__exit__", [](ClientObject& client, const nb::args&) { client.client.reset(); },
+          nb::sig("def __exit__(self, *exception: object) -> None"));
+}
+
+}  // namespace
+
+void bind_evaluator(nb::module_& module) {
+  using namespace nb::literals;
+  bind_client(module);
+  nb::class_<EvaluatorObject> bound(
+      module, "Evaluator",
+      "Gathers the requests of any number of threads into runs of one model. Requests of one\n"
+      "sequence are run in the order in which they were submitted; until they are answered,\n"
+      "direct calls that would change it raise Error invalid_argument. What is wrong with a\n"
+      "request fails that request alone.\n\n"
+      "Source: include/kvcache/evaluator.hpp, docs/EVALUATOR.md.");
+  bound.def(
+      "__init__",
+      [](EvaluatorObject* self, const Model& model, std::size_t max_rows, std::size_t max_tokens,
+         double max_delay, std::uint64_t max_passed_by, std::size_t max_runs,
+         std::size_t max_waiting, std::size_t result_cache_bytes) {
+        const auto delay = std::chrono::duration_cast<std::chrono::microseconds>(
+            to_duration(max_delay, "max_delay"));
+        new (self) EvaluatorObject(model, {max_rows, max_tokens, delay, max_passed_by, max_runs,
+                                           max_waiting, result_cache_bytes});
+      },
+      "model"_a, nb::kw_only(), "max_rows"_a = 64, "max_tokens"_a = 2048, "max_delay"_a = 200e-6,
+      "max_passed_by"_a = 16, "max_runs"_a = 0, "max_waiting"_a = 0,
+      "result_cache_bytes"_a = std::size_t{64} << 20,
+      "Args:\n"
+      "    max_rows: the most rows of one run: sequences that are extended, and trees.\n"
+      "    max_tokens: the most tokens of one run. A request of more runs alone.\n"
+      "    max_delay: how long a request waits for company, in seconds.\n"
+      "    max_passed_by: runs that may pass a waiting request by.\n"
+      "    max_runs: under way at a time; 0: two on a GPU, otherwise one.\n"
+      "    max_waiting: unanswered requests there may be; more fail with queue_full. 0: any number.\n"
+      "    result_cache_bytes: what answers kept under a cache_key may take; 0: none are kept.\n\n"
+      "Raises:\n    Error: invalid_argument, system_refused, out_of_memory.");
+  bind_submitter<EvaluatorObject>(bound);
+  bound
+      .def("register_client",
+           [](const EvaluatorObject& object) {
+             return ClientObject{
+                 std::make_shared<EvaluatorClient>(object.get()->register_client())};
+           })
+      .def(
+          "new_sequence",
+          [](const EvaluatorObject& object) {
+            return SequenceObject(object.get()->new_sequence());
+          },
+          "An empty sequence of the newest model.")
+      .def_prop_ro("model", [](const EvaluatorObject& object) { return object.get()->model(); })
+      .def(
+          "swap_model",
+          [](const EvaluatorObject& object, const Model& model) {
+            auto evaluator = object.get();
+            const nb::gil_scoped_release released;
+            return std::exchange(evaluator, nullptr)->swap_model(model);
+          },
+          "model"_a,
+          "From now on this is the newest model; returns its version. Nothing waits.\n\n"
+          "Raises:\n    Error: invalid_argument when it has another vocabulary or other outputs.")
+      .def(
+          "hits_of",
+          [](const EvaluatorObject& object, std::uint64_t key) { return object.get()->hits_of(key); },
+          "cache_key"_a,
+          "How often the answer under a key of the newest version was returned again; None where\n"
+          "none is kept.")
+      .def("metrics", [](const EvaluatorObject& object) { return object.get()->metrics(); })
+      .def("close", &EvaluatorObject::close,
+           "Requests that wait end with `cancelled`, a run under way with its answers; returns when\n"
+           "all callbacks have been called. Answers may be held on to.")
+      .def(
+          "__exit__", [](EvaluatorObject& object, const nb::args&) { object.close(); },
+          nb::sig("def __exit__(self, *exception: object) -> None"));
+  module.def("_close_evaluators", &EvaluatorObject::close_all);
+}
+
+}  // namespace kvcache::python

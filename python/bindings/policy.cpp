@@ -1,0 +1,172 @@
+// Policy and value of one model over game records.
+
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string_view.h>
+#include <nanobind/stl/unique_ptr.h>
+
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "bindings/bind.hpp"
+#include "bindings/names.hpp"
+#include "bindings/tokens.hpp"
+#include "bindings/use.hpp"
+#include "bindings/values.hpp"
+#include "kvcache/neural_policy.hpp"
+
+namespace kvcache::python {
+namespace {
+
+constexpr Names<CacheMode, 2> kCacheModes{{{"on", CacheMode::on}, {"off", CacheMode::off}}};
+
+/// A policy and who uses it.
+struct PolicyObject {
+  explicit PolicyObject(NeuralPolicy made) : policy(std::move(made)) {}
+
+  NeuralPolicy policy;
+  Use use;
+};
+
+using SharedPolicy = std::unique_ptr<PolicyObject>;
+
+MoveScores evaluate_moves(PolicyObject& object, const nb::object& moves, bool with_value) {
+  const std::vector<std::vector<TokenId>> tokens = to_token_lists(moves, "moves");
+  const Changing changing(object.use, "policy");
+  const nb::gil_scoped_release released;
+  return object.policy.evaluate(tokens, with_value);
+}
+
+nb::object value_inference(const SharedModelInferencer& inferencer, const nb::object& batch,
+                           TokenId value_token) {
+  const std::vector<std::vector<TokenId>> lists = to_token_lists(batch, "batch");
+  const std::vector<std::span<const TokenId>> spans(lists.begin(), lists.end());
+  std::vector<float> values;
+  {
+    const nb::gil_scoped_release released;
+    values = inferencer.value_inference(spans, value_token);
+  }
+  return to_numpy_values(std::move(values));
+}
+
+}  // namespace
+
+void bind_policy(nb::module_& module) {
+  using namespace nb::literals;
+  nb::class_<SharedModelInferencer>(
+      module, "SharedModelInferencer",
+      "Policy and value of one model, for any number of users and threads.\n\n"
+      "Source: include/kvcache/shared_model_inferencer.hpp, docs/POLICY.md.")
+      .def(
+          "__init__",
+          [](SharedModelInferencer* self, const Model& model, std::string_view cache_mode) {
+            new (self) SharedModelInferencer(model, to_choice(kCacheModes, "cache_mode", cache_mode));
+          },
+          "model"_a, nb::kw_only(), "cache_mode"_a = "on",
+          nb::sig("def __init__(self, model: Model, *, cache_mode: typing.Literal['on', 'off'] = "
+                  "'on') -> None"),
+          "Args:\n    cache_mode: \"off\" computes every question from its first token on: the same\n"
+          "        numbers, and the difference in time is what the cache gains.")
+      .def("value_inference", &value_inference, "batch"_a,
+           "value_token"_a = SharedModelInferencer::kValueToken,
+           nb::sig("def value_inference(self, batch: collections.abc.Sequence[" KVCACHE_PY_TOKENS
+                   "], value_token: int = 3) -> numpy.typing.NDArray[numpy.float32]"),
+           "The value of each list of tokens, read at `value_token` behind its last one, all in one\n"
+           "run, [len(batch)].\n\n"
+           "Raises:\n    Error: as kvcache.evaluate; invalid_argument where the model has no output\n"
+           "        \"value\".")
+      .def_prop_ro("has_value", &SharedModelInferencer::has_value,
+                   "Whether the model has an output \"value\".")
+      .def_prop_ro("model", [](const SharedModelInferencer& shared) { return shared.model(); })
+      .def("prefix_stats", &SharedModelInferencer::prefix_stats,
+           "What is remembered of prefixes; zeros with cache_mode \"off\".");
+
+  nb::class_<MoveScores>(module, "MoveScores", "What a model thinks of the moves of a position.")
+      .def_prop_ro(
+          "log_probabilities",
+          [](nb::handle self) {
+            return to_numpy_view(nb::cast<const MoveScores&>(self).log_probabilities, self);
+          },
+          nb::sig("def log_probabilities(self) -> numpy.typing.NDArray[numpy.float32]"),
+          "Of each move, in the order given: log p(move | record), over the whole vocabulary,\n"
+          "[moves].")
+      .def_prop_ro(
+          "priors",
+          [](nb::handle self) { return to_numpy_view(nb::cast<const MoveScores&>(self).priors, self); },
+          nb::sig("def priors(self) -> numpy.typing.NDArray[numpy.float32]"),
+          "The same as probabilities, normalised over the moves that were given, [moves].")
+      .def_ro("value", &MoveScores::value,
+              "The output \"value\" behind the record; None where there is none, or it was not\n"
+              "asked for.");
+
+  nb::class_<PolicyObject>(
+      module, "Policy",
+      "A game record as tokens, of whose positions a policy is asked. What was computed of it\n"
+      "stays in the cache: a position costs the tokens of its last move and of the moves that\n"
+      "are asked for, in one run. One thread at a time; forks share what they have in common.\n\n"
+      "Source: kvcache::NeuralPolicy in include/kvcache/neural_policy.hpp, docs/POLICY.md.")
+      .def(
+          "__init__",
+          [](PolicyObject* self, const SharedModelInferencer& inferencer, const nb::object& record,
+             TokenId value_token) {
+            new (self) PolicyObject(NeuralPolicy(inferencer, to_tokens(record, "record"), value_token));
+          },
+          "inferencer"_a, "record"_a, "value_token"_a = SharedModelInferencer::kValueToken,
+          nb::sig("def __init__(self, inferencer: SharedModelInferencer, record: " KVCACHE_PY_TOKENS
+                  ", value_token: int = 3) -> None"),
+          "Args:\n    record: the tokens so far, at least one. Nothing is computed yet.\n\n"
+          "Raises:\n    Error: empty_input, token_out_of_range, context_full.")
+      .def("evaluate", &evaluate_moves, "moves"_a, "with_value"_a = true,
+           nb::sig("def evaluate(self, moves: collections.abc.Sequence[" KVCACHE_PY_TOKENS
+                   "], with_value: bool = True) -> MoveScores"),
+           "Log-probabilities and priors of moves, each the tokens that it would append to the\n"
+           "record, and the value, by one run of the model.\n\n"
+           "Raises:\n    Error: empty_input, invalid_argument, and as Sequence.evaluate. The policy is\n"
+           "        then as it was.")
+      .def(
+          "play",
+          [](PolicyObject& object, const nb::object& tokens) {
+            const std::vector<TokenId> played = to_tokens(tokens);
+            const Changing changing(object.use, "policy");
+            object.policy.play(played);
+          },
+          "tokens"_a, nb::sig("def play(self, tokens: " KVCACHE_PY_TOKENS ") -> None"),
+          "Appends tokens to the record. They are computed with the next position that is asked\n"
+          "for.\n\nRaises:\n    Error: empty_input, token_out_of_range, context_full.")
+      .def(
+          "take_back",
+          [](PolicyObject& object, std::size_t length) {
+            const Changing changing(object.use, "policy");
+            object.policy.take_back(length);
+          },
+          "length"_a,
+          "Shortens the record to its first `length` tokens.\n\n"
+          "Raises:\n    Error: invalid_argument when `length` is 0 or above the record's.")
+      .def(
+          "fork",
+          [](PolicyObject& object) {
+            const Reading reading(object.use, "policy");
+            return SharedPolicy(new PolicyObject(object.policy.fork()));
+          },
+          nb::sig("def fork(self) -> Policy"),
+          "The same record; what is computed of it is shared, not copied.")
+      .def_prop_ro(
+          "record",
+          [](PolicyObject& object) {
+            const Reading reading(object.use, "policy");
+            return nb::cast(to_array(object.policy.record()));
+          },
+          nb::sig("def record(self) -> numpy.typing.NDArray[numpy.int64]"),
+          "The tokens so far, int64: a copy.")
+      .def_prop_ro(
+          "computed",
+          [](PolicyObject& object) {
+            const Reading reading(object.use, "policy");
+            return object.policy.computed();
+          },
+          "How many tokens of the record are in the cache.");
+}
+
+}  // namespace kvcache::python
