@@ -93,7 +93,8 @@ void bind_results(nb::module_& module) {
       .def_ro("version", &AnswerObject::version,
               "Of the model that computed it: 1 of the evaluator's first, and so on.")
       .def_prop_ro(
-          "by", [](const AnswerObject& answer) { return std::string(name_of(kAnsweredBy, answer.by)); },
+          "by",
+          [](const AnswerObject& answer) { return std::string(name_of(kAnsweredBy, answer.by)); },
           nb::sig("def by(self) -> typing.Literal['run', 'joined', 'result_cache']"),
           "Computed for this request, for an equal one, or kept under its cache_key.")
       .def_prop_ro(
@@ -113,11 +114,12 @@ void bind_answers(nb::module_& module) {
       module, "Request",
       "A request that was submitted: a future, which asyncio can await. Letting go of it cancels\n"
       "nothing.\n\nSource: include/kvcache/evaluator_request.hpp, docs/EVALUATOR.md.")
-      .def("result", &result, "timeout"_a = nb::none(),
-           "Waits for the answer, without the interpreter's lock.\n\n"
-           "Args:\n    timeout: in seconds; None: as long as it takes.\n\n"
-           "Raises:\n    Error: as the direct call does; cancelled, deadline_exceeded, queue_full.\n"
-           "    TimeoutError: there is no answer yet.")
+      .def(
+          "result", &result, "timeout"_a = nb::none(),
+          "Waits for the answer, without the interpreter's lock.\n\n"
+          "Args:\n    timeout: in seconds; None: as long as it takes.\n\n"
+          "Raises:\n    Error: as the direct call does; cancelled, deadline_exceeded, queue_full.\n"
+          "    TimeoutError: there is no answer yet.")
       .def("done", &SubmittedObject::ready, "Whether there is an answer or an error.")
       .def("cancel", &SubmittedObject::cancel,
            "Ends the request with `cancelled` unless its run has begun or it is answered; whether\n"

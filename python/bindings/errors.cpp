@@ -1,7 +1,11 @@
 #include "bindings/errors.hpp"
 
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "bindings/bind.hpp"
 
@@ -23,12 +27,16 @@ void raise(const Error& error) {
 }  // namespace
 
 void bind_errors(nb::module_& module) {
-  nb::list names;
-  for (int code = 0; code <= static_cast<int>(ErrorCode::grammar_unavailable); ++code) {
-    const std::string_view name = error_code_name(static_cast<ErrorCode>(code));
-    names.append(nb::str(name.data(), name.size()));
-  }
-  module.attr("error_codes") = nb::tuple(names);
+  module.def(
+      "error_codes",
+      [] {
+        std::vector<std::string> names;
+        for (int code = 0; code <= static_cast<int>(ErrorCode::grammar_unavailable); ++code) {
+          names.emplace_back(error_code_name(static_cast<ErrorCode>(code)));
+        }
+        return names;
+      },
+      "What kvcache.ErrorCode names, in the order of C++.");
   nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {
     try {
       std::rethrow_exception(thrown);

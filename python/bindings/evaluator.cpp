@@ -52,12 +52,12 @@ struct ResultOf<ScoreRequest> {
 template <typename Submits, typename Asked>
 AnswerObject answer(const Submits& object, const Asked& asked) {
   auto submitter = object.get();
-  Lease lease(asked.use, Asked::kChanges);
+  const std::shared_ptr<Lease> lease = Lease::begin(asked.use, Asked::kChanges);
   auto got = [&] {
     const nb::gil_scoped_release released;
     const auto held = std::move(submitter);  // let go of without the lock
     auto answered = held->answer(asked.begin());
-    lease.end();
+    lease->end();
     return answered;
   }();
   return to_answer(std::move(got));
@@ -67,13 +67,13 @@ template <typename Submits, typename Asked>
 std::unique_ptr<SubmittedObject> submit(const Submits& object, const Asked& asked) {
   using Result = typename ResultOf<std::remove_cvref_t<decltype(asked.request)>>::Type;
   auto submitter = object.get();
-  const auto pending =
-      std::make_shared<Pending>(std::make_shared<Lease>(asked.use, Asked::kChanges));
+  const auto pending = std::make_shared<Pending>(Lease::begin(asked.use, Asked::kChanges));
   const nb::gil_scoped_release released;
   const auto held = std::move(submitter);
-  return std::make_unique<SubmittedOf<Result>>(
-      pending,
-      held->submit(asked.begin(), [pending](const Request<Result>&) { pending->answered(); }));
+  const Request<Result> request =
+      held->submit(asked.begin(), [pending](const Request<Result>&) { pending->answered(); });
+  pending->lease().watch([request] { return request.ready(); });
+  return std::make_unique<SubmittedOf<Result>>(pending, request);
 }
 
 constexpr const char* kSubmitDoc =
@@ -95,8 +95,9 @@ void bind_submitter(Class& bound) {
       .def("answer", &answer<Submits, ExtendObject>, nb::arg("request"), kAnswerDoc)
       .def("answer", &answer<Submits, EvaluateObject>, nb::arg("request"))
       .def("answer", &answer<Submits, ScoreObject>, nb::arg("request"))
-      .def("__enter__", [](const nb::object& self) { return self; },
-           nb::sig("def __enter__(self) -> typing.Self"));
+      .def(
+          "__enter__", [](const nb::object& self) { return self; },
+          nb::sig("def __enter__(self) -> typing.Self"));
 }
 
 void bind_client(nb::module_& module) {
@@ -106,11 +107,13 @@ void bind_client(nb::module_& module) {
       "at once, so a client that has nothing more to ask closes, or says idle().");
   bind_submitter<ClientObject>(bound);
   bound
-      .def("idle", [](const ClientObject& client) { client.get()->idle(); },
-           "Says that nothing comes from this client until one of its requests is answered or it\n"
-           "submits another: for those that await, or do something else.")
-      .def("close", [](ClientObject& client) { client.client.reset(); },
-           "Is no client any more. Its requests are still answered.")
+      .def(
+          "idle", [](const ClientObject& client) { client.get()->idle(); },
+          "Says that nothing comes from this client until one of its requests is answered or it\n"
+          "submits another: for those that await, or do something else.")
+      .def(
+          "close", [](ClientObject& client) { client.client.reset(); },
+          "Is no client any more. Its requests are still answered.")
       .def(
           "__exit__", [](ClientObject& client, const nb::args&) { client.client.reset(); },
           nb::sig("def __exit__(self, *exception: object) -> None"));
@@ -147,16 +150,17 @@ void bind_evaluator(nb::module_& module) {
       "    max_delay: how long a request waits for company, in seconds.\n"
       "    max_passed_by: runs that may pass a waiting request by.\n"
       "    max_runs: under way at a time; 0: two on a GPU, otherwise one.\n"
-      "    max_waiting: unanswered requests there may be; more fail with queue_full. 0: any number.\n"
+      "    max_waiting: unanswered requests there may be; more fail with queue_full. 0: any "
+      "number.\n"
       "    result_cache_bytes: what answers kept under a cache_key may take; 0: none are kept.\n\n"
       "Raises:\n    Error: invalid_argument, system_refused, out_of_memory.");
   bind_submitter<EvaluatorObject>(bound);
   bound
-      .def("register_client",
-           [](const EvaluatorObject& object) {
-             return ClientObject{
-                 std::make_shared<EvaluatorClient>(object.get()->register_client())};
-           })
+      .def(
+          "register_client",
+          [](const EvaluatorObject& object) {
+            return ClientObject{std::make_shared<EvaluatorClient>(object.get()->register_client())};
+          })
       .def(
           "new_sequence",
           [](const EvaluatorObject& object) {
@@ -176,18 +180,21 @@ void bind_evaluator(nb::module_& module) {
           "Raises:\n    Error: invalid_argument when it has another vocabulary or other outputs.")
       .def(
           "hits_of",
-          [](const EvaluatorObject& object, std::uint64_t key) { return object.get()->hits_of(key); },
+          [](const EvaluatorObject& object, std::uint64_t key) {
+            return object.get()->hits_of(key);
+          },
           "cache_key"_a,
           "How often the answer under a key of the newest version was returned again; None where\n"
           "none is kept.")
       .def("metrics", [](const EvaluatorObject& object) { return object.get()->metrics(); })
       .def("close", &EvaluatorObject::close,
-           "Requests that wait end with `cancelled`, a run under way with its answers; returns when\n"
+           "Requests that wait end with `cancelled`, a run under way with its answers; returns "
+           "when\n"
            "all callbacks have been called. Answers may be held on to.")
       .def(
           "__exit__", [](EvaluatorObject& object, const nb::args&) { object.close(); },
           nb::sig("def __exit__(self, *exception: object) -> None"));
-  module.def("_close_evaluators", &EvaluatorObject::close_all);
+  module.def("close_evaluators", &EvaluatorObject::close_all);
 }
 
 }  // namespace kvcache::python

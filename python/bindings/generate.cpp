@@ -137,8 +137,8 @@ std::vector<Generated> samples(SequenceObject& object, const nb::object& prompt,
                                const std::optional<Tokenizer>& tokenizer,
                                std::optional<std::size_t> log_probabilities) {
   const std::vector<TokenId> tokens = to_tokens(prompt, "prompt");
-  GenerateOptions options = to_options(max_new_tokens, sampling, stop_tokens,
-                                       std::move(stop_strings), log_probabilities);
+  GenerateOptions options =
+      to_options(max_new_tokens, sampling, stop_tokens, std::move(stop_strings), log_probabilities);
   options.tokenizer = tokenizer ? &*tokenizer : nullptr;
   return object.change([&](Sequence& sequence) {
     const nb::gil_scoped_release released;
@@ -152,8 +152,8 @@ std::vector<Generated> samples(SequenceObject& object, const nb::object& prompt,
   });
 }
 
-#define KVCACHE_PY_GENERATE_OPTIONS                                                             \
-  "max_new_tokens: int, sampling: SamplingOptions = ..., stop_tokens: " KVCACHE_PY_TOKENS       \
+#define KVCACHE_PY_GENERATE_OPTIONS                                                               \
+  "max_new_tokens: int, sampling: SamplingOptions = ..., stop_tokens: " KVCACHE_PY_TOKENS         \
   " = (), stop_strings: collections.abc.Sequence[str] = (), tokenizer: Tokenizer | None = None, " \
   "log_probabilities: int | None = None"
 
@@ -170,7 +170,8 @@ constexpr const char* kGenerateDoc =
     "        log-probability; None: neither.\n\n"
     "Raises:\n"
     "    Error: from the iterator: context_full before anything is computed; invalid_argument,\n"
-    "        token_out_of_range; as Sequence.extend and Sampler.sample. The sequence is then as it\n"
+    "        token_out_of_range; as Sequence.extend and Sampler.sample. The sequence is then as "
+    "it\n"
     "        was.\n\n"
     "Source: include/kvcache/generate.hpp, docs/SAMPLING.md.";
 
@@ -192,8 +193,7 @@ void bind_generated(nb::module_& module) {
 
   nb::class_<Generated>(module, "Generated", "What was generated after a prompt.")
       .def_ro("tokens", &Generated::tokens, "The new ones, a stop token among them.")
-      .def_ro("text", &Generated::text,
-              "Of these, up to what ended it; empty without a tokenizer.")
+      .def_ro("text", &Generated::text, "Of these, up to what ended it; empty without a tokenizer.")
       .def_prop_ro(
           "finish_reason",
           [](const Generated& generated) {
@@ -222,17 +222,20 @@ void bind_generate(nb::module_& module) {
   bind_generated(module);
   nb::class_<GenerationObject>(module, "Generation",
                                "The tokens of a text, as they are asked for; generate() makes one.")
-      .def("__iter__", [](const nb::object& self) { return self; },
-           nb::sig("def __iter__(self) -> typing.Self"))
+      .def(
+          "__iter__", [](const nb::object& self) { return self; },
+          nb::sig("def __iter__(self) -> typing.Self"))
       .def("__next__", &GenerationObject::next)
-      .def("result", &GenerationObject::result, nb::rv_policy::copy,
-           "Lets the text go on to its end, and returns all of it. Where a signal's handler raises\n"
-           "meanwhile (KeyboardInterrupt), the sequence is as it was before generate().\n\n"
-           "Raises:\n    Error: as generate().")
+      .def(
+          "result", &GenerationObject::result, nb::rv_policy::copy,
+          "Lets the text go on to its end, and returns all of it. Where a signal's handler raises\n"
+          "meanwhile (KeyboardInterrupt), the sequence is as it was before generate().\n\n"
+          "Raises:\n    Error: as generate().")
       .def("close", &GenerationObject::close,
            "Ends the text here; the sequence keeps what it has got. Nothing where it has ended.")
-      .def("__enter__", [](const nb::object& self) { return self; },
-           nb::sig("def __enter__(self) -> typing.Self"))
+      .def(
+          "__enter__", [](const nb::object& self) { return self; },
+          nb::sig("def __enter__(self) -> typing.Self"))
       .def(
           "__exit__", [](GenerationObject& object, const nb::args&) { object.close(); },
           nb::sig("def __exit__(self, *exception: object) -> None"));
@@ -244,15 +247,16 @@ void bind_generate(nb::module_& module) {
              nb::sig("def generate(sequence: Sequence, prompt: " KVCACHE_PY_TOKENS
                      " = (), *, " KVCACHE_PY_GENERATE_OPTIONS ") -> Generation"),
              kGenerateDoc);
-  module.def("generate_samples", &samples, "sequence"_a, "prompt"_a, "count"_a, nb::kw_only(),
-             "max_new_tokens"_a, "sampling"_a = SamplingOptions(), "stop_tokens"_a = nb::tuple(),
-             "stop_strings"_a = nb::tuple(), "tokenizer"_a = nb::none(),
-             "log_probabilities"_a = nb::none(),
-             nb::sig("def generate_samples(sequence: Sequence, prompt: " KVCACHE_PY_TOKENS
-                     ", count: int, *, " KVCACHE_PY_GENERATE_OPTIONS ") -> list[Generated]"),
-             "`count` texts of one prompt, which is computed once; the sequence then ends with the\n"
-             "prompt. Text i is drawn as sample i. Arguments and errors as generate(), and\n"
-             "Error invalid_argument for a count of 0.");
+  module.def(
+      "generate_samples", &samples, "sequence"_a, "prompt"_a, "count"_a, nb::kw_only(),
+      "max_new_tokens"_a, "sampling"_a = SamplingOptions(), "stop_tokens"_a = nb::tuple(),
+      "stop_strings"_a = nb::tuple(), "tokenizer"_a = nb::none(),
+      "log_probabilities"_a = nb::none(),
+      nb::sig("def generate_samples(sequence: Sequence, prompt: " KVCACHE_PY_TOKENS
+              ", count: int, *, " KVCACHE_PY_GENERATE_OPTIONS ") -> list[Generated]"),
+      "`count` texts of one prompt, which is computed once; the sequence then ends with the\n"
+      "prompt. Text i is drawn as sample i. Arguments and errors as generate(), and\n"
+      "Error invalid_argument for a count of 0.");
 }
 
 }  // namespace kvcache::python

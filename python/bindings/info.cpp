@@ -21,9 +21,10 @@ void bind_info(nb::module_& module) {
         return "OutputInfo(name='" + output.name + "', size=" + std::to_string(output.size) + ")";
       });
 
-  nb::class_<ModelInfo>(module, "ModelInfo",
-                        "What config.json says about a model, checked against the graph at load.\n\n"
-                        "Source: include/kvcache/types.hpp.")
+  nb::class_<ModelInfo>(
+      module, "ModelInfo",
+      "What config.json says about a model, checked against the graph at load.\n\n"
+      "Source: include/kvcache/types.hpp.")
       .def_ro("model_type", &ModelInfo::model_type, "The family, such as \"gpt2\".")
       .def_ro("source", &ModelInfo::source, "Where the weights came from.")
       .def_prop_ro(

@@ -26,8 +26,9 @@ using NumpyRows = nb::ndarray<nb::numpy, const float, nb::ndim<2>, nb::c_contig>
 std::size_t to_row(const Logits& logits, std::int64_t row) {
   const auto rows = static_cast<std::int64_t>(logits.rows());
   if (row < -rows || row >= rows) {
-    throw_error(ErrorCode::invalid_argument, "row {} was asked for, there are {}: 0 to {}, or -1 "
-                                             "for the last",
+    throw_error(ErrorCode::invalid_argument,
+                "row {} was asked for, there are {}: 0 to {}, or -1 "
+                "for the last",
                 row, rows, rows - 1);
   }
   return static_cast<std::size_t>(row < 0 ? row + rows : row);
@@ -128,7 +129,8 @@ void bind_logits(nb::module_& module) {
           nb::call_guard<nb::gil_scoped_release>(),
           "log of the sum of exp(logit / temperature) over a row, in double precision:\n"
           "`logit / temperature` less this is a token's log-probability.\n\n"
-          "Raises:\n    Error: invalid_argument when there is no such row, or `temperature` is not\n"
+          "Raises:\n    Error: invalid_argument when there is no such row, or `temperature` is "
+          "not\n"
           "        above 0 and finite.")
       .def("log_probabilities", &log_probabilities, nb::arg("tokens"), nb::arg("row") = -1,
            nb::sig("def log_probabilities(self, tokens: " KVCACHE_PY_TOKENS
@@ -145,7 +147,8 @@ void bind_logits(nb::module_& module) {
           nb::arg("row") = -1,
           nb::sig("def row(self, row: int = -1) -> numpy.typing.NDArray[numpy.float32]"),
           "One row as float32, [vocab_size]: a view, which cannot be written to and keeps the\n"
-          "logits alive. No copy for a float32 model on the CPU, otherwise converted on first use.\n\n"
+          "logits alive. No copy for a float32 model on the CPU, otherwise converted on first "
+          "use.\n\n"
           "Raises:\n    Error: invalid_argument when there is no such row.")
       .def(
           "output",
@@ -161,13 +164,13 @@ void bind_logits(nb::module_& module) {
           "Raises:\n    Error: invalid_argument when there is no such output or row,\n"
           "        logits_invalid where the vector holds NaN.")
       .def(
-          "numpy", [](nb::handle self) { return rows_of<NumpyRows>(self); },
-          nb::sig("def numpy(self) -> numpy.typing.NDArray[numpy.float32]"),
+          "to_numpy", [](nb::handle self) { return rows_of<NumpyRows>(self); },
+          nb::sig("def to_numpy(self) -> numpy.typing.NDArray[numpy.float32]"),
           "All rows as float32, [rows, vocab_size]: a view as row().")
       .def("__array__", &to_numpy, nb::arg("dtype") = nb::none(), nb::arg("copy") = nb::none(),
            nb::sig("def __array__(self, dtype: numpy.typing.DTypeLike | None = None, "
                    "copy: bool | None = None) -> numpy.typing.NDArray[typing.Any]"),
-           "For numpy: numpy.asarray(logits) is numpy(), without a copy.")
+           "For numpy: numpy.asarray(logits) is to_numpy(), without a copy.")
       .def(
           "__dlpack__",
           [](nb::handle self, const nb::kwargs& how) {

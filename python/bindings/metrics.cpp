@@ -1,5 +1,6 @@
 // What an Evaluator counts.
 
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -8,8 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include <nanobind/stl/map.h>
-
 #include "bindings/bind.hpp"
 #include "kvcache/evaluator_metrics.hpp"
 
@@ -17,16 +16,18 @@ namespace kvcache::python {
 
 void bind_metrics(nb::module_& module) {
   using Metrics = EvaluatorMetrics;
-  nb::class_<Histogram>(module, "Histogram",
-                        "How often a value was at most bounds[i] and above the one before:\n"
-                        "counts[i]. The last count, one more than there are bounds, is of all above.")
+  nb::class_<Histogram>(
+      module, "Histogram",
+      "How often a value was at most bounds[i] and above the one before:\n"
+      "counts[i]. The last count, one more than there are bounds, is of all above.")
       .def_ro("bounds", &Histogram::bounds)
       .def_ro("counts", &Histogram::counts)
       .def_ro("sum", &Histogram::sum)
       .def_ro("largest", &Histogram::largest)
       .def_prop_ro("count", &Histogram::count);
 
-  nb::class_<ResultCacheStats>(module, "ResultCacheStats")
+  nb::class_<ResultCacheStats>(module, "ResultCacheStats",
+                               "What became of requests with a cache_key.")
       .def_ro("hits", &ResultCacheStats::hits)
       .def_ro("misses", &ResultCacheStats::misses)
       .def_ro("skipped", &ResultCacheStats::skipped, "Requests with a key and skip_cache.")
@@ -35,10 +36,11 @@ void bind_metrics(nb::module_& module) {
       .def_ro("bytes", &ResultCacheStats::bytes)
       .def_ro("max_bytes", &ResultCacheStats::max_bytes);
 
-  nb::class_<Metrics>(module, "EvaluatorMetrics",
-                      "Since the evaluator began. A request is counted once among answered, failed,\n"
-                      "cancelled and expired when it ends.\n\n"
-                      "Source: include/kvcache/evaluator_metrics.hpp.")
+  nb::class_<Metrics>(
+      module, "EvaluatorMetrics",
+      "Since the evaluator began. A request is counted once among answered, failed,\n"
+      "cancelled and expired when it ends.\n\n"
+      "Source: include/kvcache/evaluator_metrics.hpp.")
       .def_ro("submitted", &Metrics::submitted)
       .def_ro("answered", &Metrics::answered)
       .def_ro("failed", &Metrics::failed, "With another error than the next two.")

@@ -71,9 +71,11 @@ constexpr const char* kLoadDoc =
     "    require_device: anything else is an error. None: CUDA where this build, the ONNX Runtime\n"
     "        in use and the machine have it, else the CPU; device_report() says which and why.\n"
     "    block_len: tokens per cache block; 0: 32.\n"
-    "    cache_bytes: the most memory that keys and values may take; 0: enough for 16 sequences of\n"
+    "    cache_bytes: the most memory that keys and values may take; 0: enough for 16 sequences "
+    "of\n"
     "        full length. Taken as sequences grow.\n"
-    "    rewindable_tokens: by how many of its latest tokens a sequence of a model with windows can\n"
+    "    rewindable_tokens: by how many of its latest tokens a sequence of a model with windows "
+    "can\n"
     "        always be rewound; None: by all.\n"
     "    poison_freed_blocks: fills freed cache blocks with NaN; for tests.\n"
     "    weight_memory: where weights lie on the CPU (include/kvcache/options.hpp).\n"
@@ -83,7 +85,8 @@ constexpr const char* kLoadDoc =
     "    invariant_results: insists that a token's results are the same bits in any company.\n"
     "    telemetry: leaves ONNX Runtime's telemetry as it is; else it is off.\n"
     "    profile_prefix: writes ONNX Runtime's profile to a file that starts with this path.\n"
-    "    log: called with each message of ONNX Runtime, warnings and above, in any thread; what it\n"
+    "    log: called with each message of ONNX Runtime, warnings and above, in any thread; what "
+    "it\n"
     "        raises goes to sys.unraisablehook.\n\n"
     "Raises:\n"
     "    Error: model_not_found, model_invalid, config_invalid, config_mismatch, digest_mismatch,\n"
@@ -132,7 +135,7 @@ void bind_model(nb::module_& module) {
             const nb::gil_scoped_release released;
             return SequenceObject(model.load_sequence(path));
           },
-          "path"_a,
+          "path"_a, nb::sig("def load_sequence(self, path: str | os.PathLike[str]) -> Sequence"),
           "A sequence that Sequence.save() wrote, ready to be extended.\n\n"
           "Raises:\n    Error: state_invalid, state_mismatch, cache_full, out_of_memory.")
       .def("forward_without_cache", &forward_without_cache, "tokens"_a, "logits_for"_a = "last",

@@ -8,7 +8,8 @@ NB_MODULE(_native, module) {
   using namespace kvcache::python;
   if (OrtGetApiBase()->GetApi(ORT_API_VERSION) == nullptr) {
     throw nb::import_error(
-        "kvcache._native found no ONNX Runtime that is new enough; import kvcache, which loads that "
+        "kvcache._native found no ONNX Runtime that is new enough; import kvcache, which loads "
+        "that "
         "of the package onnxruntime first");
   }
   bind_errors(module);
@@ -28,6 +29,6 @@ NB_MODULE(_native, module) {
   bind_answers(module);
   bind_metrics(module);
   bind_evaluator(module);
-  module.attr("__version__") = KVCACHE_VERSION;
+  module.attr("version") = KVCACHE_VERSION;
   module.attr("onnxruntime_version") = Ort::GetVersionString();
 }

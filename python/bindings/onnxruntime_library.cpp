@@ -30,8 +30,8 @@ const OrtApiBase* find() noexcept {
 
 }  // namespace
 
-// Static initialisation of the library asks for it, before anything of the program runs. Where there
-// is none it gets a base without an API, which whoever loads the library has to ask for.
+// Static initialisation of the library asks for it, before anything of the program runs. Where
+// there is none it gets a base without an API, which whoever loads the library has to ask for.
 extern "C" const OrtApiBase* ORT_API_CALL OrtGetApiBase() noexcept {
   static const OrtApiBase* const base = find();
   return base;

@@ -3,41 +3,16 @@
 
 #include <nanobind/nanobind.h>
 
-#include <atomic>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <utility>
 #include <vector>
 
-#include "bindings/use.hpp"
-#include "kvcache/evaluator_request.hpp"
+#include "bindings/lease.hpp"
 
 namespace kvcache::python {
 
 namespace nb = nanobind;
-
-/// Of one request: its sequence is in use until it is answered, whoever notices first.
-class Lease {
- public:
-  Lease(std::shared_ptr<Use> use, bool changes) : use_(std::move(use)), changes_(changes) {
-    changes_ ? use_->begin_requested_change("sequence") : use_->begin_requested_read("sequence");
-  }
-  ~Lease() { end(); }
-  Lease(const Lease&) = delete;
-  Lease& operator=(const Lease&) = delete;
-
-  void end() noexcept {
-    if (!ended_.exchange(true)) {
-      changes_ ? use_->end_requested_change() : use_->end_requested_read();
-    }
-  }
-
- private:
-  std::shared_ptr<Use> use_;
-  bool changes_;
-  std::atomic<bool> ended_ = false;
-};
 
 /// What a request and its callback share. The callback is called in the evaluator's thread.
 class Pending {
@@ -47,6 +22,7 @@ class Pending {
   Pending& operator=(const Pending&) = delete;
 
   void end_use() noexcept { lease_->end(); }
+  [[nodiscard]] Lease& lease() noexcept { return *lease_; }
 
   /// Has `callable` called with `request`, now if it is answered. With the interpreter's lock.
   void call_when_answered(nb::object callable, nb::object request);

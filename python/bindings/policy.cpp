@@ -62,20 +62,24 @@ void bind_policy(nb::module_& module) {
       .def(
           "__init__",
           [](SharedModelInferencer* self, const Model& model, std::string_view cache_mode) {
-            new (self) SharedModelInferencer(model, to_choice(kCacheModes, "cache_mode", cache_mode));
+            new (self)
+                SharedModelInferencer(model, to_choice(kCacheModes, "cache_mode", cache_mode));
           },
           "model"_a, nb::kw_only(), "cache_mode"_a = "on",
           nb::sig("def __init__(self, model: Model, *, cache_mode: typing.Literal['on', 'off'] = "
                   "'on') -> None"),
-          "Args:\n    cache_mode: \"off\" computes every question from its first token on: the same\n"
+          "Args:\n    cache_mode: \"off\" computes every question from its first token on: the "
+          "same\n"
           "        numbers, and the difference in time is what the cache gains.")
       .def("value_inference", &value_inference, "batch"_a,
            "value_token"_a = SharedModelInferencer::kValueToken,
            nb::sig("def value_inference(self, batch: collections.abc.Sequence[" KVCACHE_PY_TOKENS
                    "], value_token: int = 3) -> numpy.typing.NDArray[numpy.float32]"),
-           "The value of each list of tokens, read at `value_token` behind its last one, all in one\n"
+           "The value of each list of tokens, read at `value_token` behind its last one, all in "
+           "one\n"
            "run, [len(batch)].\n\n"
-           "Raises:\n    Error: as kvcache.evaluate; invalid_argument where the model has no output\n"
+           "Raises:\n    Error: as kvcache.evaluate; invalid_argument where the model has no "
+           "output\n"
            "        \"value\".")
       .def_prop_ro("has_value", &SharedModelInferencer::has_value,
                    "Whether the model has an output \"value\".")
@@ -94,7 +98,9 @@ void bind_policy(nb::module_& module) {
           "[moves].")
       .def_prop_ro(
           "priors",
-          [](nb::handle self) { return to_numpy_view(nb::cast<const MoveScores&>(self).priors, self); },
+          [](nb::handle self) {
+            return to_numpy_view(nb::cast<const MoveScores&>(self).priors, self);
+          },
           nb::sig("def priors(self) -> numpy.typing.NDArray[numpy.float32]"),
           "The same as probabilities, normalised over the moves that were given, [moves].")
       .def_ro("value", &MoveScores::value,
@@ -111,7 +117,8 @@ void bind_policy(nb::module_& module) {
           "__init__",
           [](PolicyObject* self, const SharedModelInferencer& inferencer, const nb::object& record,
              TokenId value_token) {
-            new (self) PolicyObject(NeuralPolicy(inferencer, to_tokens(record, "record"), value_token));
+            new (self)
+                PolicyObject(NeuralPolicy(inferencer, to_tokens(record, "record"), value_token));
           },
           "inferencer"_a, "record"_a, "value_token"_a = SharedModelInferencer::kValueToken,
           nb::sig("def __init__(self, inferencer: SharedModelInferencer, record: " KVCACHE_PY_TOKENS
@@ -123,7 +130,8 @@ void bind_policy(nb::module_& module) {
                    "], with_value: bool = True) -> MoveScores"),
            "Log-probabilities and priors of moves, each the tokens that it would append to the\n"
            "record, and the value, by one run of the model.\n\n"
-           "Raises:\n    Error: empty_input, invalid_argument, and as Sequence.evaluate. The policy is\n"
+           "Raises:\n    Error: empty_input, invalid_argument, and as Sequence.evaluate. The "
+           "policy is\n"
            "        then as it was.")
       .def(
           "play",

@@ -10,7 +10,7 @@ namespace kvcache::python {
 
 void bind_prefix_cache(nb::module_& module) {
   using namespace nb::literals;
-  nb::class_<PrefixCacheStats>(module, "PrefixCacheStats")
+  nb::class_<PrefixCacheStats>(module, "PrefixCacheStats", "What a PrefixCache did, and holds now.")
       .def_ro("hits", &PrefixCacheStats::hits, "Times acquire() found at least one token.")
       .def_ro("misses", &PrefixCacheStats::misses, "Or none.")
       .def_ro("tokens_reused", &PrefixCacheStats::tokens_reused, "By all hits together.")
@@ -30,7 +30,8 @@ void bind_prefix_cache(nb::module_& module) {
             new (self) PrefixCache(model, {max_bytes});
           },
           "model"_a, nb::kw_only(), "max_bytes"_a = 0,
-          "Args:\n    max_bytes: the most memory that known prefixes may hold on to; 0: half of the\n"
+          "Args:\n    max_bytes: the most memory that known prefixes may hold on to; 0: half of "
+          "the\n"
           "        model's cache_bytes.")
       .def(
           "acquire",
@@ -39,9 +40,9 @@ void bind_prefix_cache(nb::module_& module) {
             const nb::gil_scoped_release released;
             return SequenceObject(cache.acquire(wanted));
           },
-          "tokens"_a,
-          nb::sig("def acquire(self, tokens: " KVCACHE_PY_TOKENS ") -> Sequence"),
-          "A sequence that holds the longest known prefix of `tokens`, at least one token short of\n"
+          "tokens"_a, nb::sig("def acquire(self, tokens: " KVCACHE_PY_TOKENS ") -> Sequence"),
+          "A sequence that holds the longest known prefix of `tokens`, at least one token short "
+          "of\n"
           "them: extending it by the rest, tokens[sequence.length:], gives their logits.\n\n"
           "Raises:\n    Error: empty_input, token_out_of_range, context_full.")
       .def(
@@ -49,8 +50,7 @@ void bind_prefix_cache(nb::module_& module) {
           [](const PrefixCache& cache, const nb::object& tokens) {
             return cache.longest_match(to_tokens(tokens));
           },
-          "tokens"_a,
-          nb::sig("def longest_match(self, tokens: " KVCACHE_PY_TOKENS ") -> int"),
+          "tokens"_a, nb::sig("def longest_match(self, tokens: " KVCACHE_PY_TOKENS ") -> int"),
           "How long that prefix is, in tokens. Counts as no use.")
       .def(
           "insert",
@@ -62,7 +62,8 @@ void bind_prefix_cache(nb::module_& module) {
           },
           "sequence"_a,
           "Remembers the whole blocks of a sequence.\n\n"
-          "Raises:\n    Error: invalid_argument when it is of another model or has given blocks back.")
+          "Raises:\n    Error: invalid_argument when it is of another model or has given blocks "
+          "back.")
       .def("clear", &PrefixCache::clear, nb::call_guard<nb::gil_scoped_release>(),
            "Forgets everything.")
       .def("stats", &PrefixCache::stats);

@@ -92,19 +92,20 @@ std::vector<std::pair<TokenId, double>> distribution(SamplerObject& object,
   const Changing changing(object.use, "sampler");
   const nb::gil_scoped_release released;
   std::vector<std::pair<TokenId, double>> all;
-  for (const TokenProbability& of : object.sampler.distribution(
-           std::span(logits.data(), logits.shape(0)), context.context)) {
+  for (const TokenProbability& of :
+       object.sampler.distribution(std::span(logits.data(), logits.shape(0)), context.context)) {
     all.emplace_back(of.token, of.probability);
   }
   return all;
 }
 
-#define KVCACHE_PY_CONTEXT                                                                    \
-  "prompt: " KVCACHE_PY_TOKENS " = (), generated: " KVCACHE_PY_TOKENS                         \
+#define KVCACHE_PY_CONTEXT                                            \
+  "prompt: " KVCACHE_PY_TOKENS " = (), generated: " KVCACHE_PY_TOKENS \
   " = (), sample: int = 0, position: int = 0) -> int"
 
 constexpr const char* kSampleDoc =
-    "The token that follows. The random number is a function of seed, sample and position alone.\n\n"
+    "The token that follows. The random number is a function of seed, sample and position "
+    "alone.\n\n"
     "Args:\n"
     "    logits: of the library, or float32, [vocab_size], from anywhere.\n"
     "    prompt: what was there.\n"
@@ -169,8 +170,8 @@ void bind_sampler(nb::module_& module) {
            kSampleDoc)
       .def("sample", &sample_array, nb::arg("logits").noconvert(), nb::kw_only(),
            "prompt"_a = nb::tuple(), "generated"_a = nb::tuple(), "sample"_a = 0, "position"_a = 0,
-           nb::sig("def sample(self, logits: numpy.typing.NDArray[numpy.float32], *, "
-                   KVCACHE_PY_CONTEXT),
+           nb::sig("def sample(self, logits: numpy.typing.NDArray[numpy.float32], "
+                   "*, " KVCACHE_PY_CONTEXT),
            kSampleDoc)
       .def("distribution", &distribution, nb::arg("logits").noconvert(), nb::kw_only(),
            "prompt"_a = nb::tuple(), "generated"_a = nb::tuple(),

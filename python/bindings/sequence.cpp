@@ -44,7 +44,8 @@ void commit(SequenceObject& object, const TreeObject& tree, std::size_t node) {
 }
 
 nb::object tokens(const SequenceObject& object) {
-  return object.read([](const Sequence& sequence) { return nb::cast(to_array(sequence.tokens())); });
+  return object.read(
+      [](const Sequence& sequence) { return nb::cast(to_array(sequence.tokens())); });
 }
 
 std::size_t length(const SequenceObject& object) {
@@ -121,14 +122,16 @@ void bind_sequence(nb::module_& module) {
            "Args:\n"
            "    nodes: whose logits are returned, in this order; empty: of all. -1 asks for those\n"
            "        that follow the sequence itself; the tree may then be empty.\n\n"
-           "Raises:\n    Error: empty_input, token_out_of_range, invalid_argument (a parent that is no\n"
+           "Raises:\n    Error: empty_input, token_out_of_range, invalid_argument (a parent that "
+           "is no\n"
            "        earlier node, a node that does not exist), context_full, cache_full,\n"
            "        out_of_memory, run_failed, logits_invalid.")
       .def("commit", &commit, nb::arg("evaluation"), nb::arg("node"),
            "Appends the path from the root to `node` of a tree that was evaluated on this\n"
            "sequence, or on one with the same tokens, by copying its keys and values: nothing is\n"
            "computed.\n\n"
-           "Raises:\n    Error: invalid_argument when there is no such node, or the sequence is neither\n"
+           "Raises:\n    Error: invalid_argument when there is no such node, or the sequence is "
+           "neither\n"
            "        the tree's prefix nor that and a part of the path; cache_full, out_of_memory.")
       .def(
           "save",
@@ -138,7 +141,7 @@ void bind_sequence(nb::module_& module) {
               sequence.save(path);
             });
           },
-          nb::arg("path"),
+          nb::arg("path"), nb::sig("def save(self, path: str | os.PathLike[str]) -> None"),
           "Writes tokens, keys and values to a file, which is whole or not there.\n"
           "Model.load_sequence() reads it.\n\n"
           "Raises:\n    Error: state_not_saved.")
@@ -164,8 +167,9 @@ void bind_sequence(nb::module_& module) {
            "Gives the sequence's cache blocks back now. Other calls then raise Error\n"
            "invalid_argument.")
       .def_prop_ro("closed", &SequenceObject::closed)
-      .def("__enter__", [](const nb::object& self) { return self; },
-           nb::sig("def __enter__(self) -> typing.Self"))
+      .def(
+          "__enter__", [](const nb::object& self) { return self; },
+          nb::sig("def __enter__(self) -> typing.Self"))
       .def(
           "__exit__", [](SequenceObject& object, const nb::args&) { object.close(); },
           nb::sig("def __exit__(self, *exception: object) -> None"))

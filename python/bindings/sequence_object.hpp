@@ -15,8 +15,7 @@ namespace kvcache::python {
 class SequenceObject {
  public:
   explicit SequenceObject(Sequence sequence)
-      : sequence_(std::make_shared<Sequence>(std::move(sequence))),
-        use_(std::make_shared<Use>()) {}
+      : sequence_(std::make_shared<Sequence>(std::move(sequence))), use_(std::make_shared<Use>()) {}
 
   /// @throws Error invalid_argument when it is closed
   [[nodiscard]] const std::shared_ptr<Sequence>& get() const {

@@ -63,26 +63,29 @@ void bind_tokenizer(nb::module_& module) {
             const nb::gil_scoped_release released;
             return Tokenizer::load(path);
           },
-          "path"_a,
+          "path"_a, nb::sig("def load(path: str | os.PathLike[str]) -> Tokenizer"),
           "Reads a tokenizer.json, or that of a directory, or its vocab.json and merges.txt.\n\n"
           "Raises:\n    Error: model_not_found, tokenizer_invalid.")
       .def_static("from_json", &Tokenizer::from_json, "text"_a,
                   nb::call_guard<nb::gil_scoped_release>(),
                   "Reads the text of a tokenizer.json.\n\nRaises:\n    Error: tokenizer_invalid.")
-      .def("encode", &encode, "text"_a, nb::kw_only(), "add_special_tokens"_a = true,
-           "special_tokens_as_text"_a = false,
-           "The tokens of a text.\n\n"
-           "Args:\n"
-           "    add_special_tokens: whether those that the tokenizer puts around a text are there.\n"
-           "    special_tokens_as_text: whether special tokens that are written out in the text are\n"
-           "        text like any other. Set it for text from strangers.\n\n"
-           "Raises:\n    Error: run_failed (the tokenizer's patterns take too many steps).")
+      .def(
+          "encode", &encode, "text"_a, nb::kw_only(), "add_special_tokens"_a = true,
+          "special_tokens_as_text"_a = false,
+          "The tokens of a text.\n\n"
+          "Args:\n"
+          "    add_special_tokens: whether those that the tokenizer puts around a text are there.\n"
+          "    special_tokens_as_text: whether special tokens that are written out in the text "
+          "are\n"
+          "        text like any other. Set it for text from strangers.\n\n"
+          "Raises:\n    Error: run_failed (the tokenizer's patterns take too many steps).")
       .def("decode", &decode, "tokens"_a, nb::kw_only(), "skip_special_tokens"_a = true,
            "skip_unknown_ids"_a = false,
            nb::sig("def decode(self, tokens: " KVCACHE_PY_TOKENS
                    ", *, skip_special_tokens: bool = True, skip_unknown_ids: bool = False) -> str"),
            "The text of tokens: bytes that are no character become U+FFFD.\n\n"
-           "Raises:\n    Error: token_out_of_range where no token has one of these ids, unless they\n"
+           "Raises:\n    Error: token_out_of_range where no token has one of these ids, unless "
+           "they\n"
            "        are skipped.")
       .def(
           "new_text",
@@ -94,9 +97,9 @@ void bind_tokenizer(nb::module_& module) {
       .def("token_id", &Tokenizer::token_id, "token"_a,
            "The id of a token by its text as the tokenizer's file has it, such as \"</s>\".")
       .def("token", &Tokenizer::token, "id"_a, "The reverse; None where no token has this id.")
-      .def("bytes", &bytes, "id"_a,
-           nb::sig("def bytes(self, id: int) -> builtins.bytes | None"),
-           "The bytes that a token adds to a text that has begun; None where no token has this id.\n\n"
+      .def("bytes", &bytes, "id"_a, nb::sig("def bytes(self, id: int) -> builtins.bytes | None"),
+           "The bytes that a token adds to a text that has begun; None where no token has this "
+           "id.\n\n"
            "Raises:\n    Error: tokenizer_invalid where tokens have no bytes of their own.")
       .def("is_special", &Tokenizer::is_special, "id"_a)
       .def_prop_ro("vocab_size", &Tokenizer::vocab_size, "One above the largest id.");

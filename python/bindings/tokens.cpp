@@ -13,10 +13,11 @@ namespace {
 std::string type_of(nb::handle object) { return nb::type_name(object.type()).c_str(); }
 
 [[noreturn]] void refuse(nb::handle object, std::string_view what) {
-  throw nb::type_error(fmt::format("{} must be a sequence of whole numbers or an array of them with "
-                                   "one axis, not {}",
-                                   what, type_of(object))
-                           .c_str());
+  throw nb::type_error(
+      fmt::format("{} must be a sequence of whole numbers or an array of them with "
+                  "one axis, not {}",
+                  what, type_of(object))
+          .c_str());
 }
 
 /// One number of a sequence.
@@ -30,9 +31,9 @@ TokenId to_number(PyObject* item, std::string_view what, std::size_t at) {
     const nb::object index = nb::steal(whole ? PyNumber_Index(item) : nullptr);
     if (!index.is_valid()) {
       PyErr_Clear();
-      throw nb::type_error(fmt::format("{}[{}] must be a whole number, not {}", what, at,
-                                       type_of(nb::handle(item)))
-                               .c_str());
+      throw nb::type_error(
+          fmt::format("{}[{}] must be a whole number, not {}", what, at, type_of(nb::handle(item)))
+              .c_str());
     }
     number = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
   }
@@ -141,8 +142,8 @@ std::vector<std::int32_t> to_parents(nb::handle object) {
   for (const TokenId number : to_tokens(object, "parents")) {
     if (!std::in_range<std::int32_t>(number)) {
       throw_error(ErrorCode::invalid_argument,
-                  "parents[{}] is {}, must be an earlier node, or -1 for the prefix", parents.size(),
-                  number);
+                  "parents[{}] is {}, must be an earlier node, or -1 for the prefix",
+                  parents.size(), number);
     }
     parents.push_back(static_cast<std::int32_t>(number));
   }
@@ -167,13 +168,12 @@ TokenTree to_tree(nb::handle tokens, nb::handle parents) {
 }
 
 std::vector<std::vector<TokenId>> to_token_lists(nb::handle object, std::string_view what) {
-  const nb::object list = nb::steal(PySequence_Check(object.ptr()) ? PySequence_List(object.ptr())
-                                                                   : nullptr);
+  const nb::object list =
+      nb::steal(PySequence_Check(object.ptr()) ? PySequence_List(object.ptr()) : nullptr);
   if (!list.is_valid()) {
     PyErr_Clear();
     throw nb::type_error(
-        fmt::format("{} must be a sequence of token lists, not {}", what, type_of(object))
-            .c_str());
+        fmt::format("{} must be a sequence of token lists, not {}", what, type_of(object)).c_str());
   }
   std::vector<std::vector<TokenId>> lists;
   for (const nb::handle item : list) {

@@ -19,8 +19,9 @@ void bind_tree(nb::module_& module) {
           "[rows, vocab_size]. Its memory is not given back by close().")
       .def("close", &TreeObject::close,
            "Gives the tree's cache blocks back now: it can no longer be committed.")
-      .def("__enter__", [](const nb::object& self) { return self; },
-           nb::sig("def __enter__(self) -> typing.Self"))
+      .def(
+          "__enter__", [](const nb::object& self) { return self; },
+          nb::sig("def __enter__(self) -> typing.Self"))
       .def(
           "__exit__", [](TreeObject& tree, const nb::args&) { tree.close(); },
           nb::sig("def __exit__(self, *exception: object) -> None"))

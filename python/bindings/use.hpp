@@ -5,9 +5,13 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string_view>
+#include <vector>
 
 namespace kvcache::python {
+
+class Lease;
 
 /// Direct calls fail while another one changes the object, and while requests do. Requests of an
 /// Evaluator wait for each other there.
@@ -26,6 +30,9 @@ class Use {
   }
   void end_requested_read() noexcept { uses_.fetch_sub(kRequestedRead, std::memory_order_acq_rel); }
 
+  /// Of a request, which may be answered before anybody was told.
+  void add(const std::shared_ptr<Lease>& lease);
+
  private:
   // Numbers of each kind of use, side by side.
   static constexpr std::uint64_t kRead = 1;
@@ -33,11 +40,16 @@ class Use {
   static constexpr std::uint64_t kRequestedChange = kRequestedRead << 24;
   static constexpr std::uint64_t kChange = kRequestedChange << 23;  // none or one
   static constexpr std::uint64_t kReads = kRequestedRead - kRead;
+  static constexpr std::uint64_t kRequested = kChange - kRequestedRead;
   static constexpr std::uint64_t kRequestedChanges = kChange - kRequestedChange;
 
   void begin(std::uint64_t kind, std::uint64_t refused_by, std::string_view what);
+  [[nodiscard]] bool try_begin(std::uint64_t kind, std::uint64_t refused_by) noexcept;
+  void end_answered();
 
   std::atomic<std::uint64_t> uses_ = 0;
+  std::mutex mutex_;
+  std::vector<std::weak_ptr<Lease>> leases_;
 };
 
 /// A use until the end of a block.

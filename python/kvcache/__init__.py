@@ -50,10 +50,9 @@ from ._native import (  # noqa: E402
     Sequence,
     SharedModelInferencer,
     TextStream,
-    TokenLogProbabilities,
     Tokenizer,
+    TokenLogProbabilities,
     TreeEvaluation,
-    __version__,
     evaluate,
     extend,
     generate,
@@ -61,9 +60,10 @@ from ._native import (  # noqa: E402
     onnxruntime_version,
     prometheus_text,
 )
+from ._native import version as __version__  # noqa: E402
 
 # Their threads call back into the interpreter.
-atexit.register(_native._close_evaluators)
+atexit.register(_native.close_evaluators)
 
 __all__ = [
     "Answer",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +24,8 @@ def answered(request: Request) -> Generator[Any, None, Answer]:
             future.set_result(None)
 
     def call(_: Request) -> None:
-        try:
+        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
             loop.call_soon_threadsafe(wake)
-        except RuntimeError:  # the loop was closed: nobody waits any more
-            pass
 
     request.add_done_callback(call)
     try:

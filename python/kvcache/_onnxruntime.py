@@ -38,7 +38,9 @@ def find() -> Path:
     version = tuple(map(int, match.groups()))
     if not OLDEST <= version < BEFORE:
         is_there = ".".join(match.groups())
-        raise ImportError(f"onnxruntime is {is_there}, must be 1.31.1 or newer, below 1.32: {INSTALL}")
+        raise ImportError(
+            f"onnxruntime is {is_there}, must be 1.31.1 or newer, below 1.32: {INSTALL}"
+        )
     return library
 
 

@@ -21,7 +21,7 @@ from steps import StepError, main, run, say, step
 
 CLANG_TIDY_VERSION = 14  # another one warns of other things
 CLANG_TIDY = f"clang-tidy-{CLANG_TIDY_VERSION}"
-CPP_FOLDERS = ["include", "src", "cli", "tests", "bench", "examples"]
+CPP_FOLDERS = ["include", "src", "cli", "python", "tests", "bench", "examples"]
 CPP_SUFFIXES = {".hpp", ".cpp", ".cuh", ".cu"}
 GOLDEN_MODELS = BUILD / "goldens"
 FAMILY_GOLDENS = GOLDENS / "families"  # GPT-2's are beside it
@@ -184,6 +184,7 @@ def _clang_tidy(*, full: bool) -> Results:
             KVCACHE_BUILD_TESTS="ON" if full else "OFF",
             KVCACHE_BUILD_CLI="ON" if full else "OFF",
             KVCACHE_BUILD_EXAMPLES="ON" if full else "OFF",
+            KVCACHE_BUILD_PYTHON="ON" if full else "OFF",
             **(EACH if full else JOINED),
         )
         checked, findings = ClangTidy(program, TIDY).check()
@@ -195,7 +196,7 @@ def _clang_tidy(*, full: bool) -> Results:
 
 
 def _build_release() -> str:
-    why = build.configure(BUILD, "Release")
+    why = build.configure(BUILD, "Release", KVCACHE_BUILD_PYTHON="ON")
     build.build(BUILD)
     return f"ok ({why})" if why else "ok"
 

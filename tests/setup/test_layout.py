@@ -61,6 +61,15 @@ def test_only_some_rooms_name_cuda() -> None:
         assert not re.search(r"cuda[A-Z_]|cudart|#include <cuda", path.read_text(encoding="utf-8"))
 
 
+BINDINGS = sorted((REPOSITORY / "python" / "bindings").glob("*.[ch]pp"))
+
+
+@pytest.mark.parametrize("path", BINDINGS, ids=lambda path: path.name)
+def test_the_bindings_know_the_public_headers_alone(path: Path) -> None:
+    included = re.findall(r'#include "([a-z_]+)/', path.read_text(encoding="utf-8"))
+    assert set(included) <= {"bindings", "kvcache"}
+
+
 def test_modules_on_the_path_of_the_tests_have_names_of_their_own(
     pytestconfig: pytest.Config,
 ) -> None:
