@@ -22,6 +22,17 @@ using Row = nb::ndarray<nb::numpy, const float, nb::ndim<1>, nb::c_contig>;
 using Rows = nb::ndarray<nb::array_api, const float, nb::ndim<2>, nb::c_contig>;
 using NumpyRows = nb::ndarray<nb::numpy, const float, nb::ndim<2>, nb::c_contig>;
 
+/// Calls without the interpreter's lock where that takes long: logits of a device are brought here.
+/// On the host it takes microseconds, less than a switch to another thread of Python.
+template <typename Function>
+auto read(const Logits& logits, Function&& function) {
+  if (logits.on_host()) {
+    return std::forward<Function>(function)();
+  }
+  const nb::gil_scoped_release released;
+  return std::forward<Function>(function)();
+}
+
 /// Which row a number of Python's means: −1 is the last.
 std::size_t to_row(const Logits& logits, std::int64_t row) {
   const auto rows = static_cast<std::int64_t>(logits.rows());
@@ -38,18 +49,18 @@ std::size_t to_row(const Logits& logits, std::int64_t row) {
 template <typename Array>
 Array rows_of(nb::handle self) {
   const auto& logits = nb::cast<const Logits&>(self);
-  const float* first = nullptr;
-  {
-    const nb::gil_scoped_release released;  // rows of a GPU are brought here
+  const float* const first = read(logits, [&] {
+    const float* begin = nullptr;
     for (std::size_t row = 0; row < logits.rows(); ++row) {
       const float* const data = logits.row(row).data();
-      first = row == 0 ? data : first;
-      if (data != first + row * logits.vocab_size()) {
+      begin = row == 0 ? data : begin;
+      if (data != begin + row * logits.vocab_size()) {
         throw_error(ErrorCode::run_failed,
                     "rows of the logits do not lie side by side; ask for each with row()");
       }
     }
-  }
+    return begin;
+  });
   return Array(first, {logits.rows(), logits.vocab_size()}, self);
 }
 
@@ -73,7 +84,9 @@ nb::object to_numpy(nb::handle self, const nb::object& dtype, const nb::object& 
 std::vector<std::pair<TokenId, float>> top_k(const Logits& logits, std::size_t k,
                                              std::int64_t row) {
   std::vector<std::pair<TokenId, float>> best;
-  for (const TokenScore& score : logits.top_k(k, to_row(logits, row))) {
+  const std::vector<TokenScore> scores =
+      read(logits, [&] { return logits.top_k(k, to_row(logits, row)); });
+  for (const TokenScore& score : scores) {
     best.emplace_back(score.token, score.logit);
   }
   return best;
@@ -82,8 +95,9 @@ std::vector<std::pair<TokenId, float>> top_k(const Logits& logits, std::size_t k
 nb::ndarray<nb::numpy, float, nb::ndim<1>> log_probabilities(const Logits& logits,
                                                              const nb::object& tokens,
                                                              std::int64_t row) {
+  const std::vector<TokenId> of = to_tokens(tokens);
   auto found = std::make_unique<std::vector<float>>(
-      logits.log_probabilities(to_tokens(tokens), to_row(logits, row)));
+      read(logits, [&] { return logits.log_probabilities(of, to_row(logits, row)); }));
   float* const data = found->data();
   const std::size_t size = found->size();
   const nb::capsule owner(found.release(), [](void* values) noexcept {
@@ -111,22 +125,23 @@ void bind_logits(nb::module_& module) {
       .def("__len__", &Logits::rows)
       .def(
           "argmax",
-          [](const Logits& logits, std::int64_t row) { return logits.argmax(to_row(logits, row)); },
-          nb::arg("row") = -1, nb::call_guard<nb::gil_scoped_release>(),
+          [](const Logits& logits, std::int64_t row) {
+            return read(logits, [&] { return logits.argmax(to_row(logits, row)); });
+          },
+          nb::arg("row") = -1,
           "The token with the largest logit of a row, the smallest id when several are equal;\n"
           "where the logits are, without a copy.\n\n"
           "Raises:\n    Error: invalid_argument when there is no such row.")
       .def("top_k", &top_k, nb::arg("k"), nb::arg("row") = -1,
-           nb::call_guard<nb::gil_scoped_release>(),
            "The k tokens with the largest logits of a row and these, largest first.\n\n"
            "Raises:\n    Error: invalid_argument when there is no such row.")
       .def(
           "log_sum_exp",
           [](const Logits& logits, std::int64_t row, double temperature) {
-            return logits.log_sum_exp(to_row(logits, row), temperature);
+            return read(logits,
+                        [&] { return logits.log_sum_exp(to_row(logits, row), temperature); });
           },
           nb::arg("row") = -1, nb::arg("temperature") = 1.0,
-          nb::call_guard<nb::gil_scoped_release>(),
           "log of the sum of exp(logit / temperature) over a row, in double precision:\n"
           "`logit / temperature` less this is a token's log-probability.\n\n"
           "Raises:\n    Error: invalid_argument when there is no such row, or `temperature` is "
@@ -142,7 +157,7 @@ void bind_logits(nb::module_& module) {
           "row",
           [](nb::handle self, std::int64_t row) {
             const auto& logits = nb::cast<const Logits&>(self);
-            return vector_of(self, logits.row(to_row(logits, row)));
+            return vector_of(self, read(logits, [&] { return logits.row(to_row(logits, row)); }));
           },
           nb::arg("row") = -1,
           nb::sig("def row(self, row: int = -1) -> numpy.typing.NDArray[numpy.float32]"),
@@ -154,7 +169,8 @@ void bind_logits(nb::module_& module) {
           "output",
           [](nb::handle self, std::string_view name, std::int64_t row) {
             const auto& logits = nb::cast<const Logits&>(self);
-            return vector_of(self, logits.output(name, to_row(logits, row)));
+            return vector_of(
+                self, read(logits, [&] { return logits.output(name, to_row(logits, row)); }));
           },
           nb::arg("name"), nb::arg("row") = -1,
           nb::sig("def output(self, name: str, row: int = -1) -> "

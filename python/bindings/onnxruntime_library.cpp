@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 #include <onnxruntime_c_api.h>
 
+#include <cstdint>
 #include <cstdlib>
 
 namespace {
