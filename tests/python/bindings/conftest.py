@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -39,6 +40,21 @@ def sequence(model: kvcache.Model) -> kvcache.Sequence:
 @pytest.fixture(scope="session")
 def value_model() -> kvcache.Model:
     return kvcache.Model.load(MODELS / "value-head")
+
+
+@pytest.fixture(scope="session")
+def letters() -> str:
+    """The tokenizer.json of 97 tokens: token i is the character 33 + i, but for the last three."""
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    vocabulary = {chr(33 + i): i for i in range(94)} | {"Ġ": 94, "¡": 95, "¢": 96}
+    return json.dumps(
+        {
+            "added_tokens": [],
+            "pre_tokenizer": {**byte_level, "use_regex": True},
+            "decoder": {**byte_level, "use_regex": True},
+            "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
+        }
+    )
 
 
 @pytest.fixture

@@ -16,31 +16,6 @@ GREEDY = kvcache.SamplingOptions(temperature=0)
 PROMPT, EXPECTED = GOLDEN["prompt"], GOLDEN["greedy"]
 
 
-def letters() -> kvcache.Tokenizer:
-    """A tokenizer of 97 tokens: token i is the character 33 + i, but for the last ones."""
-    vocabulary = {chr(33 + i): i for i in range(94)} | {"Ġ": 94, "¡": 95, "¢": 96}
-    return kvcache.Tokenizer.from_json(
-        json.dumps(
-            {
-                "added_tokens": [],
-                "pre_tokenizer": {
-                    "type": "ByteLevel",
-                    "add_prefix_space": False,
-                    "trim_offsets": True,
-                    "use_regex": True,
-                },
-                "decoder": {
-                    "type": "ByteLevel",
-                    "add_prefix_space": True,
-                    "trim_offsets": True,
-                    "use_regex": True,
-                },
-                "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
-            }
-        )
-    )
-
-
 def test_the_greedy_tokens_are_those_of_hugging_face(sequence: kvcache.Sequence) -> None:
     generation = kvcache.generate(sequence, PROMPT, max_new_tokens=32, sampling=GREEDY)
     assert [new.token for new in generation] == EXPECTED
@@ -59,10 +34,14 @@ def test_in_parts_and_at_once_it_is_the_same(sequence: kvcache.Sequence) -> None
     assert first == whole.tokens[:4] and rest.tokens == whole.tokens
 
 
-def test_text_stop_strings_and_stop_tokens(sequence: kvcache.Sequence) -> None:
+def test_text_stop_strings_and_stop_tokens(sequence: kvcache.Sequence, letters: str) -> None:
     text = "".join(chr(33 + token) for token in EXPECTED)
     stop = text[9:11]
-    arguments = {"max_new_tokens": 32, "sampling": GREEDY, "tokenizer": letters()}
+    arguments = {
+        "max_new_tokens": 32,
+        "sampling": GREEDY,
+        "tokenizer": kvcache.Tokenizer.from_json(letters),
+    }
     generation = kvcache.generate(sequence, PROMPT, stop_strings=[stop], **arguments)
     shown = "".join(new.text for new in generation)
     result = generation.result()
