@@ -38,6 +38,14 @@ class KVCACHE_EXPORT WorkspaceLease {
 /// with the whole vocabulary.
 enum class LogitsFor { last, all };
 
+/// Where logits lie as the run wrote them, [rows, vocab_size] without gaps.
+struct LogitsMemory {
+  const void* data = nullptr;
+  DataType type = DataType::float32;  // of ModelInfo::dtype
+  Device device = Device::cpu;
+  int device_id = 0;  // of several GPUs
+};
+
 struct TokenScore {
   TokenId token;
   float logit;
@@ -57,6 +65,9 @@ class KVCACHE_EXPORT Logits {
   /// Whether they are in the host's memory. Where not, row() brings one there, a few hundred
   /// kilobytes, and argmax(), top_k() and log_sum_exp() look where they are.
   [[nodiscard]] bool on_host() const noexcept;
+
+  /// Where they are, for who computes with them there; written whole, and valid as long as row().
+  [[nodiscard]] LogitsMemory memory() const;
 
   /// The logits of one row as float32, [vocab_size]. No copy for a float32 model on the CPU,
   /// otherwise converted on first use.

@@ -53,7 +53,7 @@ std::vector<Logits> extend_batch(const nb::iterable& batch) {
   // One that occurs twice is the library's to refuse.
   std::vector<const SequenceObject*> once = objects;
   std::ranges::sort(once, std::less<>());
-  once.erase(std::ranges::unique(once).begin(), once.end());
+  once.erase(std::unique(once.begin(), once.end()), once.end());
   std::vector<std::unique_ptr<Changing>> changing;
   for (const SequenceObject* const object : once) {
     changing.push_back(std::make_unique<Changing>(*object->use(), "sequence"));

@@ -3,24 +3,25 @@
 #include "kvcache/logits.hpp"
 
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
 
 #include <cstdint>
-#include <optional>
+#include <memory>
+#include <span>
 #include <utility>
 #include <vector>
 
 #include "bindings/bind.hpp"
 #include "bindings/errors.hpp"
 #include "bindings/tokens.hpp"
+#include "bindings/values.hpp"
 
 namespace kvcache::python {
 namespace {
 
-using Row = nb::ndarray<nb::numpy, const float, nb::ndim<1>, nb::c_contig>;
-using Rows = nb::ndarray<nb::array_api, const float, nb::ndim<2>, nb::c_contig>;
-using NumpyRows = nb::ndarray<nb::numpy, const float, nb::ndim<2>, nb::c_contig>;
+using Rows = nb::ndarray<nb::numpy, const float, nb::ndim<2>, nb::c_contig>;
 
 /// Calls without the interpreter's lock where that takes long: logits of a device are brought here.
 /// On the host it takes microseconds, less than a switch to another thread of Python.
@@ -45,31 +46,59 @@ std::size_t to_row(const Logits& logits, std::int64_t row) {
   return static_cast<std::size_t>(row < 0 ? row + rows : row);
 }
 
-/// All rows as one array, which lie side by side in the memory of the run.
-template <typename Array>
-Array rows_of(nb::handle self) {
+/// All rows as float32: a view where the run wrote them so, otherwise a copy.
+nb::object float32_rows(nb::handle self) {
   const auto& logits = nb::cast<const Logits&>(self);
-  const float* const first = read(logits, [&] {
-    const float* begin = nullptr;
-    for (std::size_t row = 0; row < logits.rows(); ++row) {
-      const float* const data = logits.row(row).data();
-      begin = row == 0 ? data : begin;
-      if (data != begin + row * logits.vocab_size()) {
-        throw_error(ErrorCode::run_failed,
-                    "rows of the logits do not lie side by side; ask for each with row()");
-      }
+  const LogitsMemory memory = logits.memory();
+  const std::size_t rows = logits.rows();
+  const std::size_t size = logits.vocab_size();
+  if (memory.device == Device::cpu && memory.type == DataType::float32) {
+    return nb::cast(Rows(static_cast<const float*>(memory.data), {rows, size}, self));
+  }
+  auto copy = std::make_unique<std::vector<float>>();
+  read(logits, [&] {
+    copy->reserve(rows * size);
+    for (std::size_t row = 0; row < rows; ++row) {
+      const std::span<const float> values = logits.row(row);
+      copy->insert(copy->end(), values.begin(), values.end());
     }
-    return begin;
   });
-  return Array(first, {logits.rows(), logits.vocab_size()}, self);
+  const float* const data = copy->data();
+  const nb::capsule owner(copy.release(), [](void* values) noexcept {
+    delete static_cast<std::vector<float>*>(values);
+  });
+  return nb::cast(Rows(data, {rows, size}, owner));
 }
 
-Row vector_of(nb::handle self, std::span<const float> values) {
-  return Row(values.data(), {values.size()}, self);
+nb::dlpack::dtype to_dlpack(DataType type) {
+  using Code = nb::dlpack::dtype_code;
+  const Code code = type == DataType::bfloat16 ? Code::Bfloat : Code::Float;
+  return {static_cast<std::uint8_t>(code), static_cast<std::uint8_t>(8 * data_type_size(type)), 1};
+}
+
+std::pair<int, int> dlpack_device(const Logits& logits) {
+  const LogitsMemory memory = logits.memory();
+  const int type = memory.device == Device::cuda ? nb::device::cuda::value : nb::device::cpu::value;
+  return {type, memory.device_id};
+}
+
+/// The memory of the run. Its host has waited for it: no stream is left to be waited for.
+nb::object to_dlpack_capsule(nb::handle self, const nb::kwargs& how) {
+  const auto& logits = nb::cast<const Logits&>(self);
+  const LogitsMemory memory = logits.memory();
+  const auto [device_type, device_id] = dlpack_device(logits);
+  const nb::ndarray<nb::array_api, nb::ro> array(memory.data, {logits.rows(), logits.vocab_size()},
+                                                 self, {}, to_dlpack(memory.type), device_type,
+                                                 device_id);
+  return nb::cast(array).attr("__dlpack__")(**how);
+}
+
+nb::object vector_of(nb::handle self, std::span<const float> values) {
+  return to_numpy_view(values, self);
 }
 
 nb::object to_numpy(nb::handle self, const nb::object& dtype, const nb::object& copy) {
-  const nb::object view = nb::cast(rows_of<NumpyRows>(self));
+  nb::object view = float32_rows(self);
   if (dtype.is_none() && !copy.is_none() && !nb::cast<bool>(copy)) {
     return view;
   }
@@ -86,24 +115,17 @@ std::vector<std::pair<TokenId, float>> top_k(const Logits& logits, std::size_t k
   std::vector<std::pair<TokenId, float>> best;
   const std::vector<TokenScore> scores =
       read(logits, [&] { return logits.top_k(k, to_row(logits, row)); });
+  best.reserve(scores.size());
   for (const TokenScore& score : scores) {
     best.emplace_back(score.token, score.logit);
   }
   return best;
 }
 
-nb::ndarray<nb::numpy, float, nb::ndim<1>> log_probabilities(const Logits& logits,
-                                                             const nb::object& tokens,
-                                                             std::int64_t row) {
+nb::object log_probabilities(const Logits& logits, const nb::object& tokens, std::int64_t row) {
   const std::vector<TokenId> of = to_tokens(tokens);
-  auto found = std::make_unique<std::vector<float>>(
+  return to_numpy_values(
       read(logits, [&] { return logits.log_probabilities(of, to_row(logits, row)); }));
-  float* const data = found->data();
-  const std::size_t size = found->size();
-  const nb::capsule owner(found.release(), [](void* values) noexcept {
-    delete static_cast<std::vector<float>*>(values);
-  });
-  return {data, {size}, owner};
 }
 
 }  // namespace
@@ -179,25 +201,21 @@ void bind_logits(nb::module_& module) {
           "names and sizes are ModelInfo.outputs. A view as row().\n\n"
           "Raises:\n    Error: invalid_argument when there is no such output or row,\n"
           "        logits_invalid where the vector holds NaN.")
-      .def(
-          "to_numpy", [](nb::handle self) { return rows_of<NumpyRows>(self); },
-          nb::sig("def to_numpy(self) -> numpy.typing.NDArray[numpy.float32]"),
-          "All rows as float32, [rows, vocab_size]: a view as row().")
+      .def("to_numpy", &float32_rows,
+           nb::sig("def to_numpy(self) -> numpy.typing.NDArray[numpy.float32]"),
+           "All rows as float32, [rows, vocab_size]: a view as row() for a float32 model on the\n"
+           "CPU, otherwise a copy.")
       .def("__array__", &to_numpy, nb::arg("dtype") = nb::none(), nb::arg("copy") = nb::none(),
            nb::sig("def __array__(self, dtype: numpy.typing.DTypeLike | None = None, "
                    "copy: bool | None = None) -> numpy.typing.NDArray[typing.Any]"),
-           "For numpy: numpy.asarray(logits) is to_numpy(), without a copy.")
-      .def(
-          "__dlpack__",
-          [](nb::handle self, const nb::kwargs& how) {
-            return nb::cast(rows_of<Rows>(self)).attr("__dlpack__")(**how);
-          },
-          nb::sig("def __dlpack__(self, **how: typing.Any) -> typing.Any"),
-          "For other array libraries (DLPack): all rows as float32, [rows, vocab_size], in the\n"
-          "host's memory, read-only, without a copy of what row() has.")
-      .def(
-          "__dlpack_device__", [](const Logits&) { return std::pair(1, 0); },
-          nb::sig("def __dlpack_device__(self) -> tuple[int, int]"), "(1, 0): the host's memory.")
+           "For numpy: numpy.asarray(logits) is to_numpy().")
+      .def("__dlpack__", &to_dlpack_capsule,
+           nb::sig("def __dlpack__(self, **how: typing.Any) -> typing.Any"),
+           "For other array libraries (DLPack): the memory of the run itself, of ModelInfo.dtype,\n"
+           "[rows, vocab_size], read-only, on the CPU or the GPU, without a copy. The run has "
+           "ended.")
+      .def("__dlpack_device__", &dlpack_device,
+           "DLPack's kind of device and its number: (1, 0) the CPU, (2, n) a GPU.")
       .def("__repr__", [](const Logits& logits) {
         return fmt::format("Logits(rows={}, vocab_size={})", logits.rows(), logits.vocab_size());
       });

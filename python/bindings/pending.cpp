@@ -1,5 +1,8 @@
 #include "bindings/pending.hpp"
 
+#include <memory>
+#include <tuple>
+
 namespace kvcache::python {
 namespace {
 
@@ -34,7 +37,8 @@ void Pending::answered() noexcept {
     return;
   }
   if (!nb::is_alive()) {
-    new std::vector<Call>(std::move(calls));  // nobody may let go of Python's objects any more
+    // Nobody may let go of Python's objects any more.
+    std::ignore = std::make_unique<std::vector<Call>>(std::move(calls)).release();
     return;
   }
   const nb::gil_scoped_acquire acquired;

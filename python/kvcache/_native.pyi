@@ -315,19 +315,22 @@ class Logits:
         """
 
     def to_numpy(self) -> numpy.typing.NDArray[numpy.float32]:
-        """All rows as float32, [rows, vocab_size]: a view as row()."""
+        """
+        All rows as float32, [rows, vocab_size]: a view as row() for a float32 model on the
+        CPU, otherwise a copy.
+        """
 
     def __array__(self, dtype: numpy.typing.DTypeLike | None = None, copy: bool | None = None) -> numpy.typing.NDArray[Any]:
-        """For numpy: numpy.asarray(logits) is to_numpy(), without a copy."""
+        """For numpy: numpy.asarray(logits) is to_numpy()."""
 
     def __dlpack__(self, **how: Any) -> Any:
         """
-        For other array libraries (DLPack): all rows as float32, [rows, vocab_size], in the
-        host's memory, read-only, without a copy of what row() has.
+        For other array libraries (DLPack): the memory of the run itself, of ModelInfo.dtype,
+        [rows, vocab_size], read-only, on the CPU or the GPU, without a copy. The run has ended.
         """
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        """(1, 0): the host's memory."""
+        """DLPack's kind of device and its number: (1, 0) the CPU, (2, n) a GPU."""
 
     def __repr__(self) -> str: ...
 

@@ -40,6 +40,17 @@ std::size_t Logits::row_of_run(std::size_t row) const {
 
 bool Logits::on_host() const noexcept { return lease_->step().on_host(); }
 
+LogitsMemory Logits::memory() const try {
+  device::Step& step = lease_->step();
+  const DataType type = lease_->info().dtype;
+  return {.data = step.device_logits() + first_ * vocab_size() * data_type_size(type),
+          .type = type,
+          .device = step.on_host() ? Device::cpu : Device::cuda,
+          .device_id = lease_->device_id()};
+} catch (...) {
+  rethrow_as_error(kReadLogits);
+}
+
 std::span<const float> Logits::row(std::size_t row) const try {
   return lease_->step().row(row_of_run(row));
 } catch (...) {

@@ -44,6 +44,9 @@ class Workspace {
   /// The last run's logits, [logits_rows, vocab_size], and other outputs.
   [[nodiscard]] device::Step& step() noexcept { return *step_; }
 
+  /// Which of several devices of a kind they are on.
+  [[nodiscard]] int device_id() const { return memory_.GetDeviceId(); }
+
   /// While it is on loan: from whom, and how many share it.
   struct Loan {
     std::shared_ptr<Engine> engine;

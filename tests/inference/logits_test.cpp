@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
+#include "device/to_float32.hpp"
 #include "kvcache/sampler.hpp"
 #include "support/models.hpp"
 #include "support/random_cases.hpp"
@@ -34,6 +36,21 @@ TEST_F(LogitsOfAModel, ArgmaxIsTheBestOfTopK) {
 TEST_F(LogitsOfAModel, TopKStopsAtTheVocabulary) {
   EXPECT_EQ(logits_.top_k(1'000'000, 0).size(), model_.info().vocab_size);
   EXPECT_TRUE(logits_.top_k(0, 0).empty());
+}
+
+TEST_F(LogitsOfAModel, TheMemoryIsThatOfTheRows) {
+  const LogitsMemory memory = logits_.memory();
+  EXPECT_EQ(memory.type, model_.info().dtype);
+  EXPECT_EQ(memory.device, model_.device());
+  if (memory.device == Device::cuda) {
+    return;  // tests/inference/cuda/logits_cuda_test.cpp brings it here
+  }
+  for (std::size_t row = 0; row < logits_.rows(); ++row) {
+    const auto* const bytes = static_cast<const std::byte*>(memory.data) +
+                              row * logits_.vocab_size() * data_type_size(memory.type);
+    const std::vector<float> values = device::to_float32(memory.type, bytes, logits_.vocab_size());
+    EXPECT_TRUE(std::ranges::equal(values, logits_.row(row))) << "row " << row;
+  }
 }
 
 /// Whether they are on the host or the k best are found where they are.

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import gc
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import kvcache
+
+ROOT = Path(__file__).resolve().parents[3]
+BUILD = Path(os.environ.get("KVCACHE_BUILD_DIR", ROOT / "build"))
+MODELS = Path(os.environ.get("KVCACHE_MODELS_DIR", BUILD / "goldens"))
 
 
 @pytest.fixture
@@ -84,3 +90,21 @@ def test_other_outputs(value_model: kvcache.Model) -> None:
     (output,) = value_model.info.outputs
     assert (output.name, output.size) == ("value", 1)
     assert logits.output("value").shape == (1,)
+
+
+def test_of_a_model_of_16_bits() -> None:
+    """DLPack has the run's memory as it is; numpy gets float32."""
+    model = kvcache.Model.load(MODELS.with_name("goldens-float16") / "plain")
+    logits = model.new_sequence().extend([1, 2, 3], "all")
+    rows, memory = logits.to_numpy(), np.from_dlpack(logits)
+    assert (rows.dtype, memory.dtype) == (np.float32, np.float16)
+    assert rows.shape == memory.shape == (3, 97)
+    np.testing.assert_array_equal(rows, memory.astype(np.float32))
+    np.testing.assert_array_equal(rows[1], logits.row(1))
+    expected = memory.copy()
+    del logits
+    gc.collect()
+    sequence = model.new_sequence()
+    for token in range(20):
+        sequence.extend([token])
+    np.testing.assert_array_equal(memory, expected)

@@ -65,8 +65,8 @@ def test_the_exporter(venv: Path, tmp_path: Path) -> None:
 
 def test_what_is_in_the_wheel(venv: Path) -> None:
     (wheel,) = (venv.parent / "wheels").iterdir()
-    tag = "cp312-abi3" if sys.version_info >= (3, 12) else f"cp3{sys.version_info[1]}" * 2
-    assert tag.replace("cp311cp311", "cp311-cp311") in wheel.name
+    tag = "cp312-abi3" if sys.version_info >= (3, 12) else "cp311-cp311"
+    assert tag in wheel.name
     assert sysconfig.get_platform().replace("-", "_") in wheel.name
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
