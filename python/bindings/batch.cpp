@@ -55,6 +55,7 @@ std::vector<Logits> extend_batch(const nb::iterable& batch) {
   std::ranges::sort(once, std::less<>());
   once.erase(std::unique(once.begin(), once.end()), once.end());
   std::vector<std::unique_ptr<Changing>> changing;
+  changing.reserve(once.size());
   for (const SequenceObject* const object : once) {
     changing.push_back(std::make_unique<Changing>(*object->use(), "sequence"));
   }

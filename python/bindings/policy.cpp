@@ -30,8 +30,6 @@ struct PolicyObject {
   Use use;
 };
 
-using SharedPolicy = std::unique_ptr<PolicyObject>;
-
 MoveScores evaluate_moves(PolicyObject& object, const nb::object& moves, bool with_value) {
   const std::vector<std::vector<TokenId>> tokens = to_token_lists(moves, "moves");
   const Changing changing(object.use, "policy");
@@ -156,7 +154,7 @@ void bind_policy(nb::module_& module) {
           "fork",
           [](PolicyObject& object) {
             const Reading reading(object.use, "policy");
-            return SharedPolicy(new PolicyObject(object.policy.fork()));
+            return std::make_unique<PolicyObject>(object.policy.fork());
           },
           nb::sig("def fork(self) -> Policy"),
           "The same record; what is computed of it is shared, not copied.")
