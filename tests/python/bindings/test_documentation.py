@@ -23,7 +23,7 @@ def beside_models(
 
 
 @pytest.mark.usefixtures("beside_models")
-@pytest.mark.parametrize(("page", "blocks"), [("README.md", 1), ("docs/PYTHON.md", 7)])
+@pytest.mark.parametrize(("page", "blocks"), [("README.md", 1), ("docs/PYTHON.md", 8)])
 def test_blocks_run_one_after_the_other(page: str, blocks: int) -> None:
     found = BLOCK.findall((ROOT / page).read_text())
     assert len(found) == blocks
