@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from build import jobs
-from paths import ROOT
+from paths import ROOT, VENV
 from steps import StepError, run
 
 CONFIGURATION = ROOT / ".clang-tidy"
@@ -35,7 +35,11 @@ class ClangTidy:
         if not commands.exists():
             raise StepError(f"{commands} does not exist: the build was not configured")
         database = json.loads(commands.read_text())
-        keys = {Path(entry["file"]): self._key(entry) for entry in database}
+        keys = {
+            Path(entry["file"]): self._key(entry)
+            for entry in database
+            if not Path(entry["file"]).is_relative_to(VENV)  # nanobind's
+        }
         changed = [source for source, key in keys.items() if not (self._passed / key).exists()]
         findings = []
         with ThreadPoolExecutor(jobs()) as pool:

@@ -62,7 +62,8 @@ def test_every_command_configures_alike(monkeypatch: pytest.MonkeyPatch) -> None
     benchmark._build(BUILD)
     checks._build_release()
     peers._command()
-    assert asked == [((BUILD, "Release"), {})] * 3
+    adds_a_target = {"KVCACHE_BUILD_PYTHON": "ON"}  # and leaves the others as they are
+    assert asked == [((BUILD, "Release"), options) for options in ({}, adds_a_target, {})]
 
 
 def test_another_compiler_begins_anew(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
