@@ -52,7 +52,8 @@ WRONG = {
 
 
 def mypy(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", *arguments]
+    options = ["--strict", "--no-error-summary", "--cache-dir", BUILT / ".mypy_cache"]
+    command = [sys.executable, "-m", "mypy", *options, *arguments]
     return subprocess.run(
         command, capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT / "tests", check=False
     )
