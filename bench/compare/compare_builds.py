@@ -70,7 +70,15 @@ class Tree:
                 *("c++", "-std=c++20", "-O1", HERE / "logit_hashes.cpp"),
                 *("-I", self.root / "include", self.root / "build" / "libkvcache.a"),
                 *("-L", onnxruntime / "lib", f"-Wl,-rpath,{onnxruntime / 'lib'}"),
-                *("-lonnxruntime", "-lfmt", "-lhwy", "-lxxhash", "-pthread"),
+                *(
+                    "-lonnxruntime",
+                    "-lfmt",
+                    "-lhwy",
+                    "-lxxhash",
+                    "-lpcre2-8",
+                    "-licuuc",
+                    "-pthread",
+                ),
                 *("-o", program),
             ],
             check=True,
@@ -141,7 +149,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         trees = tuple(Tree(root, Path(directory)) for root in (arguments.before, arguments.after))
         goldens = arguments.before / "tests" / "goldens"
-        names = arguments.goldens or sorted(p.name for p in goldens.iterdir() if p.is_dir())
+        names = arguments.goldens or sorted(p.parent.name for p in goldens.glob("*/golden.json"))
         sources = {name: ("--model", str((goldens / name).resolve())) for name in names}
         if arguments.model:
             sources[arguments.model] = ("--random-init", arguments.model, "--seed", "0")

@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from pathlib import Path
 import build
 import disk
 import python_environment
+import toolchain
 from clang_tidy import ClangTidy
 from export import Source, export_together, is_exported
 from fuzz import run_fuzzers
@@ -67,15 +69,18 @@ FUZZER_SECONDS = 60  # of each
 HALF_THE_CASES = {"KVCACHE_TEST_SCALE": "0.5"}
 FEWER_CASES = {"KVCACHE_TEST_SCALE": "0.2"}  # under sanitisers, which make each three times as long
 # Builds that are made to check: joined, sources share the time that large headers take, and the
-# kernels are compiled for AVX2 and without SIMD (the other instruction sets differ in the width of
-# their vectors, and AVX-512 in its integer products). With --full it is all of them, and before
-# clang-tidy each source stands alone.
+# kernels are compiled for AVX2 alone, where the processor has it. The others are tested in the
+# build that is released: they differ in the width of their vectors and in how partial ones are
+# loaded, and AVX-512 in its integer products. With --full it is all of them, and before clang-tidy
+# each source stands alone.
 JOINED = {
     "CMAKE_UNITY_BUILD": "ON",
     "CMAKE_UNITY_BUILD_BATCH_SIZE": "32",
     "KVCACHE_WITHOUT_TARGETS": "HWY_SSE4;HWY_AVX3;HWY_AVX3_DL",
 }
-# With the optimiser, 32 joined sources would take more memory than jobs() allows a compiler.
+OF_EACH_CORE = {"CMAKE_UNITY_BUILD_BATCH_SIZE": "80"}  # half of the library, for clang-tidy
+# With every check of the sanitisers and for every target, 32 would take more memory than jobs()
+# allows a compiler.
 EVERY_TARGET = {"KVCACHE_WITHOUT_TARGETS": "", "CMAKE_UNITY_BUILD_BATCH_SIZE": "16"}
 EACH = {"CMAKE_UNITY_BUILD": "OFF", **EVERY_TARGET}
 # Of the narrow models, those that sanitisers run over: each kind of kernel once.
@@ -185,7 +190,8 @@ def _clang_tidy(*, full: bool) -> Results:
             KVCACHE_BUILD_CLI="ON" if full else "OFF",
             KVCACHE_BUILD_EXAMPLES="ON" if full else "OFF",
             KVCACHE_BUILD_PYTHON="ON" if full else "OFF",
-            **(EACH if full else JOINED),
+            **(EACH if full else JOINED | OF_EACH_CORE),
+            CMAKE_CXX_FLAGS="" if full else shlex.join(toolchain.avx2_flags()),
         )
         checked, findings = ClangTidy(program, TIDY).check()
         if findings:
@@ -285,7 +291,9 @@ def _sanitizer_tests(
         build.configure(
             directory,
             "None",
-            CMAKE_CXX_FLAGS="-O1 -g1" if full else "-Og -g1",
+            CMAKE_CXX_FLAGS=shlex.join(
+                ("-O1", "-g1") if full else ("-Og", "-g1", *toolchain.avx2_flags())
+            ),
             KVCACHE_SANITIZE=sanitizers,
             KVCACHE_SANITIZE_QUICKLY="OFF" if full else "ON",
             KVCACHE_BUILD_CLI="OFF",

@@ -36,6 +36,8 @@ def install(requirements: Sequence[Path], name: str, *options: str) -> bool:
         return False
     if not works:
         _make()
+    # Compiling all modules takes half of the time, and few are ever imported: those are then.
+    options = ("--no-compile", *options)
     pip("install", *options, *(word for path in requirements for word in ("-r", path)))
     stamp.write_text(wanted)
     return True

@@ -12,6 +12,8 @@ from paths import VENV
 from steps import StepError, run
 
 MINIMUM_CMAKE = (3, 21)
+AVX2_FLAGS = ("-march=x86-64-v3", "-maes", "-mpclmul")  # what Highway's target AVX2 is made of
+AVX2_FEATURES = {"avx2", "fma", "bmi1", "bmi2", "f16c", "abm", "movbe", "aes", "pclmulqdq"}
 
 CPP20_PROBE = """\
 #include <concepts>
@@ -87,6 +89,16 @@ def _tried(cxx: str, path: str) -> tuple[str, ...]:
                 output=error.output,
             ) from error
     return words
+
+
+def avx2_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
+    """What makes AVX2 the least that a program runs on; nothing where this processor lacks it.
+
+    Highway then compiles no kernels for less.
+    """
+    text = cpuinfo.read_text() if cpuinfo.exists() else ""
+    features = re.search(r"^flags\s*: (.*)$", text, re.MULTILINE)
+    return AVX2_FLAGS if features and set(features[1].split()) >= AVX2_FEATURES else ()
 
 
 def compiler_version() -> tuple[str, int]:

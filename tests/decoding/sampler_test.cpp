@@ -389,17 +389,18 @@ TEST(Sampler, RefusesOptionsOutsideTheirRange) {
                    [&] { static_cast<void>(Sampler(options)); });
     }
   };
-  constexpr double kMost = std::numeric_limits<double>::max();
+  constexpr double kLargest = std::numeric_limits<double>::max();
   constexpr double kInfinite = std::numeric_limits<double>::infinity();
   expect_refused("temperature", &SamplingOptions::temperature, {-0.1, kNan, kInfinite});
   expect_refused("top_p", &SamplingOptions::top_p, {-0.1, 1.1, kNan});
   expect_refused("min_p", &SamplingOptions::min_p, {-0.1, 1.1, kNan});
   expect_refused("typical_p", &SamplingOptions::typical_p, {0, -0.1, 1.1, kNan});
   expect_refused("repetition_penalty", &SamplingOptions::repetition_penalty,
-                 {0, -1, kNan, kInfinite, kMost, 1e-300});
+                 {0, -1, kNan, kInfinite, kLargest, 1e-300});
   expect_refused("frequency_penalty", &SamplingOptions::frequency_penalty,
-                 {kNan, kInfinite, -kMost});
-  expect_refused("presence_penalty", &SamplingOptions::presence_penalty, {kNan, -kInfinite, kMost});
+                 {kNan, kInfinite, -kLargest});
+  expect_refused("presence_penalty", &SamplingOptions::presence_penalty,
+                 {kNan, -kInfinite, kLargest});
   for (const float bias : {kInfinity, std::numeric_limits<float>::quiet_NaN()}) {
     SamplingOptions options;
     options.logit_bias = {{7, bias}};

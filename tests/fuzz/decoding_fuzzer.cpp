@@ -24,6 +24,7 @@ using kvcache::DecodeOptions;
 using kvcache::TextStream;
 using kvcache::TokenId;
 using kvcache::Tokenizer;
+using kvcache::test::expect;
 using nlohmann::json;
 
 constexpr TokenId kNoToken = 100'000;
@@ -74,12 +75,6 @@ const std::vector<Tokenizer>& tokenizers() {
     return made;
   }();
   return all;
-}
-
-void expect(bool holds) {
-  if (!holds) {
-    std::abort();
-  }
 }
 
 void push_no_token(TextStream& stream) {

@@ -16,6 +16,13 @@ inline std::string_view as_text(const std::uint8_t* data, std::size_t size) {
   return {reinterpret_cast<const char*>(data), size};
 }
 
+/// Ends the program, which libFuzzer reports with the input, unless what must hold does.
+inline void expect(bool holds) {
+  if (!holds) {
+    std::abort();
+  }
+}
+
 /// Runs `call`; whatever it throws but an Error with a message of one kind is left to end the
 /// program, which libFuzzer reports with the input.
 template <typename Call>
@@ -23,9 +30,7 @@ void expect_only_errors(const Call& call) {
   try {
     call();
   } catch (const Error& error) {
-    if (std::strlen(error.what()) < 10 || error_code_name(error.code()).empty()) {
-      std::abort();
-    }
+    expect(std::strlen(error.what()) >= 10 && !error_code_name(error.code()).empty());
   }
 }
 

@@ -1,7 +1,6 @@
 // Games as text, and as the JSON that trigo_rules reads. A game that is taken is written, and read
 // again as the same.
 #include <algorithm>
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "fuzz/expect_only_errors.hpp"
@@ -11,11 +10,7 @@
 
 namespace {
 
-void expect(bool holds) {
-  if (!holds) {
-    std::abort();
-  }
-}
+using kvcache::test::expect;
 
 void read_text(std::string_view text) {
   const trigo::GameRecord record = trigo::parse_game(text);

@@ -182,3 +182,23 @@ def test_jobs_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("KVCACHE_JOBS", wrong)
         with pytest.raises(StepError, match=f"KVCACHE_JOBS is '{wrong}'"):
             build.jobs()
+
+
+@pytest.mark.parametrize(
+    ("features", "flags"),
+    [
+        pytest.param(toolchain.AVX2_FEATURES, toolchain.AVX2_FLAGS, id="all there"),
+        pytest.param(toolchain.AVX2_FEATURES - {"fma"}, (), id="one lacks"),
+        pytest.param(set(), (), id="another kind of processor"),
+    ],
+)
+def test_avx2_is_demanded_where_the_processor_has_it(
+    features: set[str], flags: tuple[str, ...], tmp_path: Path
+) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\nflags\t\t: fpu {' '.join(features)} sse\n\n")
+    assert toolchain.avx2_flags(cpuinfo) == flags
+
+
+def test_avx2_is_not_demanded_where_nothing_is_known(tmp_path: Path) -> None:
+    assert toolchain.avx2_flags(tmp_path / "cpuinfo") == ()

@@ -13,10 +13,10 @@ namespace {
 
 using kvcache::ErrorCode;
 
-constexpr std::array<std::string_view, 5> kFields{"name", "board", "moves", "right", "why"};
+constexpr std::array<std::string_view, 5> kTacticFields{"name", "board", "moves", "right", "why"};
 
 Tactic tactic_of(const kvcache::JsonValue& value) {
-  value.only_fields(kFields);
+  value.only_fields(kTacticFields);
   Tactic tactic;
   tactic.name = value.field("name").text();
   tactic.why = value.field("why").text();

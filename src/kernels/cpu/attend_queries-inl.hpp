@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <vector>
 
 #include "kernels/cpu/kv_view-inl.hpp"
 #include "kernels/cpu/ordered_dots-inl.hpp"
@@ -35,6 +36,12 @@ struct VisibleTokens {
 
   /// The position of the first score: a softmax's sums go by positions modulo the lanes.
   [[nodiscard]] std::int64_t first_slot() const { return begin - begin % kLanes; }
+};
+
+/// What one query sees behind the shared positions.
+struct SeenTokens {
+  std::vector<PositionRange> ranges;  // of new tokens, in the order of the text
+  std::int64_t begin;                 // the first position of the text that it sees
 };
 
 /// Scratch of a few queries.
@@ -191,8 +198,8 @@ HWY_INLINE void add_weighted_rows(const WeightedSums& to, const T* HWY_RESTRICT 
 
 /// Scores of kQueries queries for the positions of `range`, one after the other.
 template <int kQueries, typename T>
-HWY_INLINE void score_positions(const KvView<T>& keys, PositionRange range, const T* then,
-                                const float* patterns, float* scores, std::int64_t score_stride) {
+HWY_NOINLINE void score_positions(const KvView<T>& keys, PositionRange range, const T* then,
+                                  const float* patterns, float* scores, std::int64_t score_stride) {
   const Floats d;
   const std::int64_t size = keys.head_dim;
   const std::int64_t stride = keys.vector_elements();
@@ -217,9 +224,9 @@ HWY_INLINE void score_positions(const KvView<T>& keys, PositionRange range, cons
 /// Adds the values at the positions of `range`, the first of which is at `text_position` in the
 /// text of kQueries queries; `weights` are the first query's for it.
 template <int kQueries, typename T>
-HWY_INLINE void add_values(const KvView<T>& values, PositionRange range, const T* then,
-                           std::int64_t text_position, float* weights, std::int64_t weight_stride,
-                           float* even, float* odd, std::int64_t sum_stride) {
+HWY_NOINLINE void add_values(const KvView<T>& values, PositionRange range, const T* then,
+                             std::int64_t text_position, float* weights, std::int64_t weight_stride,
+                             float* even, float* odd, std::int64_t sum_stride) {
   const std::int64_t size = values.head_dim;
   values.for_each_piece(
       range, then,
@@ -242,14 +249,13 @@ HWY_INLINE void add_values(const KvView<T>& values, PositionRange range, const T
 
 /// Softmax attention of kQueries queries that follow each other in one row.
 ///
-/// queries: float32 [kQueries][query_stride], scaled already. seen(q): `ranges`, the positions of
-/// query q behind the shared ones, in the order of its text, and `begin`, the first of its text
-/// that it sees. Results are in scratch.even, [head_dim] of each query, sum_stride apart.
-template <int kQueries, typename T, typename Seen>
-HWY_INLINE void attend_queries(const float* queries, std::int64_t query_stride,
-                               const KvView<T>& keys, const KvView<T>& values,
-                               const VisibleTokens& visible, const Seen& seen, float cap,
-                               const QueryScratch& scratch) {
+/// queries: float32 [kQueries][query_stride], scaled already. Results are in scratch.even,
+/// [head_dim] of each query, sum_stride apart.
+template <int kQueries, typename T>
+HWY_NOINLINE void attend_queries(const float* queries, std::int64_t query_stride,
+                                 const KvView<T>& keys, const KvView<T>& values,
+                                 const VisibleTokens& visible, const SeenTokens (&seen)[kQueries],
+                                 float cap, const QueryScratch& scratch) {
   constexpr float kUnseen = -std::numeric_limits<float>::infinity();
   const std::int64_t size = keys.head_dim;
   const std::int64_t sum_stride = round_up(size, kLanes);
@@ -269,7 +275,7 @@ HWY_INLINE void attend_queries(const float* queries, std::int64_t query_stride,
   for (int q = 0; q < kQueries; ++q) {
     float* const scores = scratch.scores + q * scratch.score_stride;
     std::int64_t total = visible.shared - first_slot;
-    for (const PositionRange range : seen(q).ranges) {
+    for (const PositionRange range : seen[q].ranges) {
       const float* const from =
           scratch.fresh + q * scratch.fresh_stride + range.begin - visible.added.begin;
       std::copy_n(from, range.end - range.begin, scores + total);
@@ -279,7 +285,7 @@ HWY_INLINE void attend_queries(const float* queries, std::int64_t query_stride,
       const std::int64_t before = visible.begin - first_slot;
       soft_cap(scores + before, total - before, cap);
     }
-    std::fill(scores, scores + seen(q).begin - first_slot, kUnseen);
+    std::fill(scores, scores + seen[q].begin - first_slot, kUnseen);
     inverses[q] = 1.0F / exponentiate(scores, total);
   }
 
@@ -294,9 +300,9 @@ HWY_INLINE void attend_queries(const float* queries, std::int64_t query_stride,
     float* const odd = scratch.odd + q * sum_stride;
     float* const weights = scratch.scores + q * scratch.score_stride - first_slot;
     std::int64_t position = visible.shared;  // of the text
-    for (PositionRange range : seen(q).ranges) {
+    for (PositionRange range : seen[q].ranges) {
       const std::int64_t end = position + range.end - range.begin;
-      const std::int64_t unseen = std::max<std::int64_t>(seen(q).begin - position, 0);
+      const std::int64_t unseen = std::max<std::int64_t>(seen[q].begin - position, 0);
       if (position + unseen < end) {
         range.begin += unseen;
         position += unseen;

@@ -151,9 +151,9 @@ HWY_INLINE void add_weighted_vectors(const float* values, std::int64_t size, std
 }
 
 /// Adds the values of positions that follow each other in the text from `position` on, weighted.
-HWY_INLINE void add_weighted_values(const float* values, std::int64_t size, std::int64_t count,
-                                    const float* weights, std::int64_t position,
-                                    const TileScratch& tile) {
+inline HWY_NOINLINE void add_weighted_values(const float* values, std::int64_t size,
+                                             std::int64_t count, const float* weights,
+                                             std::int64_t position, const TileScratch& tile) {
   const std::int64_t columns = tile.columns;
   float* const first = position % 2 == 0 ? tile.even : tile.odd;
   float* const second = position % 2 == 0 ? tile.odd : tile.even;
@@ -185,8 +185,8 @@ HWY_INLINE void multiply_rows_by_scales(const T* vectors, std::int64_t count, st
 /// Softmax attention of the tile's queries over the past and over the new tokens they may see.
 /// Query q's result is element i · columns + q of tile.even.
 template <typename T>
-HWY_INLINE void attend_tile(const KvView<T>& keys, const KvView<T>& values, const NewTokens& of,
-                            float cap, const TileScratch& tile) {
+HWY_NOINLINE void attend_tile(const KvView<T>& keys, const KvView<T>& values, const NewTokens& of,
+                              float cap, const TileScratch& tile) {
   const Floats d;
   const std::int64_t size = keys.head_dim;
   const std::int64_t columns = tile.columns;

@@ -2,7 +2,6 @@
 #include "kernels/cpu/cached_attention_cpu.hpp"
 
 #include <algorithm>
-#include <vector>
 
 #include "base/float16.hpp"
 #include "base/rounding.hpp"
@@ -34,12 +33,6 @@ VisibleTokens visible_tokens(const HeadOfRow<T, Cache>& of, std::int64_t first, 
   const std::int64_t added_end = of.token_of(end - 1) + 1;
   return {0, of.past_length() + begin, {of.position(begin), of.position(added_end)}, begin};
 }
-
-/// What one query sees behind the shared positions.
-struct SeenTokens {
-  std::vector<PositionRange> ranges;  // of new tokens, in the order of the text
-  std::int64_t begin;                 // the first position of the text that it sees
-};
 
 /// Of a chain the new tokens up to the query's own, in a tree its token's ancestors one by one, and
 /// itself.
@@ -96,9 +89,8 @@ void attend_some(const HeadOfRow<T, Cache>& of, std::int64_t first) {
   for (int q = 0; q < kQueries; ++q) {
     load_scaled_query(of, first + q, queries + q * vectors);
   }
-  attend_queries<kQueries>(
-      queries, vectors, of.view(of.args.key_pool), of.view(of.args.value_pool), visible,
-      [&](int q) -> const SeenTokens& { return seen[q]; }, of.args.rules.soft_cap, scratch);
+  attend_queries(queries, vectors, of.view(of.args.key_pool), of.view(of.args.value_pool), visible,
+                 seen, of.args.rules.soft_cap, scratch);
   for (int q = 0; q < kQueries; ++q) {
     from_float32(scratch.even + q * vectors, head_dim, of.attention(first + q));
   }

@@ -89,8 +89,9 @@ HWY_INLINE void row_epilogue(Activation activation, const EpilogueRow& row) {
 
 /// Columns of one panel for `tokens` tokens from `first` on, out of their sums
 /// [tokens, kPanelColumns], those of a gate out of two.
-HWY_INLINE void panel_epilogue(const Epilogue& of, std::int64_t panel, std::int64_t first,
-                               std::int64_t tokens, const float* sums, const float* up_sums) {
+inline HWY_NOINLINE void panel_epilogue(const Epilogue& of, std::int64_t panel, std::int64_t first,
+                                        std::int64_t tokens, const float* sums,
+                                        const float* up_sums) {
   static constexpr float kNoBias[kPanelColumns] = {};
   const std::int64_t column = panel * kPanelColumns;
   const std::int64_t count = std::min(kPanelColumns, of.outputs - column);

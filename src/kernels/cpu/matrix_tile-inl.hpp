@@ -128,8 +128,8 @@ HWY_INLINE void multiply_rows(const LeftMatrix& left, std::int64_t rows, std::in
 /// right may be of 16 bits; it is converted with each use. Every tile has `depth` rows to fetch
 /// `next` with.
 template <bool kAhead = false, typename W>
-HWY_INLINE void multiply(LeftMatrix left, std::int64_t rows, std::int64_t depth, const W* right,
-                         bool add, float* out, NextPart next = {}) {
+HWY_NOINLINE void multiply(LeftMatrix left, std::int64_t rows, std::int64_t depth, const W* right,
+                           bool add, float* out, NextPart next = {}) {
   while (rows > 0) {
     // All tiles have about as many rows: small ones take longer.
     const std::int64_t some = divide_up(rows, divide_up(rows, std::int64_t{kMaxRows}));

@@ -193,9 +193,10 @@ HWY_INLINE void dot_queries_columns(const float* rows, std::int64_t row_stride, 
 
 /// out[row][query] = row · query for `count` rows and the first `columns` queries, a multiple of
 /// the lanes. Behind long rows there are others, or nothing that must not be prefetched.
-HWY_INLINE void dot_queries(const float* rows, std::int64_t row_stride, std::int64_t count,
-                            std::int64_t size, const float* queries, std::int64_t query_stride,
-                            float* out, std::int64_t out_stride, std::int64_t columns) {
+inline HWY_NOINLINE void dot_queries(const float* rows, std::int64_t row_stride, std::int64_t count,
+                                     std::int64_t size, const float* queries,
+                                     std::int64_t query_stride, float* out, std::int64_t out_stride,
+                                     std::int64_t columns) {
   std::int64_t q = 0;
   const auto columns_of = [&]<bool kLong, int kRows, int kVectors>() HWY_ATTR {
     for (; q + kVectors * kLanes <= columns; q += kVectors * kLanes) {
