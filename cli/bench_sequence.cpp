@@ -180,9 +180,10 @@ std::vector<TokenId> decode_in_groups(const Model& model, std::size_t tokens,
   return decoded.sequence;
 }
 
-/// Tokens after which a device goes its way for good: from the third on, a GPU may run a step as
-/// one kernel, which rounds less. What is compared is what is measured.
-constexpr std::size_t kTokensBeforeComparison = 3;
+/// Tokens after which a device goes its way for good: a GPU may run a step as one kernel, which
+/// rounds less, from the third run of each of two workspaces on. What is compared is what is
+/// measured.
+constexpr std::size_t kTokensBeforeComparison = 8;
 
 /// Measures after one round that warms up and checks agreement.
 Result measure(const Model& model, const Plan& plan, const BenchOptions& options,
