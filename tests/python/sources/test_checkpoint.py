@@ -342,6 +342,7 @@ def test_damaged_index(tmp_path: Path, content: str):
 
 
 @pytest.mark.parametrize("model", ["./nowhere", "/nowhere/at/all", "../gpt2"])
-def test_no_such_directory_is_not_looked_for_on_the_hub(model: str):
+def test_no_such_directory_is_not_looked_for_on_the_hub(model: str, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # what lies beside the clone may have such a name
     with pytest.raises(ExportError, match="no such directory"):
         sources.from_checkpoint(model)
