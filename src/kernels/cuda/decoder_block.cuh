@@ -27,12 +27,9 @@ struct DecoderKernelArgs {
   int pieces[kLayerProducts + 1];
   int group;  // query heads of a head of keys
 
-  DecoderKernelArgs(const DecoderArgs<T>& args, const DecoderShared& shared, int blocks)
-      : step(args),
-        layout(shared),
-        exchange(DecoderExchange::of(
-            args.sizes, splits_of_past(args.sizes, args.inputs.past_length, blocks), blocks)),
-        group(args.sizes.group()) {
+  DecoderKernelArgs(const DecoderArgs<T>& args, const DecoderShared& shared,
+                    const DecoderExchange& of_step)
+      : step(args), layout(shared), exchange(of_step), group(args.sizes.group()) {
     for (int product = 0; product <= kLayerProducts; ++product) {
       strips[product] = args.sizes.strips(static_cast<DecoderProduct>(product));
       pieces[product] = args.sizes.pieces(static_cast<DecoderProduct>(product));

@@ -1,7 +1,6 @@
 #include <climits>
 #include <type_traits>
 
-#include "kernels/cuda/activations.cuh"
 #include "kernels/cuda/decoder_attention.cuh"
 #include "kernels/cuda/fused_decoder.hpp"
 #include "kernels/cuda/fused_launch.cuh"
@@ -497,10 +496,10 @@ cudaError_t pack_decoder_weight(const DecoderSizes& sizes, int layer, DecoderPro
 }
 
 template <typename T>
-cudaError_t fused_decoder(const DecoderArgs<T>& args, int multiprocessors, cudaStream_t stream) {
+cudaError_t fused_decoder(const DecoderArgs<T>& args, const DecoderExchange& exchange,
+                          int multiprocessors, cudaStream_t stream) {
   const int capacity = shared_capacity<DecoderStatic>();
-  const DecoderKernelArgs<T> of_kernel(args, DecoderShared::of(args.sizes, capacity),
-                                       multiprocessors);
+  const DecoderKernelArgs<T> of_kernel(args, DecoderShared::of(args.sizes, capacity), exchange);
   return with_head_dim(args.sizes.head_dim, cudaErrorInvalidValue, [&](auto size) {
     const auto kernel = fused_decoder_kernel<T, decltype(size)::value>;
     static const cudaError_t more_shared =
@@ -519,7 +518,9 @@ template cudaError_t pack_decoder_weight(const DecoderSizes&, int, DecoderProduc
 template cudaError_t pack_decoder_weight(const DecoderSizes&, int, DecoderProduct,
                                          const __nv_bfloat16*, const std::int64_t*, int,
                                          __nv_bfloat16*, cudaStream_t);
-template cudaError_t fused_decoder(const DecoderArgs<__half>&, int, cudaStream_t);
-template cudaError_t fused_decoder(const DecoderArgs<__nv_bfloat16>&, int, cudaStream_t);
+template cudaError_t fused_decoder(const DecoderArgs<__half>&, const DecoderExchange&, int,
+                                   cudaStream_t);
+template cudaError_t fused_decoder(const DecoderArgs<__nv_bfloat16>&, const DecoderExchange&, int,
+                                   cudaStream_t);
 
 }  // namespace kvcache::kernels

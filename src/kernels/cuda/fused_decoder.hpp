@@ -68,8 +68,10 @@ cudaError_t pack_decoder_weight(const DecoderSizes& sizes, int layer, DecoderPro
                                 const T* weight, const std::int64_t* stream_at, int blocks,
                                 T* stream, cudaStream_t stream_of_device);
 
-/// The step. T is __half or __nv_bfloat16; the residual stream is float32 throughout.
+/// The step. T is __half or __nv_bfloat16; the residual stream is float32 throughout. `exchange` is
+/// of the model's sizes, splits_of_past() and as many blocks as there are multiprocessors.
 template <typename T>
-cudaError_t fused_decoder(const DecoderArgs<T>& args, int multiprocessors, cudaStream_t stream);
+cudaError_t fused_decoder(const DecoderArgs<T>& args, const DecoderExchange& exchange,
+                          int multiprocessors, cudaStream_t stream);
 
 }  // namespace kvcache::kernels

@@ -192,7 +192,8 @@ struct DecoderShared {
   }
 };
 
-/// Parts of a past: as many as its attention has blocks for, but 128 positions each.
+/// Parts of a past: as many as its attention has blocks for, but a unit of eight positions for each
+/// warp.
 constexpr int splits_of_past(const DecoderSizes& sizes, int past, int blocks) {
   constexpr int kPositions = 8 * kDecoderWarps;
   const int wanted = divide_up(past, kPositions);

@@ -1,7 +1,6 @@
 #include "plan/cuda/fused_decoder_model.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -9,6 +8,8 @@
 
 #include "kernels/cuda/fused_decoder.hpp"
 #include "plan/cuda/device_memory.hpp"
+#include "plan/cuda/exchange_sets.hpp"
+#include "plan/cuda/fused_conditions.hpp"
 #include "plan/cuda/fused_inputs.hpp"
 
 namespace kvcache::plan {
@@ -39,10 +40,7 @@ class DecoderNodes {
     for (const Operation& operation : plan.operations) {
       require(!std::holds_alternative<Activate>(operation.what),
               "its activation function is no part of its product");
-      require(!std::holds_alternative<Normalize>(operation.what) &&
-                  !std::holds_alternative<Value>(operation.what) &&
-                  !std::holds_alternative<Compute>(operation.what),
-              "it has outputs beside the logits");
+      require_no_output(operation);
       if (const auto* attend = std::get_if<Attend>(&operation.what)) {
         layers.push_back(layer(*attend));
       }
@@ -72,13 +70,8 @@ class DecoderNodes {
 
  private:
   template <typename Args>
-  [[nodiscard]] const Args* look_for(const std::string& node) const {
-    const auto found = weights_.nodes.find(node);
-    return found == weights_.nodes.end() ? nullptr : std::get_if<Args>(&found->second);
-  }
-  template <typename Args>
   [[nodiscard]] const Args& find(const std::string& node) const {
-    const auto* args = look_for<Args>(node);
+    const auto* args = told<Args>(weights_, node);
     require(args != nullptr, "it has norms behind its products, or a soft cap of its logits");
     return *args;
   }
@@ -94,7 +87,7 @@ class DecoderNodes {
     set(DecoderProduct::qkv, find<kernels::LinearCudaArgs<T>>(node("attention.qkv")));
     set(DecoderProduct::projection, find<kernels::LinearCudaArgs<T>>(node("attention.output")));
     set(DecoderProduct::contraction, find<kernels::LinearCudaArgs<T>>(node("mlp.down")));
-    if (const auto* gated = look_for<kernels::GatedLinearCudaArgs<T>>(node("mlp.up"))) {
+    if (const auto* gated = told<kernels::GatedLinearCudaArgs<T>>(weights_, node("mlp.up"))) {
       set(DecoderProduct::expansion, gated->product);
       of.gated = true;
       of.activation = gated->activation;
@@ -194,20 +187,17 @@ class FusedDecoder : public FusedModel {
         vector_layout_(vectors_of(nodes)),
         vectors_(static_cast<std::size_t>(sizes_.layers) *
                  static_cast<std::size_t>(vector_layout_.elements) * sizeof(T)),
-        exchange_(2 * exchange_words() * sizeof(unsigned)) {
+        exchange_(exchange(kernels::kMaxSplits).words, stream) {
     check(binding);
     require_success(
         cudaMemcpyAsync(places_on_device_.as<void>(), places_.data(),
                         places_.size() * sizeof(std::int64_t), cudaMemcpyHostToDevice, stream),
         "copying where weights lie");
-    // Chunks are filled up with zeros; every word of the exchange is not there yet.
+    // Chunks are filled up with zeros.
     require_success(
         cudaMemsetAsync(stream_.as<void>(), 0,
                         static_cast<std::size_t>(places_.back()) * kernels::kPieceBytes, stream),
         "clearing the weights");
-    require_success(cudaMemsetAsync(exchange_.as<void>(), 0xFF,
-                                    2 * exchange_words() * sizeof(unsigned), stream),
-                    "clearing the exchange");
     for (int layer = 0; layer < sizes_.layers; ++layer) {
       const auto number = static_cast<std::size_t>(layer);
       pack(nodes.layers[number], layer, stream);
@@ -229,7 +219,7 @@ class FusedDecoder : public FusedModel {
     args_.query_key_epsilon = first.rules.epsilon;
     args_.activation = first.activation;
     args_.rotary = first.rules.rotary;
-    args_.block_len_shift = std::countr_zero(static_cast<std::uint64_t>(binding.block_len));
+    args_.block_len_shift = block_len_shift(binding);
   }
 
   cudaError_t step(const StepBinding& inputs, void* logits, kernels::TopLogit* best,
@@ -240,25 +230,23 @@ class FusedDecoder : public FusedModel {
     args_.inputs.position_id = *inputs.position_ids;
     args_.inputs.past_length = *inputs.past_lengths;
     std::copy_n(inputs.block_table, inputs.blocks_per_row, args_.inputs.block_table);
-    auto* const sets = exchange_.as<unsigned>();
-    args_.exchange = sets + steps_ % 2 * exchange_words();
-    args_.other_exchange = sets + (1 - steps_ % 2) * exchange_words();
+    args_.exchange = exchange_.current();
+    args_.other_exchange = exchange_.other();
     args_.other_words = last_words_;
-    const cudaError_t error = kernels::fused_decoder(args_, multiprocessors_, stream);
+    const kernels::DecoderExchange exchange_of_step =
+        exchange(kernels::splits_of_past(sizes_, args_.inputs.past_length, multiprocessors_));
+    const cudaError_t error =
+        kernels::fused_decoder(args_, exchange_of_step, multiprocessors_, stream);
     if (error == cudaSuccess) {
-      ++steps_;
-      last_words_ =
-          words_of(kernels::splits_of_past(sizes_, args_.inputs.past_length, multiprocessors_));
+      exchange_.count_step();
+      last_words_ = exchange_of_step.words;
     }
     return error;
   }
 
   void check(const StepBinding& binding) const override {
-    require(binding.block_table != nullptr, "it has no cache");
+    require_cache(binding);
     require(is_of_one_token(binding), "of models in this form only a step of one token is");
-    const auto block_len = static_cast<std::uint64_t>(binding.block_len);
-    require(std::has_single_bit(block_len) && block_len >= 8,
-            "block_len is no power of two, or under 8");
     require(binding.blocks_per_row <= kernels::kMaxDecoderTable,
             "its block table is too long for a launch");
   }
@@ -281,12 +269,8 @@ class FusedDecoder : public FusedModel {
     return kernels::DecoderVectors::of(sizes_, first.rules.query_weight != nullptr, biases);
   }
 
-  [[nodiscard]] int words_of(int splits) const {
-    return kernels::DecoderExchange::of(sizes_, splits, multiprocessors_).words;
-  }
-  /// Of a set, of which a step uses one and makes the other ready for the next.
-  [[nodiscard]] std::size_t exchange_words() const {
-    return static_cast<std::size_t>(words_of(kernels::kMaxSplits));
+  [[nodiscard]] kernels::DecoderExchange exchange(int splits) const {
+    return kernels::DecoderExchange::of(sizes_, splits, multiprocessors_);
   }
 
   void pack(DecoderProduct product, int layer, const T* weight, cudaStream_t stream) {
@@ -338,8 +322,7 @@ class FusedDecoder : public FusedModel {
   DeviceMemory stream_;
   kernels::DecoderVectors vector_layout_;
   DeviceMemory vectors_;
-  DeviceMemory exchange_;  // two sets
-  std::int64_t steps_ = 0;
+  ExchangeSets exchange_;
   int last_words_ = 0;  // that the step before used of its set
   kernels::DecoderArgs<T> args_;
 };

@@ -1,7 +1,6 @@
 #include "plan/cuda/fused_gpt2.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <map>
 #include <optional>
 #include <utility>
@@ -9,6 +8,8 @@
 
 #include "kernels/cuda/fused_layers.hpp"
 #include "plan/cuda/device_memory.hpp"
+#include "plan/cuda/exchange_sets.hpp"
+#include "plan/cuda/fused_conditions.hpp"
 #include "plan/cuda/fused_inputs.hpp"
 
 namespace kvcache::plan {
@@ -49,10 +50,7 @@ struct StepNodes {
     for (const Operation& operation : plan.operations) {
       require(!std::holds_alternative<Activate>(operation.what),
               "its activation function is not the tanh approximation of gelu");
-      require(!std::holds_alternative<Normalize>(operation.what) &&
-                  !std::holds_alternative<Value>(operation.what) &&
-                  !std::holds_alternative<Compute>(operation.what),
-              "it has outputs beside the logits");
+      require_no_output(operation);
       if (const auto* attend = std::get_if<Attend>(&operation.what)) {
         layers.push_back(layer(*attend));
       }
@@ -76,8 +74,7 @@ struct StepNodes {
  private:
   template <typename Args>
   const Args& find(const std::string& node) const {
-    const auto found = weights_.nodes.find(node);
-    const auto* args = found == weights_.nodes.end() ? nullptr : std::get_if<Args>(&found->second);
+    const auto* args = told<Args>(weights_, node);
     require(args != nullptr, "it has parts that GPT-2 has not");
     return *args;
   }
@@ -148,10 +145,7 @@ enum class StepKernel { one, few, layers };
 
 /// @throws NotFused where none is
 StepKernel kernel_of(const StepBinding& binding, const FusedModel::MostTokens& most) {
-  require(binding.block_table != nullptr, "it has no cache");
-  const auto block_len = static_cast<std::uint64_t>(binding.block_len);
-  require(std::has_single_bit(block_len) && block_len >= 8,
-          "block_len is no power of two, or under 8");
+  require_cache(binding);
   const std::int64_t blocks = binding.rows * binding.blocks_per_row;
   if (most.one > 0 && is_of_one_token(binding) && blocks <= kernels::kMaxTableBlocks) {
     return StepKernel::one;
@@ -211,7 +205,7 @@ class FusedGpt2 : public FusedModel {
     args_.weights = weights_.as<T>();
     args_.vectors = vectors_.as<T>();
     args_.last_norm = nodes.head.norm;
-    args_.block_len_shift = std::countr_zero(static_cast<std::uint64_t>(binding.block_len));
+    args_.block_len_shift = block_len_shift(binding);
   }
 
   cudaError_t step(const StepBinding& inputs, void* logits, kernels::TopLogit* best,
@@ -247,23 +241,6 @@ class FusedGpt2 : public FusedModel {
   }
   [[nodiscard]] kernels::LayerVectors vectors() const { return {sizes_.hidden, sizes_.inner}; }
 
-  /// Where the blocks of steps of so many tokens talk: two sets, of which a step uses one and makes
-  /// the other ready for the next.
-  struct Exchange {
-    Exchange(std::int64_t words_of_set, cudaStream_t stream)
-        : words(words_of_set), memory(2 * static_cast<std::size_t>(words) * sizeof(unsigned)) {
-      // Every word: not there yet.
-      require_success(
-          cudaMemsetAsync(memory.as<void>(), 0xFF,
-                          2 * static_cast<std::size_t>(words) * sizeof(unsigned), stream),
-          "clearing the exchange");
-    }
-
-    std::int64_t words;  // of a set
-    DeviceMemory memory;
-    std::int64_t steps = 0;
-  };
-
   void add_exchange(int tokens, std::int64_t words, cudaStream_t stream) {
     exchanges_.try_emplace(tokens, words, stream);
   }
@@ -295,8 +272,8 @@ class FusedGpt2 : public FusedModel {
     cudaError_t error = with_exchange(kernels::kMaxLayersTokens, [&] {
       return kernels::fused_layers<T>(
           args_, inputs, {layers.queries.template as<T>(), layers.arrivals.template as<unsigned>()},
-          static_cast<unsigned>(exchanges_.at(kernels::kMaxLayersTokens).steps), layers.last_tokens,
-          layers_launch_, normalized, stream);
+          static_cast<unsigned>(exchanges_.at(kernels::kMaxLayersTokens).steps()),
+          layers.last_tokens, layers_launch_, normalized, stream);
     });
     if (error != cudaSuccess) {
       return error;
@@ -318,12 +295,13 @@ class FusedGpt2 : public FusedModel {
   /// Launches a step of the kernel for so many tokens with the sets that are its.
   template <typename Launch>
   cudaError_t with_exchange(int tokens, const Launch& launch) {
-    Exchange& exchange = exchanges_.at(tokens);
-    auto* const sets = exchange.memory.template as<unsigned>();
-    args_.exchange = sets + exchange.steps % 2 * exchange.words;
-    args_.other_exchange = sets + (1 - exchange.steps % 2) * exchange.words;
+    ExchangeSets& exchange = exchanges_.at(tokens);
+    args_.exchange = exchange.current();
+    args_.other_exchange = exchange.other();
     const cudaError_t error = launch();
-    exchange.steps += error == cudaSuccess ? 1 : 0;
+    if (error == cudaSuccess) {
+      exchange.count_step();
+    }
     return error;
   }
 
@@ -360,7 +338,7 @@ class FusedGpt2 : public FusedModel {
   MostTokens most_;
   DeviceMemory weights_;
   DeviceMemory vectors_;
-  std::map<int, Exchange> exchanges_;  // by the most tokens that a kernel has
+  std::map<int, ExchangeSets> exchanges_;  // by the most tokens that a kernel has
   std::optional<Layers> layers_;
   kernels::FusedStepArgs<T> args_;
 };
