@@ -2,6 +2,9 @@
 // double precision what a step of it must give.
 #pragma once
 
+#include <cuda_bf16.h>
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -9,6 +12,7 @@
 #include <memory>
 #include <numeric>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "kernels/cuda/fused_layers.hpp"
@@ -175,6 +179,36 @@ struct StepInputs {
     return std::nullopt;
   }
 };
+
+inline int multiprocessors_of_gpu() {
+  int count = 0;
+  check_cuda(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, 0));
+  return count;
+}
+
+/// What a fused step may differ by, of the largest logit.
+template <typename T>
+constexpr double kStepError = 4.0 / 2048;
+template <>
+inline constexpr double kStepError<__nv_bfloat16> = 4.0 / 256;
+
+/// Whether a row of logits is the expected one, and `best` its best token.
+template <typename T>
+void expect_logits(std::span<const T> logits, const Doubles& expected,
+                   const kernels::TopLogit& best) {
+  double largest = 0;
+  double scale = 0;
+  std::size_t top = 0;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    largest = std::max(largest, std::abs(wide(logits[i]) - expected[i]));
+    scale = std::max(scale, std::abs(expected[i]));
+    ASSERT_TRUE(std::isfinite(wide(logits[i])));
+    top = wide(logits[i]) > wide(logits[top]) ? i : top;
+  }
+  EXPECT_LE(largest, kStepError<T> * scale);
+  EXPECT_EQ(best.token, static_cast<std::int32_t>(top));
+  EXPECT_EQ(best.logit, static_cast<float>(logits[top]));
+}
 
 /// A model, sequences in its cache, and what a step must give.
 template <typename T>

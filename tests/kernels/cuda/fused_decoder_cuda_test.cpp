@@ -3,10 +3,10 @@
 #include <cuda_fp16.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -26,22 +26,11 @@ using test::Random;
 using test::StepInputs;
 using test::wide;
 
-int multiprocessors_of_gpu() {
-  int count = 0;
-  test::check_cuda(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, 0));
-  return count;
-}
-
 template <typename T>
 std::shared_ptr<plan::FusedModel> fused_decoder_of(const DecoderCase<T>& of, std::string& why_not) {
-  return fuse(of.plan(), of.weights(), of.binding(of.one_token(0, 0)), multiprocessors_of_gpu(),
-              nullptr, nullptr, why_not);
+  return fuse(of.plan(), of.weights(), of.binding(of.one_token(0, 0)),
+              test::multiprocessors_of_gpu(), nullptr, nullptr, why_not);
 }
-
-template <typename T>
-constexpr double kDecoderError = 4.0 / 2048;  // of the largest logit
-template <>
-constexpr double kDecoderError<__nv_bfloat16> = 4.0 / 256;
 
 template <typename T>
 class FusedDecoderOnCuda : public test::OnGpu {};
@@ -57,20 +46,11 @@ void expect_decoder_step(plan::FusedModel& model, DecoderCase<T>& of, const Step
             cudaSuccess);
   ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
   const std::vector<T> logits = of.logits();
-  double largest = 0;
-  double scale = 0;
-  std::size_t top = 0;
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    ASSERT_TRUE(std::isfinite(wide(logits[i])));
-    largest = std::max(largest, std::abs(wide(logits[i]) - expected[i]));
-    scale = std::max(scale, std::abs(expected[i]));
-    top = wide(logits[i]) > wide(logits[top]) ? i : top;
+  test::expect_logits(std::span<const T>(logits), expected, best.to_host()[0]);
+  if (testing::Test::HasFatalFailure()) {
+    return;
   }
-  EXPECT_LE(largest, kDecoderError<T> * scale);
-  const TopLogit found = best.to_host()[0];
-  EXPECT_EQ(found.token, static_cast<std::int32_t>(top));
-  EXPECT_EQ(found.logit, static_cast<float>(logits[top]));
-  EXPECT_LE(of.largest_cache_error(), 8 * kDecoderError<T>);
+  EXPECT_LE(of.largest_cache_error(), 8 * test::kStepError<T>);
 }
 
 TYPED_TEST(FusedDecoderOnCuda, GivesTheLogitsOfRandomModels) {
@@ -150,8 +130,9 @@ TYPED_TEST(FusedDecoderOnCuda, SaysWhyAModelOrARunIsNoSuchStep) {
   const DecoderCase<T> of(random, form);
   const auto why_not = [&](const plan::CudaWeights& weights, const plan::StepBinding& binding) {
     std::string reason;
-    EXPECT_EQ(fuse(of.plan(), weights, binding, multiprocessors_of_gpu(), nullptr, nullptr, reason),
-              nullptr);
+    EXPECT_EQ(
+        fuse(of.plan(), weights, binding, test::multiprocessors_of_gpu(), nullptr, nullptr, reason),
+        nullptr);
     return reason;
   };
   const plan::StepBinding one = of.binding(of.one_token(0, 0));

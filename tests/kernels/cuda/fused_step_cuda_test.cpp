@@ -3,7 +3,6 @@
 #include <cuda_fp16.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -28,26 +27,15 @@ using test::Random;
 using test::StepInputs;
 using test::wide;
 
-int multiprocessors() {
-  int count = 0;
-  test::check_cuda(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, 0));
-  return count;
-}
-
 /// Made of a run that every model with any of the kernels has one for.
 template <typename T>
 std::shared_ptr<plan::FusedModel> fused(const FusedCase<T>& of, std::string& why_not) {
   StepInputs inputs = of.one_token(0);
   inputs.ids.resize(16);
   inputs.positions.resize(16);
-  return fuse(of.plan(), of.weights(), of.binding(inputs), multiprocessors(), nullptr, nullptr,
-              why_not);
+  return fuse(of.plan(), of.weights(), of.binding(inputs), test::multiprocessors_of_gpu(), nullptr,
+              nullptr, why_not);
 }
-
-template <typename T>
-constexpr double kError = 4.0 / 2048;  // of the largest logit
-template <>
-constexpr double kError<__nv_bfloat16> = 4.0 / 256;
 
 template <typename T>
 class FusedStepOnCuda : public test::OnGpu {};
@@ -70,21 +58,13 @@ void expect_step(plan::FusedModel& model, FusedCase<T>& of, const StepInputs& in
                            ? row
                            : static_cast<std::size_t>(inputs.logits_positions[row]);
     const std::span<const T> logits(all.data() + row * vocab_size, vocab_size);
-    double largest = 0;
-    double scale = 0;
-    std::size_t top = 0;
-    for (std::size_t i = 0; i < logits.size(); ++i) {
-      largest = std::max(largest, std::abs(wide(logits[i]) - expected[token][i]));
-      scale = std::max(scale, std::abs(expected[token][i]));
-      ASSERT_TRUE(std::isfinite(wide(logits[i])));
-      top = wide(logits[i]) > wide(logits[top]) ? i : top;
+    SCOPED_TRACE("row " + std::to_string(row) + " of " + std::to_string(binding.num_logits));
+    test::expect_logits(logits, expected[token], best.to_host()[row]);
+    if (testing::Test::HasFatalFailure()) {
+      return;
     }
-    EXPECT_LE(largest, kError<T> * scale) << "row " << row << " of " << binding.num_logits;
-    const TopLogit found = best.to_host()[row];
-    EXPECT_EQ(found.token, static_cast<std::int32_t>(top));
-    EXPECT_EQ(found.logit, static_cast<float>(logits[top]));
   }
-  EXPECT_LE(of.largest_cache_error(), 4 * kError<T>);
+  EXPECT_LE(of.largest_cache_error(), 4 * test::kStepError<T>);
 }
 
 TYPED_TEST(FusedStepOnCuda, GivesTheLogitsOfRandomModels) {
@@ -207,7 +187,9 @@ TYPED_TEST(FusedStepOnCuda, SaysWhyARunIsNoSuchStep) {
   const auto why_not = [](const plan::Plan& plan, const plan::CudaWeights& weights,
                           const plan::StepBinding& binding) {
     std::string reason;
-    EXPECT_EQ(fuse(plan, weights, binding, multiprocessors(), nullptr, nullptr, reason), nullptr);
+    EXPECT_EQ(
+        fuse(plan, weights, binding, test::multiprocessors_of_gpu(), nullptr, nullptr, reason),
+        nullptr);
     return reason;
   };
   const plan::Plan plan = fits.plan();
