@@ -45,6 +45,9 @@ constexpr std::array kModes{
          "64 continuations of a prefix (200 tokens): as a tree, by a fork each, from nothing each"},
     Mode{"batch", bench_batch, "--rows --tokens --depth ",
          "16 rows decoded together (32 tokens at depth 128), equal and ragged, against one row"},
+    Mode{"search", bench_search, "--rows --nodes ",
+         "the trees (20 nodes) of 64 games over prefixes of 40 to 200 tokens, a run for all of "
+         "them"},
     Mode{"evaluator", bench_evaluator, "--clients --tokens --depth ",
          "32 threads that ask one model (64 tokens each at depth 128), and what a request costs"},
     Mode{"window", bench_window, "--tokens --window --stride --sinks ",
@@ -199,11 +202,13 @@ Command add_bench(CLI::App& program) {
       ->delimiter(',')
       ->allow_extra_args(false)
       ->check(whole_number(1));
-  parser->add_option("--rows", options.rows, "sequences decoded together")
+  parser->add_option("--rows", options.rows, "sequences decoded together, or games")
       ->check(whole_number(1, kMaxSequences));
   parser->add_option("--clients", options.clients, "threads that ask")
       ->check(whole_number(1, kMaxClients));
   parser->add_option("--siblings", options.siblings, "continuations of the prefix")
+      ->check(whole_number(1, kMaxSequences));
+  parser->add_option("--nodes", options.nodes, "nodes of each game's tree")
       ->check(whole_number(1, kMaxSequences));
   parser->add_flag("--curve", options.curve,
                    "many prefixes, depths and numbers of siblings: where a tree pays");

@@ -24,6 +24,7 @@ struct BenchOptions {
   std::vector<std::size_t> depths;
   std::optional<std::size_t> rows;
   std::optional<std::size_t> siblings;
+  std::optional<std::size_t> nodes;
   std::optional<std::size_t> clients;
   bool curve = false;
   WindowOptions window;
@@ -50,6 +51,7 @@ BenchReport bench_sequence(const Model& model, const BenchOptions& options);
 BenchReport bench_fork(const Model& model, const BenchOptions& options);
 BenchReport bench_tree(const Model& model, const BenchOptions& options);
 BenchReport bench_batch(const Model& model, const BenchOptions& options);
+BenchReport bench_search(const Model& model, const BenchOptions& options);
 BenchReport bench_evaluator(const Model& model, const BenchOptions& options);
 BenchReport bench_window(const Model& model, const BenchOptions& options);
 BenchReport bench_start(const Model& model, const BenchOptions& options);

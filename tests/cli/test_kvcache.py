@@ -329,6 +329,7 @@ def test_bench_prints_a_table_and_writes_a_file(
     [
         ("fork", ["--prompt", 21], "copied by forks"),
         ("tree", ["--prompt", 9, "--siblings", 5], "5 continuations of 9 tokens"),
+        ("search", ["--rows", 3, "--nodes", 4], "A step of 3 games takes"),
         ("batch", ["--rows", 3, "--tokens", 4, "--depth", 6], "3 ragged rows"),
         ("window", ["--window", 8, "--stride", 4, "--sinks", 2, "--tokens", 21], "amortised"),
         (
