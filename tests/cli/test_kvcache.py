@@ -398,7 +398,7 @@ def test_bench_chooses_what_fits_a_small_model(kvcache: Program, model: Path) ->
         (["--depth", "-1"], "--depth"),
         (
             ["--mode", "fly"],
-            "--mode: fly not in {sequence,fork,tree,batch,evaluator,window,start,save}",
+            "--mode: fly not in {sequence,fork,tree,batch,search,evaluator,window,start,save}",
         ),
         (["--siblings", 3], "--siblings is not for --mode sequence; it has --prompt --tokens"),
         (["--mode", "tree", "--rows", 3], "--rows is not for --mode tree"),
