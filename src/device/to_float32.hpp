@@ -1,39 +1,34 @@
 // Logits of any type as float32.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
-#include <span>
+#include <cstdint>
+#include <cstring>
 #include <vector>
 
-#include "base/float16.hpp"
+#include "kernels/cpu/widen_cpu.hpp"
 #include "kvcache/types.hpp"
 
 namespace kvcache::device {
 
-/// `count` values of `type` as floats.
-inline std::vector<float> to_float32(DataType type, const std::byte* values, std::size_t count) {
-  std::vector<float> converted(count);
-  const auto convert = [&]<typename T>(const T* from) {
-    std::transform(from, from + count, converted.begin(),
-                   [](T value) { return static_cast<float>(value); });
-  };
+/// `floats` becomes `count` values of `type`; memory that it has is used again.
+inline void to_float32(DataType type, const std::byte* values, std::size_t count,
+                       std::vector<float>& floats) {
+  floats.resize(count);
+  const auto length = static_cast<std::int64_t>(count);
   switch (type) {
-    case DataType::float32: {
-      const auto* floats = reinterpret_cast<const float*>(values);
-      converted.assign(floats, floats + count);
+    case DataType::float32:
+      std::memcpy(floats.data(), values, count * sizeof(float));
       break;
-    }
     case DataType::float16:
-      convert(reinterpret_cast<const Float16*>(values));
+      kernels::widen_cpu(reinterpret_cast<const Float16*>(values), length, floats.data());
       break;
     case DataType::bfloat16:
-      convert(reinterpret_cast<const BFloat16*>(values));
+      kernels::widen_cpu(reinterpret_cast<const BFloat16*>(values), length, floats.data());
       break;
     case DataType::int8:
       break;  // of keys and values only
   }
-  return converted;
 }
 
 }  // namespace kvcache::device

@@ -8,15 +8,16 @@
 namespace kvcache::inference {
 namespace {
 
-constexpr std::size_t kMostFilledUp = 1024;  // tokens: what more take is no longer worth the graph
+constexpr std::size_t kMostFilledUp = 4096;  // tokens: what more take is no longer worth the graph
 constexpr std::size_t kSmallVocabulary = 1024;
 
 /// At least `count`, and one of few sizes: up to some hundreds of tokens a GPU's time goes to the
-/// weights, and to starting kernels.
+/// weights, and to starting kernels. Above 1,024 an eighth is added at most.
 std::size_t one_of_few(std::size_t count) {
   constexpr std::size_t kLeast = 4;
   constexpr std::size_t kStep = 128;
-  return count <= kStep ? std::bit_ceil(std::max(count, kLeast)) : round_up(count, kStep);
+  return count <= kStep ? std::bit_ceil(std::max(count, kLeast))
+                        : round_up(count, std::max(kStep, std::bit_ceil(count) / 16));
 }
 
 }  // namespace

@@ -16,6 +16,7 @@ std::size_t check_parents(const TokenTree& tree) {
                 tree.tokens.size(), tree.parents.size());
   }
   std::vector<std::size_t> depths;
+  depths.reserve(tree.parents.size());
   std::size_t deepest = 0;
   for (std::size_t i = 0; i < tree.parents.size(); ++i) {
     const std::int32_t parent = tree.parents[i];

@@ -54,6 +54,14 @@ TEST(FewShapes, AreFew) {
   EXPECT_LE(shapes.size(), 12U);  // 6 sizes in tokens, 2 in rows
 }
 
+TEST(FewShapes, AddLittleToLargeRuns) {
+  for (std::size_t tokens = 1025; tokens <= 4096; ++tokens) {
+    RunShape shape{.tokens = tokens, .rows = 64, .blocks_per_row = 64, .trees = true};
+    fill_up(shape, 50'000);
+    EXPECT_LE(8 * (shape.tokens - tokens), tokens);
+  }
+}
+
 TEST(FewShapes, LeaveStepsAndPromptsAlone) {
   for (const RunShape shape : {RunShape{.tokens = 1, .rows = 1}, RunShape{.tokens = 17, .rows = 17},
                                RunShape{.tokens = 300, .rows = 1, .num_logits = 1},

@@ -36,7 +36,7 @@ class HostRows {
       return {reinterpret_cast<const float*>(values), size_};
     }
     if (converted_[row].empty()) {
-      converted_[row] = to_float32(type_, values, size_);
+      to_float32(type_, values, size_, converted_[row]);
     }
     return converted_[row];
   }

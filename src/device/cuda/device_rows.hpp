@@ -66,7 +66,7 @@ class DeviceRows {
     const std::scoped_lock reading(mutexes_[row % mutexes_.size()]);
     std::vector<float>& found = on_host_[row];
     if (found.empty() && brought_) {
-      found = to_float32(type_, twin_.data() + row * row_bytes(), size_);
+      to_float32(type_, twin_.data() + row * row_bytes(), size_, found);
     } else if (found.empty()) {
       std::vector<std::byte> bytes(row_bytes());
       const auto lock = stream.lock();
@@ -74,7 +74,7 @@ class DeviceRows {
                                  stream.get()),
                  "copying a run's results to the host");
       stream.wait();
-      found = to_float32(type_, bytes.data(), size_);
+      to_float32(type_, bytes.data(), size_, found);
     }
     return found;
   }
