@@ -48,7 +48,8 @@ TEST_F(LogitsOfAModel, TheMemoryIsThatOfTheRows) {
   for (std::size_t row = 0; row < logits_.rows(); ++row) {
     const auto* const bytes = static_cast<const std::byte*>(memory.data) +
                               row * logits_.vocab_size() * data_type_size(memory.type);
-    const std::vector<float> values = device::to_float32(memory.type, bytes, logits_.vocab_size());
+    std::vector<float> values;
+    device::to_float32(memory.type, bytes, logits_.vocab_size(), values);
     EXPECT_TRUE(std::ranges::equal(values, logits_.row(row))) << "row " << row;
   }
 }

@@ -26,8 +26,9 @@ TEST_F(LogitsOnCuda, TheMemoryIsThatOfTheRows) {
     std::vector<std::byte> bytes(count * logits.vocab_size() * data_type_size(memory.type));
     test::check_cuda(cudaMemcpy(bytes.data(), memory.data, bytes.size(), cudaMemcpyDeviceToHost));
     for (std::size_t row = 0; row < count; ++row) {
-      const std::vector<float> values = device::to_float32(
-          memory.type, bytes.data() + row * bytes.size() / count, logits.vocab_size());
+      std::vector<float> values;
+      device::to_float32(memory.type, bytes.data() + row * bytes.size() / count,
+                         logits.vocab_size(), values);
       EXPECT_TRUE(std::ranges::equal(values, logits.row(row))) << "row " << row;
     }
   }
