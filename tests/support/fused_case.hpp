@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "kernels/cuda/fused_layers.hpp"
+#include "kernels/cuda/fused_rows.hpp"
 #include "kernels/cuda/fused_step.hpp"
 #include "plan/cuda/fused_model.hpp"
 #include "support/gpu.hpp"
@@ -214,18 +215,34 @@ void expect_logits(std::span<const T> logits, const Doubles& expected,
 template <typename T>
 class FusedCase {
  public:
+  /// What not every kernel takes.
+  struct Others {
+    std::int64_t head_dim = kFusedHeadDim;
+    std::int64_t most_vocabulary = 3000;
+    std::int64_t most_rows = 16;
+    std::int64_t most_logits = kMaxLayersTokens;
+    bool rounds_inputs = false;  // of products to T, as the graph does
+  };
+
   FusedCase(Random& random, std::int64_t layers, std::int64_t heads, std::int64_t inner)
+      : FusedCase(random, layers, heads, inner, Others{}) {}
+  FusedCase(Random& random, std::int64_t layers, std::int64_t heads, std::int64_t inner,
+            const Others& others)
       : heads_(heads),
-        hidden_(heads * kFusedHeadDim),
-        vocab_size_(random.integer(1, 3000)),
+        head_dim_(others.head_dim),
+        hidden_(heads * head_dim_),
+        vocab_size_(random.integer(1, others.most_vocabulary)),
         block_len_(random.pick(std::vector<std::int64_t>{8, 32, 1024})),
         blocks_per_row_((kContext + block_len_ - 1) / block_len_),
-        rows_(std::min<std::int64_t>(kMostRows, kMaxTablesBlocks / blocks_per_row_)),
+        rows_(others.most_rows > kMostRows
+                  ? others.most_rows
+                  : std::min<std::int64_t>(kMostRows, kMaxTablesBlocks / blocks_per_row_)),
         token_(random, vocab_size_ * hidden_, 1, random.chance(0.3) ? 3 : 0),
         position_(random, kContext * hidden_, 0.3),
         last_norm_(random, hidden_),
         embedded_(std::vector<T>(static_cast<std::size_t>(hidden_))),
-        logits_(std::vector<T>(static_cast<std::size_t>(kMaxLayersTokens * vocab_size_))),
+        logits_(std::vector<T>(static_cast<std::size_t>(others.most_logits * vocab_size_))),
+        rounds_inputs_(others.rounds_inputs),
         lengths_(static_cast<std::size_t>(rows_)) {
     table_.resize(static_cast<std::size_t>(rows_ * blocks_per_row_));
     std::iota(table_.begin(), table_.end(), 0);
@@ -245,7 +262,7 @@ class FusedCase {
     model::LayerSpec layer;
     layer.attention.num_heads = static_cast<std::size_t>(heads_);
     layer.attention.num_kv_heads = layer.attention.num_heads;
-    layer.attention.head_dim = kFusedHeadDim;
+    layer.attention.head_dim = static_cast<std::size_t>(head_dim_);
     layer.attention.scale = kScale;
     layer.mlp.inner_size = static_cast<std::size_t>(layers_.front()->expansion.outputs);
     layer.mlp.activation = "gelu_tanh";
@@ -295,6 +312,17 @@ class FusedCase {
     return weights;
   }
 
+  [[nodiscard]] kernels::RowsSizes rows_sizes() const {
+    const auto size = [](std::int64_t of) { return static_cast<int>(of); };
+    return {size(std::ssize(layers_)),
+            size(hidden_),
+            size(layers_.front()->expansion.outputs),
+            size(heads_),
+            size(vocab_size_),
+            kContext};
+  }
+
+  [[nodiscard]] const std::vector<std::int32_t>& block_table() const { return table_; }
   [[nodiscard]] std::int64_t rows() const { return rows_; }
   [[nodiscard]] std::int64_t length(std::int64_t row) const {
     return lengths_[static_cast<std::size_t>(row)];
@@ -318,7 +346,7 @@ class FusedCase {
     for (const auto& layer : layers_) {
       for (std::int64_t position = has; position < length; ++position) {
         for (std::int64_t head = 0; head < heads_; ++head) {
-          for (std::int64_t e = 0; e < kFusedHeadDim; ++e) {
+          for (std::int64_t e = 0; e < head_dim_; ++e) {
             const auto at = static_cast<std::size_t>(pool_at(row, head, position) + e);
             layer->host_keys[at] = T(static_cast<float>(random.normal()));
             layer->host_values[at] = T(static_cast<float>(random.normal()));
@@ -377,6 +405,49 @@ class FusedCase {
     for (std::int64_t i = random.integer(1, std::min(2 * count, std::int64_t{kMaxLayersTokens}));
          i > 0; --i) {
       inputs.logits_positions.push_back(random.integer(0, of_rows - 1));
+    }
+    return inputs;
+  }
+
+  /// Of rows of up to `most_of_row` tokens each, some without any, all of them trees or none, and
+  /// so many tokens and rows of logits that fill the run up. Logits of all tokens, or of some.
+  [[nodiscard]] StepInputs random_rows(Random& random, std::int64_t most_of_row,
+                                       std::int64_t fill) const {
+    StepInputs inputs;
+    inputs.block_table = table_;
+    inputs.row_offsets = {0};
+    const bool trees = random.chance(0.7);
+    for (std::int64_t row = 0; row < rows_; ++row) {
+      const std::int64_t tokens = row == 0             ? most_of_row
+                                  : random.chance(0.1) ? 0
+                                                       : random.integer(1, most_of_row);
+      const std::int64_t past = length(row);
+      const std::int64_t begin = inputs.row_offsets.back();
+      for (std::int64_t i = 0; i < tokens; ++i) {
+        const std::int64_t parent = trees ? random.integer(-1, i - 1) : i - 1;
+        inputs.ids.push_back(random.integer(0, vocab_size_ - 1));
+        inputs.positions.push_back(
+            parent < 0 ? past : inputs.positions[static_cast<std::size_t>(begin + parent)] + 1);
+        if (trees) {
+          inputs.parents.push_back(static_cast<std::int32_t>(parent));
+        }
+      }
+      inputs.past_lengths.push_back(static_cast<std::int32_t>(past));
+      if (trees) {
+        inputs.append_positions.push_back(static_cast<std::int32_t>(past + random.integer(0, 20)));
+      }
+      inputs.row_offsets.push_back(static_cast<std::int32_t>(begin + tokens));
+    }
+    const auto of_rows = static_cast<std::int64_t>(inputs.ids.size());
+    inputs.ids.resize(inputs.ids.size() + static_cast<std::size_t>(fill));
+    inputs.positions.resize(inputs.ids.size());
+    if (trees) {
+      inputs.parents.resize(inputs.ids.size(), -1);
+    }
+    if (fill > 0 || random.chance(0.5)) {
+      for (std::int64_t i = 0; i < of_rows + fill; ++i) {
+        inputs.logits_positions.push_back(random.integer(0, of_rows - 1));
+      }
     }
     return inputs;
   }
@@ -454,7 +525,7 @@ class FusedCase {
                                      std::int64_t position) const {
     const std::int64_t block =
         table_[static_cast<std::size_t>(row * blocks_per_row_ + position / block_len_)];
-    return ((block * heads_ + head) * block_len_ + position % block_len_) * kFusedHeadDim;
+    return ((block * heads_ + head) * block_len_ + position % block_len_) * head_dim_;
   }
 
   static void add(Doubles& to, const Doubles& what) {
@@ -487,16 +558,16 @@ class FusedCase {
     }
     const std::vector<std::int64_t> positions = seen(inputs, token, row);
     for (const auto& layer : layers_) {
-      const Doubles attended = attend(*layer, layer->qkv.of(layer->first_norm.of(x)),
-                                      static_cast<std::int64_t>(row), positions);
-      add(x, layer->projection.of(attended));
-      Doubles inner = layer->expansion.of(layer->second_norm.of(x));
+      const Doubles qkv = as_input(layer->qkv.of(as_input(layer->first_norm.of(x))));
+      const Doubles attended = attend(*layer, qkv, static_cast<std::int64_t>(row), positions);
+      add(x, layer->projection.of(as_input(attended)));
+      Doubles inner = layer->expansion.of(as_input(layer->second_norm.of(x)));
       for (double& value : inner) {
         value = gelu(value);
       }
-      add(x, layer->contraction.of(inner));
+      add(x, layer->contraction.of(as_input(inner)));
     }
-    const Doubles last = last_norm_.of(x);
+    const Doubles last = as_input(last_norm_.of(x));
     Doubles logits(static_cast<std::size_t>(vocab_size_));
     for (std::int64_t out = 0; out < vocab_size_; ++out) {
       for (std::int64_t i = 0; i < hidden_; ++i) {
@@ -507,12 +578,20 @@ class FusedCase {
     return logits;
   }
 
+  /// Values as a product takes them.
+  [[nodiscard]] Doubles as_input(Doubles values) const {
+    for (double& value : values) {
+      value = rounds_inputs_ ? wide(T(static_cast<float>(value))) : value;
+    }
+    return values;
+  }
+
   Doubles attend(Layer& layer, const Doubles& qkv, std::int64_t row,
                  const std::vector<std::int64_t>& positions) {
     Doubles attended(static_cast<std::size_t>(hidden_));
     for (std::int64_t head = 0; head < heads_; ++head) {
-      const double* q = qkv.data() + head * kFusedHeadDim;
-      for (std::int64_t e = 0; e < kFusedHeadDim; ++e) {
+      const double* q = qkv.data() + head * head_dim_;
+      for (std::int64_t e = 0; e < head_dim_; ++e) {
         const auto at = static_cast<std::size_t>(pool_at(row, head, positions.back()) + e);
         layer.host_keys[at] = T(static_cast<float>(q[hidden_ + e]));
         layer.host_values[at] = T(static_cast<float>(q[2 * hidden_ + e]));
@@ -521,7 +600,7 @@ class FusedCase {
       for (const std::int64_t position : positions) {
         const auto at = static_cast<std::size_t>(pool_at(row, head, position));
         double score = 0;
-        for (std::size_t e = 0; e < kFusedHeadDim; ++e) {
+        for (std::size_t e = 0; e < static_cast<std::size_t>(head_dim_); ++e) {
           score += q[e] * wide(layer.host_keys[at + e]);
         }
         scores.push_back(score * kScale);
@@ -534,8 +613,8 @@ class FusedCase {
       }
       for (std::size_t i = 0; i < positions.size(); ++i) {
         const auto at = static_cast<std::size_t>(pool_at(row, head, positions[i]));
-        for (std::size_t e = 0; e < kFusedHeadDim; ++e) {
-          attended[static_cast<std::size_t>(head * kFusedHeadDim) + e] +=
+        for (std::size_t e = 0; e < static_cast<std::size_t>(head_dim_); ++e) {
+          attended[static_cast<std::size_t>(head * head_dim_) + e] +=
               scores[i] / sum * wide(layer.host_values[at + e]);
         }
       }
@@ -556,6 +635,7 @@ class FusedCase {
   }
 
   std::int64_t heads_;
+  std::int64_t head_dim_;
   std::int64_t hidden_;
   std::int64_t vocab_size_;
   std::int64_t block_len_;
@@ -565,7 +645,8 @@ class FusedCase {
   Weight<T> position_;
   Norm<T> last_norm_;
   DeviceArray<T> embedded_;
-  DeviceArray<T> logits_;            // [kMaxLogitsRows, vocab_size]
+  DeviceArray<T> logits_;  // [rows of logits, vocab_size]
+  bool rounds_inputs_;
   std::vector<std::int32_t> table_;  // [rows, blocks_per_row]
   std::vector<std::unique_ptr<Layer>> layers_;
   std::vector<std::int64_t> lengths_;  // of the rows

@@ -13,6 +13,7 @@
 #include "kernels/cpu/argmax_cpu.hpp"
 #include "kernels/cuda/exp_sum_cuda.hpp"
 #include "kernels/cuda/fused_layers.hpp"
+#include "kernels/cuda/fused_rows.hpp"
 
 namespace kvcache::device {
 namespace {
@@ -81,39 +82,48 @@ bool CudaStep::run(const plan::StepBinding& binding, const std::function<void()>
   for (DeviceRows& output : outputs_) {
     output.forget();
   }
+  comes_along_ = false;
   auto lock = resources_->stream->lock();
-  const bool known = graph_ != nullptr || fused_ != nullptr;
-  if (resources_->captures_runs && !known) {
+  const bool is_third = runs_ == kRunsBeforeCapture;
+  if (may_be_fused(binding) && fused_ == nullptr && graph_ == nullptr) {
     // A step of a model that has been made ready needs nothing of its own.
-    const bool is_third = runs_ == kRunsBeforeCapture;
-    if (resources_->fuses_steps && binding.tokens <= kernels::kMaxLayersTokens &&
-        binding.block_table != nullptr && (is_third || resources_->fused != nullptr)) {
-      fuse(binding, is_third);
-    }
-    if (fused_ == nullptr && is_third) {
-      capture(enqueue);
-    }
+    fuse(binding, is_third && binding.tokens <= kernels::kMaxLayersTokens);
   }
-  if (fused_ != nullptr) {
-    start_fused();
+  if (fused_ != nullptr && start_fused()) {
     lock.unlock();
     wait_for_fused();
-  } else {
-    if (graph_ != nullptr) {
-      check_cuda(cudaGraphLaunch(graph_, resources_->stream->get()), "starting a captured run");
-    } else {
-      enqueue_all(enqueue);
-    }
-    resources_->stream->mark(end_);
-    lock.unlock();
-    CudaStream::wait(end_);
-    logits_.set_brought();
-    for (DeviceRows& output : outputs_) {
-      output.set_brought();
-    }
+    return true;  // no node ran, as under a capture
   }
+  const bool known = graph_ != nullptr;
+  if (resources_->captures_runs && !known && is_third) {
+    capture(enqueue);
+  }
+  if (graph_ != nullptr) {
+    check_cuda(cudaGraphLaunch(graph_, resources_->stream->get()), "starting a captured run");
+  } else {
+    enqueue_all(enqueue);
+  }
+  resources_->stream->mark(end_);
+  lock.unlock();
+  CudaStream::wait(end_);
+  set_brought();
   ++runs_;
-  return known || fused_ != nullptr;  // fused just now: no node ran, as under a capture
+  return known;
+}
+
+/// Whether it is worth asking: the model is made ready when a run comes for the third time.
+bool CudaStep::may_be_fused(const plan::StepBinding& binding) const {
+  if (!resources_->captures_runs || !resources_->fuses_steps || binding.block_table == nullptr) {
+    return false;
+  }
+  if (resources_->fused == nullptr) {
+    const bool is_search = model_.vocab_size <= kernels::kMostRowsVocabulary;  // of many rows
+    return runs_ == kRunsBeforeCapture &&
+           binding.tokens <= (is_search ? plan::kMostFusedTokens : kernels::kMaxLayersTokens);
+  }
+  const plan::FusedModel::MostTokens most = resources_->fused->most_tokens();
+  return binding.tokens <= kernels::kMaxLayersTokens ||
+         (binding.tokens <= most.rows && binding.tokens >= most.fewest_of_rows);
 }
 
 void CudaStep::enqueue_all(const std::function<void()>& enqueue) {
@@ -136,12 +146,30 @@ void CudaStep::enqueue_all(const std::function<void()>& enqueue) {
   }
 }
 
-void CudaStep::start_fused() {
+bool CudaStep::start_fused() {
   for (kernels::TopLogit& row : std::span(best(), shape_.logits_rows)) {
     std::atomic_ref(row.token).store(kNoToken, std::memory_order_relaxed);
   }
-  check_cuda(fused_->step(fused_inputs_, logits_.at(0), best(), resources_->stream->get()),
-             "starting a fused step");
+  const cudaError_t error =
+      fused_->step(fused_inputs_, logits_.at(0), best(), resources_->stream->get());
+  if (error == cudaErrorNotSupported) {
+    return false;
+  }
+  check_cuda(error, "starting a fused step");
+  if (shape_.logits_rows >
+      1) {  // of one, there may be nothing but its best token that is asked for
+    logits_.enqueue_copy(*resources_->stream);
+    resources_->stream->mark(end_);
+    comes_along_ = true;
+  }
+  return true;
+}
+
+void CudaStep::set_brought() noexcept {
+  logits_.set_brought();
+  for (DeviceRows& output : outputs_) {
+    output.set_brought();
+  }
 }
 
 void CudaStep::wait_for_fused() {
@@ -239,6 +267,11 @@ std::optional<std::size_t> CudaStep::row_with_nan() const {
 }
 
 std::span<const float> CudaStep::row(std::size_t row) {
+  if (comes_along_.load(std::memory_order_acquire)) {  // of a fused step, whose end nobody awaited
+    CudaStream::wait(end_);
+    set_brought();
+    comes_along_.store(false, std::memory_order_release);
+  }
   return logits_.row(row, *resources_->stream);
 }
 

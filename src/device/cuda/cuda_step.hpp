@@ -1,6 +1,7 @@
 // A run on the GPU: kernel by kernel at first, then as a captured graph.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -63,9 +64,11 @@ class CudaStep : public Step {
   void capture(const std::function<void()>& enqueue);
   void fuse(const plan::StepBinding& binding, bool says_why_not);
   void keep_inputs(const plan::StepBinding& binding);
-  void start_fused();     // under the stream's lock
+  [[nodiscard]] bool may_be_fused(const plan::StepBinding& binding) const;
+  bool start_fused();     // under the stream's lock; false where the kernels take no such run
   void wait_for_fused();  // without it: other threads' runs may go into the stream meanwhile
   void forget_capture() noexcept;
+  void set_brought() noexcept;
 
   /// The host's twin of an input on the device.
   template <typename T>
@@ -83,12 +86,13 @@ class CudaStep : public Step {
   CudaBuffer<BufferPlace::host> host_inputs_;
   CudaBuffer<BufferPlace::gpu> device_inputs_;
   DeviceRows logits_;
-  std::deque<DeviceRows> outputs_;      // they do not move
-  CudaBuffer<BufferPlace::host> best_;  // [logits_rows]
-  CudaBuffer<BufferPlace::host> top_;   // of top_k, under the stream's lock
-  CudaBuffer<BufferPlace::host> sum_;   // of log_sum_exp, under the same
-  CudaEvent end_;                       // of the last run that was not fused
-  int runs_ = 0;                        // of this shape
+  std::deque<DeviceRows> outputs_;        // they do not move
+  CudaBuffer<BufferPlace::host> best_;    // [logits_rows]
+  CudaBuffer<BufferPlace::host> top_;     // of top_k, under the stream's lock
+  CudaBuffer<BufferPlace::host> sum_;     // of log_sum_exp, under the same
+  CudaEvent end_;                         // of the last run, with the copy of its results
+  std::atomic<bool> comes_along_{false};  // a fused step's copy, whose end nobody has waited for
+  int runs_ = 0;                          // of this shape, that were not fused
   cudaGraphExec_t graph_ = nullptr;
   std::shared_ptr<plan::FusedModel> fused_;  // in place of a graph
   plan::StepBinding fused_inputs_;           // of its steps, read on the host

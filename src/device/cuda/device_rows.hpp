@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <mutex>
 #include <span>
@@ -58,6 +59,9 @@ class DeviceRows {
     }
   }
 
+  /// Whether enqueue_copy() does anything.
+  [[nodiscard]] bool come_along() const noexcept { return comes_along_; }
+
   /// The run that enqueue_copy() was called for has ended.
   void set_brought() noexcept { brought_ = comes_along_; }
 
@@ -94,7 +98,7 @@ class DeviceRows {
   CudaBuffer<BufferPlace::gpu> memory_;
   CudaBuffer<BufferPlace::host> twin_;
   bool comes_along_ = false;
-  bool brought_ = false;
+  std::atomic<bool> brought_{false};
   // Of the rows below, each of some of them: the threads whose run this was read at the same time.
   std::array<std::mutex, 32> mutexes_;
   std::vector<std::vector<float>> on_host_;  // [rows][size], empty until asked for

@@ -57,28 +57,40 @@ inline int kept_head_strips(const FusedSizes& sizes, int blocks) {
   return cache / 2 / (blocks * sizes.hidden * kStripColumns * 2);
 }
 
-/// A launch of blocks that wait for each other: all of them run at once, or none. `cluster`
-/// neighbours are a cluster.
-struct TogetherConfig {
-  TogetherConfig(int blocks, int threads, int cluster, int shared_bytes, cudaStream_t stream) {
-    attributes[0].id = cudaLaunchAttributeCooperative;
-    attributes[0].val.cooperative = 1;
-    attributes[1].id = cudaLaunchAttributeClusterDimension;
-    attributes[1].val.clusterDim.x = static_cast<unsigned>(cluster);
-    attributes[1].val.clusterDim.y = 1;
-    attributes[1].val.clusterDim.z = 1;
+/// A launch in which `cluster` neighbours are a cluster. Where blocks wait for more than those, it
+/// is to be `together`: all of them run at once, or none.
+struct ClusterConfig {
+  ClusterConfig(int blocks, int threads, int cluster, int shared_bytes, cudaStream_t stream,
+                bool together = false) {
+    if (cluster > 1) {
+      cudaLaunchAttribute& dimension = attributes[config.numAttrs++];
+      dimension.id = cudaLaunchAttributeClusterDimension;
+      dimension.val.clusterDim.x = static_cast<unsigned>(cluster);
+      dimension.val.clusterDim.y = 1;
+      dimension.val.clusterDim.z = 1;
+    }
+    if (together) {
+      cudaLaunchAttribute& cooperative = attributes[config.numAttrs++];
+      cooperative.id = cudaLaunchAttributeCooperative;
+      cooperative.val.cooperative = 1;
+    }
     config.gridDim = dim3(static_cast<unsigned>(blocks));
     config.blockDim = dim3(static_cast<unsigned>(threads));
     config.dynamicSmemBytes = static_cast<std::size_t>(shared_bytes);
     config.stream = stream;
     config.attrs = attributes;
-    config.numAttrs = cluster > 1 ? 2 : 1;
   }
-  TogetherConfig(const TogetherConfig&) = delete;
-  TogetherConfig& operator=(const TogetherConfig&) = delete;
+  ClusterConfig(const ClusterConfig&) = delete;
+  ClusterConfig& operator=(const ClusterConfig&) = delete;
 
   cudaLaunchAttribute attributes[2] = {};
   cudaLaunchConfig_t config = {};
+};
+
+/// A launch of blocks that wait for each other.
+struct TogetherConfig : ClusterConfig {
+  TogetherConfig(int blocks, int threads, int cluster, int shared_bytes, cudaStream_t stream)
+      : ClusterConfig(blocks, threads, cluster, shared_bytes, stream, true) {}
 };
 
 /// A block on each multiprocessor.

@@ -3,27 +3,10 @@
 // the past already while the queries are computed.
 #pragma once
 
-#include <cfloat>
-
 #include "kernels/cuda/exchange.cuh"
-#include "kernels/cuda/fused_block.cuh"
-#include "kernels/cuda/fused_layers.hpp"
-#include "kernels/cuda/fused_layers_plan.hpp"
-#include "kernels/cuda/tensor_cores.cuh"
+#include "kernels/cuda/tile_attention.cuh"
 
 namespace kvcache::kernels {
-
-/// 16 bytes from device to shared memory, or as many zeros.
-__device__ inline void copy_or_clear(void* to, const void* from, bool exists) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
-                   static_cast<unsigned>(__cvta_generic_to_shared(to))),
-               "l"(from), "r"(exists ? 16 : 0)
-               : "memory");
-}
-
-__device__ inline void prefetch_line(const void* from) {
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
-}
 
 /// What the attention reads of the launch's inputs, in shared memory.
 struct LayersInputsShared {
@@ -51,22 +34,12 @@ struct LayersInputsShared {
   }
 };
 
-/// What a warp knows of its 16 queries: lane = 4 · g + t has rows g and g + 8, of dims 8 · i + 2 ·
-/// t and the next one.
-template <int kHeadDim>
-struct TileSoftmax {
-  float max[2] = {-FLT_MAX, -FLT_MAX};
-  float sum[2] = {};
-  float value[kHeadDim / 8][4] = {};
-};
-
 template <typename T, int kHeadDim>
 class LayersAttention {
  public:
-  static constexpr int kKeys = 16;  // of a chunk
+  using Unit = HeadTile<T, kHeadDim>;
   static constexpr int kStages = 2;
-  static constexpr int kVectors = kHeadDim / 8;               // of a key, in 16 bytes
-  static constexpr int kStageVectors = 2 * kKeys * kVectors;  // keys, then values
+  static constexpr int kStageVectors = Unit::kChunkVectors;
   /// A warp's part of shared memory. When it is through, its softmaxes are there: each row's
   /// largest score and sum, then its values.
   static constexpr int kWarpBytes = kStages * kStageVectors * 16;
@@ -92,12 +65,11 @@ class LayersAttention {
   __device__ void prefetch(int layer) const {
 #pragma unroll 1
     for (int unit = first_unit(); unit < units_; unit += static_cast<int>(gridDim.x) * of_block_) {
-      const LayersTile& tile = inputs_.tiles[unit / args_.sizes.heads];
-      const int head = unit % args_.sizes.heads;
+      const Unit mine = unit_of(layer, unit);
 #pragma unroll 1
-      for (int position = part() * 32 + lane_; position < tile.past_length;
+      for (int position = part() * 32 + lane_; position < mine.tile().past_length;
            position += parts() * 32) {
-        const std::int64_t at = row_of(tile, head, position) * kHeadDim;
+        const std::int64_t at = mine.at(position);
 #pragma unroll
         for (int line = 0; line < kHeadDim; line += 64) {
           prefetch_line(args_.pools[2 * layer] + at + line);
@@ -116,8 +88,8 @@ class LayersAttention {
 #pragma unroll 1
       for (int stage = 0; stage < kStages; ++stage) {
         const int chunk = part() + stage * parts();
-        if (chunk < mine.past_chunks) {
-          bring(mine, chunk, stage_of(shared, stage));
+        if (chunk < mine.past_chunks()) {
+          mine.bring(chunk, stage_of(shared, stage));
         }
         commit();
       }
@@ -132,14 +104,14 @@ class LayersAttention {
          unit += static_cast<int>(gridDim.x) * of_block_, begun = 0) {
       const bool has = unit < units_;
       const Unit mine = unit_of(layer, has ? unit : 0);
-      if (has && part() < mine.chunks) {
+      if (has && part() < mine.chunks()) {
         TileSoftmax<kHeadDim> softmax;
         attend(mine, shared, begun != 0, softmax);
-        keep(softmax, mine.tile.count, own);
+        keep(softmax, mine.tile().count, own);
       }
       __syncthreads();
       if (has) {
-        merge(mine, min(parts(), mine.chunks),
+        merge(mine, min(parts(), mine.chunks()),
               reinterpret_cast<const float*>(shared +
                                              (warp_ >> warps_log_ << warps_log_) * kWarpBytes),
               attended);
@@ -159,59 +131,16 @@ class LayersAttention {
     return static_cast<int>(blockIdx.x) * of_block_ + (warp_ >> warps_log_);
   }
 
-  /// Where a position lies in a pool, in rows of head_dim.
-  [[nodiscard]] __device__ std::int64_t row_of(const LayersTile& tile, int head,
-                                               int position) const {
-    const int number = position >> args_.block_len_shift;
-    const std::int64_t block = inputs_.block_table[tile.table_at + number];
-    return ((block * args_.sizes.heads + head) << args_.block_len_shift) +
-           (position - (number << args_.block_len_shift));
-  }
-
-  /// A tile of queries and a head. The past comes in chunks of two eights, then the row's new
-  /// tokens, by the eights of positions that they lie in.
-  struct Unit {
-    LayersTile tile;
-    int head;
-    int past_chunks;
-    int chunks;
-    const T* keys;
-    const T* values;
-    float scale;
-  };
-
   [[nodiscard]] __device__ Unit unit_of(int layer, int unit) const {
-    Unit mine{inputs_.tiles[unit / args_.sizes.heads],
-              unit % args_.sizes.heads,
-              0,
-              0,
-              args_.pools[2 * layer],
-              args_.pools[2 * layer + 1],
-              args_.scales[layer] * kLog2E};
-    mine.past_chunks = (mine.tile.past_length + kKeys - 1) / kKeys;
-    const int new_eights =
-        (mine.tile.append_at + mine.tile.row_tokens + 7) / 8 - mine.tile.append_at / 8;
-    mine.chunks = mine.past_chunks + (new_eights + 1) / 2;
-    return mine;
-  }
-
-  /// The first of the positions of one of a chunk's two eights.
-  [[nodiscard]] __device__ static int position_of(const Unit& mine, int chunk, int eight) {
-    return chunk < mine.past_chunks
-               ? 8 * (2 * chunk + eight)
-               : 8 * (mine.tile.append_at / 8 + 2 * (chunk - mine.past_chunks) + eight);
-  }
-  /// Whether there is a key at a position of it.
-  [[nodiscard]] __device__ static bool exists(const Unit& mine, int chunk, int position) {
-    return chunk < mine.past_chunks ? position < mine.tile.past_length
-                                    : position >= mine.tile.append_at &&
-                                          position < mine.tile.append_at + mine.tile.row_tokens;
-  }
-
-  /// Whether there is one at any of the eight from `position` on.
-  [[nodiscard]] __device__ static bool exists_any(const Unit& mine, int chunk, int position) {
-    return position < (chunk < mine.past_chunks ? mine.tile.past_length
-                                                : mine.tile.append_at + mine.tile.row_tokens);
+    const LayersTile& tile = inputs_.tiles[unit / args_.sizes.heads];
+    return {tile,
+            unit % args_.sizes.heads,
+            args_.sizes.heads,
+            inputs_.block_table + tile.table_at,
+            args_.block_len_shift,
+            args_.pools[2 * layer],
+            args_.pools[2 * layer + 1],
+            args_.scales[layer] * kLog2E};
   }
 
   [[nodiscard]] __device__ uint4* stage_of(unsigned char* shared, int stage) const {
@@ -219,169 +148,53 @@ class LayersAttention {
   }
   __device__ static void commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
-  /// Vectors lie such that neither rows nor columns share banks.
-  [[nodiscard]] __device__ static int vector_at(int row, int vector) {
-    return row * kVectors + (vector ^ (row & 7));
-  }
-
-  /// A chunk's keys and values on their way.
-  __device__ void bring(const Unit& mine, int chunk, uint4* stage) const {
-    constexpr int kRowsAtOnce = 32 / kVectors;
-    static_assert(8 % kRowsAtOnce == 0);
-    const int vector = lane_ % kVectors;
-    const int own_row = lane_ / kVectors;
-#pragma unroll
-    for (int eight = 0; eight < 2; ++eight) {
-      const int position = position_of(mine, chunk, eight);
-      const bool has = exists_any(mine, chunk, position);
-      const std::int64_t at =
-          has ? (row_of(mine.tile, mine.head, position) + own_row) * kHeadDim + vector * 8 : 0;
-      const T* keys = mine.keys + at;
-      const T* values = mine.values + at;
-#pragma unroll
-      for (int row = 0; row < 8; row += kRowsAtOnce) {
-        const bool there = has && exists(mine, chunk, position + row + own_row);
-        uint4* to = stage + vector_at(8 * eight + row + own_row, vector);
-        copy_or_clear(to, keys + row * kHeadDim, there);
-        copy_or_clear(to + kKeys * kVectors, values + row * kHeadDim, there);
-      }
-    }
-  }
-
   __device__ void attend(const Unit& mine, unsigned char* shared, bool begun,
                          TileSoftmax<kHeadDim>& softmax) const {
-    const int g = lane_ / 4;
-    const int t = lane_ % 4;
-    unsigned queries[kHeadDim / 16][4];
-    std::uint64_t sees[2];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int row = g + 8 * half;
-      const bool has = row < mine.tile.count;  // of few queries, the second half is nobody's
-      const auto* from =
-          reinterpret_cast<const unsigned*>(
-              room_.queries + std::int64_t{mine.tile.first + row} * args_.sizes.hidden +
-              mine.head * kHeadDim) +
-          t;
-      sees[half] = has ? inputs_.sees[mine.tile.first + row] : 0;
-#pragma unroll
-      for (int i = 0; i < kHeadDim / 16; ++i) {
-        queries[i][half] = has ? __ldcg(from + 8 * i) : 0;
-        queries[i][half + 2] = has ? __ldcg(from + 8 * i + 4) : 0;
-      }
-    }
+    const TileQueries<kHeadDim> queries = queries_of(mine);
     // What begin() could not bring yet.
 #pragma unroll 1
     for (int stage = 0; stage < kStages; ++stage) {
       const int chunk = part() + stage * parts();
-      if (chunk < mine.chunks && !(begun && chunk < mine.past_chunks)) {
-        bring(mine, chunk, stage_of(shared, stage));
+      if (chunk < mine.chunks() && !(begun && chunk < mine.past_chunks())) {
+        mine.bring(chunk, stage_of(shared, stage));
       }
       commit();
     }
 #pragma unroll 1
-    for (int chunk = part(), stage = 0; chunk < mine.chunks; chunk += parts(), stage ^= 1) {
+    for (int chunk = part(), stage = 0; chunk < mine.chunks(); chunk += parts(), stage ^= 1) {
       asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 1) : "memory");
       __syncwarp();
-      const uint4* keys = stage_of(shared, stage);
-      attend(mine, chunk, keys, keys + kKeys * kVectors, queries, sees, softmax);
+      mine.attend(chunk, stage_of(shared, stage), queries, softmax);
       __syncwarp();
-      if (chunk + kStages * parts() < mine.chunks) {
-        bring(mine, chunk + kStages * parts(), stage_of(shared, stage));
+      if (chunk + kStages * parts() < mine.chunks()) {
+        mine.bring(chunk + kStages * parts(), stage_of(shared, stage));
       }
       commit();
     }
     asm volatile("cp.async.wait_all;" ::: "memory");
     __syncwarp();
-#pragma unroll
-    for (float& sum : softmax.sum) {
-      sum += __shfl_xor_sync(kAllLanes, sum, 1);
-      sum += __shfl_xor_sync(kAllLanes, sum, 2);
-    }
+    Unit::finish(softmax);
   }
 
-  /// A chunk that is there.
-  __device__ void attend(const Unit& mine, int chunk, const uint4* keys, const uint4* values,
-                         const unsigned (&queries)[kHeadDim / 16][4],
-                         const std::uint64_t (&sees)[2], TileSoftmax<kHeadDim>& softmax) const {
-    float scores[2][4] = {};
+  [[nodiscard]] __device__ TileQueries<kHeadDim> queries_of(const Unit& mine) const {
+    const LayersTile& tile = mine.tile();
+    TileQueries<kHeadDim> queries;
 #pragma unroll
-    for (int i = 0; i < kHeadDim / 16; ++i) {
-      // Both eights, of both halves of 16 dims.
-      unsigned key[4];
-      load_matrices(keys + vector_at(lane_ % 8 + lane_ / 16 * 8, 2 * i + lane_ / 8 % 2), key);
-      multiply_add<T>(scores[0], queries[i], key[0], key[1]);
-      multiply_add<T>(scores[1], queries[i], key[2], key[3]);
-    }
-    if (kKeys * (chunk + 1) > mine.tile.past_length) {
-      mask(mine, chunk, sees, scores);
-    }
-    unsigned weights[4] = {};
-    take<0>(mine, scores, weights, softmax);
-    if (mine.tile.count > 8) {
-      take<1>(mine, scores, weights, softmax);
-    }
+    for (int half = 0; half < 2; ++half) {
+      const int row = lane_ / 4 + 8 * half;
+      const bool has = row < tile.count;
+      const auto* from = reinterpret_cast<const unsigned*>(
+                             room_.queries + std::int64_t{tile.first + row} * args_.sizes.hidden +
+                             mine.head() * kHeadDim) +
+                         lane_ % 4;
+      queries.sees[half] = has ? inputs_.sees[tile.first + row] : 0;
 #pragma unroll
-    for (int i = 0; i < kHeadDim / 16; ++i) {
-      unsigned value[4];
-      load_transposed(
-          reinterpret_cast<const T*>(values + vector_at(lane_ % 16, 2 * i + lane_ / 16)), value);
-      multiply_add<T>(softmax.value[2 * i], weights, value[0], value[1]);
-      multiply_add<T>(softmax.value[2 * i + 1], weights, value[2], value[3]);
-    }
-  }
-
-  /// Scores of what a query does not see become the least.
-  __device__ void mask(const Unit& mine, int chunk, const std::uint64_t (&sees)[2],
-                       float (&scores)[2][4]) const {
-#pragma unroll
-    for (int j = 0; j < 2; ++j) {
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const int at = position_of(mine, chunk, j) + 2 * (lane_ % 4) + i;
-        const bool there = exists(mine, chunk, at);
-        const auto number = static_cast<unsigned>(at - mine.tile.append_at) & 63U;
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          const bool seen = there && (chunk < mine.past_chunks || (sees[half] >> number & 1U) != 0);
-          scores[j][2 * half + i] = seen ? scores[j][2 * half + i] : -FLT_MAX;
-        }
+      for (int i = 0; i < kHeadDim / 16; ++i) {
+        queries.pairs[i][half] = has ? __ldcg(from + 8 * i) : 0;
+        queries.pairs[i][half + 2] = has ? __ldcg(from + 8 * i + 4) : 0;
       }
     }
-  }
-
-  /// Eight queries' scores to weights, and what was summed before to the new largest one.
-  template <int kHalf>
-  __device__ void take(const Unit& mine, const float (&scores)[2][4], unsigned (&weights)[4],
-                       TileSoftmax<kHeadDim>& softmax) const {
-    // Products with -FLT_MAX would be infinite, and two of them no difference.
-    const auto scaled = [&](float score) {
-      return score == -FLT_MAX ? -FLT_MAX : score * mine.scale;
-    };
-    float own[4] = {scaled(scores[0][2 * kHalf]), scaled(scores[0][2 * kHalf + 1]),
-                    scaled(scores[1][2 * kHalf]), scaled(scores[1][2 * kHalf + 1])};
-    float largest = fmaxf(fmaxf(own[0], own[1]), fmaxf(own[2], own[3]));
-    largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 1));
-    largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 2));
-    largest = fmaxf(largest, softmax.max[kHalf]);
-    if (__any_sync(kAllLanes, largest > softmax.max[kHalf])) {
-      const float factor = exp2_of(softmax.max[kHalf] - largest);
-      softmax.max[kHalf] = largest;
-      softmax.sum[kHalf] *= factor;
-#pragma unroll
-      for (auto& value : softmax.value) {
-        value[2 * kHalf] *= factor;
-        value[2 * kHalf + 1] *= factor;
-      }
-    }
-#pragma unroll
-    for (float& weight : own) {
-      // Nothing that is seen is so small. Not a number stays so.
-      weight = weight == -FLT_MAX ? 0.0F : exp2_of(weight - largest);
-    }
-    softmax.sum[kHalf] += (own[0] + own[1]) + (own[2] + own[3]);
-    weights[kHalf] = pair_of<T>(own[0], own[1]);
-    weights[2 + kHalf] = pair_of<T>(own[2], own[3]);
+    return queries;
   }
 
   __device__ void keep(const TileSoftmax<kHeadDim>& softmax, int rows, float* own) const {
@@ -412,7 +225,7 @@ class LayersAttention {
     constexpr int kPairs = kHeadDim / 2;
     constexpr int kWarpFloats = kWarpBytes / 4;
 #pragma unroll 1
-    for (int i = part() * 32 + lane_; i < mine.tile.count * kPairs; i += parts() * 32) {
+    for (int i = part() * 32 + lane_; i < mine.tile().count * kPairs; i += parts() * 32) {
       const int row = i / kPairs;
       const int pair = i % kPairs;
       float max = -FLT_MAX;
@@ -433,8 +246,8 @@ class LayersAttention {
       }
       // Nothing seen: zero. Not a number stays so.
       const float scale = sum == 0.0F ? 0.0F : __fdividef(1.0F, sum);
-      send(attended + (mine.tile.first + row) * (args_.sizes.hidden / 2) +
-               shuffled_pair(mine.head * kPairs + pair),
+      send(attended + (mine.tile().first + row) * (args_.sizes.hidden / 2) +
+               shuffled_pair(mine.head() * kPairs + pair),
            pair_of<T>(value.x * scale, value.y * scale));
     }
   }

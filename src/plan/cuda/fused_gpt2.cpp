@@ -11,114 +11,19 @@
 #include "plan/cuda/exchange_sets.hpp"
 #include "plan/cuda/fused_conditions.hpp"
 #include "plan/cuda/fused_inputs.hpp"
+#include "plan/cuda/fused_rows_model.hpp"
+#include "plan/cuda/gpt2_nodes.hpp"
 
 namespace kvcache::plan {
 namespace {
 
-template <typename T>
-struct LayerNodes {
-  kernels::LinearCudaArgs<T> qkv;
-  Attend attention;
-  kernels::LinearCudaArgs<T> projection;
-  kernels::LinearCudaArgs<T> expansion;
-  kernels::LinearCudaArgs<T> contraction;
-
-  [[nodiscard]] const kernels::LinearCudaArgs<T>& product(kernels::LayerWeight weight) const {
-    switch (weight) {
-      case kernels::LayerWeight::qkv:
-        return qkv;
-      case kernels::LayerWeight::projection:
-        return projection;
-      case kernels::LayerWeight::expansion:
-        return expansion;
-      case kernels::LayerWeight::contraction:
-        break;
-    }
-    return contraction;
-  }
-};
-
-/// A plan's operations with their weights.
-template <typename T>
-struct StepNodes {
-  kernels::EmbeddingCudaArgs<T> embedding;
-  std::vector<LayerNodes<T>> layers;
-  kernels::HeadCudaArgs<T> head;
-
-  /// @throws NotFused
-  StepNodes(const Plan& plan, const CudaWeights& weights) : weights_(weights) {
-    for (const Operation& operation : plan.operations) {
-      require(!std::holds_alternative<Activate>(operation.what),
-              "its activation function is not the tanh approximation of gelu");
-      require_no_output(operation);
-      if (const auto* attend = std::get_if<Attend>(&operation.what)) {
-        layers.push_back(layer(*attend));
-      }
-    }
-    embedding = find<kernels::EmbeddingCudaArgs<T>>(kEmbeddingNode);
-    head = find<kernels::HeadCudaArgs<T>>(kHeadNode);
-    check();
-  }
-
-  [[nodiscard]] kernels::FusedSizes sizes() const {
-    kernels::FusedSizes sizes;
-    sizes.layers = static_cast<int>(layers.size());
-    sizes.hidden = static_cast<int>(embedding.size);
-    sizes.inner = static_cast<int>(layers.front().expansion.outputs);
-    sizes.heads = static_cast<int>(layers.front().attention.num_heads);
-    sizes.vocab_size = static_cast<int>(embedding.vocab_size);
-    sizes.max_seq_len = static_cast<int>(embedding.max_seq_len);
-    return sizes;
-  }
-
- private:
-  template <typename Args>
-  const Args& find(const std::string& node) const {
-    const auto* args = told<Args>(weights_, node);
-    require(args != nullptr, "it has parts that GPT-2 has not");
-    return *args;
-  }
-
-  LayerNodes<T> layer(const Attend& attend) const {
-    const auto product = [&](std::string_view role) {
-      return find<kernels::LinearCudaArgs<T>>(layer_node(attend.layer, role));
-    };
-    return {product("attention.qkv"), attend, product("attention.output"), product("mlp.up"),
-            product("mlp.down")};
-  }
-
-  void check() const {
-    require(embedding.position_weight != nullptr && embedding.scale == 1,
-            "its embedding is scaled, or has no table of positions");
-    require(!layers.empty() && layers.size() <= kernels::kMaxFusedLayers,
-            "it has no or too many layers");
-    for (const LayerNodes<T>& layer : layers) {
-      const bool ends = layer.qkv.norm.weight != nullptr && !layer.qkv.gelu &&
-                        layer.projection.norm.weight == nullptr && !layer.projection.gelu &&
-                        layer.expansion.norm.weight != nullptr && layer.expansion.gelu &&
-                        layer.contraction.norm.weight == nullptr && !layer.contraction.gelu;
-      require(ends, "its products have not the norms and activations of GPT-2");
-      require(
-          !layer.attention.has_rules && layer.attention.num_heads == layer.attention.num_kv_heads,
-          "its attention has more than GPT-2's");
-      for (const auto* product :
-           {&layer.qkv, &layer.projection, &layer.expansion, &layer.contraction}) {
-        require(product->bias != nullptr &&
-                    (product->norm.weight == nullptr || product->norm.bias != nullptr),
-                "it has products or norms without a bias");
-      }
-      require(layer.qkv.norm.epsilon == head.norm.epsilon &&
-                  layer.expansion.norm.epsilon == head.norm.epsilon,
-              "its norms differ in epsilon");
-    }
-  }
-
-  const CudaWeights& weights_;
-};
-
 /// From how many tokens on the layers' kernel is faster than a captured graph on an H200: of models
 /// up to this hidden size from two, of others from nine (docs/CUDA.md).
 constexpr int kNarrow = 512;
+
+/// From how many tokens on the kernel for many rows is faster than a captured graph on an H200
+/// (docs/CUDA.md).
+int fewest_of_rows(int hidden) { return hidden <= 128 ? 2 : hidden <= 256 ? 192 : 1024; }
 
 /// The kernels that a model of these sizes has on the current device. That for the logits takes
 /// hidden sizes up to 1,024.
@@ -132,8 +37,10 @@ FusedModel::MostTokens kernels_of(const kernels::FusedSizes& sizes, int multipro
   most.layers = kernels::head_some_rows_fit(layers.tokens, sizes.hidden) ? layers.tokens : 0;
   most.fewest_of_layers =
       sizes.hidden <= kNarrow && most.few == 0 ? 2 : kernels::kMaxFusedTokens + 1;
+  most.rows = kernels::most_rows_tiles(rows_sizes(sizes)) > 0 ? kMostFusedTokens : 0;
+  most.fewest_of_rows = fewest_of_rows(sizes.hidden);
   const char* no_layers = kernels::why_no_layers(sizes);
-  require(most.one > 0 || most.layers > 0,
+  require(most.one > 0 || most.layers > 0 || most.rows > 0,
           no_layers != nullptr ? no_layers
                                : "its hidden size is no multiple of 128 up to 1,024, or a layer "
                                  "does not fit into the GPU's shared memory");
@@ -141,7 +48,7 @@ FusedModel::MostTokens kernels_of(const kernels::FusedSizes& sizes, int multipro
 }
 
 /// Which of a model's kernels is for a run.
-enum class StepKernel { one, few, layers };
+enum class StepKernel { one, few, layers, rows };
 
 /// @throws NotFused where none is
 StepKernel kernel_of(const StepBinding& binding, const FusedModel::MostTokens& most) {
@@ -153,6 +60,10 @@ StepKernel kernel_of(const StepBinding& binding, const FusedModel::MostTokens& m
   if (binding.tokens <= most.few && binding.num_logits <= kernels::kMaxLogitsRows &&
       blocks <= kernels::kMaxTablesBlocks) {
     return StepKernel::few;
+  }
+  if (most.rows > 0 && (most.layers == 0 || binding.tokens > most.layers)) {
+    require(binding.tokens >= most.fewest_of_rows, "of so few tokens a captured graph is faster");
+    return StepKernel::rows;
   }
   require(most.layers > 0, "the model is too large for steps of several tokens");
   require(binding.tokens <= most.layers && binding.num_logits <= kernels::kMaxLayersTokens,
@@ -175,9 +86,9 @@ class FusedGpt2 : public FusedModel {
         sizes_(nodes.sizes()),
         layers_launch_(kernels::layers_launch<T>(sizes_)),
         most_(kernels_of(sizes_, multiprocessors, layers_launch_)),
-        weights_(elements(sizes_.layer_elements()) * sizeof(T)),
+        weights_(has_strips() ? elements(sizes_.layer_elements()) * sizeof(T) : 0),
         vectors_(elements(vectors().elements()) * sizeof(T)) {
-    kernel_of(binding, most_);
+    check(binding);
     for (std::size_t layer = 0; layer < nodes.layers.size(); ++layer) {
       pack(nodes.layers[layer], static_cast<std::int64_t>(layer), stream);
       args_.pools[2 * layer] = reinterpret_cast<T*>(binding.pools[2 * layer]);
@@ -206,6 +117,9 @@ class FusedGpt2 : public FusedModel {
     args_.vectors = vectors_.as<T>();
     args_.last_norm = nodes.head.norm;
     args_.block_len_shift = block_len_shift(binding);
+    if (most_.rows > 0) {
+      rows_.emplace(nodes, binding, vectors_.as<T>(), multiprocessors_, stream);
+    }
   }
 
   cudaError_t step(const StepBinding& inputs, void* logits, kernels::TopLogit* best,
@@ -225,13 +139,20 @@ class FusedGpt2 : public FusedModel {
           return kernels::fused_tokens(args_, tokens, capacity, multiprocessors_, stream);
         });
       }
+      case StepKernel::rows:
+        return rows_->step(inputs, logits, best, stream);
       case StepKernel::layers:
         break;
     }
     return layers_step(layers_inputs(inputs), stream);
   }
 
-  void check(const StepBinding& binding) const override { kernel_of(binding, most_); }
+  void check(const StepBinding& binding) const override {
+    if (kernel_of(binding, most_) == StepKernel::rows) {
+      require(rows_may_take(binding, rows_sizes(sizes_)),
+              "it has too many tokens, or a row of it has more than a block of the GPU takes");
+    }
+  }
 
   [[nodiscard]] MostTokens most_tokens() const noexcept override { return most_; }
 
@@ -240,6 +161,9 @@ class FusedGpt2 : public FusedModel {
     return static_cast<std::size_t>(sizes_.layers * of_layer);
   }
   [[nodiscard]] kernels::LayerVectors vectors() const { return {sizes_.hidden, sizes_.inner}; }
+
+  /// Whether there is a kernel that takes the weights in strips.
+  [[nodiscard]] bool has_strips() const { return most_.one > 0 || most_.layers > 0; }
 
   void add_exchange(int tokens, std::int64_t words, cudaStream_t stream) {
     exchanges_.try_emplace(tokens, words, stream);
@@ -325,6 +249,9 @@ class FusedGpt2 : public FusedModel {
       require(product.inputs == sizes_.inputs(weight) && product.outputs == sizes_.outputs(weight),
               "its layers differ in size");
       copy(vectors().bias(weight), product.bias, product.outputs);
+      if (!has_strips()) {
+        continue;
+      }
       require_success(
           kernels::pack_strips(product.weight, sizes_.inputs(weight), sizes_.outputs(weight),
                                weights + sizes_.weight_at(weight), stream),
@@ -340,6 +267,7 @@ class FusedGpt2 : public FusedModel {
   DeviceMemory vectors_;
   std::map<int, ExchangeSets> exchanges_;  // by the most tokens that a kernel has
   std::optional<Layers> layers_;
+  std::optional<FusedRowsModel<T>> rows_;
   kernels::FusedStepArgs<T> args_;
 };
 

@@ -13,6 +13,9 @@
 
 namespace kvcache::plan {
 
+/// Tokens of a run that any kernel takes.
+inline constexpr int kMostFusedTokens = 4096;
+
 /// The layers' weights once more, in the order of their use, and the memory through which the
 /// blocks of a step talk. Steps of one model follow each other on one stream.
 class FusedModel {
@@ -25,7 +28,8 @@ class FusedModel {
   /// Puts a step into the stream. `inputs` is a binding that fuse() has taken, but with inputs that
   /// the host can read; they are not needed after the call. `logits` [num_logits, vocab_size];
   /// `best` [num_logits] may be memory of the host, which sees both members of each change at once,
-  /// when the row's step is through but for ending.
+  /// when the row's step is through but for ending. cudaErrorNotSupported where what the inputs say
+  /// is more than the kernels take: nothing has been put into the stream then.
   virtual cudaError_t step(const StepBinding& inputs, void* logits, kernels::TopLogit* best,
                            cudaStream_t stream) = 0;
 
@@ -34,13 +38,15 @@ class FusedModel {
   virtual void check(const StepBinding& binding) const = 0;
 
   /// How many tokens of a step each of the kernels takes at most, 0 where the model has none:
-  /// that for one, that for a few, and that for the layers, which is for `fewest_of_layers` at
-  /// least.
+  /// that for one, that for a few, that for the layers, which is for `fewest_of_layers` at
+  /// least, and that for many rows, which is for `fewest_of_rows` at least.
   struct MostTokens {
     int one = 0;
     int few = 0;
     int layers = 0;
     int fewest_of_layers = 0;
+    int rows = 0;
+    int fewest_of_rows = 0;
   };
   [[nodiscard]] virtual MostTokens most_tokens() const noexcept = 0;
 };
