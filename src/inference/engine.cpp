@@ -166,8 +166,8 @@ void Engine::give_back(std::unique_ptr<Workspace> workspace) noexcept {
 }
 
 void Engine::check_tokens(std::span<const TokenId> tokens, std::size_t length) const {
+  check_room(tokens.size(), length);  // before a token is read: C's callers may say any number
   check_token_ids(tokens);
-  check_room(tokens.size(), length);
 }
 
 void Engine::check_token_ids(std::span<const TokenId> tokens) const {
