@@ -22,6 +22,7 @@ ROOMS = [
     "policy",
     "decoding",
     "report",
+    "c",
 ]
 WITHOUT_ONNX_RUNTIME = {"base", "text", "kernels", "weights", "plan", "model"}
 SOURCES = sorted(
@@ -68,6 +69,17 @@ BINDINGS = sorted((REPOSITORY / "python" / "bindings").glob("*.[ch]pp"))
 def test_the_bindings_know_the_public_headers_alone(path: Path) -> None:
     included = re.findall(r'#include "([a-z_]+)/', path.read_text(encoding="utf-8"))
     assert set(included) <= {"bindings", "kvcache"}
+
+
+INTERFACE = sorted((REPOSITORY / "src" / "c").glob("*.[ch]pp"))
+
+
+@pytest.mark.parametrize("path", INTERFACE, ids=lambda path: path.name)
+def test_the_c_interface_is_made_of_the_public_headers(path: Path) -> None:
+    """And of how errors are thrown: what C can do, C++ can."""
+    included = re.findall(r'#include "([a-z_/]+)', path.read_text(encoding="utf-8"))
+    others = [name for name in included if not name.startswith(("c/", "kvcache/"))]
+    assert set(others) <= {"kvcache", "base/throw_error"}
 
 
 def test_modules_on_the_path_of_the_tests_have_names_of_their_own(

@@ -1,0 +1,6 @@
+// What kvcache.h gives back.
+#include <cstdlib>
+
+#include "kvcache.h"
+
+void kvcache_free(void* memory) noexcept { std::free(memory); }
