@@ -24,7 +24,7 @@ from steps import StepError, main, run, say, step
 CLANG_TIDY_VERSION = 14  # another one warns of other things
 CLANG_TIDY = f"clang-tidy-{CLANG_TIDY_VERSION}"
 CPP_FOLDERS = ["include", "src", "cli", "python", "tests", "bench", "examples"]
-CPP_SUFFIXES = {".hpp", ".cpp", ".cuh", ".cu"}
+CPP_SUFFIXES = {".hpp", ".cpp", ".cuh", ".cu", ".h", ".c"}
 GOLDEN_MODELS = BUILD / "goldens"
 FAMILY_GOLDENS = GOLDENS / "families"  # GPT-2's are beside it
 FAMILY_MODELS = BUILD / "goldens-families"
@@ -106,6 +106,7 @@ def run_checks(*, full: bool) -> Results:
     cases = None if full else HALF_THE_CASES
     results.add(_tests_of_models("C++ tests", BUILD, narrow_models, cases, full=full))
     results.add(_tests_of_families("C++ tests", BUILD, cases))
+    results.add(_c_tests("C tests", BUILD))
     results.add(_clang_tidy(full=full))
     results.add(_sanitizer_tests("address,undefined", ROOT / "build-asan", full=full))
     if full:
@@ -301,13 +302,14 @@ def _sanitizer_tests(
             **(JOINED | EVERY_TARGET if full else JOINED),
             KVCACHE_WARNINGS_AS_ERRORS="OFF",  # sanitisers make GCC warn of what is not there
         )
-        build.build(directory, "kvcache_tests")
+        build.build(directory, "kvcache_tests", "kvcache_c_tests")
 
     built = check(f"build with sanitisers {sanitizers}", work)
     if built.failed:
         return built
     name = f"C++ tests with sanitisers {sanitizers}"
     built.add(_gtest(name, directory, environment or (None if full else FEWER_CASES)))
+    built.add(_c_tests(f"C tests with sanitisers {sanitizers}", directory))
     if full:
         built.add(_tests_of_models(name, directory, SANITIZED_MODELS, full=full))
     return built
@@ -321,6 +323,16 @@ def _gtest(name: str, directory: Path, environment: Mapping[str, str] | None = N
         lambda report: [program, "--gtest_brief=1", f"--gtest_output=xml:{report}"],
         environment,
         shards=min(build.jobs(), MOST_SHARDS),
+    )
+
+
+def _c_tests(name: str, directory: Path) -> Results:
+    """Run the tests of kvcache.h from C, each a process of its own."""
+    ctest = Path(toolchain.cmake()).with_name("ctest")
+    of_c = ["--test-dir", directory / "tests" / "c", "--output-on-failure", "--no-tests=error"]
+    side_by_side = ["--parallel", str(build.jobs())]
+    return run_tests(
+        name, directory, lambda report: [ctest, *of_c, *side_by_side, "--output-junit", report]
     )
 
 
