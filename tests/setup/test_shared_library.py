@@ -1,8 +1,12 @@
-"""libkvcache.so shows what include/ marks with KVCACHE_EXPORT, and nothing else."""
+"""libkvcache.so shows what include/ marks with KVCACHE_EXPORT, and nothing else.
+
+Its functions of C are tests/c/test_abi.py's.
+"""
 
 import re
 from pathlib import Path
 
+import c_header
 import pytest
 from cmake_projects import CONSUMER, CONSUMER_SAYS, build, cmake, run
 from paths import ROOT
@@ -74,6 +78,7 @@ def library(prefix: Path) -> Path:
 @pytest.mark.full
 def test_shows_what_is_public_and_nothing_else(library: Path) -> None:
     public = set().union(*(public_names(h.read_text()) for h in (ROOT / "include").rglob("*.hpp")))
+    public |= {function.name for function in c_header.read(c_header.HEADER.read_text()).functions}
     lines = run("nm", "--dynamic", "--defined-only", "--demangle", library).splitlines()
     shown = [line.split(" ", 2)[2] for line in lines]
     assert {name for name in public if not any(belongs_to(s, name) for s in shown)} == set()
