@@ -5,10 +5,12 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
+#include <string>
 
 #include "commands.hpp"
 #include "program/exit_status.hpp"
 #include "program/run.hpp"
+#include "report/build_facts.hpp"
 #include "report/environment.hpp"
 
 namespace kvcache::cli {
@@ -33,10 +35,19 @@ int report_parse_result(const CLI::App& program, const CLI::ParseError& error) {
       kBadInput);
 }
 
+/// The version, and what a report of a fault has to say of the build.
+std::string version_text() {
+  std::string text = fmt::format("kvcache {}", report::read_environment().kvcache_version);
+  for (const auto& [name, value] : report::build_facts()) {
+    text += fmt::format("\n{:<14}{}", name, value);
+  }
+  return text;
+}
+
 int run_command_line(int argc, char** argv) {
   CLI::App program("Runs GPT-2 on ONNX Runtime with an in-place KV cache.", "kvcache");
   program.require_subcommand(1);
-  program.set_version_flag("--version", report::read_environment().kvcache_version);
+  program.set_version_flag("--version", version_text, "Display version and build, and exit");
   program.footer(kExitStatusHelp);
   const std::array commands{add_info(program),       add_logits(program),    add_generate(program),
                             add_score(program),      add_eval_tree(program), add_tokenize(program),

@@ -19,6 +19,7 @@ constexpr std::array<char, 8> kMagic{'k', 'v', 'c', 'a', 'c', 'h', 'e', '\0'};
 constexpr std::uint32_t kWhole = 1;              // format versions: all of the sequence,
 constexpr std::uint32_t kWithoutBeginning = 2;   // or not what it has given back,
 constexpr std::uint32_t kWithoutBeginnings = 3;  // in each group of layers another length
+static_assert(kWithoutBeginnings == kNewestFormatVersion);
 constexpr std::size_t kMaxHeaderBytes = std::size_t{64} << 10;
 constexpr std::size_t kMost = std::numeric_limits<std::int64_t>::max();
 

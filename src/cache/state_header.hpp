@@ -12,6 +12,9 @@
 
 namespace kvcache::cache {
 
+/// Of what is written; all from 1 on are read.
+constexpr std::uint32_t kNewestFormatVersion = 3;
+
 /// What a state must have in common with the model that loads it, its length, and what it lacks.
 struct StateHeader {
   std::string model_digest;

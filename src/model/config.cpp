@@ -21,7 +21,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kFormatVersion = 2;
 constexpr const char* kExportHint = "export the model again with export_gpt2_kvcache.py";
 constexpr std::size_t kMaxConfigBytes = std::size_t{16} << 20;
 constexpr std::size_t kMaxVersion = std::numeric_limits<std::int32_t>::max();

@@ -16,6 +16,9 @@
 
 namespace kvcache::model {
 
+/// Of config.json and the graph (docs/MODEL_FILE.md), that this library reads.
+constexpr std::size_t kFormatVersion = 2;
+
 /// What a file of the model directory is for.
 enum class FileRole { graph, weights, tokenizer, chat_template };
 

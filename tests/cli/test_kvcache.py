@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from statistics import median
 
 import numpy as np
 import pytest
+from paths import ROOT
 from programs import Program, assert_error
 
 COMMANDS = ["info", "logits", "generate", "score", "eval-tree", "bench"]
@@ -35,8 +37,17 @@ def test_help_lists_every_command(kvcache: Program) -> None:
     assert all(f"\n  {name} " in listed for name in COMMANDS)
 
 
-def test_version(kvcache: Program) -> None:
-    assert kvcache("--version").stdout.strip().count(".") == 2
+def test_version_and_build(kvcache: Program) -> None:
+    first, *facts = kvcache("--version").stdout.splitlines()
+    project = (ROOT / "CMakeLists.txt").read_text()
+    assert first == "kvcache " + re.search(r"^  VERSION (\S+)$", project, re.MULTILINE)[1]
+    said = {line[:14].strip(): line[14:] for line in facts}
+    assert re.fullmatch(r"(GCC|Clang) \d.*", said["Compiler"])
+    assert said["Build"].startswith("Release")
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*, headers 1\.\d+", said["ONNX Runtime"])
+    assert said["CUDA"] in ("in this build", "not in this build")
+    assert said["Model files"] == "format 2"
+    assert said["Saved states"] == "formats 1 to 3"
 
 
 # ---- info ----------------------------------------------------------------------------------------
