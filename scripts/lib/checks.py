@@ -106,7 +106,7 @@ def run_checks(*, full: bool) -> Results:
     cases = None if full else HALF_THE_CASES
     results.add(_tests_of_models("C++ tests", BUILD, narrow_models, cases, full=full))
     results.add(_tests_of_families("C++ tests", BUILD, cases))
-    results.add(_c_tests("C tests", BUILD))
+    results.add(_c_tests("tests from C", BUILD))
     results.add(_clang_tidy(full=full))
     results.add(_sanitizer_tests("address,undefined", ROOT / "build-asan", full=full))
     if full:
@@ -309,7 +309,7 @@ def _sanitizer_tests(
         return built
     name = f"C++ tests with sanitisers {sanitizers}"
     built.add(_gtest(name, directory, environment or (None if full else FEWER_CASES)))
-    built.add(_c_tests(f"C tests with sanitisers {sanitizers}", directory))
+    built.add(_c_tests(f"tests from C with sanitisers {sanitizers}", directory))
     if full:
         built.add(_tests_of_models(name, directory, SANITIZED_MODELS, full=full))
     return built
