@@ -15,8 +15,7 @@ cmake_path(IS_PREFIX PROJECT_SOURCE_DIR "${ONNXRuntime_ROOT}" NORMALIZE kvcache_
 if(kvcache_bundles_onnxruntime)
   set(kvcache_onnxruntime_dir "${kvcache_bundle_dir}/onnxruntime")
   install(DIRECTORY "${ONNXRuntime_INCLUDE_DIR}/" DESTINATION "${kvcache_onnxruntime_dir}/include")
-  install(DIRECTORY "${ONNXRuntime_ROOT}/lib/" DESTINATION "${kvcache_onnxruntime_dir}/lib"
-          USE_SOURCE_PERMISSIONS)
+  install(DIRECTORY "${ONNXRuntime_ROOT}/lib/" DESTINATION "${kvcache_onnxruntime_dir}/lib")
   foreach(file VERSION_NUMBER LICENSE ThirdPartyNotices.txt)
     install(FILES "${ONNXRuntime_ROOT}/${file}" DESTINATION "${kvcache_onnxruntime_dir}" OPTIONAL)
   endforeach()
@@ -59,6 +58,9 @@ if(KVCACHE_BUILD_CLI)
   kvcache_find_bundled(kvcache_cli "${kvcache_libdir_from_bindir}/")
   install(TARGETS kvcache_cli)
 endif()
+
+# For builds without CMake.
+include(KVCachePkgConfig)
 
 install(EXPORT kvcacheTargets NAMESPACE kvcache:: DESTINATION "${kvcache_package_dir}")
 configure_package_config_file(

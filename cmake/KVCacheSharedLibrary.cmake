@@ -11,7 +11,9 @@ function(kvcache_shared_library target)
                VERSION "${PROJECT_VERSION}"
                SOVERSION "${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}")
   if(UNIX AND NOT APPLE)
-    set(script "${PROJECT_SOURCE_DIR}/cmake/kvcache.map")
+    # Symbols have the version of the SOVERSION: of two libraries in one process each finds its own.
+    set(script "${PROJECT_BINARY_DIR}/kvcache.map")
+    configure_file("${PROJECT_SOURCE_DIR}/cmake/kvcache.map.in" "${script}" @ONLY)
     target_link_options(${target} PRIVATE "LINKER:--version-script=${script}")
     set_target_properties(${target} PROPERTIES LINK_DEPENDS "${script}")
   endif()

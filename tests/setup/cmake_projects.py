@@ -1,13 +1,16 @@
 """Projects that the tests configure, build and run."""
 
 import os
+import shlex
 import subprocess
 from pathlib import Path
 
 import toolchain
 from paths import ROOT
 
-CONSUMER = ROOT / "tests" / "install"
+CONSUMER = ROOT / "tests" / "install" / "cpp"
+C_CONSUMER = ROOT / "tests" / "install" / "c"
+STANDARD = "-std=c++20"
 CONSUMER_SAYS = "model_not_found\n"
 
 
@@ -31,6 +34,19 @@ def run(*command: str | Path) -> str:
     return subprocess.run(
         command, capture_output=True, text=True, check=True, env=environment
     ).stdout
+
+
+def compile_with_pkg_config(prefix: Path, source: Path, program: Path) -> str:
+    """What a consumer says that was compiled without CMake; its language follows from its name."""
+    (folder,) = {path.parent for path in prefix.rglob("kvcache.pc")}
+    words = ["pkg-config", "--cflags", "--libs", "kvcache"]
+    environment = {**os.environ, "PKG_CONFIG_PATH": str(folder)}
+    flags = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
+    of_language = ["cc", "-std=c99"] if source.suffix == ".c" else [*toolchain.compiler(), STANDARD]
+    # As anyone does whose prefix is none that the dynamic linker looks into.
+    found_there = f"-Wl,-rpath,{folder.parent}"
+    run(*of_language, source, "-o", program, *shlex.split(flags.stdout), found_there)
+    return run(program)
 
 
 def architecture() -> str:

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 import toolchain
-from cmake_projects import CONSUMER, CONSUMER_SAYS, build, cmake, run
+from cmake_projects import (
+    C_CONSUMER,
+    CONSUMER,
+    CONSUMER_SAYS,
+    build,
+    cmake,
+    compile_with_pkg_config,
+    run,
+)
 from paths import BUILD, ROOT
 
 NAMESPACE = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
@@ -46,6 +54,17 @@ def test_installed(prefix: Path, tmp_path: Path) -> None:
     """The consumer names the prefix alone."""
     build(CONSUMER, tmp_path, f"-DCMAKE_PREFIX_PATH={prefix}")
     assert run(tmp_path / "consumer") == CONSUMER_SAYS
+
+
+@pytest.mark.parametrize("source", [C_CONSUMER / "consumer.c", CONSUMER / "consumer.cpp"])
+def test_installed_without_cmake(prefix: Path, tmp_path: Path, source: Path) -> None:
+    """By pkg-config, from another place than it was installed to."""
+    if shutil.which("pkg-config") is None:
+        pytest.skip("pkg-config is not installed (Debian's package of that name)")
+    moved = tmp_path / "moved"
+    shutil.copytree(prefix, moved, symlinks=True)
+    says = compile_with_pkg_config(moved, source, tmp_path / "consumer")
+    assert says == CONSUMER_SAYS
 
 
 def test_installed_without_the_source_tree(prefix: Path, tmp_path: Path) -> None:

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import c_header
 import pytest
-from cmake_projects import CONSUMER, CONSUMER_SAYS, build, cmake, run
+from cmake_projects import (
+    C_CONSUMER,
+    CONSUMER,
+    CONSUMER_SAYS,
+    build,
+    cmake,
+    compile_with_pkg_config,
+    run,
+)
 from paths import ROOT
 
 NAMESPACE = re.compile(r"^namespace ([\w:]+) \{$|^\}  // namespace ([\w:]+)$")
@@ -75,12 +83,22 @@ def library(prefix: Path) -> Path:
     return library
 
 
+def release_of(library: Path) -> str:
+    """Of libkvcache.so.0.1.0, 0.1: what programs that were linked with it ask for."""
+    return ".".join(library.resolve().name.split(".")[2:4])
+
+
 @pytest.mark.full
 def test_shows_what_is_public_and_nothing_else(library: Path) -> None:
     public = set().union(*(public_names(h.read_text()) for h in (ROOT / "include").rglob("*.hpp")))
     public |= {function.name for function in c_header.read(c_header.HEADER.read_text()).functions}
     lines = run("nm", "--dynamic", "--defined-only", "--demangle", library).splitlines()
+    version = f"KVCACHE_{release_of(library)}"
     shown = [line.split(" ", 2)[2] for line in lines]
+    shown.remove(version)  # the name of the version itself
+    without = [name.removesuffix(f"@@{version}") for name in shown]
+    assert [name for name, bare in zip(shown, without, strict=True) if name == bare] == []
+    shown = without
     assert {name for name in public if not any(belongs_to(s, name) for s in shown)} == set()
     assert {s for s in shown if not any(belongs_to(s, name) for name in public)} == set()
 
@@ -100,6 +118,17 @@ def test_exceptions_reach_a_program(prefix: Path, tmp_path: Path) -> None:
     build(CONSUMER, tmp_path, f"-DCMAKE_PREFIX_PATH={prefix}")
     assert run(tmp_path / "consumer") == CONSUMER_SAYS
     assert "libkvcache.so" in run("readelf", "--dynamic", tmp_path / "consumer")
+
+
+@pytest.mark.full
+def test_projects_in_c(prefix: Path, tmp_path: Path) -> None:
+    """Without a compiler of C++, and without the libraries that the library uses."""
+    build(C_CONSUMER, tmp_path, f"-DCMAKE_PREFIX_PATH={prefix}")
+    assert run(tmp_path / "consumer") == CONSUMER_SAYS
+    program = tmp_path / "without-cmake"
+    assert compile_with_pkg_config(prefix, C_CONSUMER / "consumer.c", program) == CONSUMER_SAYS
+    needed = run("readelf", "--dynamic", program)
+    assert "libkvcache.so" in needed and "libonnxruntime" not in needed
 
 
 @pytest.mark.full
