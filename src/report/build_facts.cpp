@@ -16,10 +16,10 @@ std::vector<std::pair<std::string, std::string>> build_facts() {
 #else
   const char* const cuda = "not in this build";
 #endif
-  const std::string sanitisers = KVCACHE_SANITISERS;
+  constexpr bool kSanitised = sizeof(KVCACHE_SANITISERS) > 1;
   return {{"Compiler", environment.compiler},
-          {"Build", fmt::format("{}{}", KVCACHE_BUILD_TYPE,
-                                sanitisers.empty() ? "" : ", sanitisers " + sanitisers)},
+          {"Build", fmt::format("{}{}{}", KVCACHE_BUILD_TYPE, kSanitised ? ", sanitisers " : "",
+                                KVCACHE_SANITISERS)},
           {"ONNX Runtime",
            fmt::format("{}, headers 1.{}", environment.onnxruntime_version, ORT_API_VERSION)},
           {"CUDA", cuda},

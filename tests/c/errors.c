@@ -26,9 +26,10 @@ TEST(the_message_stays_until_the_next_failure) {
 /* Of characters of three bytes: none is cut in two. */
 TEST(a_long_message_is_cut_between_characters) {
   static char path[30001];
+  static const char euro[] = {'\xe2', '\x82', '\xac'};
   kvcache_model *model = NULL;
   for (size_t i = 0; i + 3 < sizeof path; i += 3) {
-    memcpy(path + i, "\xe2\x82\xac", 3);
+    memcpy(path + i, euro, sizeof euro);
   }
   CHECK_EQUAL(kvcache_model_load(path, NULL, &model), KVCACHE_ERROR_MODEL_NOT_FOUND);
   const char *message = kvcache_last_error_message();

@@ -55,7 +55,7 @@ TEST(memory_of_logits) {
   memory.struct_size = sizeof memory;
   OK(kvcache_logits_get_memory(logits, &memory));
   CHECK(memory.data == row_of(logits, 0));
-  CHECK(row_of(logits, 2) == (const float *)memory.data + 2 * VOCAB_SIZE);
+  CHECK(row_of(logits, 2) == (const float *)memory.data + (size_t)2 * VOCAB_SIZE);
   CHECK_EQUAL(memory.type, KVCACHE_DATA_TYPE_FLOAT32);
   CHECK_EQUAL(memory.device, KVCACHE_DEVICE_CPU);
   CHECK_EQUAL(memory.on_host, 1);

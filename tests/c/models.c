@@ -32,7 +32,7 @@ TEST(model_info) {
   CHECK_EQUAL(info.num_outputs, 0);
   CHECK_EQUAL(info.pad_token_id, KVCACHE_NO_TOKEN);
   CHECK_EQUAL(info.kv_vector_bytes, info.head_dim * sizeof(float));
-  CHECK_EQUAL(info.cache_bytes_per_token, 2 * 2 * info.num_heads * info.kv_vector_bytes);
+  CHECK_EQUAL(info.cache_bytes_per_token, 4 * info.num_heads * info.kv_vector_bytes);
   CHECK(info.model_bytes > info.weight_bytes_per_token);
   CHECK(info.weight_bytes_per_token > 0);
   CHECK_EQUAL(info.device, KVCACHE_DEVICE_CPU);
