@@ -4,8 +4,8 @@
 # brings ONNX Runtime along. For Debian configure with -DCMAKE_INSTALL_PREFIX=/usr and
 # -DBUILD_SHARED_LIBS=ON.
 
-set(KVCACHE_PACKAGE_MAINTAINER "The kvcache authors <maintainers@users.noreply.github.com>"
-    CACHE STRING "Who is named in packages")
+set(KVCACHE_PACKAGE_MAINTAINER "The kvcache authors <authors@kvcache.invalid>"
+    CACHE STRING "Who is named in packages: whoever makes one to give it to others")
 
 set(CPACK_PACKAGE_NAME kvcache)
 set(CPACK_PACKAGE_VENDOR "The kvcache authors")
