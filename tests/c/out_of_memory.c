@@ -12,7 +12,12 @@
 
 #include "test.h"
 
-#if defined(__SANITIZE_THREAD__)
+#if defined(__has_feature) /* clang */
+#if __has_feature(thread_sanitizer)
+#define THREAD_SANITIZER
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__) || defined(THREAD_SANITIZER)
 #define CAN_FAIL 0 /* it calls the operators before it can bear theirs to be taken */
 #else
 #define CAN_FAIL 1
