@@ -2,6 +2,7 @@
 // (bench_sequence.cpp, bench_tree.cpp, …); this one reads the options and reports.
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -13,8 +14,8 @@
 #include <vector>
 
 #include "arguments.hpp"
-#include "base/atomic_file.hpp"
 #include "bench_mode.hpp"
+#include "bench_output.hpp"
 #include "commands.hpp"
 #include "program/exit_status.hpp"
 #include "program/run.hpp"
@@ -40,6 +41,8 @@ constexpr std::array kModes{
     Mode{"sequence", bench_sequence, "--prompt --tokens --depth ",
          "prefill (512 tokens) and decoding (64 tokens at depths 8 and 512), beside the memory's "
          "read bandwidth"},
+    Mode{"recompute", bench_recompute, "--tokens ",
+         "256 new tokens with the cache, against evaluating the whole text for each of them"},
     Mode{"fork", bench_fork, "--prompt ", "forks of a sequence (1000 tokens), and what they copy"},
     Mode{"tree", bench_tree, "--prompt --siblings --curve ",
          "64 continuations of a prefix (200 tokens): as a tree, by a fork each, from nothing each"},
@@ -59,14 +62,28 @@ constexpr std::array kModes{
     Mode{"save", bench_save, "--prompt ",
          "a saved sequence (1000 tokens): loading it against computing it"}};
 
+/// What is measured for a page, unless --mode says otherwise: what readers of one ask first.
+constexpr std::array<std::string_view, 4> kModesOfPage{"sequence", "recompute", "batch", "tree"};
+
 struct BenchArguments {
   ModelArguments model;
-  std::string mode{kModes.front().name};
+  std::vector<std::string> modes;
   BenchOptions options;
   WindowArguments window;
-  std::string json;
+  BenchFiles files;
 
-  [[nodiscard]] bool json_to_stdout() const { return json == "-"; }
+  /// Those to measure, in their order.
+  [[nodiscard]] std::vector<const Mode*> chosen_modes() const {
+    std::vector<const Mode*> chosen;
+    for (const Mode& mode : kModes) {
+      const bool usual = files.html.empty() ? &mode == kModes.data()
+                                            : std::ranges::count(kModesOfPage, mode.name) > 0;
+      if (modes.empty() ? usual : std::ranges::count(modes, mode.name) > 0) {
+        chosen.push_back(&mode);
+      }
+    }
+    return chosen;
+  }
 };
 
 /// Of a process that loads the model as this one does, but for where its weights lie.
@@ -81,27 +98,49 @@ std::vector<std::string> generate_words(const ModelArguments& model) {
   return words;
 }
 
-/// Options that only some modes have are refused by the others.
-void check_options(const CLI::App& parser, const Mode& mode) {
+bool has_option(const Mode& mode, const std::string& name) {
+  return mode.options.find(name + " ") != std::string_view::npos;
+}
+
+/// Options that only some modes have are refused where none of those is measured.
+void check_options(const CLI::App& parser, const std::vector<const Mode*>& chosen) {
   for (const Mode& other : kModes) {
     std::string_view rest = other.options;
     while (!rest.empty()) {
       const std::string name(rest.substr(0, rest.find(' ')));
       rest.remove_prefix(name.size() + 1);
-      if (parser.count(name) > 0 && mode.options.find(name + " ") == std::string_view::npos) {
-        throw UsageError(fmt::format(
-            "{} is not for --mode {}; it has {}", name, mode.name,
-            mode.options.empty() ? "none" : mode.options.substr(0, mode.options.size() - 1)));
+      const bool known =
+          std::ranges::any_of(chosen, [&](const Mode* mode) { return has_option(*mode, name); });
+      if (parser.count(name) == 0 || known) {
+        continue;
       }
+      if (chosen.size() > 1) {
+        throw UsageError(
+            fmt::format("{} is for none of the modes that are measured; see kvcache "
+                        "bench --help",
+                        name));
+      }
+      const std::string_view own = chosen.front()->options;
+      throw UsageError(fmt::format("{} is not for --mode {}; it has {}", name, chosen.front()->name,
+                                   own.empty() ? "none" : own.substr(0, own.size() - 1)));
     }
   }
 }
 
-report::Json to_json(const Model& model, const BenchArguments& arguments, double load_ms,
-                     bool moved, const BenchReport& report) {
+/// Several depths are mode sequence's; beside it the others take what they do without.
+BenchOptions options_of(const Mode& mode, const BenchOptions& options, std::size_t modes) {
+  BenchOptions own = options;
+  if (modes > 1 && own.depths.size() > 1 && mode.run != bench_sequence) {
+    own.depths.clear();
+  }
+  return own;
+}
+
+report::Json to_json(const Model& model, const BenchArguments& arguments, std::string_view mode,
+                     double load_ms, bool moved, const BenchReport& report) {
   report::Json json = {{"format", "kvcache-bench"},
                        {"format_version", 3},
-                       {"mode", arguments.mode},
+                       {"mode", mode},
                        {"environment", report::to_json(report::read_environment())},
                        {"model", report::to_json(model.info())},
                        {"device", model.device_report()},
@@ -115,7 +154,7 @@ report::Json to_json(const Model& model, const BenchArguments& arguments, double
   return json;
 }
 
-void print_human(const Model& model, double load_ms, const BenchReport& report) {
+void print_model(const Model& model, double load_ms) {
   const ModelInfo& info = model.info();
   const report::Environment environment = report::read_environment();
   fmt::print("Model      {}, {}, {}, {}\n", info.model_type, info.source,
@@ -124,13 +163,25 @@ void print_human(const Model& model, double load_ms, const BenchReport& report) 
   fmt::print("Versions   kvcache {}, {}; {}\n", environment.kvcache_version, environment.compiler,
              environment.date);
   fmt::print("Load       {:.0f} ms\n", load_ms);
+}
+
+void print_measured(const BenchReport& report) {
   fmt::print("Agreement  {}\n\n", report.agreement.describe());
   fmt::print("{}", report.holds() ? report.text : "No speeds: something does not hold.\n");
 }
 
+void report_what_does_not_hold(const BenchReport& report) {
+  if (!report.agreement.holds()) {
+    report_error("cached and uncached do not agree: " + report.agreement.describe(), kFailed);
+  }
+  for (const std::string& broken : report.broken) {
+    report_error(broken, kFailed);
+  }
+}
+
 int run_bench(const CLI::App& parser, BenchArguments& arguments) {
-  const Mode& mode = *std::ranges::find(kModes, arguments.mode, &Mode::name);
-  check_options(parser, mode);
+  const std::vector<const Mode*> modes = arguments.chosen_modes();
+  check_options(parser, modes);
   arguments.options.window = arguments.window.options;
   arguments.options.model = arguments.model.path;
   arguments.options.generate = generate_words(arguments.model);
@@ -139,32 +190,29 @@ int run_bench(const CLI::App& parser, BenchArguments& arguments) {
       write_error_line(message);
     }
   };
-  std::optional<AtomicFile> file;
-  if (!arguments.json.empty() && !arguments.json_to_stdout()) {
-    file.emplace(arguments.json);  // before the work that it would lose
-  }
+  BenchOutput output(arguments.files);  // before the work that it would lose
   std::optional<Model> model;
   const double load_ms = time_of([&] { model = arguments.model.load(); });
   // How fast it is in the long run is the question; "mapped" asks for something else.
   const bool moved = arguments.model.weight_memory != WeightMemory::mapped && model->move_weights();
-  const BenchReport report = mode.run(*model, arguments.options);
-  const std::string json = to_json(*model, arguments, load_ms, moved, report).dump(2);
-  if (file) {
-    file->write(json + '\n');
-    file->commit();
+  std::vector<report::Json> measured;
+  std::vector<BenchReport> reports;
+  for (const Mode* mode : modes) {
+    reports.push_back(mode->run(*model, options_of(*mode, arguments.options, modes.size())));
+    measured.push_back(to_json(*model, arguments, mode->name, load_ms, moved, reports.back()));
   }
-  if (arguments.json_to_stdout()) {
-    fmt::print("{}\n", json);
-  } else {
-    print_human(*model, load_ms, report);
+  output.write(measured);
+  if (!arguments.files.json_to_stdout()) {
+    print_model(*model, load_ms);
+    for (std::size_t i = 0; i < modes.size(); ++i) {
+      if (modes.size() > 1) {
+        fmt::print("\nMode       {}\n", modes[i]->name);
+      }
+      print_measured(reports[i]);
+    }
   }
-  if (!report.agreement.holds()) {
-    report_error("cached and uncached do not agree: " + report.agreement.describe(), kFailed);
-  }
-  for (const std::string& broken : report.broken) {
-    report_error(broken, kFailed);
-  }
-  return report.holds() ? kOk : kFailed;
+  std::ranges::for_each(reports, report_what_does_not_hold);
+  return std::ranges::all_of(reports, &BenchReport::holds) ? kOk : kFailed;
 }
 
 /// Names of the modes, and what each measures.
@@ -188,8 +236,13 @@ Command add_bench(CLI::App& program) {
   std::vector<std::string> names;
   std::ranges::transform(kModes, std::back_inserter(names),
                          [](const Mode& mode) { return std::string(mode.name); });
-  parser->add_option("--mode", arguments->mode, "what to measure")
-      ->capture_default_str()
+  parser
+      ->add_option("--mode", arguments->modes,
+                   "what to measure; one or more, separated by commas (default: sequence; with "
+                   "--html " +
+                       fmt::format("{})", fmt::join(kModesOfPage, ",")))
+      ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::IsMember(names));
   parser->add_option("--prompt", options.prompt, "tokens that are encoded first")
       ->check(whole_number(1));
@@ -216,11 +269,7 @@ Command add_bench(CLI::App& program) {
   parser->add_option("--repeat", options.repeat, "rounds, after what warms up")
       ->capture_default_str()
       ->check(whole_number(1));
-  parser
-      ->add_option("--json", arguments->json,
-                   "writes everything measured, raw samples included, to this file; - for "
-                   "standard output, without the table")
-      ->check(not_empty());
+  arguments->files.add_to(*parser);
   parser->footer(modes_help());
   return {parser, [parser, arguments] { return run_bench(*parser, *arguments); }};
 }

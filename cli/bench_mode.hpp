@@ -48,6 +48,7 @@ struct BenchReport {  // NOLINT(bugprone-exception-escape)
 // The modes. Each checks first that what was asked for fits the model, stops where the user
 // interrupts, and throws UsageError or Error.
 BenchReport bench_sequence(const Model& model, const BenchOptions& options);
+BenchReport bench_recompute(const Model& model, const BenchOptions& options);
 BenchReport bench_fork(const Model& model, const BenchOptions& options);
 BenchReport bench_tree(const Model& model, const BenchOptions& options);
 BenchReport bench_batch(const Model& model, const BenchOptions& options);

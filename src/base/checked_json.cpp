@@ -202,6 +202,8 @@ bool JsonValue::is_null() const { return value_->is_null(); }
 
 bool JsonValue::is_text() const { return value_->is_string(); }
 
+bool JsonValue::is_array() const { return value_->is_array(); }
+
 std::string JsonValue::text() const {
   if (!value_->is_string()) {
     refuse("must be a text");

@@ -33,6 +33,9 @@ class JsonValue {
   JsonValue(const nlohmann::json& value, std::string place, const JsonSource& source)
       : value_(&value), place_(std::move(place)), source_(&source) {}
 
+  /// Where it is in the document, such as files[1].bytes; empty for the whole document.
+  [[nodiscard]] const std::string& place() const noexcept { return place_; }
+
   /// Whether it is an object with this field.
   [[nodiscard]] bool has(std::string_view name) const;
 
@@ -60,6 +63,7 @@ class JsonValue {
   [[nodiscard]] bool flag() const;
   [[nodiscard]] bool is_null() const;
   [[nodiscard]] bool is_text() const;
+  [[nodiscard]] bool is_array() const;
 
   [[nodiscard]] std::string text() const;
   /// A text that is one of `choices`.
@@ -74,7 +78,7 @@ class JsonValue {
 
  private:
   const nlohmann::json* value_;
-  std::string place_;  // such as files[1].bytes; empty for the whole document
+  std::string place_;
   const JsonSource* source_;
 };
 
