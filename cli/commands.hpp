@@ -23,5 +23,6 @@ Command add_eval_tree(CLI::App& program);
 Command add_tokenize(CLI::App& program);
 Command add_detokenize(CLI::App& program);
 Command add_bench(CLI::App& program);
+Command add_compare(CLI::App& program);
 
 }  // namespace kvcache::cli
