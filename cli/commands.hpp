@@ -24,5 +24,6 @@ Command add_tokenize(CLI::App& program);
 Command add_detokenize(CLI::App& program);
 Command add_bench(CLI::App& program);
 Command add_compare(CLI::App& program);
+Command add_view(CLI::App& program);
 
 }  // namespace kvcache::cli

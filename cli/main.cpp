@@ -51,7 +51,8 @@ int run_command_line(int argc, char** argv) {
   program.footer(kExitStatusHelp);
   const std::array commands{add_info(program),       add_logits(program),    add_generate(program),
                             add_score(program),      add_eval_tree(program), add_tokenize(program),
-                            add_detokenize(program), add_bench(program),     add_compare(program)};
+                            add_detokenize(program), add_bench(program),     add_compare(program),
+                            add_view(program)};
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
