@@ -14,7 +14,7 @@ import pytest
 from paths import ROOT
 from programs import Program, assert_error
 
-COMMANDS = ["info", "logits", "generate", "score", "eval-tree", "bench"]
+COMMANDS = ["info", "logits", "generate", "score", "eval-tree", "bench", "compare", "view"]
 
 
 def ids_text(ids: list[int]) -> str:
@@ -338,6 +338,7 @@ def test_bench_prints_a_table_and_writes_a_file(
 @pytest.mark.parametrize(
     ("mode", "options", "figure"),
     [
+        ("recompute", ["--tokens", 20], "lengths were measured"),
         ("fork", ["--prompt", 21], "copied by forks"),
         ("tree", ["--prompt", 9, "--siblings", 5], "5 continuations of 9 tokens"),
         ("search", ["--rows", 3, "--nodes", 4], "A step of 3 games takes"),
@@ -409,7 +410,7 @@ def test_bench_chooses_what_fits_a_small_model(kvcache: Program, model: Path) ->
         (["--depth", "-1"], "--depth"),
         (
             ["--mode", "fly"],
-            "--mode: fly not in {sequence,fork,tree,batch,search,evaluator,window,start,save}",
+            "--mode: fly not in {sequence,recompute,fork,tree,batch,search,evaluator,window,",
         ),
         (["--siblings", 3], "--siblings is not for --mode sequence; it has --prompt --tokens"),
         (["--mode", "tree", "--rows", 3], "--rows is not for --mode tree"),
