@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import browser
 import build
 import disk
 import python_environment
@@ -96,6 +97,7 @@ def run_checks(*, full: bool) -> Results:
     """Run every check, whatever came of those before; `full` adds the slow ones."""
     results = Results()
     _provide_xgrammar()
+    browser.provide()
     results.add(_command("ruff check", [VENV / "bin" / "ruff", "check", "."]))
     results.add(_command("ruff format", [VENV / "bin" / "ruff", "format", "--check", "."]))
     results.add(_clang_format())
