@@ -1,4 +1,4 @@
-"""Chromium, in which the tests look at pages: installed where that may be, else they are skipped."""
+"""Chromium, in which tests look at pages: installed where that may be, else they are skipped."""
 
 import shutil
 

@@ -143,6 +143,107 @@ CHAT_TEMPLATE = {
 }
 
 
+TIMES = {"count": 2, "median_ms": 2.5, "p90_ms": 3, "max_ms": 3, "samples_ms": [2, 3]}
+ROUNDS = {"median": 2.5, "min": 2, "max": 3, "samples": [2, 3]}
+BENCH = {
+    "format": "kvcache-bench",
+    "format_version": 3,
+    "environment": {
+        "kvcache_version": "0.1.0",
+        "onnxruntime_version": "1",
+        "compiler": "GCC",
+        "operating_system": "Linux",
+        "processor": "<b>",
+        "date": "now",
+    },
+    "model": {
+        "model_type": "gpt2",
+        "source": "<script>",
+        "dtype": "float32",
+        "num_layers": 2,
+        "num_heads": 2,
+        "head_dim": 4,
+        "vocab_size": 9,
+        "max_seq_len": 64,
+        "model_bytes": 1000,
+        "cache_bytes_per_token": 10,
+        "cache_bytes_per_sequence": 640,
+        "weight_bytes_per_token": 900,
+    },
+    "device": "cpu",
+    "threads": 2,
+    "rounds": 2,
+    "load_ms": 1.5,
+    "agreement": {
+        "holds": True,
+        "tokens_compared": 2,
+        "equal": 2,
+        "ties": 0,
+        "different": 0,
+        "largest_logit_difference": 0,
+        "tolerance": 1e-4,
+    },
+    "broken": [],
+}
+BENCH_MODES = [
+    {
+        "mode": "sequence",
+        "prefill": TIMES | {"tokens": 8},
+        "decode": [TIMES | {"depth": 8, "tokens_per_round": 1}],
+    },
+    {
+        "mode": "recompute",
+        "tokens": 16,
+        "lengths_measured": 9,
+        "curve": [{"tokens": 16, "with_cache": TIMES, "without_cache": TIMES, "speedup": ROUNDS}],
+    },
+    {
+        "mode": "tree",
+        "prefix": 9,
+        "siblings": 3,
+        "depth": 1,
+        **dict.fromkeys(("tree", "forks", "fresh"), TIMES),
+        **dict.fromkeys(("over_forks", "over_fresh"), ROUNDS),
+    },
+]
+PEERS = {
+    "format": "kvcache-peers",
+    "threads": 2,
+    "rounds": 1,
+    "baselines": [
+        {
+            "runtime": "kvcache",
+            "variant": "float32",
+            "width": "float32",
+            "agreement": {"holds": True, "greedy_equal": 1, "greedy_of": 1},
+            "runs": [{"decode_ms_8": [1, 2]}],
+        }
+    ],
+}
+SEARCH = {
+    "game": 0,
+    "ply": 1,
+    "text": "t",
+    "simulations": 1,
+    "ms": 1,
+    "chosen": "a",
+    "nodes": [
+        {
+            "parent": parent,
+            "move": "a",
+            "visits": 2,
+            "value": 0.5,
+            "prior": 1,
+            "tokens_computed": 1,
+            "tokens_reused": 2,
+            "blocks": [1, 1],
+            "end": False,
+        }
+        for parent in (-1, 0)
+    ],
+}
+
+
 def _header_seed(header: dict, tokens: Sequence[int], how: int) -> bytes:
     """A state of which the fuzzer makes the rest; `how` is said in saved_state_fuzzer.cpp."""
     keys_and_values = bytes(range(2 * 1 * 2 * (3 + 2))) * len(tokens)
@@ -159,6 +260,12 @@ def _whole_state(header: dict, tokens: Sequence[int]) -> bytes:
 SEEDS = {
     "calls": [random.Random(number).randbytes(3 * (4 << number)) for number in range(4)],
     "config": [json.dumps(CONFIG).encode()],
+    "report": [
+        *(json.dumps(BENCH | mode).encode() for mode in BENCH_MODES),
+        json.dumps(PEERS).encode(),
+        b'{"tokens": [1, 2, 3], "parents": [-1, 0, 0]}',
+        json.dumps(SEARCH).encode(),
+    ],
     "saved_state": [
         _whole_state(STATE_HEADER, [1, 2, 99]),
         _whole_state(STATE_HEADER | {"tokens": 0}, []),

@@ -28,7 +28,11 @@ Axis Axis::linear(double least, double most, Unit unit, bool from_zero) {
   axis.unit_ = unit;
   const double first = from_zero ? std::min(0.0, least) : least;
   const double length = most - first;
-  const double step = round_step(length > 0 ? length : std::max(std::abs(most), 1.0));
+  // What differs in the last places only is one value: ticks between would be one number, too.
+  constexpr double kOneValue = 1e-9;
+  const double size = std::max(std::abs(first), std::abs(most));
+  const bool one_value = !(length > kOneValue * size) || size < 1e-250;
+  const double step = round_step(one_value ? std::max(size, 1.0) : length);
   const auto begin = std::floor(first / step + 1e-9);
   auto end = std::ceil(most / step - 1e-9);
   if (end <= begin) {
@@ -45,7 +49,7 @@ Axis Axis::linear(double least, double most, Unit unit, bool from_zero) {
 Axis Axis::between(double least, double most, Unit unit) {
   Axis axis = linear(least, most, unit, false);
   axis.begin_ = least;
-  axis.end_ = most > least ? most : least + 1;
+  axis.end_ = most > least ? most : least + std::max(1.0, std::abs(least));
   std::erase_if(axis.ticks_, [&](double tick) { return tick < axis.begin_ || tick > axis.end_; });
   return axis;
 }

@@ -7,7 +7,6 @@
 #include <array>
 #include <cstddef>
 #include <limits>
-#include <ranges>
 
 namespace kvcache::report::html {
 namespace {
@@ -91,18 +90,16 @@ std::string path_through(const std::vector<std::string>& places) {
 
 Markup lines_of(const Frame& frame, const Series& series, const std::string& colour) {
   std::vector<std::string> line;
-  std::vector<std::string> band;
+  std::vector<std::string> band;   // along the upper ends of the spreads,
+  std::vector<std::string> lower;  // and back along the lower ones
   for (const Point& point : series.points) {
     line.push_back(at(frame, point.x, point.y.value));
     if (point.spread) {
       band.push_back(at(frame, point.x, point.spread->high));
+      lower.push_back(at(frame, point.x, point.spread->low));
     }
   }
-  for (const Point& point : std::views::reverse(series.points)) {
-    if (point.spread) {
-      band.push_back(at(frame, point.x, point.spread->low));
-    }
-  }
+  band.insert(band.end(), lower.rbegin(), lower.rend());
   Markup lines;
   if (!band.empty() && series.points.size() > kMostMarks) {
     lines += element("path", {{"class", "band " + colour}, {"d", path_through(band) + "z"}});

@@ -32,6 +32,13 @@ TEST(ChartAxis, OfEqualValuesIsOne) {
   EXPECT_DOUBLE_EQ(Axis::powers_of_two(16, 16, Unit::count).position(16), 0);
 }
 
+TEST(ChartAxis, OfValuesThatDifferInTheirLastPlaces) {
+  const double next = std::nextafter(1.0, 2.0);
+  EXPECT_LE(Axis::linear(1, next, Unit::ratio, false).ticks().size(), 9U);
+  EXPECT_TRUE(std::isfinite(Axis::linear(0, 5e-324, Unit::number).position(5e-324)));
+  EXPECT_TRUE(std::isfinite(Axis::between(1e300, 1e300, Unit::number).position(1e300)));
+}
+
 TEST(ChartAxis, OfPowersOfTwo) {
   const Axis axis = Axis::powers_of_two(16, 1000, Unit::count);
   EXPECT_EQ(axis.ticks(), (std::vector<double>{16, 32, 64, 128, 256, 512, 1000}));
