@@ -52,7 +52,7 @@ def _logits(source: sources.Source, precision: Precision, ids: np.ndarray, **mor
     with tempfile.TemporaryDirectory() as directory:
         built = model.with_weights(source, precision, **more)
         file = Path(directory) / "model.onnx"
-        save.write_model(built, file, single_file=False, progress=lambda _: None)
+        save.write_model(built, file, single_file=False, progress=lambda *_: None)
         return verify.Runner(file).logits(ids, [ids.shape[1]]), save.weight_bytes(built)
 
 
@@ -71,9 +71,9 @@ def _inputs(source: sources.Source, ids: np.ndarray) -> Iterator[dict[str, np.nd
     """What every matrix is multiplied with in the text, in files while the block lasts."""
     with tempfile.TemporaryDirectory() as directory:
         aside = Path(directory) / "model.onnx"
-        with stand_ins.in_float32(aside, source, lambda _: None) as wide:
+        with stand_ins.in_float32(aside, source, lambda *_: None) as wide:
             files = Path(directory) / "inputs"
-            found = calibration.inputs(wide, source.spec.matrices(), ids, files, lambda _: None)
+            found = calibration.inputs(wide, source.spec.matrices(), ids, files, lambda *_: None)
         yield found
 
 

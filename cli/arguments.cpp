@@ -1,8 +1,11 @@
 #include "arguments.hpp"
 
+#include <fmt/format.h>
+
 #include <map>
 #include <string>
 
+#include "program/progress.hpp"
 #include "program/standard_streams.hpp"
 #include "program/whole_number.hpp"
 #include "token_list.hpp"
@@ -47,7 +50,10 @@ void ModelArguments::add_to(CLI::App& command) {
   command.add_flag(
       "--invariant", invariant,
       "fail unless a token's results are the same bits whatever is computed beside it");
-  command.add_flag("--verbose", verbose, "what is being done, and ONNX Runtime's messages");
+  auto* verbosely =
+      command.add_flag("--verbose", verbose, "what is being done, and ONNX Runtime's messages");
+  command.add_flag("--quiet", quiet, "no progress on the terminal while long work goes on")
+      ->excludes(verbosely);
 }
 
 Model ModelArguments::load() const {
@@ -64,6 +70,7 @@ Model ModelArguments::load() const {
   if (verbose) {
     options.log = write_error_line;
   }
+  const WaitingLine waiting(fmt::format("loading {}", path.string()), quiet || verbose);
   return Model::load(path, options);
 }
 

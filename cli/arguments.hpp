@@ -22,6 +22,7 @@ struct ModelArguments {
   bool no_fused_steps = false;
   bool invariant = false;
   bool verbose = false;
+  bool quiet = false;
 
   void add_to(CLI::App& command);
 

@@ -185,11 +185,7 @@ int run_bench(const CLI::App& parser, BenchArguments& arguments) {
   arguments.options.window = arguments.window.options;
   arguments.options.model = arguments.model.path;
   arguments.options.generate = generate_words(arguments.model);
-  arguments.options.progress = [verbose = arguments.model.verbose](const std::string& message) {
-    if (verbose) {
-      write_error_line(message);
-    }
-  };
+  Progress progress(arguments.model.quiet);
   BenchOutput output(arguments.files);  // before the work that it would lose
   std::optional<Model> model;
   const double load_ms = time_of([&] { model = arguments.model.load(); });
@@ -198,9 +194,17 @@ int run_bench(const CLI::App& parser, BenchArguments& arguments) {
   std::vector<report::Json> measured;
   std::vector<BenchReport> reports;
   for (const Mode* mode : modes) {
+    arguments.options.progress = [&](const WorkStep& step) {
+      if (arguments.model.verbose) {
+        write_error_line(step.what);
+      } else {
+        progress.show({fmt::format("{}: {}", mode->name, step.what), step.done, step.total});
+      }
+    };
     reports.push_back(mode->run(*model, options_of(*mode, arguments.options, modes.size())));
     measured.push_back(to_json(*model, arguments, mode->name, load_ms, moved, reports.back()));
   }
+  progress.take_away();
   output.write(measured);
   if (!arguments.files.json_to_stdout()) {
     print_model(*model, load_ms);

@@ -118,7 +118,8 @@ BenchReport bench_batch(const Model& model, const BenchOptions& options) {
   report.agreement = new_agreement(model);
   std::vector<Way> ways = ways_of(rows, depth);
   for (std::size_t round = 0; round < options.repeat; ++round) {
-    options.progress(fmt::format("round {} of {}", round + 1, options.repeat));
+    options.progress(
+        {fmt::format("round {} of {}", round + 1, options.repeat), round, options.repeat});
     for (Way& way : ways) {
       way.tokens_per_second.push_back(
           tokens_per_second(model, way, tokens, round == 0 ? &report.agreement : nullptr));

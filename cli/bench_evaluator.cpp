@@ -154,7 +154,8 @@ BenchReport bench_evaluator(const Model& model, const BenchOptions& options) {
   std::vector<Crowd> crowds = crowds_of(clients);
   OneClient one;
   for (std::size_t round = 0; round <= options.repeat; ++round) {
-    options.progress(fmt::format("round {} of {}", round, options.repeat));
+    options.progress(
+        {fmt::format("round {} of {}", round, options.repeat), round, options.repeat + 1});
     if (round == 1) {  // the first one warmed up
       crowds = crowds_of(clients);
       one = {};

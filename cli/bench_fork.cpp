@@ -60,7 +60,8 @@ BenchReport bench_fork(const Model& model, const BenchOptions& options) {
   parent.extend(prompt_of(length, model));
   Forks all;
   for (std::size_t round = 0; round <= options.repeat; ++round) {
-    options.progress(fmt::format("round {} of {}", round, options.repeat));
+    options.progress(
+        {fmt::format("round {} of {}", round, options.repeat), round, options.repeat + 1});
     const Forks forks = fork_often(model, parent);
     all.bytes_copied += forks.bytes_copied;
     all.bytes_allocated += forks.bytes_allocated;

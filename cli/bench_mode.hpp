@@ -12,6 +12,7 @@
 
 #include "kvcache/kvcache.hpp"
 #include "program/interrupt.hpp"
+#include "program/progress.hpp"
 #include "report/agreement.hpp"
 #include "report/json.hpp"
 
@@ -31,7 +32,7 @@ struct BenchOptions {
   std::size_t repeat = 5;
   std::filesystem::path model;        // as it was named
   std::vector<std::string> generate;  // words of `kvcache generate` that load it in the same way
-  std::function<void(const std::string&)> progress;
+  std::function<void(const WorkStep&)> progress;
 };
 
 /// What a mode found out. Speeds are shown only where everything holds.

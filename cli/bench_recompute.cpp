@@ -112,11 +112,12 @@ BenchReport bench_recompute(const Model& model, const BenchOptions& options) {
     curve.push_back({point});
   }
 
-  options.progress("comparing with forward_without_cache");
+  options.progress({"comparing with forward_without_cache"});
   const MadeText first = make_text(model, tokens, lengths, &report.agreement);
   forwards_ms(model, first, lengths);  // the first run of a length also takes its memory
   for (std::size_t round = 0; round < options.repeat; ++round) {
-    options.progress(fmt::format("round {} of {}", round + 1, options.repeat));
+    options.progress(
+        {fmt::format("round {} of {}", round + 1, options.repeat), round, options.repeat});
     const MadeText text = make_text(model, tokens, {}, nullptr);
     if (text.tokens != first.tokens) {
       report.broken.emplace_back("rounds chose different tokens");

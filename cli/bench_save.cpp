@@ -62,7 +62,8 @@ BenchReport bench_save(const Model& model, const BenchOptions& options) {
   std::vector<double> save_ms;
   std::vector<double> load_ms;
   for (std::size_t round = 0; round <= options.repeat; ++round) {
-    options.progress(fmt::format("round {} of {}", round, options.repeat));
+    options.progress(
+        {fmt::format("round {} of {}", round, options.repeat), round, options.repeat + 1});
     Sequence computed = model.new_sequence();
     const double compute = time_of([&] { computed.extend(prompt); });
     const double save = time_of([&] { computed.save(file); });

@@ -189,12 +189,13 @@ BenchReport bench_search(const Model& model, const BenchOptions& options) {
   BenchReport report;
   report.agreement = new_agreement(model);
   const std::vector<Game> games = games_of(model, count, nodes);
-  options.progress("comparing with forward_without_cache");
+  options.progress({"comparing with forward_without_cache"});
   check_games_agree(model, games, report);
 
   std::vector<SearchWay> ways = search_ways(count);
   for (std::size_t round = 0; round <= options.repeat; ++round) {
-    options.progress(fmt::format("round {} of {}", round, options.repeat));
+    options.progress(
+        {fmt::format("round {} of {}", round, options.repeat), round, options.repeat + 1});
     if (round == 1) {  // the first one warmed up
       ways = search_ways(count);
     }

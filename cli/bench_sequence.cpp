@@ -191,7 +191,7 @@ Result measure(const Model& model, const Plan& plan, const BenchOptions& options
   Result result;
   const std::vector<TokenId> prompt = prompt_of(plan.prompt, model);
 
-  options.progress("warming up, comparing with forward_without_cache");
+  options.progress({"warming up, comparing with forward_without_cache"});
   prefill(model, prompt);
   decode(model, plan.depths.front(), kTokensBeforeComparison, [] {});
   std::vector<std::vector<TokenId>> expected;
@@ -207,7 +207,8 @@ Result measure(const Model& model, const Plan& plan, const BenchOptions& options
     bandwidth.emplace(model.num_threads(), model.info().weight_bytes_per_token);
   }
   for (std::size_t round = 0; round < options.repeat; ++round) {
-    options.progress(fmt::format("round {} of {}", round + 1, options.repeat));
+    options.progress(
+        {fmt::format("round {} of {}", round + 1, options.repeat), round, options.repeat});
     result.prefill_ms.push_back(prefill(model, prompt));
     for (std::size_t i = 0; i < plan.depths.size(); ++i) {
       const auto sequence = decode_in_groups(model, plan.tokens, bandwidth, result.decode[i]);

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -81,6 +82,10 @@ class Process {
     posix_spawn_file_actions_t actions;
     ::posix_spawn_file_actions_init(&actions);
     ::posix_spawn_file_actions_adddup2(&actions, input.get(), STDOUT_FILENO);
+    // What it says of itself would stand between the lines of this process.
+    if (errors_.get() >= 0) {
+      ::posix_spawn_file_actions_adddup2(&actions, errors_.get(), STDERR_FILENO);
+    }
     const int error =
         ::posix_spawn(&id_, "/proc/self/exe", &actions, nullptr, words.data(), environ);
     ::posix_spawn_file_actions_destroy(&actions);
@@ -123,15 +128,23 @@ class Process {
     int status = 0;
     ::waitpid(std::exchange(id_, 0), &status, 0);
     if (status != 0) {
-      throw_error(ErrorCode::run_failed, "a process of `kvcache generate` ended with status {}",
-                  WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+      throw_error(ErrorCode::run_failed, "a process of `kvcache generate` ended with status {}: {}",
+                  WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), said());
     }
     return printed;
   }
 
  private:
+  /// The beginning of what it wrote to standard error.
+  [[nodiscard]] std::string said() const {
+    std::array<char, 1024> text{};
+    const ssize_t count = ::pread(errors_.get(), text.data(), text.size(), 0);
+    return count > 0 ? std::string(text.data(), static_cast<std::size_t>(count)) : "no reason";
+  }
+
   Clock::time_point begin_;
   FileDescriptor output_;
+  FileDescriptor errors_{::memfd_create("standard error", MFD_CLOEXEC)};
   pid_t id_ = 0;
 };
 
@@ -183,7 +196,8 @@ BenchReport bench_start(const Model& model, const BenchOptions& options) {
 
   std::map<std::tuple<bool, std::string, std::size_t>, std::vector<double>> samples;
   for (std::size_t round = 0; round < options.repeat; ++round) {
-    options.progress(fmt::format("round {} of {}", round + 1, options.repeat));
+    options.progress(
+        {fmt::format("round {} of {}", round + 1, options.repeat), round, options.repeat});
     for (const bool warm : {true, false}) {
       for (const WeightPlace& place : weight_places()) {
         throw_if_interrupted();

@@ -109,11 +109,12 @@ report::Json to_json(const Continuations& continuations, const Samples& samples)
 /// Every continuation of every way is computed.
 void bench_siblings(const Model& model, const BenchOptions& options, const Continuations& work,
                     BenchReport& report) {
-  options.progress("comparing with forward_without_cache");
+  options.progress({"comparing with forward_without_cache"});
   check_agreement(model, work, report);
   Samples samples;
   for (std::size_t round = 0; round < options.repeat; ++round) {
-    options.progress(fmt::format("round {} of {}", round + 1, options.repeat));
+    options.progress(
+        {fmt::format("round {} of {}", round + 1, options.repeat), round, options.repeat});
     Choices of_tree;
     Choices of_forks;
     samples.tree.push_back(tree_ms(work, of_tree));
@@ -143,13 +144,18 @@ void bench_siblings(const Model& model, const BenchOptions& options, const Conti
 void bench_curve(const Model& model, const BenchOptions& options, BenchReport& report) {
   report::Table table({"Prefix", "Depth", "Siblings", "Tree ms", "Over forks", "Over fresh"});
   report.json = {{"curve", report::Json::array()}};
+  constexpr std::size_t kPoints =
+      std::size(kCurvePrefixes) * std::size(kCurveDepths) * std::size(kCurveSiblings);
+  std::size_t point = 0;
   for (const std::size_t prefix : kCurvePrefixes) {
     for (const std::size_t depth : kCurveDepths) {
       for (const std::size_t siblings : kCurveSiblings) {
+        ++point;
         if (prefix + depth > model.info().max_seq_len) {
           continue;
         }
-        options.progress(fmt::format("prefix {}, depth {}, {} siblings", prefix, depth, siblings));
+        options.progress({fmt::format("prefix {}, depth {}, {} siblings", prefix, depth, siblings),
+                          point - 1, kPoints});
         const Continuations work(model, prefix, siblings, depth);
         check_agreement(model, work, report);
         Samples samples;

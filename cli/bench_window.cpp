@@ -38,7 +38,7 @@ BenchReport bench_window(const Model& model, const BenchOptions& options) {
   std::size_t peak_early = 0;
   for (std::size_t i = 0; i < tokens; ++i) {
     if (i % 256 == 0) {
-      options.progress(fmt::format("token {} of {}", i, tokens));
+      options.progress({fmt::format("token {} of {}", i, tokens), i, tokens});
     }
     const std::uint64_t slides = sequence.slides();
     TokenId next = logits.argmax();

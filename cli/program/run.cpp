@@ -40,6 +40,7 @@ ExitStatus report_exception() {
 }  // namespace
 
 ExitStatus report_error(std::string_view message, ExitStatus status) noexcept {
+  clear_status_line();
   std::fputs("error: ", stderr);
   for (const char letter : message) {
     std::fputc(letter == '\n' ? ' ' : letter, stderr);

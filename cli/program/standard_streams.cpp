@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <mutex>
 #include <system_error>
 
 namespace kvcache::cli {
@@ -23,7 +24,38 @@ void open_standard_descriptors() noexcept {
   }
 }
 
+namespace {
+
+std::mutex status_line_mutex;
+bool status_line_shown = false;
+
+/// With the mutex held.
+void remove_status_line() noexcept {
+  if (status_line_shown) {
+    status_line_shown = false;
+    std::fputs("\r\033[K", stderr);
+  }
+}
+
+}  // namespace
+
+void show_status_line(std::string_view line) noexcept {
+  const std::lock_guard lock(status_line_mutex);
+  std::fputs("\r\033[K", stderr);
+  std::fwrite(line.data(), 1, line.size(), stderr);
+  std::fflush(stderr);
+  status_line_shown = true;
+}
+
+void clear_status_line() noexcept {
+  const std::lock_guard lock(status_line_mutex);
+  remove_status_line();
+  std::fflush(stderr);
+}
+
 void write_error_line(std::string_view line) noexcept {
+  const std::lock_guard lock(status_line_mutex);
+  remove_status_line();
   std::fwrite(line.data(), 1, line.size(), stderr);
   std::fputc('\n', stderr);
 }

@@ -13,6 +13,12 @@ void open_standard_descriptors() noexcept;
 /// Writes a line to standard error. What cannot be written is lost: there is nowhere to say so.
 void write_error_line(std::string_view line) noexcept;
 
+/// Shows one line on standard error, a terminal, in place of the one before; the next line that is
+/// written takes its place. Of several threads each line is whole.
+void show_status_line(std::string_view line) noexcept;
+/// Takes it away, where there is one.
+void clear_status_line() noexcept;
+
 /// Sends what was printed on its way.
 /// @throws std::system_error when it, or anything printed before, did not arrive
 void flush_standard_output();

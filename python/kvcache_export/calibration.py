@@ -69,7 +69,8 @@ def inputs(
     with contextlib.ExitStack() as open_files:
         files = {}
         for row, tokens in enumerate(ids):
-            progress(f"calibrating, {row * ids.shape[1]} of {ids.size} tokens")
+            done = row * ids.shape[1]
+            progress(f"calibrating, {done} of {ids.size} tokens", done, ids.size)
             for name, found in runner.run(tokens[None], [ids.shape[1]]).items():
                 if name not in files:
                     path = directory / name

@@ -256,6 +256,11 @@ def _parse(arguments: list[str] | None, command: Command = GPT2) -> argparse.Nam
         action="store_true",
         help="weights inside the .onnx file; as they can't be mapped, loading takes more memory",
     )
+    parser.add_argument(
+        "--quiet",
+        action="store_true",
+        help="no progress on the terminal while long work goes on",
+    )
     options = parser.parse_args(arguments)
     options.model = (
         options.model or command.default_model
@@ -285,6 +290,7 @@ def _parse(arguments: list[str] | None, command: Command = GPT2) -> argparse.Nam
 
 
 def _run(options: argparse.Namespace, command: Command) -> None:
+    progress.quiet = options.quiet
     say(f"Loading {options.random_init or options.model} model...")
     packages.check()
     # numpy's library makes threads, which nothing here needs, and where it can't it sends SIGINT.

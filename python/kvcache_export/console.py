@@ -5,8 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
+import shutil
 import sys
+import time
 from typing import TextIO
+
+BAR_LENGTH = 20
 
 
 def open_streams() -> None:
@@ -38,10 +43,60 @@ def say(line: str) -> None:
         )
 
 
-def progress(step: str) -> None:
-    """Shows the current step on a terminal, over the one before; an empty step clears the line."""
-    if _is_terminal(sys.stderr):
-        _write(sys.stderr, f"\r\033[K{step}")
+class Progress:
+    """The line of long work on a terminal: what is done, and of parts a bar with the time left.
+
+    As the C++ programs show it (cli/program/progress.hpp); nothing where standard error is no
+    terminal, and nothing with --quiet.
+    """
+
+    def __init__(self) -> None:
+        """Begins with nothing shown."""
+        self.quiet = False
+        self._what = ""  # the words but for their numbers: other words are other work
+        self._began = 0.0
+        self._done_at_begin = 0
+
+    def __call__(self, step: str, done: int = 0, total: int = 0) -> None:
+        """Shows a step over the one before, `done` parts of `total` done; "" clears the line."""
+        if self.quiet or not _is_terminal(sys.stderr):
+            return
+        what = re.sub(r"\d+", "", step)
+        if what != self._what or done <= self._done_at_begin:
+            self._what, self._began, self._done_at_begin = what, time.monotonic(), done
+        passed = time.monotonic() - self._began
+        left = None
+        if done > self._done_at_begin:
+            left = passed / (done - self._done_at_begin) * (total - done)
+        columns = shutil.get_terminal_size().columns - 1
+        _write(sys.stderr, f"\r\033[K{progress_line(step, done, total, left, columns)}")
+
+
+progress = Progress()
+
+
+def progress_line(step: str, done: int, total: int, left: float | None, columns: int) -> str:
+    """`step  [####................]  20 %, 12 s left`; narrower without the bar, and cut."""
+    if total <= 0:
+        return step[:columns]
+    share = min(done, total) / total
+    full = int(share * BAR_LENGTH)
+    bar = f"[{'#' * full}{'.' * (BAR_LENGTH - full)}] "
+    figures = f"{share * 100:3.0f} %"
+    if left is not None and done < total:
+        figures += f", {written_duration(left)} left"
+    # Where there is little room, first the bar goes and then the end of the words.
+    if len(step) + 2 + len(bar) + len(figures) <= columns:
+        figures = bar + figures
+    return f"{step[: max(columns - len(figures) - 2, 0)]}  {figures}"[:columns]
+
+
+def written_duration(seconds: float) -> str:
+    """12 s, 3 min, 1 h 05 min"""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = int((seconds + 30) // 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def fail(message: str) -> None:
@@ -80,6 +135,6 @@ def _write(stream: TextIO, text: str) -> Exception | None:
 
 def _is_terminal(stream: TextIO) -> bool:
     try:
-        return stream.isatty()
+        return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     except ValueError:  # it is closed
         return False

@@ -1,9 +1,8 @@
 """The model's files: their names, and how the graph and its weights are written."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import onnx_ir as ir
 
@@ -23,7 +22,11 @@ WRITE_BYTES = 8 << 20
 # protobuf serializes at most 2^31 - 1 bytes; the rest is left to the graph.
 SINGLE_FILE_WEIGHT_BYTES = 2**31 - 2**24
 
-Progress = Callable[[str], None]
+
+class Progress(Protocol):
+    """Takes what is being done and, where that is known, how many parts of it are behind it."""
+
+    def __call__(self, step: str, done: int = 0, total: int = 0) -> None: ...
 
 
 def weight_bytes(model: ir.Model) -> int:
@@ -48,7 +51,9 @@ def write_model(
         size_threshold_bytes=INLINE_BYTES,
         alignment=PAGE_BYTES,
         align_threshold=INLINE_BYTES,
-        callback=lambda _, info: progress(f"writing weights, {info.index + 1} of {info.total}"),
+        callback=lambda _, info: progress(
+            f"writing weights, {info.index + 1} of {info.total}", info.index, info.total
+        ),
     )
     _rewrite_in_large_parts(data)
     return [(file, "graph"), (data, "weights")]

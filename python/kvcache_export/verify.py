@@ -14,6 +14,7 @@ import onnx
 
 from .errors import VerificationError
 from .runtime import RUNTIME_ERRORS, ort, session
+from .save import Progress
 from .spec import DecoderSpec
 
 BATCH = 2
@@ -59,7 +60,7 @@ def compare_cached(
     spec: DecoderSpec,
     dtype: str,
     cache_dtype: str | None = None,
-    progress: Callable[[str], None] = lambda step: None,
+    progress: Progress = lambda step, done=0, total=0: None,
 ) -> Agreement:
     """Runs the same tokens at once and in steps over the cache, of `cache_dtype` where given.
 
@@ -74,10 +75,12 @@ def compare_cached(
     if tokens > 2:
         splits = {1: [1, 1, tokens - 2], BATCH: [tokens - 1, 1]}
     runs, run = 1 + sum(map(len, splits.values())), itertools.count(1)
-    runner = Runner(
-        model_file,
-        lambda: progress(f"comparing cached with uncached logits, run {next(run)} of {runs}"),
-    )
+
+    def say_run() -> None:
+        this = next(run)
+        progress(f"comparing cached with uncached logits, run {this} of {runs}", this - 1, runs)
+
+    runner = Runner(model_file, say_run)
     uncached = runner.run(ids, [tokens])
     cached = [(batch, runner.run(ids[:batch], of)) for batch, of in splits.items()]
     differences = {}

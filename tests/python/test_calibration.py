@@ -37,11 +37,15 @@ LLAMA = {
 
 def _inputs(source: sources.Source, directory: Path) -> dict[str, np.ndarray]:
     """Of all matrices, [tokens, inputs], in files that lie there."""
-    said: list[str] = []
-    with stand_ins.in_float32(directory / "model.onnx", source, said.append) as wide:
+    said: list[tuple[object, ...]] = []
+
+    def say(*step: object) -> None:
+        said.append(step)
+
+    with stand_ins.in_float32(directory / "model.onnx", source, say) as wide:
         roles = source.spec.matrices()
-        found = calibration.inputs(wide, roles, ROWS, directory / "inputs", said.append)
-    assert said[-len(ROWS) :] == [f"calibrating, {n} of 24 tokens" for n in (0, 8, 16)]
+        found = calibration.inputs(wide, roles, ROWS, directory / "inputs", say)
+    assert said[-len(ROWS) :] == [(f"calibrating, {n} of 24 tokens", n, 24) for n in (0, 8, 16)]
     return found
 
 
@@ -82,8 +86,8 @@ def test_inputs_of_every_product(
 def test_inputs_of_some_matrices(tmp_path: Path, small_checkpoint: Path):
     source = sources.from_checkpoint(str(small_checkpoint))
     asked = ["layers.1.mlp.down", "layers.0.attention.qkv"]
-    with stand_ins.in_float32(tmp_path / "model.onnx", source, lambda _: None) as wide:
-        found = calibration.inputs(wide, asked, ROWS, tmp_path / "inputs", lambda _: None)
+    with stand_ins.in_float32(tmp_path / "model.onnx", source, lambda *_: None) as wide:
+        found = calibration.inputs(wide, asked, ROWS, tmp_path / "inputs", lambda *_: None)
     assert found.keys() == set(asked)
 
 

@@ -71,7 +71,7 @@ def test_bfloat16_logits(golden: Path, tmp_path: Path):
     source = sources.from_checkpoint(str(golden))
     rounded = model.with_weights(source, Precision("float32", "float32"), rounded_to="bfloat16")
     file = tmp_path / "rounded.onnx"
-    save.write_model(rounded, file, single_file=False, progress=lambda step: None)
+    save.write_model(rounded, file, single_file=False, progress=lambda *_: None)
 
     logits = Runner(file).logits(np.array([ids]), [len(ids)])
 

@@ -11,7 +11,6 @@
 #include "base/atomic_file.hpp"
 #include "game/notation.hpp"
 #include "program/exit_status.hpp"
-#include "program/standard_streams.hpp"
 #include "selfplay/cast.hpp"
 #include "selfplay/match.hpp"
 #include "selfplay/outputs.hpp"
@@ -66,13 +65,14 @@ int run_self_play(const ProgramOptions& options) {
   Figures figures(options.json);
   Outputs outputs({options.data, options.trace, options.tgn});
   const Cast cast = cast_of_self_play(options);
-  Progress progress("self-play", options.games);
+  std::optional<GamesProgress> progress(std::in_place, "self-play", options.games, options.quiet);
   const SelfPlayResult result = self_play(
       options.self_play(), [&] { return cast.make(); },
       [&](const PlayedGame& game) {
         outputs.add(game);
-        progress.game_done();
+        progress->game_done();
       });
+  progress.reset();
   outputs.commit();
   Json json = to_json(result);
   std::string text = to_text(result);
@@ -96,12 +96,13 @@ int run_benchmark(const ProgramOptions& options) {
   std::vector<std::pair<std::size_t, SelfPlayResult>> results;
   Json rows = Json::array();
   for (const std::size_t count : counts) {
-    kvcache::cli::write_error_line(fmt::format("{} games at once", count));
     SelfPlayOptions play = options.self_play();
     play.threads = count;
     play.games = options.games * count;
+    GamesProgress progress(fmt::format("{} at once", count), play.games, options.quiet);
     results.emplace_back(count, self_play(
-                                    play, [&] { return cast.make(); }, [](const PlayedGame&) {}));
+                                    play, [&] { return cast.make(); },
+                                    [&](const PlayedGame&) { progress.game_done(); }));
     rows.push_back(to_json(results.back().second));
     rows.back()["games_at_once"] = count;
   }
@@ -119,7 +120,7 @@ int run_match(const ProgramOptions& options) {
   MatchOptions match{options.rules(), options.games, options.games_at_once(), options.seed,
                      !options.trace.empty()};
   match.rules.opening = options.opening;
-  Progress progress("match", options.games);
+  std::optional<GamesProgress> progress(std::in_place, "match", options.games, options.quiet);
   const MatchResult result = play_match(
       match,
       [&] {
@@ -127,8 +128,9 @@ int run_match(const ProgramOptions& options) {
       },
       [&](const PlayedGame& game) {
         outputs.add(game);
-        progress.game_done();
+        progress->game_done();
       });
+  progress.reset();
   outputs.commit();
   const std::string names[]{player_text(cast.name(0)), player_text(cast.name(1))};
   figures.write(to_text(result, names[0], names[1]),

@@ -35,6 +35,7 @@ void ProgramOptions::add_to(CLI::App& app) {
                  "examples/trigo/tactics.json")
       ->excludes(play_flag)
       ->excludes(against_option);
+  app.add_flag("--quiet", quiet, "no progress on the terminal while games are played");
   add_games(app);
   add_players(app);
   add_models(app);
