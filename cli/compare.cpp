@@ -30,11 +30,12 @@ struct CompareArguments {
   std::string html;
 };
 
-std::string rounds_text(const std::vector<double>& rounds) {
+std::string rounds_text(const std::vector<double>& rounds, report::html::Unit unit) {
+  const std::string median = report::html::written(report::median(rounds), unit);
   const auto [least, most] = std::ranges::minmax(rounds);
   return rounds.size() == 1
-             ? fmt::format("{:.4g}", rounds.front())
-             : fmt::format("{:.4g} ({:.4g} … {:.4g})", report::median(rounds), least, most);
+             ? median
+             : fmt::format("{} ({})", median, report::html::written_spread(least, most, unit));
 }
 
 std::string ratio_text(const report::FigureComparison& figure) {
@@ -47,7 +48,8 @@ std::string ratio_text(const report::FigureComparison& figure) {
 void print_comparison(const report::BenchComparison& comparison) {
   report::Table table({"Figure", "First", "Second", "Second ÷ first", "The second is"});
   for (const report::FigureComparison& figure : comparison.figures) {
-    table.add_row({figure.name, rounds_text(figure.first), rounds_text(figure.second),
+    const report::html::Unit unit = report::html::unit_of(figure.kind);
+    table.add_row({figure.name, rounds_text(figure.first, unit), rounds_text(figure.second, unit),
                    ratio_text(figure), report::verdict_text(figure)});
   }
   for (const std::string& line : comparison.different_settings) {

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <csignal>
 #include <cstdlib>
 #include <string_view>
@@ -56,7 +57,7 @@ std::size_t width_of(const std::string& text) {
 }  // namespace
 
 std::string written_duration(Seconds time) {
-  const auto seconds = static_cast<std::size_t>(std::clamp(time.count(), 0.0, 1e9) + 0.5);
+  const auto seconds = static_cast<std::size_t>(std::lround(std::clamp(time.count(), 0.0, 1e9)));
   if (seconds < 100) {
     return fmt::format("{} s", seconds);
   }

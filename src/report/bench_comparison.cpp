@@ -174,7 +174,8 @@ std::string verdict_text(const FigureComparison& figure) {
   }
   const bool larger = figure.verdict == Verdict::larger;
   switch (figure.kind) {
-    case FigureKind::time:
+    case FigureKind::milliseconds:
+    case FigureKind::microseconds:
       return larger ? "slower" : "faster";
     case FigureKind::rate:
       return larger ? "faster" : "slower";

@@ -23,7 +23,7 @@ enum class Verdict {
 
 struct FigureComparison {
   std::string name;
-  FigureKind kind = FigureKind::time;
+  FigureKind kind = FigureKind::milliseconds;
   std::vector<double> first;  // of each round
   std::vector<double> second;
   RatioInterval ratio;  // second ÷ first

@@ -43,7 +43,7 @@ class Figures {
   }
 
   void add_times(std::string name, const JsonValue& times) {
-    add_samples(std::move(name), FigureKind::time, times, "samples_ms");
+    add_samples(std::move(name), FigureKind::milliseconds, times, "samples_ms");
   }
 
   void add_one(std::string name, FigureKind kind, const JsonValue& object, std::string_view field) {
@@ -92,9 +92,9 @@ void add_fork(const JsonValue& bench, Figures& figures) {
   const std::string name = fmt::format("a fork of {} tokens", count_of(bench, "prompt"));
   const JsonValue fork = bench.field("fork_us");
   if (fork.has("samples")) {
-    figures.add_samples(name, FigureKind::time, fork, "samples");
+    figures.add_samples(name, FigureKind::microseconds, fork, "samples");
   } else {
-    figures.add_one(name, FigureKind::time, fork, "median");
+    figures.add_one(name, FigureKind::microseconds, fork, "median");
   }
 }
 
@@ -143,14 +143,14 @@ void add_evaluator(const JsonValue& bench, Figures& figures) {
         fmt::format("requests a second, {} clients at depth {}", count_of(crowd, "clients"), depth),
         FigureKind::rate, crowd.field("requests_per_second"), "samples");
   }
-  figures.add_one("a direct call", FigureKind::time, bench, "direct_call_us");
+  figures.add_one("a direct call", FigureKind::microseconds, bench, "direct_call_us");
 }
 
 void add_window(const JsonValue& bench, Figures& figures) {
   const JsonValue window = bench.field("window");
   figures.add_one(fmt::format("a token, slides included, window {} + {}", count_of(window, "size"),
                               count_of(window, "stride")),
-                  FigureKind::time, bench, "amortised_ms_per_token");
+                  FigureKind::milliseconds, bench, "amortised_ms_per_token");
   figures.add_one("cache at its peak", FigureKind::bytes, bench, "cache_bytes_peak");
 }
 

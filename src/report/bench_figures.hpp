@@ -8,17 +8,18 @@
 
 namespace kvcache::report {
 
-/// What it means that a figure is larger.
+/// What a figure counts, and with it what it means that it is larger.
 enum class FigureKind {
-  time,   // slower
-  rate,   // faster
+  milliseconds,  // slower
+  microseconds,
+  rate,   // a second: faster
   ratio,  // neither
   bytes,
 };
 
 struct BenchFigure {
   std::string name;  // with all that it depends on: "a token at depth 8"
-  FigureKind kind = FigureKind::time;
+  FigureKind kind = FigureKind::milliseconds;
   /// One of each round: the samples of a round share what the machine did meanwhile, so that they
   /// count as one. A single one where the mode has no rounds.
   std::vector<double> rounds = {};

@@ -13,29 +13,9 @@
 namespace kvcache::report::html {
 namespace {
 
-Unit unit_of(FigureKind kind) {
-  switch (kind) {
-    case FigureKind::time:
-      return Unit::milliseconds;
-    case FigureKind::rate:
-      return Unit::per_second;
-    case FigureKind::bytes:
-      return Unit::bytes;
-    case FigureKind::ratio:
-      break;
-  }
-  return Unit::ratio;
-}
-
-/// A fork's are microseconds in the JSON, and so they are here.
-Unit unit_of(const FigureComparison& figure) {
-  const bool microseconds = figure.name.starts_with("a fork") || figure.name == "a direct call";
-  return microseconds ? Unit::microseconds : unit_of(figure.kind);
-}
-
 Markup rounds_of(const FigureComparison& figure, const std::vector<double>& rounds,
                  const char* which) {
-  const Unit unit = unit_of(figure);
+  const Unit unit = unit_of(figure.kind);
   Markup shown =
       show(derived_figure(median(rounds), unit, fmt::format("{}: the rounds' median", which)));
   if (rounds.size() > 1) {
@@ -98,6 +78,22 @@ Markup list_of_lines(const std::vector<std::string>& lines) {
 }
 
 }  // namespace
+
+Unit unit_of(FigureKind kind) {
+  switch (kind) {
+    case FigureKind::milliseconds:
+      return Unit::milliseconds;
+    case FigureKind::microseconds:
+      return Unit::microseconds;
+    case FigureKind::rate:
+      return Unit::per_second;
+    case FigureKind::bytes:
+      return Unit::bytes;
+    case FigureKind::ratio:
+      break;
+  }
+  return Unit::ratio;
+}
 
 std::string compare_page(const ComparedRuns& runs, const BenchComparison& comparison) {
   Page page;

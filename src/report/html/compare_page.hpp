@@ -6,6 +6,7 @@
 
 #include "base/checked_json.hpp"
 #include "report/bench_comparison.hpp"
+#include "report/html/figure.hpp"
 
 namespace kvcache::report::html {
 
@@ -16,6 +17,9 @@ struct ComparedRuns {
   std::vector<JsonValue> first;
   std::vector<JsonValue> second;
 };
+
+/// How a figure of this kind is written.
+Unit unit_of(FigureKind kind);
 
 std::string compare_page(const ComparedRuns& runs, const BenchComparison& comparison);
 
