@@ -106,6 +106,7 @@ std::vector<Document> read_documents(const std::filesystem::path& path) {
 
 std::string trace_page(const ViewArguments& arguments, const std::vector<Document>& lines) {
   std::vector<JsonValue> searches;
+  searches.reserve(lines.size());
   for (const Document& line : lines) {
     searches.push_back(line->root());
   }

@@ -153,9 +153,11 @@ std::vector<Part> baseline_parts(const JsonValue& peers) {
   if (peers.has("model")) {
     where = fmt::format("{}; {}", peers.field("model").text(), where);
   }
-  return {
-      {Topic::baselines, "Other runtimes",
-       element("p", {{"class", "quiet"}}, text(where + ".")) + content + agreements(baselines)}};
+  // The figures' places are in that file, not in the measurement's.
+  return {{Topic::baselines, "Other runtimes",
+           element("div", {{"data-document", "baselines"}},
+                   element("p", {{"class", "quiet"}}, text(fmt::format("{}.", where))) + content +
+                       agreements(baselines))}};
 }
 
 }  // namespace kvcache::report::html
