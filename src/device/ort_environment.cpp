@@ -1,6 +1,11 @@
 #include "device/ort_environment.hpp"
 
+#include <execinfo.h>
+#include <sys/mman.h>
+
+#include <cstddef>
 #include <cstdlib>
+#include <new>
 #include <optional>
 
 #include "base/throw_error.hpp"
@@ -28,6 +33,28 @@ std::shared_ptr<Ort::Env> new_environment(bool telemetry) {
   return std::make_shared<Ort::Env>(ORT_LOGGING_LEVEL_WARNING, "kvcache", &drop_message, nullptr);
 }
 
+/// An exception that passes a frame of the C library's (std::call_once has one) makes that load
+/// libgcc_s, and where memory is short by then, which may be why it was thrown, the process ends:
+/// "libgcc_s.so.1 must be installed for unwinding to work". A backtrace loads it now.
+void load_unwinder() {
+  void* frame = nullptr;
+  static_cast<void>(::backtrace(&frame, 1));
+}
+
+/// ONNX Runtime 1.31.1 reads through null where there is no memory for the schemas that its
+/// environment registers: asks for more than they take first. Not of malloc, whose ways change with
+/// what it is given back.
+/// @throws std::bad_alloc
+void check_there_is_memory() {
+  constexpr std::size_t kForEnvironment = std::size_t{32} << 20;
+  void* const memory =
+      ::mmap(nullptr, kForEnvironment, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) {
+    throw std::bad_alloc();
+  }
+  ::munmap(memory, kForEnvironment);
+}
+
 void let_go() {
   if (held().use_count() == 1) {
     held().reset();
@@ -38,6 +65,8 @@ void let_go() {
 
 std::shared_ptr<Ort::Env> ort_environment(bool telemetry) {
   static const bool made = [&] {
+    load_unwinder();
+    check_there_is_memory();
     held() = new_environment(telemetry);
     return std::atexit(&let_go) == 0;
   }();

@@ -85,7 +85,7 @@ def test_no_thread(kvcache: Program, copy: Path) -> None:
     assert_error(finished, 1, "refused a thread", "Resource temporarily unavailable")
 
 
-@pytest.mark.parametrize("mib", [120, 200, 300, 500, 800])
+@pytest.mark.parametrize("mib", [*range(100, 146, 3), 200, 300, 500, 800])
 def test_no_memory(kvcache: Program, model: Path, mib: int) -> None:
     """Wherever it ends, the reason is memory, or it fits."""
     finished = kvcache("info", model, **limited(resource.RLIMIT_AS, mib << 20))
