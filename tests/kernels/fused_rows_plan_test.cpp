@@ -108,10 +108,10 @@ TEST(FusedRowsPlan, SaysWhyAModelIsNotForIt) {
     return std::string(why_no_rows(sizes));
   };
   EXPECT_EQ(why_no_rows(fits), nullptr);
-  EXPECT_EQ(changed([](RowsSizes& sizes) { sizes.heads = 32; }),
-            "its heads are not of 16, 32 or 64");
+  EXPECT_EQ(changed([](RowsSizes& sizes) { sizes.heads = 64; }),
+            "its heads are not of 8, 16, 32 or 64");
   EXPECT_EQ(changed([](RowsSizes& sizes) { sizes.heads = 3; }),
-            "its heads are not of 16, 32 or 64");
+            "its heads are not of 8, 16, 32 or 64");
   EXPECT_EQ(changed([](RowsSizes& sizes) { sizes.hidden = 1024, sizes.heads = 16; }),
             "its hidden size is no multiple of 32 up to 512");
   EXPECT_EQ(changed([](RowsSizes& sizes) { sizes.inner = 1000; }),

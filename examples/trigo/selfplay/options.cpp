@@ -121,6 +121,9 @@ void ProgramOptions::add_models(CLI::App& app) {
                  "the most MiB that keys and values may take (default: enough for the searches)")
       ->check(whole_number(1, kMostCacheMib))
       ->group(kOfModels);
+  app.add_flag("--no-fused-steps", no_fused_steps,
+               "on a GPU, run the graph kernel by kernel or as captured, to compare")
+      ->group(kOfModels);
   app.add_option("--block-len", block_len, "tokens per cache block (default: 16)")
       ->check(whole_number(1))
       ->group(kOfModels);
@@ -153,6 +156,7 @@ ModelUse ProgramOptions::model_use(const std::string& directory) const {
   use.cache = cache == "on" ? kvcache::CacheMode::on : kvcache::CacheMode::off;
   use.cache_bytes = cache_mib << 20U;
   use.block_len = block_len;
+  use.fuse_steps = !no_fused_steps;
   return use;
 }
 

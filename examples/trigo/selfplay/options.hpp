@@ -48,6 +48,7 @@ struct ProgramOptions {
   int model_threads = 1;
   std::size_t cache_mib = 0;
   std::size_t block_len = 0;
+  bool no_fused_steps = false;
 
   // Files.
   std::string json;

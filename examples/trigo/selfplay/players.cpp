@@ -70,6 +70,7 @@ kvcache::SharedModelInferencer load_model(const ModelUse& use, std::size_t games
   kvcache::ModelOptions options;
   options.num_threads = use.threads;
   options.runs_before_move = 0;
+  options.fuse_steps = use.fuse_steps;
   options.block_len = use.block_len != 0 ? use.block_len : kDefaultBlockLen;
   options.cache_bytes = use.cache_bytes;
   if (options.cache_bytes == 0) {

@@ -38,6 +38,7 @@ struct ModelUse {
   kvcache::CacheMode cache = kvcache::CacheMode::on;
   std::size_t cache_bytes = 0;  // 0: room for the searches
   std::size_t block_len = 0;    // 0: for short records
+  bool fuse_steps = true;       // on a GPU
 };
 
 /// Loads a model with room for `games` searches of `simulations` at a time.

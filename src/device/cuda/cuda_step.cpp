@@ -140,6 +140,10 @@ void CudaStep::enqueue_all(const std::function<void()>& enqueue) {
                              resources_->stream->get());
                        }),
              "finding the best tokens");
+  enqueue_copies();
+}
+
+void CudaStep::enqueue_copies() {
   logits_.enqueue_copy(*resources_->stream);
   for (DeviceRows& output : outputs_) {
     output.enqueue_copy(*resources_->stream);
@@ -158,7 +162,7 @@ bool CudaStep::start_fused() {
   check_cuda(error, "starting a fused step");
   if (shape_.logits_rows >
       1) {  // of one, there may be nothing but its best token that is asked for
-    logits_.enqueue_copy(*resources_->stream);
+    enqueue_copies();
     resources_->stream->mark(end_);
     comes_along_ = true;
   }
@@ -266,16 +270,21 @@ std::optional<std::size_t> CudaStep::row_with_nan() const {
   return std::nullopt;
 }
 
-std::span<const float> CudaStep::row(std::size_t row) {
+void CudaStep::wait_for_copies() {
   if (comes_along_.load(std::memory_order_acquire)) {  // of a fused step, whose end nobody awaited
     CudaStream::wait(end_);
     set_brought();
     comes_along_.store(false, std::memory_order_release);
   }
+}
+
+std::span<const float> CudaStep::row(std::size_t row) {
+  wait_for_copies();
   return logits_.row(row, *resources_->stream);
 }
 
 std::span<const float> CudaStep::output(std::size_t output, std::size_t row) {
+  wait_for_copies();
   return outputs_[output].row(row, *resources_->stream);
 }
 

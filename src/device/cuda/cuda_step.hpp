@@ -68,6 +68,8 @@ class CudaStep : public Step {
   bool start_fused();     // under the stream's lock; false where the kernels take no such run
   void wait_for_fused();  // without it: other threads' runs may go into the stream meanwhile
   void forget_capture() noexcept;
+  void enqueue_copies();
+  void wait_for_copies();  // that enqueue_copies() put in behind a fused step
   void set_brought() noexcept;
 
   /// The host's twin of an input on the device.

@@ -73,6 +73,8 @@ RowsKernel<T> kernel_of_tiles(int tiles) {
 template <typename T>
 RowsKernel<T> kernel_of(const RowsSizes& sizes, int tiles) {
   switch (sizes.head_dim()) {
+    case 8:
+      return kernel_of_tiles<T, 8>(tiles);
     case 16:
       return kernel_of_tiles<T, 16>(tiles);
     case 32:

@@ -65,7 +65,8 @@ struct FusedRowsArgs {
   NormArgs<T> last_norm;               // epsilon is that of all norms
   int block_len_shift = 0;             // block_len is this power of two, and at least 8
   T* logits = nullptr;                 // [rows of logits, vocab_size]
-  TopLogit* best = nullptr;            // [rows of logits]; may be memory of the host
+  T* last = nullptr;         // [rows of logits, hidden]: what the last norm is of, or null
+  TopLogit* best = nullptr;  // [rows of logits]; may be memory of the host
   T* pools[2 * kMaxFusedLayers] = {};  // a layer's keys, its values; as CachedAttentionArgs
   float scales[kMaxFusedLayers] = {};
 };

@@ -516,6 +516,11 @@ class RowsBlock {
     // Rows behind the tile's are another's: they see nothing, and nobody reads what comes of them.
     const int row = min(tile.tile().first + lane_ % 16, unit_.tokens - 1);
     const uint4* const from = queries_ + row * layout_.row_vectors;
+    if constexpr (kHeadDim == 8) {  // both halves of the matrices the same, of which one counts
+      load_matrices(from + swizzled(row, tile.head()), queries.pairs[0]);
+      queries.pairs[0][2] = 0;
+      queries.pairs[0][3] = 0;
+    }
 #pragma unroll
     for (int i = 0; i < kHeadDim / 16; ++i) {
       load_matrices(from + swizzled(row, tile.head() * (kHeadDim / 8) + 2 * i + lane_ / 16),
@@ -557,6 +562,12 @@ class RowsBlock {
     for (int i = unit_warp_; i < unit_.logits; i += kUnitWarps) {
       const RowsLogits of = inputs_.logits[unit_.first_logits + i];
       const T* const from = reinterpret_cast<const T*>(changing_) + of.token * layout_.logits_row;
+      if (args_.last != nullptr) {
+        T* const last = args_.last + std::int64_t{of.row} * sizes_.hidden;
+        for (int element = lane_; element < sizes_.hidden; element += 32) {
+          last[element] = from_float<T>(residual_[of.token * layout_.residual_row + element]);
+        }
+      }
       T* const to = args_.logits + std::int64_t{of.row} * sizes_.vocab_size;
       TopLogit best{INT32_MAX, -INFINITY};
 #pragma unroll 1

@@ -160,8 +160,9 @@ constexpr int swizzled(int row, int vector) { return vector ^ (row & 7); }
 /// Why the kernel is for no model of these sizes, or null.
 constexpr const char* why_no_rows(const RowsSizes& sizes) {
   if (sizes.heads == 0 || sizes.hidden % sizes.heads != 0 ||
-      (sizes.head_dim() != 16 && sizes.head_dim() != 32 && sizes.head_dim() != 64)) {
-    return "its heads are not of 16, 32 or 64";
+      (sizes.head_dim() != 8 && sizes.head_dim() != 16 && sizes.head_dim() != 32 &&
+       sizes.head_dim() != 64)) {
+    return "its heads are not of 8, 16, 32 or 64";
   }
   if (sizes.hidden % kTaskColumns != 0 || sizes.hidden > kMostRowsHidden) {
     return "its hidden size is no multiple of 32 up to 512";

@@ -36,13 +36,14 @@ struct TileSoftmax {
 /// rows of a lane see: a bit each.
 template <int kHeadDim>
 struct TileQueries {
-  unsigned pairs[kHeadDim / 16][4];
+  static constexpr int kParts = kHeadDim < 16 ? 1 : kHeadDim / 16;  // of 8, half a part is zero
+  unsigned pairs[kParts][4];
   std::uint64_t sees[2];
 };
 
 /// A tile of queries and a head. The past comes in chunks of kKeys positions, then the row's new
-/// tokens, by the eights of positions that they lie in. `kHeadDim` is 16, 32 or 64; `kKeys` 16 or
-/// 32.
+/// tokens, by the eights of positions that they lie in. `kHeadDim` is 8, 16, 32 or 64; `kKeys` 16
+/// or 32, of heads of 8 it is 32.
 template <typename T, int kHeadDim, int kKeys = 16>
 class HeadTile {
  public:
@@ -62,6 +63,7 @@ class HeadTile {
         scale_(scale),
         lane_(static_cast<int>(threadIdx.x) % 32),
         past_chunks_((tile.past_length + kKeys - 1) / kKeys) {
+    static_assert(kHeadDim > 8 || kKeys == 32);
     const int new_eights = (tile.append_at + tile.row_tokens + 7) / 8 - tile.append_at / 8;
     chunks_ = past_chunks_ + (new_eights + kEights - 1) / kEights;
   }
@@ -109,6 +111,14 @@ class HeadTile {
     const uint4* const keys = chunk_vectors;
     const uint4* const values = chunk_vectors + kKeys * kVectors;
     float scores[kEights][4] = {};
+    if constexpr (kHeadDim == 8) {  // dims 8 to 15 of the queries are zero
+      unsigned key[4];
+      load_matrices(keys + lane_, key);
+#pragma unroll
+      for (int eight = 0; eight < kEights; ++eight) {
+        multiply_add<T>(scores[eight], queries.pairs[0], key[eight], 0);
+      }
+    }
 #pragma unroll
     for (int i = 0; i < kHeadDim / 16; ++i) {
 #pragma unroll
@@ -128,6 +138,12 @@ class HeadTile {
     take<0>(scores, weights, softmax);
     if (tile_.count > 8) {  // of few queries, the second half is nobody's
       take<1>(scores, weights, softmax);
+    }
+    if constexpr (kHeadDim == 8) {
+      unsigned value[4];
+      load_transposed(reinterpret_cast<const T*>(values + lane_), value);
+      multiply_add<T>(softmax.value[0], weights[0], value[0], value[1]);
+      multiply_add<T>(softmax.value[0], weights[1], value[2], value[3]);
     }
 #pragma unroll
     for (int eight = 0; eight < kEights; eight += 2) {

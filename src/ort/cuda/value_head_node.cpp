@@ -15,7 +15,7 @@ void check_vector(const OrtKernelInfo* info, std::size_t input, std::int64_t siz
 
 template <typename T>
 ValueHeadNode<T>::ValueHeadNode(const OrtKernelInfo* info, const CudaNodeResources& resources)
-    : name_(node_name(kName, info)), norm_(info, name_, kValueNormWeight, kValueNormBias) {
+    : ToldNode(kName, info, resources), norm_(info, name_, kValueNormWeight, kValueNormBias) {
   const Ort::ConstKernelInfo node(info);
   check(norm_.exists(), name_, "there is no kernel for a value head without a norm");
   fixed_.inputs = declared_shape(info, kValueNormWeight).at(0);
@@ -88,6 +88,7 @@ OrtStatusPtr ValueHeadNode<T>::ComputeV2(OrtKernelContext* raw_context) {
     args.output_bias = weight(kValueOutputBias);
     args.tokens = shape[0] * count;
     args.out = raw_output<T>(context, 0, Shape{shape[0], count, 1});
+    tell(args);
     if (args.tokens > 0) {
       check_launch(kernels::value_head_cuda(args, stream_of(context)), name_);
     }

@@ -6,12 +6,13 @@
 #include "kernels/cuda/value_head_cuda.hpp"
 #include "ort/cuda/node_access.hpp"
 #include "ort/cuda/node_norm.hpp"
+#include "ort/cuda/told_node.hpp"
 #include "ort/value_head_node.hpp"
 
 namespace kvcache::ort {
 
 template <typename T>
-class ValueHeadNode {
+class ValueHeadNode : private ToldNode {
  public:
   static constexpr const char* kName = ValueHeadKernel::kName;
   static constexpr auto kElement = CudaType<T>::kElement;
@@ -39,7 +40,6 @@ class ValueHeadNode {
 
   void add_layer(const OrtKernelInfo* info, std::size_t first_input, std::int64_t inputs);
 
-  std::string name_;
   NodeNorm norm_;
   kernels::ValueHeadCudaArgs<T> fixed_;  // what is the same in every run and no address
   std::vector<Layer> layers_;

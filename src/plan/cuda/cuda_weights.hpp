@@ -11,6 +11,7 @@
 #include "kernels/cuda/embedding_cuda.hpp"
 #include "kernels/cuda/linear_cuda.hpp"
 #include "kernels/cuda/norm_and_turn_cuda.hpp"
+#include "kernels/cuda/value_head_cuda.hpp"
 
 namespace kvcache::plan {
 
@@ -19,10 +20,11 @@ namespace kvcache::plan {
 using CudaNode =
     std::variant<kernels::EmbeddingCudaArgs<__half>, kernels::LinearCudaArgs<__half>,
                  kernels::GatedLinearCudaArgs<__half>, kernels::AttentionRulesCuda<__half>,
-                 kernels::HeadCudaArgs<__half>, kernels::EmbeddingCudaArgs<__nv_bfloat16>,
-                 kernels::LinearCudaArgs<__nv_bfloat16>,
+                 kernels::HeadCudaArgs<__half>, kernels::ValueHeadCudaArgs<__half>,
+                 kernels::EmbeddingCudaArgs<__nv_bfloat16>, kernels::LinearCudaArgs<__nv_bfloat16>,
                  kernels::GatedLinearCudaArgs<__nv_bfloat16>,
-                 kernels::AttentionRulesCuda<__nv_bfloat16>, kernels::HeadCudaArgs<__nv_bfloat16>>;
+                 kernels::AttentionRulesCuda<__nv_bfloat16>, kernels::HeadCudaArgs<__nv_bfloat16>,
+                 kernels::ValueHeadCudaArgs<__nv_bfloat16>>;
 
 /// Of the types that a fused step has. Written and read under the stream's lock.
 struct CudaWeights {

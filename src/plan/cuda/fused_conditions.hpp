@@ -20,10 +20,11 @@ const Args* told(const CudaWeights& weights, const std::string& node) {
   return found == weights.nodes.end() ? nullptr : std::get_if<Args>(&found->second);
 }
 
-/// @throws NotFused where an operation is an output beside the logits
-inline void require_no_output(const Operation& operation) {
+/// @throws NotFused where an operation is an output beside the logits, but for a value's where that
+/// is taken
+inline void require_no_output(const Operation& operation, bool takes_value = false) {
   require(!std::holds_alternative<Normalize>(operation.what) &&
-              !std::holds_alternative<Value>(operation.what) &&
+              (takes_value || !std::holds_alternative<Value>(operation.what)) &&
               !std::holds_alternative<Compute>(operation.what),
           "it has outputs beside the logits");
 }

@@ -29,16 +29,20 @@ int fewest_of_rows(int hidden) { return hidden <= 128 ? 2 : hidden <= 256 ? 192 
 /// hidden sizes up to 1,024.
 /// @throws NotFused where it has none
 FusedModel::MostTokens kernels_of(const kernels::FusedSizes& sizes, int multiprocessors,
-                                  const kernels::LayersLaunch& layers) {
+                                  const kernels::LayersLaunch& layers, bool has_value) {
   FusedModel::MostTokens most;
+  most.rows = kernels::most_rows_tiles(rows_sizes(sizes)) > 0 ? kMostFusedTokens : 0;
+  most.fewest_of_rows = fewest_of_rows(sizes.hidden);
+  if (has_value) {
+    require(most.rows > 0, "it has a value beside the logits, which no other kernel computes");
+    return most;
+  }
   const char* none = kernels::why_not_fused(sizes, multiprocessors);
   most.one = none == nullptr ? 1 : 0;
   most.few = none == nullptr ? kernels::most_fused_tokens(sizes, multiprocessors) : 0;
   most.layers = kernels::head_some_rows_fit(layers.tokens, sizes.hidden) ? layers.tokens : 0;
   most.fewest_of_layers =
       sizes.hidden <= kNarrow && most.few == 0 ? 2 : kernels::kMaxFusedTokens + 1;
-  most.rows = kernels::most_rows_tiles(rows_sizes(sizes)) > 0 ? kMostFusedTokens : 0;
-  most.fewest_of_rows = fewest_of_rows(sizes.hidden);
   const char* no_layers = kernels::why_no_layers(sizes);
   require(most.one > 0 || most.layers > 0 || most.rows > 0,
           no_layers != nullptr ? no_layers
@@ -85,7 +89,7 @@ class FusedGpt2 : public FusedModel {
       : multiprocessors_(multiprocessors),
         sizes_(nodes.sizes()),
         layers_launch_(kernels::layers_launch<T>(sizes_)),
-        most_(kernels_of(sizes_, multiprocessors, layers_launch_)),
+        most_(kernels_of(sizes_, multiprocessors, layers_launch_, nodes.value.has_value())),
         weights_(has_strips() ? elements(sizes_.layer_elements()) * sizeof(T) : 0),
         vectors_(elements(vectors().elements()) * sizeof(T)) {
     check(binding);

@@ -5,6 +5,7 @@
 namespace kvcache::plan {
 namespace {
 
+constexpr std::int64_t kMostLogits = 2 * kMostFusedTokens;
 constexpr std::size_t kMostInputBytes = std::size_t{1} << 20;
 
 std::size_t weight_bytes(const kernels::RowsSizes& sizes) {
@@ -15,7 +16,7 @@ std::size_t weight_bytes(const kernels::RowsSizes& sizes) {
 
 bool rows_may_take(const StepBinding& binding, const kernels::RowsSizes& sizes) {
   const std::int64_t of_row = binding.row_offsets == nullptr ? binding.tokens / binding.rows : 1;
-  return binding.tokens <= kMostFusedTokens && binding.num_logits <= 2 * kMostFusedTokens &&
+  return binding.tokens <= kMostFusedTokens && binding.num_logits <= kMostLogits &&
          of_row <= kernels::most_rows_tiles(sizes) * kernels::kRowsTileTokens;
 }
 
@@ -53,6 +54,14 @@ FusedRowsModel<T>::FusedRowsModel(const StepNodes<T>& nodes, const StepBinding& 
   args_.vectors = vectors;
   args_.last_norm = nodes.head.norm;
   args_.block_len_shift = block_len_shift(binding);
+  if (nodes.value) {
+    last_.emplace(static_cast<std::size_t>(kMostLogits * args_.sizes.hidden) * sizeof(T));
+    args_.last = last_->as<T>();
+    value_ = nodes.value;
+    value_->x = args_.last;
+    value_->positions = nullptr;
+    value_output_ = nodes.value_output;
+  }
 }
 
 template <typename T>
@@ -63,11 +72,17 @@ cudaError_t FusedRowsModel<T>::step(const StepBinding& inputs, void* logits,
   }
   args_.logits = static_cast<T*>(logits);
   args_.best = best;
-  const cudaError_t error = inputs_.send(
+  cudaError_t error = inputs_.send(
       lists_.bytes(), [&](std::byte* to) { lists_.copy_to(to); }, stream);
-  return error != cudaSuccess
-             ? error
-             : kernels::fused_rows(args_, lists_.at(inputs_.on_device()), lists_.tiles(), stream);
+  if (error == cudaSuccess) {
+    error = kernels::fused_rows(args_, lists_.at(inputs_.on_device()), lists_.tiles(), stream);
+  }
+  if (error == cudaSuccess && value_) {
+    value_->tokens = inputs.num_logits;
+    value_->out = reinterpret_cast<T*>(inputs.outputs[value_output_]);
+    error = kernels::value_head_cuda(*value_, stream);
+  }
+  return error;
 }
 
 template class FusedRowsModel<__half>;

@@ -1,6 +1,8 @@
 // A model in GPT-2's form made ready for runs of many rows as one kernel (fused_rows.cu).
 #pragma once
 
+#include <optional>
+
 #include "kernels/cuda/fused_rows.hpp"
 #include "plan/cuda/device_memory.hpp"
 #include "plan/cuda/gpt2_nodes.hpp"
@@ -41,6 +43,9 @@ class FusedRowsModel {
   SentInputs inputs_;
   RowsLists lists_;
   kernels::FusedRowsArgs<T> args_;
+  std::optional<kernels::ValueHeadCudaArgs<T>> value_;
+  std::size_t value_output_ = 0;
+  std::optional<DeviceMemory> last_;  // what the value head is of
 };
 
 }  // namespace kvcache::plan

@@ -1,6 +1,7 @@
 // A model in GPT-2's form as its nodes told it.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -42,13 +43,20 @@ struct StepNodes {
   kernels::EmbeddingCudaArgs<T> embedding;
   std::vector<LayerNodes<T>> layers;
   kernels::HeadCudaArgs<T> head;
+  std::optional<kernels::ValueHeadCudaArgs<T>> value;
+  std::size_t value_output = 0;  // which of the outputs it is
 
   /// @throws NotFused
   StepNodes(const Plan& plan, const CudaWeights& weights) : weights_(weights) {
     for (const Operation& operation : plan.operations) {
       require(!std::holds_alternative<Activate>(operation.what),
               "its activation function is not the tanh approximation of gelu");
-      require_no_output(operation);
+      require_no_output(operation, true);
+      if (const auto* of_value = std::get_if<Value>(&operation.what)) {
+        require(!value.has_value(), "it has several values");
+        value = find<kernels::ValueHeadCudaArgs<T>>(kValueHeadNode);
+        value_output = of_value->output;
+      }
       if (const auto* attend = std::get_if<Attend>(&operation.what)) {
         layers.push_back(layer(*attend));
       }

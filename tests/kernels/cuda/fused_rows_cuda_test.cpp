@@ -36,8 +36,8 @@ constexpr std::int64_t kMostLogits = 4096;
 /// A model that no other kernel takes runs of so many tokens of, with sequences of any length.
 template <typename T>
 FusedCase<T> random_case(Random& random, std::int64_t rows) {
-  const std::int64_t head_dim = random.pick(std::vector<std::int64_t>{16, 32, 64, 64});
-  const std::int64_t heads = random.pick(std::vector<std::int64_t>{2, 4, 6, 8});
+  const std::int64_t head_dim = random.pick(std::vector<std::int64_t>{8, 16, 32, 64, 64});
+  const std::int64_t heads = head_dim == 8 ? 4 * random.integer(1, 3) : 2 * random.integer(1, 4);
   return FusedCase<T>(random, random.integer(1, 3), heads, 128 * random.integer(1, 8),
                       {.head_dim = head_dim,
                        .most_vocabulary = kMostRowsVocabulary,
