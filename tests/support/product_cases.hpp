@@ -13,11 +13,11 @@
 
 #include "kernels/cpu/linear_cpu.hpp"
 #include "support/parallel_for.hpp"
+#include "support/product_activations.hpp"
 #include "support/random_cases.hpp"
 
 namespace kvcache::test {
 
-using kernels::Activation;
 using kernels::HeadArgs;
 using kernels::kPanelColumns;
 using kernels::LinearArgs;
@@ -26,27 +26,6 @@ inline std::vector<float> normal_floats(Random& random, std::int64_t count) {
   std::vector<float> values(static_cast<std::size_t>(count));
   std::generate(values.begin(), values.end(), [&] { return random.normal(); });
   return values;
-}
-
-inline double gelu(double x) {
-  return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x)));
-}
-
-inline constexpr Activation kActivations[]{Activation::none, Activation::gelu_tanh,
-                                           Activation::gelu_erf, Activation::silu};
-
-inline double activated(Activation activation, double x) {
-  switch (activation) {
-    case Activation::none:
-      return x;
-    case Activation::gelu_tanh:
-      return gelu(x);
-    case Activation::gelu_erf:
-      return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
-    case Activation::silu:
-      return x / (1.0 + std::exp(-x));
-  }
-  return 0;
 }
 
 /// Sizes that meet every register tile, partial panels, several parts of a panel and several tasks.

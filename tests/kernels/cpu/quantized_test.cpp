@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -16,69 +15,15 @@
 #include "support/instruction_sets.hpp"
 #include "support/parallel_for.hpp"
 #include "support/product_cases.hpp"
+#include "support/quantized_case.hpp"
 #include "support/random_cases.hpp"
 
 namespace kvcache::kernels {
 namespace {
 
+using test::index;
 using test::normal_floats;
 using test::Random;
-
-std::size_t index(std::int64_t i) { return static_cast<std::size_t>(i); }
-
-/// A random weight, packed, and what docs/MODEL_FILE.md says that it is.
-class Weight {
- public:
-  Weight(Random& random, std::int64_t inputs, std::int64_t outputs) {
-    constexpr std::array<std::int64_t, 5> kBlockSizes{16, 32, 64, 128, 256};
-    view_.inputs = inputs;
-    view_.outputs = outputs;
-    view_.bits = random.chance(0.4) ? 8 : 4;
-    view_.minimums = view_.bits == 4 && random.chance(0.5);
-    view_.block_size = random.pick(kBlockSizes);
-    bytes_.resize(index(view_.panels() * view_.panel_bytes()));
-    std::ranges::generate(bytes_,
-                          [&] { return static_cast<std::uint8_t>(random.integer(0, 255)); });
-    scales_.resize(index(view_.panels() * view_.panel_scales()));
-    std::ranges::generate(scales_, [&] { return Float16(0.02F * random.normal()); });
-    view_.values = bytes_.data();
-    view_.scales = scales_.data();
-  }
-
-  [[nodiscard]] const QuantizedWeight& view() const { return view_; }
-
-  /// Value less zero point.
-  [[nodiscard]] int value(std::int64_t input, std::int64_t output) const {
-    const std::int64_t group = view_.bits == 8 ? input / 4 : input / 8;
-    const std::int64_t byte =
-        ((output / 64 * view_.groups() + group) * 64 + output % 64) * 4 + input % 4;
-    const int found = bytes_[index(byte)];
-    if (view_.bits == 8) {
-      return found - 128;
-    }
-    return (input % 8 < 4 ? found % 16 : found / 16) - (view_.minimums ? 0 : 8);
-  }
-  [[nodiscard]] double scale(std::int64_t block, std::int64_t output) const {
-    return scale_row(block * view_.scale_rows(), output);
-  }
-  [[nodiscard]] double minimum(std::int64_t block, std::int64_t output) const {
-    return view_.minimums ? scale_row(block * 2 + 1, output) : 0;
-  }
-  [[nodiscard]] double at(std::int64_t input, std::int64_t output) const {
-    const std::int64_t block = input / view_.block_size;
-    return value(input, output) * scale(block, output) + minimum(block, output);
-  }
-
- private:
-  [[nodiscard]] double scale_row(std::int64_t row, std::int64_t output) const {
-    const std::int64_t rows = view_.blocks() * view_.scale_rows();
-    return static_cast<float>(scales_[index((output / 64 * rows + row) * 64 + output % 64)]);
-  }
-
-  std::vector<std::uint8_t> bytes_;
-  std::vector<Float16> scales_;
-  QuantizedWeight view_;
-};
 
 /// A random weight and tokens: sizes that meet every tile, partial blocks and panels, and several
 /// tasks.
@@ -114,7 +59,7 @@ struct Case {
   std::int64_t tokens;
   std::int64_t inputs;
   std::int64_t outputs;
-  Weight weight;
+  test::QuantizedCase weight;
   std::vector<float> x;
   std::vector<float> bias;
 };

@@ -1,0 +1,772 @@
+// norm(x) · weight + bias, its activation or gate and the residual, for weights of 8 and 4 bits.
+//
+// A word of the weight, four inputs of an output side by side, is what a lane of the tensor cores'
+// integer product holds, in the file's order; of 4 bits, its two halves are. So a lane brings its
+// own words and scales to shared memory, a ring of them ahead of their use and of the kernel
+// before, and nobody waits for anybody but for x. The order of inputs and outputs within the
+// instruction is ours: a lane's 16 bytes are four neighbouring outputs. A block's sums are exact;
+// then they are multiplied with the scales, in float32.
+//
+// A warp has 32 of a panel's outputs and a share of the inputs, a thread block a part of the
+// inputs, of which its tokens, rounded, are in shared memory; a cluster of thread blocks goes
+// through panels. Sums meet in shared memory.
+#include <cstdint>
+
+#include "base/rounding.hpp"
+#include "kernels/cuda/activations.cuh"
+#include "kernels/cuda/device_code.cuh"
+#include "kernels/cuda/quantized_linear_cuda.hpp"
+#include "kernels/cuda/quantized_tokens.cuh"
+
+namespace kvcache::kernels {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / 32;
+constexpr int kColumns = static_cast<int>(kPanelColumns);
+constexpr int kOutputsOfWarp = 32;
+constexpr int kHalves = kColumns / kOutputsOfWarp;
+constexpr int kShares = kWarps / kHalves;  // of a thread block's inputs
+constexpr int kRowBytes = kColumns * static_cast<int>(QuantizedWeight::kGroupInputs);
+constexpr int kTile = 8;  // columns of the matrix instruction
+constexpr int kMaxTiles = 4;
+constexpr int kMaxOwnTokens = 4;  // that every thread block rounds for itself
+constexpr std::size_t kMaxSharedBytes = std::size_t{160} << 10;
+
+template <int kBitCount, bool kHasMinimums>
+struct Kind {
+  static constexpr int kBits = kBitCount;
+  static constexpr bool kMinimums = kHasMinimums;
+  static constexpr int kRows = kBits / 4;  // of the file, of 64 outputs, that a lane reads a step
+  static constexpr int kScaleRows = kMinimums ? 2 : 1;
+};
+
+/// A lane's weights of one step, 32 inputs of its warp's 32 outputs.
+template <class K>
+struct Step {
+  uint4 words[K::kRows];        // of four outputs each
+  uint2 scales[K::kScaleRows];  // of the same four, and their minimums
+};
+
+/// Steps of a warp that are on their way.
+template <class K, int kMatrices>
+struct Ring {
+  static constexpr int kWordBytes = 32 * 16 * K::kRows * kMatrices;
+  static constexpr int kScaleBytes = 32 * 8 * K::kScaleRows * kMatrices;
+  static constexpr int kFitting = (40 << 10) / kWarps / (kWordBytes + kScaleBytes);
+  static constexpr int kStages = kFitting < 3 ? 3 : kFitting > 8 ? 8 : kFitting;
+
+  uint4 words[kStages][kMatrices][K::kRows][32];
+  uint2 scales[kStages][kMatrices][K::kScaleRows][32];
+};
+
+/// What the kernel works on.
+struct ProductArgs {
+  const float* x;  // null: it has been rounded to `columns`
+  const std::int64_t* positions;
+  NormArgs<float> norm;
+  QuantizedColumns columns;
+  const std::uint8_t* values;
+  const __half* scales;
+  const float* bias;
+  const float* residual;
+  float* out;
+  std::int64_t outputs;
+  std::int64_t panel_bytes;
+  std::int64_t panel_scales;
+  int inputs;
+  int block_size;
+  int zero_point;
+  int tokens;
+  int tokens_at_once;  // of a thread block
+  int rows;            // of a panel
+  int panels;          // of a matrix
+  int units;           // of a panel: the larger of a block of inputs and a step
+  int steps_of_unit;
+  int blocks_of_step;  // 2 where a block is half a step
+  Activation activation;
+};
+
+/// Shared memory of a thread block behind the warps' rings, in this order: columns of its part of
+/// the inputs [columns, stride], their blocks [blocks, kTiles · 8], sums of its warps
+/// [kShares, kMatrices, kTiles · 8, 64], and twice what the cluster's blocks send to it for its
+/// share of the outputs, [parts, kMatrices, kTiles · 8, 64 / parts].
+template <int kTiles, int kMatrices>
+struct SharedLayout {
+  int inputs;  // of a part, at most
+  int blocks;
+  int columns;
+
+  static constexpr int kAllColumns = kTiles * kTile;
+  static constexpr int kSums = kMatrices * kAllColumns * kColumns;
+  /// Bytes from one column to the next: eight of them lie in different banks.
+  [[nodiscard]] __host__ __device__ int stride() const { return (inputs + 127) / 128 * 128 + 32; }
+  [[nodiscard]] __host__ __device__ int blocks_at() const { return columns * stride(); }
+  [[nodiscard]] __host__ __device__ int sums_at() const {
+    return blocks_at() + blocks * kAllColumns * static_cast<int>(sizeof(ColumnBlock));
+  }
+  [[nodiscard]] __host__ __device__ int gathered_at() const {
+    return sums_at() + kShares * kSums * static_cast<int>(sizeof(float));
+  }
+  [[nodiscard]] __host__ __device__ int bytes() const {
+    return gathered_at() + 2 * kSums * static_cast<int>(sizeof(float));
+  }
+};
+
+/// What a thread block does of a panel: units of the inputs.
+struct Part {
+  int first;
+  int count;
+
+  __host__ __device__ Part(int units, int part, int parts)
+      : first(units * part / parts), count(units * (part + 1) / parts - first) {}
+};
+
+/// 16 or 8 bytes to shared memory; zeros where they do not exist.
+__device__ inline void bring(uint4* to, const std::uint8_t* from, bool exists) {
+  const auto address = static_cast<unsigned>(__cvta_generic_to_shared(to));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from),
+               "r"(exists ? 16 : 0)
+               : "memory");
+}
+__device__ inline void bring(uint2* to, const __half* from) {
+  const auto address = static_cast<unsigned>(__cvta_generic_to_shared(to));
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(address), "l"(from) : "memory");
+}
+
+/// sum = a · b + sum: a of 16 outputs by 32 inputs, values without a sign, b of 32 inputs by 8
+/// columns. PTX ISA, "Matrix Fragments for mma.m16n8k32": lane 4·g + t has rows g and g + 8, inputs
+/// 4t to 4t + 3 and 16 further, and of the sum columns 2t and 2t + 1.
+__device__ inline void multiply_add_bytes(int (&sum)[4], const unsigned (&a)[4], uint2 b) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b.x), "r"(b.y));
+}
+
+__device__ inline unsigned component(const uint4& of, int i) {
+  return i == 0 ? of.x : i == 1 ? of.y : i == 2 ? of.z : of.w;
+}
+
+/// The left side of the instruction for two of a lane's outputs, 2 · pair and the next.
+template <class K>
+__device__ void left_side(const Step<K>& step, int pair, unsigned (&a)[4]) {
+  constexpr unsigned kLower = 0x0F0F0F0FU;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const unsigned word = component(step.words[0], 2 * pair + i);
+    if constexpr (K::kBits == 8) {
+      a[i] = word;
+      a[2 + i] = component(step.words[K::kRows - 1], 2 * pair + i);
+    } else {
+      a[i] = word & kLower;
+      a[2 + i] = word >> 4U & kLower;
+    }
+  }
+}
+
+/// Four neighbouring numbers of 16 bits.
+struct Four {
+  float of[4];
+
+  __device__ explicit Four(uint2 halves) {
+    const float2 first = __half22float2(*reinterpret_cast<const __half2*>(&halves.x));
+    const float2 second = __half22float2(*reinterpret_cast<const __half2*>(&halves.y));
+    of[0] = first.x;
+    of[1] = first.y;
+    of[2] = second.x;
+    of[3] = second.y;
+  }
+};
+
+/// sums += a block's products by its scales; `two` are the lane's columns.
+template <class K>
+__device__ void add_products(const int (&products)[2][4], const Step<K>& weights,
+                             const ColumnBlock (&two)[2], float (&sums)[2][4]) {
+  const Four scale(weights.scales[0]);
+#pragma unroll
+  for (int pair = 0; pair < 2; ++pair) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const ColumnBlock& column = two[i % 2];
+      const int output = 2 * pair + i / 2;
+      float& sum = sums[pair][i];
+      if constexpr (K::kMinimums) {
+        const Four minimum(weights.scales[K::kScaleRows - 1]);
+        sum = fmaf(static_cast<float>(products[pair][i]) * column.scale, scale.of[output], sum);
+        sum = fmaf(static_cast<float>(column.offset) * column.scale, minimum.of[output], sum);
+      } else {
+        sum = fmaf(static_cast<float>(products[pair][i] + column.offset) * column.scale,
+                   scale.of[output], sum);
+      }
+    }
+  }
+}
+
+/// A warp's way through the panels of its cluster: `load` runs ahead.
+template <class K, int kMatrices>
+class Weights {
+ public:
+  __device__ Weights(const ProductArgs& args, int half, int begin, int end, int lane,
+                     Ring<K, kMatrices>& ring)
+      : args_(args),
+        ring_(ring),
+        lane_(lane),
+        begin_(begin),
+        end_(end),
+        step_(begin),
+        panel_(static_cast<int>(blockIdx.x)),
+        values_at_(half * (kRowBytes / kHalves) + lane / 4 * 16),
+        scales_at_(half * kOutputsOfWarp + lane / 4 * 4) {}
+
+  /// The next step to its stage, if there is one.
+  __device__ void load() {
+    if (begin_ < end_ && panel_ < args_.panels) {
+      const int row = (step_ * 4 + lane_ % 4) * K::kRows;
+      const int block = step_ * args_.blocks_of_step / args_.steps_of_unit;
+#pragma unroll
+      for (int m = 0; m < kMatrices; ++m) {
+        const std::int64_t panel = std::int64_t{panel_} * kMatrices + m;
+        const std::uint8_t* values = args_.values + panel * args_.panel_bytes + values_at_;
+#pragma unroll
+        for (int i = 0; i < K::kRows; ++i) {
+          // Where a block is half a step, the last half may be none of the panel's.
+          const bool exists = row + i < args_.rows;
+          bring(&ring_.words[stage_][m][i][lane_], values + (exists ? row + i : 0) * kRowBytes,
+                exists);
+        }
+        const __half* scales = args_.scales + panel * args_.panel_scales + scales_at_;
+#pragma unroll
+        for (int i = 0; i < K::kScaleRows; ++i) {
+          bring(&ring_.scales[stage_][m][i][lane_],
+                scales + (block * K::kScaleRows + i) * kColumns);
+        }
+      }
+      if (++step_ == end_) {
+        step_ = begin_;
+        panel_ += static_cast<int>(gridDim.x);
+      }
+    }
+    asm volatile("cp.async.commit_group;" ::: "memory");
+    stage_ = stage_ + 1 == kStages ? 0 : stage_ + 1;
+  }
+
+  /// The step loaded longest ago; `load` may be called when it has been used.
+  __device__ void take(Step<K> (&to)[kMatrices]) const {
+    asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 1) : "memory");
+#pragma unroll
+    for (int m = 0; m < kMatrices; ++m) {
+#pragma unroll
+      for (int i = 0; i < K::kRows; ++i) {
+        to[m].words[i] = ring_.words[stage_][m][i][lane_];
+      }
+#pragma unroll
+      for (int i = 0; i < K::kScaleRows; ++i) {
+        to[m].scales[i] = ring_.scales[stage_][m][i][lane_];
+      }
+    }
+  }
+
+  /// The scales of the second block of a step, which are read where they are needed: few models
+  /// have such blocks.
+  __device__ void take_second_scales(int panel, int block, Step<K> (&to)[kMatrices]) const {
+#pragma unroll
+    for (int m = 0; m < kMatrices; ++m) {
+      const __half* scales =
+          args_.scales + (std::int64_t{panel} * kMatrices + m) * args_.panel_scales + scales_at_;
+#pragma unroll
+      for (int i = 0; i < K::kScaleRows; ++i) {
+        to[m].scales[i] =
+            *reinterpret_cast<const uint2*>(scales + (block * K::kScaleRows + i) * kColumns);
+      }
+    }
+  }
+
+ private:
+  static constexpr int kStages = Ring<K, kMatrices>::kStages;
+
+  const ProductArgs& args_;
+  Ring<K, kMatrices>& ring_;
+  int lane_;
+  int begin_;
+  int end_;
+  int step_;
+  int panel_;
+  int values_at_;
+  int scales_at_;
+  int stage_ = 0;
+};
+
+/// A thread's part of a token's moments about its first input, or, of an rms_norm, about zero.
+__device__ inline float2 moments_of_thread(const float* row, int inputs, bool is_rms) {
+  const float origin = is_rms ? 0.0F : row[0];
+  float2 moment{0.0F, 0.0F};
+  const auto take = [&](float x) {
+    moment.x += x - origin;
+    moment.y += (x - origin) * (x - origin);
+  };
+  const int thread = static_cast<int>(threadIdx.x);
+  if (inputs % 4 == 0) {
+#pragma unroll 4
+    for (int i = thread * 4; i < inputs; i += kThreads * 4) {
+      const auto x = Vector<float>::load(row + i);
+#pragma unroll
+      for (const float element : x.elements) {
+        take(element);
+      }
+    }
+  } else {
+    for (int i = thread; i < inputs; i += kThreads) {
+      take(row[i]);
+    }
+  }
+  return moment;
+}
+
+/// The first `existing` of eight numbers, zeros behind them.
+__device__ inline void load_eight(const float* from, int existing, float (&to)[8]) {
+  if (existing >= 8 && reinterpret_cast<std::uintptr_t>(from) % 16 == 0) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const auto four = Vector<float>::load(from + 4 * half);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        to[4 * half + i] = four.elements[i];
+      }
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      to[i] = i < existing ? from[i] : 0.0F;
+    }
+  }
+}
+
+/// Norms and rounds the thread block's part of its tokens, inputs from `first` on, to shared
+/// memory.
+template <class Layout>
+__device__ void round_tokens(const ProductArgs& args, const Layout& layout, int first, int count,
+                             std::byte* shared) {
+  __shared__ float2 moments[kMaxOwnTokens][kWarps];
+  const int thread = static_cast<int>(threadIdx.x);
+  const auto row_of = [&](int token) {
+    return args.x + (args.positions != nullptr ? args.positions[token] : token) * args.inputs;
+  };
+  const bool norms = args.norm.weight != nullptr;
+  if (norms) {
+    for (int token = 0; token < args.tokens; ++token) {
+      const float2 own = moments_of_thread(row_of(token), args.inputs, args.norm.is_rms);
+      const float2 of_warp{sum_of_lanes(own.x), sum_of_lanes(own.y)};
+      if (thread % 32 == 0) {
+        moments[token][thread / 32] = of_warp;
+      }
+    }
+    __syncthreads();
+  }
+  const int levels = args.columns.levels;
+  const int lanes = args.block_size / 8;
+  auto* const blocks = reinterpret_cast<ColumnBlock*>(shared + layout.blocks_at());
+  for (int token = 0; token < args.tokens; ++token) {
+    const float* row = row_of(token);
+    float shift = 0;
+    float scale = 1;
+    if (norms) {
+      float2 total{0.0F, 0.0F};
+#pragma unroll
+      for (const float2& moment : moments[token]) {
+        total.x += moment.x;
+        total.y += moment.y;
+      }
+      const auto inputs = static_cast<float>(args.inputs);
+      const float mean = args.norm.is_rms ? 0.0F : total.x / inputs;
+      scale = rsqrtf(total.y / inputs - mean * mean + args.norm.epsilon);
+      shift = args.norm.is_rms ? 0.0F : row[0] + mean;
+    }
+    for (int of_warp = thread / 32 * 256; of_warp < count; of_warp += kThreads * 8) {
+      const int own = of_warp + thread % 32 * 8;
+      const int input = first + own;
+      const int existing = own < count ? args.inputs - input : 0;
+      float x[8];
+      load_eight(row + input, existing, x);
+      if (norms) {
+        float weight[8];
+        float bias[8] = {};
+        load_eight(args.norm.weight + input, existing, weight);
+        if (args.norm.bias != nullptr) {
+          load_eight(args.norm.bias + input, existing, bias);
+        }
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+          x[i] = i < existing ? (x[i] - shift) * scale * weight[i] + bias[i] : 0.0F;
+        }
+      }
+      round_to_levels(x, lanes, levels, [&](int level, const EightRounded& rounded, float factor) {
+        const int column = token * levels + level;
+        if (own < count) {
+          *reinterpret_cast<uint2*>(shared + column * layout.stride() + own) = rounded.values;
+          if (own % args.block_size == 0) {
+            blocks[own / args.block_size * Layout::kAllColumns + column] = {
+                factor, args.zero_point == 0 ? rounded.sum : -args.zero_point * rounded.sum};
+          }
+        }
+      });
+    }
+  }
+}
+
+/// Brings the thread block's part of columns that have been rounded already to shared memory.
+template <class Layout>
+__device__ void copy_columns(const ProductArgs& args, const Layout& layout, int first, int count,
+                             std::int64_t first_column, std::byte* shared) {
+  const int thread = static_cast<int>(threadIdx.x);
+  const int vectors = count / 16;
+  for (int i = thread; i < layout.columns * vectors; i += kThreads) {
+    const int column = i / vectors;
+    const int input = i % vectors * 16;
+    *reinterpret_cast<uint4*>(shared + column * layout.stride() + input) =
+        *reinterpret_cast<const uint4*>(
+            args.columns.values + (first_column + column) * args.columns.inputs + first + input);
+  }
+  auto* const to = reinterpret_cast<ColumnBlock*>(shared + layout.blocks_at());
+  const int first_block = first / args.block_size;
+  const int blocks = min(count / args.block_size, args.columns.block_count - first_block);
+  for (int i = thread; i < layout.columns * blocks; i += kThreads) {
+    const int column = i / blocks;
+    const int block = i % blocks;
+    to[block * Layout::kAllColumns + column] =
+        args.columns
+            .blocks[(first_column + column) * args.columns.block_count + first_block + block];
+  }
+}
+
+/// Sums of a warp: of 16 outputs and 8 columns a matrix instruction.
+template <int kTiles, int kMatrices>
+using Sums = float[kMatrices][kTiles][2][4];
+
+/// A panel's sums of all warps, thread blocks of the cluster and levels to results.
+template <class Layout, int kMatrices>
+__device__ void finish_panel(const ProductArgs& args, const Layout& layout, int panel, int number,
+                             std::byte* shared) {
+  const auto* const sums = reinterpret_cast<const float*>(shared + layout.sums_at());
+  auto* const gathered =
+      reinterpret_cast<float*>(shared + layout.gathered_at()) + number % 2 * Layout::kSums;
+  const int thread = static_cast<int>(threadIdx.x);
+  const int parts = static_cast<int>(gridDim.z);
+  const int part = static_cast<int>(blockIdx.z);
+  const int own_outputs = kColumns / parts;
+  const auto sum_of_shares = [&](int m, int column, int output) {
+    float sum = 0;
+#pragma unroll
+    for (int share = 0; share < kShares; ++share) {
+      sum += sums[((share * kMatrices + m) * Layout::kAllColumns + column) * kColumns + output];
+    }
+    return sum;
+  };
+  __syncthreads();
+  if (parts > 1) {
+    for (int i = thread; i < kMatrices * layout.columns * kColumns; i += kThreads) {
+      const int output = i % kColumns;
+      const int column = i / kColumns % layout.columns;
+      const int m = i / kColumns / layout.columns;
+      in_block(
+          gathered,
+          static_cast<unsigned>(
+              output /
+              own_outputs))[((part * kMatrices + m) * Layout::kAllColumns + column) * own_outputs +
+                            output % own_outputs] = sum_of_shares(m, column, output);
+    }
+    arrive_at_cluster();
+    wait_for_cluster();
+  }
+  const int levels = args.columns.levels;
+  for (int i = thread; i < layout.columns / levels * own_outputs; i += kThreads) {
+    const int own_output = i % own_outputs;
+    const int token = i / own_outputs;
+    const std::int64_t output = std::int64_t{panel} * kColumns + part * own_outputs + own_output;
+    if (output >= args.outputs) {
+      continue;
+    }
+    float value[kMatrices];
+#pragma unroll
+    for (int m = 0; m < kMatrices; ++m) {
+      value[m] = args.bias != nullptr ? args.bias[m * args.outputs + output] : 0.0F;
+      for (int level = 0; level < levels; ++level) {
+        const int column = token * levels + level;
+        if (parts == 1) {
+          value[m] += sum_of_shares(m, column, own_output);
+        } else {
+          for (int from = 0; from < parts; ++from) {
+            value[m] +=
+                gathered[((from * kMatrices + m) * Layout::kAllColumns + column) * own_outputs +
+                         own_output];
+          }
+        }
+      }
+    }
+    const std::int64_t at =
+        (std::int64_t{blockIdx.y} * args.tokens_at_once + token) * args.outputs + output;
+    const float activation = activated(args.activation, value[0]);
+    const float result = kMatrices == 2 ? activation * value[kMatrices - 1] : activation;
+    args.out[at] = args.residual != nullptr ? args.residual[at] + result : result;
+  }
+  __syncthreads();  // before the sums are written again
+}
+
+/// Grid: clusters, groups of tokens, parts of the inputs.
+template <class K, int kTiles, int kMatrices>
+__global__ void __launch_bounds__(kThreads, kTiles == 1 ? 2 : 1)
+    quantized_linear_kernel(ProductArgs args) {
+  using Layout = SharedLayout<kTiles, kMatrices>;
+  constexpr int kAllColumns = Layout::kAllColumns;
+  extern __shared__ __align__(16) std::byte all_shared[];
+  auto* const rings = reinterpret_cast<Ring<K, kMatrices>*>(all_shared);
+  std::byte* const shared = all_shared + kWarps * sizeof(Ring<K, kMatrices>);
+  const int thread = static_cast<int>(threadIdx.x);
+  const int lane = thread % 32;
+  const int half = thread / 32 % kHalves;
+  const int share = thread / 32 / kHalves;
+  const int parts = static_cast<int>(gridDim.z);
+  const int unit_inputs = args.steps_of_unit * kStepInputs;
+  const int first_token = static_cast<int>(blockIdx.y) * args.tokens_at_once;
+  const Layout layout{divide_up(args.units, parts) * unit_inputs,
+                      divide_up(args.units, parts) * unit_inputs / args.block_size,
+                      min(args.tokens_at_once, args.tokens - first_token) * args.columns.levels};
+
+  let_next_kernel_start();
+  if (parts > 1) {
+    arrive_at_cluster();  // all its blocks run before any writes to another
+  }
+  const Part part(args.units, static_cast<int>(blockIdx.z), parts);
+  const Part own(part.count, share, kShares);
+  const int begin = (part.first + own.first) * args.steps_of_unit;
+  const int end = begin + own.count * args.steps_of_unit;
+  Weights<K, kMatrices> weights(args, half, begin, end, lane, rings[thread / 32]);
+#pragma unroll
+  for (int i = 0; i < Ring<K, kMatrices>::kStages; ++i) {
+    weights.load();
+  }
+
+  wait_for_previous_kernel();
+  const int first_input = part.first * unit_inputs;
+  if (args.x != nullptr) {
+    round_tokens(args, layout, first_input, part.count * unit_inputs, shared);
+  } else {
+    copy_columns(args, layout, first_input, part.count * unit_inputs,
+                 std::int64_t{first_token} * args.columns.levels, shared);
+  }
+  if (parts > 1) {
+    wait_for_cluster();
+  }
+  __syncthreads();
+
+  const int g = lane / 4;
+  const int t = lane % 4;
+  const std::byte* const x = shared + g * layout.stride() + 8 * t - first_input;
+  const auto* const blocks = reinterpret_cast<const ColumnBlock*>(shared + layout.blocks_at()) -
+                             first_input / args.block_size * kAllColumns + 2 * t;
+  auto* const sums_at = reinterpret_cast<float*>(shared + layout.sums_at());
+  int number = 0;
+  for (int panel = static_cast<int>(blockIdx.x); panel < args.panels;
+       panel += static_cast<int>(gridDim.x), ++number) {
+    Sums<kTiles, kMatrices> sums = {};
+    int products[kMatrices][kTiles][2][4] = {};
+    int steps_left = args.steps_of_unit;
+    for (int step = begin; step < end; ++step) {
+      Step<K> now[kMatrices];
+      weights.take(now);
+      const bool ends = --steps_left == 0;
+      steps_left = ends ? args.steps_of_unit : steps_left;
+      // Where a block is half a step, each half with the other's inputs as zeros.
+      for (int block_of_step = 0; block_of_step < args.blocks_of_step; ++block_of_step) {
+        const int block = step * args.blocks_of_step / args.steps_of_unit + block_of_step;
+        if (block_of_step == 1) {
+          if (block >= args.columns.block_count) {
+            break;
+          }
+          weights.take_second_scales(panel, block, now);
+        }
+        const bool counts = args.blocks_of_step == 1 || t / 2 == block_of_step;
+#pragma unroll
+        for (int tile = 0; tile < kTiles; ++tile) {
+          const uint2 right = counts && tile * kTile + g < layout.columns
+                                  ? *reinterpret_cast<const uint2*>(
+                                        x + tile * kTile * layout.stride() + step * kStepInputs)
+                                  : make_uint2(0, 0);
+#pragma unroll
+          for (int m = 0; m < kMatrices; ++m) {
+#pragma unroll
+            for (int pair = 0; pair < 2; ++pair) {
+              unsigned a[4];
+              left_side(now[m], pair, a);
+              multiply_add_bytes(products[m][tile][pair], a, right);
+            }
+          }
+          if (ends) {
+            // Of a column that does not exist whatever is there: nobody looks at its sums.
+            const uint4 bits =
+                *reinterpret_cast<const uint4*>(blocks + block * kAllColumns + tile * kTile);
+            const ColumnBlock two[2]{{__uint_as_float(bits.x), static_cast<int>(bits.y)},
+                                     {__uint_as_float(bits.z), static_cast<int>(bits.w)}};
+#pragma unroll
+            for (int m = 0; m < kMatrices; ++m) {
+              add_products(products[m][tile], now[m], two, sums[m][tile]);
+#pragma unroll
+              for (int k = 0; k < 8; ++k) {
+                products[m][tile][k / 4][k % 4] = 0;
+              }
+            }
+          }
+        }
+      }
+      weights.load();
+    }
+    // A lane's four outputs lie side by side.
+#pragma unroll
+    for (int m = 0; m < kMatrices; ++m) {
+#pragma unroll
+      for (int tile = 0; tile < kTiles; ++tile) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const auto& of = sums[m][tile];
+          const Vector<float, 4> four{of[0][i], of[0][2 + i], of[1][i], of[1][2 + i]};
+          four.store(sums_at +
+                     ((share * kMatrices + m) * kAllColumns + tile * kTile + 2 * t + i) * kColumns +
+                     half * kOutputsOfWarp + 4 * g);
+        }
+      }
+    }
+    finish_panel<Layout, kMatrices>(args, layout, panel, number, shared);
+  }
+}
+
+/// Thread blocks of a cluster: so many that the device is full, each with work for its warps.
+int choose_parts(std::int64_t panels, int units, int slots) {
+  int parts = 1;
+  while (device_has_clusters() && parts < kMaxCluster && 2 * parts * panels <= slots &&
+         units >= 2 * parts * kShares) {
+    parts *= 2;
+  }
+  return parts;
+}
+
+/// How a product is launched, as far as it fits.
+template <class K, int kTiles, int kMatrices>
+struct Shape {
+  using Layout = SharedLayout<kTiles, kMatrices>;
+
+  ProductArgs args{};
+  dim3 grid;
+  std::size_t shared_bytes = 0;
+
+  Shape(const QuantizedLinearCudaArgs& of, int levels, int multiprocessors) {
+    const QuantizedWeight& weight = of.weight;
+    const auto block_size = static_cast<int>(weight.block_size);
+    const int unit = block_size > kStepInputs ? block_size : kStepInputs;
+    args.steps_of_unit = unit / kStepInputs;
+    args.blocks_of_step = block_size < kStepInputs ? 2 : 1;
+    args.units = static_cast<int>(divide_up(weight.padded_inputs(), unit));
+    args.panels = static_cast<int>(panel_count(weight.outputs));
+    args.tokens = static_cast<int>(of.tokens);
+    const int most = kTiles * kTile / levels;
+    args.tokens_at_once = args.tokens < most ? args.tokens : most;
+    const int groups = divide_up(args.tokens, args.tokens_at_once);
+    const int slots = (kTiles == 1 ? 2 : 1) * multiprocessors;
+    const int parts = choose_parts(std::int64_t{args.panels} * groups, args.units, slots);
+    const int clusters = slots / parts > 0 ? slots / parts : 1;
+    const int of_cluster = divide_up(args.panels, clusters);  // all as busy
+    grid = dim3(static_cast<unsigned>(divide_up(args.panels, of_cluster)),
+                static_cast<unsigned>(groups), static_cast<unsigned>(parts));
+    const int inputs = divide_up(args.units, parts) * unit;
+    const Layout layout{inputs, inputs / block_size, args.tokens_at_once * levels};
+    shared_bytes = kWarps * sizeof(Ring<K, kMatrices>) + static_cast<std::size_t>(layout.bytes());
+  }
+
+  [[nodiscard]] bool fits() const { return shared_bytes <= kMaxSharedBytes; }
+};
+
+template <class K, int kTiles, int kMatrices>
+cudaError_t launch_tiles(const QuantizedLinearCudaArgs& args, const QuantizedColumns& columns,
+                         int multiprocessors, cudaStream_t stream) {
+  const auto kernel = quantized_linear_kernel<K, kTiles, kMatrices>;
+  static const cudaError_t more_shared = cudaFuncSetAttribute(
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kMaxSharedBytes));
+  if (more_shared != cudaSuccess) {
+    return more_shared;
+  }
+  Shape<K, kTiles, kMatrices> shape(args, columns.levels, multiprocessors);
+  if (!shape.fits()) {
+    if constexpr (kTiles > 1) {
+      return launch_tiles<K, 1, kMatrices>(args, columns, multiprocessors, stream);
+    }
+    return cudaErrorInvalidValue;
+  }
+  const QuantizedWeight& weight = args.weight;
+  ProductArgs& of = shape.args;
+  const bool rounds = args.tokens <= kMaxOwnTokens && shape.grid.y == 1;
+  if (rounds) {
+    of.x = args.x;
+    of.positions = args.positions;
+    of.norm = args.norm;
+  } else if (const cudaError_t error = quantize_tokens_cuda(args, columns, stream);
+             error != cudaSuccess) {
+    return error;
+  }
+  of.columns = columns;
+  of.values = weight.values;
+  of.scales = reinterpret_cast<const __half*>(weight.scales);
+  of.bias = args.bias;
+  of.residual = args.residual;
+  of.out = args.out;
+  of.outputs = weight.outputs;
+  of.panel_bytes = weight.panel_bytes();
+  of.panel_scales = weight.panel_scales();
+  of.inputs = static_cast<int>(weight.inputs);
+  of.block_size = static_cast<int>(weight.block_size);
+  of.zero_point = weight.zero_point();
+  of.rows = static_cast<int>(weight.groups());
+  of.activation = args.activation;
+  return launch(kernel, shape.grid, kThreads, shape.shared_bytes, stream, of);
+}
+
+template <class K, int kMatrices>
+cudaError_t launch_columns(const QuantizedLinearCudaArgs& args, const QuantizedColumns& columns,
+                           int multiprocessors, cudaStream_t stream) {
+  const std::int64_t count = args.tokens * columns.levels;
+  return count <= kTile ? launch_tiles<K, 1, kMatrices>(args, columns, multiprocessors, stream)
+         : count <= 2 * kTile
+             ? launch_tiles<K, 2, kMatrices>(args, columns, multiprocessors, stream)
+             : launch_tiles<K, kMaxTiles, kMatrices>(args, columns, multiprocessors, stream);
+}
+
+template <class K>
+cudaError_t launch_matrices(const QuantizedLinearCudaArgs& args, const QuantizedColumns& columns,
+                            int multiprocessors, cudaStream_t stream) {
+  return args.weight.matrices == 2 ? launch_columns<K, 2>(args, columns, multiprocessors, stream)
+                                   : launch_columns<K, 1>(args, columns, multiprocessors, stream);
+}
+
+}  // namespace
+
+std::size_t quantized_linear_scratch(const QuantizedLinearCudaArgs& args) {
+  std::size_t bytes = 0;
+  quantized_columns(args, nullptr, bytes);
+  return bytes;
+}
+
+cudaError_t quantized_linear_cuda(const QuantizedLinearCudaArgs& args, void* scratch,
+                                  int multiprocessors, cudaStream_t stream) {
+  if (args.tokens == 0) {
+    return cudaSuccess;
+  }
+  std::size_t bytes = 0;
+  const QuantizedColumns columns = quantized_columns(args, scratch, bytes);
+  if (args.weight.bits == 8) {
+    return launch_matrices<Kind<8, false>>(args, columns, multiprocessors, stream);
+  }
+  return args.weight.minimums
+             ? launch_matrices<Kind<4, true>>(args, columns, multiprocessors, stream)
+             : launch_matrices<Kind<4, false>>(args, columns, multiprocessors, stream);
+}
+
+}  // namespace kvcache::kernels
