@@ -65,7 +65,9 @@ struct CachedAttentionArgs {
   /// Queries that read one key.
   [[nodiscard]] std::int64_t group() const { return num_heads / num_kv_heads; }
   /// From one key or value of the pool to the next: its elements, and its scale.
-  [[nodiscard]] std::int64_t vector_elements() const { return head_dim + kScaleElements<Cache>; }
+  [[nodiscard]] constexpr std::int64_t vector_elements() const {
+    return head_dim + kScaleElements<Cache>;
+  }
   /// Position of the row's first new token.
   [[nodiscard]] std::int64_t append_position(std::int64_t row) const {
     return append_positions != nullptr ? append_positions[row] : past_lengths[row];

@@ -10,6 +10,7 @@
 #include "base/rounding.hpp"
 #include "kernels/cuda/attention_rows.cuh"
 #include "kernels/cuda/cached_attention_cuda.hpp"
+#include "kernels/cuda/kept_vectors.cuh"
 
 namespace kvcache::kernels {
 namespace {
@@ -20,34 +21,70 @@ constexpr int kGroups = kThreads / kGroupLanes;
 constexpr int kMaxHeadDim = 256;
 
 /// How a head is divided among a group's lanes: lane l holds elements (chunk · 8 + l) · kVector …
-template <typename T, int kVectorSize, int kChunkCount>
+/// Those of the cache are CacheElement's.
+template <typename T, typename CacheElement, int kVectorSize, int kChunkCount>
 struct HeadLayout {
+  using Cache = CacheElement;
   static constexpr int kVector = kVectorSize;
   static constexpr int kChunks = kChunkCount;
   static constexpr int kElements = kVector * kChunks;
   // Positions whose keys and values a group has on their way at once, in about 32 registers.
-  static constexpr int kAhead = std::max(1, 64 / static_cast<int>(kElements * sizeof(T)));
+  static constexpr int kAhead =
+      std::max(1, 64 / (kElements * std::max(2, static_cast<int>(sizeof(Cache)))));
   using Chunk = Vector<T, kVector>;
+  using Kept = KeptPart<Cache, kVector, kChunks>;
 
   __device__ static int element(int lane, int chunk) {
     return (chunk * kGroupLanes + lane) * kVector;
   }
-  __device__ static void store(const Chunk (&from)[kChunks], int lane, int head_dim, T* head) {
+  __device__ static void store(const Kept& from, int lane, int head_dim, Cache* head) {
 #pragma unroll
     for (int c = 0; c < kChunks; ++c) {
       if (element(lane, c) < head_dim) {
-        from[c].store(head + element(lane, c));
+        from.chunks[c].store(head + element(lane, c));
+      }
+    }
+    if constexpr (std::is_same_v<Cache, std::int8_t>) {
+      if (lane == 0) {
+        store_scale<kVector>(from.scale, head + head_dim);
       }
     }
   }
-  /// A lane's part of one head's key or value.
-  __device__ static void load(const T* head, int lane, int head_dim, Chunk (&to)[kChunks]) {
+  template <typename Element>
+  __device__ static void load_chunks(const Element* head, int lane, int head_dim,
+                                     Vector<Element, kVector> (&to)[kChunks]) {
 #pragma unroll
     for (int c = 0; c < kChunks; ++c) {
-      to[c] = element(lane, c) < head_dim ? Chunk::load(head + element(lane, c)) : Chunk::zero();
+      to[c] = element(lane, c) < head_dim ? Vector<Element, kVector>::load(head + element(lane, c))
+                                          : Vector<Element, kVector>::zero();
     }
   }
+  /// A lane's part of one head's key or value.
+  __device__ static void load(const Cache* head, int lane, int head_dim, Kept& to) {
+    load_chunks(head, lane, head_dim, to.chunks);
+    if constexpr (std::is_same_v<Cache, std::int8_t>) {
+      to.scale = load_scale<kVector>(head + head_dim);
+    }
+  }
+  /// The same of a new token, which the group's lanes round as the cache keeps it.
+  __device__ static void load_new(const T* head, int lane, int head_dim, Kept& to) {
+    Chunk chunks[kChunks];
+    load_chunks(head, lane, head_dim, chunks);
+    keep<Cache, kGroupLanes>(chunks, to);
+  }
 };
+
+/// A lane's part of the product of a query and a key.
+template <typename Layout>
+__device__ float dot_of_lane(const float (&query)[Layout::kElements],
+                             const typename Layout::Kept& key) {
+  float dot = 0;
+#pragma unroll
+  for (int i = 0; i < Layout::kElements; ++i) {
+    dot += query[i] * to_float(key.chunks[i / Layout::kVector].elements[i % Layout::kVector]);
+  }
+  return dot * scale_of(key);
+}
 
 /// A softmax of some positions: their largest score, the sum of exp(score − largest), and the
 /// values weighted so.
@@ -67,28 +104,28 @@ struct Softmax {
     max = new_max;
   }
 
-  __device__ void add(float score, const typename Layout::Chunk (&value)[Layout::kChunks]) {
-    const float weight = __expf(score - max);
+  __device__ void add(float score, const typename Layout::Kept& value) {
+    float weight = __expf(score - max);
     sum += weight;
+    weight *= scale_of(value);
 #pragma unroll
     for (int c = 0; c < Layout::kChunks; ++c) {
 #pragma unroll
       for (int i = 0; i < Layout::kVector; ++i) {
-        values[c * Layout::kVector + i] += weight * to_float(value[c].elements[i]);
+        values[c * Layout::kVector + i] += weight * to_float(value.chunks[c].elements[i]);
       }
     }
   }
 };
 
 /// Keys and values of up to kAhead positions of a group, on their way.
-template <typename T, typename Layout>
+template <typename Args, typename Layout>
 struct Positions {
-  typename Layout::Chunk keys[Layout::kAhead][Layout::kChunks];
-  typename Layout::Chunk values[Layout::kAhead][Layout::kChunks];
+  typename Layout::Kept keys[Layout::kAhead];
+  typename Layout::Kept values[Layout::kAhead];
 
   /// Of the past: positions first, first + kGroups, …, those before `end`.
-  __device__ void load(const CachedAttentionArgs<T>& args, int row, int kv_head, int first, int end,
-                       int lane) {
+  __device__ void load(const Args& args, int row, int kv_head, int first, int end, int lane) {
     const int head_dim = static_cast<int>(args.head_dim);
 #pragma unroll
     for (int i = 0; i < Layout::kAhead; ++i) {
@@ -101,23 +138,13 @@ struct Positions {
     }
   }
 
-  __device__ void attend(const CachedAttentionArgs<T>& args,
-                         const float (&query)[Layout::kElements], int first, int end,
-                         Softmax<Layout>& softmax) const {
+  __device__ void attend(const Args& args, const float (&query)[Layout::kElements], int first,
+                         int end, Softmax<Layout>& softmax) const {
     float scores[Layout::kAhead];
     float max = softmax.max;
 #pragma unroll
     for (int i = 0; i < Layout::kAhead; ++i) {
-      float dot = 0;
-      if (first + i * kGroups < end) {
-#pragma unroll
-        for (int c = 0; c < Layout::kChunks; ++c) {
-#pragma unroll
-          for (int e = 0; e < Layout::kVector; ++e) {
-            dot += query[c * Layout::kVector + e] * to_float(keys[i][c].elements[e]);
-          }
-        }
-      }
+      const float dot = first + i * kGroups < end ? dot_of_lane<Layout>(query, keys[i]) : 0.0F;
       // All groups of a warp take part.
       scores[i] = capped(args, sum_of_lanes<kGroupLanes>(dot));
       if (first + i * kGroups < end) {
@@ -137,8 +164,8 @@ struct Positions {
 };
 
 /// Tokens that `at` sees among the new ones of its row, itself included.
-template <typename T>
-__device__ int visible_new_tokens(const CachedAttentionArgs<T>& args, const NewToken& at) {
+template <typename Args>
+__device__ int visible_new_tokens(const Args& args, const NewToken& at) {
   if (args.tree_parents == nullptr) {
     return at.index + 1;
   }
@@ -223,7 +250,8 @@ struct SplitSoftmaxes {
 
 /// Grid: tokens, heads, splits.
 template <typename T, typename Layout>
-__global__ void __launch_bounds__(kThreads) attention_by_token_kernel(CachedAttentionArgs<T> args) {
+__global__ void __launch_bounds__(kThreads)
+    attention_by_token_kernel(CachedAttentionArgs<T, typename Layout::Cache> args) {
   __shared__ BlockSoftmax block_softmax;
   __shared__ SplitSoftmaxes split_softmaxes;
   let_next_kernel_start();
@@ -253,7 +281,7 @@ __global__ void __launch_bounds__(kThreads) attention_by_token_kernel(CachedAtte
   const int share = divide_up(past - begin, splits);
   const int end = min(begin + (split + 1) * share, past);
   const int first = begin + split * share + group;
-  Positions<T, Layout> positions;
+  Positions<CachedAttentionArgs<T, typename Layout::Cache>, Layout> positions;
   positions.load(args, at.row, kv_head, first, end, lane);
   // The last split has the fewest positions of the past; it takes the new tokens.
   const int in_window =
@@ -266,12 +294,12 @@ __global__ void __launch_bounds__(kThreads) attention_by_token_kernel(CachedAtte
 
   wait_for_previous_kernel();
   typename Layout::Chunk query_chunks[Layout::kChunks];
-  typename Layout::Chunk key[Layout::kChunks];
-  typename Layout::Chunk value[Layout::kChunks];
-  Layout::load(args.qkv + query_offset(args, token, head), lane, head_dim, query_chunks);
+  typename Layout::Kept key;
+  typename Layout::Kept value;
+  Layout::load_chunks(args.qkv + query_offset(args, token, head), lane, head_dim, query_chunks);
   if (starts) {
-    Layout::load(args.qkv + key_offset(args, token, kv_head), lane, head_dim, key);
-    Layout::load(args.qkv + value_offset(args, token, kv_head), lane, head_dim, value);
+    Layout::load_new(args.qkv + key_offset(args, token, kv_head), lane, head_dim, key);
+    Layout::load_new(args.qkv + value_offset(args, token, kv_head), lane, head_dim, value);
   }
   if (appends) {
     Layout::store(key, lane, head_dim, args.key_pool + append_to);
@@ -301,14 +329,12 @@ __global__ void __launch_bounds__(kThreads) attention_by_token_kernel(CachedAtte
         for (; number > mine; --number) {
           node = args.tree_parents != nullptr ? args.tree_parents[at.begin + node] : node - 1;
         }
-        Layout::load(args.qkv + key_offset(args, at.begin + node, kv_head), lane, head_dim, key);
-        Layout::load(args.qkv + value_offset(args, at.begin + node, kv_head), lane, head_dim,
-                     value);
+        Layout::load_new(args.qkv + key_offset(args, at.begin + node, kv_head), lane, head_dim,
+                         key);
+        Layout::load_new(args.qkv + value_offset(args, at.begin + node, kv_head), lane, head_dim,
+                         value);
       }
-#pragma unroll
-      for (int i = 0; i < Layout::kElements; ++i) {
-        dot += query[i] * to_float(key[i / Layout::kVector].elements[i % Layout::kVector]);
-      }
+      dot = dot_of_lane<Layout>(query, key);
     }
     const float score = capped(args, sum_of_lanes<kGroupLanes>(dot));
     if (mine >= 0) {
@@ -349,13 +375,13 @@ __global__ void __launch_bounds__(kThreads) attention_by_token_kernel(CachedAtte
   }
 }
 
-template <typename T, int kVector, int kChunks>
-cudaError_t launch_layout(const CachedAttentionArgs<T>& args, std::int64_t tokens,
+template <typename T, typename Cache, int kVector, int kChunks>
+cudaError_t launch_layout(const CachedAttentionArgs<T, Cache>& args, std::int64_t tokens,
                           AttentionSplits splits, LaunchOrder order) {
   const dim3 grid(static_cast<unsigned>(tokens), static_cast<unsigned>(args.num_heads),
                   static_cast<unsigned>(splits.count));
-  return launch(attention_by_token_kernel<T, HeadLayout<T, kVector, kChunks>>, grid, kThreads, 0,
-                order, args);
+  return launch(attention_by_token_kernel<T, HeadLayout<T, Cache, kVector, kChunks>>, grid,
+                kThreads, 0, order, args);
 }
 
 }  // namespace
@@ -372,16 +398,18 @@ AttentionSplits AttentionSplits::choose(std::int64_t tokens, std::int64_t num_he
   return splits;
 }
 
-template <typename T>
-cudaError_t cached_attention_by_token(const CachedAttentionArgs<T>& args, std::int64_t tokens,
-                                      AttentionSplits splits, LaunchOrder order) {
+template <typename T, typename Cache>
+cudaError_t cached_attention_by_token(const CachedAttentionArgs<T, Cache>& args,
+                                      std::int64_t tokens, AttentionSplits splits,
+                                      LaunchOrder order) {
   if (tokens == 0) {
     return cudaSuccess;
   }
-  constexpr int kVector = 16 / sizeof(T);
+  // 16 bytes of the cache at once; of int8, whose vectors end with two bytes more, those two.
+  constexpr int kVector = std::is_same_v<Cache, std::int8_t> ? 2 : 16 / sizeof(Cache);
   constexpr int kOf64 = 64 / (kGroupLanes * kVector);
   const auto start = [&](auto vector, auto chunks) {
-    return launch_layout<T, vector.value, chunks.value>(args, tokens, splits, order);
+    return launch_layout<T, Cache, vector.value, chunks.value>(args, tokens, splits, order);
   };
   const std::integral_constant<int, 1> one;
   const std::integral_constant<int, kVector> vector;
@@ -402,6 +430,12 @@ cudaError_t cached_attention_by_token(const CachedAttentionArgs<T>& args, std::i
 
 template cudaError_t cached_attention_by_token(const CachedAttentionArgs<float>&, std::int64_t,
                                                AttentionSplits, LaunchOrder);
+template cudaError_t cached_attention_by_token(const CachedAttentionArgs<float, __half>&,
+                                               std::int64_t, AttentionSplits, LaunchOrder);
+template cudaError_t cached_attention_by_token(const CachedAttentionArgs<float, __nv_bfloat16>&,
+                                               std::int64_t, AttentionSplits, LaunchOrder);
+template cudaError_t cached_attention_by_token(const CachedAttentionArgs<float, std::int8_t>&,
+                                               std::int64_t, AttentionSplits, LaunchOrder);
 template cudaError_t cached_attention_by_token(const CachedAttentionArgs<__half>&, std::int64_t,
                                                AttentionSplits, LaunchOrder);
 template cudaError_t cached_attention_by_token(const CachedAttentionArgs<__nv_bfloat16>&,

@@ -1,4 +1,5 @@
-// Where a run's tokens and their keys and values are, as the attention kernels ask it.
+// Where a run's tokens and their keys and values are, as the attention kernels ask it: `Args` is
+// CachedAttentionArgs of some types.
 #pragma once
 
 #include "kernels/cached_attention_args.hpp"
@@ -14,14 +15,14 @@ struct NewToken {
 };
 
 /// Whether a token lies behind all rows: it only fills up the run.
-template <typename T>
-__device__ bool is_of_no_row(const CachedAttentionArgs<T>& args, int token) {
+template <typename Args>
+__device__ bool is_of_no_row(const Args& args, int token) {
   return args.row_offsets != nullptr && token >= args.row_offsets[args.rows];
 }
 
 /// The row that `token` is in, the last that begins at or before it.
-template <typename T>
-__device__ NewToken find_token(const CachedAttentionArgs<T>& args, int token) {
+template <typename Args>
+__device__ NewToken find_token(const Args& args, int token) {
   if (args.row_offsets == nullptr) {
     const int per_row = static_cast<int>(args.tokens_per_row);
     return {token / per_row, token / per_row * per_row, token % per_row};
@@ -35,61 +36,59 @@ __device__ NewToken find_token(const CachedAttentionArgs<T>& args, int token) {
   return {low, args.row_offsets[low], token - args.row_offsets[low]};
 }
 
-template <typename T>
-__device__ int append_position(const CachedAttentionArgs<T>& args, int row) {
+template <typename Args>
+__device__ int append_position(const Args& args, int row) {
   return args.append_positions != nullptr ? args.append_positions[row] : args.past_lengths[row];
 }
 
 /// The head of keys and values that a query's head reads.
-template <typename T>
-__device__ int kv_head_of(const CachedAttentionArgs<T>& args, int head) {
+template <typename Args>
+__device__ int kv_head_of(const Args& args, int head) {
   return args.num_heads == args.num_kv_heads
              ? head
              : head / (static_cast<int>(args.num_heads) / static_cast<int>(args.num_kv_heads));
 }
 
 /// The first position that a token at `position` sees.
-template <typename T>
-__device__ int first_seen(const CachedAttentionArgs<T>& args, int position) {
+template <typename Args>
+__device__ int first_seen(const Args& args, int position) {
   const auto window = static_cast<int>(args.rules.window);
   return window == 0 ? 0 : max(position + 1 - window, 0);
 }
 
 /// A score as the softmax takes it.
-template <typename T>
-__device__ float capped(const CachedAttentionArgs<T>& args, float score) {
+template <typename Args>
+__device__ float capped(const Args& args, float score) {
   const float cap = args.rules.soft_cap;
   return cap > 0 ? cap * tanhf(score / cap) : score;
 }
 
-/// Where a position of a row lies in a pool, [head_dim]; `head` is one of keys and values.
-template <typename T>
-__device__ std::int64_t pool_offset(const CachedAttentionArgs<T>& args, int row, int position,
-                                    int head) {
+/// Where a position of a row lies in a pool, [vector_elements]; `head` is one of keys and values.
+template <typename Args>
+__device__ std::int64_t pool_offset(const Args& args, int row, int position, int head) {
   const int block_len = static_cast<int>(args.block_len);
   const bool shifts = (block_len & (block_len - 1)) == 0;  // what block lengths usually are
   const int number = shifts ? position >> (__ffs(block_len) - 1) : position / block_len;
   const int block = args.block_table[row * args.blocks_per_row + number];
   return ((block * args.num_kv_heads + head) * block_len + position - number * block_len) *
-         args.head_dim;
+         args.vector_elements();
 }
 
 /// Where a new token's query, key or value lies in `qkv`, [head_dim].
-template <typename T>
-__device__ std::int64_t vector_offset(const CachedAttentionArgs<T>& args, int token,
-                                      std::int64_t vector) {
+template <typename Args>
+__device__ std::int64_t vector_offset(const Args& args, int token, std::int64_t vector) {
   return (token * (args.num_heads + 2 * args.num_kv_heads) + vector) * args.head_dim;
 }
-template <typename T>
-__device__ std::int64_t query_offset(const CachedAttentionArgs<T>& args, int token, int head) {
+template <typename Args>
+__device__ std::int64_t query_offset(const Args& args, int token, int head) {
   return vector_offset(args, token, head);
 }
-template <typename T>
-__device__ std::int64_t key_offset(const CachedAttentionArgs<T>& args, int token, int kv_head) {
+template <typename Args>
+__device__ std::int64_t key_offset(const Args& args, int token, int kv_head) {
   return vector_offset(args, token, args.num_heads + kv_head);
 }
-template <typename T>
-__device__ std::int64_t value_offset(const CachedAttentionArgs<T>& args, int token, int kv_head) {
+template <typename Args>
+__device__ std::int64_t value_offset(const Args& args, int token, int kv_head) {
   return vector_offset(args, token, args.num_heads + args.num_kv_heads + kv_head);
 }
 

@@ -21,15 +21,17 @@ struct AttentionSplits {
 };
 
 /// Appends the new tokens' keys and values to the pool and attends, one kernel, a
-/// thread block per token, head and split. T is float, __half or __nv_bfloat16; arithmetic is
-/// float32. All pointers of `args` are of the device, which reads lengths, tables and parents
-/// itself: a captured graph serves every depth. `tokens` are those of all rows; head_dim is at most
-/// 256.
+/// thread block per token, head and split. T is float, __half or __nv_bfloat16, and so is Cache;
+/// where T is float, Cache may be any of these or int8, and every token attends to what is kept.
+/// Arithmetic is float32. All pointers of `args` are of the device, which reads lengths, tables and
+/// parents itself: a captured graph serves every depth. `tokens` are those of all rows; head_dim is
+/// at most 256.
 ///
 /// Returns cudaErrorInvalidValue where head_dim is too large, otherwise what launching returned.
-template <typename T>
-cudaError_t cached_attention_by_token(const CachedAttentionArgs<T>& args, std::int64_t tokens,
-                                      AttentionSplits splits, LaunchOrder order);
+template <typename T, typename Cache>
+cudaError_t cached_attention_by_token(const CachedAttentionArgs<T, Cache>& args,
+                                      std::int64_t tokens, AttentionSplits splits,
+                                      LaunchOrder order);
 
 /// Whether cached_attention_by_tile() takes this size of head, this many tokens, and trees where
 /// there is a window.

@@ -11,6 +11,7 @@
 #include <iterator>
 #include <limits>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 #include "base/float16.hpp"
@@ -43,10 +44,10 @@ struct DeviceType<BFloat16> {
 };
 
 /// The case's norms and rotations of queries and keys, in place.
-template <typename T, typename Element>
-void norm_and_turn_on_device(const AttentionCase<T>& attention, const CachedAttentionArgs<T>& host,
-                             std::int64_t tokens, const DeviceArray<std::int64_t>& position_ids,
-                             Element* qkv) {
+template <typename T, typename Cache, typename Element>
+void norm_and_turn_on_device(const AttentionCase<T, Cache>& attention,
+                             const CachedAttentionArgs<T, Cache>& host, std::int64_t tokens,
+                             const DeviceArray<std::int64_t>& position_ids, Element* qkv) {
   std::vector<T> weights;
   std::ranges::transform(attention.norm_weights, std::back_inserter(weights),
                          [](float weight) { return T(weight); });
@@ -75,10 +76,12 @@ void norm_and_turn_on_device(const AttentionCase<T>& attention, const CachedAtte
 
 /// Runs the case on the device, with `kernel(args, tokens)`, and brings back what it wrote.
 /// `filling`: tokens behind all rows.
-template <typename T, typename Kernel>
-void run_on_device(AttentionCase<T>& attention, const Kernel& kernel, std::int64_t filling = 0) {
+template <typename T, typename Cache, typename Kernel>
+void run_on_device(AttentionCase<T, Cache>& attention, const Kernel& kernel,
+                   std::int64_t filling = 0) {
   using Element = typename DeviceType<T>::type;
-  const CachedAttentionArgs<T> host = attention.host_args();
+  using CacheElement = typename DeviceType<Cache>::type;
+  const CachedAttentionArgs<T, Cache> host = attention.host_args();
   const auto with_filling = [&](const auto& of_rows, std::int64_t each, auto value) {
     auto all = of_rows;
     all.resize(of_rows.size() + static_cast<std::size_t>(filling * each), value);
@@ -91,8 +94,8 @@ void run_on_device(AttentionCase<T>& attention, const Kernel& kernel, std::int64
   DeviceArray<T> qkv(with_filling(attention.qkv, vectors * host.head_dim, nan));
   const DeviceArray<std::int64_t> position_ids(
       with_filling(attention.position_ids, 1, std::int64_t{0}));
-  DeviceArray<T> keys(attention.key_pool);
-  DeviceArray<T> values(attention.value_pool);
+  DeviceArray<Cache> keys(attention.key_pool);
+  DeviceArray<Cache> values(attention.value_pool);
   DeviceArray<T> out(unwritten);
   const DeviceArray<std::int32_t> block_table(attention.block_table);
   const DeviceArray<std::int32_t> past_lengths(attention.past_lengths);
@@ -100,10 +103,10 @@ void run_on_device(AttentionCase<T>& attention, const Kernel& kernel, std::int64
   const DeviceArray<std::int32_t> row_offsets(attention.row_offsets);
   const DeviceArray<std::int32_t> tree_parents(with_filling(attention.tree_parents, 1, -1));
 
-  CachedAttentionArgs<Element> args;
+  CachedAttentionArgs<Element, CacheElement> args;
   args.qkv = reinterpret_cast<const Element*>(qkv.data());
-  args.key_pool = reinterpret_cast<Element*>(keys.data());
-  args.value_pool = reinterpret_cast<Element*>(values.data());
+  args.key_pool = reinterpret_cast<CacheElement*>(keys.data());
+  args.value_pool = reinterpret_cast<CacheElement*>(values.data());
   args.attention = reinterpret_cast<Element*>(out.data());
   args.block_table = block_table.data();
   args.past_lengths = past_lengths.data();
@@ -235,15 +238,42 @@ TEST_F(CachedAttentionOnCuda, TilesWriteThePoolAsTheOtherKernelDoes) {
   });
 }
 
-TEST_F(CachedAttentionOnCuda, WritesThePoolAsTheCpuDoes) {
+/// float32 over a cache of another type.
+template <typename Cache>
+class CachedAttentionOverNarrowCache : public test::OnGpu {
+ protected:
+  // Over int8, scores and weights are multiplied with scales, which rounds once more.
+  static constexpr double kMore = std::is_same_v<Cache, std::int8_t> ? 2 : 1;
+};
+using CacheTypes = testing::Types<float, Float16, BFloat16, std::int8_t>;
+TYPED_TEST_SUITE(CachedAttentionOverNarrowCache, CacheTypes);
+
+TYPED_TEST(CachedAttentionOverNarrowCache, AgreesWithDoublePrecision) {
+  test::for_random_cases(100, [](Random& random) {
+    AttentionCase<float, TypeParam> attention(random, random.chance(0.2));
+    run_on_device(attention, by_token(random));
+    EXPECT_LE(attention.largest_error(), TestFixture::kMore * 4e-6);
+  });
+}
+
+TYPED_TEST(CachedAttentionOverNarrowCache, RulesAgreeWithDoublePrecision) {
+  constexpr std::int64_t kDims[] = {5, 8, 12, 31, 64, 80, 96, 128, 256};
+  test::for_random_cases(100, [&](Random& random) {
+    AttentionCase<float, TypeParam> attention(random, random.chance(0.2), kDims, WithRules::yes);
+    run_on_device(attention, by_token(random));
+    EXPECT_LE(attention.largest_error(), TestFixture::kMore * 1e-5);
+  });
+}
+
+TYPED_TEST(CachedAttentionOverNarrowCache, WritesThePoolAsTheCpuDoes) {
   test::for_random_cases(50, [](Random& random) {
     Random same = random;
-    AttentionCase<float> on_device(random);
-    AttentionCase<float> on_cpu(same);
+    AttentionCase<float, TypeParam> on_device(random);
+    AttentionCase<float, TypeParam> on_cpu(same);
     run_on_device(on_device, by_token(random));
     cached_attention_cpu(on_cpu.host_args(), test::Serial());
-    const auto same_bytes = [](std::span<const float> a, std::span<const float> b) {
-      return std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;  // NaN is equal to itself here
+    const auto same_bytes = [](const auto& a, const auto& b) {  // NaN is equal to itself here
+      return std::memcmp(a.data(), b.data(), a.size() * sizeof(a[0])) == 0;
     };
     EXPECT_TRUE(same_bytes(on_device.key_pool, on_cpu.key_pool));
     EXPECT_TRUE(same_bytes(on_device.value_pool, on_cpu.value_pool));
