@@ -5,6 +5,8 @@
 #include <optional>
 #include <utility>
 
+#include "ort/quantized_sizes.hpp"
+
 namespace kvcache::ort {
 namespace {
 
@@ -22,39 +24,13 @@ constexpr const char* type_name() {
 
 NodeMatrix quantized_matrix(const OrtKernelInfo* info, const std::string& node,
                             const WeightInputs& inputs, const NodeResources& resources) {
-  const Ort::ConstKernelInfo attributes(info);
-  kernels::QuantizedWeight weight;
-  weight.inputs = attributes.GetAttribute<std::int64_t>("inputs");
-  weight.outputs = attributes.GetAttribute<std::int64_t>("outputs");
-  weight.block_size = attributes.GetAttribute<std::int64_t>("block_size");
-  weight.bits = attributes.GetAttribute<std::int64_t>("bits");
-  weight.minimums = attribute_or<std::int64_t>(info, "minimums", 0) != 0;
-  weight.matrices = inputs.matrices;
-  const std::int64_t block_size = weight.block_size;
-  if (block_size < 16 || block_size > kernels::QuantizedWeight::kLargestBlock ||
-      (block_size & (block_size - 1)) != 0) {
-    fail(fmt::format("{}: block_size is {}, must be 16, 32, 64, 128 or 256", node, block_size));
-  }
-  if (weight.bits != 8 && weight.bits != 4) {
-    fail(fmt::format("{}: bits is {}, must be 8 or 4", node, weight.bits));
-  }
-  check(weight.bits == 4 || !weight.minimums, node, "minimums are of blocks of 4 bits");
-  check(weight.inputs > 0 && weight.outputs > 0, node, "inputs and outputs must be positive");
   const ConstantInput values = constant_input(info, inputs.weight, node);
   const ConstantInput scales = constant_input(info, inputs.scales, node);
-  check(values.shape == Shape{weight.panels(), weight.groups(), kernels::kPanelColumns,
-                              kernels::QuantizedWeight::kGroupInputs},
-        node,
-        "weight must be packed: [ceil(outputs / 64), padded inputs · bits / 32, 64, 4], twice as "
-        "many panels where it is gated");
-  check(scales.shape ==
-            Shape{weight.panels(), weight.blocks() * weight.scale_rows(), kernels::kPanelColumns},
-        node,
-        "weight_scales must be [ceil(outputs / 64), ceil(inputs / block_size), 64], twice as many "
-        "panels where it is gated, and twice as many blocks with minimums");
+  kernels::QuantizedWeight weight =
+      quantized_sizes(info, node, inputs.matrices, values.shape, scales.shape);
   weight.values = kept<std::uint8_t>(values, resources);
   weight.scales = kept<Float16>(scales, resources);
-  resources.facts.weights.emplace(weight.bits == 8 ? "int8" : weight.minimums ? "uint4" : "int4");
+  resources.facts.weights.emplace(quantized_name(weight));
   return {weight, weight.inputs, weight.outputs};
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <limits>
+#include <type_traits>
 
 #include "base/rounding.hpp"
 #include "kernels/cuda/cached_attention_cuda.hpp"
@@ -10,15 +11,15 @@
 
 namespace kvcache::ort {
 
-template <typename T>
-CachedAttentionNode<T>::CachedAttentionNode(const OrtKernelInfo* info,
-                                            const CudaNodeResources& resources)
+template <typename T, typename Cache>
+CachedAttentionNode<T, Cache>::CachedAttentionNode(const OrtKernelInfo* info,
+                                                   const CudaNodeResources& resources)
     : ToldNode(kName, info, resources),
       settings_(attention_sizes(info, name_, resources.groups, resources.facts)),
       resources_(resources) {}
 
-template <typename T>
-OrtStatusPtr CachedAttentionNode<T>::ComputeV2(OrtKernelContext* raw_context) {
+template <typename T, typename Cache>
+OrtStatusPtr CachedAttentionNode<T, Cache>::ComputeV2(OrtKernelContext* raw_context) {
   return status_of([&] {
     Ort::KernelContext context(raw_context);
     if (optional_data<std::int32_t>(context.GetInput(kBlockTable)) != nullptr) {
@@ -29,8 +30,8 @@ OrtStatusPtr CachedAttentionNode<T>::ComputeV2(OrtKernelContext* raw_context) {
   });
 }
 
-template <typename T>
-std::size_t CachedAttentionNode<T>::prepared_bytes(const AttentionSizes& sizes) const {
+template <typename T, typename Cache>
+std::size_t CachedAttentionNode<T, Cache>::prepared_bytes(const AttentionSizes& sizes) const {
   if (settings_.norm_size == 0 && settings_.rules.rotary.dims == 0) {
     return 0;
   }
@@ -39,9 +40,9 @@ std::size_t CachedAttentionNode<T>::prepared_bytes(const AttentionSizes& sizes) 
          sizeof(T);
 }
 
-template <typename T>
-kernels::AttentionRulesCuda<T> CachedAttentionNode<T>::rules(const Ort::KernelContext& context,
-                                                             std::int64_t head_dim) const {
+template <typename T, typename Cache>
+kernels::AttentionRulesCuda<T> CachedAttentionNode<T, Cache>::rules(
+    const Ort::KernelContext& context, std::int64_t head_dim) const {
   kernels::AttentionRulesCuda<T> rules{.epsilon = settings_.rules.norm.epsilon,
                                        .rotary = settings_.rules.rotary,
                                        .window = settings_.rules.window,
@@ -60,10 +61,11 @@ kernels::AttentionRulesCuda<T> CachedAttentionNode<T>::rules(const Ort::KernelCo
   return rules;
 }
 
-template <typename T>
-void CachedAttentionNode<T>::prepare(const Ort::KernelContext& context, std::int64_t tokens,
-                                     T* prepared, kernels::CachedAttentionArgs<T>& args,
-                                     kernels::LaunchOrder order) const {
+template <typename T, typename Cache>
+void CachedAttentionNode<T, Cache>::prepare(const Ort::KernelContext& context, std::int64_t tokens,
+                                            T* prepared,
+                                            kernels::CachedAttentionArgs<T, Cache>& args,
+                                            kernels::LaunchOrder order) const {
   kernels::NormAndTurnArgs<T> turn{.qkv = args.qkv,
                                    .out = prepared,
                                    .rules = rules(context, args.head_dim),
@@ -82,11 +84,11 @@ void CachedAttentionNode<T>::prepare(const Ort::KernelContext& context, std::int
   args.qkv = prepared;
 }
 
-template <typename T>
-void CachedAttentionNode<T>::attend(const kernels::CachedAttentionArgs<T>& args,
-                                    std::int64_t tokens, kernels::LaunchOrder order) const {
+template <typename T, typename Cache>
+void CachedAttentionNode<T, Cache>::attend(const kernels::CachedAttentionArgs<T, Cache>& args,
+                                           std::int64_t tokens, kernels::LaunchOrder order) const {
   check(args.head_dim <= 256, name_, "head_dim is at most 256 on CUDA");
-  if constexpr (sizeof(T) == 2) {
+  if constexpr (std::is_same_v<T, Cache> && sizeof(T) == 2) {
     constexpr std::int64_t kWorthATile = 16;  // tokens of a row
     if (tokens >= kWorthATile * args.rows && kernels::attention_tiles_fit(args, tokens)) {
       check_launch(kernels::cached_attention_by_tile(args, tokens,
@@ -100,9 +102,10 @@ void CachedAttentionNode<T>::attend(const kernels::CachedAttentionArgs<T>& args,
   check_launch(kernels::cached_attention_by_token(args, tokens, splits, order), name_);
 }
 
-template <typename T>
-void CachedAttentionNode<T>::compute_in_place(Ort::KernelContext& context) {
-  InPlaceRun<T> run = in_place_run<T>(context, name_, heads(), settings_.scale, settings_.group);
+template <typename T, typename Cache>
+void CachedAttentionNode<T, Cache>::compute_in_place(Ort::KernelContext& context) {
+  InPlaceRun<T, Cache> run =
+      in_place_run<T, Cache>(context, name_, heads(), settings_.scale, settings_.group);
   bind_in_place(context, name_, run);
   run.args.rules.window = settings_.rules.window;
   run.args.rules.soft_cap = settings_.rules.soft_cap;
@@ -115,13 +118,14 @@ void CachedAttentionNode<T>::compute_in_place(Ort::KernelContext& context) {
   resources_.counters.in_place_runs.fetch_add(1, std::memory_order_relaxed);
 }
 
-template <typename T>
-void CachedAttentionNode<T>::compute_growing(Ort::KernelContext& context) {
+template <typename T, typename Cache>
+void CachedAttentionNode<T, Cache>::compute_growing(Ort::KernelContext& context) {
   const auto past_key = context.GetInput(kPastKey);
   const auto past_value = context.GetInput(kPastValue);
   const Shape past_shape = shape_of(past_key);
-  const AttentionSizes sizes = check_attention_shapes(
-      name_, heads(), shape_of(context.GetInput(kQkv)), past_shape, shape_of(past_value));
+  const AttentionSizes sizes =
+      check_attention_shapes(name_, heads(), shape_of(context.GetInput(kQkv)), past_shape,
+                             shape_of(past_value), kernels::kScaleElements<Cache>);
   const std::int64_t past_len = past_shape[2];
   const std::int64_t total_len = past_len + sizes.seq_len;
   check(past_shape[0] == sizes.batch, name_, "past_key and qkv must have the same batch");
@@ -130,19 +134,20 @@ void CachedAttentionNode<T>::compute_growing(Ort::KernelContext& context) {
         "batch is too large");
   const cudaStream_t stream = stream_of(context);
 
-  const Shape present_shape{sizes.batch, num_kv_heads, total_len, sizes.head_dim};
-  kernels::CachedAttentionArgs<T> args;
+  const Shape present_shape{sizes.batch, num_kv_heads, total_len, past_shape[3]};
+  kernels::CachedAttentionArgs<T, Cache> args;
   args.qkv = raw_data<T>(context.GetInput(kQkv));
-  args.key_pool = raw_output<T>(context, kPresentKey, present_shape);
-  args.value_pool = raw_output<T>(context, kPresentValue, present_shape);
+  args.key_pool = raw_output<Cache>(context, kPresentKey, present_shape);
+  args.value_pool = raw_output<Cache>(context, kPresentValue, present_shape);
   args.attention = raw_output<T>(context, kAttention,
                                  Shape{sizes.batch, sizes.seq_len, num_heads * sizes.head_dim});
   const auto rows = static_cast<std::size_t>(sizes.batch * num_kv_heads);
-  const std::size_t past_bytes = static_cast<std::size_t>(past_len * sizes.head_dim) * sizeof(T);
-  const std::size_t total_bytes = static_cast<std::size_t>(total_len * sizes.head_dim) * sizeof(T);
+  const std::size_t vector_bytes = static_cast<std::size_t>(past_shape[3]) * sizeof(Cache);
+  const std::size_t past_bytes = static_cast<std::size_t>(past_len) * vector_bytes;
+  const std::size_t total_bytes = static_cast<std::size_t>(total_len) * vector_bytes;
   if (past_bytes * rows > 0) {
-    const auto copy = [&](T* to, const Ort::ConstValue& from) {
-      check_launch(cudaMemcpy2DAsync(to, total_bytes, raw_data<T>(from), past_bytes, past_bytes,
+    const auto copy = [&](Cache* to, const Ort::ConstValue& from) {
+      check_launch(cudaMemcpy2DAsync(to, total_bytes, raw_data<Cache>(from), past_bytes, past_bytes,
                                      rows, cudaMemcpyDeviceToDevice, stream),
                    name_);
     };
@@ -185,6 +190,9 @@ void CachedAttentionNode<T>::compute_growing(Ort::KernelContext& context) {
 }
 
 template class CachedAttentionNode<float>;
+template class CachedAttentionNode<float, __half>;
+template class CachedAttentionNode<float, __nv_bfloat16>;
+template class CachedAttentionNode<float, std::int8_t>;
 template class CachedAttentionNode<__half>;
 template class CachedAttentionNode<__nv_bfloat16>;
 

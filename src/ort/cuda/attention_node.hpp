@@ -10,15 +10,17 @@
 
 namespace kvcache::ort {
 
-/// Checks shapes; what the tables say is on the device, and its writer's business.
-template <typename T>
+/// Checks shapes; what the tables say is on the device, and its writer's business. The elements of
+/// keys and values are Cache's, all others T's.
+template <typename T, typename Cache = T>
 class CachedAttentionNode : ToldNode {
  public:
   static constexpr const char* kName = "CachedAttention";
   static constexpr auto kElement = CudaType<T>::kElement;
+  static constexpr auto kCacheElement = CudaType<Cache>::kElement;
   static constexpr std::array kInputs{kElement,
-                                      kElement,
-                                      kElement,
+                                      kCacheElement,
+                                      kCacheElement,
                                       ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32,
                                       ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32,
                                       ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32,
@@ -30,7 +32,7 @@ class CachedAttentionNode : ToldNode {
                                       kElement,
                                       kElement};
   static_assert(kInputs.size() == kAttentionInputs);
-  static constexpr std::size_t kOutputs = 3;
+  static constexpr std::array kOutputs{kElement, kCacheElement, kCacheElement};
   static constexpr bool is_optional(std::size_t input) { return input >= kAttentionPositionIds; }
 
   CachedAttentionNode(const OrtKernelInfo* info, const CudaNodeResources& resources);
@@ -50,8 +52,8 @@ class CachedAttentionNode : ToldNode {
                                                      std::int64_t head_dim) const;
   /// Norms and turns what is new, into `prepared`, where the layer does so.
   void prepare(const Ort::KernelContext& context, std::int64_t tokens, T* prepared,
-               kernels::CachedAttentionArgs<T>& args, kernels::LaunchOrder order) const;
-  void attend(const kernels::CachedAttentionArgs<T>& args, std::int64_t tokens,
+               kernels::CachedAttentionArgs<T, Cache>& args, kernels::LaunchOrder order) const;
+  void attend(const kernels::CachedAttentionArgs<T, Cache>& args, std::int64_t tokens,
               kernels::LaunchOrder order) const;
 
   AttentionSettings settings_;  // without the tables and weights, which are on the device

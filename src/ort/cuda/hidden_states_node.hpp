@@ -14,7 +14,7 @@ class HiddenStatesNode {
   static constexpr auto kElement = CudaType<T>::kElement;
   static constexpr std::array kInputs{kElement, kElement, kElement,
                                       ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64};
-  static constexpr std::size_t kOutputs = 1;
+  static constexpr std::array kOutputs{kElement};
   static constexpr bool is_optional(std::size_t input) { return input == kHiddenNormBias; }
 
   HiddenStatesNode(const OrtKernelInfo* info, const CudaNodeResources& resources);

@@ -40,6 +40,10 @@ struct CudaType<__nv_bfloat16> {
   static constexpr const char* kName = "bfloat16";  // as config.json has it
   static constexpr auto kProduct = CUDA_R_16BF;
 };
+template <>
+struct CudaType<std::int8_t> {  // of keys and values only
+  static constexpr auto kElement = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8;
+};
 
 inline void check_launch(cudaError_t error, const std::string& node) {
   if (error != cudaSuccess) {
@@ -61,8 +65,7 @@ struct CudaNodeResources {
   plan::CudaWeights& weights;  // filled by the nodes when they first run
 };
 
-/// The signature of a node: `Kernel` names it and the types of its inputs; its outputs are of its
-/// element type.
+/// The signature of a node: `Kernel` names it and the types of its inputs and outputs.
 template <typename Kernel>
 class CudaNode : public Ort::CustomOpBase<CudaNode<Kernel>, Kernel, true> {
  public:
@@ -81,8 +84,10 @@ class CudaNode : public Ort::CustomOpBase<CudaNode<Kernel>, Kernel, true> {
   static OrtCustomOpInputOutputCharacteristic GetInputCharacteristic(std::size_t index) {
     return Kernel::is_optional(index) ? INPUT_OUTPUT_OPTIONAL : INPUT_OUTPUT_REQUIRED;
   }
-  static std::size_t GetOutputTypeCount() { return Kernel::kOutputs; }
-  static ONNXTensorElementDataType GetOutputType(std::size_t /*index*/) { return Kernel::kElement; }
+  static std::size_t GetOutputTypeCount() { return Kernel::kOutputs.size(); }
+  static ONNXTensorElementDataType GetOutputType(std::size_t index) {
+    return Kernel::kOutputs[index];
+  }
 
  private:
   CudaNodeResources resources_;

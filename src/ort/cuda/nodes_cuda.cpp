@@ -3,6 +3,7 @@
 #include "ort/cuda/attention_node.hpp"
 #include "ort/cuda/hidden_states_node.hpp"
 #include "ort/cuda/product_nodes.hpp"
+#include "ort/cuda/quantized_nodes.hpp"
 #include "ort/cuda/value_head_node.hpp"
 
 namespace kvcache::ort {
@@ -26,6 +27,13 @@ std::vector<std::shared_ptr<OrtCustomOp>> cuda_nodes(NodeCounters& counters,
   add_for_type(float{});
   add_for_type(__half{});
   add_for_type(__nv_bfloat16{});
+  // Of float32 models whose weights, keys or values are narrower.
+  nodes.push_back(std::make_shared<CudaNode<QuantizedEmbeddingNode>>(resources));
+  nodes.push_back(std::make_shared<CudaNode<QuantizedLinearNode>>(resources));
+  nodes.push_back(std::make_shared<CudaNode<QuantizedHeadNode>>(resources));
+  nodes.push_back(std::make_shared<CudaNode<CachedAttentionNode<float, __half>>>(resources));
+  nodes.push_back(std::make_shared<CudaNode<CachedAttentionNode<float, __nv_bfloat16>>>(resources));
+  nodes.push_back(std::make_shared<CudaNode<CachedAttentionNode<float, std::int8_t>>>(resources));
   return nodes;
 }
 

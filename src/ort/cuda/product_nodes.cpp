@@ -32,6 +32,21 @@ const T* vector_of(const Ort::KernelContext& context, bool exists, std::size_t i
 
 }  // namespace
 
+void tell_product(const OrtKernelInfo* info, ProductRole role, std::int64_t outputs, float epsilon,
+                  GraphFacts& facts) {
+  const bool has_post_norm = role == ProductRole::linear && has_input(info, kPostNormWeight);
+  facts.products.insert_or_assign(
+      Ort::ConstKernelInfo(info).GetNodeName(),
+      GraphFacts::Product{
+          .outputs = outputs,
+          .epsilon = epsilon,
+          .activation = attribute_or<std::string>(info, "activation", ""),
+          .norm = attribute_or<std::string>(info, "norm", ""),
+          .gated = attribute_or<std::int64_t>(info, "gated", 0) != 0,
+          .soft_cap = attribute_or<float>(info, "soft_cap", 0),
+          .post_epsilon = has_post_norm ? attribute_or<float>(info, "epsilon", 0) : 0});
+}
+
 template <typename T>
 EmbeddingNode<T>::EmbeddingNode(const OrtKernelInfo* info, const CudaNodeResources& resources)
     : ToldNode(kName, info, resources),
@@ -91,17 +106,8 @@ ProductNode<T>::ProductNode(ProductRole role, const OrtKernelInfo* info,
         "there is no kernel for a quantised weight on CUDA");
   resources.facts.weights.insert(CudaType<T>::kName);
   const Shape weight = declared_shape(info, kWeight);  // a head's has the outputs first
-  const bool has_post_norm = role == ProductRole::linear && has_input(info, kPostNormWeight);
-  resources.facts.products.insert_or_assign(
-      Ort::ConstKernelInfo(info).GetNodeName(),
-      GraphFacts::Product{
-          .outputs = attribute_or<std::int64_t>(info, "outputs", weight.at(0)),
-          .epsilon = norm_.epsilon(),
-          .activation = attribute_or<std::string>(info, "activation", ""),
-          .norm = attribute_or<std::string>(info, "norm", ""),
-          .gated = attribute_or<std::int64_t>(info, "gated", 0) != 0,
-          .soft_cap = attribute_or<float>(info, "soft_cap", 0),
-          .post_epsilon = has_post_norm ? attribute_or<float>(info, "epsilon", 0) : 0});
+  tell_product(info, role, attribute_or<std::int64_t>(info, "outputs", weight.at(0)),
+               norm_.epsilon(), resources.facts);
 }
 
 template <typename T>

@@ -20,7 +20,7 @@ class EmbeddingNode : ToldNode {
   static constexpr std::array kInputs{ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64,
                                       ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, kElement,
                                       ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16, kElement};
-  static constexpr std::size_t kOutputs = 1;
+  static constexpr std::array kOutputs{kElement};
   static constexpr bool is_optional(std::size_t input) { return input > kTokenWeight; }
 
   EmbeddingNode(const OrtKernelInfo* info, const CudaNodeResources& resources);
@@ -31,13 +31,17 @@ class EmbeddingNode : ToldNode {
   float scale_;
 };
 
+/// Tells what a node `Linear` or `Head` is.
+void tell_product(const OrtKernelInfo* info, ProductRole role, std::int64_t outputs, float epsilon,
+                  GraphFacts& facts);
+
 /// Few tokens go through the kernels of linear_few_rows.cu and head_few_rows.cu, many through
 /// cuBLASLt with a kernel before and behind it.
 template <typename T>
 class ProductNode : protected ToldNode {
  public:
   static constexpr auto kElement = CudaType<T>::kElement;
-  static constexpr std::size_t kOutputs = 1;
+  static constexpr std::array kOutputs{kElement};
 
  protected:
   ProductNode(ProductRole role, const OrtKernelInfo* info, const CudaNodeResources& resources);

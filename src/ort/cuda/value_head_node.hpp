@@ -22,7 +22,7 @@ class ValueHeadNode : private ToldNode {
     types[kValuePositions] = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
     return types;
   }();
-  static constexpr std::size_t kOutputs = 1;
+  static constexpr std::array kOutputs{kElement};
   static constexpr bool is_optional(std::size_t input) {
     return input == kValueNormBias || input >= kValueLayers;
   }
