@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <exception>
 #include <future>
+#include <set>
 
 #include "base/throw_error.hpp"
 #include "device/cpu/cpu_info.hpp"
@@ -76,18 +77,24 @@ std::string only_cpu(const model::Config& config) {
     return fmt::format("the model has {}, which there is no CUDA kernel for", part);
   }
   const ModelInfo& info = config.info;
-  const std::string_view dtype = data_type_name(info.dtype);
-  if (info.weights != dtype) {
-    return fmt::format(
-        "its weights are {} and everything else {}; export with --dtype float16 for a GPU",
-        info.weights, dtype);
+  const std::string dtype(data_type_name(info.dtype));
+  std::set<std::string> weights = config.overrides;
+  weights.insert(info.weights);
+  weights.erase(dtype);
+  if (info.dtype == DataType::float32) {
+    for (const char* quantized : {"int8", "int4", "uint4"}) {
+      weights.erase(quantized);
+    }
+  } else if (info.cache_dtype != info.dtype) {
+    return fmt::format("its keys and values are {} and everything else {}",
+                       data_type_name(info.cache_dtype), dtype);
   }
-  if (info.cache_dtype != info.dtype) {
-    return fmt::format(
-        "its keys and values are {} and everything else {}; export with --dtype float16 for a GPU",
-        data_type_name(info.cache_dtype), dtype);
-  }
-  return {};
+  return weights.empty()
+             ? ""
+             : fmt::format(
+                   "it has weights of {} and everything else is {}, which there is no CUDA "
+                   "kernel for; export with --dtype float16 for a GPU",
+                   *weights.begin(), dtype);
 }
 
 /// Whether all nodes are ours, on the CPU, and read weights where the library has them.
