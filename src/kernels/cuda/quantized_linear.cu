@@ -24,9 +24,13 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / 32;
 constexpr int kColumns = static_cast<int>(kPanelColumns);
+constexpr int kColumnsLog2 = 6;
+static_assert(kColumns == 1 << kColumnsLog2);
 constexpr int kOutputsOfWarp = 32;
 constexpr int kHalves = kColumns / kOutputsOfWarp;
-constexpr int kShares = kWarps / kHalves;  // of a thread block's inputs
+constexpr int kSharesLog2 = 2;
+constexpr int kShares = 1 << kSharesLog2;  // of a thread block's inputs
+static_assert(kShares * kHalves == kWarps);
 constexpr int kRowBytes = kColumns * static_cast<int>(QuantizedWeight::kGroupInputs);
 constexpr int kTile = 8;  // columns of the matrix instruction
 constexpr int kMaxTiles = 4;
@@ -40,6 +44,9 @@ struct Kind {
   static constexpr int kRows = kBits / 4;  // of the file, of 64 outputs, that a lane reads a step
   static constexpr int kScaleRows = kMinimums ? 2 : 1;
 };
+
+/// How blocks of inputs, which have scales of their own, lie to steps.
+enum class Blocks { half_steps, steps, several_steps };
 
 /// A lane's weights of one step, 32 inputs of its warp's 32 outputs.
 template <class K>
@@ -82,8 +89,9 @@ struct ProductArgs {
   int rows;            // of a panel
   int panels;          // of a matrix
   int units;           // of a panel: the larger of a block of inputs and a step
-  int steps_of_unit;
-  int blocks_of_step;  // 2 where a block is half a step
+  int unit_inputs;
+  int parts_log2;
+  int inputs_of_part;  // at most
   Activation activation;
 };
 
@@ -93,33 +101,34 @@ struct ProductArgs {
 /// share of the outputs, [parts, kMatrices, kTiles · 8, 64 / parts].
 template <int kTiles, int kMatrices>
 struct SharedLayout {
-  int inputs;  // of a part, at most
-  int blocks;
   int columns;
+  int stride;  // bytes from one column to the next: eight of them lie in different banks
+  int sums_at;
 
   static constexpr int kAllColumns = kTiles * kTile;
   static constexpr int kSums = kMatrices * kAllColumns * kColumns;
-  /// Bytes from one column to the next: eight of them lie in different banks.
-  [[nodiscard]] __host__ __device__ int stride() const { return (inputs + 127) / 128 * 128 + 32; }
-  [[nodiscard]] __host__ __device__ int blocks_at() const { return columns * stride(); }
-  [[nodiscard]] __host__ __device__ int sums_at() const {
-    return blocks_at() + blocks * kAllColumns * static_cast<int>(sizeof(ColumnBlock));
-  }
+
+  __host__ __device__ SharedLayout(int inputs, int block_size, int column_count)
+      : columns(column_count),
+        stride((inputs + 127) / 128 * 128 + 32),
+        sums_at(columns * stride +
+                inputs / block_size * kAllColumns * static_cast<int>(sizeof(ColumnBlock))) {}
+  [[nodiscard]] __host__ __device__ int blocks_at() const { return columns * stride; }
   [[nodiscard]] __host__ __device__ int gathered_at() const {
-    return sums_at() + kShares * kSums * static_cast<int>(sizeof(float));
+    return sums_at + kShares * kSums * static_cast<int>(sizeof(float));
   }
   [[nodiscard]] __host__ __device__ int bytes() const {
     return gathered_at() + 2 * kSums * static_cast<int>(sizeof(float));
   }
 };
 
-/// What a thread block does of a panel: units of the inputs.
+/// What one of 2^parts_log2 has of some units.
 struct Part {
   int first;
   int count;
 
-  __host__ __device__ Part(int units, int part, int parts)
-      : first(units * part / parts), count(units * (part + 1) / parts - first) {}
+  __device__ Part(int units, int part, int parts_log2)
+      : first(units * part >> parts_log2), count((units * (part + 1) >> parts_log2) - first) {}
 };
 
 /// 16 or 8 bytes to shared memory; zeros where they do not exist.
@@ -205,47 +214,63 @@ __device__ void add_products(const int (&products)[2][4], const Step<K>& weights
 }
 
 /// A warp's way through the panels of its cluster: `load` runs ahead.
-template <class K, int kMatrices>
+template <class K, int kMatrices, Blocks kBlocks>
 class Weights {
  public:
-  __device__ Weights(const ProductArgs& args, int half, int begin, int end, int lane,
+  /// `first` of the panel's units, `count` of them; `panels` of the cluster.
+  __device__ Weights(const ProductArgs& args, int half, int first, int count, int panels, int lane,
                      Ring<K, kMatrices>& ring)
       : args_(args),
         ring_(ring),
         lane_(lane),
-        begin_(begin),
-        end_(end),
-        step_(begin),
-        panel_(static_cast<int>(blockIdx.x)),
-        values_at_(half * (kRowBytes / kHalves) + lane / 4 * 16),
-        scales_at_(half * kOutputsOfWarp + lane / 4 * 4) {}
+        steps_of_unit_(kBlocks == Blocks::several_steps ? args.unit_inputs / kStepInputs : 1),
+        steps_(count * steps_of_unit_),
+        panels_(count > 0 ? panels : 0),
+        steps_left_(steps_),
+        unit_left_(steps_of_unit_),
+        row_((first * steps_of_unit_ * 4 + lane % 4) * K::kRows) {
+    const std::int64_t panel = std::int64_t{blockIdx.x} * kMatrices;
+    values_ = args.values + panel * args.panel_bytes + std::int64_t{row_} * kRowBytes +
+              half * (kRowBytes / kHalves) + lane / 4 * 16;
+    scales_ = args.scales + panel * args.panel_scales +
+              first * kBlocksOfUnit * K::kScaleRows * kColumns + half * kOutputsOfWarp +
+              lane / 4 * 4;
+    const std::int64_t panels_on = std::int64_t{gridDim.x} * kMatrices;
+    next_values_ = panels_on * args.panel_bytes - std::int64_t{steps_} * kStepBytes;
+    next_scales_ = panels_on * args.panel_scales - count * kBlocksOfUnit * K::kScaleRows * kColumns;
+  }
 
   /// The next step to its stage, if there is one.
   __device__ void load() {
-    if (begin_ < end_ && panel_ < args_.panels) {
-      const int row = (step_ * 4 + lane_ % 4) * K::kRows;
-      const int block = step_ * args_.blocks_of_step / args_.steps_of_unit;
+    if (panels_ > 0) {
+      const bool ends_unit = kBlocks != Blocks::several_steps || unit_left_ == 1;
 #pragma unroll
       for (int m = 0; m < kMatrices; ++m) {
-        const std::int64_t panel = std::int64_t{panel_} * kMatrices + m;
-        const std::uint8_t* values = args_.values + panel * args_.panel_bytes + values_at_;
 #pragma unroll
         for (int i = 0; i < K::kRows; ++i) {
           // Where a block is half a step, the last half may be none of the panel's.
-          const bool exists = row + i < args_.rows;
-          bring(&ring_.words[stage_][m][i][lane_], values + (exists ? row + i : 0) * kRowBytes,
-                exists);
+          const bool exists = kBlocks != Blocks::half_steps || row_ + i < args_.rows;
+          bring(&ring_.words[stage_][m][i][lane_],
+                exists ? values_ + m * args_.panel_bytes + i * kRowBytes : args_.values, exists);
         }
-        const __half* scales = args_.scales + panel * args_.panel_scales + scales_at_;
+        if (ends_unit) {
 #pragma unroll
-        for (int i = 0; i < K::kScaleRows; ++i) {
-          bring(&ring_.scales[stage_][m][i][lane_],
-                scales + (block * K::kScaleRows + i) * kColumns);
+          for (int i = 0; i < K::kScaleRows; ++i) {
+            bring(&ring_.scales[stage_][m][i][lane_],
+                  scales_ + m * args_.panel_scales + i * kColumns);
+          }
         }
       }
-      if (++step_ == end_) {
-        step_ = begin_;
-        panel_ += static_cast<int>(gridDim.x);
+      values_ += kStepBytes;
+      row_ += 4 * K::kRows;
+      unit_left_ = ends_unit ? steps_of_unit_ : unit_left_ - 1;
+      scales_ += ends_unit ? kBlocksOfUnit * K::kScaleRows * kColumns : 0;
+      if (--steps_left_ == 0) {
+        steps_left_ = steps_;
+        --panels_;
+        values_ += next_values_;
+        scales_ += next_scales_;
+        row_ -= steps_ * 4 * K::kRows;
       }
     }
     asm volatile("cp.async.commit_group;" ::: "memory");
@@ -270,11 +295,13 @@ class Weights {
 
   /// The scales of the second block of a step, which are read where they are needed: few models
   /// have such blocks.
-  __device__ void take_second_scales(int panel, int block, Step<K> (&to)[kMatrices]) const {
+  __device__ void take_second_scales(int panel, int block, int half,
+                                     Step<K> (&to)[kMatrices]) const {
 #pragma unroll
     for (int m = 0; m < kMatrices; ++m) {
-      const __half* scales =
-          args_.scales + (std::int64_t{panel} * kMatrices + m) * args_.panel_scales + scales_at_;
+      const __half* scales = args_.scales +
+                             (std::int64_t{panel} * kMatrices + m) * args_.panel_scales +
+                             half * kOutputsOfWarp + lane_ / 4 * 4;
 #pragma unroll
       for (int i = 0; i < K::kScaleRows; ++i) {
         to[m].scales[i] =
@@ -285,17 +312,23 @@ class Weights {
 
  private:
   static constexpr int kStages = Ring<K, kMatrices>::kStages;
+  static constexpr int kStepBytes = 4 * K::kRows * kRowBytes;
+  static constexpr int kBlocksOfUnit = kBlocks == Blocks::half_steps ? 2 : 1;
 
   const ProductArgs& args_;
   Ring<K, kMatrices>& ring_;
   int lane_;
-  int begin_;
-  int end_;
-  int step_;
-  int panel_;
-  int values_at_;
-  int scales_at_;
+  int steps_of_unit_;
+  int steps_;  // of a panel
+  int panels_;
+  int steps_left_;
+  int unit_left_;
+  int row_;
   int stage_ = 0;
+  const std::uint8_t* values_ = nullptr;
+  const __half* scales_ = nullptr;
+  std::int64_t next_values_ = 0;  // from the end of a panel's steps to the next panel's
+  std::int64_t next_scales_ = 0;
 };
 
 /// A thread's part of a token's moments about its first input, or, of an rms_norm, about zero.
@@ -404,7 +437,7 @@ __device__ void round_tokens(const ProductArgs& args, const Layout& layout, int 
       round_to_levels(x, lanes, levels, [&](int level, const EightRounded& rounded, float factor) {
         const int column = token * levels + level;
         if (own < count) {
-          *reinterpret_cast<uint2*>(shared + column * layout.stride() + own) = rounded.values;
+          *reinterpret_cast<uint2*>(shared + column * layout.stride + own) = rounded.values;
           if (own % args.block_size == 0) {
             blocks[own / args.block_size * Layout::kAllColumns + column] = {
                 factor, args.zero_point == 0 ? rounded.sum : -args.zero_point * rounded.sum};
@@ -424,7 +457,7 @@ __device__ void copy_columns(const ProductArgs& args, const Layout& layout, int 
   for (int i = thread; i < layout.columns * vectors; i += kThreads) {
     const int column = i / vectors;
     const int input = i % vectors * 16;
-    *reinterpret_cast<uint4*>(shared + column * layout.stride() + input) =
+    *reinterpret_cast<uint4*>(shared + column * layout.stride + input) =
         *reinterpret_cast<const uint4*>(
             args.columns.values + (first_column + column) * args.columns.inputs + first + input);
   }
@@ -444,17 +477,53 @@ __device__ void copy_columns(const ProductArgs& args, const Layout& layout, int 
 template <int kTiles, int kMatrices>
 using Sums = float[kMatrices][kTiles][2][4];
 
-/// A panel's sums of all warps, thread blocks of the cluster and levels to results.
+/// What is added to a thread's first result of a panel, read ahead.
+template <int kMatrices>
+struct Added {
+  float bias[kMatrices] = {};
+  float residual = 0;
+
+  __device__ void load(const ProductArgs& args, std::int64_t token, std::int64_t output) {
+    if (output < args.outputs) {
+#pragma unroll
+      for (int m = 0; m < kMatrices; ++m) {
+        bias[m] = args.bias != nullptr ? args.bias[m * args.outputs + output] : 0.0F;
+      }
+      residual = args.residual != nullptr ? args.residual[token * args.outputs + output] : 0.0F;
+    }
+  }
+};
+
+/// Results of a panel that a thread block finishes: a share of its outputs of all its tokens.
+struct Results {
+  int own_log2;  // of its outputs
+  int first_output;
+  int first_token;
+  int count;
+
+  __device__ Results(const ProductArgs& args, int part, int tokens)
+      : own_log2(kColumnsLog2 - args.parts_log2),
+        first_output(part << own_log2),
+        first_token(static_cast<int>(blockIdx.y) * args.tokens_at_once),
+        count(tokens << own_log2) {}
+  [[nodiscard]] __device__ int token(int i) const { return i >> own_log2; }
+  [[nodiscard]] __device__ int own_output(int i) const { return i & ((1 << own_log2) - 1); }
+  [[nodiscard]] __device__ std::int64_t output(int panel, int i) const {
+    return std::int64_t{panel} * kColumns + first_output + own_output(i);
+  }
+};
+
+/// A panel's sums of all warps, thread blocks of the cluster and levels to results; `added` is that
+/// of the thread's first and becomes that of the next panel's.
 template <class Layout, int kMatrices>
-__device__ void finish_panel(const ProductArgs& args, const Layout& layout, int panel, int number,
-                             std::byte* shared) {
-  const auto* const sums = reinterpret_cast<const float*>(shared + layout.sums_at());
+__device__ void finish_panel(const ProductArgs& args, const Layout& layout, const Results& results,
+                             int panel, int number, std::byte* shared, Added<kMatrices>& added) {
+  const auto* const sums = reinterpret_cast<const float*>(shared + layout.sums_at);
   auto* const gathered =
       reinterpret_cast<float*>(shared + layout.gathered_at()) + number % 2 * Layout::kSums;
   const int thread = static_cast<int>(threadIdx.x);
-  const int parts = static_cast<int>(gridDim.z);
-  const int part = static_cast<int>(blockIdx.z);
-  const int own_outputs = kColumns / parts;
+  const int parts = 1 << args.parts_log2;
+  const auto part = static_cast<int>(blockIdx.z);
   const auto sum_of_shares = [&](int m, int column, int output) {
     float sum = 0;
 #pragma unroll
@@ -465,60 +534,105 @@ __device__ void finish_panel(const ProductArgs& args, const Layout& layout, int 
   };
   __syncthreads();
   if (parts > 1) {
-    for (int i = thread; i < kMatrices * layout.columns * kColumns; i += kThreads) {
-      const int output = i % kColumns;
-      const int column = i / kColumns % layout.columns;
-      const int m = i / kColumns / layout.columns;
-      in_block(
-          gathered,
-          static_cast<unsigned>(
-              output /
-              own_outputs))[((part * kMatrices + m) * Layout::kAllColumns + column) * own_outputs +
-                            output % own_outputs] = sum_of_shares(m, column, output);
+    const int output = thread % kColumns;
+    float* const to = in_block(gathered, static_cast<unsigned>(output >> results.own_log2));
+#pragma unroll
+    for (int m = 0; m < kMatrices; ++m) {
+      for (int column = thread / kColumns; column < layout.columns; column += kThreads / kColumns) {
+        to[(((part * kMatrices + m) * Layout::kAllColumns + column) << results.own_log2) +
+           results.own_output(output)] = sum_of_shares(m, column, output);
+      }
     }
     arrive_at_cluster();
     wait_for_cluster();
   }
   const int levels = args.columns.levels;
-  for (int i = thread; i < layout.columns / levels * own_outputs; i += kThreads) {
-    const int own_output = i % own_outputs;
-    const int token = i / own_outputs;
-    const std::int64_t output = std::int64_t{panel} * kColumns + part * own_outputs + own_output;
-    if (output >= args.outputs) {
-      continue;
+  for (int i = thread; i < results.count; i += kThreads) {
+    const int token = results.token(i);
+    const std::int64_t output = results.output(panel, i);
+    if (i >= kThreads) {
+      added.load(args, results.first_token + token, output);
     }
     float value[kMatrices];
 #pragma unroll
     for (int m = 0; m < kMatrices; ++m) {
-      value[m] = args.bias != nullptr ? args.bias[m * args.outputs + output] : 0.0F;
+      value[m] = added.bias[m];
       for (int level = 0; level < levels; ++level) {
         const int column = token * levels + level;
         if (parts == 1) {
-          value[m] += sum_of_shares(m, column, own_output);
+          value[m] += sum_of_shares(m, column, results.own_output(i));
         } else {
           for (int from = 0; from < parts; ++from) {
-            value[m] +=
-                gathered[((from * kMatrices + m) * Layout::kAllColumns + column) * own_outputs +
-                         own_output];
+            value[m] += gathered[(((from * kMatrices + m) * Layout::kAllColumns + column)
+                                  << results.own_log2) +
+                                 results.own_output(i)];
           }
         }
       }
     }
-    const std::int64_t at =
-        (std::int64_t{blockIdx.y} * args.tokens_at_once + token) * args.outputs + output;
     const float activation = activated(args.activation, value[0]);
     const float result = kMatrices == 2 ? activation * value[kMatrices - 1] : activation;
-    args.out[at] = args.residual != nullptr ? args.residual[at] + result : result;
+    if (output < args.outputs) {
+      args.out[(results.first_token + token) * args.outputs + output] = added.residual + result;
+    }
+  }
+  if (thread < results.count) {
+    added.load(args, results.first_token + results.token(thread),
+               results.output(panel + static_cast<int>(gridDim.x), thread));
   }
   __syncthreads();  // before the sums are written again
 }
 
-/// Grid: clusters, groups of tokens, parts of the inputs.
+/// A warp's step: its weights by columns in shared memory, `x` the lane's eight inputs of the
+/// first.
 template <class K, int kTiles, int kMatrices>
+__device__ void multiply_step(const Step<K> (&weights)[kMatrices], const std::byte* x, int stride,
+                              int columns, bool counts, int (&products)[kMatrices][kTiles][2][4]) {
+#pragma unroll
+  for (int tile = 0; tile < kTiles; ++tile) {
+    const uint2 right = counts && tile * kTile < columns
+                            ? *reinterpret_cast<const uint2*>(x + tile * kTile * stride)
+                            : make_uint2(0, 0);
+#pragma unroll
+    for (int m = 0; m < kMatrices; ++m) {
+#pragma unroll
+      for (int pair = 0; pair < 2; ++pair) {
+        unsigned a[4];
+        left_side(weights[m], pair, a);
+        multiply_add_bytes(products[m][tile][pair], a, right);
+      }
+    }
+  }
+}
+
+/// The end of a block of inputs; `blocks` are the lane's columns' of the first tile.
+template <class K, int kTiles, int kMatrices>
+__device__ void end_block(const Step<K> (&weights)[kMatrices], const ColumnBlock* blocks,
+                          int (&products)[kMatrices][kTiles][2][4], Sums<kTiles, kMatrices>& sums) {
+#pragma unroll
+  for (int tile = 0; tile < kTiles; ++tile) {
+    // Of a column that does not exist whatever is there: nobody looks at its sums.
+    const uint4 bits = *reinterpret_cast<const uint4*>(blocks + tile * kTile);
+    const ColumnBlock two[2]{{__uint_as_float(bits.x), static_cast<int>(bits.y)},
+                             {__uint_as_float(bits.z), static_cast<int>(bits.w)}};
+#pragma unroll
+    for (int m = 0; m < kMatrices; ++m) {
+      add_products(products[m][tile], weights[m], two, sums[m][tile]);
+#pragma unroll
+      for (int k = 0; k < 8; ++k) {
+        products[m][tile][k / 4][k % 4] = 0;
+      }
+    }
+  }
+}
+
+/// Grid: clusters, groups of tokens, parts of the inputs.
+template <class K, int kTiles, int kMatrices, Blocks kBlocks>
 __global__ void __launch_bounds__(kThreads, kTiles == 1 ? 2 : 1)
     quantized_linear_kernel(ProductArgs args) {
   using Layout = SharedLayout<kTiles, kMatrices>;
   constexpr int kAllColumns = Layout::kAllColumns;
+  constexpr int kBlocksOfUnit = kBlocks == Blocks::half_steps ? 2 : 1;
   extern __shared__ __align__(16) std::byte all_shared[];
   auto* const rings = reinterpret_cast<Ring<K, kMatrices>*>(all_shared);
   std::byte* const shared = all_shared + kWarps * sizeof(Ring<K, kMatrices>);
@@ -526,34 +640,41 @@ __global__ void __launch_bounds__(kThreads, kTiles == 1 ? 2 : 1)
   const int lane = thread % 32;
   const int half = thread / 32 % kHalves;
   const int share = thread / 32 / kHalves;
-  const int parts = static_cast<int>(gridDim.z);
-  const int unit_inputs = args.steps_of_unit * kStepInputs;
-  const int first_token = static_cast<int>(blockIdx.y) * args.tokens_at_once;
-  const Layout layout{divide_up(args.units, parts) * unit_inputs,
-                      divide_up(args.units, parts) * unit_inputs / args.block_size,
-                      min(args.tokens_at_once, args.tokens - first_token) * args.columns.levels};
+  const auto part_number = static_cast<int>(blockIdx.z);
+  const auto panel_stride = static_cast<int>(gridDim.x);
+  const auto first_panel = static_cast<int>(blockIdx.x);
+  const int parts = 1 << args.parts_log2;
 
   let_next_kernel_start();
   if (parts > 1) {
     arrive_at_cluster();  // all its blocks run before any writes to another
   }
-  const Part part(args.units, static_cast<int>(blockIdx.z), parts);
-  const Part own(part.count, share, kShares);
-  const int begin = (part.first + own.first) * args.steps_of_unit;
-  const int end = begin + own.count * args.steps_of_unit;
-  Weights<K, kMatrices> weights(args, half, begin, end, lane, rings[thread / 32]);
+  const Part part(args.units, part_number, args.parts_log2);
+  const Part own(part.count, share, kSharesLog2);
+  const int panels = (args.panels - first_panel + panel_stride - 1) / panel_stride;
+  Weights<K, kMatrices, kBlocks> weights(args, half, part.first + own.first, own.count, panels,
+                                         lane, rings[thread / 32]);
 #pragma unroll
   for (int i = 0; i < Ring<K, kMatrices>::kStages; ++i) {
     weights.load();
   }
+  const int tokens =
+      min(args.tokens_at_once, args.tokens - static_cast<int>(blockIdx.y) * args.tokens_at_once);
+  const Layout layout(args.inputs_of_part, args.block_size, tokens * args.columns.levels);
+  const Results results(args, part_number, tokens);
 
   wait_for_previous_kernel();
-  const int first_input = part.first * unit_inputs;
+  Added<kMatrices> added;
+  if (thread < results.count) {
+    added.load(args, results.first_token + results.token(thread),
+               results.output(first_panel, thread));
+  }
+  const int first_input = part.first * args.unit_inputs;
   if (args.x != nullptr) {
-    round_tokens(args, layout, first_input, part.count * unit_inputs, shared);
+    round_tokens(args, layout, first_input, part.count * args.unit_inputs, shared);
   } else {
-    copy_columns(args, layout, first_input, part.count * unit_inputs,
-                 std::int64_t{first_token} * args.columns.levels, shared);
+    copy_columns(args, layout, first_input, part.count * args.unit_inputs,
+                 std::int64_t{results.first_token} * args.columns.levels, shared);
   }
   if (parts > 1) {
     wait_for_cluster();
@@ -562,64 +683,48 @@ __global__ void __launch_bounds__(kThreads, kTiles == 1 ? 2 : 1)
 
   const int g = lane / 4;
   const int t = lane % 4;
-  const std::byte* const x = shared + g * layout.stride() + 8 * t - first_input;
-  const auto* const blocks = reinterpret_cast<const ColumnBlock*>(shared + layout.blocks_at()) -
-                             first_input / args.block_size * kAllColumns + 2 * t;
-  auto* const sums_at = reinterpret_cast<float*>(shared + layout.sums_at());
+  const int columns_left = layout.columns - g;
+  const std::byte* const first_x =
+      shared + g * layout.stride + 8 * t + own.first * args.unit_inputs;
+  const auto* const first_blocks =
+      reinterpret_cast<const ColumnBlock*>(shared + layout.blocks_at()) +
+      own.first * kBlocksOfUnit * kAllColumns + 2 * t;
+  auto* const sums_at = reinterpret_cast<float*>(shared + layout.sums_at);
+  const int steps_of_unit = kBlocks == Blocks::several_steps ? args.unit_inputs / kStepInputs : 1;
   int number = 0;
-  for (int panel = static_cast<int>(blockIdx.x); panel < args.panels;
-       panel += static_cast<int>(gridDim.x), ++number) {
+  for (int panel = first_panel; panel < args.panels; panel += panel_stride, ++number) {
     Sums<kTiles, kMatrices> sums = {};
-    int products[kMatrices][kTiles][2][4] = {};
-    int steps_left = args.steps_of_unit;
-    for (int step = begin; step < end; ++step) {
+    const std::byte* x = first_x;
+    const ColumnBlock* blocks = first_blocks;
+    for (int unit = 0; unit < own.count; ++unit) {
+      int products[kMatrices][kTiles][2][4] = {};
       Step<K> now[kMatrices];
-      weights.take(now);
-      const bool ends = --steps_left == 0;
-      steps_left = ends ? args.steps_of_unit : steps_left;
-      // Where a block is half a step, each half with the other's inputs as zeros.
-      for (int block_of_step = 0; block_of_step < args.blocks_of_step; ++block_of_step) {
-        const int block = step * args.blocks_of_step / args.steps_of_unit + block_of_step;
-        if (block_of_step == 1) {
-          if (block >= args.columns.block_count) {
-            break;
-          }
-          weights.take_second_scales(panel, block, now);
+      if constexpr (kBlocks == Blocks::half_steps) {
+        weights.take(now);
+        // Each half with the other's inputs as zeros.
+        multiply_step<K, kTiles, kMatrices>(now, x, layout.stride, columns_left, t < 2, products);
+        end_block<K, kTiles, kMatrices>(now, blocks, products, sums);
+        const int second = 2 * (part.first + own.first + unit) + 1;
+        if (second < args.columns.block_count) {
+          weights.take_second_scales(panel, second, half, now);
+          multiply_step<K, kTiles, kMatrices>(now, x, layout.stride, columns_left, t >= 2,
+                                              products);
+          end_block<K, kTiles, kMatrices>(now, blocks + kAllColumns, products, sums);
         }
-        const bool counts = args.blocks_of_step == 1 || t / 2 == block_of_step;
-#pragma unroll
-        for (int tile = 0; tile < kTiles; ++tile) {
-          const uint2 right = counts && tile * kTile + g < layout.columns
-                                  ? *reinterpret_cast<const uint2*>(
-                                        x + tile * kTile * layout.stride() + step * kStepInputs)
-                                  : make_uint2(0, 0);
-#pragma unroll
-          for (int m = 0; m < kMatrices; ++m) {
-#pragma unroll
-            for (int pair = 0; pair < 2; ++pair) {
-              unsigned a[4];
-              left_side(now[m], pair, a);
-              multiply_add_bytes(products[m][tile][pair], a, right);
-            }
+        weights.load();
+        x += kStepInputs;
+      } else {
+        for (int step = 0; step < steps_of_unit; ++step) {
+          weights.take(now);
+          multiply_step<K, kTiles, kMatrices>(now, x, layout.stride, columns_left, true, products);
+          if (kBlocks == Blocks::steps || step + 1 == steps_of_unit) {
+            end_block<K, kTiles, kMatrices>(now, blocks, products, sums);
           }
-          if (ends) {
-            // Of a column that does not exist whatever is there: nobody looks at its sums.
-            const uint4 bits =
-                *reinterpret_cast<const uint4*>(blocks + block * kAllColumns + tile * kTile);
-            const ColumnBlock two[2]{{__uint_as_float(bits.x), static_cast<int>(bits.y)},
-                                     {__uint_as_float(bits.z), static_cast<int>(bits.w)}};
-#pragma unroll
-            for (int m = 0; m < kMatrices; ++m) {
-              add_products(products[m][tile], now[m], two, sums[m][tile]);
-#pragma unroll
-              for (int k = 0; k < 8; ++k) {
-                products[m][tile][k / 4][k % 4] = 0;
-              }
-            }
-          }
+          weights.load();
+          x += kStepInputs;
         }
       }
-      weights.load();
+      blocks += kBlocksOfUnit * kAllColumns;
     }
     // A lane's four outputs lie side by side.
 #pragma unroll
@@ -636,18 +741,18 @@ __global__ void __launch_bounds__(kThreads, kTiles == 1 ? 2 : 1)
         }
       }
     }
-    finish_panel<Layout, kMatrices>(args, layout, panel, number, shared);
+    finish_panel<Layout, kMatrices>(args, layout, results, panel, number, shared, added);
   }
 }
 
 /// Thread blocks of a cluster: so many that the device is full, each with work for its warps.
-int choose_parts(std::int64_t panels, int units, int slots) {
-  int parts = 1;
-  while (device_has_clusters() && parts < kMaxCluster && 2 * parts * panels <= slots &&
-         units >= 2 * parts * kShares) {
-    parts *= 2;
+int choose_parts_log2(std::int64_t panels, int units, int slots) {
+  int log2 = 0;
+  while (device_has_clusters() && (2 << log2) <= kMaxCluster && (2 << log2) * panels <= slots &&
+         units >= (2 << log2) * kShares) {
+    ++log2;
   }
-  return parts;
+  return log2;
 }
 
 /// How a product is launched, as far as it fits.
@@ -663,8 +768,7 @@ struct Shape {
     const QuantizedWeight& weight = of.weight;
     const auto block_size = static_cast<int>(weight.block_size);
     const int unit = block_size > kStepInputs ? block_size : kStepInputs;
-    args.steps_of_unit = unit / kStepInputs;
-    args.blocks_of_step = block_size < kStepInputs ? 2 : 1;
+    args.unit_inputs = unit;
     args.units = static_cast<int>(divide_up(weight.padded_inputs(), unit));
     args.panels = static_cast<int>(panel_count(weight.outputs));
     args.tokens = static_cast<int>(of.tokens);
@@ -672,23 +776,24 @@ struct Shape {
     args.tokens_at_once = args.tokens < most ? args.tokens : most;
     const int groups = divide_up(args.tokens, args.tokens_at_once);
     const int slots = (kTiles == 1 ? 2 : 1) * multiprocessors;
-    const int parts = choose_parts(std::int64_t{args.panels} * groups, args.units, slots);
+    args.parts_log2 = choose_parts_log2(std::int64_t{args.panels} * groups, args.units, slots);
+    const int parts = 1 << args.parts_log2;
     const int clusters = slots / parts > 0 ? slots / parts : 1;
     const int of_cluster = divide_up(args.panels, clusters);  // all as busy
     grid = dim3(static_cast<unsigned>(divide_up(args.panels, of_cluster)),
                 static_cast<unsigned>(groups), static_cast<unsigned>(parts));
-    const int inputs = divide_up(args.units, parts) * unit;
-    const Layout layout{inputs, inputs / block_size, args.tokens_at_once * levels};
+    args.inputs_of_part = divide_up(args.units, parts) * unit;
+    const Layout layout(args.inputs_of_part, block_size, args.tokens_at_once * levels);
     shared_bytes = kWarps * sizeof(Ring<K, kMatrices>) + static_cast<std::size_t>(layout.bytes());
   }
 
   [[nodiscard]] bool fits() const { return shared_bytes <= kMaxSharedBytes; }
 };
 
-template <class K, int kTiles, int kMatrices>
+template <class K, int kTiles, int kMatrices, Blocks kBlocks>
 cudaError_t launch_tiles(const QuantizedLinearCudaArgs& args, const QuantizedColumns& columns,
                          int multiprocessors, cudaStream_t stream) {
-  const auto kernel = quantized_linear_kernel<K, kTiles, kMatrices>;
+  const auto kernel = quantized_linear_kernel<K, kTiles, kMatrices, kBlocks>;
   static const cudaError_t more_shared = cudaFuncSetAttribute(
       kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kMaxSharedBytes));
   if (more_shared != cudaSuccess) {
@@ -697,7 +802,7 @@ cudaError_t launch_tiles(const QuantizedLinearCudaArgs& args, const QuantizedCol
   Shape<K, kTiles, kMatrices> shape(args, columns.levels, multiprocessors);
   if (!shape.fits()) {
     if constexpr (kTiles > 1) {
-      return launch_tiles<K, 1, kMatrices>(args, columns, multiprocessors, stream);
+      return launch_tiles<K, 1, kMatrices, kBlocks>(args, columns, multiprocessors, stream);
     }
     return cudaErrorInvalidValue;
   }
@@ -729,21 +834,39 @@ cudaError_t launch_tiles(const QuantizedLinearCudaArgs& args, const QuantizedCol
   return launch(kernel, shape.grid, kThreads, shape.shared_bytes, stream, of);
 }
 
-template <class K, int kMatrices>
+template <class K, int kMatrices, Blocks kBlocks>
 cudaError_t launch_columns(const QuantizedLinearCudaArgs& args, const QuantizedColumns& columns,
                            int multiprocessors, cudaStream_t stream) {
   const std::int64_t count = args.tokens * columns.levels;
-  return count <= kTile ? launch_tiles<K, 1, kMatrices>(args, columns, multiprocessors, stream)
-         : count <= 2 * kTile
-             ? launch_tiles<K, 2, kMatrices>(args, columns, multiprocessors, stream)
-             : launch_tiles<K, kMaxTiles, kMatrices>(args, columns, multiprocessors, stream);
+  if (count <= kTile || kBlocks == Blocks::half_steps) {  // the latter few models have
+    return launch_tiles<K, 1, kMatrices, kBlocks>(args, columns, multiprocessors, stream);
+  }
+  if constexpr (kBlocks != Blocks::half_steps) {
+    return count <= 2 * kTile
+               ? launch_tiles<K, 2, kMatrices, kBlocks>(args, columns, multiprocessors, stream)
+               : launch_tiles<K, kMaxTiles, kMatrices, kBlocks>(args, columns, multiprocessors,
+                                                                stream);
+  }
+  return cudaErrorInvalidValue;
+}
+
+template <class K, int kMatrices>
+cudaError_t launch_blocks(const QuantizedLinearCudaArgs& args, const QuantizedColumns& columns,
+                          int multiprocessors, cudaStream_t stream) {
+  const std::int64_t size = args.weight.block_size;
+  return size < kStepInputs ? launch_columns<K, kMatrices, Blocks::half_steps>(
+                                  args, columns, multiprocessors, stream)
+         : size == kStepInputs
+             ? launch_columns<K, kMatrices, Blocks::steps>(args, columns, multiprocessors, stream)
+             : launch_columns<K, kMatrices, Blocks::several_steps>(args, columns, multiprocessors,
+                                                                   stream);
 }
 
 template <class K>
 cudaError_t launch_matrices(const QuantizedLinearCudaArgs& args, const QuantizedColumns& columns,
                             int multiprocessors, cudaStream_t stream) {
-  return args.weight.matrices == 2 ? launch_columns<K, 2>(args, columns, multiprocessors, stream)
-                                   : launch_columns<K, 1>(args, columns, multiprocessors, stream);
+  return args.weight.matrices == 2 ? launch_blocks<K, 2>(args, columns, multiprocessors, stream)
+                                   : launch_blocks<K, 1>(args, columns, multiprocessors, stream);
 }
 
 }  // namespace
