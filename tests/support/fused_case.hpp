@@ -13,6 +13,7 @@
 #include <numeric>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "kernels/cuda/fused_layers.hpp"
@@ -380,22 +381,7 @@ class FusedCase {
       const std::int64_t left = of_rows - inputs.row_offsets.back();
       const std::int64_t tokens =
           row == rows_ - 1 ? left : random.integer(0, std::min(left, random.integer(1, count)));
-      const std::int64_t past = length(row);
-      const std::int64_t begin = inputs.row_offsets.back();
-      for (std::int64_t i = 0; i < tokens; ++i) {
-        const std::int64_t parent = trees ? random.integer(-1, i - 1) : i - 1;
-        inputs.ids.push_back(random.integer(0, vocab_size_ - 1));
-        inputs.positions.push_back(
-            parent < 0 ? past : inputs.positions[static_cast<std::size_t>(begin + parent)] + 1);
-        if (trees) {
-          inputs.parents.push_back(static_cast<std::int32_t>(parent));
-        }
-      }
-      inputs.past_lengths.push_back(static_cast<std::int32_t>(past));
-      if (trees) {
-        inputs.append_positions.push_back(static_cast<std::int32_t>(past + random.integer(0, 20)));
-      }
-      inputs.row_offsets.push_back(static_cast<std::int32_t>(begin + tokens));
+      add_row(random, row, tokens, trees, inputs);
     }
     inputs.ids.resize(static_cast<std::size_t>(count));
     inputs.positions.resize(inputs.ids.size());
@@ -421,22 +407,7 @@ class FusedCase {
       const std::int64_t tokens = row == 0             ? most_of_row
                                   : random.chance(0.1) ? 0
                                                        : random.integer(1, most_of_row);
-      const std::int64_t past = length(row);
-      const std::int64_t begin = inputs.row_offsets.back();
-      for (std::int64_t i = 0; i < tokens; ++i) {
-        const std::int64_t parent = trees ? random.integer(-1, i - 1) : i - 1;
-        inputs.ids.push_back(random.integer(0, vocab_size_ - 1));
-        inputs.positions.push_back(
-            parent < 0 ? past : inputs.positions[static_cast<std::size_t>(begin + parent)] + 1);
-        if (trees) {
-          inputs.parents.push_back(static_cast<std::int32_t>(parent));
-        }
-      }
-      inputs.past_lengths.push_back(static_cast<std::int32_t>(past));
-      if (trees) {
-        inputs.append_positions.push_back(static_cast<std::int32_t>(past + random.integer(0, 20)));
-      }
-      inputs.row_offsets.push_back(static_cast<std::int32_t>(begin + tokens));
+      add_row(random, row, tokens, trees, inputs);
     }
     const auto of_rows = static_cast<std::int64_t>(inputs.ids.size());
     inputs.ids.resize(inputs.ids.size() + static_cast<std::size_t>(fill));
@@ -520,6 +491,27 @@ class FusedCase {
     DeviceArray<T> keys;
     DeviceArray<T> values;
   };
+
+  /// So many more tokens of a row, random ones: a chain, or a tree that lies behind a gap.
+  void add_row(Random& random, std::int64_t row, std::int64_t tokens, bool trees,
+               StepInputs& inputs) const {
+    const std::int64_t past = length(row);
+    const std::int64_t begin = inputs.row_offsets.back();
+    for (std::int64_t i = 0; i < tokens; ++i) {
+      const std::int64_t parent = trees ? random.integer(-1, i - 1) : i - 1;
+      inputs.ids.push_back(random.integer(0, vocab_size_ - 1));
+      inputs.positions.push_back(
+          parent < 0 ? past : inputs.positions[static_cast<std::size_t>(begin + parent)] + 1);
+      if (trees) {
+        inputs.parents.push_back(static_cast<std::int32_t>(parent));
+      }
+    }
+    inputs.past_lengths.push_back(static_cast<std::int32_t>(past));
+    if (trees) {
+      inputs.append_positions.push_back(static_cast<std::int32_t>(past + random.integer(0, 20)));
+    }
+    inputs.row_offsets.push_back(static_cast<std::int32_t>(begin + tokens));
+  }
 
   [[nodiscard]] std::int64_t pool_at(std::int64_t row, std::int64_t head,
                                      std::int64_t position) const {
@@ -651,5 +643,31 @@ class FusedCase {
   std::vector<std::unique_ptr<Layer>> layers_;
   std::vector<std::int64_t> lengths_;  // of the rows
 };
+
+/// Whether a step gives the expected logits and best tokens, and leaves the expected cache.
+template <typename T>
+void expect_step(plan::FusedModel& model, FusedCase<T>& of, const StepInputs& inputs) {
+  const plan::StepBinding binding = of.binding(inputs);
+  const std::vector<Doubles> expected = of.expected(inputs);
+  const DeviceArray<kernels::TopLogit> best(
+      std::vector<kernels::TopLogit>(static_cast<std::size_t>(binding.num_logits)));
+  ASSERT_EQ(model.step(binding, of.logits_on_device(), best.data(), nullptr), cudaSuccess);
+  ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+  const std::vector<T> all = of.logits();
+  const std::vector<kernels::TopLogit> tops = best.to_host();
+  const auto vocab_size = static_cast<std::size_t>(of.vocab_size());
+  for (std::size_t row = 0; row < static_cast<std::size_t>(binding.num_logits); ++row) {
+    const auto token = inputs.logits_positions.empty()
+                           ? row
+                           : static_cast<std::size_t>(inputs.logits_positions[row]);
+    const std::span<const T> logits(all.data() + row * vocab_size, vocab_size);
+    SCOPED_TRACE("row " + std::to_string(row) + " of " + std::to_string(binding.num_logits));
+    expect_logits(logits, expected[token], tops[row]);
+    if (testing::Test::HasFatalFailure()) {
+      return;
+    }
+  }
+  EXPECT_LE(of.largest_cache_error(), 4 * kStepError<T>);
+}
 
 }  // namespace kvcache::test

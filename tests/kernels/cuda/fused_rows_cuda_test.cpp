@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstring>
 #include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -20,7 +19,6 @@ namespace kvcache::kernels {
 namespace {
 
 using test::DeviceArray;
-using test::Doubles;
 using test::FusedCase;
 using test::Random;
 using test::StepInputs;
@@ -58,32 +56,6 @@ std::int64_t most_of_row(const FusedCase<T>& of) {
   return std::int64_t{most_rows_tiles(of.rows_sizes())} * kRowsTileTokens;
 }
 
-/// Whether a run gives the expected logits and best tokens, and leaves the expected cache.
-template <typename T>
-void expect_run(plan::FusedModel& model, FusedCase<T>& of, const StepInputs& inputs) {
-  const plan::StepBinding binding = of.binding(inputs);
-  const std::vector<Doubles> expected = of.expected(inputs);
-  const DeviceArray<TopLogit> best(
-      std::vector<TopLogit>(static_cast<std::size_t>(binding.num_logits)));
-  ASSERT_EQ(model.step(binding, of.logits_on_device(), best.data(), nullptr), cudaSuccess);
-  ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
-  const std::vector<T> all = of.logits();
-  const std::vector<TopLogit> tops = best.to_host();
-  const auto vocab_size = static_cast<std::size_t>(of.vocab_size());
-  for (std::size_t row = 0; row < static_cast<std::size_t>(binding.num_logits); ++row) {
-    const auto token = inputs.logits_positions.empty()
-                           ? row
-                           : static_cast<std::size_t>(inputs.logits_positions[row]);
-    SCOPED_TRACE("row " + std::to_string(row) + " of " + std::to_string(binding.num_logits));
-    test::expect_logits(std::span<const T>(all.data() + row * vocab_size, vocab_size),
-                        expected[token], tops[row]);
-    if (testing::Test::HasFatalFailure()) {
-      return;
-    }
-  }
-  EXPECT_LE(of.largest_cache_error(), 4 * test::kStepError<T>);
-}
-
 TYPED_TEST(FusedRowsOnCuda, GivesTheLogitsOfRandomModels) {
   using T = TypeParam;
   test::for_random_cases(10, [](Random& random) {
@@ -99,7 +71,7 @@ TYPED_TEST(FusedRowsOnCuda, GivesTheLogitsOfRandomModels) {
       std::string why_not;
       const auto model = fused_for(of, inputs, why_not);
       ASSERT_NE(model, nullptr) << why_not;
-      expect_run(*model, of, inputs);
+      test::expect_step(*model, of, inputs);
     }
   });
 }
@@ -121,7 +93,7 @@ TYPED_TEST(FusedRowsOnCuda, RowsShareBlocks) {
     std::string why_not;
     const auto model = fused_for(of, inputs, why_not);
     ASSERT_NE(model, nullptr) << why_not;
-    expect_run(*model, of, inputs);
+    test::expect_step(*model, of, inputs);
   });
 }
 

@@ -21,7 +21,6 @@ namespace kvcache::kernels {
 namespace {
 
 using test::DeviceArray;
-using test::Doubles;
 using test::FusedCase;
 using test::Random;
 using test::StepInputs;
@@ -42,31 +41,6 @@ class FusedStepOnCuda : public test::OnGpu {};
 using Types = testing::Types<__half, __nv_bfloat16>;
 TYPED_TEST_SUITE(FusedStepOnCuda, Types);
 
-/// Whether a step gives the expected logits and best tokens, and leaves the expected cache.
-template <typename T>
-void expect_step(plan::FusedModel& model, FusedCase<T>& of, const StepInputs& inputs) {
-  const plan::StepBinding binding = of.binding(inputs);
-  const std::vector<Doubles> expected = of.expected(inputs);
-  const DeviceArray<TopLogit> best(
-      std::vector<TopLogit>(static_cast<std::size_t>(binding.num_logits)));
-  ASSERT_EQ(model.step(binding, of.logits_on_device(), best.data(), nullptr), cudaSuccess);
-  ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
-  const std::vector<T> all = of.logits();
-  const auto vocab_size = static_cast<std::size_t>(of.vocab_size());
-  for (std::size_t row = 0; row < static_cast<std::size_t>(binding.num_logits); ++row) {
-    const auto token = inputs.logits_positions.empty()
-                           ? row
-                           : static_cast<std::size_t>(inputs.logits_positions[row]);
-    const std::span<const T> logits(all.data() + row * vocab_size, vocab_size);
-    SCOPED_TRACE("row " + std::to_string(row) + " of " + std::to_string(binding.num_logits));
-    test::expect_logits(logits, expected[token], best.to_host()[row]);
-    if (testing::Test::HasFatalFailure()) {
-      return;
-    }
-  }
-  EXPECT_LE(of.largest_cache_error(), 4 * test::kStepError<T>);
-}
-
 TYPED_TEST(FusedStepOnCuda, GivesTheLogitsOfRandomModels) {
   using T = TypeParam;
   test::for_random_cases(6, [](Random& random) {
@@ -77,7 +51,7 @@ TYPED_TEST(FusedStepOnCuda, GivesTheLogitsOfRandomModels) {
     ASSERT_NE(model, nullptr) << why_not;
     for (const std::int64_t depth : {0, 1, 3, 130, 690}) {
       of.grow(random, 0, depth);
-      expect_step(*model, of, of.one_token(random.integer(0, of.vocab_size() - 1)));
+      test::expect_step(*model, of, of.one_token(random.integer(0, of.vocab_size() - 1)));
       of.keep_token();
     }
   });
@@ -97,7 +71,7 @@ TYPED_TEST(FusedStepOnCuda, GivesTheLogitsOfSeveralTokens) {
       of.grow(random, row, random.pick(std::vector<std::int64_t>{0, 1, 7, 130, 400, 660}));
     }
     for (int step = 0; step < 4; ++step) {
-      expect_step(*model, of, of.random_tokens(random, random.integer(1, kMaxFusedTokens)));
+      test::expect_step(*model, of, of.random_tokens(random, random.integer(1, kMaxFusedTokens)));
     }
   });
 }
@@ -119,7 +93,7 @@ TYPED_TEST(FusedStepOnCuda, GivesTheLogitsOfManyTokens) {
     for (int step = 0; step < 4; ++step) {
       const std::int64_t most = heads > 8 ? 20 : kMaxLayersTokens;
       const std::int64_t fewest = model->most_tokens().fewest_of_layers;
-      expect_step(*model, of, of.random_tokens(random, random.integer(fewest, most)));
+      test::expect_step(*model, of, of.random_tokens(random, random.integer(fewest, most)));
     }
   });
 }
