@@ -98,8 +98,8 @@ int run_benchmark(const ProgramOptions& options) {
   for (const std::size_t count : counts) {
     SelfPlayOptions play = options.self_play();
     play.threads = count;
-    play.games = options.games * count;
-    GamesProgress progress(fmt::format("{} at once", count), play.games, options.quiet);
+    play.games = {0, options.games * count};
+    GamesProgress progress(fmt::format("{} at once", count), play.games.count, options.quiet);
     results.emplace_back(count, self_play(
                                     play, [&] { return cast.make(); },
                                     [&](const PlayedGame&) { progress.game_done(); }));
@@ -117,7 +117,7 @@ int run_match(const ProgramOptions& options) {
                   {parse_player(options.player, options.simulations),
                    parse_player(options.against, options.simulations)},
                   {});
-  MatchOptions match{options.rules(), options.games, options.games_at_once(), options.seed,
+  MatchOptions match{options.rules(), options.numbers(), options.games_at_once(), options.seed,
                      !options.trace.empty()};
   match.rules.opening = options.opening;
   std::optional<GamesProgress> progress(std::in_place, "match", options.games, options.quiet);

@@ -4,7 +4,6 @@
 
 #include "search/random.hpp"
 #include "selfplay/records.hpp"
-#include "selfplay/workers.hpp"
 
 namespace trigo {
 

@@ -9,12 +9,13 @@
 
 #include "search/player.hpp"
 #include "selfplay/played_game.hpp"
+#include "selfplay/workers.hpp"
 
 namespace trigo {
 
 struct MatchOptions {
   GameRules rules;
-  std::size_t games = 100;
+  GameNumbers games{0, 100};
   std::size_t threads = 1;  // a game each
   std::uint64_t seed = 0;
   bool trace = false;

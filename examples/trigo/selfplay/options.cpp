@@ -8,6 +8,7 @@ namespace {
 using kvcache::cli::whole_number;
 
 constexpr std::size_t kMostThreads = 1024;
+constexpr std::size_t kMostGameNumber = std::size_t{1} << 62U;
 constexpr std::size_t kMostMoves = 100'000;
 constexpr std::size_t kMostCacheMib = std::size_t{1} << 27U;
 
@@ -45,7 +46,15 @@ void ProgramOptions::add_to(CLI::App& app) {
 void ProgramOptions::add_games(CLI::App& app) {
   app.add_option("--board", board, "points per axis (default: 5x5x1)")->group(kOfGames);
   app.add_option("--games", games, "games to play (default: 1)")
-      ->check(whole_number(1))
+      ->check(whole_number(1, kMostGameNumber))
+      ->group(kOfGames);
+  app.add_option("--first-game", first_game,
+                 "number of the first of them (default: 0): games 8 to 11 are the same, played "
+                 "alone or with those before")
+      ->check(whole_number(0, kMostGameNumber))
+      ->excludes("--play")
+      ->excludes("--benchmark")
+      ->excludes("--tactics")
       ->group(kOfGames);
   app.add_option("--max-moves", max_moves, "moves after which a game ends (default: 500)")
       ->check(whole_number(1, kMostMoves))
@@ -142,7 +151,7 @@ void ProgramOptions::add_files(CLI::App& app) {
 GameRules ProgramOptions::rules() const { return {parse_shape(board), max_moves, 0}; }
 
 SelfPlayOptions ProgramOptions::self_play() const {
-  return {rules(), games, games_at_once(), seed, !trace.empty()};
+  return {rules(), numbers(), games_at_once(), seed, !trace.empty()};
 }
 
 bool ProgramOptions::priors_when_needed() const noexcept {

@@ -25,6 +25,7 @@ struct ProgramOptions {
   // Games.
   std::string board = "5x5x1";
   std::size_t games = 1;
+  std::size_t first_game = 0;
   std::size_t max_moves = 500;
   std::size_t opening = 2;
   std::string colour = "black";
@@ -63,6 +64,7 @@ struct ProgramOptions {
   }
   /// @throws kvcache::Error as parse_shape()
   [[nodiscard]] GameRules rules() const;
+  [[nodiscard]] GameNumbers numbers() const noexcept { return {first_game, games}; }
   [[nodiscard]] SelfPlayOptions self_play() const;
   /// Fewer tokens, or fewer runs.
   [[nodiscard]] bool priors_when_needed() const noexcept;

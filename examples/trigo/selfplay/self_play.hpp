@@ -8,12 +8,13 @@
 
 #include "search/player.hpp"
 #include "selfplay/played_game.hpp"
+#include "selfplay/workers.hpp"
 
 namespace trigo {
 
 struct SelfPlayOptions {
   GameRules rules;
-  std::size_t games = 1;
+  GameNumbers games{0, 1};
   std::size_t threads = 1;  // a game each
   std::uint64_t seed = 0;
   bool trace = false;

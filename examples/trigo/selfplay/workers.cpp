@@ -15,7 +15,8 @@ namespace {
 /// Hands games on in their order.
 class InOrder {
  public:
-  explicit InOrder(const std::function<void(PlayedGame&&)>& finished) : finished_(finished) {}
+  InOrder(std::size_t first, const std::function<void(PlayedGame&&)>& finished)
+      : finished_(finished), next_(first) {}
 
   void add(PlayedGame game) {
     const std::lock_guard lock(mutex_);
@@ -32,26 +33,27 @@ class InOrder {
   const std::function<void(PlayedGame&&)>& finished_;
   std::mutex mutex_;
   std::map<std::size_t, PlayedGame> waiting_;
-  std::size_t next_ = 0;
+  std::size_t next_;
 };
 
 }  // namespace
 
-void play_games(std::size_t games, std::size_t threads,
+void play_games(GameNumbers games, std::size_t threads,
                 const std::function<std::function<PlayedGame(std::size_t)>()>& make_worker,
                 const std::function<void(PlayedGame&&)>& finished) {
-  InOrder in_order(finished);
-  std::atomic<std::size_t> next{0};
+  InOrder in_order(games.first, finished);
+  const std::size_t end = games.first + games.count;
+  std::atomic<std::size_t> next{games.first};
   std::mutex mutex;
   std::exception_ptr failure;
   const auto work = [&] {
     try {
       const auto play = make_worker();
-      for (std::size_t number = next++; number < games; number = next++) {
+      for (std::size_t number = next++; number < end; number = next++) {
         in_order.add(play(number));
       }
     } catch (...) {
-      next = games;
+      next = end;
       const std::lock_guard lock(mutex);
       if (failure == nullptr) {
         failure = std::current_exception();
@@ -60,11 +62,11 @@ void play_games(std::size_t games, std::size_t threads,
   };
   std::vector<std::thread> others;
   try {
-    for (std::size_t i = 1; i < std::min(threads, games); ++i) {
+    for (std::size_t i = 1; i < std::min(threads, games.count); ++i) {
       others.emplace_back(work);
     }
   } catch (...) {
-    next = games;
+    next = end;
     for (std::thread& other : others) {
       other.join();
     }

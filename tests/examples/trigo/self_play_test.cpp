@@ -30,7 +30,7 @@ std::unique_ptr<Player> rollouts(std::size_t simulations, const MoveChoice& choi
 SelfPlayOptions six_games(std::size_t threads) {
   SelfPlayOptions options;
   options.rules = {{3, 3, 1}, 30, 0};
-  options.games = 6;
+  options.games = {0, 6};
   options.threads = threads;
   options.seed = 9;
   return options;
@@ -65,6 +65,26 @@ TEST(TrigoSelfPlay, GamesAreTheSameOnAnyNumberOfThreads) {
   EXPECT_EQ(alone_result.visit_hash, beside_result.visit_hash);
   EXPECT_EQ(alone_result.moves, beside_result.moves);
   EXPECT_EQ(alone_result.games, 6U);
+}
+
+TEST(TrigoSelfPlay, AGameIsTheSameWhicheverArePlayedBeforeIt) {
+  SelfPlayResult result;
+  const auto all = played(1, result);
+  SelfPlayOptions options = six_games(2);
+  options.games = {2, 3};
+  std::vector<PlayedGame> some;
+  self_play(
+      options,
+      [] {
+        return rollouts(40, {1, 6});
+      },
+      [&](const PlayedGame& game) { some.push_back(game); });
+  ASSERT_EQ(some.size(), 3U);
+  for (std::size_t i = 0; i < some.size(); ++i) {
+    EXPECT_EQ(some[i].number, i + 2);
+    EXPECT_EQ(some[i].seed, all[i + 2].seed);
+    EXPECT_EQ(some[i].visit_hash, all[i + 2].visit_hash);
+  }
 }
 
 TEST(TrigoSelfPlay, FiguresAddUp) {
@@ -118,7 +138,7 @@ TEST(TrigoSelfPlay, WhatAWorkerThrowsEndsTheWork) {
     };
   };
   kvcache::test::expect_error(kvcache::ErrorCode::cache_full, "game 3", [&] {
-    play_games(1000, 3, make_worker, [&](PlayedGame&&) { ++finished; });
+    play_games({0, 1000}, 3, make_worker, [&](PlayedGame&&) { ++finished; });
   });
   EXPECT_LE(finished, 3U);  // none behind the missing one
 }
@@ -202,7 +222,7 @@ TEST(TrigoRecords, FilesAreWholeOrNotThere) {
 TEST(TrigoMatch, OpeningsArePlayedTwiceWithColoursExchanged) {
   MatchOptions options;
   options.rules = {{3, 3, 1}, 40, 3};
-  options.games = 10;
+  options.games = {0, 10};
   options.threads = 2;
   options.seed = 5;
   std::vector<PlayedGame> games;

@@ -74,6 +74,23 @@ def test_however_it_is_computed_the_visits_are_the_same(otherwise: tuple) -> Non
     assert ("evaluator" in other) == ("--in-flight" in otherwise)
 
 
+def test_games_from_a_number_on_are_those_of_the_whole_row(tmp_path: Path) -> None:
+    def lines(*which: object) -> list[str]:
+        file = tmp_path / "games.jsonl"
+        finished = run(*ROLLOUTS, *which, "--data", file)
+        assert finished.returncode == 0, finished.stderr
+        return file.read_text().splitlines()
+
+    assert lines("--games", 3, "--first-game", 4, "--threads", 2) == lines("--games", 7)[4:]
+
+
+def test_one_number_is_of_no_use_where_no_games_are_numbered() -> None:
+    for other in (("--benchmark",), ("--tactics", TACTICS), ("--play",)):
+        finished = run(*ROLLOUTS, *other, "--first-game", 4)
+        assert finished.returncode == 2
+        assert "--first-game" in finished.stderr
+
+
 def test_the_seed_decides() -> None:
     found = [figures(*ROLLOUTS, "--seed", seed)["visit_hash"] for seed in (1, 1, 2)]
     assert found[0] == found[1] != found[2]
