@@ -40,6 +40,6 @@ def table_of(games: list[dict[str, Any]], about: dict[str, str]) -> pa.Table:
 
 
 def line_of(game: dict[str, Any]) -> str:
-    """The line that trigo_selfplay --data writes of a game, to the letter."""
+    """The line of trigo_selfplay --data; it spells some numbers longer, but means the same."""
     record = {name: game[name] for name in SCHEMA.names if name != "number"}
     return json.dumps(record, separators=(",", ":")) + "\n"
