@@ -97,6 +97,8 @@ def run_checks(*, full: bool) -> Results:
     """Run every check, whatever came of those before; `full` adds the slow ones."""
     results = Results()
     _provide_xgrammar()
+    if full:
+        _provide_ray()
     browser.provide()
     results.add(_command("ruff check", [VENV / "bin" / "ruff", "check", "."]))
     results.add(_command("ruff format", [VENV / "bin" / "ruff", "format", "--check", "."]))
@@ -131,6 +133,17 @@ def _provide_xgrammar() -> None:
         say(error)
     for found in (VENV / "lib").glob("python3*/site-packages/xgrammar"):
         os.environ["KVCACHE_XGRAMMAR_DIR"] = str(found.parent)
+
+
+def _provide_ray() -> None:
+    """Install what self-play on a cluster needs; where it cannot be had, its tests are skipped."""
+    try:
+        with step("test", "Ray in .venv") as outcome:
+            requirements = [ROOT / "requirements-ray.txt"]
+            if not python_environment.install(requirements, "ray-requirements"):
+                outcome.text = "in place"
+    except StepError as error:
+        say(error)
 
 
 def _command(name: str, command: Sequence[str | Path]) -> Results:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import random
-import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,7 @@ from self_play_ray.store import Store, games_of
 pytestmark = pytest.mark.full
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = str(Path(os.environ.get("KVCACHE_BUILD_DIR", ROOT / "build")) / "trigo_selfplay")
-ORDER = Order(games=40, board="3x3x1", simulations=2500, player="rollouts")
+ORDER = Order(games=24, simulations=2000, player="rollouts")
 PLAYER = functools.partial(Player, ORDER, PlayerOptions(PROGRAM), None)
 TIMES = 20
 
@@ -59,25 +59,29 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return lines(games_of(directory))
 
 
+def is_alive(node) -> bool:
+    return any(one["Alive"] and one["NodeID"] == node.node_id for one in ray.nodes())
+
+
 @pytest.mark.parametrize("seed", range(TIMES))
 def test_a_killed_nodes_games_come_once(cluster, expected, tmp_path: Path, seed: int) -> None:
     print(f"seed {seed}")
-    node = cluster.add_node(num_cpus=2)
-    cluster.wait_for_nodes()
+    node = cluster.add_node(num_cpus=2, wait=False)
+    while not is_alive(node):
+        time.sleep(0.05)
     pool = RayPool(PLAYER, 4, Placement(cpus=1))
-    moment = random.Random(seed).randint(4, ORDER.games // 2)  # games that are there by then
-    killed: list[threading.Thread] = []
+    moment = random.Random(seed).randint(5, ORDER.games - 6)  # games that are there by then
+    killed = False
 
     def progress(done: int) -> None:
-        if done >= moment and not killed:  # beside the driver, which is to notice by itself
-            kill = functools.partial(cluster.remove_node, node, allow_graceful=False)
-            killed.append(threading.Thread(target=kill))
-            killed[0].start()
+        nonlocal killed
+        if done >= moment and not killed:  # with it go its workers, without a word to anybody
+            node.kill_raylet()
+            killed = True
 
     with Store(tmp_path, ORDER) as store:
         report = drive(store, pool, DriveOptions(lease_games=1), progress=progress)
     pool.close()
-    killed[0].join()
     assert lines(games_of(tmp_path)) == expected, f"seed {seed}"
     assert report.games == ORDER.games
     assert report.lost_workers > 0, "nobody was killed in mid-run"
