@@ -152,6 +152,7 @@ def _pool(options: argparse.Namespace, order: Order, model: dict[str, bytes] | N
     if options.workers == "local":
         return LocalPool(functools.partial(Player, order, how, model), options.actors)
     connect(options.address)
+    signal.signal(signal.SIGTERM, _end)  # Ray has put a handler of its own there
     import ray
 
     sent = ray.put(model)  # once: machines get it from each other
