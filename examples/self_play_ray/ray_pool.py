@@ -134,7 +134,10 @@ class RayPool:
     def wait(self, seconds: float) -> list[Event]:
         """As Pool.wait()."""
         waiting = list(self._pending)
-        done, _ = self._ray.wait(waiting, num_returns=1, timeout=seconds)
+        try:
+            done, _ = self._ray.wait(waiting, num_returns=1, timeout=seconds)
+        except SystemError as error:  # what a signal's handler raises comes out of Ray within one
+            raise (error.__cause__ or error) from None
         if done:  # and all else that has come
             done, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
         events = [self._event(answer) for answer in done]
