@@ -19,8 +19,8 @@ struct WorkStep {
 };
 
 /// "round 2 of 5  [####................]  20 %, 12 s left": without the bar, and cut, where the
-/// terminal is narrow. The time
-/// left is what passed, in proportion; of no part done yet none is told.
+/// terminal is narrow. The time left is what passed, in proportion; of no part done yet none is
+/// told.
 std::string progress_line(const WorkStep& step, std::chrono::duration<double> passed,
                           std::size_t columns);
 

@@ -98,7 +98,7 @@ def run_checks(*, full: bool) -> Results:
     results = Results()
     _provide_xgrammar()
     if full:
-        _provide_ray()
+        _provide("Ray", "requirements-ray.txt", "ray-requirements")
     browser.provide()
     results.add(_command("ruff check", [VENV / "bin" / "ruff", "check", "."]))
     results.add(_command("ruff format", [VENV / "bin" / "ruff", "format", "--check", "."]))
@@ -122,28 +122,21 @@ def run_checks(*, full: bool) -> Results:
     return results
 
 
-def _provide_xgrammar() -> None:
-    """Install what grammars are compiled with; where it cannot be had, their tests are skipped."""
+def _provide(what: str, requirements: str, stamp: str, *options: str) -> None:
+    """Install packages that some tests need; where they cannot be had, those are skipped."""
     try:
-        with step("test", "xgrammar in .venv") as outcome:
-            requirements = [ROOT / "requirements-grammar.txt"]
-            if not python_environment.install(requirements, "grammar-requirements", "--no-deps"):
+        with step("test", f"{what} in .venv") as outcome:
+            if not python_environment.install([ROOT / requirements], stamp, *options):
                 outcome.text = "in place"
     except StepError as error:
         say(error)
+
+
+def _provide_xgrammar() -> None:
+    """What grammars are compiled with."""
+    _provide("xgrammar", "requirements-grammar.txt", "grammar-requirements", "--no-deps")
     for found in (VENV / "lib").glob("python3*/site-packages/xgrammar"):
         os.environ["KVCACHE_XGRAMMAR_DIR"] = str(found.parent)
-
-
-def _provide_ray() -> None:
-    """Install what self-play on a cluster needs; where it cannot be had, its tests are skipped."""
-    try:
-        with step("test", "Ray in .venv") as outcome:
-            requirements = [ROOT / "requirements-ray.txt"]
-            if not python_environment.install(requirements, "ray-requirements"):
-                outcome.text = "in place"
-    except StepError as error:
-        say(error)
 
 
 def _command(name: str, command: Sequence[str | Path]) -> Results:

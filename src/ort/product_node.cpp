@@ -7,11 +7,6 @@
 namespace kvcache::ort {
 namespace {
 
-constexpr std::pair<const char*, kernels::Activation> kActivations[]{
-    {"", kernels::Activation::none},
-    {"gelu_tanh", kernels::Activation::gelu_tanh},
-    {"gelu_erf", kernels::Activation::gelu_erf},
-    {"silu", kernels::Activation::silu}};
 constexpr std::pair<const char*, kernels::RoundInput> kRoundings[]{
     {"", kernels::RoundInput::none},
     {"bfloat16", kernels::RoundInput::bfloat16},

@@ -5,7 +5,9 @@
 #include <onnxruntime_cxx_api.h>
 
 #include <string>
+#include <utility>
 
+#include "kernels/activation.hpp"
 #include "ort/node_resources.hpp"
 
 namespace kvcache::ort {
@@ -29,6 +31,18 @@ constexpr const char* product_name(ProductRole role) {
   return role == ProductRole::linear ? "Linear" : "Head";
 }
 
+/// Whether a product's weight holds a gate's panels beside its own.
+inline bool is_gated(const OrtKernelInfo* info) {
+  return attribute_or<std::int64_t>(info, "gated", 0) != 0;
+}
+
+/// What a product's attribute "activation" names; "" where it is not there.
+inline constexpr std::pair<const char*, kernels::Activation> kActivations[]{
+    {"", kernels::Activation::none},
+    {"gelu_tanh", kernels::Activation::gelu_tanh},
+    {"gelu_erf", kernels::Activation::gelu_erf},
+    {"silu", kernels::Activation::silu}};
+
 /// x [batch, seq_len, inputs] to [batch, seq_len or num_logits, outputs].
 class ProductKernel {
  public:
@@ -44,9 +58,6 @@ class ProductKernel {
  private:
   ProductKernel(const OrtKernelInfo* info, ProductRole role, const NodeResources& resources,
                 const NodeMatrix& weight);
-  static bool is_gated(const OrtKernelInfo* info) {
-    return attribute_or<std::int64_t>(info, "gated", 0) != 0;
-  }
   static WeightInputs inputs_of(ProductRole role, const OrtKernelInfo* info) {
     return {kWeight, kWeightScales,
             role == ProductRole::head ? kernels::WeightOrder::rows : kernels::WeightOrder::panels,

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <numeric>
@@ -668,6 +669,26 @@ void expect_step(plan::FusedModel& model, FusedCase<T>& of, const StepInputs& in
     }
   }
   EXPECT_LE(of.largest_cache_error(), 4 * kStepError<T>);
+}
+
+/// Whether a step gives the same bits as often as it is repeated: each hundredth is looked at.
+template <typename T>
+void expect_same_bits(plan::FusedModel& model, const FusedCase<T>& of, const StepInputs& inputs,
+                      int times) {
+  const plan::StepBinding binding = of.binding(inputs);
+  const DeviceArray<kernels::TopLogit> best(
+      std::vector<kernels::TopLogit>(static_cast<std::size_t>(binding.num_logits)));
+  const auto count = static_cast<std::size_t>(binding.num_logits * of.vocab_size());
+  std::vector<T> first;
+  for (int i = 0; i < times; ++i) {
+    ASSERT_EQ(model.step(binding, of.logits_on_device(), best.data(), nullptr), cudaSuccess);
+    if (i % 100 == 0) {
+      ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+      const std::vector<T> logits = of.logits();
+      first = first.empty() ? logits : first;
+      ASSERT_EQ(std::memcmp(first.data(), logits.data(), count * sizeof(T)), 0);
+    }
+  }
 }
 
 }  // namespace kvcache::test

@@ -160,8 +160,8 @@ bool CudaStep::start_fused() {
     return false;
   }
   check_cuda(error, "starting a fused step");
-  if (shape_.logits_rows >
-      1) {  // of one, there may be nothing but its best token that is asked for
+  // Of one row, there may be nothing but its best token that is asked for.
+  if (logits_.come_along() && shape_.logits_rows > 1) {
     enqueue_copies();
     resources_->stream->mark(end_);
     comes_along_ = true;

@@ -56,6 +56,22 @@ inline cudaStream_t stream_of(const Ort::KernelContext& context) {
   return static_cast<cudaStream_t>(context.GetGPUComputeStream());
 }
 
+inline constexpr std::size_t kAlignment = 256;  // of buffers within scratch memory
+
+/// A vector that the node may have.
+template <typename T>
+const T* vector_of(const Ort::KernelContext& context, bool exists, std::size_t input,
+                   std::int64_t size, const std::string& node) {
+  if (!exists) {
+    return nullptr;
+  }
+  const auto vector = context.GetInput(input);
+  if (shape_of(vector) != Shape{size}) {
+    fail(fmt::format("{}: input {} must be [{}]", node, input, size));
+  }
+  return raw_data<T>(vector);
+}
+
 /// What the kernels of all nodes are made with.
 struct CudaNodeResources {
   std::shared_ptr<DeviceRoom> room;

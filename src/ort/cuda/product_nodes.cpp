@@ -7,30 +7,6 @@
 #include "kernels/panels.hpp"
 
 namespace kvcache::ort {
-namespace {
-
-constexpr std::pair<const char*, kernels::Activation> kActivations[]{
-    {"", kernels::Activation::none},
-    {"gelu_tanh", kernels::Activation::gelu_tanh},
-    {"gelu_erf", kernels::Activation::gelu_erf},
-    {"silu", kernels::Activation::silu}};
-constexpr std::size_t kAlignment = 256;  // of buffers within scratch memory
-
-/// A vector that the node may have.
-template <typename T>
-const T* vector_of(const Ort::KernelContext& context, bool exists, std::size_t input,
-                   std::int64_t size, const std::string& node) {
-  if (!exists) {
-    return nullptr;
-  }
-  const auto vector = context.GetInput(input);
-  if (shape_of(vector) != Shape{size}) {
-    fail(fmt::format("{}: input {} must be [{}]", node, input, size));
-  }
-  return raw_data<T>(vector);
-}
-
-}  // namespace
 
 void tell_product(const OrtKernelInfo* info, ProductRole role, std::int64_t outputs, float epsilon,
                   GraphFacts& facts) {
@@ -42,7 +18,7 @@ void tell_product(const OrtKernelInfo* info, ProductRole role, std::int64_t outp
           .epsilon = epsilon,
           .activation = attribute_or<std::string>(info, "activation", ""),
           .norm = attribute_or<std::string>(info, "norm", ""),
-          .gated = attribute_or<std::int64_t>(info, "gated", 0) != 0,
+          .gated = is_gated(info),
           .soft_cap = attribute_or<float>(info, "soft_cap", 0),
           .post_epsilon = has_post_norm ? attribute_or<float>(info, "epsilon", 0) : 0});
 }
@@ -122,7 +98,7 @@ LinearNode<T>::LinearNode(const OrtKernelInfo* info, const CudaNodeResources& re
     : ProductNode<T>(ProductRole::linear, info, resources),
       outputs_(Ort::ConstKernelInfo(info).GetAttribute<std::int64_t>("outputs")),
       activation_(choice(info, this->name_, "activation", kActivations)),
-      gated_(attribute_or<std::int64_t>(info, "gated", 0) != 0),
+      gated_(is_gated(info)),
       has_bias_(has_input(info, kBias)),
       has_post_norm_(has_input(info, kPostNormWeight)),
       post_epsilon_(has_post_norm_ ? attribute_or<float>(info, "epsilon", 0) : 0) {

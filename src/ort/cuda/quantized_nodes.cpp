@@ -10,31 +10,8 @@
 namespace kvcache::ort {
 namespace {
 
-constexpr std::pair<const char*, kernels::Activation> kActivations[]{
-    {"", kernels::Activation::none},
-    {"gelu_tanh", kernels::Activation::gelu_tanh},
-    {"gelu_erf", kernels::Activation::gelu_erf},
-    {"silu", kernels::Activation::silu}};
 constexpr std::pair<const char*, kernels::AccuracyLevel> kRoundings[]{
     {"", kernels::AccuracyLevel::float32}, {"int8", kernels::AccuracyLevel::int8}};
-constexpr std::size_t kAlignment = 256;  // of buffers within scratch memory
-
-bool is_gated(const OrtKernelInfo* info) {
-  return attribute_or<std::int64_t>(info, "gated", 0) != 0;
-}
-
-/// A vector that the node may have.
-const float* vector_of(const Ort::KernelContext& context, bool exists, std::size_t input,
-                       std::int64_t size, const std::string& node) {
-  if (!exists) {
-    return nullptr;
-  }
-  const auto vector = context.GetInput(input);
-  if (shape_of(vector) != Shape{size}) {
-    fail(fmt::format("{}: input {} must be [{}]", node, input, size));
-  }
-  return raw_data<float>(vector);
-}
 
 /// The weight with its data on the device.
 kernels::QuantizedWeight with_data(kernels::QuantizedWeight weight,
@@ -122,7 +99,8 @@ kernels::QuantizedLinearCudaArgs QuantizedProductNode::args(const Ort::KernelCon
   args.x = raw_data<float>(context.GetInput(kX));
   args.norm = norm_.args<float>(context, weight_.inputs);
   args.weight = with_data(weight_, context, kWeight, kWeightScales);
-  args.bias = vector_of(context, has_bias_, kBias, weight_.matrices * weight_.outputs, name_);
+  args.bias =
+      vector_of<float>(context, has_bias_, kBias, weight_.matrices * weight_.outputs, name_);
   args.activation = activation_;
   args.accuracy = accuracy_;
   return args;
@@ -170,7 +148,7 @@ OrtStatusPtr QuantizedLinearNode::ComputeV2(OrtKernelContext* raw_context) {
     }
     args.out = raw_output<float>(context, 0, out_shape);
     const float* const post_norm =
-        vector_of(context, has_post_norm_, kPostNormWeight, weight_.outputs, name_);
+        vector_of<float>(context, has_post_norm_, kPostNormWeight, weight_.outputs, name_);
     if (args.tokens == 0) {
       return;
     }

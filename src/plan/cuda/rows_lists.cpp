@@ -20,6 +20,13 @@ bool has_room(std::int32_t tokens, std::int32_t blocks, std::int32_t more_tokens
   return tokens + more_tokens <= capacity && blocks + more_blocks <= kMostUnitTable;
 }
 
+// Each list has elements of its own type.
+void set(kernels::RowsInputs& inputs, const kernels::RowsToken* to) { inputs.tokens = to; }
+void set(kernels::RowsInputs& inputs, const RowsUnit* to) { inputs.units = to; }
+void set(kernels::RowsInputs& inputs, const kernels::LayersTile* to) { inputs.tiles = to; }
+void set(kernels::RowsInputs& inputs, const kernels::RowsLogits* to) { inputs.logits = to; }
+void set(kernels::RowsInputs& inputs, const std::int32_t* to) { inputs.table = to; }
+
 /// Calls `work` with each list, in the order in which they lie in memory.
 template <typename Lists, typename Work>
 void for_lists(Lists& lists, const Work& work) {
@@ -209,25 +216,10 @@ void RowsLists::copy_to(std::byte* to) const noexcept {
 
 kernels::RowsInputs RowsLists::at(const std::byte* begin) const noexcept {
   kernels::RowsInputs inputs;
-  const auto set = [](const auto*& pointer, const std::byte* to) {
-    pointer = reinterpret_cast<std::remove_reference_t<decltype(pointer)>>(to);
-  };
-  int number = 0;
-  for_lists(*this, [&](const auto&, std::size_t at) {
-    switch (number++) {
-      case 0:
-        return set(inputs.tokens, begin + at);
-      case 1:
-        return set(inputs.units, begin + at);
-      case 2:
-        return set(inputs.tiles, begin + at);
-      case 3:
-        return set(inputs.logits, begin + at);
-      default:
-        return set(inputs.table, begin + at);
-    }
-  });
   inputs.unit_count = static_cast<int>(units_.size());
+  for_lists(*this, [&]<typename Element>(const std::vector<Element>&, std::size_t at) {
+    set(inputs, reinterpret_cast<const Element*>(begin + at));
+  });
   return inputs;
 }
 

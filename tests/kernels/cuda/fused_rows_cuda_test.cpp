@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
@@ -109,19 +108,7 @@ TYPED_TEST(FusedRowsOnCuda, GivesTheSameBitsEveryTime) {
   std::string why_not;
   const auto model = fused_for(of, inputs, why_not);
   ASSERT_NE(model, nullptr) << why_not;
-  const plan::StepBinding binding = of.binding(inputs);
-  const DeviceArray<TopLogit> best{std::vector<TopLogit>(kMostLogits)};
-  const auto count = static_cast<std::size_t>(binding.num_logits * of.vocab_size());
-  std::vector<T> first;
-  for (int i = 0; i < 1000; ++i) {
-    ASSERT_EQ(model->step(binding, of.logits_on_device(), best.data(), nullptr), cudaSuccess);
-    if (i % 100 == 0) {
-      ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
-      const std::vector<T> logits = of.logits();
-      first = first.empty() ? logits : first;
-      ASSERT_EQ(std::memcmp(first.data(), logits.data(), count * sizeof(T)), 0);
-    }
-  }
+  test::expect_same_bits(*model, of, inputs, 1000);
 }
 
 TYPED_TEST(FusedRowsOnCuda, AnIdOutsideTheTablesGivesNaNToThoseWhoSeeIt) {

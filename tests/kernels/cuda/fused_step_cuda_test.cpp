@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
 #include <memory>
 #include <span>
 #include <string>
@@ -109,22 +108,10 @@ TYPED_TEST(FusedStepOnCuda, GivesTheSameBitsEveryTime) {
   for (std::int64_t row = 1; row < of.rows(); ++row) {
     of.grow(random, row, random.integer(0, 300));
   }
-  const DeviceArray<TopLogit> best{std::vector<TopLogit>(kMaxLayersTokens)};
   for (const StepInputs& inputs :
        {of.one_token(0), of.random_tokens(random, 2), of.random_tokens(random, 8),
         of.random_tokens(random, 16), of.random_tokens(random, 64)}) {
-    const plan::StepBinding binding = of.binding(inputs);
-    const auto count = static_cast<std::size_t>(binding.num_logits * of.vocab_size());
-    std::vector<T> first;
-    for (int i = 0; i < 2000; ++i) {
-      ASSERT_EQ(model->step(binding, of.logits_on_device(), best.data(), nullptr), cudaSuccess);
-      if (i % 100 == 0) {
-        ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
-        const std::vector<T> logits = of.logits();
-        first = first.empty() ? logits : first;
-        ASSERT_EQ(std::memcmp(first.data(), logits.data(), count * sizeof(T)), 0);
-      }
-    }
+    test::expect_same_bits(*model, of, inputs, 2000);
   }
 }
 
