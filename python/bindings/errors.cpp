@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bindings/bind.hpp"
+#include "bindings/python_call.hpp"
 
 namespace kvcache::python {
 namespace {
@@ -42,6 +43,8 @@ void bind_errors(nb::module_& module) {
       std::rethrow_exception(thrown);
     } catch (const Error& error) {
       raise(error);
+    } catch (const Raised& raised) {
+      raised.error->restore();
     }
   });
 }

@@ -3,22 +3,20 @@
 #include <nanobind/nanobind.h>
 
 #include <thread>
-#include <vector>
 
+#include "bindings/open_objects.hpp"
 #include "bindings/pending.hpp"
 
 namespace kvcache::python {
 namespace {
 
-std::mutex objects_mutex;
-std::set<EvaluatorObject*> objects;  // that are open
+OpenObjects<EvaluatorObject> open_evaluators;
 
 }  // namespace
 
 EvaluatorObject::EvaluatorObject(const Model& model, const EvaluatorOptions& options)
     : evaluator_(std::make_shared<Evaluator>(model, options)) {
-  const std::lock_guard lock(objects_mutex);
-  objects.insert(this);
+  open_evaluators.add(this);
 }
 
 std::shared_ptr<Evaluator> EvaluatorObject::get() const {
@@ -29,10 +27,7 @@ std::shared_ptr<Evaluator> EvaluatorObject::get() const {
 }
 
 void EvaluatorObject::close() noexcept {
-  {
-    const std::lock_guard lock(objects_mutex);
-    objects.erase(this);
-  }
+  open_evaluators.remove(this);
   std::shared_ptr<Evaluator> evaluator = std::exchange(evaluator_, nullptr);
   if (evaluator == nullptr) {
     return;
@@ -46,14 +41,7 @@ void EvaluatorObject::close() noexcept {
 }
 
 void EvaluatorObject::close_all() {
-  std::vector<EvaluatorObject*> open;
-  {
-    const std::lock_guard lock(objects_mutex);
-    open.assign(objects.begin(), objects.end());
-  }
-  for (EvaluatorObject* const object : open) {
-    object->close();
-  }
+  open_evaluators.end_each([](EvaluatorObject& object) { object.close(); });
 }
 
 }  // namespace kvcache::python

@@ -2,8 +2,6 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
-#include <set>
 #include <utility>
 
 #include "bindings/errors.hpp"

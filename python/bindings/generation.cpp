@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "bindings/errors.hpp"
+#include "bindings/python_call.hpp"
 
 namespace kvcache::python {
 namespace {
@@ -113,6 +114,13 @@ const Generated& Generation::answer() {
     } catch (const Undone&) {
       throw_error(ErrorCode::cancelled,
                   "the generation was interrupted, and its sequence is as before; begin another");
+    } catch (const Raised&) {
+      // Told once: its traceback leads to who asked, and from there to this generation.
+      failed_ = std::make_exception_ptr(
+          Error(ErrorCode::run_failed,
+                "the generation ended with what a constraint or drafter of the program's own "
+                "raised; begin another"));
+      throw;
     }
   }
   return *generated_;

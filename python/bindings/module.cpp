@@ -21,8 +21,16 @@ NB_MODULE(_native, module) {
   bind_model(module);
   bind_batch(module);
   bind_tokenizer(module);
+  bind_chat_template(module);
+  bind_constraint(module);
+  bind_choices(module);
+  bind_grammar(module);
   bind_sampler(module);
+  bind_windowed_sequence(module);
+  bind_speculation(module);
+  bind_generated(module);
   bind_generate(module);
+  bind_beam_search(module);
   bind_prefix_cache(module);
   bind_policy(module);
   bind_requests(module);

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string_view>
 
+#include "bindings/python_call.hpp"
 #include "kvcache/options.hpp"
 
 namespace kvcache::python {
@@ -20,13 +21,7 @@ inline LogCallback to_log_callback(const nb::object& callable) {
   if (PyCallable_Check(callable.ptr()) == 0) {
     throw nb::type_error("log must be a callable that takes one str, or None");
   }
-  // The last copy may go in a thread that does not hold the interpreter's lock.
-  const std::shared_ptr<nb::object> held(new nb::object(callable), [](nb::object* object) {
-    if (nb::is_alive()) {
-      const nb::gil_scoped_acquire acquired;
-      delete object;
-    }
-  });
+  const std::shared_ptr<nb::object> held = hold(callable);
   return [held](std::string_view message) {
     if (!nb::is_alive()) {
       return;

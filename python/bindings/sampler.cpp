@@ -53,23 +53,26 @@ SamplingOptions options(const std::map<TokenId, float>& logit_bias, double repet
 
 /// What a token is drawn after, as Python gives it.
 struct Context {
-  Context(const nb::object& prompt_tokens, const nb::object& generated_tokens, std::uint64_t sample,
-          std::uint64_t position)
+  Context(const nb::object& prompt_tokens, const nb::object& generated_tokens,
+          const TokenMask* allowed_tokens, std::uint64_t sample, std::uint64_t position)
       : prompt(to_tokens(prompt_tokens, "prompt")),
         generated(to_tokens(generated_tokens, "generated")),
-        context{prompt, generated, sample, position} {}
+        allowed(allowed_tokens == nullptr ? TokenMask() : *allowed_tokens),
+        context{prompt, generated, sample, position,
+                allowed_tokens == nullptr ? nullptr : &allowed} {}
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
   std::vector<TokenId> prompt;
   std::vector<TokenId> generated;
+  TokenMask allowed;  // a copy: the interpreter's lock is not held while it is read
   SamplingContext context;
 };
 
 TokenId sample_logits(SamplerObject& object, const Logits& logits, std::int64_t row,
-                      const nb::object& prompt, const nb::object& generated, std::uint64_t sample,
-                      std::uint64_t position) {
-  const Context context(prompt, generated, sample, position);
+                      const nb::object& prompt, const nb::object& generated,
+                      const TokenMask* allowed, std::uint64_t sample, std::uint64_t position) {
+  const Context context(prompt, generated, allowed, sample, position);
   const std::int64_t from_begin = row < 0 ? row + static_cast<std::int64_t>(logits.rows()) : row;
   const Changing changing(object.use, "sampler");
   const nb::gil_scoped_release released;
@@ -77,8 +80,9 @@ TokenId sample_logits(SamplerObject& object, const Logits& logits, std::int64_t 
 }
 
 TokenId sample_array(SamplerObject& object, const LogitsArray& logits, const nb::object& prompt,
-                     const nb::object& generated, std::uint64_t sample, std::uint64_t position) {
-  const Context context(prompt, generated, sample, position);
+                     const nb::object& generated, const TokenMask* allowed, std::uint64_t sample,
+                     std::uint64_t position) {
+  const Context context(prompt, generated, allowed, sample, position);
   const Changing changing(object.use, "sampler");
   const nb::gil_scoped_release released;
   return object.sampler.sample(std::span(logits.data(), logits.shape(0)), context.context);
@@ -87,8 +91,9 @@ TokenId sample_array(SamplerObject& object, const LogitsArray& logits, const nb:
 std::vector<std::pair<TokenId, double>> distribution(SamplerObject& object,
                                                      const LogitsArray& logits,
                                                      const nb::object& prompt,
-                                                     const nb::object& generated) {
-  const Context context(prompt, generated, 0, 0);
+                                                     const nb::object& generated,
+                                                     const TokenMask* allowed) {
+  const Context context(prompt, generated, allowed, 0, 0);
   const Changing changing(object.use, "sampler");
   const nb::gil_scoped_release released;
   std::vector<std::pair<TokenId, double>> all;
@@ -101,7 +106,7 @@ std::vector<std::pair<TokenId, double>> distribution(SamplerObject& object,
 
 #define KVCACHE_PY_CONTEXT                                            \
   "prompt: " KVCACHE_PY_TOKENS " = (), generated: " KVCACHE_PY_TOKENS \
-  " = (), sample: int = 0, position: int = 0) -> int"
+  " = (), allowed: TokenMask | None = None, sample: int = 0, position: int = 0) -> int"
 
 constexpr const char* kSampleDoc =
     "The token that follows. The random number is a function of seed, sample and position "
@@ -110,11 +115,13 @@ constexpr const char* kSampleDoc =
     "    logits: of the library, or float32, [vocab_size], from anywhere.\n"
     "    prompt: what was there.\n"
     "    generated: what was drawn after it.\n"
+    "    allowed: the tokens that may be drawn; None: all.\n"
     "    sample: which of several texts this one is.\n"
     "    position: of the token, in its text.\n\n"
     "Raises:\n"
-    "    Error: invalid_argument when there is no such row, or no token is left;\n"
-    "        token_out_of_range, logits_invalid, out_of_memory.";
+    "    Error: invalid_argument when there is no such row, no token is left, or `allowed` is of\n"
+    "        another vocabulary; no_token_allowed when none of it is left; token_out_of_range,\n"
+    "        logits_invalid, out_of_memory.";
 
 }  // namespace
 
@@ -165,19 +172,21 @@ void bind_sampler(nb::module_& module) {
            nb::sig("def __init__(self, options: SamplingOptions = ...) -> None"),
            "Raises:\n    Error: invalid_argument for an option outside its range, naming it.")
       .def("sample", &sample_logits, "logits"_a, "row"_a = -1, nb::kw_only(),
-           "prompt"_a = nb::tuple(), "generated"_a = nb::tuple(), "sample"_a = 0, "position"_a = 0,
+           "prompt"_a = nb::tuple(), "generated"_a = nb::tuple(), "allowed"_a = nb::none(),
+           "sample"_a = 0, "position"_a = 0,
            nb::sig("def sample(self, logits: Logits, row: int = -1, *, " KVCACHE_PY_CONTEXT),
            kSampleDoc)
       .def("sample", &sample_array, nb::arg("logits").noconvert(), nb::kw_only(),
-           "prompt"_a = nb::tuple(), "generated"_a = nb::tuple(), "sample"_a = 0, "position"_a = 0,
+           "prompt"_a = nb::tuple(), "generated"_a = nb::tuple(), "allowed"_a = nb::none(),
+           "sample"_a = 0, "position"_a = 0,
            nb::sig("def sample(self, logits: numpy.typing.NDArray[numpy.float32], "
                    "*, " KVCACHE_PY_CONTEXT),
            kSampleDoc)
       .def("distribution", &distribution, nb::arg("logits").noconvert(), nb::kw_only(),
-           "prompt"_a = nb::tuple(), "generated"_a = nb::tuple(),
+           "prompt"_a = nb::tuple(), "generated"_a = nb::tuple(), "allowed"_a = nb::none(),
            nb::sig("def distribution(self, logits: numpy.typing.NDArray[numpy.float32], *, "
                    "prompt: " KVCACHE_PY_TOKENS " = (), generated: " KVCACHE_PY_TOKENS
-                   " = ()) -> list[tuple[int, float]]"),
+                   " = (), allowed: TokenMask | None = None) -> list[tuple[int, float]]"),
            "The tokens that sample() may draw and their probabilities, the most probable first.\n\n"
            "Raises:\n    Error: as sample().")
       .def_prop_ro("options", [](const SamplerObject& object) { return object.sampler.options(); });

@@ -5,12 +5,15 @@ from collections.abc import (
     Mapping,
     Sequence as _Sequence
 )
+import datetime
 import os
 import pathlib
 from typing import Any, Literal, Self, overload
 
 import numpy
 import numpy.typing
+
+import kvcache._interfaces
 
 
 def error_codes() -> list[str]:
@@ -705,6 +708,267 @@ class Tokenizer:
     def vocab_size(self) -> int:
         """One above the largest id."""
 
+class ChatTemplate:
+    """
+    A model's chat template: texts are those that transformers renders of it with Jinja2. Any
+    thread may use it.
+
+    Source: include/kvcache/chat_template.hpp, docs/CHAT.md.
+    """
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> ChatTemplate:
+        """
+        Reads the chat_template.json of a model directory, or such a file.
+
+        Raises:
+            Error: model_not_found (there is none), chat_template_invalid,
+                chat_template_unsupported (it cannot be expressed, and why).
+        """
+
+    @staticmethod
+    def from_json(text: str) -> ChatTemplate:
+        """
+        Reads the text of a chat_template.json.
+
+        Raises:
+            Error: chat_template_invalid, chat_template_unsupported.
+        """
+
+    def render(self, messages: _Sequence[Mapping[str, str]], *, add_generation_prompt: bool = True, now: datetime.datetime | None = None) -> str:
+        """
+        The text of messages, each {"role": …, "content": …}. Whoever writes a special
+        token into a message speaks for others once this text is encoded: encode() keeps
+        messages apart from the template.
+
+        Args:
+            add_generation_prompt: whether what begins the assistant's answer stands at the
+                end.
+            now: for templates that tell the date; None: the system's clock.
+
+        Raises:
+            Error: empty_input (no message), invalid_argument (a role, an order of
+                roles or a content that the template does not take).
+            TypeError: a message is no mapping of these two, or one of them no str.
+        """
+
+    def encode(self, tokenizer: Tokenizer, messages: _Sequence[Mapping[str, str]], *, add_generation_prompt: bool = True, now: datetime.datetime | None = None) -> list[int]:
+        """
+        The tokens of that text, by the tokenizer of the same model, without those that it
+        puts around a text. Special tokens that messages hold are text like any other.
+
+        Raises:
+            Error, TypeError: as render() and Tokenizer.encode.
+        """
+
+    @property
+    def extends(self) -> bool:
+        """
+        Whether the text of a conversation begins with that of its beginning with the
+        generation prompt, so that a sequence that holds the one is only extended for
+        the other.
+        """
+
+    @property
+    def roles(self) -> list[str]:
+        """Those that messages may have."""
+
+class TokenMask:
+    """
+    A set of a vocabulary's tokens, a bit for each.
+
+    Source: include/kvcache/constraint.hpp.
+    """
+
+    def __init__(self, vocab_size: int = 0) -> None:
+        """The empty set."""
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    def allows(self, token: int) -> bool:
+        """
+        Whether a token is in it; false for what is no token of the vocabulary.
+        """
+
+    def count(self) -> int:
+        """How many tokens are in it."""
+
+    def tokens(self, most: int | None = None) -> list[int]:
+        """Its tokens in the order of ids, the first so many of them; None: all."""
+
+    def allow(self, token: int) -> None:
+        """
+        Raises:
+            Error: token_out_of_range.
+        """
+
+    def forbid(self, token: int) -> None: ...
+
+    def forbid_all(self) -> None: ...
+
+    @property
+    def words(self) -> numpy.typing.NDArray[numpy.uint32]:
+        """
+        The set itself, which can be written to: token i is bit i % 32 of word i // 32; bits
+        behind the last token mean nothing. uint32, [(vocab_size + 31) // 32].
+        """
+
+    def __repr__(self) -> str: ...
+
+class LibraryConstraint:
+    """
+    A constraint that one_of() or a GrammarCompiler made: a kvcache.Constraint.
+    """
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    def allow_next(self, mask: TokenMask) -> None:
+        """As Constraint.allow_next."""
+
+    def may_end(self) -> bool:
+        """As Constraint.may_end."""
+
+    def accept(self, token: int) -> bool:
+        """As Constraint.accept."""
+
+    def rollback(self, tokens: int) -> None:
+        """
+        As Constraint.rollback.
+
+        Raises:
+            Error: invalid_argument where fewer were accepted; nothing changes then.
+        """
+
+    def fork(self) -> LibraryConstraint:
+        """As Constraint.fork."""
+
+def tree_masks(constraint: kvcache._interfaces.Constraint, tokens: _Sequence[int] | numpy.typing.NDArray[numpy.integer], parents: _Sequence[int] | numpy.typing.NDArray[numpy.integer]) -> list[TokenMask]:
+    """
+    For each node of a tree (as Sequence.evaluate) that continues what the constraint has
+    accepted: the tokens that may follow it. The set is empty where the text must end, and
+    where the node or one before it is not allowed itself.
+
+    Raises:
+        Error: invalid_argument where the parents are none, token_out_of_range.
+
+    Source: include/kvcache/constraint.hpp, docs/CONSTRAINTS.md.
+    """
+
+def allowed_part(constraint: kvcache._interfaces.Constraint, tokens: _Sequence[int] | numpy.typing.NDArray[numpy.integer], parents: _Sequence[int] | numpy.typing.NDArray[numpy.integer]) -> tuple[list[int], list[int]]:
+    """
+    The nodes of a tree that the constraint allows, in their order, as tokens and parents: a
+    forbidden one goes with all that follows it.
+
+    Raises:
+        Error: as tree_masks().
+    """
+
+class TokenBytes:
+    """
+    What each token of a vocabulary adds to a text, in bytes. Made once for a tokenizer; any
+    number of threads may use it.
+
+    Source: include/kvcache/choices.hpp, docs/CONSTRAINTS.md.
+    """
+
+    @overload
+    def __init__(self, tokenizer: Tokenizer, vocab_size: int, stop_tokens: _Sequence[int] | numpy.typing.NDArray[numpy.integer] = ()) -> None:
+        """
+        Of the model's ids, some of which the tokenizer may not know. Special tokens and
+        `stop_tokens` are no part of a text.
+
+        Raises:
+            Error: invalid_argument as Tokenizer.bytes, token_out_of_range for a stop
+                token.
+        """
+
+    @overload
+    def __init__(self, bytes: Iterable[bytes]) -> None:
+        """
+        Of a vocabulary from anywhere: element i is what token i adds, empty where it is no
+        part of a text.
+
+        Raises:
+            Error: invalid_argument for more than 2^22 tokens or 2^30 bytes.
+        """
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    def of(self, token: int) -> bytes:
+        """
+        Empty for what is no part of a text.
+
+        Raises:
+            Error: token_out_of_range.
+        """
+
+@overload
+def one_of(choices: _Sequence[str], tokens: TokenBytes) -> kvcache._interfaces.Constraint:
+    """
+    The text is one of `choices`, to the last byte, however it is cut into tokens.
+
+    Raises:
+        Error: invalid_argument where there is none, or one is empty or cannot be
+            spelled with these tokens.
+
+    Source: include/kvcache/choices.hpp, docs/CONSTRAINTS.md.
+    """
+
+@overload
+def one_of(choices: _Sequence[_Sequence[int] | numpy.typing.NDArray[numpy.integer]], vocab_size: int) -> kvcache._interfaces.Constraint:
+    """
+    The new tokens are one of these sequences: moves that are tokens themselves.
+
+    Raises:
+        Error: invalid_argument where there is none or one is empty,
+            token_out_of_range.
+    """
+
+class GrammarCompiler:
+    """
+    Makes constraints of grammars, for a vocabulary, by the library of the package xgrammar,
+    which is optional. One thread at a time.
+
+    Source: include/kvcache/grammar.hpp, docs/CONSTRAINTS.md.
+    """
+
+    def __init__(self, tokens: TokenBytes, *, directory: str | os.PathLike[str] | None = None, num_threads: int = 1) -> None:
+        """
+        Args:
+            directory: with the packages xgrammar and tvm_ffi, none of whose Python is run;
+                None: that of the environment variable KVCACHE_XGRAMMAR_DIR, else where this
+                Python would import them from.
+            num_threads: how many compile a grammar.
+
+        Raises:
+            Error: grammar_unavailable where xgrammar is not there or of another
+                version, invalid_argument.
+        """
+
+    def json_schema(self, schema: str, *, any_whitespace: bool = False) -> kvcache._interfaces.Constraint:
+        """
+        A JSON value that the schema, itself a text of JSON, allows. Objects have the
+        properties that it names, in its order, and no others.
+
+        Args:
+            any_whitespace: whether white space may be anywhere between the parts; else
+                it is where json.dumps writes it.
+
+        Raises:
+            Error: grammar_invalid, out_of_memory.
+        """
+
+    def regex(self, pattern: str) -> kvcache._interfaces.Constraint:
+        """
+        A text that the regular expression matches from its beginning to its end.
+
+        Raises:
+            Error: as json_schema().
+        """
+
 class SamplingOptions:
     """
     How the next token is drawn. The options work in this order, which is that of Hugging
@@ -768,10 +1032,10 @@ class Sampler:
         """
 
     @overload
-    def sample(self, logits: Logits, row: int = -1, *, prompt: _Sequence[int] | numpy.typing.NDArray[numpy.integer] = (), generated: _Sequence[int] | numpy.typing.NDArray[numpy.integer] = (), sample: int = 0, position: int = 0) -> int: ...
+    def sample(self, logits: Logits, row: int = -1, *, prompt: _Sequence[int] | numpy.typing.NDArray[numpy.integer] = (), generated: _Sequence[int] | numpy.typing.NDArray[numpy.integer] = (), allowed: TokenMask | None = None, sample: int = 0, position: int = 0) -> int: ...
 
     @overload
-    def sample(self, logits: numpy.typing.NDArray[numpy.float32], *, prompt: _Sequence[int] | numpy.typing.NDArray[numpy.integer] = (), generated: _Sequence[int] | numpy.typing.NDArray[numpy.integer] = (), sample: int = 0, position: int = 0) -> int:
+    def sample(self, logits: numpy.typing.NDArray[numpy.float32], *, prompt: _Sequence[int] | numpy.typing.NDArray[numpy.integer] = (), generated: _Sequence[int] | numpy.typing.NDArray[numpy.integer] = (), allowed: TokenMask | None = None, sample: int = 0, position: int = 0) -> int:
         """
         The token that follows. The random number is a function of seed, sample and position alone.
 
@@ -779,15 +1043,17 @@ class Sampler:
             logits: of the library, or float32, [vocab_size], from anywhere.
             prompt: what was there.
             generated: what was drawn after it.
+            allowed: the tokens that may be drawn; None: all.
             sample: which of several texts this one is.
             position: of the token, in its text.
 
         Raises:
-            Error: invalid_argument when there is no such row, or no token is left;
-                token_out_of_range, logits_invalid, out_of_memory.
+            Error: invalid_argument when there is no such row, no token is left, or `allowed` is of
+                another vocabulary; no_token_allowed when none of it is left; token_out_of_range,
+                logits_invalid, out_of_memory.
         """
 
-    def distribution(self, logits: numpy.typing.NDArray[numpy.float32], *, prompt: _Sequence[int] | numpy.typing.NDArray[numpy.integer] = (), generated: _Sequence[int] | numpy.typing.NDArray[numpy.integer] = ()) -> list[tuple[int, float]]:
+    def distribution(self, logits: numpy.typing.NDArray[numpy.float32], *, prompt: _Sequence[int] | numpy.typing.NDArray[numpy.integer] = (), generated: _Sequence[int] | numpy.typing.NDArray[numpy.integer] = (), allowed: TokenMask | None = None) -> list[tuple[int, float]]:
         """
         The tokens that sample() may draw and their probabilities, the most probable first.
 
@@ -798,10 +1064,155 @@ class Sampler:
     @property
     def options(self) -> SamplingOptions: ...
 
+class WindowOptions:
+    """How a text that outgrows the context is cut."""
+
+    @property
+    def size(self) -> int:
+        """So many tokens stay when the window slides."""
+
+    @property
+    def stride(self) -> int:
+        """So many more fit before it slides again."""
+
+    @property
+    def sinks(self) -> int:
+        """Of those that stay, the text's first so many."""
+
+    @property
+    def sliding(self) -> Literal['by_model', 'keep', 'encode_anew']:
+        """What becomes of keys and values that stay."""
+
+class WindowedSequence:
+    """
+    Appends tokens without end, in constant memory. Which tokens are kept depends on the
+    length of the text alone, not on how it was split. Threads as Sequence.
+
+    Source: include/kvcache/windowed_sequence.hpp, docs/WINDOW.md.
+    """
+
+    def __init__(self, model: Model, *, size: int = 0, stride: int = 0, sinks: int = 0, sliding: Literal['by_model', 'keep', 'encode_anew'] = 'by_model') -> None:
+        """
+        size + stride tokens fit; with the next one the window slides.
+
+        Args:
+            size: in tokens; 0: an eighth of the model's positions; to encode anew, half.
+            stride: in tokens; 0: one block; to encode anew, the rest of the positions.
+            sinks: the first so many tokens stay; below size.
+            sliding: "keep" keys and values as they were computed, where the model's positions
+                are relative; "encode_anew" encodes their tokens again; "by_model" keeps where
+                that is possible.
+
+        Raises:
+            Error: invalid_argument when size + stride exceeds the model's positions,
+                sinks are not below size, or keys and values cannot be kept.
+        """
+
+    def extend(self, tokens: _Sequence[int] | numpy.typing.NDArray[numpy.integer]) -> Logits:
+        """
+        Appends tokens and returns the logits of the last, [1, vocab_size].
+
+        Raises:
+            Error: empty_input, token_out_of_range, cache_full, out_of_memory,
+                run_failed, logits_invalid. The text is then as it was.
+        """
+
+    @property
+    def length(self) -> int:
+        """Number of tokens ever appended."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def context(self) -> Sequence:
+        """
+        What the model sees now: sinks, then the latest tokens. A fork, which goes its own way.
+        One that slid and kept its keys and values cannot be saved or inserted into a
+        PrefixCache.
+        """
+
+    @property
+    def slides(self) -> int:
+        """Times the window slid."""
+
+    @property
+    def tokens_encoded_anew(self) -> int:
+        """How many tokens that had been encoded before were encoded anew."""
+
+    @property
+    def options(self) -> WindowOptions:
+        """The options with nothing left to default."""
+
+    def close(self) -> None:
+        """
+        Gives its cache blocks back now. Other calls then raise Error invalid_argument.
+        """
+
+    @property
+    def closed(self) -> bool: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+class SpeculationStats:
+    """What guessing was worth: without it there is a run for each token."""
+
+    @property
+    def runs(self) -> int:
+        """Of the model, the prompt's not counted."""
+
+    @property
+    def drafted(self) -> int:
+        """Nodes that were verified."""
+
+    @property
+    def accepted(self) -> int:
+        """Nodes that became tokens of the text."""
+
+    def __repr__(self) -> str: ...
+
+class LibraryDrafter:
+    """
+    A kvcache.Drafter of the library's. One thread at a time.
+
+    Source: include/kvcache/speculation.hpp, docs/SPECULATION.md.
+    """
+
+    def draft(self, text: _Sequence[int] | numpy.typing.NDArray[numpy.integer], most: int) -> tuple[list[int], list[int]]:
+        """
+        As Drafter.draft.
+
+        Raises:
+            Error: of a DraftModel, as Sequence.extend.
+        """
+
+class PromptLookup(LibraryDrafter):
+    """
+    Guesses that a text repeats itself: what followed the last tokens where they stood
+    before.
+    """
+
+    def __init__(self, longest: int = 4, shortest: int = 2) -> None:
+        """
+        Looks for the `longest` last tokens, then for fewer, `shortest` at least.
+
+        Raises:
+            Error: invalid_argument where they are not 1 <= shortest <= longest.
+        """
+
+class DraftModel(LibraryDrafter):
+    """
+    Guesses what a smaller model of the same vocabulary finds likeliest. Keeps the text in
+    that model's cache.
+    """
+
+    def __init__(self, model: Model) -> None: ...
+
 class TokenLogProbabilities:
     """
     How probable a new token was to the model, before biases,
-    penalties, temperature and cuts.
+    penalties, temperature and cuts; with a constraint, among the tokens that it allows.
     """
 
     @property
@@ -828,8 +1239,45 @@ class Generated:
         """Why the text ended."""
 
     @property
+    def meets_constraint(self) -> bool:
+        """
+        Whether the text is one that the constraint lets end here, and was not cut off; True
+        without one.
+        """
+
+    @property
     def log_probabilities(self) -> list[TokenLogProbabilities]:
         """Of each token, where asked for."""
+
+class Beam:
+    """A text that beam_search() found."""
+
+    @property
+    def tokens(self) -> list[int]:
+        """The new ones, a stop token among them."""
+
+    @property
+    def text(self) -> str:
+        """Of these but the stop token; empty without a tokenizer."""
+
+    @property
+    def finish_reason(self) -> Literal['length', 'stop_token', 'stop_string', 'cancelled', 'complete']:
+        """Why the text ended."""
+
+    @property
+    def meets_constraint(self) -> bool:
+        """
+        Whether the text is one that the constraint lets end here, and was not cut off; True
+        without one.
+        """
+
+    @property
+    def log_probability(self) -> float:
+        """Of the new tokens to the model, all together: a natural logarithm."""
+
+    @property
+    def score(self) -> float:
+        """What beams are compared by."""
 
 class NewToken:
     """A token that was just drawn."""
@@ -867,16 +1315,22 @@ class Generation:
         Ends the text here; the sequence keeps what it has got. Nothing where it has ended.
         """
 
+    @property
+    def speculation_stats(self) -> SpeculationStats | None:
+        """
+        What guessing was worth; None before the text has ended, and without a drafter.
+        """
+
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exception: object) -> None: ...
 
-def generate(sequence: Sequence, prompt: _Sequence[int] | numpy.typing.NDArray[numpy.integer] = (), *, max_new_tokens: int, sampling: SamplingOptions = ..., stop_tokens: _Sequence[int] | numpy.typing.NDArray[numpy.integer] = (), stop_strings: _Sequence[str] = (), tokenizer: Tokenizer | None = None, log_probabilities: int | None = None) -> Generation:
+def generate(sequence: Sequence | WindowedSequence, prompt: _Sequence[int] | numpy.typing.NDArray[numpy.integer] = (), *, max_new_tokens: int, sampling: SamplingOptions = ..., stop_tokens: _Sequence[int] | numpy.typing.NDArray[numpy.integer] = (), stop_strings: _Sequence[str] = (), tokenizer: Tokenizer | None = None, log_probabilities: int | None = None, constraint: kvcache._interfaces.Constraint | None = None, drafter: kvcache._interfaces.Drafter | None = None, max_drafts: int = 15) -> Generation:
     """
     Appends `prompt` to the sequence and then draws up to `max_new_tokens` tokens: an iterator
     of them, each computed when it is asked for. The last of them is not in the sequence.
-    Without a prompt, the sequence's own text goes on. The sequence is in use until the
-    iterator has ended or is closed.
+    Without a prompt, the sequence's own text goes on. The sequence, and a drafter of the
+    library's, are in use until the iterator has ended or is closed.
 
     Args:
         stop_tokens: what ends a text; among the new tokens, and nothing in the text.
@@ -884,20 +1338,51 @@ def generate(sequence: Sequence, prompt: _Sequence[int] | numpy.typing.NDArray[n
         tokenizer: whose text of the new tokens is wanted.
         log_probabilities: so many of the most probable tokens beside each new one's own
             log-probability; None: neither.
+        constraint: what the text has to be: one_of(), of a GrammarCompiler, or your own. It is
+            forked now, and stays as it is.
+        drafter: guesses how the text goes on, which stays the same and comes sooner:
+            PromptLookup, DraftModel, or your own. Not of a WindowedSequence.
+        max_drafts: the most nodes of a tree of guesses.
 
     Raises:
-        Error: from the iterator: context_full before anything is computed; invalid_argument,
-            token_out_of_range; as Sequence.extend and Sampler.sample. The sequence is then as it
-            was.
+        Error: invalid_argument when the sequence or the drafter is in use. From the iterator:
+            context_full before anything is computed; invalid_argument, token_out_of_range;
+            no_token_allowed where a constraint leaves none; as Sequence.extend and
+            Sampler.sample. A sequence is then as it was; a windowed one keeps what was
+            appended. What a constraint or drafter of your own raises comes out as it is.
 
-    Source: include/kvcache/generate.hpp, docs/SAMPLING.md.
+    Source: include/kvcache/generate.hpp, include/kvcache/speculation.hpp, docs/SAMPLING.md,
+    docs/CONSTRAINTS.md, docs/SPECULATION.md.
     """
 
-def generate_samples(sequence: Sequence, prompt: _Sequence[int] | numpy.typing.NDArray[numpy.integer], count: int, *, max_new_tokens: int, sampling: SamplingOptions = ..., stop_tokens: _Sequence[int] | numpy.typing.NDArray[numpy.integer] = (), stop_strings: _Sequence[str] = (), tokenizer: Tokenizer | None = None, log_probabilities: int | None = None) -> list[Generated]:
+def generate_samples(sequence: Sequence, prompt: _Sequence[int] | numpy.typing.NDArray[numpy.integer], count: int, *, max_new_tokens: int, sampling: SamplingOptions = ..., stop_tokens: _Sequence[int] | numpy.typing.NDArray[numpy.integer] = (), stop_strings: _Sequence[str] = (), tokenizer: Tokenizer | None = None, log_probabilities: int | None = None, constraint: kvcache._interfaces.Constraint | None = None) -> list[Generated]:
     """
     `count` texts of one prompt, which is computed once; the sequence then ends with the
     prompt. Text i is drawn as sample i. Arguments and errors as generate(), and
     Error invalid_argument for a count of 0.
+    """
+
+def end_generations() -> None: ...
+
+def beam_search(sequence: Sequence, prompt: _Sequence[int] | numpy.typing.NDArray[numpy.integer] = (), *, max_new_tokens: int, beams: int = 4, length_penalty: float = 1.0, stop_tokens: _Sequence[int] | numpy.typing.NDArray[numpy.integer] = (), tokenizer: Tokenizer | None = None, constraint: kvcache._interfaces.Constraint | None = None, go_on: Callable[[], bool] | None = None) -> list[Beam]:
+    """
+    Searches for the texts after a prompt with the largest scores: at each length the `beams`
+    most probable texts go on, one token of all of them in one run. The sequence then ends
+    with the prompt. Returns `beams` texts, the best first; fewer where a constraint leaves
+    fewer.
+
+    Args:
+        length_penalty: texts are compared by log-probability / length**length_penalty; 0: by
+            log-probability alone.
+        constraint: what texts have to be, as for generate().
+        go_on: is asked before each run; False ends the search with what there is.
+
+    Raises:
+        Error: as generate(); no_token_allowed where a constraint ends all texts before one is
+            complete; invalid_argument for options outside their range. The sequence is then as
+            it was, also where `go_on` raises.
+
+    Source: include/kvcache/beam_search.hpp, docs/SAMPLING.md.
     """
 
 class PrefixCacheStats:

@@ -171,9 +171,11 @@ def test_a_task_that_is_cancelled_cancels_its_request(patient: kvcache.Evaluator
 
 def test_clients_in_threads(evaluator: kvcache.Evaluator, model: kvcache.Model) -> None:
     texts: dict[int, list[int]] = {}
+    begin = threading.Barrier(16)  # else a fast machine plays one game after the other
 
     def play(seed: int) -> None:
         with evaluator.register_client() as client:
+            begin.wait(LONG)
             sequence, token, text = evaluator.new_sequence(), seed, []
             for _ in range(30):
                 answer = client.answer(kvcache.ExtendRequest(sequence, [token]))

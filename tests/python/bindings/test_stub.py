@@ -35,6 +35,26 @@ try:
     sequence.evaluate([5], [-1], nodes=[-1])
 except kvcache.Error as error:
     code: kvcache.ErrorCode = error.code
+chat = kvcache.ChatTemplate.load("models")
+text = chat.render([{"role": "user", "content": "Hi"}], add_generation_prompt=False)
+
+class Any(kvcache.Constraint):
+    def __init__(self) -> None:
+        self.vocab_size = 97
+    def allow_next(self, mask: kvcache.TokenMask) -> None:
+        mask.words[:] = 0xffffffff
+    def may_end(self) -> bool:
+        return True
+    def accept(self, token: int) -> bool:
+        return True
+    def rollback(self, tokens: int) -> None: ...
+    def fork(self) -> "Any":
+        return Any()
+
+for constraint in (kvcache.one_of([[1]], 97), Any()):
+    kvcache.beam_search(sequence, [1], max_new_tokens=3, constraint=constraint)
+window = kvcache.WindowedSequence(model, sliding="keep")
+kvcache.generate(window, max_new_tokens=3, drafter=kvcache.PromptLookup())
 
 async def ask(evaluator: kvcache.Evaluator) -> int:
     answer = await evaluator.submit(kvcache.ExtendRequest(sequence, [1], priority="high"))
@@ -47,6 +67,8 @@ WRONG = {
     'kvcache.Model.load("models", require_device="tpu")': "require_device",
     "sequence.evaluate([5])": "Missing positional argument",
     "kvcache.generate(sequence, [1])": "Missing named argument",
+    'chat.render([{"role": 3}])': "Dict entry 0",
+    "kvcache.generate(window, max_new_tokens=3, drafter=Any())": 'Argument "drafter"',
     "sequence.nothing()": "has no attribute",
 }
 
@@ -106,6 +128,10 @@ def test_functions_that_can_fail_say_how() -> None:
         kvcache.extend,
         kvcache.evaluate,
         kvcache.generate,
+        kvcache.beam_search,
+        kvcache.one_of,
+        kvcache.WindowedSequence.extend,
+        kvcache.ChatTemplate.render,
         kvcache.PrefixCache.acquire,
         kvcache.Policy.evaluate,
         kvcache.Tokenizer.load,
