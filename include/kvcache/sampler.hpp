@@ -89,7 +89,7 @@ class KVCACHE_EXPORT Sampler {
                                const SamplingContext& context);
 
   /// The same of logits from anywhere, [vocab_size].
-  /// @throws also logits_invalid for NaN and +infinity
+  /// @throws Error also logits_invalid for NaN and +infinity
   [[nodiscard]] TokenId sample(std::span<const float> logits, const SamplingContext& context);
 
   /// The tokens that sample() may draw and their probabilities, the most probable first.

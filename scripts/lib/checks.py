@@ -11,6 +11,7 @@ from pathlib import Path
 
 import browser
 import build
+import build_site
 import disk
 import python_environment
 import toolchain
@@ -99,6 +100,7 @@ def run_checks(*, full: bool) -> Results:
     _provide_xgrammar()
     if full:
         _provide("Ray", "requirements-ray.txt", "ray-requirements")
+    _provide("Sphinx", "requirements-site.txt", build_site.STAMP)
     browser.provide()
     results.add(_command("ruff check", [VENV / "bin" / "ruff", "check", "."]))
     results.add(_command("ruff format", [VENV / "bin" / "ruff", "format", "--check", "."]))

@@ -1,0 +1,58 @@
+"""Links of the pages to what is no page: files and folders of the repository.
+
+MyST looks for pages and leaves the rest to this; what is not in the repository either stays an
+error of the build.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util.typing import ExtensionMetadata
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def setup(app: Sphinx) -> ExtensionMetadata:
+    """Make it an extension of Sphinx."""
+    app.add_config_value("repository_url", "", "env")
+    app.add_post_transform(RepositoryLinks)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+class RepositoryLinks(SphinxPostTransform):
+    """Resolves links to files and folders that are no page."""
+
+    default_priority = 8  # MyST's own, at 9, reports what is left
+
+    def run(self) -> None:
+        for node in list(self.document.findall(pending_xref)):
+            if node["reftype"] == "myst" and not node.get("refdomain"):
+                found = self._resolved(node)
+                if found is not None:
+                    node.replace_self(found)
+
+    def _resolved(self, node: pending_xref) -> nodes.Node | None:
+        """A link to a folder's page or to the repository, or the path alone."""
+        page_here = node.get("refdoc", self.env.docname)
+        path = (ROOT / PurePosixPath(page_here).parent / node["reftarget"]).resolve()
+        if "#" in node["reftarget"] or not path.exists() or not path.is_relative_to(ROOT):
+            return None
+        relative = path.relative_to(ROOT).as_posix()
+        content = [child.deepcopy() for child in node.children]
+        page = f"{relative}/README"
+        if page in self.env.found_docs:
+            uri = self.app.builder.get_relative_uri(page_here, page)
+            return nodes.reference("", "", *content, internal=True, refuri=uri)
+        if self.config.repository_url:
+            uri = self.config.repository_url + quote(relative)
+            return nodes.reference("", "", *content, internal=False, refuri=uri)
+        place = nodes.literal("", relative)
+        if node.astext() in (relative, path.name):
+            return place
+        return nodes.inline("", "", *content, nodes.Text(" ("), place, nodes.Text(")"))

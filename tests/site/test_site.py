@@ -1,0 +1,132 @@
+"""scripts/site builds every page, and the reference has every name that callers can use."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import build_site
+import c_header
+import pytest
+import public_names
+from paths import BUILD, ROOT
+from steps import StepError
+
+pytest.importorskip("sphinx", reason="requirements-site.txt is not installed")
+pytest.importorskip("clang", reason="requirements-site.txt is not installed")
+
+import link_check
+from sphinx.util.inventory import InventoryFile
+
+PROGRAM = Path(os.environ.get("KVCACHE_BUILD_DIR", BUILD)) / "kvcache"
+Names = dict[str, set[str]]  # by the kind that Sphinx has them under, such as "cpp:class"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("site") / "html"
+    build_site.build_site(output, PROGRAM)
+    return output
+
+
+@pytest.fixture(scope="module")
+def names(site: Path) -> Names:
+    inventory = InventoryFile.loads((site / "objects.inv").read_bytes(), uri="")
+    return {kind: set(entries) for kind, entries in inventory.data.items()}
+
+
+def short(names: Names, domain: str) -> set[str]:
+    """The names of a language without their scopes."""
+    found = set().union(*(of for kind, of in names.items() if kind.startswith(f"{domain}:")))
+    return {re.split(r"::|\.", name)[-1] for name in found}
+
+
+def test_nothing_but_the_site_is_left(site: Path) -> None:
+    assert [path.name for path in site.parent.iterdir()] == ["html"]
+
+
+def test_every_page_of_the_repository_is_there(site: Path, names: Names) -> None:
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
+        name = str(path.relative_to(ROOT).with_suffix(""))
+        assert name in names["std:doc"]
+        assert (site / f"{name}.html").is_file()
+
+
+def test_every_link_leads_somewhere(site: Path) -> None:
+    problems, followed, _ = link_check.dead_links(site)
+    assert problems == []
+    assert followed > 5000
+
+
+@pytest.mark.parametrize("header", public_names.of_cpp())
+def test_every_name_of_a_cpp_header_has_an_entry(names: Names, header: str) -> None:
+    assert public_names.of_cpp()[header] - short(names, "cpp") == set()
+
+
+def test_the_listing_of_cpp_names_finds_them() -> None:
+    """Else it would miss with the reference what both do not see."""
+    listed = public_names.of_cpp()
+    assert {"Sequence", "extend", "fork", "commit", "length"} <= listed["sequence.hpp"]
+    assert {"beams", "beam_search", "Beam", "score"} <= listed["beam_search.hpp"]
+    assert {"ErrorCode", "queue_full", "Error", "code"} <= listed["error.hpp"]
+    assert {"KVCacheInferencer", "Metrics", "forward"} <= listed["kvcache_inferencer.hpp"]
+    assert sum(map(len, listed.values())) > 400
+
+
+def test_every_name_of_kvcache_h_has_an_entry(names: Names) -> None:
+    header = c_header.read(c_header.HEADER.read_text(encoding="utf-8"))
+    functions = {function.name for function in header.functions}
+    assert functions == names["c:function"]
+    others = {*header.defines, *header.aliases, *header.handles, *header.callbacks, *header.numbers}
+    assert others | set(header.structs) <= short(names, "c")
+    for struct, fields in header.structs.items():
+        assert {f"{struct}.{field.name}" for field in fields} <= names["c:member"]
+
+
+def test_every_command_has_its_help(site: Path) -> None:
+    """By the names that the sources give CLI11."""
+    page = (site / "reference" / "program.html").read_text(encoding="utf-8")
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "cli").glob("*.cpp"))
+    commands = re.findall(r'add_subcommand\(\s*"([\w-]+)"', sources)
+    assert len(commands) == 10
+    for command in commands:
+        assert f'id="kvcache-{command}"' in page
+    options = set(re.findall(r'add_(?:option|flag)\w*\(\s*"(?:-\w,)?(--[\w-]+)', sources))
+    assert len(options) > 50
+    assert {option for option in options if option not in page} == set()
+
+
+def test_comments_come_along(site: Path) -> None:
+    """Those above, those behind a field and those behind a function."""
+    sequence = (site / "reference" / "cpp" / "sequence.html").read_text(encoding="utf-8")
+    assert "Forgets all tokens and gives their blocks back." in sequence
+    types = (site / "reference" / "cpp" / "types.html").read_text(encoding="utf-8")
+    assert "where the weights came from" in types
+    assert "float32&quot;, …" in types
+    c = (site / "reference" / "c.html").read_text(encoding="utf-8")
+    assert "tokens per cache block; 0: 32" in c
+
+
+def test_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(StepError, match=r"/missing is no program") as raised:
+        build_site.build_site(tmp_path / "out", Path("/missing"))
+    assert "scripts/benchmark" in raised.value.advice
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_replaces_nothing_but_a_site(tmp_path: Path) -> None:
+    (tmp_path / "letters").write_text("mine")
+    with pytest.raises(StepError, match="is there and is no site") as raised:
+        build_site.build_site(tmp_path, PROGRAM)
+    assert "--output" in raised.value.advice
+    assert [path.name for path in tmp_path.iterdir()] == ["letters"]
+
+
+def test_the_command_tells_its_options() -> None:
+    ran = subprocess.run(
+        [ROOT / "scripts" / "site", "--help"], capture_output=True, text=True, check=True
+    )
+    for option in ("--output DIR", "--program FILE", "--repository-url URL"):
+        assert option in ran.stdout
