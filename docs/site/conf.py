@@ -10,7 +10,7 @@ project = "kvcache"
 author = "the kvcache authors"
 project_copyright = author
 language = "en"
-extensions = ["myst_parser", "repository_links", "inline_pictures"]
+extensions = ["myst_parser", "repository_links", "inline_pictures", "code_links"]
 source_suffix = {".md": "markdown"}
 root_doc = "index"
 

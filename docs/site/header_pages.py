@@ -87,4 +87,4 @@ def index_page(headers: Iterable[Header], include: Path) -> str:
 
 def first_sentence(text: str) -> str:
     """What a header's comment says of it in one line."""
-    return " ".join(text.split("\n\n")[0].split())
+    return " ".join(text.split("\n\n", maxsplit=1)[0].split())

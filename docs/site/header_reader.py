@@ -1,7 +1,7 @@
 """What the public headers declare, with the comments beside it, as libclang reads them.
 
-libclang rather than Doxygen: it takes ordinary comments for documentation too (-fparse-all-comments),
-as those behind fields and those of kvcache.h are.
+libclang rather than Doxygen: with -fparse-all-comments it reads ordinary comments, too,
+such as those behind fields and those of kvcache.h.
 """
 
 from __future__ import annotations

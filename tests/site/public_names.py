@@ -12,7 +12,9 @@ NOT_PUBLIC = re.compile(r"^ +(?:private|protected):.*?(?=^ +public:|^ *\};)", re
 INNER = re.compile(r"^namespace (?:inference|evaluator) \{.*?^\}", re.M | re.S)
 TYPE = re.compile(r"^ *(?:enum class|class|struct) (?:KVCACHE_EXPORT )?(\w+)(?= [:{])", re.M)
 ALIAS = re.compile(r"^ *using (\w+) =", re.M)
-FUNCTION = re.compile(r"^ *[\w:<>,&*\[\] ]*[\w>&*\]] (?<!return )[&*]?(\w+)\((?!\))|(?<=[ &*])(\w+)\(\)", re.M)
+FUNCTION = re.compile(
+    r"^ *[\w:<>,&*\[\] ]*[\w>&*\]] (?<!return )[&*]?(\w+)\((?!\))|(?<=[ &*])(\w+)\(\)", re.M
+)
 FIELD = re.compile(r"^  (?!struct )[\w:<>,&* ]+ ([a-zA-Z_]\w*)(?: = [^;]*|\{[^;]*\})?;", re.M)
 ENUMERATION = re.compile(r"^ *enum class \w+ \{(.*?)\}", re.M | re.S)
 

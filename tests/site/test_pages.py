@@ -16,9 +16,7 @@ import link_check
 OTHER = "# Other\n\n## A place\n\nText.\n"
 
 
-def built(
-    folder: Path, page: str, *, repository_url: str = ""
-) -> subprocess.CompletedProcess[str]:
+def built(folder: Path, page: str, *, repository_url: str = "") -> subprocess.CompletedProcess[str]:
     """Sphinx over docs/PAGE.md with these lines and docs/OTHER.md."""
     stage = folder / "pages"
     (stage / "docs").mkdir(parents=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import build_site
 import c_header
-import pytest
 import public_names
+import pytest
 from paths import BUILD, ROOT
 from steps import StepError
 
@@ -107,6 +107,14 @@ def test_comments_come_along(site: Path) -> None:
     assert "float32&quot;, …" in types
     c = (site / "reference" / "c.html").read_text(encoding="utf-8")
     assert "tokens per cache block; 0: 32" in c
+
+
+def test_every_call_that_is_recommended_leads_to_its_entry(site: Path) -> None:
+    page = (site / "docs" / "WHICH_CALL.html").read_text(encoding="utf-8")
+    table = page[page.index("<tbody>") : page.index("</tbody>")]
+    names = re.findall(r"<code.*?</code>", table, re.DOTALL)
+    links = re.findall(r'href="\.\./reference/[^"]*"><code', table)
+    assert len(links) == len(names) > 60
 
 
 def test_says_what_is_missing(tmp_path: Path) -> None:

@@ -10,9 +10,7 @@ import python_pages
 import kvcache
 
 ROOT = Path(__file__).parents[3]
-ENTRIES = {
-    entry.name: entry for entry in python_pages.package_entries(ROOT / "python" / "kvcache")
-}
+ENTRIES = {entry.name: entry for entry in python_pages.package_entries(ROOT / "python" / "kvcache")}
 
 
 def test_every_name_of_the_package_has_an_entry() -> None:
