@@ -6,10 +6,12 @@ import os
 import sys
 from pathlib import Path
 
-import pytest
-from paths import BUILD
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before anything imports onnxruntime
 
-BUILT = Path(os.environ.get("KVCACHE_BUILD_DIR", BUILD))
+import pytest
+import snippet_models
+from snippets import BUILT
+
 MODELS = Path(os.environ.get("KVCACHE_MODELS_DIR", BUILT / "goldens"))
 
 # Before python/, which has the same package without its extension.
@@ -20,3 +22,13 @@ sys.path.insert(0, str(BUILT / "python"))
 def goldens() -> Path:
     """Exported models of 97 tokens and 64 positions: plain, value-head and others."""
     return MODELS
+
+
+@pytest.fixture(scope="session")
+def world(goldens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the models that snippets name."""
+    folder = tmp_path_factory.mktemp("world")
+    snippet_models.write(folder / "models")
+    (folder / "models" / "smollm2").symlink_to(".")
+    (folder / "model").symlink_to(goldens / "value-head")
+    return folder

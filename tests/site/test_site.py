@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -11,7 +10,8 @@ import build_site
 import c_header
 import public_names
 import pytest
-from paths import BUILD, ROOT
+from paths import ROOT
+from snippets import BUILT
 from steps import StepError
 
 pytest.importorskip("sphinx", reason="requirements-site.txt is not installed")
@@ -20,7 +20,7 @@ pytest.importorskip("clang", reason="requirements-site.txt is not installed")
 import link_check
 from sphinx.util.inventory import InventoryFile
 
-PROGRAM = Path(os.environ.get("KVCACHE_BUILD_DIR", BUILD)) / "kvcache"
+PROGRAM = BUILT / "kvcache"
 Names = dict[str, set[str]]  # by the kind that Sphinx has them under, such as "cpp:class"
 
 

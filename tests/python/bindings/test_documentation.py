@@ -1,4 +1,4 @@
-"""What README.md and docs/PYTHON.md show in Python runs as it stands."""
+"""What pages show in Python runs as it stands."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ def beside_models(
 
 
 @pytest.mark.usefixtures("beside_models")
-@pytest.mark.parametrize(("page", "blocks"), [("README.md", 1), ("docs/PYTHON.md", 11)])
+@pytest.mark.parametrize(
+    ("page", "blocks"),
+    [("README.md", 1), ("docs/PYTHON.md", 11), ("docs/SEARCH.md", 1), ("docs/TOUR.md", 1)],
+)
 def test_blocks_run_one_after_the_other(page: str, blocks: int) -> None:
     found = BLOCK.findall((ROOT / page).read_text())
     assert len(found) == blocks
