@@ -27,7 +27,7 @@ class CodeLinks(SphinxPostTransform):
     default_priority = 700  # after links of other kinds are resolved
     formats = ("html",)
 
-    def run(self) -> None:
+    def run(self, **_: object) -> None:
         entries = self._entries()
         for literal in list(self.document.findall(nodes.literal)):
             if isinstance(literal.parent, nodes.reference):

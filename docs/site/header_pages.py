@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from header_reader import Declaration, Header
@@ -44,13 +44,6 @@ def c_page(header: Header) -> str:
         else:
             parts.append(_shown(one, "c"))
     return "\n\n".join(filter(None, parts)) + "\n"
-
-
-def names(headers: Iterable[Header]) -> Iterator[str]:
-    """The C++ names that have an entry, with their scopes."""
-    for header in headers:
-        for declaration in header.declarations:
-            yield from declaration.all_names(header.namespace)
 
 
 def _shown(declaration: Declaration, language: str, depth: int = 0) -> str:

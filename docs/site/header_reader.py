@@ -59,14 +59,6 @@ class Declaration:
     line: int
     members: list[Declaration] = field(default_factory=list)
 
-    def all_names(self, scope: str = "", separator: str = "::") -> Iterator[str]:
-        """The name and those of all members, each with its scope."""
-        own = f"{scope}{separator}{self.name}" if scope and self.name else scope or self.name
-        if self.name:
-            yield own
-        for member in self.members:
-            yield from member.all_names(own, separator)
-
 
 @dataclass
 class Header:
@@ -195,7 +187,7 @@ def _is_inner(text: str) -> bool:
 
 def _is_special(cursor: Cursor) -> bool:
     """Whether it is a copy, a move or a default constructor, or an assignment."""
-    return (
+    return bool(
         cursor.spelling == "operator="
         or cursor.is_copy_constructor()
         or cursor.is_move_constructor()

@@ -29,7 +29,7 @@ class InlinePictures(SphinxPostTransform):
     default_priority = 5  # before Sphinx collects the files of images
     formats = ("html",)
 
-    def run(self) -> None:
+    def run(self, **_: object) -> None:
         for image in list(self.document.findall(nodes.image)):
             path = Path(self.env.srcdir) / image["uri"]
             if path.suffix == ".svg" and path.parent.name == "pictures":

@@ -37,6 +37,8 @@ def fields_apart(comment: str) -> tuple[str, list[str]]:
     fields = []
     for part in rest:
         words = " ".join(part.split())
-        kind, first, what = re.fullmatch(r"(throws|param) (\S+) ?(.*)", words).groups()
-        fields.append(f":{kind} {first}: {prose(what)}")
+        named = re.fullmatch(r"(throws|param) (\S+) ?(.*)", words)
+        if named is None:
+            raise ValueError(f"neither @throws Type … nor @param name …: @{words}")
+        fields.append(f":{named[1]} {named[2]}: {prose(named[3])}")
     return text.strip(), ["\n".join(fields)] if fields else []

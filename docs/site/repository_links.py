@@ -30,7 +30,7 @@ class RepositoryLinks(SphinxPostTransform):
 
     default_priority = 8  # MyST's own, at 9, reports what is left
 
-    def run(self) -> None:
+    def run(self, **_: object) -> None:
         for node in list(self.document.findall(pending_xref)):
             if node["reftype"] == "myst" and not node.get("refdomain"):
                 found = self._resolved(node)

@@ -40,7 +40,7 @@ def test_the_options_of_the_scripts_exist() -> None:
         words = shlex.split(line, comments=True)
         script = Path(words[0])
         if script.parent.name == "scripts":
-            module = {"test": "checks"}.get(script.name, script.name)
+            module = {"test": "checks", "site": "build_site"}.get(script.name, script.name)
             source = (ROOT / "scripts" / "lib" / f"{module}.py").read_text()
             for option in filter(lambda word: word.startswith("--"), words[1:]):
                 assert f'"{option}"' in source, f"{line}: {script} has no option {option}"
