@@ -28,8 +28,8 @@ nitpick_ignore_regex = [
     ("cpp:.*", r"(std|inference|evaluator)(::.*)?"),
     ("cpp:.*", r"kvcache|Table"),  # the namespace itself; a class's own
     ("c:.*", r"(u?int\d+_t|size_t|bool)"),
-    ("py:.*", r"(collections|numpy|typing|os|pathlib|types)\..*"),
-    ("py:.*", r"npt\.ArrayLike|Tokens|Score"),  # aliases of the modules
+    ("py:.*", r"(?!kvcache\.)\w+\..*"),
+    ("py:.*", r"Tokens|Score"),  # aliases of the modules
 ]
 suppress_warnings = ["ref.python"]  # `bytes`, which some classes have a property of
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from markdown_text import directive, prose
 
-STUB = "_native.pyi"
+_SOURCES = (".py", ".pyi")  # of an extension, its stub
 MODULES = {  # after the package itself
     "kvcache.scoring": "scoring.py",
     "kvcache.transformers_like": "transformers_like.py",
@@ -26,6 +26,10 @@ SHOWN_SPECIAL = {"__init__", "__len__", "__iter__", "__await__", "__array__", "_
 SHORT = {  # what would be most of a line
     "_Sequence[": "collections.abc.Sequence[",
     "numpy.typing.NDArray": "numpy.ndarray",
+    "npt.NDArray": "numpy.ndarray",
+    "npt.ArrayLike": "numpy.typing.ArrayLike",
+    "[np.": "[numpy.",
+    "kvcache._interfaces.": "",
 }
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -55,16 +59,23 @@ def package_page(package: Path) -> str:
 
 
 def package_entries(package: Path) -> list[Entry]:
-    """What `import kvcache` gives, by name."""
-    public = _all(package / "__init__.py")
-    found = [*_entries(package / "_error.py"), *_entries(package / STUB)]
+    """What `import kvcache` gives, by name: that which `__init__.py` imports and lists."""
     known: dict[str, list[Entry]] = {}
-    for entry in found:
-        known.setdefault(entry.name, []).append(entry)
-    for own in known["version"]:
-        own.name = "__version__"  # as __init__.py imports it
-    known["__version__"] = known["version"]
-    return [entry for name in sorted(public, key=str.lower) for entry in known[name]]
+    for module, names in _imports(package / "__init__.py"):
+        (path,) = (path for path in package.glob(f"{module}.py*") if path.suffix in _SOURCES)
+        for entry in _entries(path):
+            if entry.name in names:
+                entry.name = names[entry.name]
+                known.setdefault(entry.name, []).append(entry)
+    public = sorted(_all(package / "__init__.py"), key=str.lower)
+    return [entry for name in public for entry in known[name]]
+
+
+def _imports(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Modules beside a file that it imports from, what, and under which names."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
+            yield node.module, {alias.name: alias.asname or alias.name for alias in node.names}
 
 
 def _all(path: Path) -> list[str]:
@@ -94,9 +105,10 @@ def _of_body(body: Iterable[ast.stmt], *, in_class: bool) -> Iterator[Entry]:
             yield entry
         elif in_class and isinstance(node, ast.Assign):  # a member of an enumeration
             yield Entry("attribute", ast.unparse(node.targets[0]), "", [], "")
-        elif not in_class and isinstance(node, ast.AnnAssign):
-            options = [f":type: {ast.unparse(node.annotation)}"]
-            yield Entry("data", ast.unparse(node.target), "", options, "")
+        elif isinstance(node, ast.AnnAssign) and _is_shown(ast.unparse(node.target)):
+            options = [f":type: {_short(ast.unparse(node.annotation))}"]
+            kind = "attribute" if in_class else "data"
+            yield Entry(kind, ast.unparse(node.target), "", options, "")
 
 
 def _is_shown(name: str) -> bool:
