@@ -1509,6 +1509,20 @@ class MoveScores:
         asked for.
         """
 
+class PolicyQuestion:
+    """
+    What a policy wants to have evaluated: EvaluateRequest(policy.sequence, *question.tree,
+    question.nodes), or an element of kvcache.evaluate() of these.
+    """
+
+    @property
+    def tree(self) -> tuple[list[int], list[int]]:
+        """Tokens and parents."""
+
+    @property
+    def nodes(self) -> list[int]:
+        """Whose logits are needed; -1: those that follow the sequence."""
+
 class Policy:
     """
     A game record as tokens, of whose positions a policy is asked. What was computed of it
@@ -1536,6 +1550,30 @@ class Policy:
             Error: empty_input, invalid_argument, and as Sequence.evaluate. The policy is
                 then as it was.
         """
+
+    def ask(self, moves: _Sequence[_Sequence[int] | numpy.typing.NDArray[numpy.integer]], with_value: bool = True) -> PolicyQuestion:
+        """
+        The first half of evaluate(), for who runs the questions of many positions together:
+        with an Evaluator, or kvcache.evaluate().
+
+        Raises:
+            Error: as evaluate().
+        """
+
+    def answer(self, question: PolicyQuestion, evaluation: TreeEvaluation | None) -> MoveScores:
+        """
+        The second half: reads the evaluation of the question's tree, and keeps in the cache
+        what of the record it computed. Between the two the policy is not used otherwise.
+
+        Raises:
+            Error: invalid_argument where the question is not the last thing that this
+                policy was asked, or the evaluation is of another tree, or None; as
+                Sequence.commit. The policy is then as it was.
+        """
+
+    @property
+    def sequence(self) -> Sequence:
+        """What a question's tree is evaluated on: a fork."""
 
     def play(self, tokens: _Sequence[int] | numpy.typing.NDArray[numpy.integer]) -> None:
         """

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import random
+
 import numpy as np
 import pytest
 
 import kvcache
 
+SEED = int(os.environ.get("KVCACHE_TEST_SEED", "1"))
 MOVES = [[5], [6, 7], [6, 8]]
 
 
@@ -47,10 +51,89 @@ def test_a_record_is_played_taken_back_and_forked(
     np.testing.assert_allclose(policy.evaluate(MOVES).log_probabilities, before, rtol=1e-5)
 
 
+def random_game(chance: random.Random, length: int) -> tuple[list[list[int]], list[int]]:
+    """Legal moves of a position, and what is played."""
+    moves = [[chance.randrange(97) for _ in range(chance.randint(1, 3))] for _ in range(length)]
+    return moves, chance.choice(moves)
+
+
+def test_questions_of_many_policies_at_once_are_answered_as_one_by_one(
+    inferencer: kvcache.SharedModelInferencer,
+) -> None:
+    """In a batch, and through an Evaluator from threads: to the last bit."""
+    chance = random.Random(SEED)
+    model = inferencer.model
+    assert model.invariant_results
+    games = [kvcache.Policy(inferencer, [chance.randrange(97)]) for _ in range(4)]
+    alone = [game.fork() for game in games]
+    with kvcache.Evaluator(model) as evaluator:
+        for _ in range(6):
+            positions = [random_game(chance, chance.randint(1, 5)) for _ in games]
+            with_value = chance.random() < 0.5
+            questions = [
+                game.ask(moves, with_value)
+                for game, (moves, _) in zip(games, positions, strict=True)
+            ]
+            asked = [
+                (game.sequence, *question.tree, question.nodes)
+                for game, question in zip(games, questions, strict=True)
+            ]
+            if chance.random() < 0.5:
+                trees = kvcache.evaluate(asked)
+            else:
+                requests = [evaluator.submit(kvcache.EvaluateRequest(*each)) for each in asked]
+                trees = [request.result().result.tree for request in requests]
+            for i, (moves, played) in enumerate(positions):
+                found = games[i].answer(questions[i], trees[i])
+                expected = alone[i].evaluate(moves, with_value)
+                np.testing.assert_array_equal(
+                    found.log_probabilities, expected.log_probabilities, err_msg=str(SEED)
+                )
+                np.testing.assert_array_equal(found.priors, expected.priors)
+                assert found.value == expected.value
+                assert games[i].computed == alone[i].computed
+                for policy in (games[i], alone[i]):
+                    policy.play(played)
+
+
+def test_a_question_is_answered_once_and_in_time(
+    inferencer: kvcache.SharedModelInferencer, fails
+) -> None:
+    policy = kvcache.Policy(inferencer, [1, 2])
+
+    def evaluated(question: kvcache.PolicyQuestion) -> kvcache.TreeEvaluation:
+        return policy.sequence.evaluate(*question.tree, question.nodes)
+
+    question = policy.ask(MOVES)
+    tree = evaluated(question)
+    fails("invalid_argument", policy.answer, question, None)
+    other = policy.sequence.evaluate([1], [-1])
+    assert "of the question's tree" in str(
+        fails("invalid_argument", policy.answer, question, other)
+    )
+    first = policy.answer(question, tree)  # those that failed changed nothing
+    for spoil in (
+        lambda: None,  # it was answered
+        lambda: policy.ask(MOVES),
+        lambda: policy.play([5]),
+        lambda: policy.take_back(2),
+        lambda: policy.evaluate(MOVES),
+    ):
+        spoil()
+        error = fails("invalid_argument", policy.answer, question, tree)
+        assert "ask it again" in str(error)
+        question = policy.ask(MOVES)
+        tree = evaluated(question)
+    fails("invalid_argument", policy.fork().answer, question, tree)
+    again = policy.answer(question, tree)
+    np.testing.assert_array_equal(again.log_probabilities, first.log_probabilities)
+
+
 def test_wrong_input_is_told(inferencer: kvcache.SharedModelInferencer, model, fails) -> None:
     policy = kvcache.Policy(inferencer, [1, 2])
     fails("empty_input", policy.evaluate, [[]])
     fails("token_out_of_range", policy.evaluate, [[inferencer.model.info.vocab_size]])
+    fails("empty_input", policy.ask, [[]])
     fails("invalid_argument", policy.take_back, 0)
     fails("empty_input", policy.play, [])
     fails("empty_input", kvcache.Policy, inferencer, [])
