@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "bindings/errors.hpp"
+#include "bindings/slot.hpp"
 #include "bindings/use.hpp"
 
 namespace kvcache::python {
@@ -17,22 +18,22 @@ template <typename Object, typename Names>
 class Closable {
  public:
   explicit Closable(Object object)
-      : object_(std::make_shared<Object>(std::move(object))), use_(std::make_shared<Use>()) {}
+      : slot_(std::make_shared<Object>(std::move(object))), use_(std::make_shared<Use>()) {}
 
   /// @throws Error invalid_argument when it is closed
-  [[nodiscard]] const std::shared_ptr<Object>& get() const {
-    if (object_ == nullptr) {
-      throw_error(ErrorCode::invalid_argument, "the {} is closed; make another with {}",
-                  Names::kName, Names::kAnother);
+  [[nodiscard]] std::shared_ptr<Object> get() const {
+    if (std::shared_ptr<Object> object = slot_.share()) {
+      return object;
     }
-    return object_;
+    throw_error(ErrorCode::invalid_argument, "the {} is closed; make another with {}", Names::kName,
+                Names::kAnother);
   }
-  [[nodiscard]] bool closed() const noexcept { return object_ == nullptr; }
+  [[nodiscard]] bool closed() const { return slot_.share() == nullptr; }
 
   /// @throws Error invalid_argument when it is in use
   void close() {
     const Changing changing(*use_, Names::kName);
-    object_.reset();
+    slot_.take();
   }
 
   [[nodiscard]] const std::shared_ptr<Use>& use() const noexcept { return use_; }
@@ -50,7 +51,7 @@ class Closable {
   }
 
  private:
-  std::shared_ptr<Object> object_;
+  Slot<Object> slot_;
   std::shared_ptr<Use> use_;
 };
 

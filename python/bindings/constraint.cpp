@@ -45,7 +45,8 @@ std::pair<std::vector<TokenId>, std::vector<std::int32_t>> part_of(const nb::obj
 void bind_token_mask(nb::module_& module) {
   using namespace nb::literals;
   nb::class_<TokenMask>(module, "TokenMask",
-                        "A set of a vocabulary's tokens, a bit for each.\n\n"
+                        "A set of a vocabulary's tokens, a bit for each. One thread at a time\n"
+                        "changes it.\n\n"
                         "Source: include/kvcache/constraint.hpp.")
       .def(nb::init<std::size_t>(), "vocab_size"_a = 0, "The empty set.")
       .def_prop_ro("vocab_size", &TokenMask::vocab_size)

@@ -23,14 +23,14 @@ namespace {
 
 /// A client, and whether it is still registered.
 struct ClientObject {
-  std::shared_ptr<EvaluatorClient> client;
+  Slot<EvaluatorClient> slot;
 
   [[nodiscard]] std::shared_ptr<EvaluatorClient> get() const {
-    if (client == nullptr) {
-      throw_error(ErrorCode::invalid_argument,
-                  "the client is closed; register another with Evaluator.register_client()");
+    if (std::shared_ptr<EvaluatorClient> client = slot.share()) {
+      return client;
     }
-    return client;
+    throw_error(ErrorCode::invalid_argument,
+                "the client is closed; register another with Evaluator.register_client()");
   }
 };
 
@@ -112,10 +112,10 @@ void bind_client(nb::module_& module) {
           "Says that nothing comes from this client until one of its requests is answered or it\n"
           "submits another: for those that await, or do something else.")
       .def(
-          "close", [](ClientObject& client) { client.client.reset(); },
+          "close", [](ClientObject& client) { client.slot.take(); },
           "Is no client any more. Its requests are still answered.")
       .def(
-          "__exit__", [](ClientObject& client, const nb::args&) { client.client.reset(); },
+          "__exit__", [](ClientObject& client, const nb::args&) { client.slot.take(); },
           nb::sig("def __exit__(self, *exception: object) -> None"));
 }
 
@@ -156,11 +156,11 @@ void bind_evaluator(nb::module_& module) {
       "Raises:\n    Error: invalid_argument, system_refused, out_of_memory.");
   bind_submitter<EvaluatorObject>(bound);
   bound
-      .def(
-          "register_client",
-          [](const EvaluatorObject& object) {
-            return ClientObject{std::make_shared<EvaluatorClient>(object.get()->register_client())};
-          })
+      .def("register_client",
+           [](const EvaluatorObject& object) {
+             return ClientObject{
+                 Slot(std::make_shared<EvaluatorClient>(object.get()->register_client()))};
+           })
       .def(
           "new_sequence",
           [](const EvaluatorObject& object) {

@@ -15,20 +15,20 @@ OpenObjects<EvaluatorObject> open_evaluators;
 }  // namespace
 
 EvaluatorObject::EvaluatorObject(const Model& model, const EvaluatorOptions& options)
-    : evaluator_(std::make_shared<Evaluator>(model, options)) {
+    : slot_(std::make_shared<Evaluator>(model, options)) {
   open_evaluators.add(this);
 }
 
 std::shared_ptr<Evaluator> EvaluatorObject::get() const {
-  if (evaluator_ == nullptr) {
-    throw_error(ErrorCode::invalid_argument, "the evaluator is closed; make another");
+  if (std::shared_ptr<Evaluator> evaluator = slot_.share()) {
+    return evaluator;
   }
-  return evaluator_;
+  throw_error(ErrorCode::invalid_argument, "the evaluator is closed; make another");
 }
 
 void EvaluatorObject::close() noexcept {
   open_evaluators.remove(this);
-  std::shared_ptr<Evaluator> evaluator = std::exchange(evaluator_, nullptr);
+  std::shared_ptr<Evaluator> evaluator = slot_.take();
   if (evaluator == nullptr) {
     return;
   }

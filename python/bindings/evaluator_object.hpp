@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "bindings/errors.hpp"
+#include "bindings/slot.hpp"
 #include "kvcache/evaluator.hpp"
 
 namespace kvcache::python {
@@ -28,7 +29,7 @@ class EvaluatorObject {
   static void close_all();
 
  private:
-  std::shared_ptr<Evaluator> evaluator_;
+  Slot<Evaluator> slot_;
 };
 
 }  // namespace kvcache::python

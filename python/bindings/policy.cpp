@@ -79,7 +79,6 @@ MoveScores answer_question(PolicyObject& object, const QuestionObject& asked,
                 "the question's answer has no tree, as those of the result cache; ask without a "
                 "cache_key, or with skip_cache");
   }
-  // NOLINTNEXTLINE(performance-unnecessary-copy-initialization): another thread may close the tree.
   const std::shared_ptr<const TreeEvaluation> tree = evaluation->share();
   const Changing changing(object.use, "policy");
   if (asked.turn != object.turn) {

@@ -36,7 +36,6 @@ TreeObject evaluate(const SequenceObject& object, const nb::object& tokens,
 }
 
 void commit(SequenceObject& object, const TreeObject& tree, std::size_t node) {
-  // NOLINTNEXTLINE(performance-unnecessary-copy-initialization): another thread may close the tree.
   const std::shared_ptr<const TreeEvaluation> evaluation = tree.share();
   object.change([&](Sequence& sequence) {
     const nb::gil_scoped_release released;

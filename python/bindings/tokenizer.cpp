@@ -46,10 +46,10 @@ void bind_tokenizer(nb::module_& module) {
       "A text that grows as tokens come. What push() has returned never changes: bytes that may\n"
       "yet be a part of a character wait. All that push() and finish() return, joined, is what\n"
       "Tokenizer.decode makes of the same tokens.\n\nSource: include/kvcache/tokenizer.hpp.")
-      .def("push", &TextStream::push, "token"_a,
+      .def("push", &TextStream::push, "token"_a, nb::lock_self(),
            "What the text has grown by; often empty.\n\n"
            "Raises:\n    Error: token_out_of_range, unless such ids are skipped.")
-      .def("finish", &TextStream::finish,
+      .def("finish", &TextStream::finish, nb::lock_self(),
            "What is still waiting: there is no further token. The next one begins another text.");
 
   nb::class_<Tokenizer>(

@@ -44,12 +44,26 @@ TokenId to_number(PyObject* item, std::string_view what, std::size_t at) {
   return number;
 }
 
+/// Which another thread may take out meanwhile.
+/// @throws nb::python_error where the list became shorter
+nb::object list_item(nb::handle list, Py_ssize_t i) {
+#ifdef Py_GIL_DISABLED
+  const nb::object item = nb::steal(PyList_GetItemRef(list.ptr(), i));
+#else
+  const nb::object item = nb::borrow(PyList_GetItem(list.ptr(), i));
+#endif
+  if (!item.is_valid()) {
+    throw nb::python_error();
+  }
+  return item;
+}
+
 std::vector<TokenId> from_sequence(nb::handle object, std::string_view what) {
   std::vector<TokenId> numbers;
   if (PyList_CheckExact(object.ptr())) {
     // An item's __index__ may change the list meanwhile.
     for (Py_ssize_t i = 0; i < PyList_Size(object.ptr()); ++i) {
-      const nb::object item = nb::borrow(PyList_GetItem(object.ptr(), i));
+      const nb::object item = list_item(object, i);
       numbers.push_back(to_number(item.ptr(), what, static_cast<std::size_t>(i)));
     }
     return numbers;

@@ -14,7 +14,7 @@ void bind_tree(nb::module_& module) {
       "keep. They take cache blocks as long as this object lives; close() gives them back.\n\n"
       "Source: include/kvcache/tree.hpp, docs/TREE.md.")
       .def_prop_ro(
-          "logits", [](const TreeObject& tree) { return tree.get().logits(); },
+          "logits", [](const TreeObject& tree) { return tree.share()->logits(); },
           "Row i follows node i, or the i-th of the nodes that were chosen,\n"
           "[rows, vocab_size]. Its memory is not given back by close().")
       .def("close", &TreeObject::close,
@@ -26,8 +26,11 @@ void bind_tree(nb::module_& module) {
           "__exit__", [](TreeObject& tree, const nb::args&) { tree.close(); },
           nb::sig("def __exit__(self, *exception: object) -> None"))
       .def("__repr__", [](const TreeObject& tree) {
-        return tree.closed() ? std::string("TreeEvaluation(closed)")
-                             : fmt::format("TreeEvaluation(rows={})", tree.get().logits().rows());
+        try {
+          return fmt::format("TreeEvaluation(rows={})", tree.share()->logits().rows());
+        } catch (const Error&) {
+          return std::string("TreeEvaluation(closed)");
+        }
       });
 }
 

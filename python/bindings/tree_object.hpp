@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "bindings/errors.hpp"
+#include "bindings/slot.hpp"
 #include "kvcache/tree.hpp"
 
 namespace kvcache::python {
@@ -14,23 +15,21 @@ namespace kvcache::python {
 class TreeObject {
  public:
   explicit TreeObject(TreeEvaluation tree)
-      : tree_(std::make_shared<const TreeEvaluation>(std::move(tree))) {}
-  explicit TreeObject(std::shared_ptr<const TreeEvaluation> tree) : tree_(std::move(tree)) {}
+      : slot_(std::make_shared<const TreeEvaluation>(std::move(tree))) {}
+  explicit TreeObject(std::shared_ptr<const TreeEvaluation> tree) : slot_(std::move(tree)) {}
 
   /// @throws Error invalid_argument when it is closed
-  [[nodiscard]] const TreeEvaluation& get() const { return *share(); }
-  [[nodiscard]] const std::shared_ptr<const TreeEvaluation>& share() const {
-    if (tree_ == nullptr) {
-      throw_error(ErrorCode::invalid_argument,
-                  "the tree's evaluation is closed; evaluate the tree again");
+  [[nodiscard]] std::shared_ptr<const TreeEvaluation> share() const {
+    if (std::shared_ptr<const TreeEvaluation> tree = slot_.share()) {
+      return tree;
     }
-    return tree_;
+    throw_error(ErrorCode::invalid_argument,
+                "the tree's evaluation is closed; evaluate the tree again");
   }
-  [[nodiscard]] bool closed() const noexcept { return tree_ == nullptr; }
-  void close() noexcept { tree_.reset(); }
+  void close() noexcept { slot_.take(); }
 
  private:
-  std::shared_ptr<const TreeEvaluation> tree_;
+  Slot<const TreeEvaluation> slot_;
 };
 
 }  // namespace kvcache::python

@@ -775,7 +775,8 @@ class ChatTemplate:
 
 class TokenMask:
     """
-    A set of a vocabulary's tokens, a bit for each.
+    A set of a vocabulary's tokens, a bit for each. One thread at a time
+    changes it.
 
     Source: include/kvcache/constraint.hpp.
     """

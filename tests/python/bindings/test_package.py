@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,13 @@ def test_no_library_that_fits_is_told(tmp_path: Path, files: list[str], expected
 def test_another_file_is_named_by_the_environment() -> None:
     named = run_python("import kvcache", KVCACHE_ONNXRUNTIME="/missing")
     assert "KVCACHE_ONNXRUNTIME names /missing, which is no file" in named.stderr
+
+
+def test_a_free_threaded_python_stays_one() -> None:
+    if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+        pytest.skip("this Python has an interpreter's lock")
+    ended = run_python("import sys, kvcache; print(sys._is_gil_enabled())")
+    assert ended.stdout == "False\n", ended.stderr
 
 
 def test_the_extension_alone_says_what_it_lacks() -> None:
