@@ -6,12 +6,15 @@ has no entry stays as it is.
 
 from __future__ import annotations
 
+import re
+
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.typing import ExtensionMetadata
 
 PREFIXES = {"cpp": ("", "kvcache::"), "c": ("",), "py": ("", "kvcache.")}
+UNNAMED = re.compile(r"^@\w+\.")  # the enumerations of C: their numbers are known by themselves
 SKIPPED = {"functionParam", "templateParam", "module"}
 
 
@@ -53,7 +56,7 @@ class CodeLinks(SphinxPostTransform):
                 if kind in SKIPPED:
                     continue
                 for prefix in prefixes:
-                    spelled = name.removeprefix(prefix)
+                    spelled = UNNAMED.sub("", name).removeprefix(prefix)
                     if _tells_itself(spelled, domain):
                         found.setdefault(spelled, (page, anchor))
         self.env._code_links = found  # type: ignore[attr-defined]

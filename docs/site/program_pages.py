@@ -1,9 +1,11 @@
-"""The page of the program: what each command says of itself."""
+"""The pages of the program and the exporter: what each command says of itself."""
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 COMMAND = re.compile(r"^  ([a-z][a-z-]*) {2,}\S", re.MULTILINE)
@@ -18,6 +20,11 @@ def program_page(program: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def exporter_page(script: Path) -> str:
+    """The page of the exporter: its `--help`."""
+    return f"# {script.name}\n\n```text\n{_said(sys.executable, script, '--help')}\n```\n"
+
+
 def commands(help_text: str) -> list[str]:
     """The commands that a help lists."""
     _, _, listed = help_text.partition("Subcommands:")
@@ -25,5 +32,10 @@ def commands(help_text: str) -> list[str]:
 
 
 def _help(program: Path, *command: str) -> str:
-    words = [str(program), *command, "--help"]
-    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.rstrip()
+    return _said(program, *command, "--help")
+
+
+def _said(*words: str | Path) -> str:
+    columns = {**os.environ, "COLUMNS": "100"}  # argparse's; the program knows none
+    ran = subprocess.run(words, capture_output=True, text=True, check=True, env=columns)
+    return ran.stdout.rstrip()

@@ -10,6 +10,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 from markdown_text import directive, prose
@@ -170,14 +171,12 @@ def _paragraphs(docstring: str) -> str:
 
 
 def _prose_and_code(text: str) -> str:
-    """Indented paragraphs are code, also where one follows the other."""
-    parts = re.split(r"\n\n+(?=\S)|(?<=\S)\n\n+(?=    )", text.strip("\n"))
+    """Indented paragraphs are code, those that follow each other one block of it."""
+    paragraphs = re.split(r"\n\n+", text.strip("\n"))
     shown = []
-    for part in parts:
-        if part.startswith("    "):
-            shown.append(f"```python\n{textwrap.dedent(part)}\n```")
-        else:
-            shown.append(prose(part))
+    for is_code, some in groupby(paragraphs, lambda paragraph: paragraph.startswith("    ")):
+        joined = "\n\n".join(some)
+        shown.append(f"```python\n{textwrap.dedent(joined)}\n```" if is_code else prose(joined))
     return "\n\n".join(shown)
 
 

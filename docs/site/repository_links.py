@@ -1,7 +1,8 @@
-"""Links of the pages to what is no page: files and folders of the repository.
+"""Links of the pages: to other pages by their titles, and to files and folders of the repository.
 
-MyST looks for pages and leaves the rest to this; what is not in the repository either stays an
-error of the build.
+A page says [FORK.md](FORK.md), which tells a reader of the repository where to look; here it is the
+title that tells. What is no page is a link where it is known how to see the repository. MyST
+reports what is not in the repository either.
 """
 
 from __future__ import annotations
@@ -26,16 +27,28 @@ def setup(app: Sphinx) -> ExtensionMetadata:
 
 
 class RepositoryLinks(SphinxPostTransform):
-    """Resolves links to files and folders that are no page."""
+    """Gives links to pages their titles, and resolves those to files and folders."""
 
     default_priority = 8  # MyST's own, at 9, reports what is left
 
     def run(self, **_: object) -> None:
         for node in list(self.document.findall(pending_xref)):
-            if node["reftype"] == "myst" and not node.get("refdomain"):
+            if node["reftype"] != "myst":
+                continue
+            if node.get("refdomain") == "doc":
+                self._give_title(node)
+            elif not node.get("refdomain"):
                 found = self._resolved(node)
                 if found is not None:
                     node.replace_self(found)
+
+    def _give_title(self, node: pending_xref) -> None:
+        """Where a link to a page is called by the page's path."""
+        page = node["reftarget"]
+        if page in self.env.titles and f"{page}.md".endswith(node.astext()):
+            title = nodes.inline("", self.env.titles[page].astext())
+            node.children = []
+            node += title
 
     def _resolved(self, node: pending_xref) -> nodes.Node | None:
         """A link to a folder's page or to the repository, or the path alone."""

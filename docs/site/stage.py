@@ -46,6 +46,8 @@ def lay(stage: Path, program: Path, compiler: list[str]) -> None:
     _write(reference / "c.md", header_pages.c_page(header))
     _write(reference / "python.md", python_pages.package_page(ROOT / "python" / "kvcache"))
     _write(reference / "program.md", program_pages.program_page(program))
+    exporter = ROOT / "export_kvcache.py"
+    _write(reference / "exporter.md", program_pages.exporter_page(exporter))
 
 
 def cpp_pages(include: Path, compiler: list[str]) -> dict[str, str]:

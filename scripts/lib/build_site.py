@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import python_environment
+import setup
 import toolchain
 from paths import BUILD, PYTHON, ROOT
 from steps import StepError, check_all, main, run, say, step
@@ -22,7 +23,9 @@ MADE_HERE = ("objects.inv", "index.html")  # what Sphinx leaves in every site
 
 def provide() -> bool:
     """Install what the pages are built with; False when that was done before."""
-    return python_environment.install(REQUIREMENTS, STAMP)
+    # What the exporter needs to say what its options are.
+    for_exporter = python_environment.install(setup.REQUIREMENTS, "requirements")
+    return python_environment.install(REQUIREMENTS, STAMP) or for_exporter
 
 
 def build_site(output: Path, program: Path, repository_url: str = "") -> None:

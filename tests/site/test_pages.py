@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,12 +41,13 @@ def html(folder: Path) -> str:
 def test_links_to_pages_places_and_files(tmp_path: Path) -> None:
     ran = built(
         tmp_path,
-        "[page](OTHER.md), [place](OTHER.md#a-place), [the tree](../src/cache/block_pool.hpp),"
-        " [block_pool.hpp](../src/cache/block_pool.hpp)",
+        "[OTHER.md](OTHER.md), [that one](OTHER.md), [place](OTHER.md#a-place),"
+        " [the tree](../src/cache/block_pool.hpp), [block_pool.hpp](../src/cache/block_pool.hpp)",
     )
     assert ran.returncode == 0, ran.stderr
     page = html(tmp_path)
-    assert 'href="OTHER.html"' in page
+    called = re.findall(r'<a [^>]*href="OTHER.html"><span[^>]*>([^<]*)</span>', page)
+    assert called == ["Other", "that one"]  # by its title where it was called by its file
     assert 'href="OTHER.html#a-place"' in page
     assert "the tree" in page
     assert page.count('<span class="pre">src/cache/block_pool.hpp</span>') == 2

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import build_site
 import c_header
+import chromium
 import public_names
 import pytest
 from paths import ROOT
@@ -96,6 +97,52 @@ def test_every_command_has_its_help(site: Path) -> None:
     options = set(re.findall(r'add_(?:option|flag)\w*\(\s*"(?:-\w,)?(--[\w-]+)', sources))
     assert len(options) > 50
     assert {option for option in options if option not in page} == set()
+
+
+def test_the_exporter_has_its_options(site: Path) -> None:
+    page = (site / "reference" / "exporter.html").read_text(encoding="utf-8")
+    package = (ROOT / "python" / "kvcache_export").glob("*.py")
+    source = "".join(path.read_text(encoding="utf-8") for path in package)
+    options = set(re.findall(r'add_argument\(\s*"(--[\w-]+)"', source))
+    assert len(options) > 10
+    assert {option for option in options if option not in page} == set()
+
+
+def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
+    for path in site.rglob("*.html"):
+        page = path.read_text(encoding="utf-8")
+        for tag in re.findall(r"<(?:link|script|img|iframe)\b[^>]*>", page):
+            assert "//" not in tag, f"{path.name}: {tag}"
+
+
+def test_every_page_fits_a_phone(site: Path) -> None:
+    """No page is scrolled sideways, and the browser complains of nothing."""
+    browser = chromium.Browser(chromium.start())
+    try:
+        for path in sorted(site.rglob("*.html")):
+            browser.open(path, 360, "dark")
+            assert browser.ask("return document.documentElement.scrollWidth") == 360, path
+            assert browser.complaints() == [], path
+    finally:
+        browser.driver.quit()
+
+
+def test_pictures_have_the_colours_of_the_page(site: Path) -> None:
+    """Chosen by the system, and on the page itself."""
+    browser = chromium.Browser(chromium.start())
+    color = "return getComputedStyle(document.querySelector('svg.picture text')).fill"
+    text = "return getComputedStyle(document.querySelector('article p')).color"
+    try:
+        seen = set()
+        for theme in chromium.THEMES:
+            browser.open(site / "docs" / "CONCEPTS.html", 360, theme)
+            assert browser.ask(color) == browser.ask(text)
+            seen.add(browser.ask(color))
+        browser.ask("document.body.dataset.theme = 'light'")
+        assert browser.ask(color) == browser.ask(text)
+        assert len(seen) == 2
+    finally:
+        browser.driver.quit()
 
 
 def test_comments_come_along(site: Path) -> None:
