@@ -48,20 +48,42 @@ def build_site(output: Path, program: Path, repository_url: str = "") -> None:
     with step("site", "Sphinx in .venv") as outcome:
         if not provide():
             outcome.text = "in place"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the output, so that it is moved, not copied.
-    with tempfile.TemporaryDirectory(prefix=f"{output.name}-", dir=output.parent) as folder:
-        stage, html = Path(folder) / "pages", Path(folder) / "html"
-        stage.mkdir()
-        _python("reference", SITE / "stage.py", stage, *_sources(program))
-        # Every warning is an error, and all of them are told.
-        strict = ("-W", "--keep-going", "--nitpicky", "-q", "-E", "-d", Path(folder) / "doctrees")
-        sphinx = ("-m", "sphinx", *strict, "-b", "html", "-c", SITE, stage, html)
-        _python("pages", *sphinx, KVCACHE_SITE_REPOSITORY=repository_url)
-        _python("links", SITE / "link_check.py", html)
-        if output.exists():
-            output.rename(Path(folder) / "before")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the output, so that it is moved, not copied.
+        with tempfile.TemporaryDirectory(prefix=f"{output.name}-", dir=output.parent) as folder:
+            html = _build(Path(folder), program, repository_url)
+            _replace(output, html, Path(folder) / "before")
+    except OSError as error:
+        raise StepError(
+            f"the site cannot be written to {output}: {error.strerror}",
+            advice="Name a folder that can be made with --output.",
+        ) from error
+
+
+def _build(folder: Path, program: Path, repository_url: str) -> Path:
+    """Build the site within an empty folder, and check it."""
+    stage, html = folder / "pages", folder / "html"
+    stage.mkdir()
+    _python("reference", SITE / "stage.py", stage, *_sources(program))
+    # Every warning is an error, and all of them are told.
+    strict = ("-W", "--keep-going", "--nitpicky", "-q", "-E", "-d", folder / "doctrees")
+    sphinx = ("-m", "sphinx", *strict, "-b", "html", "-c", SITE, stage, html)
+    _python("pages", *sphinx, KVCACHE_SITE_REPOSITORY=repository_url)
+    _python("links", SITE / "link_check.py", html)
+    return html
+
+
+def _replace(output: Path, html: Path, before: Path) -> None:
+    """Put the new site in the place of the one before, which goes away."""
+    if output.exists():
+        output.rename(before)
+    try:
         html.rename(output)
+    except OSError:
+        if before.exists():
+            before.rename(output)
+        raise
 
 
 def _sources(program: Path) -> Sequence[str | Path]:

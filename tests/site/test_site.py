@@ -179,6 +179,30 @@ def test_replaces_nothing_but_a_site(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["letters"]
 
 
+def test_says_where_it_cannot_write(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StepError, match=r"cannot be written to .*file/site: "):
+        build_site.build_site(tmp_path / "file" / "site", PROGRAM)
+
+
+def test_a_page_with_an_error_leaves_the_site_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "site"
+    output.mkdir()
+    for name in build_site.MADE_HERE:
+        (output / name).write_text("before")
+
+    def fail(*_: object, **__: object) -> None:
+        raise StepError("a page has an error")
+
+    monkeypatch.setattr(build_site, "run", fail)
+    with pytest.raises(StepError, match="a page has an error"):
+        build_site.build_site(output, PROGRAM)
+    assert list(tmp_path.iterdir()) == [output]
+    assert (output / "index.html").read_text() == "before"
+
+
 def test_the_command_tells_its_options() -> None:
     ran = subprocess.run(
         [ROOT / "scripts" / "site", "--help"], capture_output=True, text=True, check=True
