@@ -37,6 +37,7 @@ KINDS = {
     CursorKind.FUNCTION_TEMPLATE: "function",
     CursorKind.CXX_METHOD: "function",
     CursorKind.CONSTRUCTOR: "function",
+    CursorKind.DESTRUCTOR: "function",
     CursorKind.CONVERSION_FUNCTION: "function",
     CursorKind.FIELD_DECL: "field",
     CursorKind.VAR_DECL: "variable",
@@ -186,9 +187,10 @@ def _is_inner(text: str) -> bool:
 
 
 def _is_special(cursor: Cursor) -> bool:
-    """Whether it is a copy, a move or a default constructor, or an assignment."""
+    """Whether it is a copy, a move or a default constructor, an assignment or a destructor."""
     return bool(
         cursor.spelling == "operator="
+        or cursor.kind == CursorKind.DESTRUCTOR
         or cursor.is_copy_constructor()
         or cursor.is_move_constructor()
         or cursor.is_default_constructor()
@@ -235,11 +237,10 @@ def _comment(cursor: Cursor) -> str:
     """The comment above a declaration, or behind it on its line."""
     if cursor.raw_comment and not SECTION.match(cursor.raw_comment):
         return _plain(cursor.raw_comment)
-    if cursor.kind in (CursorKind.FUNCTION_DECL, CursorKind.CXX_METHOD):
-        data = Path(cursor.extent.end.file.name).read_bytes()
-        behind = BEHIND.match(data[cursor.extent.end.offset :].decode())
-        return _plain(behind[0].lstrip(";, ")) if behind else ""
-    return ""
+    # libclang knows it only behind a variable that is on one line.
+    data = Path(cursor.extent.end.file.name).read_bytes()
+    behind = BEHIND.match(data[cursor.extent.end.offset :].decode())
+    return _plain(behind[0].lstrip(";, ")) if behind else ""
 
 
 def _plain(comment: str) -> str:

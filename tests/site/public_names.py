@@ -1,4 +1,7 @@
-"""What callers can name, found by looking at words: a listing that knows nothing of the site's."""
+"""What callers can name, and what is said of it, found by looking at words.
+
+A listing that knows nothing of how the site reads headers.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,24 @@ def of_cpp() -> dict[str, set[str]]:
     include = ROOT / "include"
     headers = [*sorted(include.glob("kvcache/*.hpp")), include / "kvcache_inferencer.hpp"]
     return {path.name: set(_names(path.read_text(encoding="utf-8"))) for path in headers}
+
+
+def comments(header: str) -> Iterator[str]:
+    """How each comment begins that a header has above or behind what callers can use."""
+    text = NOT_PUBLIC.sub("", INNER.sub("", (ROOT / "include" / header).read_text("utf-8")))
+    before = ""
+    for line in map(str.strip, text.splitlines()):
+        above = re.match(r"///<? *(?![@ ])(.+)", line)
+        behind = re.match(r"[^/}].*[;,)0-9a-z{]  +//[/<]* (?!NOLINT)(.+)", line)
+        if above and not before.startswith("///"):
+            yield _beginning(above[1])
+        elif behind:
+            yield _beginning(behind[1])
+        before = line
+
+
+def _beginning(comment: str) -> str:
+    return " ".join(comment.replace("`", "").split()[:6])
 
 
 def _names(text: str) -> Iterator[str]:

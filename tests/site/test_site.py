@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import build_site
@@ -127,6 +129,20 @@ def test_every_page_fits_a_phone(site: Path) -> None:
         browser.driver.quit()
 
 
+def test_what_is_looked_for_is_found(site: Path) -> None:
+    """From the files alone, without a server."""
+    browser = chromium.Browser(chromium.start())
+    found = "return [...document.querySelectorAll('#search-results li a')].map(e => e.textContent)"
+    try:
+        browser.driver.get(f"{(site / 'search.html').as_uri()}?q=rewind")
+        deadline = time.monotonic() + 20
+        while "Fork and rewind" not in browser.ask(found) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert {"Fork and rewind", "kvcache.Sequence.rewind"} <= set(browser.ask(found))
+    finally:
+        browser.driver.quit()
+
+
 def test_pictures_have_the_colours_of_the_page(site: Path) -> None:
     """Chosen by the system, and on the page itself."""
     browser = chromium.Browser(chromium.start())
@@ -145,15 +161,40 @@ def test_pictures_have_the_colours_of_the_page(site: Path) -> None:
         browser.driver.quit()
 
 
-def test_comments_come_along(site: Path) -> None:
+def words(page: Path) -> str:
+    """The text of a page, with one space between words."""
+    without_tags = re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8"))
+    return " ".join(html.unescape(without_tags).split())
+
+
+@pytest.mark.parametrize("header", public_names.of_cpp())
+def test_the_comments_of_a_cpp_header_come_along(site: Path, header: str) -> None:
+    folder = "kvcache/" if header != "kvcache_inferencer.hpp" else ""
+    begin = set(public_names.comments(f"{folder}{header}"))
+    if not public_names.of_cpp()[header]:
+        return  # it has no page
+    page = words((site / "reference" / "cpp" / header).with_suffix(".html"))
+    assert {comment for comment in begin if comment not in page} == set()
+
+
+def test_the_listing_of_comments_finds_them() -> None:
     """Those above, those behind a field and those behind a function."""
-    sequence = (site / "reference" / "cpp" / "sequence.html").read_text(encoding="utf-8")
-    assert "Forgets all tokens and gives their blocks back." in sequence
-    types = (site / "reference" / "cpp" / "types.html").read_text(encoding="utf-8")
-    assert "where the weights came from" in types
-    assert "float32&quot;, …" in types
-    c = (site / "reference" / "c.html").read_text(encoding="utf-8")
-    assert "tokens per cache block; 0: 32" in c
+    assert "Forgets all tokens and gives their" in public_names.comments("kvcache/sequence.hpp")
+    types = set(public_names.comments("kvcache/types.hpp"))
+    assert {"where the weights came from", '"float32", …'} <= types
+    headers = [f"kvcache/{name}" for name in public_names.of_cpp() if "inferencer" not in name]
+    assert sum(len(list(public_names.comments(header))) for header in headers) > 300
+
+
+def test_the_comments_of_kvcache_h_come_along(site: Path) -> None:
+    page = words(site / "reference" / "c.html")
+    text = c_header.HEADER.read_text(encoding="utf-8")
+    comments = re.findall(r"/\*(?: ---- .*? ----)?(.*?)\*/", text, re.DOTALL)
+    assert len(comments) > 150
+    for comment in comments:
+        plain = " ".join(re.sub(r"^\s*\* ?", "", comment, flags=re.MULTILINE).split())
+        for part in re.split(r"docs/\w+\.md|`", plain):  # which has become a page's title
+            assert part.strip() in page
 
 
 def test_every_call_that_is_recommended_leads_to_its_entry(site: Path) -> None:
