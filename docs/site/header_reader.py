@@ -123,9 +123,9 @@ def _sections(text: str) -> Iterator[Declaration]:
 def _system_includes(compiler: list[str], language: str) -> list[str]:
     """Options for the folders in which a compiler finds its own headers."""
     words = [*compiler, "-E", "-v", "-x", language, "/dev/null"]
-    said = subprocess.run(words, capture_output=True, text=True, check=True).stderr
+    said = subprocess.run(words, capture_output=True, text=True, check=False).stderr
     found = INCLUDES.search(said)
-    if not found:
+    if found is None:
         raise HeaderError(f"{compiler[0]} -v does not say where its headers are")
     return ["-nostdinc", *(f"-isystem{folder.strip()}" for folder in found[1].splitlines())]
 

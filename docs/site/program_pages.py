@@ -11,9 +11,19 @@ from pathlib import Path
 COMMAND = re.compile(r"^  ([a-z][a-z-]*) {2,}\S", re.MULTILINE)
 
 
+class ProgramError(Exception):
+    """A program that does not say what its commands are."""
+
+
 def program_page(program: Path) -> str:
-    """The page of kvcache: its `--help` and that of each of its commands."""
+    """The page of kvcache: its `--help` and that of each of its commands.
+
+    Raises:
+        ProgramError: it is another program, or does not start.
+    """
     said = _help(program)
+    if not commands(said):
+        raise ProgramError(f"{program} --help lists no commands; kvcache's does")
     parts = ["# kvcache", f"```text\n{said}\n```"]
     for command in commands(said):
         parts += [f"## kvcache {command}", f"```text\n{_help(program, command)}\n```"]
@@ -37,5 +47,8 @@ def _help(program: Path, *command: str) -> str:
 
 def _said(*words: str | Path) -> str:
     columns = {**os.environ, "COLUMNS": "100"}  # argparse's; the program knows none
-    ran = subprocess.run(words, capture_output=True, text=True, check=True, env=columns)
+    ran = subprocess.run(words, capture_output=True, text=True, check=False, env=columns)
+    if ran.returncode != 0:
+        command = " ".join(map(str, words))
+        raise ProgramError(f"`{command}` ended with {ran.returncode}: {ran.stderr.strip()}")
     return ran.stdout.rstrip()

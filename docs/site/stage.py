@@ -76,6 +76,9 @@ def main() -> int:
     except header_reader.HeaderError as error:
         print(f"the public headers cannot be read: {error}", file=sys.stderr)
         return 1
+    except program_pages.ProgramError as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 

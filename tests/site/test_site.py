@@ -212,6 +212,13 @@ def test_says_what_is_missing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_says_that_a_program_is_another_one(tmp_path: Path) -> None:
+    with pytest.raises(StepError) as raised:
+        build_site.build_site(tmp_path / "out", Path("/bin/true"))
+    assert "lists no commands; kvcache's does" in raised.value.output
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_replaces_nothing_but_a_site(tmp_path: Path) -> None:
     (tmp_path / "letters").write_text("mine")
     with pytest.raises(StepError, match="is there and is no site") as raised:
