@@ -67,8 +67,13 @@ def extend_overhead(model_dir: Path, count: int) -> dict[str, object]:
     }
 
 
-def evaluator_share(model_dir: Path, count: int, clients: int, texts: int) -> dict[str, object]:
-    """Tokens a second of `clients` threads, each with texts of its own."""
+def evaluator_share(
+    model_dir: Path, count: int, clients: int, texts: int, threads: int
+) -> dict[str, object]:
+    """Tokens a second of `clients` texts at a time: in C++ a thread each, in Python so many.
+
+    Where that is fewer, a thread asks for all of its texts' next tokens together.
+    """
     import cpp_rounds
 
     import kvcache
@@ -88,12 +93,25 @@ def evaluator_share(model_dir: Path, count: int, clients: int, texts: int) -> di
                             answer = client.answer(kvcache.ExtendRequest(sequence, [token]))
                             token = answer.result.argmax()
 
+            def play_several() -> None:
+                with evaluator.register_client() as client:
+                    for _ in range(texts):
+                        games = [evaluator.new_sequence() for _ in range(clients // threads)]
+                        last = [1] * len(games)
+                        for _ in range(tokens):
+                            answers = client.answer_all(
+                                kvcache.ExtendRequest(game, [token])
+                                for game, token in zip(games, last, strict=True)
+                            )
+                            last = [answer.result.argmax() for answer in answers]
+
             began = time.perf_counter()
-            threads = [threading.Thread(target=play) for _ in range(clients)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            work = play if threads == clients else play_several
+            players = [threading.Thread(target=work) for _ in range(threads)]
+            for player in players:
+                player.start()
+            for player in players:
+                player.join()
             return clients * texts * tokens / (time.perf_counter() - began)
 
     in_cpp, in_python = rounds_of(
@@ -113,6 +131,7 @@ def main() -> int:
     parser.add_argument("--mode", choices=["extend", "evaluator"], action="append")
     parser.add_argument("--rounds", type=int, default=101)
     parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--threads", type=int, help="of Python; one for each client unless given")
     parser.add_argument("--texts", type=int, default=4, help="of each client and round")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--build", type=Path, default=ROOT / "build")
@@ -126,7 +145,11 @@ def main() -> int:
         figures["extend"] = extend_overhead(arguments.model_dir, arguments.rounds)
     if "evaluator" in modes:
         figures["evaluator"] = evaluator_share(
-            arguments.model_dir, max(arguments.rounds // 5, 3), arguments.clients, arguments.texts
+            arguments.model_dir,
+            max(arguments.rounds // 5, 3),
+            arguments.clients,
+            arguments.texts,
+            arguments.threads or arguments.clients,
         )
     for mode, lines in figures.items():
         for name, of in lines.items():

@@ -15,17 +15,21 @@ namespace {
 
 /// Raises kvcache.Error, which is a class of Python's so that it has the methods of one.
 void raise(const Error& error) {
-  const std::string_view code = error_code_name(error.code());
   try {
-    const nb::object type = nb::module_::import_("kvcache._error").attr("Error");
-    const nb::object raised = type(nb::str(code.data(), code.size()), nb::str(error.what()));
-    PyErr_SetObject(type.ptr(), raised.ptr());
+    const nb::object raised = to_python_error(error);
+    PyErr_SetObject(raised.type().ptr(), raised.ptr());
   } catch (nb::python_error& failed) {
     failed.restore();
   }
 }
 
 }  // namespace
+
+nb::object to_python_error(const Error& error) {
+  const std::string_view code = error_code_name(error.code());
+  const nb::object type = nb::module_::import_("kvcache._error").attr("Error");
+  return type(nb::str(code.data(), code.size()), nb::str(error.what()));
+}
 
 void bind_errors(nb::module_& module) {
   module.def(

@@ -11,12 +11,15 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "bindings/answers.hpp"
 #include "bindings/bind.hpp"
+#include "bindings/errors.hpp"
 #include "bindings/evaluator_object.hpp"
 #include "bindings/pending.hpp"
 #include "bindings/request_options.hpp"
+#include "bindings/together.hpp"
 
 namespace kvcache::python {
 namespace {
@@ -32,21 +35,6 @@ struct ClientObject {
     throw_error(ErrorCode::invalid_argument,
                 "the client is closed; register another with Evaluator.register_client()");
   }
-};
-
-template <typename Cpp>
-struct ResultOf;
-template <>
-struct ResultOf<ExtendRequest> {
-  using Type = Logits;
-};
-template <>
-struct ResultOf<EvaluateRequest> {
-  using Type = EvaluatedNodes;
-};
-template <>
-struct ResultOf<ScoreRequest> {
-  using Type = Scores;
 };
 
 template <typename Submits, typename Asked>
@@ -76,6 +64,58 @@ std::unique_ptr<SubmittedObject> submit(const Submits& object, const Asked& aske
   return std::make_unique<SubmittedOf<Result>>(pending, request);
 }
 
+/// A request of any kind.
+std::unique_ptr<AskedTogether> to_asked(nb::handle request) {
+  if (const ExtendObject* asked = nullptr; nb::try_cast(request, asked) && asked != nullptr) {
+    return std::make_unique<AskedTogetherOf<ExtendObject>>(*asked);
+  }
+  if (const EvaluateObject* asked = nullptr; nb::try_cast(request, asked) && asked != nullptr) {
+    return std::make_unique<AskedTogetherOf<EvaluateObject>>(*asked);
+  }
+  if (const ScoreObject* asked = nullptr; nb::try_cast(request, asked) && asked != nullptr) {
+    return std::make_unique<AskedTogetherOf<ScoreObject>>(*asked);
+  }
+  throw nb::type_error(fmt::format("a request must be an ExtendRequest, EvaluateRequest or "
+                                   "ScoreRequest, not {}",
+                                   nb::type_name(request.type()).c_str())
+                           .c_str());
+}
+
+template <typename Submits>
+nb::list answer_all(const Submits& object, const nb::iterable& requests, bool return_exceptions) {
+  auto submitter = object.get();
+  std::vector<std::unique_ptr<AskedTogether>> all;
+  for (const nb::handle request : requests) {
+    all.push_back(to_asked(request));
+  }
+  {
+    const nb::gil_scoped_release released;
+    const auto held = std::move(submitter);  // let go of without the lock
+    answer_together(*held, all);
+  }
+  nb::list answers;
+  for (const auto& asked : all) {
+    try {
+      answers.append(asked->answer());
+    } catch (const Error& error) {
+      if (!return_exceptions) {
+        throw;
+      }
+      answers.append(to_python_error(error));
+    }
+  }
+  return answers;
+}
+
+constexpr const char* kAnswerAllDoc =
+    "The answers to several requests, in their order: for a thread that serves several games.\n"
+    "They may be of any kinds, and of one sequence; it costs less than a thread for each of\n"
+    "them, for the interpreter's lock is passed on once.\n\n"
+    "Args:\n    return_exceptions: whether what went wrong with a request is an Error in its\n"
+    "        place. Else the first such Error is raised, once all are answered.\n\n"
+    "Raises:\n    Error: as answer(); invalid_argument when a sequence is in use by a direct "
+    "call:\n"
+    "        nothing is then asked.";
 constexpr const char* kSubmitDoc =
     "Has a request answered in time. Its errors are raised by Request.result(), those of its\n"
     "arguments too.\n\n"
@@ -95,6 +135,12 @@ void bind_submitter(Class& bound) {
       .def("answer", &answer<Submits, ExtendObject>, nb::arg("request"), kAnswerDoc)
       .def("answer", &answer<Submits, EvaluateObject>, nb::arg("request"))
       .def("answer", &answer<Submits, ScoreObject>, nb::arg("request"))
+      .def("answer_all", &answer_all<Submits>, nb::arg("requests"), nb::kw_only(),
+           nb::arg("return_exceptions") = false,
+           nb::sig("def answer_all(self, requests: collections.abc.Iterable[ExtendRequest | "
+                   "EvaluateRequest | ScoreRequest], *, return_exceptions: bool = False) -> "
+                   "list[Answer]"),
+           kAnswerAllDoc)
       .def(
           "__enter__", [](const nb::object& self) { return self; },
           nb::sig("def __enter__(self) -> typing.Self"));

@@ -1947,6 +1947,21 @@ class EvaluatorClient:
     @overload
     def answer(self, request: ScoreRequest) -> Answer: ...
 
+    def answer_all(self, requests: Iterable[ExtendRequest | EvaluateRequest | ScoreRequest], *, return_exceptions: bool = False) -> list[Answer]:
+        """
+        The answers to several requests, in their order: for a thread that serves several games.
+        They may be of any kinds, and of one sequence; it costs less than a thread for each of
+        them, for the interpreter's lock is passed on once.
+
+        Args:
+            return_exceptions: whether what went wrong with a request is an Error in its
+                place. Else the first such Error is raised, once all are answered.
+
+        Raises:
+            Error: as answer(); invalid_argument when a sequence is in use by a direct call:
+                nothing is then asked.
+        """
+
     def __enter__(self) -> Self: ...
 
     def idle(self) -> None:
@@ -2017,6 +2032,21 @@ class Evaluator:
 
     @overload
     def answer(self, request: ScoreRequest) -> Answer: ...
+
+    def answer_all(self, requests: Iterable[ExtendRequest | EvaluateRequest | ScoreRequest], *, return_exceptions: bool = False) -> list[Answer]:
+        """
+        The answers to several requests, in their order: for a thread that serves several games.
+        They may be of any kinds, and of one sequence; it costs less than a thread for each of
+        them, for the interpreter's lock is passed on once.
+
+        Args:
+            return_exceptions: whether what went wrong with a request is an Error in its
+                place. Else the first such Error is raised, once all are answered.
+
+        Raises:
+            Error: as answer(); invalid_argument when a sequence is in use by a direct call:
+                nothing is then asked.
+        """
 
     def __enter__(self) -> Self: ...
 

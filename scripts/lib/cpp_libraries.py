@@ -17,6 +17,7 @@ class Library(NamedTuple):
 
     package: str
     header: str
+    only_for_tests: bool = False
 
 
 class Oldest(NamedTuple):
@@ -35,14 +36,14 @@ LIBRARIES = [
     Library("libxxhash-dev", "xxhash.h"),
     Library("libpcre2-dev", "pcre2.h"),
     Library("libicu-dev", "unicode/normalizer2.h"),
-    Library("libgtest-dev", "gtest/gtest.h"),
+    Library("libgtest-dev", "gtest/gtest.h", only_for_tests=True),
 ]
 OLDEST = {"Highway": Oldest(1, "hwy/base.h", "HWY_MAJOR")}
 
 
-def check() -> None:
+def check(*, tests: bool = True) -> None:
     """Raise StepError where something is missing that provide() cannot get."""
-    missing = missing_packages()
+    missing = missing_packages(tests=tests)
     if missing and not debian.has_apt():
         raise StepError(
             f"C++ libraries are missing: {', '.join(missing)} (Debian's names)",
@@ -67,11 +68,11 @@ def check_versions() -> None:
             )
 
 
-def provide() -> None:
-    """Install or unpack what is missing."""
+def provide(*, tests: bool = True) -> None:
+    """Install or unpack what is missing; `tests`: of what they need, too."""
     with step("setup", "C++ libraries") as outcome:
-        check()
-        missing = missing_packages()
+        check(tests=tests)
+        missing = missing_packages(tests=tests)
         if not missing:
             outcome.text = "in place"
         elif debian.may_install():
@@ -83,9 +84,10 @@ def provide() -> None:
         check_versions()
 
 
-def missing_packages() -> list[str]:
+def missing_packages(*, tests: bool = True) -> list[str]:
     """The packages of those libraries whose header is in none of the places CMake looks into."""
-    return [library.package for library in LIBRARIES if not any(_headers(library.header))]
+    wanted = [library for library in LIBRARIES if tests or not library.only_for_tests]
+    return [library.package for library in wanted if not any(_headers(library.header))]
 
 
 def _headers(name: str) -> Iterator[Path]:

@@ -5,6 +5,7 @@ import re
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import python_environment
@@ -28,8 +29,18 @@ def check() -> None:
         )
 
 
-def provide() -> None:
-    """Say which ONNX Runtime is used, and make .deps/onnxruntime where that is the one."""
+def is_there() -> bool:
+    """Whether there is one already, of whatever version CMakeLists.txt takes."""
+    chosen = os.environ.get("ONNXRUNTIME_ROOT_DIR")
+    return bool(chosen or _installed() or (ONNXRUNTIME_ROOT / "VERSION_NUMBER").exists())
+
+
+def provide(packages: Sequence[Path] = ()) -> None:
+    """Say which ONNX Runtime is used, and make .deps/onnxruntime where that is the one.
+
+    Args:
+        packages: directories one of which has the package onnxruntime; none: that of .venv has.
+    """
     with step("setup", "ONNX Runtime") as outcome:
         check()
         chosen = os.environ.get("ONNXRUNTIME_ROOT_DIR")
@@ -38,7 +49,7 @@ def provide() -> None:
             outcome.text = f"{chosen}, as ONNXRUNTIME_ROOT_DIR says"
         elif installed:
             outcome.text = f"the one installed in {installed}"
-        elif _make_root():
+        elif _make_root(packages or list(VENV.glob("lib/python3*/site-packages"))):
             outcome.text = "made .deps/onnxruntime"
         else:
             outcome.text = ".deps/onnxruntime in place"
@@ -59,9 +70,9 @@ def _installed() -> Path | None:
     return None
 
 
-def _make_root() -> bool:
+def _make_root(packages: Sequence[Path]) -> bool:
     """Make .deps/onnxruntime, laid out as a release archive; False if it is there."""
-    library = _wheel_library()
+    library = _wheel_library(packages)
     version = library.name.removeprefix("libonnxruntime.so.")
     stamp = ONNXRUNTIME_ROOT / "VERSION_NUMBER"
     if stamp.exists() and stamp.read_text() == f"{version}\n":
@@ -84,12 +95,13 @@ def _make_root() -> bool:
     return True
 
 
-def _wheel_library() -> Path:
-    pattern = "lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*"
-    library = next(VENV.glob(pattern), None)
+def _wheel_library(packages: Sequence[Path]) -> Path:
+    pattern = "onnxruntime/capi/libonnxruntime.so.*"
+    library = next((path for folder in packages for path in folder.glob(pattern)), None)
     if library is None:
         raise StepError(
-            f"the onnxruntime wheel in {VENV} holds no {Path(pattern).name}",
+            f"the onnxruntime wheel in {', '.join(map(str, packages))} holds no"
+            f" {Path(pattern).name}",
             advice="Set ONNXRUNTIME_ROOT_DIR to an unpacked release of ONNX Runtime.",
         )
     return library

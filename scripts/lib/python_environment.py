@@ -53,9 +53,10 @@ def download(requirements: Path, folder: Path) -> None:
 
 
 def pip(command: str, *words: str | Path) -> None:
-    """Run a command of .venv's pip."""
+    """Run a command of .venv's pip; where there is no .venv, of that of this Python."""
+    python = PYTHON if PYTHON.exists() else sys.executable
     run(
-        [PYTHON, "-m", "pip", command, "--quiet", "--disable-pip-version-check", *words],
+        [python, "-m", "pip", command, "--quiet", "--disable-pip-version-check", *words],
         advice="Is a Python package index in reach? Once it is, run the command again.",
     )
 

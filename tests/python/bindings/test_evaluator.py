@@ -257,3 +257,52 @@ request.add_done_callback(lambda request: print("called", request.done()))
         check=False,
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "called True\n", "")
+
+
+def test_several_requests_of_one_thread(evaluator: kvcache.Evaluator, model: kvcache.Model) -> None:
+    """Of any kinds, also of one sequence: as one after the other, in one run where they can be."""
+    games = [evaluator.new_sequence() for _ in range(8)]
+    with evaluator.register_client() as client:
+        answers = client.answer_all(
+            kvcache.ExtendRequest(game, [i]) for i, game in enumerate(games)
+        )
+        for i, answer in enumerate(answers):
+            np.testing.assert_array_equal(answer.result.row(), alone(model, [i]))
+        assert evaluator.metrics().rows_per_run.largest == 8
+        mixed = client.answer_all(
+            [
+                kvcache.ScoreRequest(games[3], [[5]]),
+                kvcache.ExtendRequest(games[3], [6], at_length=1),
+                kvcache.ExtendRequest(games[3], [7], at_length=2),
+                kvcache.EvaluateRequest(games[0], [4], [-1]),
+            ]
+        )
+        assert mixed[0].result.total(0) == answers[3].result.log_probabilities([5])[0]
+        np.testing.assert_array_equal(mixed[2].result.row(), alone(model, [3, 6, 7]))
+        np.testing.assert_array_equal(mixed[3].result.row(0), alone(model, [0, 4]))
+    assert evaluator.answer_all([]) == []
+    assert games[3].length == 3  # nothing is left in use
+
+
+def test_what_is_wrong_with_one_of_several_requests(evaluator: kvcache.Evaluator, fails) -> None:
+    first, second = evaluator.new_sequence(), evaluator.new_sequence()
+
+    def requests() -> list[kvcache.ExtendRequest]:
+        return [kvcache.ExtendRequest(first, [1]), kvcache.ExtendRequest(second, [97])]
+
+    answered, failed = evaluator.answer_all(requests(), return_exceptions=True)
+    assert answered.version == 1 and isinstance(failed, kvcache.Error)
+    assert failed.code == "token_out_of_range"
+    fails("token_out_of_range", evaluator.answer_all, requests())
+    assert (first.length, second.length) == (2, 0)
+    generation = kvcache.generate(second, [1], max_new_tokens=3)
+    fails("invalid_argument", evaluator.answer_all, requests())  # nothing is asked
+    generation.close()
+    assert first.length == 2
+    with pytest.raises(
+        TypeError, match="must be an ExtendRequest, EvaluateRequest or ScoreRequest"
+    ):
+        evaluator.answer_all([*requests(), 3])  # type: ignore[list-item]
+    assert first.length == 2
+    evaluator.close()
+    fails("invalid_argument", evaluator.answer_all, [])
