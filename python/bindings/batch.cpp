@@ -14,20 +14,10 @@
 #include "bindings/sequence_object.hpp"
 #include "bindings/tokens.hpp"
 #include "bindings/tree_object.hpp"
+#include "bindings/tuples.hpp"
 
 namespace kvcache::python {
 namespace {
-
-/// The parts of a batch's element.
-nb::tuple to_tuple(nb::handle element, std::string_view parts, std::size_t least,
-                   std::size_t most) {
-  if (nb::tuple tuple; nb::try_cast(element, tuple)) {
-    if (const std::size_t size = nb::len(tuple); size >= least && size <= most) {
-      return tuple;
-    }
-  }
-  throw nb::type_error(fmt::format("an element of the batch must be a tuple {}", parts).c_str());
-}
 
 const SequenceObject& to_sequence(nb::handle object) {
   if (const SequenceObject* sequence = nullptr; nb::try_cast(object, sequence) && sequence) {

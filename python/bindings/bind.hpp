@@ -28,6 +28,7 @@ void bind_generated(nb::module_& module);
 void bind_generate(nb::module_& module);
 void bind_beam_search(nb::module_& module);
 void bind_prefix_cache(nb::module_& module);
+void bind_shared_model_inferencer(nb::module_& module);
 void bind_policy(nb::module_& module);
 void bind_requests(nb::module_& module);
 void bind_answers(nb::module_& module);

@@ -32,6 +32,7 @@ NB_MODULE(_native, module) {
   bind_generate(module);
   bind_beam_search(module);
   bind_prefix_cache(module);
+  bind_shared_model_inferencer(module);
   bind_policy(module);
   bind_requests(module);
   bind_answers(module);

@@ -15,7 +15,6 @@
 #include <vector>
 
 #include "bindings/bind.hpp"
-#include "bindings/names.hpp"
 #include "bindings/sequence_object.hpp"
 #include "bindings/tokens.hpp"
 #include "bindings/tree_object.hpp"
@@ -25,8 +24,6 @@
 
 namespace kvcache::python {
 namespace {
-
-constexpr Names<CacheMode, 2> kCacheModes{{{"on", CacheMode::on}, {"off", CacheMode::off}}};
 
 /// A policy and who uses it. A turn is what lies between two changes: a question is answered in the
 /// turn that it began, and no two turns of any policies have one number.
@@ -97,54 +94,10 @@ MoveScores answer_question(PolicyObject& object, const QuestionObject& asked,
   return scores;
 }
 
-nb::object value_inference(const SharedModelInferencer& inferencer, const nb::object& batch,
-                           TokenId value_token) {
-  const std::vector<std::vector<TokenId>> lists = to_token_lists(batch, "batch");
-  const std::vector<std::span<const TokenId>> spans(lists.begin(), lists.end());
-  std::vector<float> values;
-  {
-    const nb::gil_scoped_release released;
-    values = inferencer.value_inference(spans, value_token);
-  }
-  return to_numpy_values(std::move(values));
-}
-
 }  // namespace
 
 void bind_policy(nb::module_& module) {
   using namespace nb::literals;
-  nb::class_<SharedModelInferencer>(
-      module, "SharedModelInferencer",
-      "Policy and value of one model, for any number of users and threads.\n\n"
-      "Source: include/kvcache/shared_model_inferencer.hpp, docs/POLICY.md.")
-      .def(
-          "__init__",
-          [](SharedModelInferencer* self, const Model& model, std::string_view cache_mode) {
-            new (self)
-                SharedModelInferencer(model, to_choice(kCacheModes, "cache_mode", cache_mode));
-          },
-          "model"_a, nb::kw_only(), "cache_mode"_a = "on",
-          nb::sig("def __init__(self, model: Model, *, cache_mode: typing.Literal['on', 'off'] = "
-                  "'on') -> None"),
-          "Args:\n    cache_mode: \"off\" computes every question from its first token on: the "
-          "same\n"
-          "        numbers, and the difference in time is what the cache gains.")
-      .def("value_inference", &value_inference, "batch"_a,
-           "value_token"_a = SharedModelInferencer::kValueToken,
-           nb::sig("def value_inference(self, batch: collections.abc.Sequence[" KVCACHE_PY_TOKENS
-                   "], value_token: int = 3) -> numpy.typing.NDArray[numpy.float32]"),
-           "The value of each list of tokens, read at `value_token` behind its last one, all in "
-           "one\n"
-           "run, [len(batch)].\n\n"
-           "Raises:\n    Error: as kvcache.evaluate; invalid_argument where the model has no "
-           "output\n"
-           "        \"value\".")
-      .def_prop_ro("has_value", &SharedModelInferencer::has_value,
-                   "Whether the model has an output \"value\".")
-      .def_prop_ro("model", [](const SharedModelInferencer& shared) { return shared.model(); })
-      .def("prefix_stats", &SharedModelInferencer::prefix_stats,
-           "What is remembered of prefixes; zeros with cache_mode \"off\".");
-
   nb::class_<MoveScores>(module, "MoveScores", "What a model thinks of the moves of a position.")
       .def_prop_ro(
           "log_probabilities",

@@ -12,6 +12,7 @@
 
 #include "bindings/bind.hpp"
 #include "bindings/drafter_object.hpp"
+#include "bindings/errors.hpp"
 #include "bindings/tokens.hpp"
 
 namespace kvcache::python {

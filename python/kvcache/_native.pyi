@@ -1477,12 +1477,30 @@ class SharedModelInferencer:
                 "value".
         """
 
+    def policy_inference(self, batch: Iterable[tuple[_Sequence[int] | numpy.typing.NDArray[numpy.integer], _Sequence[int] | numpy.typing.NDArray[numpy.integer], _Sequence[int] | numpy.typing.NDArray[numpy.integer]]]) -> list[TreeEvaluation]:
+        """
+        The logits after each prefix and after every node of its tree, all in one run. Of
+        element i, row 0 follows the prefix and row 1 + n follows node n,
+        [1 + nodes, vocab_size]. Prefixes that were seen before are computed from where they
+        differ.
+
+        Args:
+            batch: (prefix, tokens, parents) each: of one token and one node at least;
+                the tree as Sequence.evaluate.
+
+        Raises:
+            Error: as kvcache.evaluate.
+        """
+
     @property
     def has_value(self) -> bool:
         """Whether the model has an output "value"."""
 
     @property
     def model(self) -> Model: ...
+
+    @property
+    def cache_mode(self) -> Literal['on', 'off']: ...
 
     def prefix_stats(self) -> PrefixCacheStats:
         """What is remembered of prefixes; zeros with cache_mode "off"."""

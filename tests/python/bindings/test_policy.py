@@ -37,6 +37,27 @@ def test_scores_are_sums_over_the_moves_tokens(inferencer: kvcache.SharedModelIn
     assert policy.evaluate(MOVES, with_value=False).value is None
 
 
+def test_policy_of_many_prefixes_and_trees(inferencer: kvcache.SharedModelInferencer) -> None:
+    chance = random.Random(SEED)
+    batch = []
+    for _ in range(8):
+        nodes = chance.randint(1, 6)
+        prefix = [chance.randrange(97) for _ in range(chance.randint(1, 9))]
+        parents = [chance.randint(-1, i - 1) for i in range(nodes)]
+        batch.append((prefix, [chance.randrange(97) for _ in range(nodes)], parents))
+    for _ in range(2):  # the second time the prefixes are known
+        for (prefix, tokens, parents), tree in zip(
+            batch, inferencer.policy_inference(batch), strict=True
+        ):
+            sequence = inferencer.model.new_sequence()
+            sequence.extend(prefix)
+            expected = sequence.evaluate(tokens, parents, [-1, *range(len(tokens))]).logits
+            np.testing.assert_array_equal(
+                tree.logits.to_numpy(), expected.to_numpy(), err_msg=str(SEED)
+            )
+    assert inferencer.cache_mode == "on"
+
+
 def test_a_record_is_played_taken_back_and_forked(
     inferencer: kvcache.SharedModelInferencer,
 ) -> None:
@@ -137,12 +158,16 @@ def test_wrong_input_is_told(inferencer: kvcache.SharedModelInferencer, model, f
     fails("invalid_argument", policy.take_back, 0)
     fails("empty_input", policy.play, [])
     fails("empty_input", kvcache.Policy, inferencer, [])
+    fails("empty_input", inferencer.policy_inference, [([], [1], [-1])])
+    with pytest.raises(TypeError, match=r"must be a tuple \(prefix, tokens, parents\)"):
+        inferencer.policy_inference([([1], [1])])  # type: ignore[list-item]
     assert policy.record.tolist() == [1, 2]
     with pytest.raises(TypeError, match=r"moves\[1\]\[0\] must be a whole number, not str"):
         policy.evaluate([[1], ["a"]])  # type: ignore[list-item]
     with pytest.raises(TypeError, match="moves must be a sequence of token lists, not int"):
         policy.evaluate(3)  # type: ignore[arg-type]
     without_value = kvcache.SharedModelInferencer(model, cache_mode="off")
+    assert without_value.cache_mode == "off"
     assert not without_value.has_value and without_value.prefix_stats().hits == 0
     fails("invalid_argument", without_value.value_inference, [[1]])
     fails("invalid_argument", kvcache.SharedModelInferencer, model, cache_mode="maybe")
