@@ -75,6 +75,9 @@ void GenerationObject::end_all() {
 void GenerationObject::let_go() noexcept {
   if (!let_go_.exchange(true)) {
     changes_.clear();
+    // What is Python's may lead back to this object.
+    text_.constraint.reset();
+    generate_ = nullptr;
   }
 }
 

@@ -76,7 +76,7 @@ class GenerationObject {
   static void end_all();
 
  private:
-  /// One thread asks at a time, and lets go of what is in use where it was the last time.
+  /// One thread asks at a time, and lets go of what is held where it was the last time.
   template <typename Function>
   decltype(auto) asked(Function&& function);
   void let_go() noexcept;

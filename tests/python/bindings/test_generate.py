@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +118,37 @@ def test_a_generation_outlives_what_it_was_made_of(model_dir: Path) -> None:
     )
     gc.collect()
     assert [new.token for new in generation] == EXPECTED
+
+
+@pytest.mark.parametrize(
+    "going_on", ["next(text)", "threading.Thread(target=text.result, daemon=True).start()"]
+)
+def test_a_process_ends_while_a_text_goes_on(model_dir: Path, going_on: str) -> None:
+    """With Python called for each token, which nobody may once the interpreter has ended."""
+    program = f"""
+import threading, time
+import kvcache
+class Anything:
+    vocab_size = 97
+    def allow_next(self, mask): mask.words[:] = 0xFFFFFFFF
+    def may_end(self): return False
+    def accept(self, token): return True
+    def rollback(self, tokens): pass
+    def fork(self): return Anything()
+window = kvcache.WindowedSequence(kvcache.Model.load({str(model_dir)!r}))
+text = kvcache.generate(window, [1], max_new_tokens=10**9, constraint=Anything())
+{going_on}
+time.sleep(0.1)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PYTHONPATH": str(Path(kvcache.__file__).parents[1])},
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
 def test_wrong_input_is_told(sequence: kvcache.Sequence, fails) -> None:
