@@ -80,6 +80,9 @@ def test_what_is_in_the_wheel(venv: Path) -> None:
     run(venv / "bin/python", "-m", "pip", "wheel", "--no-deps", "-w", wheels, ".", cwd=source)
     (wheel,) = wheels.iterdir()
     tag = "cp312-abi3" if sys.version_info >= (3, 12) else "cp311-cp311"
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        version = f"cp3{sys.version_info.minor}"
+        tag = f"{version}-{version}t"
     assert tag in wheel.name
     assert sysconfig.get_platform().replace("-", "_") in wheel.name
     with zipfile.ZipFile(wheel) as archive:
