@@ -1,12 +1,16 @@
 """How Sphinx builds the pages; scripts/site gives it what stage.py laid out."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+SITE = Path(__file__).parent
+sys.path.insert(0, str(SITE))
 
 project = "kvcache"
+lists = (SITE.parents[1] / "CMakeLists.txt").read_text(encoding="utf-8")
+(release,) = re.findall(r"^  VERSION ([0-9.]+)$", lists, re.MULTILINE)
 author = "the kvcache authors"
 project_copyright = author
 language = "en"
@@ -34,7 +38,7 @@ nitpick_ignore_regex = [
 suppress_warnings = ["ref.python"]  # `bytes`, which some classes have a property of
 
 html_theme = "furo"
-html_title = "kvcache"
+html_title = f"{project} {release}"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False

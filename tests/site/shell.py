@@ -10,32 +10,35 @@ import snippets
 GPU = "needs a GPU"
 BUILDS = "sets up and builds everything, for minutes"
 CLUSTER = "needs a cluster, and hours"
-# Blocks, by page and number, that are not run, and why.
+# Blocks, by page and how they begin, that are not run, and why.
 NOT_RUN = {
-    ("CONTRIBUTING.md", 0): "runs this test",
-    ("README.md", 0): "runs this test",
-    ("README.md", 1): GPU,
-    ("README.md", 4): f"{BUILDS}, as scripts/test has done",
-    ("bench/peers/README.md", 0): "needs the other runtimes, and minutes",
-    ("docs/CONSTRAINTS.md", 1): "needs the network; scripts/test does it by itself",
-    ("docs/CUDA.md", 0): GPU,
-    ("docs/CUDA.md", 1): GPU,
-    ("docs/KVCACHE_BENCHMARK.md", 0): GPU,
-    ("docs/TOUR.md", 0): BUILDS,
-    ("examples/self_play_ray/README.md", 0): CLUSTER,
-    ("examples/self_play_ray/README.md", 1): CLUSTER,
-    ("examples/trigo/README.md", 1): f"{GPU}, for minutes, and games of hours",
-    ("tests/fuzz/README.md", 0): "takes an hour; scripts/test --full runs the fuzzers",
+    ("CONTRIBUTING.md", "scripts/test "): "runs this test",
+    ("README.md", "scripts/benchmark  "): "runs this test",
+    ("README.md", "scripts/benchmark --cuda"): GPU,
+    ("README.md", "cmake --preset"): f"{BUILDS}, as scripts/test has done",
+    ("bench/peers/README.md", "scripts/peers"): "needs the other runtimes, and minutes",
+    ("docs/CONSTRAINTS.md", ".venv/bin/pip"): "needs the network; scripts/test does it by itself",
+    ("docs/CUDA.md", "scripts/benchmark --cuda"): GPU,
+    ("docs/CUDA.md", "cmake"): GPU,
+    ("docs/KVCACHE_BENCHMARK.md", "cmake"): GPU,
+    ("docs/TOUR.md", "scripts/benchmark"): BUILDS,
+    ("examples/self_play_ray/README.md", "python -m pip"): CLUSTER,
+    ("examples/self_play_ray/README.md", "python examples/self_play_ray/scaling.py"): CLUSTER,
+    ("examples/trigo/README.md", 'P="build'): f"{GPU}, for minutes, and games of hours",
+    (
+        "tests/fuzz/README.md",
+        ".venv/bin/python scripts/lib/fuzz.py",
+    ): "takes an hour; scripts/test --full runs the fuzzers",
 }
 # Blocks that another test runs, with --full where it takes the network or minutes.
 RUN_BY = {
-    ("README.md", 3): "tests/text/test_readme.py",
-    ("docs/BUILD.md", 0): "tests/setup/test_install.py",
-    ("docs/BUILD.md", 1): "tests/setup/test_packages_of_cpack.py",
-    ("docs/PYTHON.md", 0): "tests/python/bindings/test_wheel.py",
-    ("docs/TOUR.md", 3): "tests/python/bindings/test_wheel.py",
+    ("README.md", "pip download"): "tests/text/test_readme.py",
+    ("docs/BUILD.md", "mkdir"): "tests/setup/test_install.py",
+    ("docs/BUILD.md", "cmake -S . -B build-package"): "tests/setup/test_packages_of_cpack.py",
+    ("docs/PYTHON.md", "scripts/setup"): "tests/python/bindings/test_wheel.py",
+    ("docs/TOUR.md", "python -m pip"): "tests/python/bindings/test_wheel.py",
     **{
-        (f"examples/{name}/README.md", 0): "tests/setup/test_install.py"
+        (f"examples/{name}/README.md", "cmake -S"): "tests/setup/test_install.py"
         for name in (
             *("batch", "evaluator", "fork", "prefix_cache", "saved_state", "tree", "window"),
         )
@@ -71,8 +74,10 @@ class Command:
 
     def is_run_here(self) -> bool:
         """Whether neither another test nor nobody runs it."""
-        place = (self.page, self.block)
-        return place not in NOT_RUN and place not in RUN_BY
+        block = snippets.one(self.page, "bash", self.block).text
+        return not any(
+            page == self.page and block.startswith(begins) for page, begins in [*NOT_RUN, *RUN_BY]
+        )
 
     def short(self) -> str:
         """The command with smaller numbers where the page's would take minutes."""
@@ -84,6 +89,16 @@ class Command:
                 if option.split()[0] not in text:
                     text = text.replace("trigo_selfplay", f"trigo_selfplay {option}")
         return text
+
+
+def block(page: str, begins: str) -> snippets.Snippet:
+    """The block of a page that begins so."""
+    (found,) = (
+        snippet
+        for snippet in snippets.of("bash")
+        if snippet.page == page and snippet.text.startswith(begins)
+    )
+    return found
 
 
 def commands() -> list[Command]:

@@ -105,17 +105,17 @@ def test_commands_with_a_grammar(folder: Path, command: shell.Command) -> None:
     run(command.text, folder)
 
 
-@pytest.mark.parametrize(("page", "block"), shell.NOT_RUN)
-def test_blocks_that_are_not_run(page: str, block: int) -> None:
+@pytest.mark.parametrize(("page", "begins"), shell.NOT_RUN)
+def test_blocks_that_are_not_run(page: str, begins: str) -> None:
     """Each counts among what is skipped, with its reason."""
-    snippet = snippets.one(page, "bash", block)
-    pytest.skip(f"{shell.NOT_RUN[page, block]}: {snippet.text.splitlines()[0][:60]}")
+    first = shell.block(page, begins).text.splitlines()[0]
+    pytest.skip(f"{shell.NOT_RUN[page, begins]}: {first[:60]}")
 
 
-@pytest.mark.parametrize(("page", "block"), shell.RUN_BY)
-def test_blocks_that_others_run(page: str, block: int) -> None:
-    assert snippets.one(page, "bash", block)
-    assert (ROOT / shell.RUN_BY[page, block]).is_file()
+@pytest.mark.parametrize(("page", "begins"), shell.RUN_BY)
+def test_blocks_that_others_run(page: str, begins: str) -> None:
+    assert shell.block(page, begins)
+    assert (ROOT / shell.RUN_BY[page, begins]).is_file()
 
 
 def test_the_chat_template_of_the_page_is_one(folder: Path) -> None:
