@@ -35,7 +35,7 @@ RUN_BY = {
     ("README.md", "pip download"): "tests/text/test_readme.py",
     ("docs/BUILD.md", "mkdir"): "tests/setup/test_install.py",
     ("docs/BUILD.md", "cmake -S . -B build-package"): "tests/setup/test_packages_of_cpack.py",
-    ("docs/PYTHON.md", "scripts/setup"): "tests/python/bindings/test_wheel.py",
+    ("docs/PYTHON.md", "python -m pip"): "tests/python/bindings/test_wheel.py",
     ("docs/TOUR.md", "python -m pip"): "tests/python/bindings/test_wheel.py",
     **{
         (f"examples/{name}/README.md", "cmake -S"): "tests/setup/test_install.py"
