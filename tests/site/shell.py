@@ -44,6 +44,8 @@ RUN_BY = {
         )
     },
 }
+# A block with one of these is in one of the lists above: no test changes the machine by the way.
+CHANGES_THE_MACHINE = re.compile(r"\b(pip3?|apt|apt-get|sudo|dpkg)\b|\bscripts/")
 NEEDS_XGRAMMAR = ("--json-schema", "--regex")
 # Self-play is run with few games: the numbers on the page take minutes.
 SMALLER = (

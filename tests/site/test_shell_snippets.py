@@ -80,12 +80,18 @@ def run(command: str, folder: Path) -> str:
     return ran.stdout
 
 
+def test_none_of_them_changes_the_machine() -> None:
+    changing = [one.name for one in RUN if shell.CHANGES_THE_MACHINE.search(one.text)]
+    assert changing == [], "say in tests/site/shell.py why they are not run, or who runs them"
+
+
 def by_page() -> list[list[shell.Command]]:
     return [list(some) for _, some in groupby(RUN, lambda command: command.page)]
 
 
 @pytest.mark.parametrize("commands", by_page(), ids=lambda commands: commands[0].page)
 def test_the_commands_of_a_page(folder: Path, commands: list[shell.Command]) -> None:
+    assert not any(shell.CHANGES_THE_MACHINE.search(command.text) for command in commands)
     (folder / "many").write_text(MANY.get(commands[0].page, ""))
     for command in commands:
         if any(option in command.text for option in shell.NEEDS_XGRAMMAR):
