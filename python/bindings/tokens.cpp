@@ -48,9 +48,9 @@ TokenId to_number(PyObject* item, std::string_view what, std::size_t at) {
 /// @throws nb::python_error where the list became shorter
 nb::object list_item(nb::handle list, Py_ssize_t i) {
 #ifdef Py_GIL_DISABLED
-  const nb::object item = nb::steal(PyList_GetItemRef(list.ptr(), i));
+  nb::object item = nb::steal(PyList_GetItemRef(list.ptr(), i));
 #else
-  const nb::object item = nb::borrow(PyList_GetItem(list.ptr(), i));
+  nb::object item = nb::borrow(PyList_GetItem(list.ptr(), i));
 #endif
   if (!item.is_valid()) {
     throw nb::python_error();
