@@ -22,15 +22,16 @@ constexpr int kMaxHeadDim = 256;
 
 /// How a head is divided among a group's lanes: lane l holds elements (chunk · 8 + l) · kVector …
 /// Those of the cache are CacheElement's.
-template <typename T, typename CacheElement, int kVectorSize, int kChunkCount>
+template <typename T, typename CacheElement, int kVectorSize, int kChunkCount, int kAheadBytes = 64>
 struct HeadLayout {
   using Cache = CacheElement;
   static constexpr int kVector = kVectorSize;
   static constexpr int kChunks = kChunkCount;
   static constexpr int kElements = kVector * kChunks;
-  // Positions whose keys and values a group has on their way at once, in about 32 registers.
+  // Positions whose keys and values a group has on their way at once, in half as many registers as
+  // a lane has bytes of them.
   static constexpr int kAhead =
-      std::max(1, 64 / (kElements * std::max(2, static_cast<int>(sizeof(Cache)))));
+      std::max(1, kAheadBytes / (kElements * std::max(2, static_cast<int>(sizeof(Cache)))));
   using Chunk = Vector<T, kVector>;
   using Kept = KeptPart<Cache, kVector, kChunks>;
 
@@ -80,8 +81,13 @@ __device__ float dot_of_lane(const float (&query)[Layout::kElements],
                              const typename Layout::Kept& key) {
   float dot = 0;
 #pragma unroll
-  for (int i = 0; i < Layout::kElements; ++i) {
-    dot += query[i] * to_float(key.chunks[i / Layout::kVector].elements[i % Layout::kVector]);
+  for (int c = 0; c < Layout::kChunks; ++c) {
+    float elements[Layout::kVector];
+    widen(key.chunks[c], elements);
+#pragma unroll
+    for (int i = 0; i < Layout::kVector; ++i) {
+      dot += query[c * Layout::kVector + i] * elements[i];
+    }
   }
   return dot * scale_of(key);
 }
@@ -110,9 +116,11 @@ struct Softmax {
     weight *= scale_of(value);
 #pragma unroll
     for (int c = 0; c < Layout::kChunks; ++c) {
+      float elements[Layout::kVector];
+      widen(value.chunks[c], elements);
 #pragma unroll
       for (int i = 0; i < Layout::kVector; ++i) {
-        values[c * Layout::kVector + i] += weight * to_float(value.chunks[c].elements[i]);
+        values[c * Layout::kVector + i] += weight * elements[i];
       }
     }
   }
@@ -288,7 +296,7 @@ __global__ void __launch_bounds__(kThreads)
       args.rules.window == 0 ? path : min(path, static_cast<int>(args.rules.window));
   const int new_tokens = split == splits - 1 ? in_window : 0;
   const bool starts = new_tokens > 0 && group == 0;  // with the token itself
-  const bool appends = starts && head == kv_head * (args.num_heads / args.num_kv_heads);
+  const bool appends = starts && is_first_of_group(args, head);
   const std::int64_t append_to =
       appends ? pool_offset(args, at.row, append_position(args, at.row) + at.index, kv_head) : 0;
 
@@ -380,6 +388,14 @@ cudaError_t launch_layout(const CachedAttentionArgs<T, Cache>& args, std::int64_
                           AttentionSplits splits, LaunchOrder order) {
   const dim3 grid(static_cast<unsigned>(tokens), static_cast<unsigned>(args.num_heads),
                   static_cast<unsigned>(splits.count));
+  // Where a block has the whole past, more of it is on its way: blocks of a split past fill the
+  // device, and want registers.
+  if constexpr (sizeof(Cache) == 2 && kVector * kChunks <= 8) {
+    if (splits.count == 1) {
+      return launch(attention_by_token_kernel<T, HeadLayout<T, Cache, kVector, kChunks, 128>>, grid,
+                    kThreads, 0, order, args);
+    }
+  }
   return launch(attention_by_token_kernel<T, HeadLayout<T, Cache, kVector, kChunks>>, grid,
                 kThreads, 0, order, args);
 }

@@ -20,20 +20,22 @@ __device__ bool is_of_no_row(const Args& args, int token) {
   return args.row_offsets != nullptr && token >= args.row_offsets[args.rows];
 }
 
-/// The row that `token` is in, the last that begins at or before it.
+/// The row that `token` is in, the last that begins at or before it. A warp together, which looks
+/// at 32 rows at once.
 template <typename Args>
 __device__ NewToken find_token(const Args& args, int token) {
   if (args.row_offsets == nullptr) {
     const int per_row = static_cast<int>(args.tokens_per_row);
     return {token / per_row, token / per_row * per_row, token % per_row};
   }
-  int low = 0;
-  int high = static_cast<int>(args.rows);
-  while (high - low > 1) {
-    const int middle = (low + high) / 2;
-    (args.row_offsets[middle] <= token ? low : high) = middle;
+  const auto rows = static_cast<int>(args.rows);
+  int begun = 0;  // rows
+  for (int base = 0; base < rows; base += 32) {
+    const int row = base + static_cast<int>(threadIdx.x) % 32;
+    begun += __popc(__ballot_sync(kAllLanes, row < rows && args.row_offsets[row] <= token));
   }
-  return {low, args.row_offsets[low], token - args.row_offsets[low]};
+  const int begin = args.row_offsets[begun - 1];
+  return {begun - 1, begin, token - begin};
 }
 
 template <typename Args>
@@ -47,6 +49,13 @@ __device__ int kv_head_of(const Args& args, int head) {
   return args.num_heads == args.num_kv_heads
              ? head
              : head / (static_cast<int>(args.num_heads) / static_cast<int>(args.num_kv_heads));
+}
+
+/// Whether a query's head is the first of those that read its head of keys and values.
+template <typename Args>
+__device__ bool is_first_of_group(const Args& args, int head) {
+  return args.num_heads == args.num_kv_heads ||
+         head % (static_cast<int>(args.num_heads) / static_cast<int>(args.num_kv_heads)) == 0;
 }
 
 /// The first position that a token at `position` sees.
@@ -63,12 +72,19 @@ __device__ float capped(const Args& args, float score) {
   return cap > 0 ? cap * tanhf(score / cap) : score;
 }
 
+/// The block length's bits, where it is a power of two as it usually is; otherwise below 0.
+template <typename Args>
+__device__ int block_len_shift(const Args& args) {
+  const int block_len = static_cast<int>(args.block_len);
+  return (block_len & (block_len - 1)) == 0 ? __ffs(block_len) - 1 : -1;
+}
+
 /// Where a position of a row lies in a pool, [vector_elements]; `head` is one of keys and values.
 template <typename Args>
 __device__ std::int64_t pool_offset(const Args& args, int row, int position, int head) {
   const int block_len = static_cast<int>(args.block_len);
-  const bool shifts = (block_len & (block_len - 1)) == 0;  // what block lengths usually are
-  const int number = shifts ? position >> (__ffs(block_len) - 1) : position / block_len;
+  const int shift = block_len_shift(args);
+  const int number = shift >= 0 ? position >> shift : position / block_len;
   const int block = args.block_table[row * args.blocks_per_row + number];
   return ((block * args.num_kv_heads + head) * block_len + position - number * block_len) *
          args.vector_elements();

@@ -6,6 +6,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/cuda/launch_order.hpp"
 
@@ -64,6 +65,67 @@ __device__ Vector<T, kSize> Vector<T, kSize>::load_once(const T* from) {
   }
 }
 
+/// Two neighbouring elements of 16 bits: what the device converts without taking them apart.
+template <typename T>
+struct Pair;
+template <>
+struct Pair<__half> {
+  using type = __half2;
+  __device__ static float2 widened(__half2 pair) { return __half22float2(pair); }
+  __device__ static __half2 rounded(float low, float high) { return __floats2half2_rn(low, high); }
+};
+template <>
+struct Pair<__nv_bfloat16> {
+  using type = __nv_bfloat162;
+  __device__ static float2 widened(__nv_bfloat162 pair) { return __bfloat1622float2(pair); }
+  __device__ static __nv_bfloat162 rounded(float low, float high) {
+    return __floats2bfloat162_rn(low, high);
+  }
+};
+
+template <typename T, int kSize>
+constexpr bool kHasPairs = (std::is_same_v<T, __half> || std::is_same_v<T, __nv_bfloat16>)&&kSize %
+                               2 ==
+                           0;
+
+/// The elements as float32.
+template <typename T, int kSize>
+__device__ void widen(const Vector<T, kSize>& from, float (&to)[kSize]) {
+  if constexpr (kHasPairs<T, kSize>) {
+    const auto* pairs = reinterpret_cast<const typename Pair<T>::type*>(from.elements);
+#pragma unroll
+    for (int i = 0; i < kSize / 2; ++i) {
+      const float2 both = Pair<T>::widened(pairs[i]);
+      to[2 * i] = both.x;
+      to[2 * i + 1] = both.y;
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < kSize; ++i) {
+      to[i] = to_float(from.elements[i]);
+    }
+  }
+}
+
+/// float32 rounded to T.
+template <typename T, int kSize>
+__device__ Vector<T, kSize> rounded_to(const float (&from)[kSize]) {
+  Vector<T, kSize> to;
+  if constexpr (kHasPairs<T, kSize>) {
+    auto* pairs = reinterpret_cast<typename Pair<T>::type*>(to.elements);
+#pragma unroll
+    for (int i = 0; i < kSize / 2; ++i) {
+      pairs[i] = Pair<T>::rounded(from[2 * i], from[2 * i + 1]);
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < kSize; ++i) {
+      to.elements[i] = from_float<T>(from[i]);
+    }
+  }
+  return to;
+}
+
 /// 16 bytes from device to shared memory, without a register on the way.
 template <typename T>
 __device__ void copy_to_shared(T* to, const T* from) {
@@ -71,8 +133,29 @@ __device__ void copy_to_shared(T* to, const T* from) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(from) : "memory");
 }
 
+/// The same, or as many zeros.
+__device__ inline void copy_or_clear(void* to, const void* from, bool exists) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
+                   static_cast<unsigned>(__cvta_generic_to_shared(to))),
+               "l"(from), "r"(exists ? 16 : 0)
+               : "memory");
+}
+
 /// Waits for the thread's own copies; the others' are there after a barrier.
 __device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+/// The same of groups: what a thread copied before each commit_copies() is one.
+__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int kLatest>
+__device__ void wait_for_copies_but() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kLatest) : "memory");
+}
+
+__device__ inline float exp2_of(float x) {
+  float result = 0;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
 
 /// Sum over `kLanes` neighbouring lanes, in all of them.
 template <int kLanes = 32>
@@ -149,6 +232,22 @@ inline bool device_has_clusters() {
            major >= 9;
   }();
   return has;
+}
+
+/// Dynamic shared memory that a block may ask for on the current device, beside 8 KB of its own.
+inline std::size_t most_shared_bytes() {
+  static const std::size_t most = [] {
+    constexpr int kOwn = 8 << 10;
+    int device = 0;
+    int bytes = 0;
+    return cudaGetDevice(&device) == cudaSuccess &&
+                   cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin,
+                                          device) == cudaSuccess &&
+                   bytes > kOwn
+               ? static_cast<std::size_t>(bytes - kOwn)
+               : std::size_t{0};
+  }();
+  return most;
 }
 
 /// Launches a kernel that calls wait_for_previous_kernel(), overlapping it with the one before

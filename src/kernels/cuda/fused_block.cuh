@@ -11,12 +11,6 @@
 
 namespace kvcache::kernels {
 
-__device__ inline float exp2_of(float x) {
-  float result = 0;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
-  return result;
-}
-
 constexpr int kStripInputs = 32;  // that a pair of matrix instructions takes
 
 /// A model's sizes as the compiler knows them.

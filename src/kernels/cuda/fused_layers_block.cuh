@@ -56,35 +56,6 @@ struct LayersShared {
   LayersInputsShared inputs;
 };
 
-__device__ inline unsigned rank_in_cluster() {
-  unsigned rank = 0;
-#if __CUDA_ARCH__ >= 900
-  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-#endif
-  return rank;
-}
-
-/// To another block's copy of a variable in shared memory, and tells its copy of a barrier that so
-/// many bytes are there: nobody waits for the way (PTX ISA, "st.async").
-__device__ inline void send_to_block([[maybe_unused]] const void* own,
-                                     [[maybe_unused]] float2 values,
-                                     [[maybe_unused]] const CopyBarrier& there,
-                                     [[maybe_unused]] unsigned rank) {
-#if __CUDA_ARCH__ >= 900
-  asm volatile(
-      "{\n"
-      ".reg .b32 to;\n"
-      ".reg .b32 barrier;\n"
-      "mapa.shared::cluster.u32 to, %0, %4;\n"
-      "mapa.shared::cluster.u32 barrier, %1, %4;\n"
-      "st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.b32 [to], {%2, %3}, [barrier];\n"
-      "}\n" ::"r"(static_cast<unsigned>(__cvta_generic_to_shared(own))),
-      "r"(static_cast<unsigned>(__cvta_generic_to_shared(&there))), "r"(__float_as_uint(values.x)),
-      "r"(__float_as_uint(values.y)), "r"(rank)
-      : "memory");
-#endif
-}
-
 /// The block's part of all weights, chunk after chunk through a ring of stages. A chunk is some
 /// strips of a round, or of a long strip a part.
 template <typename T>

@@ -1,4 +1,4 @@
-// Logits of few tokens, and the norm alone.
+// Logits of few tokens.
 //
 // A row of the head's weight is an output's: a warp takes four of them at a time, all inputs, so
 // that enough loads are on their way; the tokens are in shared memory, normalized.
@@ -14,7 +14,6 @@ constexpr int kWarps = kThreads / 32;
 constexpr int kOutputsAtOnce = 4;
 constexpr int kOneRowBlocks = 4;  // of a multiprocessor: enough loads on their way without a ring
 constexpr int kMaxRowsAtOnce = 8;
-constexpr std::size_t kMaxSharedBytes = std::size_t{200} << 10;
 
 /// A warp's weights of kOutputs outputs, on their way.
 template <typename T, int kSteps, int kOutputs>
@@ -153,7 +152,7 @@ cudaError_t launch_vectors(const HeadCudaArgs<T>& args, int multiprocessors, cud
   const auto kernel = head_few_rows_kernel<T, kRows, kVector>;
   const std::size_t shared = static_cast<std::size_t>(kRows * args.inputs) * sizeof(float);
   static const cudaError_t more_shared = cudaFuncSetAttribute(
-      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kMaxSharedBytes));
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most_shared_bytes()));
   if (more_shared != cudaSuccess) {
     return more_shared;
   }
@@ -176,23 +175,6 @@ cudaError_t launch_rows(const HeadCudaArgs<T>& args, int multiprocessors, cudaSt
              : launch_vectors<T, kRows, 1>(args, multiprocessors, stream);
 }
 
-/// Grid: tokens.
-template <typename T>
-__global__ void __launch_bounds__(kThreads)
-    norm_rows_kernel(const T* x, const std::int64_t* positions, NormArgs<T> norm, int inputs,
-                     T* out) {
-  extern __shared__ float token[];  // [inputs]
-  let_next_kernel_start();
-  wait_for_previous_kernel();
-  stage_rows<1>(
-      x, norm, 1, inputs,
-      [&](int) { return positions != nullptr ? positions[blockIdx.x] : std::int64_t{blockIdx.x}; },
-      token);
-  for (int i = static_cast<int>(threadIdx.x); i < inputs; i += kThreads) {
-    out[std::int64_t{blockIdx.x} * inputs + i] = from_float<T>(token[i]);
-  }
-}
-
 }  // namespace
 
 template <typename T>
@@ -211,23 +193,8 @@ cudaError_t head_few_rows(const HeadCudaArgs<T>& args, int multiprocessors, cuda
   return launch_rows<T, kMaxRowsAtOnce>(args, multiprocessors, stream);
 }
 
-template <typename T>
-cudaError_t norm_rows(const T* x, const std::int64_t* positions, const NormArgs<T>& norm,
-                      std::int64_t tokens, std::int64_t inputs, T* out, cudaStream_t stream) {
-  return launch(norm_rows_kernel<T>, dim3(static_cast<unsigned>(tokens)), kThreads,
-                static_cast<std::size_t>(inputs) * sizeof(float), stream, x, positions, norm,
-                static_cast<int>(inputs), out);
-}
-
 template cudaError_t head_few_rows(const HeadCudaArgs<float>&, int, cudaStream_t);
 template cudaError_t head_few_rows(const HeadCudaArgs<__half>&, int, cudaStream_t);
 template cudaError_t head_few_rows(const HeadCudaArgs<__nv_bfloat16>&, int, cudaStream_t);
-template cudaError_t norm_rows(const float*, const std::int64_t*, const NormArgs<float>&,
-                               std::int64_t, std::int64_t, float*, cudaStream_t);
-template cudaError_t norm_rows(const __half*, const std::int64_t*, const NormArgs<__half>&,
-                               std::int64_t, std::int64_t, __half*, cudaStream_t);
-template cudaError_t norm_rows(const __nv_bfloat16*, const std::int64_t*,
-                               const NormArgs<__nv_bfloat16>&, std::int64_t, std::int64_t,
-                               __nv_bfloat16*, cudaStream_t);
 
 }  // namespace kvcache::kernels

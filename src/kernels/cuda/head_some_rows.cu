@@ -17,7 +17,6 @@ constexpr int kShortPiece = 128;
 constexpr int kPad = 8;  // elements behind a row in shared memory: no bank conflicts
 constexpr int kVector = 8;
 constexpr int kMaxTokens = 64;
-constexpr std::size_t kMaxSharedBytes = std::size_t{220} << 10;
 
 /// Groups of warps with a tile's outputs, each for a share of the tokens, 8 at least.
 template <int kTokens>
@@ -36,24 +35,42 @@ std::size_t shared_bytes(std::int64_t tokens, std::int64_t inputs) {
          2;
 }
 
-/// Piece number `piece` of this block's, on its way; none behind the last tile.
-template <int kTokens, int kPiece, typename T>
-__device__ void load_piece(const HeadCudaArgs<T>& args, int piece, T* ring) {
-  const int pieces_of_tile = static_cast<int>(args.inputs) / kPiece;
-  const std::int64_t tile =
-      std::int64_t{blockIdx.x} + std::int64_t{piece / pieces_of_tile} * gridDim.x;
-  constexpr int kStride = kPiece + kPad;
-  T* to = ring + piece % kStages<kPiece> * kOutputs * kStride;
-  constexpr int kVectors = kPiece / kVector;
-  for (int i = static_cast<int>(threadIdx.x); i < kOutputs * kVectors; i += kThreads<kTokens>) {
-    const std::int64_t output = tile * kOutputs + i / kVectors;
-    if (output < args.outputs) {
-      copy_to_shared(to + i / kVectors * kStride + i % kVectors * kVector,
-                     args.weight + output * args.inputs + piece % pieces_of_tile * kPiece +
-                         i % kVectors * kVector);
+/// A block's tiles, piece after piece.
+struct PieceNumber {
+  int piece = 0;  // of the tile
+  std::int64_t tile;
+
+  __device__ void next(int pieces_of_tile) {
+    if (++piece == pieces_of_tile) {
+      piece = 0;
+      tile += gridDim.x;
     }
   }
-  asm volatile("cp.async.commit_group;" ::: "memory");
+};
+
+/// A piece on its way to a stage of the ring; nothing behind the last tile.
+template <int kTokens, int kPiece, typename T>
+__device__ void load_piece(const HeadCudaArgs<T>& args, const PieceNumber& number, T* stage) {
+  constexpr int kStride = kPiece + kPad;
+  constexpr int kVectors = kPiece / kVector;
+  constexpr int kRows = kThreads<kTokens> / kVectors;  // at once
+  static_assert(kThreads<kTokens> % kVectors == 0);
+  const int row = static_cast<int>(threadIdx.x) / kVectors;
+  const int column = static_cast<int>(threadIdx.x) % kVectors * kVector;
+  const std::int64_t output = number.tile * kOutputs + row;
+  const T* from = args.weight + output * args.inputs + number.piece * kPiece + column;
+  T* to = stage + row * kStride + column;
+  const std::int64_t step = kRows * args.inputs;
+  const auto rows = static_cast<int>(
+      min(std::int64_t{kOutputs}, args.outputs - number.tile * kOutputs));  // or none
+#pragma unroll
+  for (int i = 0; i < kOutputs; i += kRows) {
+    if (row + i < rows) {
+      copy_to_shared(to + i * kStride, from);
+    }
+    from += step;
+  }
+  commit_copies();
 }
 
 /// x is normalized already, [tokens, inputs]. Grid: any number of blocks. kTokens is a multiple of
@@ -61,6 +78,7 @@ __device__ void load_piece(const HeadCudaArgs<T>& args, int piece, T* ring) {
 template <typename T, int kTokens, int kPiece>
 __global__ void __launch_bounds__(kThreads<kTokens>) head_some_rows_kernel(HeadCudaArgs<T> args) {
   constexpr int kTokensOfWarp = kTokens / kGroups<kTokens>;
+  static_assert(kTokensOfWarp == 8 || kTokensOfWarp == 16);
   constexpr int kStride = kPiece + kPad;
   extern __shared__ __align__(16) std::byte shared[];
   T* ring = reinterpret_cast<T*>(shared);                   // [kStages, kOutputs, kStride]
@@ -72,18 +90,25 @@ __global__ void __launch_bounds__(kThreads<kTokens>) head_some_rows_kernel(HeadC
   const int own_tiles = (tiles - static_cast<int>(blockIdx.x) + static_cast<int>(gridDim.x) - 1) /
                         static_cast<int>(gridDim.x);
   const int pieces_of_tile = inputs / kPiece;
+  PieceNumber arriving{0, std::int64_t{blockIdx.x}};
 #pragma unroll
-  for (int piece = 0; piece < kStages<kPiece> - 1; ++piece) {
-    load_piece<kTokens, kPiece>(args, piece, ring);
+  for (int stage = 0; stage < kStages<kPiece> - 1; ++stage) {
+    load_piece<kTokens, kPiece>(args, arriving, ring + stage * kOutputs * kStride);
+    arriving.next(pieces_of_tile);
   }
 
   wait_for_previous_kernel();
-  for (int i = static_cast<int>(threadIdx.x) * kVector; i < kTokens * inputs;
-       i += kThreads<kTokens> * kVector) {
-    const int token = i / inputs;
-    const auto x = token < args.tokens ? Vector<T>::load(args.x + i) : Vector<T>::zero();
-    x.store(tokens + token * token_stride + i % inputs);
+  constexpr int kLanes = kThreads<kTokens> / kTokens;  // of a token
+  const int own_token = static_cast<int>(threadIdx.x) / kLanes;
+#pragma unroll 4
+  for (int i = static_cast<int>(threadIdx.x) % kLanes * kVector; i < inputs;
+       i += kLanes * kVector) {
+    copy_or_clear(tokens + own_token * token_stride + i,
+                  args.x + (own_token < args.tokens ? own_token * inputs + i : 0),
+                  own_token < args.tokens);
   }
+  commit_copies();
+  wait_for_copies();
 
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -92,30 +117,46 @@ __global__ void __launch_bounds__(kThreads<kTokens>) head_some_rows_kernel(HeadC
   const int outputs_at = warp % (kOutputs / kOutputsOfWarp) * kOutputsOfWarp;
   const int tokens_at = warp / (kOutputs / kOutputsOfWarp) * kTokensOfWarp;
   float sum[kTokensOfWarp / 8][4] = {};
-  for (int piece = 0; piece < own_tiles * pieces_of_tile; ++piece) {
+  const T* const left_at = ring + (outputs_at + lane % 16) * kStride + lane / 16 * 8;
+  // Four matrices: of 8 tokens, 32 inputs; of 16 tokens, 16 inputs.
+  constexpr bool kFew = kTokensOfWarp == 8;
+  const T* const right_at = tokens +
+                            (tokens_at + lane % 8 + (kFew ? 0 : lane / 16 * 8)) * token_stride +
+                            (kFew ? lane / 8 : lane / 8 % 2) * 8;
+  PieceNumber here{0, std::int64_t{blockIdx.x}};
+  int stage = 0;
+  for (int left_pieces = own_tiles * pieces_of_tile; left_pieces > 0; --left_pieces) {
     asm volatile("cp.async.wait_group %0;" ::"n"(kStages<kPiece> - 2) : "memory");
     __syncthreads();  // the piece is there for all, and all have done with the one before
-    load_piece<kTokens, kPiece>(args, piece + kStages<kPiece> - 1, ring);
-    const T* weights = ring + piece % kStages<kPiece> * kOutputs * kStride;
-    const T* inputs_at = tokens + piece % pieces_of_tile * kPiece + 2 * t;
-#pragma unroll
-    for (int i = 0; i < kPiece; i += 16) {
-      unsigned left[4];
-      load_matrices(weights + (outputs_at + lane % 16) * kStride + i + lane / 16 * 8, left);
-#pragma unroll
-      for (int n = 0; n < kTokensOfWarp / 8; ++n) {
-        const T* token = inputs_at + (tokens_at + n * 8 + g) * token_stride + i;
-        multiply_add<T>(sum[n], left, pair_at(token), pair_at(token + 8));
+    load_piece<kTokens, kPiece>(
+        args, arriving, ring + (stage == 0 ? kStages<kPiece> - 1 : stage - 1) * kOutputs * kStride);
+    arriving.next(pieces_of_tile);
+    const T* const weights = left_at + stage * kOutputs * kStride;
+    const T* const inputs_at = right_at + here.piece * kPiece;
+#pragma unroll 4
+    for (int i = 0; i < kPiece; i += 32) {
+      unsigned left[2][4];
+      load_matrices(weights + i, left[0]);
+      load_matrices(weights + i + 16, left[1]);
+      unsigned right[4];
+      load_matrices(inputs_at + i, right);
+      if constexpr (kFew) {
+        multiply_add<T>(sum[0], left[0], right[0], right[1]);
+        multiply_add<T>(sum[0], left[1], right[2], right[3]);
+      } else {
+        multiply_add<T>(sum[0], left[0], right[0], right[1]);
+        multiply_add<T>(sum[1], left[0], right[2], right[3]);
+        load_matrices(inputs_at + i + 16, right);
+        multiply_add<T>(sum[0], left[1], right[0], right[1]);
+        multiply_add<T>(sum[1], left[1], right[2], right[3]);
       }
     }
-    if (piece % pieces_of_tile == pieces_of_tile - 1) {
-      const std::int64_t tile =
-          std::int64_t{blockIdx.x} + std::int64_t{piece / pieces_of_tile} * gridDim.x;
+    if (here.piece == pieces_of_tile - 1) {
 #pragma unroll
       for (int n = 0; n < kTokensOfWarp / 8; ++n) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          const std::int64_t output = tile * kOutputs + outputs_at + g + i / 2 * 8;
+          const std::int64_t output = here.tile * kOutputs + outputs_at + g + i / 2 * 8;
           const int token = tokens_at + n * 8 + 2 * t + i % 2;
           if (output < args.outputs && token < args.tokens) {
             args.out[token * args.outputs + output] = from_float<T>(sum[n][i]);
@@ -124,6 +165,8 @@ __global__ void __launch_bounds__(kThreads<kTokens>) head_some_rows_kernel(HeadC
         }
       }
     }
+    here.next(pieces_of_tile);
+    stage = stage + 1 == kStages<kPiece> ? 0 : stage + 1;
   }
 }
 
@@ -131,7 +174,7 @@ template <typename T, int kTokens, int kPiece>
 cudaError_t launch_pieces(const HeadCudaArgs<T>& args, int multiprocessors, cudaStream_t stream) {
   const auto kernel = head_some_rows_kernel<T, kTokens, kPiece>;
   static const cudaError_t more_shared = cudaFuncSetAttribute(
-      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kMaxSharedBytes));
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most_shared_bytes()));
   if (more_shared != cudaSuccess) {
     return more_shared;
   }
@@ -143,7 +186,7 @@ cudaError_t launch_pieces(const HeadCudaArgs<T>& args, int multiprocessors, cuda
 
 template <int kPiece>
 bool fits(std::int64_t tokens, std::int64_t inputs) {
-  return inputs % kPiece == 0 && shared_bytes<kPiece>(tokens, inputs) <= kMaxSharedBytes;
+  return inputs % kPiece == 0 && shared_bytes<kPiece>(tokens, inputs) <= most_shared_bytes();
 }
 
 template <typename T, int kTokens>

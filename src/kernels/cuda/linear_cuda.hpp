@@ -61,13 +61,14 @@ bool few_rows_fit(std::int64_t tokens, std::int64_t inputs);
 template <typename T>
 cudaError_t linear_few_rows(const LinearCudaArgs<T>& args, cudaStream_t stream);
 
-/// Whether linear_some_rows() takes a product of this shape on the current device.
-bool some_rows_fit(std::int64_t tokens, std::int64_t inputs, std::int64_t outputs);
-
-/// The same for up to 16 tokens on tensor cores; T is __half or __nv_bfloat16. The normalized
-/// inputs are rounded to T, sums are float32.
+/// Whether linear_by_tile() takes this product on the current device.
 template <typename T>
-cudaError_t linear_some_rows(const LinearCudaArgs<T>& args, cudaStream_t stream);
+bool linear_tiles_fit(const LinearCudaArgs<T>& args);
+
+/// The same on tensor cores, in tiles of up to 64 tokens, each of which reads the weights; T is
+/// __half or __nv_bfloat16. The normalized inputs are rounded to T, sums are float32.
+template <typename T>
+cudaError_t linear_by_tile(const LinearCudaArgs<T>& args, cudaStream_t stream);
 
 inline constexpr int kMaxStreamedTokens = 4;
 

@@ -16,7 +16,6 @@ namespace {
 constexpr int kPanel = static_cast<int>(kPanelColumns);
 constexpr int kSectorBytes = 32;
 constexpr int kMaxRowsAtOnce = 8;
-constexpr std::size_t kMaxSharedBytes = std::size_t{200} << 10;
 
 template <int kThreads>
 constexpr int kLoadsAhead = kThreads == 256 ? 8 : 12;
@@ -290,7 +289,7 @@ cudaError_t launch_rows(const LinearCudaArgs<T>& args, cudaStream_t stream) {
   const auto kernel = linear_few_rows_kernel<T, kRows, kThreads>;
   const std::size_t shared = static_cast<std::size_t>(kRows * args.inputs) * sizeof(float);
   static const cudaError_t more_shared = cudaFuncSetAttribute(
-      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kMaxSharedBytes));
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most_shared_bytes()));
   if (more_shared != cudaSuccess) {
     return more_shared;
   }
@@ -324,7 +323,7 @@ __global__ void finish_linear_kernel(LinearCudaArgs<T> args) {
 
 bool few_rows_fit(std::int64_t tokens, std::int64_t inputs) {
   const std::int64_t rows = tokens < kMaxRowsAtOnce ? tokens : kMaxRowsAtOnce;
-  return static_cast<std::size_t>(rows * inputs) * sizeof(float) <= kMaxSharedBytes;
+  return static_cast<std::size_t>(rows * inputs) * sizeof(float) <= most_shared_bytes();
 }
 
 template <typename T>

@@ -35,7 +35,6 @@ constexpr int kRowBytes = kColumns * static_cast<int>(QuantizedWeight::kGroupInp
 constexpr int kTile = 8;  // columns of the matrix instruction
 constexpr int kMaxTiles = 4;
 constexpr int kMaxOwnTokens = 4;  // that every thread block rounds for itself
-constexpr std::size_t kMaxSharedBytes = std::size_t{160} << 10;
 
 template <int kBitCount, bool kHasMinimums>
 struct Kind {
@@ -787,7 +786,7 @@ struct Shape {
     shared_bytes = kWarps * sizeof(Ring<K, kMatrices>) + static_cast<std::size_t>(layout.bytes());
   }
 
-  [[nodiscard]] bool fits() const { return shared_bytes <= kMaxSharedBytes; }
+  [[nodiscard]] bool fits() const { return shared_bytes <= most_shared_bytes(); }
 };
 
 template <class K, int kTiles, int kMatrices, Blocks kBlocks>
@@ -795,7 +794,7 @@ cudaError_t launch_tiles(const QuantizedLinearCudaArgs& args, const QuantizedCol
                          int multiprocessors, cudaStream_t stream) {
   const auto kernel = quantized_linear_kernel<K, kTiles, kMatrices, kBlocks>;
   static const cudaError_t more_shared = cudaFuncSetAttribute(
-      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kMaxSharedBytes));
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most_shared_bytes()));
   if (more_shared != cudaSuccess) {
     return more_shared;
   }

@@ -11,14 +11,6 @@
 
 namespace kvcache::kernels {
 
-/// 16 bytes from device to shared memory, or as many zeros.
-__device__ inline void copy_or_clear(void* to, const void* from, bool exists) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
-                   static_cast<unsigned>(__cvta_generic_to_shared(to))),
-               "l"(from), "r"(exists ? 16 : 0)
-               : "memory");
-}
-
 __device__ inline void prefetch_line(const void* from) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
 }

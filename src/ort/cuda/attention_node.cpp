@@ -89,8 +89,11 @@ void CachedAttentionNode<T, Cache>::attend(const kernels::CachedAttentionArgs<T,
                                            std::int64_t tokens, kernels::LaunchOrder order) const {
   check(args.head_dim <= 256, name_, "head_dim is at most 256 on CUDA");
   if constexpr (std::is_same_v<T, Cache> && sizeof(T) == 2) {
-    constexpr std::int64_t kWorthATile = 16;  // tokens of a row
-    if (tokens >= kWorthATile * args.rows && kernels::attention_tiles_fit(args, tokens)) {
+    // From where on a row's tokens are worth a tile, on an H200: a few that share their past.
+    constexpr std::int64_t kTokens = 6;
+    constexpr std::int64_t kTokensOfRow = 2;
+    if (tokens >= kTokens && tokens >= kTokensOfRow * args.rows &&
+        kernels::attention_tiles_fit(args, tokens)) {
       check_launch(kernels::cached_attention_by_tile(args, tokens,
                                                      resources_.room->multiprocessors(), order),
                    name_);

@@ -160,15 +160,17 @@ OrtStatusPtr LinearNode<T>::ComputeV2(OrtKernelContext* raw_context) {
 
 template <typename T>
 typename LinearNode<T>::Way LinearNode<T>::way_of(const kernels::LinearCudaArgs<T>& args) const {
-  // From where on a ring of weights is faster, on an H200 (docs/CUDA.md).
+  // From where on a ring of weights is faster, and up to where tiles are, on an H200
+  // (docs/CUDA.md).
   const std::int64_t many = std::int64_t{args.tokens == 1 ? 5 : 12} << 20;
+  const std::int64_t tile_tokens = args.inputs * args.outputs <= std::int64_t{4} << 20 ? 64 : 16;
   if constexpr (sizeof(T) == 2) {
     if (args.inputs * args.outputs >= many &&
         kernels::streamed_fits(args.tokens, args.inputs, args.outputs,
                                this->room_->multiprocessors())) {
       return Way::streamed;
     }
-    if (args.tokens > 1 && kernels::some_rows_fit(args.tokens, args.inputs, args.outputs)) {
+    if (args.tokens > 1 && args.tokens <= tile_tokens && kernels::linear_tiles_fit(args)) {
       return Way::tensor_cores;
     }
   }
@@ -230,7 +232,7 @@ void LinearNode<T>::run(const kernels::LinearCudaArgs<T>& args, Way way, std::si
       return;
     }
     if (way == Way::tensor_cores) {
-      check_launch(kernels::linear_some_rows(args, stream), this->name_);
+      check_launch(kernels::linear_by_tile(args, stream), this->name_);
       return;
     }
   }

@@ -180,14 +180,14 @@ using ShortTypes = testing::Types<__half, __nv_bfloat16>;
 TYPED_TEST_SUITE(LinearOnTensorCores, ShortTypes);
 
 // The normalized input is rounded: two roundings.
-TYPED_TEST(LinearOnTensorCores, SomeRowsAgreeWithDoublePrecision) {
+TYPED_TEST(LinearOnTensorCores, TilesAgreeWithDoublePrecision) {
   using T = TypeParam;
   test::for_random_cases(80, [](Random& random) {
-    constexpr std::int64_t kInputs[] = {16, 32, 48, 64, 256, 768, 1280, 3072};
-    LinearCase<T> linear(random, kInputs, 16);
+    constexpr std::int64_t kInputs[] = {16, 32, 48, 64, 128, 256, 768, 1280, 3072};
+    LinearCase<T> linear(random, kInputs, random.pick(std::vector<std::int64_t>{16, 150}));
     linear.run([](const LinearCudaArgs<T>& args) {
-      ASSERT_TRUE(some_rows_fit(args.tokens, args.inputs, args.outputs));
-      ASSERT_EQ(linear_some_rows(args, nullptr), cudaSuccess);
+      ASSERT_TRUE(linear_tiles_fit(args));
+      ASSERT_EQ(linear_by_tile(args, nullptr), cudaSuccess);
     });
     EXPECT_LE(linear.largest_error(), 2 * kError<T>) << linear.tokens << " x " << linear.inputs;
   });
