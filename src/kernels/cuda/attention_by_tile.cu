@@ -62,23 +62,25 @@ __global__ void __launch_bounds__(Shape::kThreads)
   let_next_kernel_start();
   const int split = static_cast<int>(blockIdx.z);
   const int splits = static_cast<int>(gridDim.z);
-  const int queries_of_block = kQueries / splits;  // that it finishes
-  if (splits > 1) {
-    if (threadIdx.x == 0) {
-      splits_there.initialize();
-      splits_there.expect(
-          static_cast<unsigned>(kQueries * (Shape::kHeadDim * sizeof(float) + sizeof(float2))));
-    }
-    __syncthreads();
-    arrive_at_cluster();  // all its blocks run before any sends to another
+  // Splits are a power of two; each block finishes as many of the queries.
+  constexpr int kQueryBits = kQueries == 16 ? 4 : 6;
+  static_assert(kQueries == 1 << kQueryBits);
+  const int own_bits = kQueryBits - (__ffs(splits) - 1);
+  const int own_queries = 1 << own_bits;
+  if (threadIdx.x == 0) {
+    splits_there.initialize();
   }
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    splits_there.expect(
+        static_cast<unsigned>(kQueries * (Shape::kHeadDim * sizeof(float) + sizeof(float2))));
+  }
+  arrive_at_cluster();  // all its blocks run before any sends to another
   const Tile tile = find_tile<kQueries>(args, static_cast<int>(blockIdx.x));
   const int head = static_cast<int>(blockIdx.y);
   const int kv_head = kv_head_of(args, head);
   const int thread = static_cast<int>(threadIdx.x);
-  if (splits > 1) {
-    wait_for_cluster();
-  }
+  wait_for_cluster();
   if (tile.count == 0) {  // so is it for all blocks of the cluster
     return;
   }
@@ -171,8 +173,8 @@ __global__ void __launch_bounds__(Shape::kThreads)
       write(merged, query, column);
       continue;
     }
-    const auto to = static_cast<unsigned>(query / queries_of_block);
-    const int at = split * queries_of_block + query % queries_of_block;
+    const auto to = static_cast<unsigned>(query >> own_bits);
+    const int at = (split << own_bits) + (query & (own_queries - 1));
     float* const value = split_values + at * Shape::kSumStride + column;
     send_to_block(value, {merged.value.x, merged.value.y}, splits_there, to);
     send_to_block(value + 2, {merged.value.z, merged.value.w}, splits_there, to);
@@ -184,12 +186,12 @@ __global__ void __launch_bounds__(Shape::kThreads)
     return;
   }
   splits_there.wait_for_cluster(0);
-  for (int i = thread; i < queries_of_block * kFours; i += Shape::kThreads) {
+  for (int i = thread; i < own_queries * kFours; i += Shape::kThreads) {
     const int query = i / kFours;
     const int column = i % kFours * 4;
-    write(Merged<Shape::kSumStride>(split_values, split_moments, splits, queries_of_block, query,
-                                    column),
-          split * queries_of_block + query, column);
+    write(
+        Merged<Shape::kSumStride>(split_values, split_moments, splits, own_queries, query, column),
+        (split << own_bits) + query, column);
   }
 }
 

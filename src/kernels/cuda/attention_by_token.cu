@@ -388,10 +388,8 @@ cudaError_t launch_layout(const CachedAttentionArgs<T, Cache>& args, std::int64_
                           AttentionSplits splits, LaunchOrder order) {
   const dim3 grid(static_cast<unsigned>(tokens), static_cast<unsigned>(args.num_heads),
                   static_cast<unsigned>(splits.count));
-  // Where a block has the whole past, more of it is on its way: blocks of a split past fill the
-  // device, and want registers.
   if constexpr (sizeof(Cache) == 2 && kVector * kChunks <= 8) {
-    if (splits.count == 1) {
+    if (splits.far_ahead) {
       return launch(attention_by_token_kernel<T, HeadLayout<T, Cache, kVector, kChunks, 128>>, grid,
                     kThreads, 0, order, args);
     }
@@ -405,12 +403,14 @@ cudaError_t launch_layout(const CachedAttentionArgs<T, Cache>& args, std::int64_
 AttentionSplits AttentionSplits::choose(std::int64_t tokens, std::int64_t num_heads,
                                         int multiprocessors) {
   AttentionSplits splits;
+  const std::int64_t blocks = tokens * num_heads;
   if (device_has_clusters()) {
     while (splits.count < kMaxCluster &&
-           2 * splits.count * tokens * num_heads <= 2 * std::int64_t{multiprocessors}) {
+           2 * splits.count * blocks <= 2 * std::int64_t{multiprocessors}) {
       splits.count *= 2;
     }
   }
+  splits.far_ahead = splits.count == 1 && blocks <= 2 * std::int64_t{multiprocessors};
   return splits;
 }
 

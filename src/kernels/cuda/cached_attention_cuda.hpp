@@ -15,6 +15,9 @@ namespace kvcache::kernels {
 /// tokens with a long past must fill the device too. At most 8, and 1 on devices before sm_90.
 struct AttentionSplits {
   std::int64_t count = 1;
+  /// Whether a block has the registers for more of its past on the way: where few blocks share a
+  /// multiprocessor, and each has a past that is not split.
+  bool far_ahead = false;
 
   /// As many as make `tokens · num_heads` blocks fill a device of `multiprocessors`.
   static AttentionSplits choose(std::int64_t tokens, std::int64_t num_heads, int multiprocessors);

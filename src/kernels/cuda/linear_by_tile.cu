@@ -178,19 +178,21 @@ Division divide(const LinearCudaArgs<T>& args) {
   }
   constexpr int kResults = kThreads * kMaxResults;
   int tile = 8;
-  const auto most_inputs = [&](int of_tile) {  // of a part
-    return args.norm.weight == nullptr ? kInputsOfPart
-                                       : std::min(kInputsOfPart, normed_inputs(of_tile));
+  const bool norms = args.norm.weight != nullptr;
+  const auto threads_hold = [&](int of_tile) {
+    return !norms || args.inputs / most_parts <= normed_inputs(of_tile);
   };
   while (tile < kMaxTile && tile < args.tokens && kColumns * 2 * tile <= kResults * most_parts &&
-         args.inputs / most_parts <= most_inputs(2 * tile)) {
+         threads_hold(2 * tile)) {
     tile *= 2;
   }
+  const std::int64_t most_inputs =
+      norms ? std::min(kInputsOfPart, normed_inputs(tile)) : kInputsOfPart;
   const std::int64_t blocks = divide_up(args.outputs, kColumns) * divide_up(args.tokens, tile);
   int parts = 1;
   while (parts < most_parts &&
          (kColumns * tile > kResults * parts || 2 * parts * blocks <= kBlocks ||
-          args.inputs / parts > most_inputs(tile))) {
+          args.inputs / parts > most_inputs)) {
     parts *= 2;
   }
   return {tile, parts};

@@ -163,7 +163,7 @@ typename LinearNode<T>::Way LinearNode<T>::way_of(const kernels::LinearCudaArgs<
   // From where on a ring of weights is faster, and up to where tiles are, on an H200
   // (docs/CUDA.md).
   const std::int64_t many = std::int64_t{args.tokens == 1 ? 5 : 12} << 20;
-  const std::int64_t tile_tokens = args.inputs * args.outputs <= std::int64_t{4} << 20 ? 64 : 16;
+  const std::int64_t tile_tokens = args.inputs * args.outputs <= std::int64_t{4} << 20 ? 32 : 16;
   if constexpr (sizeof(T) == 2) {
     if (args.inputs * args.outputs >= many &&
         kernels::streamed_fits(args.tokens, args.inputs, args.outputs,
