@@ -259,16 +259,16 @@ request.add_done_callback(lambda request: print("called", request.done()))
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "called True\n", "")
 
 
-def test_several_requests_of_one_thread(evaluator: kvcache.Evaluator, model: kvcache.Model) -> None:
+def test_several_requests_of_one_thread(patient: kvcache.Evaluator, model: kvcache.Model) -> None:
     """Of any kinds, also of one sequence: as one after the other, in one run where they can be."""
-    games = [evaluator.new_sequence() for _ in range(8)]
-    with evaluator.register_client() as client:
+    games = [patient.new_sequence() for _ in range(8)]
+    with patient.register_client() as client:
         answers = client.answer_all(
             kvcache.ExtendRequest(game, [i]) for i, game in enumerate(games)
         )
         for i, answer in enumerate(answers):
             np.testing.assert_array_equal(answer.result.row(), alone(model, [i]))
-        assert evaluator.metrics().rows_per_run.largest == 8
+        assert patient.metrics().rows_per_run.largest == 8
         mixed = client.answer_all(
             [
                 kvcache.ScoreRequest(games[3], [[5]]),
@@ -280,7 +280,7 @@ def test_several_requests_of_one_thread(evaluator: kvcache.Evaluator, model: kvc
         assert mixed[0].result.total(0) == answers[3].result.log_probabilities([5])[0]
         np.testing.assert_array_equal(mixed[2].result.row(), alone(model, [3, 6, 7]))
         np.testing.assert_array_equal(mixed[3].result.row(0), alone(model, [0, 4]))
-    assert evaluator.answer_all([]) == []
+    assert patient.answer_all([]) == []
     assert games[3].length == 3  # nothing is left in use
 
 
