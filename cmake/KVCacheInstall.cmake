@@ -37,6 +37,11 @@ if(EXISTS "${kvcache_unpacked}")
     PATTERN "include/gmock" EXCLUDE
     PATTERN "include/nlohmann" EXCLUDE)
   list(APPEND kvcache_bundled_libraries "debian/lib/${CMAKE_LIBRARY_ARCHITECTURE}")
+  # Who links libkvcache.so names none of them; the linker looks for what they ask for all the same.
+  if(BUILD_SHARED_LIBS)
+    set(dir "$<INSTALL_PREFIX>/${kvcache_packages_dir}/lib/${CMAKE_LIBRARY_ARCHITECTURE}")
+    target_link_options(kvcache INTERFACE "$<INSTALL_INTERFACE:LINKER:-rpath-link,${dir}>")
+  endif()
 else()
   set(kvcache_packages_dir "")
 endif()

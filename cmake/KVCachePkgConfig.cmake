@@ -8,7 +8,10 @@ foreach(dir INCLUDEDIR LIBDIR)
 endforeach()
 
 set(kvcache_pc_libs "-lkvcache")
-if(NOT BUILD_SHARED_LIBS) # then all that it needs: a static library brings nothing
+set(unpacked_lib "\${libdir}/kvcache/debian/lib/${CMAKE_LIBRARY_ARCHITECTURE}")
+if(BUILD_SHARED_LIBS AND kvcache_packages_dir) # KVCacheInstall.cmake says why
+  string(APPEND kvcache_pc_libs " -Wl,-rpath-link,${unpacked_lib}")
+elseif(NOT BUILD_SHARED_LIBS) # then all that it needs: a static library brings nothing
   if(kvcache_bundles_onnxruntime)
     set(onnxruntime_lib "\${libdir}/kvcache/onnxruntime/lib")
   else()
@@ -16,7 +19,8 @@ if(NOT BUILD_SHARED_LIBS) # then all that it needs: a static library brings noth
   endif()
   set(dirs "${onnxruntime_lib}")
   if(kvcache_packages_dir)
-    list(APPEND dirs "\${libdir}/kvcache/debian/lib/${CMAKE_LIBRARY_ARCHITECTURE}")
+    list(APPEND dirs "${unpacked_lib}")
+    string(APPEND kvcache_pc_libs " -Wl,--disable-new-dtags") # kvcache_find_unpacked() says why
   endif()
   foreach(dir IN LISTS dirs)
     string(APPEND kvcache_pc_libs " -L${dir} -Wl,-rpath,${dir}")

@@ -47,6 +47,15 @@ function(kvcache_optimise_less target)
   target_compile_options(${target} PRIVATE "$<$<CONFIG:Release>:-O1>")
 endfunction()
 
+# Lets what is linked with a target find what scripts/setup unpacked into .deps/debian, also what those
+# libraries ask for themselves (of ICU, libicuuc asks for libicudata): the linker notes their place as
+# DT_RPATH, which counts for these too; the newer DT_RUNPATH, which is its default, does not.
+function(kvcache_find_unpacked target scope)
+  if(EXISTS "${PROJECT_SOURCE_DIR}/.deps/debian/usr")
+    target_link_options(${target} ${scope} LINKER:--disable-new-dtags)
+  endif()
+endfunction()
+
 # A program of this repository: compiled like the library, may include its inner headers, and finds
 # its shared libraries without LD_LIBRARY_PATH, in the build directory and once installed.
 function(kvcache_program target)

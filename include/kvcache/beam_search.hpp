@@ -42,7 +42,9 @@ struct Beam {
 /// prompt. The sequence then ends with the prompt. Returns `beams` texts, the best first; fewer
 /// where a constraint leaves fewer.
 ///
-/// @param go_on is asked before each run; false ends the search with what there is
+/// @param go_on is asked before each run but that of the prompt; false ends the search with what
+///        there is. What it throws comes out as it is, and the sequence is then as it was, as where
+///        generate()'s callback throws.
 /// @throws Error as generate(), no_token_allowed where a constraint ends all texts before one is
 ///         complete; invalid_argument for options outside their range
 KVCACHE_EXPORT std::vector<Beam> beam_search(Sequence& sequence, std::span<const TokenId> prompt,

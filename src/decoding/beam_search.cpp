@@ -50,19 +50,22 @@ void check(const BeamOptions& options) {
   }
 }
 
-/// The search: what goes on, and what ended.
+/// The search: what goes on, and what ended. Each function lets only Errors out, so that whoever
+/// calls them need not tell their exceptions from those of the caller's own functions.
 class Search {
  public:
-  Search(const BeamOptions& options, const Sequence& prompt)
+  Search(const BeamOptions& options, const Sequence& prompt) try
       : options_(options), prompt_(prompt.tokens().begin(), prompt.tokens().end()) {
     live_.push_back({prompt.fork(), {}, 0});
     if (options.constraint != nullptr) {
       live_.back().constrained.emplace(*options.constraint, options.stop_tokens);
     }
+  } catch (...) {
+    rethrow_as_error(kRun);
   }
 
   /// Lets the texts grow by a token of their logits; row i of `logits` follows live text i.
-  void grow(std::span<const Logits> logits) {
+  void grow(std::span<const Logits> logits) try {
     std::vector<Live> grown;
     const std::vector<Candidate> candidates = best_candidates(logits);
     for (std::size_t rank = 0; rank < candidates.size() && grown.size() < options_.beams; ++rank) {
@@ -85,6 +88,8 @@ class Search {
           "only what leads to an end",
           length_ - 1);
     }
+  } catch (...) {
+    rethrow_as_error(kRun);
   }
 
   /// Whether a text that goes on may yet be among the best.
@@ -97,22 +102,26 @@ class Search {
   }
 
   /// The last token of each text, for the next run.
-  [[nodiscard]] std::vector<Extension> next_tokens() {
+  [[nodiscard]] std::vector<Extension> next_tokens() try {
     std::vector<Extension> batch;
     batch.reserve(live_.size());
     for (Live& text : live_) {
       batch.push_back({&text.sequence, {&text.tokens.back(), 1}});
     }
     return batch;
+  } catch (...) {
+    rethrow_as_error(kRun);
   }
 
   /// The best texts, those that go on ended where they are.
-  std::vector<Beam> results() {
+  std::vector<Beam> results() try {
     for (Live& text : live_) {
       end(std::move(text), FinishReason::length);
     }
     live_.clear();
     return std::move(ended_);
+  } catch (...) {
+    rethrow_as_error(kRun);
   }
 
  private:
@@ -197,6 +206,17 @@ class Search {
   std::size_t length_ = 0;
 };
 
+/// A search with the first token of each text.
+Search begin_search(Sequence& sequence, std::span<const TokenId> prompt,
+                    const BeamOptions& options) {
+  const Logits logits = decoding::logits_after(sequence, prompt);
+  decoding::check_stop_tokens(options.stop_tokens, logits.vocab_size());
+  decoding::check_vocabulary(options.constraint, logits.vocab_size());
+  Search search(options, sequence);
+  search.grow({&logits, 1});
+  return search;
+}
+
 }  // namespace
 
 std::vector<Beam> beam_search(Sequence& sequence, std::span<const TokenId> prompt,
@@ -208,19 +228,14 @@ std::vector<Beam> beam_search(Sequence& sequence, std::span<const TokenId> promp
   decoding::check_fits(sequence, prompt.size(), options.max_new_tokens);
   const std::size_t length = sequence.length();
   try {
-    std::vector<Logits> logits{decoding::logits_after(sequence, prompt)};
-    decoding::check_stop_tokens(options.stop_tokens, logits.front().vocab_size());
-    decoding::check_vocabulary(options.constraint, logits.front().vocab_size());
-    Search search(options, sequence);
-    search.grow(logits);
+    Search search = begin_search(sequence, prompt, options);
     while (search.can_improve() && (!go_on || go_on())) {
-      logits = extend(search.next_tokens());
-      search.grow(logits);
+      search.grow(extend(search.next_tokens()));
     }
     return search.results();
   } catch (...) {
     decoding::take_back(sequence, length);
-    rethrow_as_error(kRun);
+    throw;
   }
 }
 

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <stdexcept>
 #include <vector>
 
 #include "support/models.hpp"
@@ -126,6 +127,32 @@ TEST_F(BeamSearch, EndsWhenItIsToldTo) {
                                               [&] { return ++asked < 3; });
   ASSERT_EQ(found.size(), 3U);
   EXPECT_EQ(found.front().tokens.size(), 3U);
+}
+
+TEST_F(BeamSearch, LetsWhatTheCallbackThrowsPassAsItIs) {
+  static_cast<void>(sequence_.extend(std::vector<TokenId>{5, 6}));
+  const std::size_t before = model_.cache_stats().blocks_in_use;
+  int asked = 0;
+  const auto throw_at_third = [&]() -> bool {
+    if (++asked == 3) {
+      throw std::out_of_range("enough");
+    }
+    return true;
+  };
+  try {
+    beam_search(sequence_, prompt_, {.beams = 3, .max_new_tokens = 9}, throw_at_third);
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const std::out_of_range& error) {
+    EXPECT_STREQ(error.what(), "enough");
+  }
+  EXPECT_EQ(asked, 3);
+  EXPECT_TRUE(std::ranges::equal(sequence_.tokens(), std::vector<TokenId>{5, 6}));
+  EXPECT_EQ(model_.cache_stats().blocks_in_use, before);
+  struct OfTheCaller {};  // no std::exception
+  EXPECT_THROW(beam_search(sequence_, prompt_, {.beams = 3, .max_new_tokens = 9},
+                           []() -> bool { throw OfTheCaller(); }),
+               OfTheCaller);
+  EXPECT_EQ(sequence_.length(), 2U);
 }
 
 TEST_F(BeamSearch, RefusesOptionsOutsideTheirRange) {

@@ -17,6 +17,7 @@ project(kvcache VERSION 0.1.0 LANGUAGES CXX)
 set(KVCACHE_BUILD_CLI ON)
 set(KVCACHE_ONNXRUNTIME_VERSION 1.21)
 list(APPEND CMAKE_MODULE_PATH "${PROJECT_SOURCE_DIR}/cmake")
+include(KVCacheProject)
 list(APPEND CMAKE_PREFIX_PATH "${PROJECT_SOURCE_DIR}/.deps/debian/usr")
 find_package(ONNXRuntime REQUIRED)
 find_package(fmt REQUIRED)
@@ -24,10 +25,14 @@ add_library(kvcache kvcache.cpp)
 set(libraries fmt::fmt ONNXRuntime::ONNXRuntime)
 if(BUILD_SHARED_LIBS)
   set(libraries "$<BUILD_INTERFACE:${libraries}>")
+  kvcache_find_unpacked(kvcache PRIVATE)
+else()
+  kvcache_find_unpacked(kvcache PUBLIC)
 endif()
 target_link_libraries(kvcache PRIVATE ${libraries})
 add_library(kvcache_inner STATIC kvcache.cpp)
 target_link_libraries(kvcache_inner PRIVATE fmt::fmt ONNXRuntime::ONNXRuntime)
+kvcache_find_unpacked(kvcache_inner PUBLIC)
 add_executable(kvcache_cli main.cpp)
 target_link_libraries(kvcache_cli PRIVATE kvcache_inner)
 include(KVCacheInstall)
@@ -56,9 +61,12 @@ target_link_libraries(consumer PRIVATE kvcache::kvcache)
 LIBRARIES = """\
 cmake_minimum_required(VERSION 3.21)
 project(libraries LANGUAGES CXX)
+set(CMAKE_SKIP_RPATH ON) # as Debian's
 foreach(name IN ITEMS fmt onnxruntime xxhash)
   add_library(${name} SHARED ${name}.cpp)
+  set_target_properties(${name} PROPERTIES SOVERSION 77) # this machine has none of that name
 endforeach()
+target_link_libraries(fmt PRIVATE xxhash) # an unpacked one asks for another
 """
 
 
@@ -67,7 +75,7 @@ def project(tmp_path: Path) -> Path:
     libraries = tmp_path / "libraries"
     libraries.mkdir()
     (libraries / "CMakeLists.txt").write_text(LIBRARIES)
-    (libraries / "fmt.cpp").write_text("int fmt() { return 40; }\n")
+    (libraries / "fmt.cpp").write_text("int xxh(); int fmt() { return 40 + xxh(); }\n")
     (libraries / "onnxruntime.cpp").write_text("int ort() { return 2; }\n")
     (libraries / "xxhash.cpp").write_text("int xxh() { return 0; }\n")
     build(libraries, libraries)
@@ -84,7 +92,8 @@ def project(tmp_path: Path) -> Path:
     (lib / "cmake" / "fmt" / "fmt-config.cmake").write_text(FMT_CONFIG)
     (lib / "cmake" / "hwy" / "hwy-config.cmake").touch()
     for name in ("fmt", "xxhash"):
-        shutil.copy2(libraries / f"lib{name}.so", lib)
+        for library in libraries.glob(f"lib{name}.so*"):
+            shutil.copy2(library, lib, follow_symlinks=False)
     include = root / ".deps" / "debian" / "usr" / "include"
     for name in ("xxhash.h", "gtest/gtest.h"):
         (include / name).parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +105,8 @@ def project(tmp_path: Path) -> Path:
     (runtime / "include" / "onnxruntime_cxx_api.h").touch()
     (runtime / "include" / "onnxruntime_c_api.h").write_text("#define ORT_API_VERSION 17\n")
     (runtime / "VERSION_NUMBER").write_text("1.31.1\n")
-    shutil.copy2(libraries / "libonnxruntime.so", runtime / "lib")
+    for library in libraries.glob("libonnxruntime.so*"):
+        shutil.copy2(library, runtime / "lib", follow_symlinks=False)
     shutil.rmtree(libraries)
     return root
 
