@@ -13,6 +13,7 @@ from self_play_ray.errors import BadPlayError, ClusterError, PlayError
 from self_play_ray.leases import Lease
 from self_play_ray.local_pool import Plays
 from self_play_ray.pool import Event, Failed, Finished, Lost, Ready
+from self_play_ray.reach import check_answer, found_by_auto
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,14 @@ def connect(address: str) -> None:
         raise ClusterError(
             f"Ray is not installed ({error}): python -m pip install -r requirements-ray.txt"
         ) from error
+    head = found_by_auto() if address == "auto" else address
+    if head not in (None, "local"):
+        check_answer(head)
     # Ray's reports of its use go to its makers unless told otherwise before it starts.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         ray.init(
-            address=None if address == "local" else address,
+            address=address,
             include_dashboard=False if address == "local" else None,
             log_to_driver=False,
             logging_level="error",
