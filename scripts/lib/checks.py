@@ -439,6 +439,7 @@ def _command_line() -> int:
     )
     arguments = parser.parse_args()
     disk.announce("test", disk.TEST, minutes=20)
+    python_environment.check_headers()
     setup()
     return conclude(run_checks(full=arguments.full))
 

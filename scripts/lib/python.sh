@@ -13,8 +13,8 @@ run_python() {
     fi
   done
   echo "Error: Python 3.11 or newer is needed and was not found." \
-    "On Debian and Ubuntu: apt-get install python3 python3-venv" \
-    "(Ubuntu 22.04: python3.11 python3.11-venv)" >&2
+    "On Debian and Ubuntu: apt-get install python3-dev python3-venv" \
+    "(Ubuntu 22.04: python3.11-dev python3.11-venv)" >&2
   if ! command -v "${compiler%% *}" g++ clang++ > /dev/null; then
     echo "A C++20 compiler is needed too: apt-get install g++" >&2
   fi

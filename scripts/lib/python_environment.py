@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import re
 import sys
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from paths import PYTHON, VENV
 from steps import StepError, run
 
 VENV_PACKAGE = f"python3.{sys.version_info[1]}-venv"
+HEADERS_PACKAGE = f"python3.{sys.version_info[1]}-dev"
 
 
 def check() -> None:
@@ -21,6 +23,22 @@ def check() -> None:
             "this Python cannot make virtual environments (it lacks the module ensurepip)",
             packages=[VENV_PACKAGE],
         )
+
+
+def check_headers() -> None:
+    """Install what extensions of this Python are compiled with, where root and it is missing.
+
+    Raises:
+        StepError: it is missing and may not be installed, or cannot be.
+    """
+    if Path(sysconfig.get_config_var("INCLUDEPY"), "Python.h").exists():
+        return
+    if not debian.may_install():
+        raise StepError(
+            "this Python's headers are missing (Python.h), which its extension is compiled with",
+            packages=[HEADERS_PACKAGE],
+        )
+    debian.install([HEADERS_PACKAGE])
 
 
 def install(requirements: Sequence[Path], name: str, *options: str) -> bool:

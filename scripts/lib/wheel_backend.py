@@ -14,6 +14,7 @@ from typing import Any
 
 import cpp_libraries
 import onnx_runtime
+import python_environment
 import toolchain
 from paths import DEPS, ROOT
 from scikit_build_core import build as scikit_build
@@ -76,7 +77,8 @@ def _provide() -> None:
     try:
         with step("setup", "C++ compiler"):
             libraries = functools.partial(cpp_libraries.check, tests=False)
-            check_all(toolchain.compiler, libraries, onnx_runtime.check)
+            headers = python_environment.check_headers
+            check_all(toolchain.compiler, headers, libraries, onnx_runtime.check)
         DEPS.mkdir(exist_ok=True)
         cpp_libraries.provide(tests=False)
         if not onnx_runtime.is_there():

@@ -3,11 +3,13 @@
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
+import debian
 import pytest
 import python_environment
-from steps import run
+from steps import StepError, run
 
 
 @pytest.fixture
@@ -64,3 +66,23 @@ def test_one_without_a_python_is_made_again(venv: Path, monkeypatch: pytest.Monk
     (venv / "bin" / "python").unlink()
     assert python_environment.install([], "nothing")
     assert (venv / "bin" / "python").exists()
+
+
+def test_missing_headers_are_installed_where_root_and_else_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = f"python3.{sys.version_info[1]}-dev"
+    monkeypatch.setattr(sysconfig, "get_config_var", lambda _: str(tmp_path))
+    installed: list[str] = []
+    monkeypatch.setattr(debian, "install", installed.extend)
+    monkeypatch.setattr(debian, "may_install", lambda: False)
+    with pytest.raises(StepError, match=r"this Python's headers are missing \(Python\.h\)") as told:
+        python_environment.check_headers()
+    assert told.value.what_to_do() == f"On Debian and Ubuntu: apt-get install {package}"
+    assert installed == []
+    monkeypatch.setattr(debian, "may_install", lambda: True)
+    python_environment.check_headers()
+    assert installed == [package]
+    (tmp_path / "Python.h").touch()
+    python_environment.check_headers()
+    assert installed == [package]
