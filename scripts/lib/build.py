@@ -15,7 +15,9 @@ STAMP = ".configured-for.json"
 # A build directory remembers these from its first configuration, and CMake then ignores others.
 REMEMBERED = ("CMAKE_PREFIX_PATH", "CXXFLAGS", "LDFLAGS")
 MEMORY_OF_A_COMPILER = 1_700_000_000  # bytes: the largest source took 1.65 GB
-CLEAN_COMPILERS = {"GNU": (12,)}  # name as CMake has it, and major versions, that warn of nothing
+CLEAN_COMPILERS = {
+    "GNU": (12, 14)
+}  # name as CMake has it, and major versions, that warn of nothing
 
 
 def configure(directory: Path, build_type: str, **options: str) -> str:

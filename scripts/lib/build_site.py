@@ -3,9 +3,11 @@
 import argparse
 import os
 import shlex
+import signal
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 import python_environment
 import setup
@@ -117,6 +119,11 @@ def _check_output(output: Path) -> None:
         )
 
 
+def _end(number: int, _frame: FrameType | None) -> None:
+    """Let go of what is half built, which a signal's own way to end a process leaves behind."""
+    raise SystemExit(128 + number)
+
+
 def _command() -> int:
     parser = argparse.ArgumentParser(
         prog="scripts/site",
@@ -146,6 +153,7 @@ def _command() -> int:
         " https://example.org/kvcache/blob/main/; without it, paths of files are no links",
     )
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, _end)
     output = arguments.output.absolute()
     url = arguments.repository_url
     build_site(output, arguments.program.absolute(), f"{url.rstrip('/')}/" if url else "")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import c_library
 import pytest
+from paths import DEBIAN_ROOT
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "C.md").read_text()
@@ -35,6 +36,8 @@ def test_the_program(beside_models: Path) -> None:
     source.write_text(block("c"))
     folder = c_library.LIBRARY.parent
     linked = [f"-L{folder}", "-lkvcache", f"-Wl,-rpath,{folder}"]
+    unpacked = sorted((DEBIAN_ROOT / "usr" / "lib").glob("*-linux-gnu"))  # set up without root
+    linked += [f"-Wl,-rpath-link,{folder}" for folder in unpacked]
     program = beside_models / "program"
     words = ["cc", *STRICT, f"-I{ROOT / 'include'}", source, "-o", program, *linked]
     subprocess.run(words, check=True)

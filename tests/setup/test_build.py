@@ -112,6 +112,7 @@ def test_a_moved_repository_builds(project: Path, monkeypatch: pytest.MonkeyPatc
     build.build(moved / "build")
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_a_directory_configured_by_hand_keeps_its_generator_and_options(project: Path) -> None:
     directory = project / "build"
     build.run([toolchain.cmake(), "-S", project, "-B", directory, "-G", "Unix Makefiles", "-DX=1"])

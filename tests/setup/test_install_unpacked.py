@@ -62,7 +62,7 @@ LIBRARIES = """\
 cmake_minimum_required(VERSION 3.21)
 project(libraries LANGUAGES CXX)
 set(CMAKE_SKIP_RPATH ON) # as Debian's
-foreach(name IN ITEMS fmt onnxruntime xxhash)
+foreach(name IN ITEMS fmt icuuc onnxruntime pcre2-8 xxhash)
   add_library(${name} SHARED ${name}.cpp)
   set_target_properties(${name} PROPERTIES SOVERSION 77) # this machine has none of that name
 endforeach()
@@ -77,6 +77,8 @@ def project(tmp_path: Path) -> Path:
     (libraries / "CMakeLists.txt").write_text(LIBRARIES)
     (libraries / "fmt.cpp").write_text("int xxh(); int fmt() { return 40 + xxh(); }\n")
     (libraries / "onnxruntime.cpp").write_text("int ort() { return 2; }\n")
+    for name in ("icuuc", "pcre2-8"):
+        (libraries / f"{name}.cpp").touch()
     (libraries / "xxhash.cpp").write_text("int xxh() { return 0; }\n")
     build(libraries, libraries)
 
@@ -91,11 +93,11 @@ def project(tmp_path: Path) -> Path:
         (lib / "cmake" / name).mkdir(parents=True)
     (lib / "cmake" / "fmt" / "fmt-config.cmake").write_text(FMT_CONFIG)
     (lib / "cmake" / "hwy" / "hwy-config.cmake").touch()
-    for name in ("fmt", "xxhash"):
+    for name in ("fmt", "icuuc", "pcre2-8", "xxhash"):
         for library in libraries.glob(f"lib{name}.so*"):
             shutil.copy2(library, lib, follow_symlinks=False)
     include = root / ".deps" / "debian" / "usr" / "include"
-    for name in ("xxhash.h", "gtest/gtest.h"):
+    for name in ("xxhash.h", "gtest/gtest.h", "pcre2.h", "unicode/utypes.h"):
         (include / name).parent.mkdir(parents=True, exist_ok=True)
         (include / name).touch()
 

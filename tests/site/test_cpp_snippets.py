@@ -12,6 +12,7 @@ import cmake_projects
 import cpp_program
 import pytest
 import snippets
+from paths import DEBIAN_ROOT
 from snippets import BUILT
 
 SNIPPETS = snippets.of("cpp")
@@ -31,7 +32,9 @@ def program(tmp_path_factory: pytest.TempPathFactory, prefix: Path) -> Path:
     folder = tmp_path_factory.mktemp("snippets")
     lines = snippets.one("README.md", "cmake").text
     executable = "add_executable(my_program snippets.cpp)\n"
-    (folder / "CMakeLists.txt").write_text(HEAD + executable + lines)
+    # Some print with fmt, which set-up without root has unpacked where nobody else looks.
+    unpacked = f'include_directories(SYSTEM "{DEBIAN_ROOT}/usr/include")\n'
+    (folder / "CMakeLists.txt").write_text(HEAD + unpacked + executable + lines)
     (folder / "snippets.cpp").write_text(cpp_program.source(SNIPPETS), encoding="utf-8")
     cmake_projects.build(folder, folder / "build", f"-DCMAKE_PREFIX_PATH={prefix}")
     return folder / "build" / "my_program"

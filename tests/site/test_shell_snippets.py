@@ -66,6 +66,8 @@ def folder(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(command: str, folder: Path) -> str:
     """In bash, with nothing on standard input."""
+    # Readers have make, or choose for themselves; here Ninja is there in any case.
+    generator = {} if shutil.which("make") else {"CMAKE_GENERATOR": "Ninja"}
     path = os.pathsep.join([str(folder / "bin"), str(VENV / "bin"), os.environ["PATH"]])
     ran = subprocess.run(
         ["bash", "-c", command],
@@ -74,7 +76,7 @@ def run(command: str, folder: Path) -> str:
         text=True,
         check=False,
         stdin=subprocess.DEVNULL,
-        env={**os.environ, "PATH": path},
+        env={**os.environ, **generator, "PATH": path},
     )
     assert ran.returncode == 0, f"{command}\n{ran.stdout}{ran.stderr}"
     return ran.stdout

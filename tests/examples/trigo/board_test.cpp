@@ -19,9 +19,10 @@ using test::position_after;
 using test::stones_of;
 
 TEST(TrigoGeometry, APointHasUpToSixNeighbours) {
-  const Geometry& cube = Geometry::of({3, 3, 3});
+  const Shape shape{3, 3, 3};
+  const Geometry& cube = Geometry::of(shape);
   const auto count = [&](const char* text) {
-    return cube.neighbours(parse_move({3, 3, 3}, text).point).size();
+    return cube.neighbours(parse_move(shape, text).point).size();
   };
   EXPECT_EQ(count("000"), 6U);  // the middle
   EXPECT_EQ(count("00a"), 5U);  // of a face
