@@ -6,15 +6,16 @@ library that a package forgot to ask for is not there.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import chroots
 import pytest
 import toolchain
+from chroots import Chroot
 from cmake_projects import (
     C_CONSUMER,
     CONSUMER,
@@ -55,33 +56,6 @@ def test_archive_serves_a_project_where_it_is_unpacked(packages: Path, tmp_path:
     assert compile_with_pkg_config(prefix, C_CONSUMER / "consumer.c", program) == CONSUMER_SAYS
 
 
-# With processes of its own: the dynamic linker finds $ORIGIN by /proc.
-APART = ["unshare", "--mount", "--pid", "--fork", "--mount-proc=/proc"]
-
-
-class Chroot:
-    """A minimal system of this machine's distribution."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def __call__(self, *command: str | Path) -> str:
-        environment = {
-            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-            "DEBIAN_FRONTEND": "noninteractive",
-            "LC_ALL": "C.UTF-8",
-            **{
-                name: os.environ[name]
-                for name in ("http_proxy", "https_proxy")
-                if name in os.environ
-            },
-        }
-        words = [*APART, f"--root={self.root}", "--wd=/", *command]
-        ran = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-        assert ran.returncode == 0, f"{command}\n{ran.stdout}{ran.stderr}"
-        return ran.stdout
-
-
 def source_of_apt() -> list[str]:
     """The archive, suite and component that this machine's packages come from."""
     words = ["apt-get", "indextargets", "--format", "$(SITE) $(CODENAME) $(COMPONENT)"]
@@ -95,24 +69,14 @@ def source_of_apt() -> list[str]:
 @pytest.fixture(scope="module")
 def chroot(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chroot]:
     """With the .deb installed, and what it depends on by itself."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may change the root directory")
-    if shutil.which("debootstrap") is None:
-        pytest.skip("debootstrap is not installed (Debian's package of that name)")
-    if subprocess.run([*APART, "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("this machine lets nobody make a namespace of mounts and processes")
+    chroots.skip_where_impossible()  # before this machine's apt is asked
     site, suite, _ = source_of_apt()
-    root = tmp_path_factory.mktemp("chroot")
-    words = ["debootstrap", "--variant=minbase", suite, root, site]
-    made = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert made.returncode == 0, made.stdout[-2000:] + made.stderr
+    system = chroots.make(suite, tmp_path_factory, site)
     (package,) = packages.glob("*.deb")
-    shutil.copy(package, root / "kvcache.deb")
-    system = Chroot(root)
-    system("apt-get", "update")
+    shutil.copy(package, system.root / "kvcache.deb")
     system("apt-get", "install", "--yes", "--no-install-recommends", "/kvcache.deb")
     yield system
-    shutil.rmtree(root)  # a gigabyte
+    chroots.remove(system)
 
 
 def test_program_runs_with_what_the_package_depends_on(chroot: Chroot) -> None:
