@@ -116,7 +116,6 @@ __global__ void __launch_bounds__(Shape::kThreads)
     }
     const int base = start + i * step;
     if (i < own_steps) {
-      arriving.find(base);
       arriving.bring_past(base, here);
     }
     if (i == 0) {

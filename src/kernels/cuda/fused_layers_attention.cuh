@@ -91,7 +91,7 @@ class LayersAttention {
         if (chunk < mine.past_chunks()) {
           mine.bring(chunk, stage_of(shared, stage));
         }
-        commit();
+        commit_copies();
       }
     }
   }
@@ -146,7 +146,6 @@ class LayersAttention {
   [[nodiscard]] __device__ uint4* stage_of(unsigned char* shared, int stage) const {
     return reinterpret_cast<uint4*>(shared + warp_ * kWarpBytes) + stage * kStageVectors;
   }
-  __device__ static void commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
   __device__ void attend(const Unit& mine, unsigned char* shared, bool begun,
                          TileSoftmax<kHeadDim>& softmax) const {
@@ -158,20 +157,20 @@ class LayersAttention {
       if (chunk < mine.chunks() && !(begun && chunk < mine.past_chunks())) {
         mine.bring(chunk, stage_of(shared, stage));
       }
-      commit();
+      commit_copies();
     }
 #pragma unroll 1
     for (int chunk = part(), stage = 0; chunk < mine.chunks(); chunk += parts(), stage ^= 1) {
-      asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 1) : "memory");
+      wait_for_copies_but<kStages - 1>();
       __syncwarp();
       mine.attend(chunk, stage_of(shared, stage), queries, softmax);
       __syncwarp();
       if (chunk + kStages * parts() < mine.chunks()) {
         mine.bring(chunk + kStages * parts(), stage_of(shared, stage));
       }
-      commit();
+      commit_copies();
     }
-    asm volatile("cp.async.wait_all;" ::: "memory");
+    wait_for_copies();
     __syncwarp();
     Unit::finish(softmax);
   }

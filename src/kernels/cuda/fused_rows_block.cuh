@@ -446,7 +446,6 @@ class RowsBlock {
   [[nodiscard]] __device__ uint4* chunk_at(int stage) const {
     return changing_ + (warp_ * kChunksAhead + stage) * Tile::kChunkVectors;
   }
-  __device__ static void commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
   /// Asks for a layer's past to come nearer.
   __device__ void prefetch_past(int layer) const {
@@ -474,7 +473,7 @@ class RowsBlock {
         if (chunk < tile.past_chunks()) {
           tile.bring(chunk, chunk_at(chunk));
         }
-        commit();
+        commit_copies();
       }
     }
   }
@@ -490,21 +489,21 @@ class RowsBlock {
         if (chunk < tile.chunks() && !(task == unit_warp_ && chunk < tile.past_chunks())) {
           tile.bring(chunk, chunk_at(chunk));
         }
-        commit();
+        commit_copies();
       }
 #pragma unroll 1
       for (int chunk = 0, stage = 0; chunk < tile.chunks(); ++chunk) {
-        asm volatile("cp.async.wait_group %0;" ::"n"(kChunksAhead - 1) : "memory");
+        wait_for_copies_but<kChunksAhead - 1>();
         __syncwarp();
         tile.attend(chunk, chunk_at(stage), queries, softmax);
         __syncwarp();
         if (chunk + kChunksAhead < tile.chunks()) {
           tile.bring(chunk + kChunksAhead, chunk_at(stage));
         }
-        commit();
+        commit_copies();
         stage = stage + 1 == kChunksAhead ? 0 : stage + 1;
       }
-      asm volatile("cp.async.wait_all;" ::: "memory");
+      wait_for_copies();
       __syncwarp();
       Tile::finish(softmax);
       keep_attended(tile, softmax);

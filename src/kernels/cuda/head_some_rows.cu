@@ -126,7 +126,7 @@ __global__ void __launch_bounds__(kThreads<kTokens>) head_some_rows_kernel(HeadC
   PieceNumber here{0, std::int64_t{blockIdx.x}};
   int stage = 0;
   for (int left_pieces = own_tiles * pieces_of_tile; left_pieces > 0; --left_pieces) {
-    asm volatile("cp.async.wait_group %0;" ::"n"(kStages<kPiece> - 2) : "memory");
+    wait_for_copies_but<kStages<kPiece> - 2>();
     __syncthreads();  // the piece is there for all, and all have done with the one before
     load_piece<kTokens, kPiece>(
         args, arriving, ring + (stage == 0 ? kStages<kPiece> - 1 : stage - 1) * kOutputs * kStride);

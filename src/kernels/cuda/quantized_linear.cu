@@ -130,13 +130,7 @@ struct Part {
       : first(units * part >> parts_log2), count((units * (part + 1) >> parts_log2) - first) {}
 };
 
-/// 16 or 8 bytes to shared memory; zeros where they do not exist.
-__device__ inline void bring(uint4* to, const std::uint8_t* from, bool exists) {
-  const auto address = static_cast<unsigned>(__cvta_generic_to_shared(to));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from),
-               "r"(exists ? 16 : 0)
-               : "memory");
-}
+/// 8 bytes to shared memory, on their way.
 __device__ inline void bring(uint2* to, const __half* from) {
   const auto address = static_cast<unsigned>(__cvta_generic_to_shared(to));
   asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(address), "l"(from) : "memory");
@@ -249,8 +243,9 @@ class Weights {
         for (int i = 0; i < K::kRows; ++i) {
           // Where a block is half a step, the last half may be none of the panel's.
           const bool exists = kBlocks != Blocks::half_steps || row_ + i < args_.rows;
-          bring(&ring_.words[stage_][m][i][lane_],
-                exists ? values_ + m * args_.panel_bytes + i * kRowBytes : args_.values, exists);
+          copy_or_clear(&ring_.words[stage_][m][i][lane_],
+                        exists ? values_ + m * args_.panel_bytes + i * kRowBytes : args_.values,
+                        exists);
         }
         if (ends_unit) {
 #pragma unroll
@@ -272,13 +267,13 @@ class Weights {
         row_ -= steps_ * 4 * K::kRows;
       }
     }
-    asm volatile("cp.async.commit_group;" ::: "memory");
+    commit_copies();
     stage_ = stage_ + 1 == kStages ? 0 : stage_ + 1;
   }
 
   /// The step loaded longest ago; `load` may be called when it has been used.
   __device__ void take(Step<K> (&to)[kMatrices]) const {
-    asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 1) : "memory");
+    wait_for_copies_but<kStages - 1>();
 #pragma unroll
     for (int m = 0; m < kMatrices; ++m) {
 #pragma unroll

@@ -21,25 +21,22 @@ class KeysAndValues {
         shift_(block_len_shift(args)),
         block_stride_(args.num_kv_heads * args.block_len * Shape::kHeadDim),
         token_stride_((args.num_heads + 2 * args.num_kv_heads) * Shape::kHeadDim) {
-    const std::int64_t of_head = kv_head * args.block_len * Shape::kHeadDim + kColumn * column();
+    const std::int64_t of_head = kv_head * args.block_len * Shape::kHeadDim + kVector * column();
     pool_keys_ = args.key_pool + of_head;
     pool_values_ = args.value_pool + of_head;
-    new_keys_ = args.qkv + key_offset(args, tile.begin, kv_head) + kColumn * column();
-    new_values_ = args.qkv + value_offset(args, tile.begin, kv_head) + kColumn * column();
+    new_keys_ = args.qkv + key_offset(args, tile.begin, kv_head) + kVector * column();
+    new_values_ = args.qkv + value_offset(args, tile.begin, kv_head) + kVector * column();
   }
 
-  /// Looks up the blocks of the step from key `base` on, which bring_past() and bring_new() need.
-  __device__ void find(int base) {
+  /// Of the step from key `base` on those of the past, `to` [2, kKeys, kStride]. bring_new() comes
+  /// behind it.
+  __device__ void bring_past(int base, T* to) {
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
       const int number = base + row(i);
       blocks_[i] = number >= first_ && number < past_ ? table_[block_of(number)] : -1;
     }
-  }
-
-  /// Those of the past, `to` [2, kKeys, kStride].
-  __device__ void bring_past(int base, T* to) const {
-    to += row(0) * Shape::kStride + kColumn * column();
+    to += row(0) * Shape::kStride + kVector * column();
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
       if (blocks_[i] >= 0 && has_row(i)) {
@@ -55,7 +52,7 @@ class KeysAndValues {
 
   /// The others: new tokens', and zeros where there is none.
   __device__ void bring_new(int base, T* to) const {
-    to += row(0) * Shape::kStride + kColumn * column();
+    to += row(0) * Shape::kStride + kVector * column();
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
       if (blocks_[i] < 0 && has_row(i)) {
@@ -71,7 +68,6 @@ class KeysAndValues {
 
  private:
   // A thread has one column of every kRowStep-th row.
-  static constexpr int kColumn = kVector;
   static constexpr int kRowStep = Shape::kThreads / Shape::kVectors;
   static constexpr int kRows = divide_up(Shape::kKeys, kRowStep);
 
