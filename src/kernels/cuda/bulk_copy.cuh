@@ -89,6 +89,26 @@ class CopyBarrier {
 #endif
   }
 
+  /// Starts a copy of `bytes` from this block to the same variables of another, whose copy of this
+  /// barrier is told when they are there. Who wrote them has called let_copies_read().
+  __device__ void copy_to_block([[maybe_unused]] void* to, [[maybe_unused]] const void* from,
+                                [[maybe_unused]] unsigned bytes, [[maybe_unused]] unsigned rank) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile(
+        "{\n"
+        ".reg .b32 to;\n"
+        ".reg .b32 barrier;\n"
+        "mapa.shared::cluster.u32 to, %0, %4;\n"
+        "mapa.shared::cluster.u32 barrier, %3, %4;\n"
+        "cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [to], [%1], %2, "
+        "[barrier];\n"
+        "}\n" ::"r"(static_cast<unsigned>(__cvta_generic_to_shared(to))),
+        "r"(static_cast<unsigned>(__cvta_generic_to_shared(from))), "r"(bytes), "r"(address()),
+        "r"(rank)
+        : "memory");
+#endif
+  }
+
   /// For the arrivals of other blocks.
   __device__ void wait_for_cluster([[maybe_unused]] unsigned parity) {
 #if __CUDA_ARCH__ >= 900
@@ -131,6 +151,30 @@ class CopyBarrier {
 
   std::uint64_t state_;
 };
+
+/// What the thread wrote to shared memory is there for the copies that start behind the next
+/// barrier of the block.
+__device__ inline void let_copies_read() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
+
+/// Whether this is the one thread of its warp that asks for copies. The compiler knows that it is
+/// one, and keeps what it counts where it is wanted.
+__device__ inline bool is_elected() {
+  unsigned is = 0;
+#if __CUDA_ARCH__ >= 900
+  asm volatile(
+      "{\n"
+      ".reg .pred p;\n"
+      "elect.sync _|p, 0xFFFFFFFF;\n"
+      "selp.u32 %0, 1, 0, p;\n"
+      "}\n"
+      : "=r"(is));
+#endif
+  return is != 0;
+}
 
 __device__ inline unsigned rank_in_cluster() {
   unsigned rank = 0;

@@ -61,14 +61,21 @@ bool few_rows_fit(std::int64_t tokens, std::int64_t inputs);
 template <typename T>
 cudaError_t linear_few_rows(const LinearCudaArgs<T>& args, cudaStream_t stream);
 
-/// Whether linear_by_tile() takes this product on the current device.
+/// Whether linear_by_warpgroup() takes this product on the current device, apart from its norm.
 template <typename T>
-bool linear_tiles_fit(const LinearCudaArgs<T>& args);
+bool linear_warpgroups_fit(const LinearCudaArgs<T>& args);
+template <typename T>
+bool linear_warpgroups_fit(const GatedLinearCudaArgs<T>& args);
 
-/// The same on tensor cores, in tiles of up to 64 tokens, each of which reads the weights; T is
-/// __half or __nv_bfloat16. The normalized inputs are rounded to T, sums are float32.
+/// The same on tensor cores for any number of tokens, which are normalized already: `norm` is not
+/// looked at. T is
+/// __half or __nv_bfloat16; sums are float32, and rounded once.
 template <typename T>
-cudaError_t linear_by_tile(const LinearCudaArgs<T>& args, cudaStream_t stream);
+cudaError_t linear_by_warpgroup(const LinearCudaArgs<T>& args, int multiprocessors,
+                                cudaStream_t stream);
+template <typename T>
+cudaError_t linear_by_warpgroup(const GatedLinearCudaArgs<T>& args, int multiprocessors,
+                                cudaStream_t stream);
 
 inline constexpr int kMaxStreamedTokens = 4;
 

@@ -147,7 +147,18 @@ OrtStatusPtr LinearNode<T>::ComputeV2(OrtKernelContext* raw_context) {
     const T* const post_norm =
         vector_of<T>(context, has_post_norm_, kPostNormWeight, outputs_, this->name_);
     if (gated_) {
-      this->tell(kernels::GatedLinearCudaArgs<T>{args, activation_});
+      const kernels::GatedLinearCudaArgs<T> gated{args, activation_};
+      this->tell(gated);
+      if constexpr (sizeof(T) == 2) {
+        if (takes_warpgroups(args) && kernels::linear_warpgroups_fit(gated)) {
+          kernels::GatedLinearCudaArgs<T> rest = gated;
+          rest.product.x = normalized(args, Way::warpgroups, 0, stream_of(context));
+          check_launch(kernels::linear_by_warpgroup(rest, this->room_->multiprocessors(),
+                                                    stream_of(context)),
+                       this->name_);
+          return;
+        }
+      }
     }
     if (gated_ || has_post_norm_) {
       run_apart(args, post_norm, stream_of(context));
@@ -159,19 +170,26 @@ OrtStatusPtr LinearNode<T>::ComputeV2(OrtKernelContext* raw_context) {
 }
 
 template <typename T>
-typename LinearNode<T>::Way LinearNode<T>::way_of(const kernels::LinearCudaArgs<T>& args) const {
-  // From where on a ring of weights is faster, and up to where tiles are, on an H200
+bool LinearNode<T>::takes_warpgroups(const kernels::LinearCudaArgs<T>& args) const {
+  // From two tokens on they are faster than vectors, to where cuBLASLt is, on an H200
   // (docs/CUDA.md).
+  constexpr std::int64_t kLarge = std::int64_t{4} << 20;  // weights
+  const std::int64_t weights = (gated_ ? 2 : 1) * args.inputs * args.outputs;
+  return args.tokens > 1 && args.tokens <= (weights > kLarge ? 128 : 512);
+}
+
+template <typename T>
+typename LinearNode<T>::Way LinearNode<T>::way_of(const kernels::LinearCudaArgs<T>& args) const {
+  // From where on a ring of weights is faster, on an H200 (docs/CUDA.md).
   const std::int64_t many = std::int64_t{args.tokens == 1 ? 5 : 12} << 20;
-  const std::int64_t tile_tokens = args.inputs * args.outputs <= std::int64_t{4} << 20 ? 32 : 16;
   if constexpr (sizeof(T) == 2) {
     if (args.inputs * args.outputs >= many &&
         kernels::streamed_fits(args.tokens, args.inputs, args.outputs,
                                this->room_->multiprocessors())) {
       return Way::streamed;
     }
-    if (args.tokens > 1 && args.tokens <= tile_tokens && kernels::linear_tiles_fit(args)) {
-      return Way::tensor_cores;
+    if (takes_warpgroups(args) && kernels::linear_warpgroups_fit(args)) {
+      return Way::warpgroups;
     }
   }
   return ProductNode<T>::is_few(args.tokens, args.inputs) ? Way::few_rows : Way::library;
@@ -179,7 +197,7 @@ typename LinearNode<T>::Way LinearNode<T>::way_of(const kernels::LinearCudaArgs<
 
 template <typename T>
 std::size_t LinearNode<T>::normalized_bytes(const kernels::LinearCudaArgs<T>& args, Way way) {
-  return args.norm.weight == nullptr || way != Way::library
+  return args.norm.weight == nullptr || (way != Way::library && way != Way::warpgroups)
              ? 0
              : static_cast<std::size_t>(args.tokens * args.inputs) * sizeof(T);
 }
@@ -220,6 +238,21 @@ void LinearNode<T>::run_apart(const kernels::LinearCudaArgs<T>& args, const T* p
 }
 
 template <typename T>
+const T* LinearNode<T>::normalized(const kernels::LinearCudaArgs<T>& args, Way way,
+                                   std::size_t scratch_in_use, cudaStream_t stream) {
+  const std::size_t bytes = normalized_bytes(args, way);
+  if (bytes == 0) {
+    return args.x;
+  }
+  auto* const to = reinterpret_cast<T*>(
+      static_cast<std::byte*>(this->room_->scratch(scratch_in_use + bytes)) + scratch_in_use);
+  check_launch(
+      kernels::norm_rows<T>(args.x, nullptr, args.norm, args.tokens, args.inputs, to, stream),
+      this->name_);
+  return to;
+}
+
+template <typename T>
 void LinearNode<T>::run(const kernels::LinearCudaArgs<T>& args, Way way, std::size_t scratch_in_use,
                         cudaStream_t stream) {
   if (args.tokens == 0) {
@@ -231,23 +264,20 @@ void LinearNode<T>::run(const kernels::LinearCudaArgs<T>& args, Way way, std::si
                    this->name_);
       return;
     }
-    if (way == Way::tensor_cores) {
-      check_launch(kernels::linear_by_tile(args, stream), this->name_);
-      return;
-    }
   }
   if (way == Way::few_rows) {
     check_launch(kernels::linear_few_rows(args, stream), this->name_);
     return;
   }
-  const T* x = args.x;
-  if (const std::size_t bytes = normalized_bytes(args, way); bytes > 0) {
-    auto* const normalized = reinterpret_cast<T*>(
-        static_cast<std::byte*>(this->room_->scratch(scratch_in_use + bytes)) + scratch_in_use);
-    check_launch(
-        kernels::norm_rows<T>(x, nullptr, args.norm, args.tokens, args.inputs, normalized, stream),
-        this->name_);
-    x = normalized;
+  const T* const x = normalized(args, way, scratch_in_use, stream);
+  if constexpr (sizeof(T) == 2) {
+    if (way == Way::warpgroups) {
+      kernels::LinearCudaArgs<T> rest = args;
+      rest.x = x;
+      check_launch(kernels::linear_by_warpgroup(rest, this->room_->multiprocessors(), stream),
+                   this->name_);
+      return;
+    }
   }
   const kernels::Epilogue end{args.bias, args.residual, args.gelu};
   if (!this->room_->products().with_panels(CudaType<T>::kProduct, x, args.weight, end, args.out,

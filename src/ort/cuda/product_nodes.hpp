@@ -68,16 +68,20 @@ class LinearNode : ProductNode<T> {
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
 
  private:
-  /// Which kernel has the product: of large matrices and few tokens, of some tokens, of few; or
-  /// cuBLASLt's, with kernels before and behind it.
-  enum class Way { streamed, tensor_cores, few_rows, library };
+  /// Which kernel has the product: of large matrices and few tokens, of few tokens, of many behind
+  /// their norm; or cuBLASLt's, with kernels before and behind it.
+  enum class Way { streamed, few_rows, warpgroups, library };
   [[nodiscard]] Way way_of(const kernels::LinearCudaArgs<T>& args) const;
+  [[nodiscard]] bool takes_warpgroups(const kernels::LinearCudaArgs<T>& args) const;
   /// Bytes of x after its norm, where that is a kernel of its own.
   [[nodiscard]] static std::size_t normalized_bytes(const kernels::LinearCudaArgs<T>& args,
                                                     Way way);
   /// `scratch_in_use`: bytes at the beginning of the room's scratch memory.
   void run(const kernels::LinearCudaArgs<T>& args, Way way, std::size_t scratch_in_use,
            cudaStream_t stream);
+  /// x after its norm, if that is a kernel of its own, which it starts.
+  const T* normalized(const kernels::LinearCudaArgs<T>& args, Way way, std::size_t scratch_in_use,
+                      cudaStream_t stream);
   /// The product to scratch memory, and from there through a gate or a norm.
   void run_apart(const kernels::LinearCudaArgs<T>& args, const T* post_norm, cudaStream_t stream);
 

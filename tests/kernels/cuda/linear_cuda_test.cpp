@@ -33,9 +33,10 @@ constexpr std::int64_t kAnyInputs[] = {1, 7, 16, 40, 64, 768, 1000, 1280, 3072, 
 template <typename T>
 struct LinearCase {
   explicit LinearCase(Random& random, std::span<const std::int64_t> sizes = kAnyInputs,
-                      std::int64_t most_tokens = 20) {
+                      std::int64_t most_tokens = 20, std::int64_t most_outputs = 200,
+                      std::int64_t output_step = 1) {
     inputs = random.pick(sizes);
-    outputs = random.integer(1, 200);
+    outputs = random.integer(1, most_outputs / output_step) * output_step;
     tokens = random.integer(1, most_tokens);
     norm = random.chance(0.5);
     gelu = random.chance(0.5);
@@ -179,18 +180,111 @@ class LinearOnTensorCores : public test::OnGpu {};
 using ShortTypes = testing::Types<__half, __nv_bfloat16>;
 TYPED_TEST_SUITE(LinearOnTensorCores, ShortTypes);
 
-// The normalized input is rounded: two roundings.
-TYPED_TEST(LinearOnTensorCores, TilesAgreeWithDoublePrecision) {
+constexpr std::int64_t kWarpgroupInputs[] = {64, 128, 192, 576, 768, 1280, 2048, 3072};
+constexpr int kAnyMultiprocessors = 132;
+
+// What is normalized is so before, and exact here: one rounding. The same each time.
+TYPED_TEST(LinearOnTensorCores, WarpgroupsAgreeWithDoublePrecision) {
   using T = TypeParam;
-  test::for_random_cases(80, [](Random& random) {
-    constexpr std::int64_t kInputs[] = {16, 32, 48, 64, 128, 256, 768, 1280, 3072};
-    LinearCase<T> linear(random, kInputs, random.pick(std::vector<std::int64_t>{16, 150}));
-    linear.run([](const LinearCudaArgs<T>& args) {
-      ASSERT_TRUE(linear_tiles_fit(args));
-      ASSERT_EQ(linear_by_tile(args, nullptr), cudaSuccess);
-    });
-    EXPECT_LE(linear.largest_error(), 2 * kError<T>) << linear.tokens << " x " << linear.inputs;
+  test::for_random_cases(120, [](Random& random) {
+    const bool many = random.chance(0.3);  // columns, and few inputs: large tiles
+    LinearCase<T> linear(random, std::span(kWarpgroupInputs).first(many ? 2 : 8),
+                         random.pick(std::vector<std::int64_t>{16, 70, 300}), many ? 6000 : 300, 8);
+    linear.norm = false;
+    std::vector<T> first;
+    for (int time = 0; time < 2; ++time) {
+      linear.run([](const LinearCudaArgs<T>& args) {
+        ASSERT_TRUE(linear_warpgroups_fit(args));
+        ASSERT_EQ(linear_by_warpgroup(args, kAnyMultiprocessors, nullptr), cudaSuccess);
+      });
+      EXPECT_LE(linear.largest_error(), kError<T>)
+          << linear.tokens << " x " << linear.inputs << " x " << linear.outputs;
+      if (time == 0) {
+        first = linear.out;
+      } else {
+        EXPECT_EQ(std::memcmp(first.data(), linear.out.data(), first.size() * sizeof(T)), 0);
+      }
+    }
   });
+}
+
+TYPED_TEST(LinearOnTensorCores, GatesOfWarpgroupsAgreeWithDoublePrecision) {
+  using T = TypeParam;
+  test::for_random_cases(60, [](Random& random) {
+    const bool many = random.chance(0.3);
+    const std::int64_t inputs = random.pick(std::span(kWarpgroupInputs).first(many ? 2 : 8));
+    const std::int64_t outputs = random.integer(1, many ? 700 : 30) * 8;
+    const std::int64_t tokens = random.integer(1, random.pick(std::vector<std::int64_t>{16, 200}));
+    const bool silu = random.chance(0.5);
+    const std::int64_t panels = (outputs + 63) / 64;
+    const auto x = random_values<T>(random, tokens * inputs, 1);
+    const auto weight = random_values<T>(random, 2 * panels * inputs * 64,
+                                         1 / std::sqrt(static_cast<double>(inputs)));
+    const auto bias = random_values<T>(random, random.chance(0.5) ? 0 : 2 * outputs, 0.1);
+    const DeviceArray<T> d_x(x);
+    const DeviceArray<T> d_weight(weight);
+    const DeviceArray<T> d_bias(bias);
+    const DeviceArray<T> d_out(
+        std::vector<T>(static_cast<std::size_t>(tokens * outputs), rounded<T>(std::nan(""))));
+    GatedLinearCudaArgs<T> args;
+    args.product.x = d_x.data();
+    args.product.weight = d_weight.data();
+    args.product.bias = bias.empty() ? nullptr : d_bias.data();
+    args.product.out = d_out.data();
+    args.product.tokens = tokens;
+    args.product.inputs = inputs;
+    args.product.outputs = outputs;
+    args.activation = silu ? Activation::silu : Activation::gelu_tanh;
+    ASSERT_TRUE(linear_warpgroups_fit(args));
+    ASSERT_EQ(linear_by_warpgroup(args, kAnyMultiprocessors, nullptr), cudaSuccess);
+    ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+    const std::vector<T> found = d_out.to_host();
+    double largest = 0;
+    for (std::int64_t token = 0; token < tokens; ++token) {
+      for (std::int64_t column = 0; column < outputs; ++column) {
+        double sums[2];
+        double magnitudes[2];
+        for (std::int64_t m = 0; m < 2; ++m) {
+          sums[m] = bias.empty() ? 0 : wide(bias[static_cast<std::size_t>(m * outputs + column)]);
+          magnitudes[m] = 1 + std::abs(sums[m]);
+          for (std::int64_t i = 0; i < inputs; ++i) {
+            const double product = wide(x[static_cast<std::size_t>(token * inputs + i)]) *
+                                   wide(weight[static_cast<std::size_t>(
+                                       ((column / 64 * 2 + m) * inputs + i) * 64 + column % 64)]);
+            sums[m] += product;
+            magnitudes[m] += std::abs(product);
+          }
+        }
+        const double inner =
+            silu ? sums[0]
+                 : 2 * std::sqrt(2 / M_PI) * (sums[0] + 0.044715 * sums[0] * sums[0] * sums[0]);
+        const double expected = sums[0] / (1 + std::exp(-inner)) * sums[1];
+        const double error =
+            std::abs(wide(found[static_cast<std::size_t>(token * outputs + column)]) - expected) /
+            (magnitudes[0] * magnitudes[1]);
+        largest =
+            std::isnan(error) ? std::numeric_limits<double>::infinity() : std::max(largest, error);
+      }
+    }
+    EXPECT_LE(largest, kError<T>) << tokens << " x " << inputs << " x " << outputs;
+  });
+}
+
+// What the kernel does not take is said, not tried.
+TYPED_TEST(LinearOnTensorCores, WarpgroupsTakeWholeVectors) {
+  using T = TypeParam;
+  LinearCudaArgs<T> args;
+  args.tokens = 3;
+  args.inputs = 128;
+  args.outputs = 40;
+  EXPECT_TRUE(linear_warpgroups_fit(args));
+  args.outputs = 44;
+  EXPECT_FALSE(linear_warpgroups_fit(args));
+  args.outputs = 40;
+  args.inputs = 96;
+  EXPECT_FALSE(linear_warpgroups_fit(args));
+  args.inputs = 128;
+  EXPECT_FALSE(linear_warpgroups_fit(GatedLinearCudaArgs<T>{args, Activation::gelu_erf}));
 }
 
 // On devices of any size, so that a block has one panel or several, and all inputs or a part; the
