@@ -3,7 +3,8 @@
 // (online, after Milakov and Gimelshein, arXiv:1805.02867). The groups' are merged at the end; the
 // splits' (they are FlashDecoding's, Dao et al. 2023) in the shared memory of the first. Keys and
 // values of new tokens are read where the product wrote them, so that nobody waits for their way
-// into the pool.
+// into the pool. The past's come through shared memory where they are of 16 bits: as many are on
+// their way before the query is known as there is room for, and no register waits for them.
 #include <algorithm>
 #include <cfloat>
 
@@ -22,16 +23,20 @@ constexpr int kMaxHeadDim = 256;
 
 /// How a head is divided among a group's lanes: lane l holds elements (chunk · 8 + l) · kVector …
 /// Those of the cache are CacheElement's.
-template <typename T, typename CacheElement, int kVectorSize, int kChunkCount, int kAheadBytes = 64>
+template <typename T, typename CacheElement, int kVectorSize, int kChunkCount, bool kIsShared>
 struct HeadLayout {
   using Cache = CacheElement;
   static constexpr int kVector = kVectorSize;
   static constexpr int kChunks = kChunkCount;
   static constexpr int kElements = kVector * kChunks;
-  // Positions whose keys and values a group has on their way at once, in half as many registers as
-  // a lane has bytes of them.
+  static constexpr int kMostDims = kElements * kGroupLanes;
+  // Positions that a group attends to at once, whose keys and values are in 32 registers.
   static constexpr int kAhead =
-      std::max(1, kAheadBytes / (kElements * std::max(2, static_cast<int>(sizeof(Cache)))));
+      std::max(1, 64 / (kElements * std::max(2, static_cast<int>(sizeof(Cache)))));
+  static constexpr bool kShared = kIsShared;  // whether they come through shared memory
+  // That fit on a multiprocessor, so that batches of 64 rows and 12 heads have their past on its
+  // way all at once.
+  static constexpr int kBlocks = kShared && kChunks == 1 ? 6 : 1;
   using Chunk = Vector<T, kVector>;
   using Kept = KeptPart<Cache, kVector, kChunks>;
 
@@ -126,7 +131,7 @@ struct Softmax {
   }
 };
 
-/// Keys and values of up to kAhead positions of a group, on their way.
+/// Keys and values of up to kAhead positions of a group.
 template <typename Args, typename Layout>
 struct Positions {
   typename Layout::Kept keys[Layout::kAhead];
@@ -171,6 +176,119 @@ struct Positions {
   }
 };
 
+/// A group's share of the past, on its way in registers: every kGroups-th position from `first` to
+/// before `end`.
+template <typename Args, typename Layout>
+class Past {
+ public:
+  static constexpr std::size_t kRingBytes = 0;
+
+  __device__ Past(std::byte* /*shared*/, const Args& args, int row, int kv_head, int first, int end,
+                  int lane)
+      : args_(args), row_(row), kv_head_(kv_head), first_(first), end_(end), lane_(lane) {
+    positions_.load(args, row, kv_head, first, end, lane);
+  }
+
+  __device__ void attend(const float (&query)[Layout::kElements], Softmax<Layout>& softmax) {
+    constexpr int kStride = kGroups * Layout::kAhead;
+    const int group = static_cast<int>(threadIdx.x) / kGroupLanes;
+    for (int base = first_; base - group < end_; base += kStride) {
+      positions_.attend(args_, query, base, end_, softmax);
+      positions_.load(args_, row_, kv_head_, base + kStride, end_, lane_);
+    }
+  }
+
+ private:
+  const Args& args_;
+  int row_;
+  int kv_head_;
+  int first_;
+  int end_;
+  int lane_;
+  Positions<Args, Layout> positions_;
+};
+
+/// The same through shared memory: a lane copies there what it reads itself, so that nobody waits
+/// for a barrier.
+template <typename Args, typename Layout>
+class SharedPast {
+ public:
+  static constexpr int kBatches = 2;  // on their way
+
+  /// [batches, kAhead, key or value, chunks, threads] of what a lane has at once.
+  using Ring = Vector<typename Layout::Cache, Layout::kVector>[kBatches][Layout::kAhead][2]
+                                                              [Layout::kChunks][kThreads];
+
+  static constexpr std::size_t kRingBytes = sizeof(Ring);
+
+  __device__ SharedPast(std::byte* shared, const Args& args, int row, int kv_head, int first,
+                        int end, int lane)
+      : ring_(*reinterpret_cast<Ring*>(shared)),
+        args_(args),
+        row_(row),
+        kv_head_(kv_head),
+        first_(first),
+        end_(end),
+        lane_(lane) {
+#pragma unroll
+    for (int batch = 0; batch < kBatches; ++batch) {
+      copy(batch, first + batch * kStride);
+    }
+  }
+
+  __device__ void attend(const float (&query)[Layout::kElements], Softmax<Layout>& softmax) {
+    const int group = static_cast<int>(threadIdx.x) / kGroupLanes;
+    int batch = 0;
+    for (int base = first_; base - group < end_; base += kStride) {
+      wait_for_copies_but<kBatches - 1>();
+      Positions<Args, Layout> positions;
+#pragma unroll
+      for (int i = 0; i < Layout::kAhead; ++i) {
+#pragma unroll
+        for (int c = 0; c < Layout::kChunks; ++c) {
+          positions.keys[i].chunks[c] = ring_[batch][i][0][c][threadIdx.x];
+          positions.values[i].chunks[c] = ring_[batch][i][1][c][threadIdx.x];
+        }
+      }
+      positions.attend(args_, query, base, end_, softmax);
+      copy(batch, base + kBatches * kStride);
+      batch = batch + 1 == kBatches ? 0 : batch + 1;
+    }
+  }
+
+ private:
+  static constexpr int kStride = kGroups * Layout::kAhead;
+
+  /// A group of copies, also where there is nothing to copy.
+  __device__ void copy(int batch, int base) {
+    const int head_dim = static_cast<int>(args_.head_dim);
+#pragma unroll
+    for (int i = 0; i < Layout::kAhead; ++i) {
+      const int position = base + i * kGroups;
+      if (position < end_) {
+        const std::int64_t from = pool_offset(args_, row_, position, kv_head_);
+#pragma unroll
+        for (int c = 0; c < Layout::kChunks; ++c) {
+          const int element = Layout::element(lane_, c);
+          const bool exists = element < head_dim;
+          const std::int64_t at = from + (exists ? element : 0);
+          copy_or_clear(&ring_[batch][i][0][c][threadIdx.x], args_.key_pool + at, exists);
+          copy_or_clear(&ring_[batch][i][1][c][threadIdx.x], args_.value_pool + at, exists);
+        }
+      }
+    }
+    commit_copies();
+  }
+
+  Ring& ring_;
+  const Args& args_;
+  int row_;
+  int kv_head_;
+  int first_;
+  int end_;
+  int lane_;
+};
+
 /// Tokens that `at` sees among the new ones of its row, itself included.
 template <typename Args>
 __device__ int visible_new_tokens(const Args& args, const NewToken& at) {
@@ -184,14 +302,19 @@ __device__ int visible_new_tokens(const Args& args, const NewToken& at) {
   return count;
 }
 
+/// What each group has of the values' sum.
+template <typename Layout>
+using GroupValues = float[kGroups][Layout::kMostDims];
+
 /// One softmax of all groups', in shared memory: sum of values [head_dim], largest score, sum.
+template <typename Layout>
 struct BlockSoftmax {
   float maxima[kGroups];
   float sums[kGroups];
-  float values[kGroups][kMaxHeadDim];
 
-  template <typename Layout>
-  __device__ void merge(Softmax<Layout>& softmax, int head_dim, float& max, float& sum) {
+  /// `values`: memory that nobody needs when all threads have come here.
+  __device__ void merge(Softmax<Layout>& softmax, int head_dim, GroupValues<Layout>& values,
+                        float& max, float& sum) {
     const int lane = static_cast<int>(threadIdx.x) % kGroupLanes;
     const int group = static_cast<int>(threadIdx.x) / kGroupLanes;
     if (lane == 0) {
@@ -222,22 +345,24 @@ struct BlockSoftmax {
       sum += one;
     }
   }
-
-  __device__ float value(int i) const {
-    float value = 0;
-#pragma unroll
-    for (int group = 0; group < kGroups; ++group) {
-      value += values[group][i];
-    }
-    return value;
-  }
 };
 
+template <typename Layout>
+__device__ float sum_of_groups(const GroupValues<Layout>& values, int i) {
+  float sum = 0;
+#pragma unroll
+  for (int group = 0; group < kGroups; ++group) {
+    sum += values[group][i];
+  }
+  return sum;
+}
+
 /// The softmax of each split, in the first split's block.
+template <typename Layout>
 struct SplitSoftmaxes {
   float maxima[kMaxCluster];
   float sums[kMaxCluster];
-  float values[kMaxCluster][kMaxHeadDim];
+  float values[kMaxCluster][Layout::kMostDims];
 
   /// The attention's element i.
   __device__ float attention(int splits, int i) const {
@@ -258,10 +383,15 @@ struct SplitSoftmaxes {
 
 /// Grid: tokens, heads, splits.
 template <typename T, typename Layout>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, Layout::kBlocks)
     attention_by_token_kernel(CachedAttentionArgs<T, typename Layout::Cache> args) {
-  __shared__ BlockSoftmax block_softmax;
-  __shared__ SplitSoftmaxes split_softmaxes;
+  using Args = CachedAttentionArgs<T, typename Layout::Cache>;
+  using ItsPast = std::conditional_t<Layout::kShared, SharedPast<Args, Layout>, Past<Args, Layout>>;
+  constexpr std::size_t kValueBytes = sizeof(GroupValues<Layout>);
+  __shared__ __align__(16) std::byte shared[std::max(ItsPast::kRingBytes, kValueBytes)];
+  auto& values = *reinterpret_cast<GroupValues<Layout>*>(shared);  // when the ring is used up
+  __shared__ BlockSoftmax<Layout> block_softmax;
+  __shared__ SplitSoftmaxes<Layout> split_softmaxes;
   let_next_kernel_start();
   arrive_at_cluster();  // all its blocks run before any writes to the first
   const int token = static_cast<int>(blockIdx.x);
@@ -272,7 +402,6 @@ __global__ void __launch_bounds__(kThreads)
   const int lane = static_cast<int>(threadIdx.x) % kGroupLanes;
   const int group = static_cast<int>(threadIdx.x) / kGroupLanes;
   const int head_dim = static_cast<int>(args.head_dim);
-  constexpr int kStride = kGroups * Layout::kAhead;
 
   if (is_of_no_row(args,
                    token)) {  // so are all blocks of its cluster, but they wait for each other
@@ -289,8 +418,7 @@ __global__ void __launch_bounds__(kThreads)
   const int share = divide_up(past - begin, splits);
   const int end = min(begin + (split + 1) * share, past);
   const int first = begin + split * share + group;
-  Positions<CachedAttentionArgs<T, typename Layout::Cache>, Layout> positions;
-  positions.load(args, at.row, kv_head, first, end, lane);
+  ItsPast its_past(shared, args, at.row, kv_head, first, end, lane);
   // The last split has the fewest positions of the past; it takes the new tokens.
   const int in_window =
       args.rules.window == 0 ? path : min(path, static_cast<int>(args.rules.window));
@@ -321,10 +449,7 @@ __global__ void __launch_bounds__(kThreads)
   }
 
   Softmax<Layout> softmax;
-  for (int base = first; base - group < end; base += kStride) {
-    positions.attend(args, query, base, end, softmax);
-    positions.load(args, at.row, kv_head, base + kStride, end, lane);
-  }
+  its_past.attend(query, softmax);
   // New tokens, from the last one seen, the token itself, to the first, so that the walk up a tree
   // goes one way.
   int node = at.index;
@@ -355,19 +480,19 @@ __global__ void __launch_bounds__(kThreads)
 
   float max = 0;
   float sum = 0;
-  block_softmax.merge(softmax, head_dim, max, sum);
+  block_softmax.merge(softmax, head_dim, values, max, sum);
   const int i = static_cast<int>(threadIdx.x);
   T* attention = args.attention + (std::int64_t{token} * args.num_heads + head) * head_dim;
   if (splits == 1) {
     for (int e = i; e < head_dim; e += kThreads) {
-      attention[e] = from_float<T>(block_softmax.value(e) / sum);
+      attention[e] = from_float<T>(sum_of_groups<Layout>(values, e) / sum);
     }
     return;
   }
   wait_for_cluster();
-  SplitSoftmaxes* gathered = in_first_block(&split_softmaxes);
+  SplitSoftmaxes<Layout>* gathered = in_first_block(&split_softmaxes);
   for (int e = i; e < head_dim; e += kThreads) {
-    gathered->values[split][e] = block_softmax.value(e);
+    gathered->values[split][e] = sum_of_groups<Layout>(values, e);
   }
   if (i == 0) {
     gathered->maxima[split] = max;
@@ -385,39 +510,34 @@ __global__ void __launch_bounds__(kThreads)
 
 template <typename T, typename Cache, int kVector, int kChunks>
 cudaError_t launch_layout(const CachedAttentionArgs<T, Cache>& args, std::int64_t tokens,
-                          AttentionSplits splits, LaunchOrder order) {
+                          std::int64_t splits, LaunchOrder order) {
   const dim3 grid(static_cast<unsigned>(tokens), static_cast<unsigned>(args.num_heads),
-                  static_cast<unsigned>(splits.count));
-  if constexpr (sizeof(Cache) == 2 && kVector * kChunks <= 8) {
-    if (splits.far_ahead) {
-      return launch(attention_by_token_kernel<T, HeadLayout<T, Cache, kVector, kChunks, 128>>, grid,
-                    kThreads, 0, order, args);
-    }
+                  static_cast<unsigned>(splits));
+  // Of a part of the past, registers have room for all that is worth having on its way.
+  constexpr bool kMayShare = kVector * sizeof(Cache) == 16 && sizeof(Cache) == 2 && kChunks <= 2;
+  if (kMayShare && splits == 1) {
+    return launch(attention_by_token_kernel<T, HeadLayout<T, Cache, kVector, kChunks, kMayShare>>,
+                  grid, kThreads, 0, order, args);
   }
-  return launch(attention_by_token_kernel<T, HeadLayout<T, Cache, kVector, kChunks>>, grid,
+  return launch(attention_by_token_kernel<T, HeadLayout<T, Cache, kVector, kChunks, false>>, grid,
                 kThreads, 0, order, args);
 }
 
 }  // namespace
 
-AttentionSplits AttentionSplits::choose(std::int64_t tokens, std::int64_t num_heads,
-                                        int multiprocessors) {
-  AttentionSplits splits;
-  const std::int64_t blocks = tokens * num_heads;
+std::int64_t attention_splits(std::int64_t tokens, std::int64_t num_heads, int multiprocessors) {
+  std::int64_t splits = 1;
   if (device_has_clusters()) {
-    while (splits.count < kMaxCluster &&
-           2 * splits.count * blocks <= 2 * std::int64_t{multiprocessors}) {
-      splits.count *= 2;
+    while (splits < kMaxCluster && splits * tokens * num_heads <= std::int64_t{multiprocessors}) {
+      splits *= 2;
     }
   }
-  splits.far_ahead = splits.count == 1 && blocks <= 2 * std::int64_t{multiprocessors};
   return splits;
 }
 
 template <typename T, typename Cache>
 cudaError_t cached_attention_by_token(const CachedAttentionArgs<T, Cache>& args,
-                                      std::int64_t tokens, AttentionSplits splits,
-                                      LaunchOrder order) {
+                                      std::int64_t tokens, std::int64_t splits, LaunchOrder order) {
   if (tokens == 0) {
     return cudaSuccess;
   }
@@ -445,16 +565,16 @@ cudaError_t cached_attention_by_token(const CachedAttentionArgs<T, Cache>& args,
 }
 
 template cudaError_t cached_attention_by_token(const CachedAttentionArgs<float>&, std::int64_t,
-                                               AttentionSplits, LaunchOrder);
+                                               std::int64_t, LaunchOrder);
 template cudaError_t cached_attention_by_token(const CachedAttentionArgs<float, __half>&,
-                                               std::int64_t, AttentionSplits, LaunchOrder);
+                                               std::int64_t, std::int64_t, LaunchOrder);
 template cudaError_t cached_attention_by_token(const CachedAttentionArgs<float, __nv_bfloat16>&,
-                                               std::int64_t, AttentionSplits, LaunchOrder);
+                                               std::int64_t, std::int64_t, LaunchOrder);
 template cudaError_t cached_attention_by_token(const CachedAttentionArgs<float, std::int8_t>&,
-                                               std::int64_t, AttentionSplits, LaunchOrder);
+                                               std::int64_t, std::int64_t, LaunchOrder);
 template cudaError_t cached_attention_by_token(const CachedAttentionArgs<__half>&, std::int64_t,
-                                               AttentionSplits, LaunchOrder);
+                                               std::int64_t, LaunchOrder);
 template cudaError_t cached_attention_by_token(const CachedAttentionArgs<__nv_bfloat16>&,
-                                               std::int64_t, AttentionSplits, LaunchOrder);
+                                               std::int64_t, std::int64_t, LaunchOrder);
 
 }  // namespace kvcache::kernels

@@ -12,16 +12,9 @@
 namespace kvcache::kernels {
 
 /// Parts that a token's past is divided into, each of which a thread block of its own works on: few
-/// tokens with a long past must fill the device too. At most 8, and 1 on devices before sm_90.
-struct AttentionSplits {
-  std::int64_t count = 1;
-  /// Whether a block has the registers for more of its past on the way: where few blocks share a
-  /// multiprocessor, and each has a past that is not split.
-  bool far_ahead = false;
-
-  /// As many as make `tokens · num_heads` blocks fill a device of `multiprocessors`.
-  static AttentionSplits choose(std::int64_t tokens, std::int64_t num_heads, int multiprocessors);
-};
+/// tokens with a long past must fill the device too. As many as make `tokens · num_heads` blocks
+/// fill a device of `multiprocessors`; at most 8, and 1 on devices before sm_90.
+std::int64_t attention_splits(std::int64_t tokens, std::int64_t num_heads, int multiprocessors);
 
 /// Appends the new tokens' keys and values to the pool and attends, one kernel, a
 /// thread block per token, head and split. T is float, __half or __nv_bfloat16, and so is Cache;
@@ -33,8 +26,7 @@ struct AttentionSplits {
 /// Returns cudaErrorInvalidValue where head_dim is too large, otherwise what launching returned.
 template <typename T, typename Cache>
 cudaError_t cached_attention_by_token(const CachedAttentionArgs<T, Cache>& args,
-                                      std::int64_t tokens, AttentionSplits splits,
-                                      LaunchOrder order);
+                                      std::int64_t tokens, std::int64_t splits, LaunchOrder order);
 
 /// Whether cached_attention_by_tile() takes this size of head, this many tokens, and trees where
 /// there is a window.

@@ -101,9 +101,11 @@ int stages_of(const LinearCudaArgs<T>& args, const dim3& grid, int multiprocesso
     return bytes > fixed ? (bytes - fixed) / Layout::kStageBytes : 0;
   };
   const std::size_t most = std::min(wanted, that_fit(most_shared_bytes()));
-  const std::size_t shared = std::min(
-      most,
-      that_fit(most_shared_bytes() / divide_up(blocks, static_cast<std::size_t>(multiprocessors))));
+  const auto per_multiprocessor = divide_up(blocks, static_cast<std::size_t>(multiprocessors));
+  if (per_multiprocessor > kEnough) {  // one loads while another computes
+    return static_cast<int>(std::min(most, that_fit(most_shared_bytes() / 2)));
+  }
+  const std::size_t shared = std::min(most, that_fit(most_shared_bytes() / per_multiprocessor));
   return static_cast<int>(shared >= std::min(kEnough, wanted) ? shared : most);
 }
 
@@ -142,13 +144,17 @@ cudaError_t launch_warpgroups(const LinearCudaArgs<T>& args, Activation activati
       status != cudaSuccess) {
     return status;
   }
-  if (const cudaError_t status =
-          make_tensor_map(args.weight,
-                          {.type = kMapType<T>,
-                           .sizes = {args.inputs, panels * Layout::kMatrices},
-                           .strides = {kWarpgroupColumns, kWarpgroupColumns * args.inputs},
-                           .tile = {Layout::kPiece, Layout::kMatrices}},
-                          product.weight);
+  const TensorShape rows{.type = kMapType<T>,
+                         .sizes = {args.outputs, args.inputs / kRowInputs},
+                         .strides = {args.inputs, kRowInputs},
+                         .tile = {kWarpgroupColumns, Layout::kRows}};
+  const TensorShape panels_of_columns{
+      .type = kMapType<T>,
+      .sizes = {args.inputs, panels * Layout::kMatrices},
+      .strides = {kWarpgroupColumns, kWarpgroupColumns * args.inputs},
+      .tile = {Layout::kPiece, Layout::kMatrices}};
+  if (const cudaError_t status = make_tensor_map(
+          args.weight, Layout::kWeightHasInputs ? rows : panels_of_columns, product.weight);
       status != cudaSuccess) {
     return status;
   }
@@ -214,14 +220,18 @@ bool device_has_warpgroups() {
 #endif
 }
 
+bool fits(std::int64_t tokens, std::int64_t inputs, std::int64_t outputs) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 30;  // a grid's indices are of 32 bits
+  constexpr std::int64_t kMostTiles = 65535;
+  return tokens > 0 && tokens <= kMostTiles * kWarpgroupRows && inputs % kRowInputs == 0 &&
+         inputs <= kMost && outputs <= kMost && device_has_warpgroups();
+}
+
 }  // namespace
 
 template <typename T>
 bool linear_warpgroups_fit(const LinearCudaArgs<T>& args) {
-  constexpr std::int64_t kMost = std::int64_t{1} << 30;  // a grid's indices are of 32 bits
-  return args.tokens > 0 && args.tokens <= kMost && args.inputs % kRowInputs == 0 &&
-         args.inputs <= kMost && args.outputs % kVector == 0 && args.outputs <= kMost &&
-         device_has_warpgroups();
+  return args.outputs % kVector == 0 && fits(args.tokens, args.inputs, args.outputs);
 }
 
 template <typename T>
@@ -245,6 +255,27 @@ cudaError_t linear_by_warpgroup(const GatedLinearCudaArgs<T>& args, int multipro
   return launch_divided<T, After::gate>(args.product, args.activation, multiprocessors, stream);
 }
 
+template <typename T>
+bool head_warpgroups_fit(const HeadCudaArgs<T>& args) {
+  return fits(args.tokens, args.inputs, args.outputs);
+}
+
+template <typename T>
+cudaError_t head_by_warpgroup(const HeadCudaArgs<T>& args, int multiprocessors,
+                              cudaStream_t stream) {
+  LinearCudaArgs<T> product;
+  product.x = args.x;
+  product.weight = args.weight;
+  product.out = args.out;
+  product.tokens = args.tokens;
+  product.inputs = args.inputs;
+  product.outputs = args.outputs;
+  const auto launch_as = args.tokens > kWarpgroupRows
+                             ? launch_warpgroups<T, After::logits, 2, false>
+                             : launch_warpgroups<T, After::logits, 1, false>;
+  return launch_as(product, Activation::none, 1, multiprocessors, stream);
+}
+
 template bool linear_warpgroups_fit(const LinearCudaArgs<__half>&);
 template bool linear_warpgroups_fit(const LinearCudaArgs<__nv_bfloat16>&);
 template bool linear_warpgroups_fit(const GatedLinearCudaArgs<__half>&);
@@ -254,5 +285,9 @@ template cudaError_t linear_by_warpgroup(const LinearCudaArgs<__nv_bfloat16>&, i
 template cudaError_t linear_by_warpgroup(const GatedLinearCudaArgs<__half>&, int, cudaStream_t);
 template cudaError_t linear_by_warpgroup(const GatedLinearCudaArgs<__nv_bfloat16>&, int,
                                          cudaStream_t);
+template bool head_warpgroups_fit(const HeadCudaArgs<__half>&);
+template bool head_warpgroups_fit(const HeadCudaArgs<__nv_bfloat16>&);
+template cudaError_t head_by_warpgroup(const HeadCudaArgs<__half>&, int, cudaStream_t);
+template cudaError_t head_by_warpgroup(const HeadCudaArgs<__nv_bfloat16>&, int, cudaStream_t);
 
 }  // namespace kvcache::kernels

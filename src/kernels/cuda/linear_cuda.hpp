@@ -100,6 +100,15 @@ bool head_some_rows_fit(std::int64_t tokens, std::int64_t inputs);
 template <typename T>
 cudaError_t head_some_rows(const HeadCudaArgs<T>& args, int multiprocessors, cudaStream_t stream);
 
+/// Whether head_by_warpgroup() takes this product on the current device, apart from its norm.
+template <typename T>
+bool head_warpgroups_fit(const HeadCudaArgs<T>& args);
+
+/// The same for any number of tokens, on devices of sm_90.
+template <typename T>
+cudaError_t head_by_warpgroup(const HeadCudaArgs<T>& args, int multiprocessors,
+                              cudaStream_t stream);
+
 /// The norm of [tokens, inputs], of chosen rows when `positions` is given; what a library's
 /// matrix product needs done before it.
 template <typename T>

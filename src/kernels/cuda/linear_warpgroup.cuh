@@ -33,8 +33,10 @@ struct Gate {
   }
 };
 
-/// What is done to sums.
-enum class After { nothing, activation, gate };
+/// What is done to sums. Those of a head are logits, and its weight has rows of inputs.
+enum class After { nothing, activation, gate, logits };
+
+constexpr bool has_gate(After after) { return after == After::activation || after == After::gate; }
 
 /// Panels of a block.
 constexpr int matrices_of(After after) { return after == After::gate ? 2 : 1; }
@@ -42,7 +44,7 @@ constexpr int matrices_of(After after) { return after == After::gate ? 2 : 1; }
 /// Grid: panels, tiles of tokens, parts of the inputs.
 struct Product {
   CUtensorMap x{};       // [inputs / 64, tokens, 64]
-  CUtensorMap weight{};  // [panels, inputs, 64]
+  CUtensorMap weight{};  // [panels, inputs, 64], or a head's [inputs / 64, outputs, 64]
   int tokens;
   int inputs;
   int outputs;
@@ -57,6 +59,7 @@ struct Product {
 template <After kAfter, int kGroups>
 struct SharedLayout {
   static constexpr int kMatrices = matrices_of(kAfter);
+  static constexpr bool kWeightHasInputs = kAfter == After::logits;  // in its rows
   /// Of a token and a piece: large pieces are few copies to ask for, small ones come sooner.
   static constexpr int kRows = kMatrices == 1 && kGroups == 1 ? 2 : 1;
   static constexpr int kPiece = kRows * kRowInputs;      // inputs
@@ -138,9 +141,12 @@ __device__ void bring(const Product& product, const Tile<Layout>& tile, std::byt
                       CopyBarrier* full, CopyBarrier* empty) {
   const auto bring_weight = [&](int piece, int stage) {
     full[stage].expect(Layout::kRows * product.token_bytes + Layout::kWeightBytes);
+    const int inputs = tile.first_piece + piece;
+    const auto panel = static_cast<int>(blockIdx.x);
     copy_tile(shared + stage * Layout::kStageBytes + Layout::kTokenBytes, product.weight,
-              (tile.first_piece + piece) * Layout::kPiece,
-              static_cast<int>(blockIdx.x) * Layout::kMatrices, full[stage]);
+              Layout::kWeightHasInputs ? panel * kWarpgroupColumns : inputs * Layout::kPiece,
+              Layout::kWeightHasInputs ? inputs * Layout::kRows : panel * Layout::kMatrices,
+              full[stage]);
   };
   const auto bring_tokens = [&](int piece, int stage) {
     copy_tile(shared + stage * Layout::kStageBytes, product.x, tile.first_token,
@@ -187,10 +193,11 @@ __device__ void multiply(WarpgroupSums (&sums)[kMatrices], const Product& produc
       for (unsigned i = 0; i < kRowInputs / 16; ++i) {
 #pragma unroll
         for (unsigned m = 0; m < kMatrices; ++m) {
-          multiply_by_warpgroup<T>(
+          constexpr unsigned kStep =
+              Layout::kWeightHasInputs ? WarpgroupFactor::kStepInRow : WarpgroupFactor::kStepOfRows;
+          multiply_by_warpgroup<T, Layout::kWeightHasInputs>(
               sums[m], x.at(i * WarpgroupFactor::kStepInRow),
-              weight.at((m * Layout::kPiece + row * kRowInputs) * kSwizzledBytes +
-                        i * WarpgroupFactor::kStepOfRows),
+              weight.at((m * Layout::kPiece + row * kRowInputs) * kSwizzledBytes + i * kStep),
               piece > 0 || row > 0 || i > 0);
         }
       }

@@ -72,7 +72,7 @@ class Finish {
         for (int eight = 0; eight < kEights; ++eight) {
           const int i = eight * 4 + half * 2;
           float2 values = sum(sums[0][i], sums[0][i + 1], biases_[0][eight]);
-          if constexpr (kAfter != After::nothing) {
+          if constexpr (has_gate(kAfter)) {
             values = {product_.gate(values.x), product_.gate(values.y)};
           }
           if constexpr (kAfter == After::gate) {
@@ -80,7 +80,9 @@ class Finish {
             values = {values.x * up.x, values.y * up.y};
           }
           values = sum(values.x, values.y, residuals_[half][eight]);
-          if (column_ + eight * 8 < product_.outputs) {
+          if constexpr (kAfter == After::logits) {  // of any number: pairs lie on any address
+            store_each(values, column_ + eight * 8, row + eight * 8);
+          } else if (column_ + eight * 8 < product_.outputs) {
             *reinterpret_cast<typename Pair<T>::type*>(row + eight * 8) =
                 Pair<T>::rounded(values.x, values.y);
           }
@@ -96,6 +98,15 @@ class Finish {
   __device__ static float2 sum(float first, float second, unsigned bits) {
     const float2 added = Pair<T>::widened(*reinterpret_cast<const typename Pair<T>::type*>(&bits));
     return {first + added.x, second + added.y};
+  }
+
+  __device__ void store_each(const float2& values, int column, T* to) const {
+    if (column < product_.outputs) {
+      to[0] = from_float<T>(values.x);
+    }
+    if (column + 1 < product_.outputs) {
+      to[1] = from_float<T>(values.y);
+    }
   }
 
   const Product& product_;
@@ -201,7 +212,7 @@ class FinishTogether {
 #pragma unroll
       for (int c = 0; c < kVector; ++c) {
         float value = values[0][c];
-        if constexpr (kAfter != After::nothing) {
+        if constexpr (has_gate(kAfter)) {
           value = product_.gate(value);
         }
         if constexpr (kAfter == After::gate) {

@@ -50,14 +50,15 @@ __device__ void wait_for_products_but() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kLatest) : "memory");
 }
 
-#define KVCACHE_WGMMA(type)                                                                        \
+#define KVCACHE_WGMMA(type, transposed)                                                            \
   asm volatile(                                                                                    \
       "{\n"                                                                                        \
       ".reg .pred adds;\n"                                                                         \
       "setp.ne.b32 adds, %34, 0;\n"                                                                \
       "wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type                                  \
       " {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,"   \
-      "%24,%25,%26,%27,%28,%29,%30,%31}, %32, %33, adds, 1, 1, 0, 1;\n"                            \
+      "%24,%25,%26,%27,%28,%29,%30,%31}, %32, %33, adds, 1, 1, 0, " transposed                     \
+      ";\n"                                                                                        \
       "}\n"                                                                                        \
       : "+f"(s[0]), "+f"(s[1]), "+f"(s[2]), "+f"(s[3]), "+f"(s[4]), "+f"(s[5]), "+f"(s[6]),        \
         "+f"(s[7]), "+f"(s[8]), "+f"(s[9]), "+f"(s[10]), "+f"(s[11]), "+f"(s[12]), "+f"(s[13]),    \
@@ -66,16 +67,24 @@ __device__ void wait_for_products_but() {
         "+f"(s[28]), "+f"(s[29]), "+f"(s[30]), "+f"(s[31])                                         \
       : "l"(left), "l"(right), "r"(static_cast<int>(adds)))
 
-/// 16 inputs: rows of `left` have inputs side by side, rows of `right` columns side by side. Sets
+/// 16 inputs: rows of `left` have inputs side by side, rows of `right` too, or else columns. Sets
 /// the sums, or `adds` to them.
-template <typename T>
+template <typename T, bool kRightHasInputs>
 __device__ void multiply_by_warpgroup(WarpgroupSums& s, std::uint64_t left, std::uint64_t right,
                                       bool adds) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   if constexpr (std::is_same_v<T, __half>) {
-    KVCACHE_WGMMA("f16");
+    if constexpr (kRightHasInputs) {
+      KVCACHE_WGMMA("f16", "0");
+    } else {
+      KVCACHE_WGMMA("f16", "1");
+    }
   } else {
-    KVCACHE_WGMMA("bf16");
+    if constexpr (kRightHasInputs) {
+      KVCACHE_WGMMA("bf16", "0");
+    } else {
+      KVCACHE_WGMMA("bf16", "1");
+    }
   }
 #endif
 }

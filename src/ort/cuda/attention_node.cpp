@@ -101,7 +101,7 @@ void CachedAttentionNode<T, Cache>::attend(const kernels::CachedAttentionArgs<T,
     }
   }
   const auto splits =
-      kernels::AttentionSplits::choose(tokens, args.num_heads, resources_.room->multiprocessors());
+      kernels::attention_splits(tokens, args.num_heads, resources_.room->multiprocessors());
   check_launch(kernels::cached_attention_by_token(args, tokens, splits, order), name_);
 }
 

@@ -344,9 +344,14 @@ void HeadNode<T>::run(const kernels::HeadCudaArgs<T>& args, cudaStream_t stream)
                                      normalized, stream),
                this->name_);
   if constexpr (sizeof(T) == 2) {
+    constexpr std::int64_t kMany = 32;  // from where on warpgroups are faster, on an H200
+    kernels::HeadCudaArgs<T> rest = args;
+    rest.x = normalized;
+    if (args.tokens > kMany && kernels::head_warpgroups_fit(args)) {
+      check_launch(kernels::head_by_warpgroup(rest, room.multiprocessors(), stream), this->name_);
+      return;
+    }
     if (kernels::head_some_rows_fit(args.tokens, args.inputs)) {
-      kernels::HeadCudaArgs<T> rest = args;
-      rest.x = normalized;
       check_launch(kernels::head_some_rows(rest, room.multiprocessors(), stream), this->name_);
       return;
     }

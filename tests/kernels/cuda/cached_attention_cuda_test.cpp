@@ -143,7 +143,7 @@ constexpr std::int64_t kTileHeadDims[] = {16, 32, 64, 80, 96, 128};
 
 /// The kernel with a thread block per token, with 1, 2, 4 or 8 splits.
 auto by_token(Random& random) {
-  const AttentionSplits splits{std::int64_t{1} << random.integer(0, 3), random.chance(0.5)};
+  const std::int64_t splits = std::int64_t{1} << random.integer(0, 3);
   return [splits](const auto& args, std::int64_t tokens) {
     return cached_attention_by_token(args, tokens, splits, LaunchOrder(nullptr));
   };
@@ -294,12 +294,9 @@ TEST_F(CachedAttentionOnCuda, TokensBehindAllRowsChangeNothing) {
 }
 
 TEST_F(CachedAttentionOnCuda, SplitsFillTheDeviceForFewTokensOnly) {
-  EXPECT_EQ(AttentionSplits::choose(1, 12, 132).count, 8);
-  EXPECT_EQ(AttentionSplits::choose(4, 12, 132).count, 4);
-  EXPECT_EQ(AttentionSplits::choose(64, 12, 132).count, 1);
-  EXPECT_TRUE(AttentionSplits::choose(16, 12, 132).far_ahead);
-  EXPECT_FALSE(AttentionSplits::choose(64, 12, 132).far_ahead);
-  EXPECT_FALSE(AttentionSplits::choose(4, 12, 132).far_ahead);
+  EXPECT_EQ(attention_splits(1, 12, 132), 8);
+  EXPECT_EQ(attention_splits(4, 12, 132), 4);
+  EXPECT_EQ(attention_splits(64, 12, 132), 1);
 }
 
 }  // namespace

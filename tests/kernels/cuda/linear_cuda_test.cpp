@@ -375,49 +375,70 @@ TYPED_TEST(LinearOnCuda, HeadAgreesWithDoublePrecision) {
   });
 }
 
+/// What `run` makes of some tokens' logits.
+template <typename T, typename Run>
+void expect_logits(Random& random, std::int64_t inputs, std::int64_t tokens, const Run& run) {
+  const std::int64_t outputs = random.integer(1, 1000);
+  const auto x = random_values<T>(random, tokens * inputs, 1);
+  const auto weight =
+      random_values<T>(random, outputs * inputs, 1 / std::sqrt(static_cast<double>(inputs)));
+  const DeviceArray<T> d_x(x);
+  const DeviceArray<T> d_weight(weight);
+  const DeviceArray<T> d_out(
+      std::vector<T>(static_cast<std::size_t>(tokens * outputs), rounded<T>(std::nan(""))));
+  HeadCudaArgs<T> args;
+  args.x = d_x.data();
+  args.weight = d_weight.data();
+  args.out = d_out.data();
+  args.tokens = tokens;
+  args.inputs = inputs;
+  args.outputs = outputs;
+  run(args);
+  ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+  const std::vector<T> found = d_out.to_host();
+  double largest = 0;
+  for (std::int64_t token = 0; token < tokens; ++token) {
+    for (std::int64_t output = 0; output < outputs; ++output) {
+      double sum = 0;
+      double magnitude = 1;
+      for (std::int64_t i = 0; i < inputs; ++i) {
+        const double product = wide(x[static_cast<std::size_t>(token * inputs + i)]) *
+                               wide(weight[static_cast<std::size_t>(output * inputs + i)]);
+        sum += product;
+        magnitude += std::abs(product);
+      }
+      const double error =
+          std::abs(wide(found[static_cast<std::size_t>(token * outputs + output)]) - sum) /
+          magnitude;
+      ASSERT_FALSE(std::isnan(error));
+      largest = std::max(largest, error);
+    }
+  }
+  EXPECT_LE(largest, kError<T>) << tokens << " x " << inputs << " x " << outputs;
+}
+
 TYPED_TEST(LinearOnTensorCores, HeadAgreesWithDoublePrecision) {
   using T = TypeParam;
   test::for_random_cases(40, [](Random& random) {
-    const std::int64_t inputs = 128 * random.integer(1, 6);
-    const std::int64_t outputs = random.integer(1, 1000);
-    const std::int64_t tokens = random.integer(1, 64);
-    const auto x = random_values<T>(random, tokens * inputs, 1);
-    const auto weight =
-        random_values<T>(random, outputs * inputs, 1 / std::sqrt(static_cast<double>(inputs)));
-    const DeviceArray<T> d_x(x);
-    const DeviceArray<T> d_weight(weight);
-    const DeviceArray<T> d_out(
-        std::vector<T>(static_cast<std::size_t>(tokens * outputs), rounded<T>(std::nan(""))));
-    HeadCudaArgs<T> args;
-    args.x = d_x.data();
-    args.weight = d_weight.data();
-    args.out = d_out.data();
-    args.tokens = tokens;
-    args.inputs = inputs;
-    args.outputs = outputs;
-    ASSERT_TRUE(head_some_rows_fit(tokens, inputs));
-    ASSERT_EQ(head_some_rows(args, static_cast<int>(random.integer(1, 20)), nullptr), cudaSuccess);
-    ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
-    const std::vector<T> found = d_out.to_host();
-    double largest = 0;
-    for (std::int64_t token = 0; token < tokens; ++token) {
-      for (std::int64_t output = 0; output < outputs; ++output) {
-        double sum = 0;
-        double magnitude = 1;
-        for (std::int64_t i = 0; i < inputs; ++i) {
-          const double product = wide(x[static_cast<std::size_t>(token * inputs + i)]) *
-                                 wide(weight[static_cast<std::size_t>(output * inputs + i)]);
-          sum += product;
-          magnitude += std::abs(product);
-        }
-        const double error =
-            std::abs(wide(found[static_cast<std::size_t>(token * outputs + output)]) - sum) /
-            magnitude;
-        ASSERT_FALSE(std::isnan(error));
-        largest = std::max(largest, error);
-      }
-    }
-    EXPECT_LE(largest, kError<T>) << tokens << " x " << inputs << " x " << outputs;
+    expect_logits<T>(random, 128 * random.integer(1, 6), random.integer(1, 64),
+                     [&](const HeadCudaArgs<T>& args) {
+                       ASSERT_TRUE(head_some_rows_fit(args.tokens, args.inputs));
+                       ASSERT_EQ(
+                           head_some_rows(args, static_cast<int>(random.integer(1, 20)), nullptr),
+                           cudaSuccess);
+                     });
+  });
+}
+
+TYPED_TEST(LinearOnTensorCores, HeadOfWarpgroupsAgreesWithDoublePrecision) {
+  using T = TypeParam;
+  test::for_random_cases(40, [](Random& random) {
+    expect_logits<T>(random, 64 * random.integer(1, 12), random.integer(1, 200),
+                     [](const HeadCudaArgs<T>& args) {
+                       ASSERT_TRUE(head_warpgroups_fit(args));
+                       ASSERT_EQ(head_by_warpgroup(args, kAnyMultiprocessors, nullptr),
+                                 cudaSuccess);
+                     });
   });
 }
 
