@@ -17,7 +17,6 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cuda/fused_layers.hpp"
 #include "kernels/cuda/fused_rows.hpp"
 #include "kernels/cuda/fused_step.hpp"
 #include "plan/cuda/fused_model.hpp"
@@ -29,7 +28,6 @@ namespace kvcache::test {
 using kernels::EmbeddingCudaArgs;
 using kernels::HeadCudaArgs;
 using kernels::kFusedHeadDim;
-using kernels::kMaxLayersTokens;
 using kernels::kMaxTablesBlocks;
 using kernels::LinearCudaArgs;
 using kernels::NormArgs;
@@ -213,6 +211,8 @@ void expect_logits(std::span<const T> logits, const Doubles& expected,
   EXPECT_EQ(best.logit, static_cast<float>(logits[top]));
 }
 
+constexpr std::int64_t kMostLogits = 64;  // rows of a step, unless a test says otherwise
+
 /// A model, sequences in its cache, and what a step must give.
 template <typename T>
 class FusedCase {
@@ -222,7 +222,7 @@ class FusedCase {
     std::int64_t head_dim = kFusedHeadDim;
     std::int64_t most_vocabulary = 3000;
     std::int64_t most_rows = 16;
-    std::int64_t most_logits = kMaxLayersTokens;
+    std::int64_t most_logits = kMostLogits;
     bool rounds_inputs = false;  // of products to T, as the graph does
   };
 
@@ -389,8 +389,7 @@ class FusedCase {
     if (trees) {
       inputs.parents.resize(inputs.ids.size(), -1);
     }
-    for (std::int64_t i = random.integer(1, std::min(2 * count, std::int64_t{kMaxLayersTokens}));
-         i > 0; --i) {
+    for (std::int64_t i = random.integer(1, std::min(2 * count, kMostLogits)); i > 0; --i) {
       inputs.logits_positions.push_back(random.integer(0, of_rows - 1));
     }
     return inputs;

@@ -12,7 +12,6 @@
 
 #include "kernels/cpu/argmax_cpu.hpp"
 #include "kernels/cuda/exp_sum_cuda.hpp"
-#include "kernels/cuda/fused_layers.hpp"
 #include "kernels/cuda/fused_rows.hpp"
 
 namespace kvcache::device {
@@ -87,7 +86,7 @@ bool CudaStep::run(const plan::StepBinding& binding, const std::function<void()>
   const bool is_third = runs_ == kRunsBeforeCapture;
   if (may_be_fused(binding) && fused_ == nullptr && graph_ == nullptr) {
     // A step of a model that has been made ready needs nothing of its own.
-    fuse(binding, is_third && binding.tokens <= kernels::kMaxLayersTokens);
+    fuse(binding, is_third && binding.tokens <= kernels::kMaxFusedTokens);
   }
   if (fused_ != nullptr && start_fused()) {
     lock.unlock();
@@ -119,10 +118,10 @@ bool CudaStep::may_be_fused(const plan::StepBinding& binding) const {
   if (resources_->fused == nullptr) {
     const bool is_search = model_.vocab_size <= kernels::kMostRowsVocabulary;  // of many rows
     return runs_ == kRunsBeforeCapture &&
-           binding.tokens <= (is_search ? plan::kMostFusedTokens : kernels::kMaxLayersTokens);
+           binding.tokens <= (is_search ? plan::kMostFusedTokens : kernels::kMaxFusedTokens);
   }
   const plan::FusedModel::MostTokens most = resources_->fused->most_tokens();
-  return binding.tokens <= kernels::kMaxLayersTokens ||
+  return binding.tokens <= kernels::kMaxFusedTokens ||
          (binding.tokens <= most.rows && binding.tokens >= most.fewest_of_rows);
 }
 

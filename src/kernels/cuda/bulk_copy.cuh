@@ -56,21 +56,6 @@ class CopyBarrier {
 #endif
   }
 
-  /// The same where nothing was written that others look at: it does not wait for what is on its
-  /// way.
-  __device__ void arrive_relaxed_in_block([[maybe_unused]] unsigned rank) {
-#if __CUDA_ARCH__ >= 900
-    asm volatile(
-        "{\n"
-        ".reg .b32 there;\n"
-        "mapa.shared::cluster.u32 there, %0, %1;\n"
-        "mbarrier.arrive.relaxed.cluster.shared::cluster.b64 _, [there];\n"
-        "}\n" ::"r"(address()),
-        "r"(rank)
-        : "memory");
-#endif
-  }
-
   /// Starts a copy of `bytes`, a multiple of 16, from and to addresses that are multiples of 16.
   __device__ void copy([[maybe_unused]] void* to, [[maybe_unused]] const void* from,
                        [[maybe_unused]] unsigned bytes, [[maybe_unused]] ReadAgain again) {
@@ -174,14 +159,6 @@ __device__ inline bool is_elected() {
       : "=r"(is));
 #endif
   return is != 0;
-}
-
-__device__ inline unsigned rank_in_cluster() {
-  unsigned rank = 0;
-#if __CUDA_ARCH__ >= 900
-  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-#endif
-  return rank;
 }
 
 /// To another block's copy of a variable in shared memory, and tells its copy of a barrier that so

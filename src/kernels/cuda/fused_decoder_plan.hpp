@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "base/rounding.hpp"
-#include "kernels/cuda/fused_layers_plan.hpp"
+#include "kernels/cuda/weight_strips.hpp"
 
 namespace kvcache::kernels {
 

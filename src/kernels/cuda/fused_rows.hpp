@@ -1,6 +1,6 @@
 // All layers and the logits of many rows as one kernel: the trees and sequences of many games.
 //
-// Where fused_layers.cu shares each product among all blocks, which then wait for each other, here
+// Where fused_tokens.cu shares each product among all blocks, which then wait for each other, here
 // two blocks, a cluster, take whole rows, sequences or trees, through all layers: up to 64 tokens,
 // which attend to nothing but their own past and each other. Nobody waits for the other clusters,
 // and any number of them follow each other. What it costs is that each reads all weights; so it is
@@ -11,7 +11,6 @@
 
 #include <cstdint>
 
-#include "kernels/cuda/fused_layers.hpp"
 #include "kernels/cuda/fused_rows_plan.hpp"
 #include "kernels/cuda/fused_step.hpp"
 
@@ -24,6 +23,16 @@ struct RowsToken {
   std::int32_t position = 0;
   std::int32_t append_block = 0;  // of the pools, where its key and value go
   std::int32_t append_place = 0;  // in it
+};
+
+/// Neighbouring tokens of a row that attend together.
+struct RowsTile {
+  std::int32_t first = 0;
+  std::int32_t count = 0;
+  std::int32_t past_length = 0;
+  std::int32_t append_at = 0;  // of the row's first new token
+  std::int32_t table_at = 0;
+  std::int32_t row_tokens = 0;  // new ones of the row
 };
 
 /// Where a token's logits go.
@@ -48,7 +57,7 @@ struct RowsUnit {
 struct RowsInputs {
   const RowsUnit* units = nullptr;
   const RowsToken* tokens = nullptr;
-  const LayersTile* tiles = nullptr;  // first and table_at are of the unit
+  const RowsTile* tiles = nullptr;  // first and table_at are of the unit
   const std::int32_t* table = nullptr;
   const RowsLogits* logits = nullptr;
   int unit_count = 0;

@@ -19,7 +19,7 @@ struct RowsKernelArgs {
 /// Static shared memory: a unit's inputs.
 struct RowsShared {
   RowsToken tokens[kMostUnitTokens];
-  LayersTile tiles[kMostUnitTokens];
+  RowsTile tiles[kMostUnitTokens];
   std::int32_t table[kMostUnitTable];
 };
 
@@ -432,7 +432,7 @@ class RowsBlock {
   [[nodiscard]] __device__ int attention_tasks() const { return unit_.tiles * sizes_.heads; }
 
   [[nodiscard]] __device__ Tile tile_of(int layer, int task) const {
-    const LayersTile& tile = shared_.tiles[task / sizes_.heads];
+    const RowsTile& tile = shared_.tiles[task / sizes_.heads];
     return {tile,
             task % sizes_.heads,
             sizes_.heads,

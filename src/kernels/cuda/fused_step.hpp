@@ -11,9 +11,9 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/cuda/fused_layers_plan.hpp"
 #include "kernels/cuda/linear_cuda.hpp"
 #include "kernels/cuda/top_logits_cuda.hpp"
+#include "kernels/cuda/weight_strips.hpp"
 
 namespace kvcache::kernels {
 

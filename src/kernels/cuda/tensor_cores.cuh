@@ -29,12 +29,6 @@ __device__ inline void multiply_add<__nv_bfloat16>(float (&sum)[4], const unsign
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-/// Two neighbouring elements in shared memory.
-template <typename T>
-__device__ unsigned pair_at(const T* from) {
-  return *reinterpret_cast<const unsigned*>(from);
-}
-
 /// Four 8×8 matrices of shared memory, each transposed on its way; lane l gives the address of row
 /// l % 8 of matrix l / 8.
 template <typename T>

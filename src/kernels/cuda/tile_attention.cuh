@@ -5,8 +5,7 @@
 #include <cfloat>
 
 #include "kernels/cuda/fused_block.cuh"
-#include "kernels/cuda/fused_layers.hpp"
-#include "kernels/cuda/fused_layers_plan.hpp"
+#include "kernels/cuda/fused_rows.hpp"
 #include "kernels/cuda/tensor_cores.cuh"
 
 namespace kvcache::kernels {
@@ -43,7 +42,7 @@ class HeadTile {
   static constexpr int kChunkVectors = 2 * kKeys * kVectors;  // keys, then values
 
   /// `table` is the row's block table; `scale` is of scores as powers of two.
-  __device__ HeadTile(const LayersTile& tile, int head, int heads, const std::int32_t* table,
+  __device__ HeadTile(const RowsTile& tile, int head, int heads, const std::int32_t* table,
                       int block_len_shift, const T* keys, const T* values, float scale)
       : tile_(tile),
         head_(head),
@@ -60,7 +59,7 @@ class HeadTile {
     chunks_ = past_chunks_ + (new_eights + kEights - 1) / kEights;
   }
 
-  [[nodiscard]] __device__ const LayersTile& tile() const { return tile_; }
+  [[nodiscard]] __device__ const RowsTile& tile() const { return tile_; }
   [[nodiscard]] __device__ int head() const { return head_; }
   [[nodiscard]] __device__ int past_chunks() const { return past_chunks_; }
   [[nodiscard]] __device__ int chunks() const { return chunks_; }
@@ -250,7 +249,7 @@ class HeadTile {
     }
   }
 
-  LayersTile tile_;
+  RowsTile tile_;
   int head_;
   int heads_;
   const std::int32_t* table_;

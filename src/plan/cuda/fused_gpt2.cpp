@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/cuda/fused_layers.hpp"
+#include "kernels/cuda/fused_step.hpp"
 #include "plan/cuda/device_memory.hpp"
 #include "plan/cuda/exchange_sets.hpp"
 #include "plan/cuda/fused_conditions.hpp"
@@ -17,19 +17,15 @@
 namespace kvcache::plan {
 namespace {
 
-/// From how many tokens on the layers' kernel is faster than a captured graph on an H200: of models
-/// up to this hidden size from two, of others from nine (docs/CUDA.md).
-constexpr int kNarrow = 512;
-
 /// From how many tokens on the kernel for many rows is faster than a captured graph on an H200
 /// (docs/CUDA.md).
-int fewest_of_rows(int hidden) { return hidden <= 128 ? 2 : hidden <= 256 ? 192 : 1024; }
+int fewest_of_rows(int hidden) { return hidden <= 128 ? 2 : hidden <= 256 ? 513 : 1024; }
 
 /// The kernels that a model of these sizes has on the current device. That for the logits takes
 /// hidden sizes up to 1,024.
 /// @throws NotFused where it has none
 FusedModel::MostTokens kernels_of(const kernels::FusedSizes& sizes, int multiprocessors,
-                                  const kernels::LayersLaunch& layers, bool has_value) {
+                                  bool has_value) {
   FusedModel::MostTokens most;
   most.rows = kernels::most_rows_tiles(rows_sizes(sizes)) > 0 ? kMostFusedTokens : 0;
   most.fewest_of_rows = fewest_of_rows(sizes.hidden);
@@ -40,19 +36,12 @@ FusedModel::MostTokens kernels_of(const kernels::FusedSizes& sizes, int multipro
   const char* none = kernels::why_not_fused(sizes, multiprocessors);
   most.one = none == nullptr ? 1 : 0;
   most.few = none == nullptr ? kernels::most_fused_tokens(sizes, multiprocessors) : 0;
-  most.layers = kernels::head_some_rows_fit(layers.tokens, sizes.hidden) ? layers.tokens : 0;
-  most.fewest_of_layers =
-      sizes.hidden <= kNarrow && most.few == 0 ? 2 : kernels::kMaxFusedTokens + 1;
-  const char* no_layers = kernels::why_no_layers(sizes);
-  require(most.one > 0 || most.layers > 0 || most.rows > 0,
-          no_layers != nullptr ? no_layers
-                               : "its hidden size is no multiple of 128 up to 1,024, or a layer "
-                                 "does not fit into the GPU's shared memory");
+  require(most.one > 0 || most.rows > 0, none);
   return most;
 }
 
 /// Which of a model's kernels is for a run.
-enum class StepKernel { one, few, layers, rows };
+enum class StepKernel { one, few, rows };
 
 /// @throws NotFused where none is
 StepKernel kernel_of(const StepBinding& binding, const FusedModel::MostTokens& most) {
@@ -65,16 +54,10 @@ StepKernel kernel_of(const StepBinding& binding, const FusedModel::MostTokens& m
       blocks <= kernels::kMaxTablesBlocks) {
     return StepKernel::few;
   }
-  if (most.rows > 0 && (most.layers == 0 || binding.tokens > most.layers)) {
-    require(binding.tokens >= most.fewest_of_rows, "of so few tokens a captured graph is faster");
-    return StepKernel::rows;
-  }
-  require(most.layers > 0, "the model is too large for steps of several tokens");
-  require(binding.tokens <= most.layers && binding.num_logits <= kernels::kMaxLayersTokens,
-          "it has too many tokens, or too many rows of logits");
-  require(blocks <= kernels::kMaxLayersTable, "its block tables are too long for a launch");
-  require(binding.tokens >= most.fewest_of_layers, "of so few tokens a captured graph is faster");
-  return StepKernel::layers;
+  require(most.rows > 0 && binding.tokens >= most.fewest_of_rows,
+          "of so many tokens a captured graph is faster, or its block tables are too long for a "
+          "launch");
+  return StepKernel::rows;
 }
 
 /// Of the kernels for several tokens, the most tokens that each has.
@@ -88,8 +71,7 @@ class FusedGpt2 : public FusedModel {
             cudaStream_t stream)
       : multiprocessors_(multiprocessors),
         sizes_(nodes.sizes()),
-        layers_launch_(kernels::layers_launch<T>(sizes_)),
-        most_(kernels_of(sizes_, multiprocessors, layers_launch_, nodes.value.has_value())),
+        most_(kernels_of(sizes_, multiprocessors, nodes.value.has_value())),
         weights_(has_strips() ? elements(sizes_.layer_elements()) * sizeof(T) : 0),
         vectors_(elements(vectors().elements()) * sizeof(T)) {
     check(binding);
@@ -106,12 +88,6 @@ class FusedGpt2 : public FusedModel {
       if (capacity <= most_.few) {
         add_exchange(capacity, kernels::exchange_words(sizes_, multiprocessors_, capacity), stream);
       }
-    }
-    if (most_.layers > 0) {
-      layers_.emplace(sizes_, stream);
-      add_exchange(kernels::kMaxLayersTokens,
-                   kernels::LayersExchange{sizes_.hidden, sizes_.inner}.layer(sizes_.layers),
-                   stream);
     }
     args_.sizes = sizes_;
     args_.token_weight = nodes.embedding.token_weight;
@@ -144,11 +120,9 @@ class FusedGpt2 : public FusedModel {
         });
       }
       case StepKernel::rows:
-        return rows_->step(inputs, logits, best, stream);
-      case StepKernel::layers:
         break;
     }
-    return layers_step(layers_inputs(inputs), stream);
+    return rows_->step(inputs, logits, best, stream);
   }
 
   void check(const StepBinding& binding) const override {
@@ -167,57 +141,10 @@ class FusedGpt2 : public FusedModel {
   [[nodiscard]] kernels::LayerVectors vectors() const { return {sizes_.hidden, sizes_.inner}; }
 
   /// Whether there is a kernel that takes the weights in strips.
-  [[nodiscard]] bool has_strips() const { return most_.one > 0 || most_.layers > 0; }
+  [[nodiscard]] bool has_strips() const { return most_.one > 0; }
 
   void add_exchange(int tokens, std::int64_t words, cudaStream_t stream) {
     exchanges_.try_emplace(tokens, words, stream);
-  }
-
-  /// What the layers' kernel has beside its exchange.
-  struct Layers {
-    Layers(const kernels::FusedSizes& sizes, cudaStream_t stream)
-        : queries(bytes(sizes)), normalized(bytes(sizes)), arrivals(sizeof(unsigned)) {
-      require_success(cudaMemsetAsync(arrivals.as<void>(), 0, sizeof(unsigned), stream),
-                      "clearing the arrivals");
-    }
-    static std::size_t bytes(const kernels::FusedSizes& sizes) {
-      return static_cast<std::size_t>(kernels::kMaxLayersTokens * sizes.hidden) * sizeof(T);
-    }
-
-    DeviceMemory queries;
-    DeviceMemory normalized;  // of the tokens whose logits are asked for
-    DeviceMemory arrivals;
-    int last_tokens = kernels::kMaxLayersTokens;  // of the step before
-  };
-
-  /// The layers, the logits, and the best of each row.
-  cudaError_t layers_step(const kernels::LayersInputs& inputs, cudaStream_t stream) {
-    if (inputs.tokens_count == 0) {
-      return cudaSuccess;
-    }
-    Layers& layers = *layers_;
-    T* const normalized = layers.normalized.template as<T>();
-    cudaError_t error = with_exchange(kernels::kMaxLayersTokens, [&] {
-      return kernels::fused_layers<T>(
-          args_, inputs, {layers.queries.template as<T>(), layers.arrivals.template as<unsigned>()},
-          static_cast<unsigned>(exchanges_.at(kernels::kMaxLayersTokens).steps()),
-          layers.last_tokens, layers_launch_, normalized, stream);
-    });
-    if (error != cudaSuccess) {
-      return error;
-    }
-    layers.last_tokens = inputs.tokens_count;
-    kernels::HeadCudaArgs<T> head;
-    head.x = normalized;
-    head.weight = args_.head_weight;
-    head.out = args_.logits;
-    head.tokens = inputs.logits_count;
-    head.inputs = sizes_.hidden;
-    head.outputs = sizes_.vocab_size;
-    error = kernels::head_some_rows(head, multiprocessors_, stream);
-    return error != cudaSuccess ? error
-                                : kernels::argmax_cuda<T>(args_.logits, head.tokens, head.outputs,
-                                                          args_.best, stream);
   }
 
   /// Launches a step of the kernel for so many tokens with the sets that are its.
@@ -265,12 +192,10 @@ class FusedGpt2 : public FusedModel {
 
   int multiprocessors_;
   kernels::FusedSizes sizes_;
-  kernels::LayersLaunch layers_launch_;
   MostTokens most_;
   DeviceMemory weights_;
   DeviceMemory vectors_;
   std::map<int, ExchangeSets> exchanges_;  // by the most tokens that a kernel has
-  std::optional<Layers> layers_;
   std::optional<FusedRowsModel<T>> rows_;
   kernels::FusedStepArgs<T> args_;
 };

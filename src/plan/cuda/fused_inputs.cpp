@@ -65,41 +65,4 @@ kernels::FusedTokensInputs tokens_inputs(const StepBinding& inputs) {
   return of_step;
 }
 
-kernels::LayersInputs layers_inputs(const StepBinding& inputs) {
-  kernels::LayersInputs of_step;
-  of_step.tokens_count = tokens_of_rows(inputs);
-  for_rows(inputs, [&](const RowTokens& row) {
-    for (std::int64_t number = row.begin; number < row.end; ++number) {
-      kernels::LayersToken& token = of_step.tokens[number];
-      token.sees = seen_of_row(inputs, row, number);
-      // What no table has stays so in 32 bits.
-      token.id = static_cast<std::int32_t>(
-          std::clamp<std::int64_t>(inputs.input_ids[number], -1, INT32_MAX));
-      token.position = static_cast<std::int32_t>(
-          std::clamp<std::int64_t>(inputs.position_ids[number], -1, INT32_MAX));
-      place(token, row, number);
-    }
-    for (std::int64_t first = row.begin; first < row.end; first += kernels::kLayersTileRows) {
-      kernels::LayersTile& tile = of_step.tiles[of_step.tiles_count++];
-      tile.first = static_cast<std::int32_t>(first);
-      tile.count = static_cast<std::int32_t>(
-          std::min<std::int64_t>(kernels::kLayersTileRows, row.end - first));
-      tile.past_length = inputs.past_lengths[row.row];
-      tile.append_at = row.append_at;
-      tile.table_at = row.table_at;
-      tile.row_tokens = static_cast<std::int32_t>(row.end - row.begin);
-    }
-  });
-  of_step.logits_count =
-      of_step.tokens_count > 0 ? static_cast<std::int32_t>(inputs.num_logits) : 0;
-  for (std::int64_t row = 0; row < of_step.logits_count; ++row) {
-    // Nobody looks at those of tokens that only fill the run up.
-    of_step.logits_tokens[row] = static_cast<std::uint8_t>(
-        std::min<std::int64_t>(token_of_logits(inputs, row), of_step.tokens_count - 1));
-  }
-  of_step.table_count = static_cast<std::int32_t>(inputs.rows * inputs.blocks_per_row);
-  std::copy_n(inputs.block_table, of_step.table_count, of_step.block_table);
-  return of_step;
-}
-
 }  // namespace kvcache::plan

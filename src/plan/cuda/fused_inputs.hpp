@@ -1,7 +1,6 @@
 // A run's inputs as the fused kernels take them.
 #pragma once
 
-#include "kernels/cuda/fused_layers.hpp"
 #include "kernels/cuda/fused_step.hpp"
 #include "plan/step_binding.hpp"
 
@@ -13,6 +12,5 @@ bool is_of_one_token(const StepBinding& binding);
 /// `inputs` is on the host, and the run no larger than the kernel's limits.
 kernels::FusedStepInputs step_inputs(const StepBinding& inputs);
 kernels::FusedTokensInputs tokens_inputs(const StepBinding& inputs);
-kernels::LayersInputs layers_inputs(const StepBinding& inputs);
 
 }  // namespace kvcache::plan

@@ -38,13 +38,10 @@ class FusedModel {
   virtual void check(const StepBinding& binding) const = 0;
 
   /// How many tokens of a step each of the kernels takes at most, 0 where the model has none:
-  /// that for one, that for a few, that for the layers, which is for `fewest_of_layers` at
-  /// least, and that for many rows, which is for `fewest_of_rows` at least.
+  /// that for one, that for a few, and that for many rows, which is for `fewest_of_rows` at least.
   struct MostTokens {
     int one = 0;
     int few = 0;
-    int layers = 0;
-    int fewest_of_layers = 0;
     int rows = 0;
     int fewest_of_rows = 0;
   };

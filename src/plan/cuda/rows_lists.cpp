@@ -23,7 +23,7 @@ bool has_room(std::int32_t tokens, std::int32_t blocks, std::int32_t more_tokens
 // Each list has elements of its own type.
 void set(kernels::RowsInputs& inputs, const kernels::RowsToken* to) { inputs.tokens = to; }
 void set(kernels::RowsInputs& inputs, const RowsUnit* to) { inputs.units = to; }
-void set(kernels::RowsInputs& inputs, const kernels::LayersTile* to) { inputs.tiles = to; }
+void set(kernels::RowsInputs& inputs, const kernels::RowsTile* to) { inputs.tiles = to; }
 void set(kernels::RowsInputs& inputs, const kernels::RowsLogits* to) { inputs.logits = to; }
 void set(kernels::RowsInputs& inputs, const std::int32_t* to) { inputs.table = to; }
 
@@ -161,7 +161,7 @@ void RowsLists::add_tokens(const StepBinding& inputs, const Row& row, RowsUnit& 
     unit_of_token_[static_cast<std::size_t>(number)] = static_cast<std::int32_t>(units_.size() - 1);
   }
   for (std::int32_t i = 0; i < row.tokens; i += kRowsTileTokens) {
-    kernels::LayersTile tile;
+    kernels::RowsTile tile;
     tile.first = unit.tokens + i;
     tile.count = std::min(kRowsTileTokens, row.tokens - i);
     tile.past_length = row.past_length;

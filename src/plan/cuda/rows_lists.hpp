@@ -28,7 +28,7 @@ class RowsLists {
 
   [[nodiscard]] const std::vector<kernels::RowsUnit>& units() const noexcept { return units_; }
   [[nodiscard]] const std::vector<kernels::RowsToken>& tokens() const noexcept { return tokens_; }
-  [[nodiscard]] const std::vector<kernels::LayersTile>& row_tiles() const noexcept {
+  [[nodiscard]] const std::vector<kernels::RowsTile>& row_tiles() const noexcept {
     return row_tiles_;
   }
   [[nodiscard]] const std::vector<std::int32_t>& table() const noexcept { return table_; }
@@ -59,7 +59,7 @@ class RowsLists {
   std::vector<Row> rows_;
   std::vector<kernels::RowsUnit> units_;
   std::vector<kernels::RowsToken> tokens_;
-  std::vector<kernels::LayersTile> row_tiles_;
+  std::vector<kernels::RowsTile> row_tiles_;
   std::vector<std::int32_t> table_;
   std::vector<kernels::RowsLogits> logits_;
   std::vector<std::int32_t> unit_of_token_;
