@@ -79,8 +79,9 @@ struct ModelOptions {
 
   /// Runs decode steps without ONNX Runtime where the model permits it. On the CPU: of up to 64
   /// tokens, its nodes captured and run again, bit for bit the same (docs/PERFORMANCE.md). On a
-  /// GPU: of up to 64 tokens of models in GPT-2's form, and of one token of models in Llama's, as
-  /// one to three kernels (docs/CUDA.md), for a second copy of the weights there.
+  /// GPU: of up to 8 tokens of GPT-2 (124M and medium), of the trees of many games of small models
+  /// in its form, and of one token of models in Llama's, as one kernel (docs/CUDA.md), for a second
+  /// copy of the weights there.
   bool fuse_steps = true;
 
   /// Insists that the results of a token are the same bits whatever is computed beside it: alone,

@@ -34,8 +34,8 @@ struct CudaStepResources {
 /// The third run of a shape is captured as a CUDA graph, which serves the ones after it: the block
 /// table and the lengths are read on the device, so one capture serves every depth. (The second
 /// still runs alone: ONNX Runtime's arena has then seen the shape twice.) Where a capture fails,
-/// the log says why and runs go on kernel by kernel. Where it is a step of up to 64 tokens of a
-/// model that fits, it becomes one to three kernels instead (plan/cuda/fused_model.hpp), and so
+/// the log says why and runs go on kernel by kernel. Where it is a step that a
+/// model's fused kernels take, it becomes one kernel instead (plan/cuda/fused_model.hpp), and so
 /// does every other such step from its first run on.
 class CudaStep : public Step {
  public:
