@@ -31,7 +31,7 @@ class Placement:
 
 
 def connect(address: str) -> None:
-    """Join the cluster at an address; `local` starts one on this machine.
+    """Join the cluster at an address, unless joined already; `local` starts one on this machine.
 
     Raises:
         ClusterError: Ray is not installed, or no cluster answers.
@@ -42,6 +42,8 @@ def connect(address: str) -> None:
         raise ClusterError(
             f"Ray is not installed ({error}): python -m pip install -r requirements-ray.txt"
         ) from error
+    if ray.is_initialized():
+        return
     head = found_by_auto() if address == "auto" else address
     if head not in (None, "local"):
         check_answer(head)
@@ -55,7 +57,11 @@ def connect(address: str) -> None:
             logging_level="error",
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ClusterError(f"no Ray cluster at {address}: {error}") from error
+        raise ClusterError(
+            f"no Ray cluster at {address}: {error}. Where its head wants a token (it says so when"
+            " it starts), set RAY_AUTH_MODE=token here, and RAY_AUTH_TOKEN if the token is not in"
+            " ~/.ray/auth_token"
+        ) from error
     # Machines of a cluster need Ray, Python and the program, but not these files.
     for name in [name for name in sys.modules if name.split(".")[0] == "self_play_ray"]:
         ray.cloudpickle.register_pickle_by_value(sys.modules[name])
