@@ -107,9 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, before)
 
 
-def _play(options: argparse.Namespace) -> int:
-    model = read_model(options.model) if options.model else None
-    order = Order(
+def order_of(options: argparse.Namespace, model: dict[str, bytes] | None) -> Order:
+    """What is to be played; `model` is its files where a model plays."""
+    return Order(
         games=options.games,
         board=options.board,
         simulations=options.simulations,
@@ -118,36 +118,25 @@ def _play(options: argparse.Namespace) -> int:
         player=options.player,
         model_digest=digest_of(model) if model else "",
     )
+
+
+def drive_options(options: argparse.Namespace) -> DriveOptions:
+    """How it is done."""
     at_once = options.in_flight or options.threads
-    how = DriveOptions(
+    return DriveOptions(
         # The last games of a lease leave its worker partly idle: not too few of them.
         lease_games=options.lease_games or max(8, 2 * at_once),
         lease_seconds=options.lease_seconds,
         part_seconds=options.part_seconds,
     )
-    with Store(options.store, order, part_games=options.part_games) as store:
-        before = len(store)
-        report = Report()
-        if store.missing():
-            pool = _pool(options, order, model)
-            try:
-                report = drive(
-                    store,
-                    pool,
-                    how,
-                    progress=lambda done: progress("self-play", done, order.games),
-                    note=_note,
-                )
-            finally:
-                progress("")
-                pool.close()
-    say(f"{order.games} games are in {options.store}, {before} of them from before")
-    if options.json:
-        _write_figures(options, report, before)
-    return 0
 
 
-def _pool(options: argparse.Namespace, order: Order, model: dict[str, bytes] | None) -> Pool:
+def make_pool(options: argparse.Namespace, order: Order, model: dict[str, bytes] | None) -> Pool:
+    """Who plays: asked for, not yet there; SIGTERM is EndedBySignal from now on.
+
+    Raises:
+        SelfPlayError: as connect(), RayPool and LocalPool.
+    """
     how = PlayerOptions(options.selfplay, options.threads, options.in_flight)
     if options.workers == "local":
         return LocalPool(functools.partial(Player, order, how, model), options.actors)
@@ -159,6 +148,31 @@ def _pool(options: argparse.Namespace, order: Order, model: dict[str, bytes] | N
     cpus = options.threads if options.cpus is None else options.cpus
     placement = Placement(cpus, options.gpus, dict(options.resource))
     return RayPool(_player_of(order, how, sent), options.actors, placement)
+
+
+def _play(options: argparse.Namespace) -> int:
+    model = read_model(options.model) if options.model else None
+    order = order_of(options, model)
+    with Store(options.store, order, part_games=options.part_games) as store:
+        before = len(store)
+        report = Report()
+        if store.missing():
+            pool = make_pool(options, order, model)
+            try:
+                report = drive(
+                    store,
+                    pool,
+                    drive_options(options),
+                    progress=lambda done: progress("self-play", done, order.games),
+                    note=_note,
+                )
+            finally:
+                progress("")
+                pool.close()
+    say(f"{order.games} games are in {options.store}, {before} of them from before")
+    if options.json:
+        _write_figures(options, report, before)
+    return 0
 
 
 def _player_of(order: Order, how: PlayerOptions, sent: Any) -> Callable[[], Plays]:
