@@ -17,6 +17,13 @@ namespace {
 
 using namespace linear_warpgroup;
 
+/// Whether sm_90a is among what is built for; otherwise there are no kernels.
+#ifdef KVCACHE_HAS_SM_90A
+constexpr bool kCompiled = true;
+#else
+constexpr bool kCompiled = false;
+#endif
+
 /// Grid: panels, tiles of tokens, parts of the inputs.
 template <typename T, After kAfter, int kGroups, bool kTogether>
 __global__ void __launch_bounds__(kGroups* kWarpgroup + 32)
@@ -162,6 +169,17 @@ cudaError_t launch_warpgroups(const LinearCudaArgs<T>& args, Activation activati
                 product, args);
 }
 
+template <typename T, After kAfter, int kGroups, bool kTogether>
+cudaError_t launch_if_compiled(const LinearCudaArgs<T>& args, Activation activation, int parts,
+                               int multiprocessors, cudaStream_t stream) {
+  if constexpr (kCompiled) {
+    return launch_warpgroups<T, kAfter, kGroups, kTogether>(args, activation, parts,
+                                                            multiprocessors, stream);
+  } else {
+    return cudaErrorNoKernelImageForDevice;
+  }
+}
+
 /// How a product is divided: 64 tokens of a tile or twice as many, blocks of a cluster.
 struct Division {
   int groups;
@@ -193,17 +211,16 @@ template <typename T, After kAfter>
 cudaError_t launch_divided(const LinearCudaArgs<T>& args, Activation activation,
                            int multiprocessors, cudaStream_t stream) {
   const auto [groups, parts] = divide(args);
-  const auto launch_as = groups == 1 ? (parts == 1 ? launch_warpgroups<T, kAfter, 1, false>
-                                                   : launch_warpgroups<T, kAfter, 1, true>)
-                                     : (parts == 1 ? launch_warpgroups<T, kAfter, 2, false>
-                                                   : launch_warpgroups<T, kAfter, 2, true>);
+  const auto launch_as = groups == 1 ? (parts == 1 ? launch_if_compiled<T, kAfter, 1, false>
+                                                   : launch_if_compiled<T, kAfter, 1, true>)
+                                     : (parts == 1 ? launch_if_compiled<T, kAfter, 2, false>
+                                                   : launch_if_compiled<T, kAfter, 2, true>);
   return launch_as(args, activation, parts, multiprocessors, stream);
 }
 
-/// Whether this file was compiled for the current device: sm_90a has no successors.
+/// Whether the current device is what this was compiled for: sm_90a has no successors.
 bool device_has_warpgroups() {
-#ifdef KVCACHE_HAS_SM_90A
-  static const bool has = [] {
+  static const bool has = kCompiled && [] {
     int device = 0;
     int major = 0;
     int minor = 0;
@@ -215,9 +232,6 @@ bool device_has_warpgroups() {
            major == 9 && minor == 0;
   }();
   return has;
-#else
-  return false;
-#endif
 }
 
 bool fits(std::int64_t tokens, std::int64_t inputs, std::int64_t outputs) {
@@ -271,8 +285,8 @@ cudaError_t head_by_warpgroup(const HeadCudaArgs<T>& args, int multiprocessors,
   product.inputs = args.inputs;
   product.outputs = args.outputs;
   const auto launch_as = args.tokens > kWarpgroupRows
-                             ? launch_warpgroups<T, After::logits, 2, false>
-                             : launch_warpgroups<T, After::logits, 1, false>;
+                             ? launch_if_compiled<T, After::logits, 2, false>
+                             : launch_if_compiled<T, After::logits, 1, false>;
   return launch_as(product, Activation::none, 1, multiprocessors, stream);
 }
 

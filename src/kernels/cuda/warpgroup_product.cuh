@@ -40,14 +40,22 @@ class WarpgroupFactor {
 using WarpgroupSums = float[32];
 
 /// Before the first of the products, when sums were written.
-__device__ inline void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ inline void begin_products() {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#endif
+}
 __device__ inline void commit_products() {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+#endif
 }
 /// All but so many of the latest committed groups have read their factors and have sums.
 template <int kLatest>
 __device__ void wait_for_products_but() {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kLatest) : "memory");
+#endif
 }
 
 #define KVCACHE_WGMMA(type, transposed)                                                            \
