@@ -17,6 +17,7 @@ namespace {
 constexpr std::size_t kDefaultRows = 16;
 constexpr std::size_t kDefaultTokensEach = 32;
 constexpr std::size_t kDefaultDepth = 128;
+constexpr std::size_t kWarmUpSteps = 3;  // a GPU records the third run of a shape
 
 /// Sequences that take one token each in a step.
 class Batch {
@@ -88,6 +89,15 @@ double tokens_per_second(const Model& model, const Way& way, std::size_t tokens,
   return static_cast<double>(way.depths.size() * tokens) * 1e3 / milliseconds;
 }
 
+/// So that no round has the runs in it that a device makes itself ready with.
+void warm_up(const Model& model, const Way& way, std::size_t tokens) {
+  Batch batch(model, way.depths);
+  for (std::size_t step = 0; step < std::min(kWarmUpSteps, tokens); ++step) {
+    throw_if_interrupted();
+    batch.step();
+  }
+}
+
 std::vector<Way> ways_of(std::size_t rows, std::size_t depth) {
   std::vector<Way> ways;
   for (std::size_t count = 1; count < rows; count *= 2) {
@@ -117,6 +127,10 @@ BenchReport bench_batch(const Model& model, const BenchOptions& options) {
   BenchReport report;
   report.agreement = new_agreement(model);
   std::vector<Way> ways = ways_of(rows, depth);
+  options.progress({"warming up"});
+  for (const Way& way : ways) {
+    warm_up(model, way, tokens);
+  }
   for (std::size_t round = 0; round < options.repeat; ++round) {
     options.progress(
         {fmt::format("round {} of {}", round + 1, options.repeat), round, options.repeat});
