@@ -18,8 +18,13 @@ namespace kvcache::plan {
 namespace {
 
 /// From how many tokens on the kernel for many rows is faster than a captured graph on an H200
-/// (docs/CUDA.md).
-int fewest_of_rows(int hidden) { return hidden <= 128 ? 2 : hidden <= 256 ? 513 : 1024; }
+/// (docs/CUDA.md). With a value, which makes the graph longer, it was so from 192 on.
+int fewest_of_rows(int hidden, bool has_value) {
+  if (hidden <= 128) {
+    return 2;
+  }
+  return hidden > 256 ? 1024 : has_value ? 192 : 513;
+}
 
 /// The kernels that a model of these sizes has on the current device. That for the logits takes
 /// hidden sizes up to 1,024.
@@ -28,7 +33,7 @@ FusedModel::MostTokens kernels_of(const kernels::FusedSizes& sizes, int multipro
                                   bool has_value) {
   FusedModel::MostTokens most;
   most.rows = kernels::most_rows_tiles(rows_sizes(sizes)) > 0 ? kMostFusedTokens : 0;
-  most.fewest_of_rows = fewest_of_rows(sizes.hidden);
+  most.fewest_of_rows = fewest_of_rows(sizes.hidden, has_value);
   if (has_value) {
     require(most.rows > 0, "it has a value beside the logits, which no other kernel computes");
     return most;
