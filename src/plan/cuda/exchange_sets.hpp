@@ -27,8 +27,6 @@ class ExchangeSets {
   [[nodiscard]] unsigned* current() const noexcept { return set(steps_ % 2); }
   [[nodiscard]] unsigned* other() const noexcept { return set(1 - steps_ % 2); }
 
-  /// Steps that have been launched.
-  [[nodiscard]] std::int64_t steps() const noexcept { return steps_; }
   void count_step() noexcept { ++steps_; }
 
  private:

@@ -180,6 +180,21 @@ class LinearOnTensorCores : public test::OnGpu {};
 using ShortTypes = testing::Types<__half, __nv_bfloat16>;
 TYPED_TEST_SUITE(LinearOnTensorCores, ShortTypes);
 
+/// One rounding, and the same bits each time.
+template <typename T, typename Run>
+void expect_right_twice(LinearCase<T>& linear, const Run& run) {
+  std::vector<T> first;
+  for (int time = 0; time < 2; ++time) {
+    linear.run(run);
+    EXPECT_LE(linear.largest_error(), kError<T>) << linear.tokens << " x " << linear.inputs;
+    if (time == 0) {
+      first = linear.out;
+    } else {
+      EXPECT_EQ(std::memcmp(first.data(), linear.out.data(), first.size() * sizeof(T)), 0);
+    }
+  }
+}
+
 constexpr std::int64_t kWarpgroupInputs[] = {64, 128, 192, 576, 768, 1280, 2048, 3072};
 constexpr int kAnyMultiprocessors = 132;
 
@@ -191,20 +206,11 @@ TYPED_TEST(LinearOnTensorCores, WarpgroupsAgreeWithDoublePrecision) {
     LinearCase<T> linear(random, std::span(kWarpgroupInputs).first(many ? 2 : 8),
                          random.pick(std::vector<std::int64_t>{16, 70, 300}), many ? 6000 : 300, 8);
     linear.norm = false;
-    std::vector<T> first;
-    for (int time = 0; time < 2; ++time) {
-      linear.run([](const LinearCudaArgs<T>& args) {
-        ASSERT_TRUE(linear_warpgroups_fit(args));
-        ASSERT_EQ(linear_by_warpgroup(args, kAnyMultiprocessors, nullptr), cudaSuccess);
-      });
-      EXPECT_LE(linear.largest_error(), kError<T>)
-          << linear.tokens << " x " << linear.inputs << " x " << linear.outputs;
-      if (time == 0) {
-        first = linear.out;
-      } else {
-        EXPECT_EQ(std::memcmp(first.data(), linear.out.data(), first.size() * sizeof(T)), 0);
-      }
-    }
+    SCOPED_TRACE(linear.outputs);
+    expect_right_twice(linear, [](const LinearCudaArgs<T>& args) {
+      ASSERT_TRUE(linear_warpgroups_fit(args));
+      ASSERT_EQ(linear_by_warpgroup(args, kAnyMultiprocessors, nullptr), cudaSuccess);
+    });
   });
 }
 
@@ -295,20 +301,11 @@ TYPED_TEST(LinearOnTensorCores, StreamedProductsAgreeWithDoublePrecision) {
     constexpr std::int64_t kInputs[] = {64, 128, 192, 576, 896, 2048, 3072};
     LinearCase<T> linear(random, kInputs, kMaxStreamedTokens);
     const auto multiprocessors = static_cast<int>(random.integer(1, 40));
-    std::vector<T> first;
-    for (int time = 0; time < 2; ++time) {
-      linear.run([&](const LinearCudaArgs<T>& args) {
-        ASSERT_TRUE(streamed_fits(args.tokens, args.inputs, args.outputs, multiprocessors));
-        ASSERT_EQ(linear_streamed(args, multiprocessors, nullptr), cudaSuccess);
-      });
-      EXPECT_LE(linear.largest_error(), kError<T>)
-          << linear.tokens << " x " << linear.inputs << ", " << multiprocessors;
-      if (time == 0) {
-        first = linear.out;
-      } else {
-        EXPECT_EQ(std::memcmp(first.data(), linear.out.data(), first.size() * sizeof(T)), 0);
-      }
-    }
+    SCOPED_TRACE(multiprocessors);
+    expect_right_twice(linear, [&](const LinearCudaArgs<T>& args) {
+      ASSERT_TRUE(streamed_fits(args.tokens, args.inputs, args.outputs, multiprocessors));
+      ASSERT_EQ(linear_streamed(args, multiprocessors, nullptr), cudaSuccess);
+    });
   });
 }
 
