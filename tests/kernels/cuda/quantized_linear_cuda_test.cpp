@@ -27,7 +27,7 @@ using test::QuantizedCase;
 using test::Random;
 using test::random_values;
 
-constexpr std::int64_t kInputs[] = {1, 7, 16, 40, 64, 100, 256, 768, 1000, 2048, 4100};
+constexpr std::int64_t kInputs[] = {1, 7, 16, 40, 64, 100, 256, 768, 1000, 2048, 4100, 5000};
 
 /// A matrix on the device.
 class DeviceWeight {
