@@ -7,10 +7,10 @@
 // instruction is ours: a lane's 16 bytes are four neighbouring outputs. A block's sums are exact;
 // then they are multiplied with the scales, in float32.
 //
-// A warp has 32 of a panel's outputs and a share of the inputs, a thread block a part of the
-// inputs, of which its tokens, rounded, are in shared memory; a cluster of thread blocks goes
-// through panels. Sums meet in shared memory.
-#include "kernels/cuda/quantized_linear_token.hpp"
+// A thread block has its part of the tokens' inputs, rounded by a kernel before, in shared memory.
+// A few tokens are quantized_linear_few.cu's.
+#include "kernels/cuda/activations.cuh"
+#include "kernels/cuda/quantized_linear_few.hpp"
 #include "kernels/cuda/quantized_product.cuh"
 
 namespace kvcache::kernels {
@@ -39,6 +39,33 @@ struct Ring {
 
   uint4 words[kStages][kMatrices][K::kRows][32];
   uint2 scales[kStages][kMatrices][K::kScaleRows][32];
+};
+
+/// Shared memory of a thread block behind the warps' rings, in this order: columns of its part of
+/// the inputs [columns, stride], their blocks [blocks, kAllColumns], sums of its warps
+/// [kShares, kMatrices, kAllColumns, 64], and twice what the cluster's blocks send to it for its
+/// share of the outputs, [parts, kMatrices, kAllColumns, 64 / parts].
+template <int kMostColumns, int kMatrices>
+struct SharedLayout {
+  int columns;
+  int stride;  // bytes from one column to the next: eight of them lie in different banks
+  int sums_at;
+
+  static constexpr int kAllColumns = kMostColumns;
+  static constexpr int kSums = kMatrices * kAllColumns * kColumns;
+
+  __host__ __device__ SharedLayout(int inputs, int block_size, int column_count)
+      : columns(column_count),
+        stride((inputs + 127) / 128 * 128 + 32),
+        sums_at(columns * stride +
+                inputs / block_size * kAllColumns * static_cast<int>(sizeof(ColumnBlock))) {}
+  [[nodiscard]] __host__ __device__ int blocks_at() const { return columns * stride; }
+  [[nodiscard]] __host__ __device__ int gathered_at() const {
+    return sums_at + kShares * kSums * static_cast<int>(sizeof(float));
+  }
+  [[nodiscard]] __host__ __device__ int bytes() const {
+    return gathered_at() + 2 * kSums * static_cast<int>(sizeof(float));
+  }
 };
 
 /// 8 bytes to shared memory, on their way.
@@ -204,9 +231,140 @@ class Weights {
   std::int64_t next_scales_ = 0;
 };
 
+/// Brings the thread block's part of columns that have been rounded already to shared memory.
+template <class Layout>
+__device__ void copy_columns(const ProductArgs& args, const Layout& layout, int first, int count,
+                             std::int64_t first_column, std::byte* shared) {
+  const int thread = static_cast<int>(threadIdx.x);
+  const int vectors = count / 16;
+  for (int i = thread; i < layout.columns * vectors; i += kThreads) {
+    const int column = i / vectors;
+    const int input = i % vectors * 16;
+    *reinterpret_cast<uint4*>(shared + column * layout.stride + input) =
+        *reinterpret_cast<const uint4*>(
+            args.columns.values + (first_column + column) * args.columns.inputs + first + input);
+  }
+  auto* const to = reinterpret_cast<ColumnBlock*>(shared + layout.blocks_at());
+  const int first_block = first / args.block_size;
+  const int blocks = min(count / args.block_size, args.columns.block_count - first_block);
+  for (int i = thread; i < layout.columns * blocks; i += kThreads) {
+    const int column = i / blocks;
+    const int block = i % blocks;
+    to[block * Layout::kAllColumns + column] =
+        args.columns
+            .blocks[(first_column + column) * args.columns.block_count + first_block + block];
+  }
+}
+
 /// Sums of a warp: of 16 outputs and 8 columns a matrix instruction.
 template <int kTiles, int kMatrices>
 using Sums = float[kMatrices][kTiles][2][4];
+
+/// What is added to a thread's first result of a panel, read ahead.
+template <int kMatrices>
+struct Added {
+  float bias[kMatrices] = {};
+  float residual = 0;
+
+  __device__ void load(const ProductArgs& args, std::int64_t token, std::int64_t output) {
+    if (output < args.outputs) {
+#pragma unroll
+      for (int m = 0; m < kMatrices; ++m) {
+        bias[m] = args.bias != nullptr ? args.bias[m * args.outputs + output] : 0.0F;
+      }
+      residual = args.residual != nullptr ? args.residual[token * args.outputs + output] : 0.0F;
+    }
+  }
+};
+
+/// Results of a panel that a thread block finishes: a share of its outputs of all its tokens.
+struct Results {
+  int own_log2;  // of its outputs
+  int first_output;
+  int first_token;
+  int count;
+
+  __device__ Results(const ProductArgs& args, int part, int tokens)
+      : own_log2(kColumnsLog2 - args.parts_log2),
+        first_output(part << own_log2),
+        first_token(static_cast<int>(blockIdx.y) * args.tokens_at_once),
+        count(tokens << own_log2) {}
+  [[nodiscard]] __device__ int token(int i) const { return i >> own_log2; }
+  [[nodiscard]] __device__ int own_output(int i) const { return i & ((1 << own_log2) - 1); }
+  [[nodiscard]] __device__ std::int64_t output(int panel, int i) const {
+    return std::int64_t{panel} * kColumns + first_output + own_output(i);
+  }
+};
+
+/// A panel's sums of all warps, thread blocks of the cluster and levels to results; `added` is that
+/// of the thread's first and becomes that of the next panel's.
+template <class Layout, int kMatrices>
+__device__ void finish_panel(const ProductArgs& args, const Layout& layout, const Results& results,
+                             int panel, int number, std::byte* shared, Added<kMatrices>& added) {
+  const auto* const sums = reinterpret_cast<const float*>(shared + layout.sums_at);
+  auto* const gathered =
+      reinterpret_cast<float*>(shared + layout.gathered_at()) + number % 2 * Layout::kSums;
+  const int thread = static_cast<int>(threadIdx.x);
+  const int parts = 1 << args.parts_log2;
+  const auto part = static_cast<int>(blockIdx.z);
+  const auto sum_of_shares = [&](int m, int column, int output) {
+    float sum = 0;
+#pragma unroll
+    for (int share = 0; share < kShares; ++share) {
+      sum += sums[((share * kMatrices + m) * Layout::kAllColumns + column) * kColumns + output];
+    }
+    return sum;
+  };
+  __syncthreads();
+  if (parts > 1) {
+    const int output = thread % kColumns;
+    float* const to = in_block(gathered, static_cast<unsigned>(output >> results.own_log2));
+#pragma unroll
+    for (int m = 0; m < kMatrices; ++m) {
+      for (int column = thread / kColumns; column < layout.columns; column += kThreads / kColumns) {
+        to[(((part * kMatrices + m) * Layout::kAllColumns + column) << results.own_log2) +
+           results.own_output(output)] = sum_of_shares(m, column, output);
+      }
+    }
+    arrive_at_cluster();
+    wait_for_cluster();
+  }
+  const int levels = args.columns.levels;
+  for (int i = thread; i < results.count; i += kThreads) {
+    const int token = results.token(i);
+    const std::int64_t output = results.output(panel, i);
+    if (i >= kThreads) {
+      added.load(args, results.first_token + token, output);
+    }
+    float value[kMatrices];
+#pragma unroll
+    for (int m = 0; m < kMatrices; ++m) {
+      value[m] = added.bias[m];
+      for (int level = 0; level < levels; ++level) {
+        const int column = token * levels + level;
+        if (parts == 1) {
+          value[m] += sum_of_shares(m, column, results.own_output(i));
+        } else {
+          for (int from = 0; from < parts; ++from) {
+            value[m] += gathered[(((from * kMatrices + m) * Layout::kAllColumns + column)
+                                  << results.own_log2) +
+                                 results.own_output(i)];
+          }
+        }
+      }
+    }
+    const float activation = activated(args.activation, value[0]);
+    const float result = kMatrices == 2 ? activation * value[kMatrices - 1] : activation;
+    if (output < args.outputs) {
+      args.out[(results.first_token + token) * args.outputs + output] = added.residual + result;
+    }
+  }
+  if (thread < results.count) {
+    added.load(args, results.first_token + results.token(thread),
+               results.output(panel + static_cast<int>(gridDim.x), thread));
+  }
+  __syncthreads();  // before the sums are written again
+}
 
 /// A warp's step: its weights by columns in shared memory, `x` the lane's eight inputs of the
 /// first.
@@ -295,12 +453,8 @@ __global__ void __launch_bounds__(kThreads, kTiles == 1 ? 2 : 1)
                results.output(first_panel, thread));
   }
   const int first_input = part.first * args.unit_inputs;
-  if (args.x != nullptr) {
-    round_tokens(args, layout, first_input, part.count * args.unit_inputs, shared);
-  } else {
-    copy_columns(args, layout, first_input, part.count * args.unit_inputs,
-                 std::int64_t{results.first_token} * args.columns.levels, shared);
-  }
+  copy_columns(args, layout, first_input, part.count * args.unit_inputs,
+               std::int64_t{results.first_token} * args.columns.levels, shared);
   if (parts > 1) {
     wait_for_cluster();
   }
@@ -388,10 +542,7 @@ cudaError_t launch_tiles(const QuantizedLinearCudaArgs& args, const QuantizedCol
     }
     return cudaErrorInvalidValue;
   }
-  if (args.tokens <= kMaxOwnTokens && shape.grid.y == 1) {
-    shape.round_within(args);
-  } else if (const cudaError_t error = quantize_tokens_cuda(args, columns, stream);
-             error != cudaSuccess) {
+  if (const cudaError_t error = quantize_tokens_cuda(args, columns, stream); error != cudaSuccess) {
     return error;
   }
   return launch(kernel, shape.grid, kThreads, shape.shared_bytes, stream, shape.args);
@@ -447,8 +598,8 @@ cudaError_t quantized_linear_cuda(const QuantizedLinearCudaArgs& args, void* scr
   }
   std::size_t bytes = 0;
   const QuantizedColumns columns = quantized_columns(args, scratch, bytes);
-  if (quantized_token_fits(args)) {
-    return quantized_linear_token(args, columns, multiprocessors, stream);
+  if (quantized_few_fit(args)) {
+    return quantized_linear_few(args, columns, multiprocessors, stream);
   }
   if (args.weight.bits == 8) {
     return launch_matrices<Kind<8, false>>(args, columns, multiprocessors, stream);
