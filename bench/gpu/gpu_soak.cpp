@@ -58,7 +58,7 @@ class Soak {
   /// One call of a random kind; how many tokens it computed.
   std::size_t step() {
     Sequence& one = sequences_[below(kSequences)];
-    switch (below(5)) {
+    switch (below(8)) {
       case 0:
         return prompt(one);
       case 1:

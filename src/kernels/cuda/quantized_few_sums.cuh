@@ -14,13 +14,14 @@ class Sums {
  public:
   using Layout = FewLayout<kColumnCount, kMatrices>;
 
-  /// `first`: of the thread block's inputs.
+  /// `first`: of the thread block's units.
   __device__ Sums(const ProductArgs& args, const Layout& layout, const std::byte* shared, int first,
                   int lane, int unit_log2)
-      : x_(shared + (kColumnCount > 1 ? lane / 4 % 2 * layout.stride : 0) + lane % 4 * 8 + first),
+      : x_(shared + (kColumnCount > 1 ? lane / 4 % 2 * layout.stride : 0) + lane % 4 * 8 +
+           first * args.unit_inputs),
         stride_(layout.stride),
         blocks_(reinterpret_cast<const ColumnBlock*>(shared + layout.blocks_at()) +
-                first / args.unit_inputs * kColumnCount),
+                first * kColumnCount),
         lane_(lane),
         unit_mask_((1 << unit_log2) - 1) {}
 

@@ -70,8 +70,8 @@ __global__ void __launch_bounds__(kThreads, 2) quantized_few_kernel(ProductArgs 
 #pragma unroll 1
   for (auto panel = static_cast<int>(blockIdx.x); panel < args.panels;
        panel += static_cast<int>(gridDim.x), ++number) {
-    Sums<K, kColumnCount, kMatrices, kBlocks> sums(
-        args, layout, shared, own.first * args.unit_inputs, lane, source.unit_log2());
+    Sums<K, kColumnCount, kMatrices, kBlocks> sums(args, layout, shared, own.first, lane,
+                                                   source.unit_log2());
 #pragma unroll 1
     for (int left = source.steps(); left > 0; left -= kAtOnce) {
 #pragma unroll
