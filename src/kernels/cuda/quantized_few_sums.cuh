@@ -6,7 +6,8 @@
 namespace kvcache::kernels::quantized_few {
 
 /// Integers of up to 22 bits that are added to its bits become floats by a subtraction.
-constexpr float kBase = 12582912.0F;
+constexpr float kBase = 12582912.0F;  // 1.5 · 2²³
+static_assert(QuantizedWeight::kLargestBlock * 128 * 127 < 1 << 22);
 
 /// What a lane sums up of its output.
 template <class K, int kColumnCount, int kMatrices, Blocks kBlocks>
@@ -74,7 +75,7 @@ class Sums {
   static constexpr int kPairs = divide_up(kColumnCount, 2);
   static constexpr int kOfPair = kColumnCount > 1 ? 2 : 1;
 
-  /// Of a pair's `column`: the lane's output is the first or second, and of two there each.
+  /// Of a pair's `column`: of the four outputs that `products` has, the lane's own one.
   __device__ void end_block(const int (&products)[2][4], int column, const ColumnBlock& block,
                             const __half (&scales)[K::kScaleRows], float& sum) const {
     const int even = (lane_ & 2) == 0 ? products[0][column] : products[1][column];
