@@ -11,11 +11,15 @@
 #include "base/atomic_file.hpp"
 #include "game/notation.hpp"
 #include "program/exit_status.hpp"
+#include "program/interrupt.hpp"
+#include "program/standard_streams.hpp"
 #include "selfplay/cast.hpp"
+#include "selfplay/lease.hpp"
 #include "selfplay/match.hpp"
 #include "selfplay/outputs.hpp"
 #include "selfplay/person.hpp"
 #include "selfplay/progress.hpp"
+#include "selfplay/records.hpp"
 #include "selfplay/report.hpp"
 #include "selfplay/self_play.hpp"
 #include "selfplay/tactics.hpp"
@@ -81,6 +85,21 @@ int run_self_play(const ProgramOptions& options) {
     text += to_text(*metrics);
   }
   figures.write(text, described(options, cast.name(), json));
+  return kvcache::cli::kOk;
+}
+
+int run_leases(const ProgramOptions& options) {
+  const Cast cast = cast_of_self_play(options);
+  SelfPlayOptions play = options.self_play();
+  for (std::string line; std::getline(std::cin, line);) {
+    kvcache::cli::throw_if_interrupted();
+    play.games = parse_lease(line);
+    self_play(
+        play, [&] { return cast.make(); },
+        [](const PlayedGame& game) { std::cout << data_line(game); });
+    std::cout.flush();
+    kvcache::cli::flush_standard_output();  // who asks waits for it, and an error is told
+  }
   return kvcache::cli::kOk;
 }
 
@@ -186,6 +205,9 @@ int run_command(const ProgramOptions& options) {
   }
   if (!options.against.empty()) {
     return run_match(options);
+  }
+  if (options.leases) {
+    return run_leases(options);
   }
   return options.benchmark ? run_benchmark(options) : run_self_play(options);
 }

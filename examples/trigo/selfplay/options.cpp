@@ -1,6 +1,7 @@
 #include "selfplay/options.hpp"
 
 #include "program/whole_number.hpp"
+#include "selfplay/lease.hpp"
 
 namespace trigo {
 namespace {
@@ -8,7 +9,6 @@ namespace {
 using kvcache::cli::whole_number;
 
 constexpr std::size_t kMostThreads = 1024;
-constexpr std::size_t kMostGameNumber = std::size_t{1} << 62U;
 constexpr std::size_t kMostMoves = 100'000;
 constexpr std::size_t kMostCacheMib = std::size_t{1} << 27U;
 
@@ -36,6 +36,14 @@ void ProgramOptions::add_to(CLI::App& app) {
                  "examples/trigo/tactics.json")
       ->excludes(play_flag)
       ->excludes(against_option);
+  app.add_flag(
+         "--leases", leases,
+         "self-play on demand: for each line FIRST COUNT of standard input, --data's lines of "
+         "these games on standard output, until the input ends; the model is loaded once")
+      ->excludes(play_flag)
+      ->excludes(against_option)
+      ->excludes("--benchmark")
+      ->excludes("--tactics");
   app.add_flag("--quiet", quiet, "no progress on the terminal while games are played");
   add_games(app);
   add_players(app);
@@ -47,6 +55,7 @@ void ProgramOptions::add_games(CLI::App& app) {
   app.add_option("--board", board, "points per axis (default: 5x5x1)")->group(kOfGames);
   app.add_option("--games", games, "games to play (default: 1)")
       ->check(whole_number(1, kMostGameNumber))
+      ->excludes("--leases")
       ->group(kOfGames);
   app.add_option("--first-game", first_game,
                  "number of the first of them (default: 0): games 8 to 11 are the same, played "
@@ -55,6 +64,7 @@ void ProgramOptions::add_games(CLI::App& app) {
       ->excludes("--play")
       ->excludes("--benchmark")
       ->excludes("--tactics")
+      ->excludes("--leases")
       ->group(kOfGames);
   app.add_option("--max-moves", max_moves, "moves after which a game ends (default: 500)")
       ->check(whole_number(1, kMostMoves))
@@ -140,12 +150,17 @@ void ProgramOptions::add_models(CLI::App& app) {
 
 void ProgramOptions::add_files(CLI::App& app) {
   app.add_option("--json", json, "write the figures to a file, - for standard output")
+      ->excludes("--leases")
       ->group(kOfFiles);
   app.add_option("--data", data, "write training data to a file, a JSON line for each game")
+      ->excludes("--leases")
       ->group(kOfFiles);
   app.add_option("--trace", trace, "write each search's tree to a file, a JSON line each")
+      ->excludes("--leases")
       ->group(kOfFiles);
-  app.add_option("--tgn", tgn, "write each game to a .tgn file in this directory")->group(kOfFiles);
+  app.add_option("--tgn", tgn, "write each game to a .tgn file in this directory")
+      ->excludes("--leases")
+      ->group(kOfFiles);
 }
 
 GameRules ProgramOptions::rules() const { return {parse_shape(board), max_moves, 0}; }

@@ -18,6 +18,7 @@ struct ProgramOptions {
   // What is done: self-play unless one of these says otherwise.
   bool play = false;
   bool benchmark = false;
+  bool leases = false;
   bool quiet = false;
   std::string against;
   std::string tactics;

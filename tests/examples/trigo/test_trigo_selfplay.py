@@ -84,6 +84,32 @@ def test_games_from_a_number_on_are_those_of_the_whole_row(tmp_path: Path) -> No
     assert lines("--games", 3, "--first-game", 4, "--threads", 2) == lines("--games", 7)[4:]
 
 
+def test_games_on_demand_are_those_of_their_numbers(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.jsonl"
+    assert run(*ROLLOUTS, "--games", 9, "--data", whole).returncode == 0
+    games = whole.read_text().splitlines()
+    finished = run(*ROLLOUTS, "--threads", 2, "--leases", text="4 3\n0 1\n5 4\n")
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout.splitlines() == games[4:7] + games[0:1] + games[5:9]
+    assert run(*ROLLOUTS, "--leases").stdout == ""
+
+
+@pytest.mark.parametrize("line", ["", "3", "1  2", "1 0", "-1 2", "1 2 3", "a b", f"0 {1 << 64}"])
+def test_a_line_that_is_no_lease_is_told(line: str) -> None:
+    finished = run(*ROLLOUTS, "--leases", text=f"2 1\n{line}\n3 1\n")
+    assert finished.returncode == 2
+    assert len(finished.stdout.splitlines()) == 1
+    assert "a line of standard input must be FIRST COUNT" in finished.stderr
+    assert f'it is "{line}"' in finished.stderr
+
+
+def test_leases_name_the_games_and_where_they_go() -> None:
+    for other in ("--games", "--first-game", "--data", "--json", "--trace", "--tgn"):
+        finished = run(*ROLLOUTS, "--leases", other, 4)
+        assert finished.returncode == 2
+        assert "--leases" in finished.stderr
+
+
 def test_one_number_is_of_no_use_where_no_games_are_numbered() -> None:
     for other in (("--benchmark",), ("--tactics", TACTICS), ("--play",)):
         finished = run(*ROLLOUTS, *other, "--first-game", 4)
