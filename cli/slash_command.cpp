@@ -20,11 +20,12 @@ std::size_t parse_turns(const std::string& argument) {
   if (argument.empty()) {
     return 1;
   }
-  if (!is_whole_number(argument, 1, kMaxTurns)) {
+  const auto turns = read_whole_number(argument, 1, kMaxTurns);
+  if (!turns) {
     throw UsageError(fmt::format("/rewind: {} is not a whole number from 1 to {}",
                                  in_quotes(argument), kMaxTurns));
   }
-  return std::stoul(argument);
+  return *turns;
 }
 
 constexpr std::array<SlashCommandHelp, 9> kCommands{{

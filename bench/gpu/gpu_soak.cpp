@@ -17,6 +17,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -132,6 +133,9 @@ class Soak {
 };
 
 int run(const std::string& path, double millions, std::uint64_t seed) {
+  if (!(millions > 0)) {  // what computes nothing finds nothing
+    throw std::invalid_argument("MILLIONS must be a number above 0");
+  }
   ModelOptions options;
   options.require_device = Device::cuda;
   options.cache_bytes = std::size_t{8} << 30;

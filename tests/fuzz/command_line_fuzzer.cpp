@@ -50,9 +50,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view text = test::as_text(data, size);
   test::expect_only_errors([&] { read_ids(text); });
   test::expect_only_errors([&] { read_biases(text); });
-  if (cli::is_whole_number(text, 1, cli::kMaxCount)) {
+  if (const auto read = cli::read_whole_number(text, 1, cli::kMaxCount)) {
     const unsigned long long number = std::stoull(std::string(text));
-    if (number < 1 || number > cli::kMaxCount) {
+    if (number < 1 || number > cli::kMaxCount || number != *read) {
       std::abort();
     }
   }

@@ -1,30 +1,17 @@
 #include "selfplay/lease.hpp"
 
-#include <charconv>
-
 #include "base/throw_error.hpp"
 #include "program/whole_number.hpp"
 
 namespace trigo {
-namespace {
-
-/// Of a text that is a number.
-std::size_t number_of(std::string_view text) {
-  std::size_t number = 0;
-  std::from_chars(text.data(), text.data() + text.size(), number);
-  return number;
-}
-
-}  // namespace
-
 GameNumbers parse_lease(std::string_view line) {
-  using kvcache::cli::is_whole_number;
+  using kvcache::cli::read_whole_number;
   const std::size_t space = line.find(' ');
   if (space != std::string_view::npos) {
-    const std::string_view first = line.substr(0, space);
-    const std::string_view count = line.substr(space + 1);
-    if (is_whole_number(first, 0, kMostGameNumber) && is_whole_number(count, 1, kMostGameNumber)) {
-      return {number_of(first), number_of(count)};
+    const auto first = read_whole_number(line.substr(0, space), 0, kMostGameNumber);
+    const auto count = read_whole_number(line.substr(space + 1), 1, kMostGameNumber);
+    if (first && count) {
+      return {*first, *count};
     }
   }
   kvcache::throw_error(

@@ -40,9 +40,10 @@ PlayerName parse_player(std::string_view text, std::size_t default_simulations) 
     known = text == "random";
   }
   if (known && colon != std::string_view::npos) {
-    const std::string number(text.substr(colon + 1));
-    known = kvcache::cli::is_whole_number(number, 1, kMostSimulations);
-    name.simulations = known ? std::stoul(number) : 0;
+    const auto number =
+        kvcache::cli::read_whole_number(text.substr(colon + 1), 1, kMostSimulations);
+    known = number.has_value();
+    name.simulations = number.value_or(0);
   }
   if (!known) {
     throw_error(ErrorCode::invalid_argument,

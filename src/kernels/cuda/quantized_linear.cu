@@ -601,12 +601,9 @@ cudaError_t quantized_linear_cuda(const QuantizedLinearCudaArgs& args, void* scr
   if (quantized_few_fit(args)) {
     return quantized_linear_few(args, columns, multiprocessors, stream);
   }
-  if (args.weight.bits == 8) {
-    return launch_matrices<Kind<8, false>>(args, columns, multiprocessors, stream);
-  }
-  return args.weight.minimums
-             ? launch_matrices<Kind<4, true>>(args, columns, multiprocessors, stream)
-             : launch_matrices<Kind<4, false>>(args, columns, multiprocessors, stream);
+  return with_kind(args.weight, [&](auto kind) {
+    return launch_matrices<decltype(kind)>(args, columns, multiprocessors, stream);
+  });
 }
 
 }  // namespace kvcache::kernels

@@ -165,12 +165,9 @@ bool quantized_few_fit(const QuantizedLinearCudaArgs& args) {
 cudaError_t quantized_linear_few(const QuantizedLinearCudaArgs& args,
                                  const QuantizedColumns& columns, int multiprocessors,
                                  cudaStream_t stream) {
-  if (args.weight.bits == 8) {
-    return launch_columns<Kind<8, false>>(args, columns, multiprocessors, stream);
-  }
-  return args.weight.minimums
-             ? launch_columns<Kind<4, true>>(args, columns, multiprocessors, stream)
-             : launch_columns<Kind<4, false>>(args, columns, multiprocessors, stream);
+  return with_kind(args.weight, [&](auto kind) {
+    return launch_columns<decltype(kind)>(args, columns, multiprocessors, stream);
+  });
 }
 
 }  // namespace kvcache::kernels

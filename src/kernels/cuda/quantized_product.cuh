@@ -35,6 +35,15 @@ struct Kind {
   static constexpr int kScaleRows = kMinimums ? 2 : 1;
 };
 
+/// Calls `work` with the weight's kind.
+template <typename Work>
+cudaError_t with_kind(const QuantizedWeight& weight, const Work& work) {
+  if (weight.bits == 8) {
+    return work(Kind<8, false>());
+  }
+  return weight.minimums ? work(Kind<4, true>()) : work(Kind<4, false>());
+}
+
 /// How blocks of inputs, which have scales of their own, lie to steps.
 enum class Blocks { half_steps, steps, several_steps };
 
