@@ -11,6 +11,7 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <random>
 #include <span>
 #include <string>
@@ -94,6 +95,8 @@ class Bench {
       progress("tree");
       result["tree"].push_back(tree(nodes, 512));
     }
+    progress("varied");
+    result["varied"] = varied();
     progress("speedup");
     for (const std::size_t tokens : {16, 32, 64, 128, 256, 512, 1000}) {
       result["speedup"].push_back(speedup(tokens));
@@ -277,6 +280,50 @@ class Bench {
       }
     }
     return {{"dtype", dtype()}, {"nodes", nodes}, {"prefix", prefix}, {"ms", statistics(samples)}};
+  }
+
+  /// What a service meets: prompts of any length, then batches of any number of sequences. Hardly
+  /// a shape comes twice in a row; those that came first are given apart.
+  json varied() {
+    constexpr std::size_t kCalls = 400;
+    constexpr std::size_t kFirst = 100;
+    std::uniform_int_distribution<std::size_t> any_length(9, 600);
+    std::uniform_int_distribution<std::size_t> any_rows(9, 64);
+    std::vector<Sequence> sequences;
+    for (std::size_t row = 0; row < 64; ++row) {
+      sequences.push_back(sequence_of(64));
+    }
+    const auto measure = [&](const auto& call) {
+      std::vector<double> samples;
+      for (std::size_t i = 0; i < kCalls; ++i) {
+        samples.push_back(call());
+      }
+      const auto rest = samples.begin() + kFirst;
+      return json{{"first", statistics({samples.begin(), rest})},
+                  {"rest", statistics({rest, samples.end()})},
+                  {"all_ms", std::accumulate(samples.begin(), samples.end(), 0.0)}};
+    };
+    const json prompts = measure([&] {
+      const std::vector<TokenId> prompt = random_tokens(any_length(random_));
+      Sequence sequence = model_->new_sequence();
+      const Clock clock;
+      (void)sequence.extend(prompt).argmax();
+      return clock.ms();
+    });
+    const json batches = measure([&] {
+      const TokenId next = 1;
+      std::vector<Extension> extensions;
+      for (std::size_t row = 0, rows = any_rows(random_); row < rows; ++row) {
+        if (sequences[row].length() >= 128) {
+          sequences[row].rewind(64);
+        }
+        extensions.push_back({&sequences[row], std::span(&next, 1)});
+      }
+      const Clock clock;
+      (void)extend(extensions).front().argmax();
+      return clock.ms();
+    });
+    return {{"dtype", dtype()}, {"prompts", prompts}, {"batches", batches}};
   }
 
   /// Greedy tokens with the cache and by recomputing everything, each the second time: plans for

@@ -14,14 +14,12 @@ constexpr std::size_t kDefaultSequences = 16;
 constexpr std::size_t kMaxCacheBytes = std::size_t{1} << 47;
 constexpr std::size_t kMaxBlocks = std::size_t{1} << 24;  // keeping account takes 12 bytes each
 
-// What idle workspaces keep for later, all together: a tree of 256 nodes of GPT-2 has 51 MB of
-// float32 logits, and should find its workspace again.
-constexpr std::size_t kMaxIdleLogitsBytes = std::size_t{64} << 20;
-constexpr std::size_t kMaxIdleWorkspaces = 96;
-
-// Below so many idle workspaces, a run of a new shape gets one of its own: those of other shapes
-// keep what they have bound and captured.
-constexpr std::size_t kShapesKept = 64;
+/// Bytes of logits that idle workspaces keep: a tree of 256 nodes of GPT-2 has 51 MB in float32,
+/// and should find its workspace again. Where a workspace is a recording as well, all the shapes
+/// that runs are filled up to should find theirs.
+std::size_t most_idle_bytes(const device::Backend& backend) {
+  return std::size_t{backend.prefers_few_shapes() ? 256U : 64U} << 20U;
+}
 
 cache::PoolShape pool_shape(const ModelInfo& info, const ModelOptions& options,
                             const model::LayerGroups& groups) {
@@ -103,7 +101,7 @@ WorkspaceLease::~WorkspaceLease() {
   if (workspace_ != nullptr &&
       workspace_->loan().shares.fetch_sub(1, std::memory_order_acq_rel) == 1) {
     const std::shared_ptr<Engine> engine = std::move(workspace_->loan().engine);
-    engine->give_back(std::unique_ptr<Workspace>(workspace_));
+    engine->idle_.put(std::unique_ptr<Workspace>(workspace_));
   }
 }
 
@@ -118,7 +116,8 @@ Engine::Engine(const model::Config& config, const ModelOptions& options,
             growth_step(info_, pool_shape(info_, options, groups)), options.poison_freed_blocks,
             session_.backend(), groups),
       rewindable_tokens_(
-          std::min(options.rewindable_tokens.value_or(info_.max_seq_len), info_.max_seq_len)) {
+          std::min(options.rewindable_tokens.value_or(info_.max_seq_len), info_.max_seq_len)),
+      idle_(most_idle_bytes(session_.backend())) {
   tokens_needed_.fill(kAllTokens);
   for (std::size_t group = 0; options.rewindable_tokens && group < groups.size(); ++group) {
     // A token sees `window` tokens with itself, so that after a rewind the last one, of which a
@@ -127,42 +126,14 @@ Engine::Engine(const model::Config& config, const ModelOptions& options,
       tokens_needed_[group] = window + rewindable_tokens_;
     }
   }
-  idle_.reserve(kMaxIdleWorkspaces);  // give_back() must not allocate
 }
 
 WorkspaceLease Engine::lease(CacheUse cache_use, const RunShape& shape) {
-  {
-    const std::scoped_lock lock(mutex_);
-    const auto last = [&](const auto& suits) {
-      return std::find_if(idle_.rbegin(), idle_.rend(), [&](const auto& workspace) {
-        return workspace->cache_use() == cache_use && suits(*workspace);
-      });
-    };
-    auto found = last([&](const Workspace& workspace) { return workspace.shape() == shape; });
-    if (found == idle_.rend() && idle_.size() >= kShapesKept) {
-      // Each comes back at the end: the first one has been unused the longest.
-      const auto unused = std::ranges::find(
-          idle_, cache_use, [](const auto& workspace) { return workspace->cache_use(); });
-      found = unused == idle_.end() ? idle_.rend() : std::make_reverse_iterator(std::next(unused));
-    }
-    if (found != idle_.rend()) {
-      std::unique_ptr<Workspace> workspace = std::move(*found);
-      idle_.erase(std::next(found).base());
-      return {shared_from_this(), std::move(workspace)};
-    }
+  std::unique_ptr<Workspace> workspace = idle_.take(cache_use, shape);
+  if (workspace == nullptr) {
+    workspace = std::make_unique<Workspace>(session_, info_, pool_, cache_use);
   }
-  return {shared_from_this(), std::make_unique<Workspace>(session_, info_, pool_, cache_use)};
-}
-
-void Engine::give_back(std::unique_ptr<Workspace> workspace) noexcept {
-  const std::scoped_lock lock(mutex_);
-  std::size_t bytes = workspace->logits_capacity();
-  for (const auto& idle : idle_) {
-    bytes += idle->logits_capacity();
-  }
-  if (bytes <= kMaxIdleLogitsBytes && idle_.size() < kMaxIdleWorkspaces) {
-    idle_.push_back(std::move(workspace));
-  }
+  return {shared_from_this(), std::move(workspace)};
 }
 
 void Engine::check_tokens(std::span<const TokenId> tokens, std::size_t length) const {

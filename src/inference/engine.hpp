@@ -6,11 +6,10 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
-#include <mutex>
 #include <span>
-#include <vector>
 
 #include "cache/block_pool.hpp"
+#include "inference/idle_workspaces.hpp"
 #include "inference/workspace.hpp"
 #include "kvcache/logits.hpp"
 #include "kvcache/options.hpp"
@@ -60,7 +59,6 @@ class Engine : public std::enable_shared_from_this<Engine> {
   friend class WorkspaceLease;
   Engine(const model::Config& config, const ModelOptions& options,
          const model::LayerGroups& groups);
-  void give_back(std::unique_ptr<Workspace> workspace) noexcept;
 
   ModelInfo info_;
   ort::Session session_;
@@ -70,8 +68,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
 
   std::atomic<std::uint64_t> tokens_compared_{0};
 
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<Workspace>> idle_;
+  IdleWorkspaces<Workspace> idle_;
 };
 
 }  // namespace kvcache::inference

@@ -7,9 +7,9 @@
 
 namespace kvcache::inference {
 
-/// Makes the shapes of trees and of ragged batches, which are hardly ever the same twice, a few
-/// that are, by tokens, rows and logits that fill them up. Steps of one token a row and prompts
-/// keep their own.
+/// Makes a run's shape, hardly ever the same twice, one of few, by tokens, rows and logits that
+/// fill it up. Up to eight tokens of one row, or of as many rows, keep their own; so do very large
+/// runs, which a recording helps little.
 void fill_up(RunShape& shape, std::size_t vocab_size);
 
 }  // namespace kvcache::inference

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 #include <tuple>
 
@@ -62,10 +63,44 @@ TEST(FewShapes, AddLittleToLargeRuns) {
   }
 }
 
-TEST(FewShapes, LeaveStepsAndPromptsAlone) {
-  for (const RunShape shape : {RunShape{.tokens = 1, .rows = 1}, RunShape{.tokens = 17, .rows = 17},
-                               RunShape{.tokens = 300, .rows = 1, .num_logits = 1},
-                               RunShape{.tokens = 5000, .rows = 3, .trees = true}}) {
+/// All shapes of a prompt, or of a token of each of some rows, of up to `most` tokens.
+std::set<std::tuple<std::size_t, std::size_t, std::size_t>> shapes_of_chains(std::size_t most,
+                                                                             bool one_row) {
+  std::set<std::tuple<std::size_t, std::size_t, std::size_t>> shapes;
+  for (std::size_t tokens = 1; tokens <= most; ++tokens) {
+    RunShape shape{.tokens = tokens,
+                   .rows = one_row ? 1 : tokens,
+                   .blocks_per_row = 64,
+                   .num_logits = one_row ? 1U : 0U};
+    fill_up(shape, 50'000);
+    EXPECT_GE(shape.tokens, tokens);
+    EXPECT_LE(shape.tokens - tokens, std::max<std::size_t>(7, tokens / 4));
+    EXPECT_EQ(shape.rows, one_row ? 1 : shape.tokens);
+    EXPECT_EQ(shape.logits_rows(), one_row ? 1 : shape.tokens);
+    shapes.emplace(shape.tokens, shape.rows, shape.logits_rows());
+  }
+  return shapes;
+}
+
+TEST(FewShapes, PromptsAndBatchesOfStepsHaveFewToo) {
+  EXPECT_EQ(shapes_of_chains(4096, true).size(), 39U);  // 8, 7 in steps of 8, 4 for each doubling
+  EXPECT_EQ(shapes_of_chains(64, false).size(), 15U);
+}
+
+TEST(FewShapes, LogitsOfAllTokensOfAPromptAreNotThoseThatFillItUp) {
+  RunShape shape{.tokens = 300, .rows = 1, .blocks_per_row = 64};
+  fill_up(shape, 50'000);
+  EXPECT_EQ(shape.tokens, 320U);
+  EXPECT_EQ(shape.num_logits, 320U);  // named one by one: the first 300 tokens', then the first's
+  EXPECT_TRUE(shape.filled_up);
+}
+
+TEST(FewShapes, LeaveWhatIsFewAloneAndWhatIsVeryLarge) {
+  for (const RunShape shape :
+       {RunShape{.tokens = 1, .rows = 1}, RunShape{.tokens = 7, .rows = 1, .num_logits = 1},
+        RunShape{.tokens = 5, .rows = 5}, RunShape{.tokens = 24, .rows = 24},
+        RunShape{.tokens = 320, .rows = 1, .num_logits = 1},
+        RunShape{.tokens = 5000, .rows = 3, .trees = true}, RunShape{.tokens = 4097, .rows = 1}}) {
     RunShape filled = shape;
     fill_up(filled, 128);
     EXPECT_EQ(filled, shape);
