@@ -77,6 +77,14 @@ template <typename T>
 cudaError_t linear_by_warpgroup(const GatedLinearCudaArgs<T>& args, int multiprocessors,
                                 cudaStream_t stream);
 
+/// Whether linear_split() takes a product of this shape.
+bool linear_split_fits(std::int64_t tokens, std::int64_t inputs, std::int64_t outputs);
+
+/// The same in float32 on tensor cores, for any number of tokens, which are normalized already:
+/// `norm` is not looked at. A product's error is below 2⁻²¹ of its terms' magnitudes.
+cudaError_t linear_split(const LinearCudaArgs<float>& args, int multiprocessors,
+                         cudaStream_t stream);
+
 inline constexpr int kMaxStreamedTokens = 4;
 
 /// Whether linear_streamed() takes a product of this shape on the current device.
@@ -99,6 +107,12 @@ bool head_some_rows_fit(std::int64_t tokens, std::int64_t inputs);
 /// chosen already: `norm` and `positions` are not looked at.
 template <typename T>
 cudaError_t head_some_rows(const HeadCudaArgs<T>& args, int multiprocessors, cudaStream_t stream);
+
+/// Whether head_split() takes a product of this shape.
+bool head_split_fits(std::int64_t tokens, std::int64_t inputs, std::int64_t outputs);
+
+/// The same in float32, as linear_split(); `norm` and `positions` are not looked at.
+cudaError_t head_split(const HeadCudaArgs<float>& args, int multiprocessors, cudaStream_t stream);
 
 /// Whether head_by_warpgroup() takes this product on the current device, apart from its norm.
 template <typename T>

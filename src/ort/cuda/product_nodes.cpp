@@ -191,13 +191,16 @@ typename LinearNode<T>::Way LinearNode<T>::way_of(const kernels::LinearCudaArgs<
     if (takes_warpgroups(args) && kernels::linear_warpgroups_fit(args)) {
       return Way::warpgroups;
     }
+  } else if (args.tokens > 1 &&
+             kernels::linear_split_fits(args.tokens, args.inputs, args.outputs)) {
+    return Way::split;
   }
   return ProductNode<T>::is_few(args.tokens, args.inputs) ? Way::few_rows : Way::library;
 }
 
 template <typename T>
 std::size_t LinearNode<T>::normalized_bytes(const kernels::LinearCudaArgs<T>& args, Way way) {
-  return args.norm.weight == nullptr || (way != Way::library && way != Way::warpgroups)
+  return args.norm.weight == nullptr || way == Way::streamed || way == Way::few_rows
              ? 0
              : static_cast<std::size_t>(args.tokens * args.inputs) * sizeof(T);
 }
@@ -278,6 +281,14 @@ void LinearNode<T>::run(const kernels::LinearCudaArgs<T>& args, Way way, std::si
                    this->name_);
       return;
     }
+  } else {
+    if (way == Way::split) {
+      kernels::LinearCudaArgs<T> rest = args;
+      rest.x = x;
+      check_launch(kernels::linear_split(rest, this->room_->multiprocessors(), stream),
+                   this->name_);
+      return;
+    }
   }
   const kernels::Epilogue end{args.bias, args.residual, args.gelu};
   if (!this->room_->products().with_panels(CudaType<T>::kProduct, x, args.weight, end, args.out,
@@ -334,7 +345,9 @@ OrtStatusPtr HeadNode<T>::ComputeV2(OrtKernelContext* raw_context) {
 template <typename T>
 void HeadNode<T>::run(const kernels::HeadCudaArgs<T>& args, cudaStream_t stream) {
   DeviceRoom& room = *this->room_;
-  if (this->is_few(args.tokens, args.inputs)) {
+  const bool splits = sizeof(T) == 4 && args.tokens > 1 &&
+                      kernels::head_split_fits(args.tokens, args.inputs, args.outputs);
+  if (!splits && this->is_few(args.tokens, args.inputs)) {
     check_launch(kernels::head_few_rows(args, room.multiprocessors(), stream), this->name_);
     return;
   }
@@ -355,6 +368,11 @@ void HeadNode<T>::run(const kernels::HeadCudaArgs<T>& args, cudaStream_t stream)
       check_launch(kernels::head_some_rows(rest, room.multiprocessors(), stream), this->name_);
       return;
     }
+  } else if (splits) {
+    kernels::HeadCudaArgs<T> rest = args;
+    rest.x = normalized;
+    check_launch(kernels::head_split(rest, room.multiprocessors(), stream), this->name_);
+    return;
   }
   room.products().with_rows(CudaType<T>::kProduct, normalized, args.weight, args.out, args.tokens,
                             args.inputs, args.outputs, stream);

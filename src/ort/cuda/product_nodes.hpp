@@ -35,8 +35,9 @@ class EmbeddingNode : ToldNode {
 void tell_product(const OrtKernelInfo* info, ProductRole role, std::int64_t outputs, float epsilon,
                   GraphFacts& facts);
 
-/// Few tokens go through the kernels of linear_few_rows.cu and head_few_rows.cu, many through
-/// cuBLASLt with a kernel before and behind it.
+/// Few tokens go through the kernels of linear_few_rows.cu and head_few_rows.cu, several through
+/// those for tensor cores, and what these do not take through cuBLASLt with a kernel before and
+/// behind it.
 template <typename T>
 class ProductNode : protected ToldNode {
  public:
@@ -68,9 +69,10 @@ class LinearNode : ProductNode<T> {
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
 
  private:
-  /// Which kernel has the product: of large matrices and few tokens, of few tokens, of many behind
-  /// their norm; or cuBLASLt's, with kernels before and behind it.
-  enum class Way { streamed, few_rows, warpgroups, library };
+  /// Which kernel has the product: of large matrices and few tokens, of few tokens, of several on
+  /// tensor cores behind their norm (16 bits, float32); or cuBLASLt's, with kernels before and
+  /// behind it.
+  enum class Way { streamed, few_rows, warpgroups, split, library };
   [[nodiscard]] Way way_of(const kernels::LinearCudaArgs<T>& args) const;
   [[nodiscard]] bool takes_warpgroups(const kernels::LinearCudaArgs<T>& args) const;
   /// Bytes of x after its norm, where that is a kernel of its own.
