@@ -33,7 +33,7 @@ template <typename T>
 __global__ void __launch_bounds__(kRowThreads)
     argmax_kernel(const T* logits, std::int64_t vocab_size, TopLogit* best) {
   __shared__ TopLogit bests[kMaxCluster];  // the first block's are written by all
-  arrive_at_cluster();                     // all its blocks run before any writes to another
+  arrive_at_cluster_early();               // all its blocks run before any writes to another
   wait_for_previous_kernel();
   const TopLogit own = best_of_share(logits + std::int64_t{blockIdx.x} * vocab_size, vocab_size);
   wait_for_cluster();

@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(Shape::kThreads)
     splits_there.expect(
         static_cast<unsigned>(kQueries * (Shape::kHeadDim * sizeof(float) + sizeof(float2))));
   }
-  arrive_at_cluster();  // all its blocks run before any sends to another
+  arrive_at_cluster_early();  // all its blocks run before any sends to another
   const Tile tile = find_tile<kQueries>(args, static_cast<int>(blockIdx.x));
   const int head = static_cast<int>(blockIdx.y);
   const int kv_head = kv_head_of(args, head);

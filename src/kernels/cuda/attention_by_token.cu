@@ -393,7 +393,7 @@ __global__ void __launch_bounds__(kThreads, Layout::kBlocks)
   __shared__ BlockSoftmax<Layout> block_softmax;
   __shared__ SplitSoftmaxes<Layout> split_softmaxes;
   let_next_kernel_start();
-  arrive_at_cluster();  // all its blocks run before any writes to the first
+  arrive_at_cluster_early();  // all its blocks run before any writes to the first
   const int token = static_cast<int>(blockIdx.x);
   const int head = static_cast<int>(blockIdx.y);
   const int kv_head = kv_head_of(args, head);

@@ -22,7 +22,7 @@ __global__ void __launch_bounds__(kRowThreads)
                    double* sum) {
   __shared__ double of_warps[kWarps];
   __shared__ double of_blocks[kMaxCluster];  // the first block's are written by all
-  arrive_at_cluster();                       // all its blocks run before any writes to another
+  arrive_at_cluster_early();                 // all its blocks run before any writes to another
   wait_for_previous_kernel();
   double own = 0;
   for_share_of_row(logits, vocab_size, [&](const TopLogit& token) {

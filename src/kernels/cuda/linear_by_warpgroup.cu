@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(kGroups* kWarpgroup + 32)
   }
   __syncthreads();
   if (kTogether) {
-    arrive_at_cluster();  // all its blocks run before any sends to another
+    arrive_at_cluster_early();  // all its blocks run before any sends to another
   }
   if (warp == kProducer) {
     if (is_elected()) {

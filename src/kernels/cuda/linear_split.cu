@@ -106,6 +106,9 @@ __global__ void __launch_bounds__(kThreads, 2) linear_split_kernel(const Product
   if (product.parts_log2 > 0) {
     if (thread == 0) {
       sent.initialize();
+    }
+    __syncthreads();
+    if (thread == 0) {
       sent.expect(static_cast<unsigned>(items * sizeof(float4)));
     }
     arrive_at_cluster_early();  // all its blocks run before any sends to another

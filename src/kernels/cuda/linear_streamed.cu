@@ -255,7 +255,7 @@ __global__ void __launch_bounds__(kThreads) linear_streamed_kernel(LinearCudaArg
   }
   __syncthreads();
   if (parts > 1) {
-    arrive_at_cluster();  // its blocks have their barriers before any arrives at another's
+    arrive_at_cluster_early();  // its blocks have their barriers before any arrives at another's
   }
   if (threadIdx.x >= kComputing) {
     if (lane == 0) {

@@ -9,7 +9,7 @@ namespace {
 
 constexpr int kThreads = 256;         // of a row in shared memory
 constexpr int kRowsOfBlock = 4;       // of rows in registers
-constexpr int kStepsWithWeights = 4;  // where there are registers for the norm's weights too
+constexpr int kStepsWithWeights = 8;  // where there are registers for the norm's weights too
 
 template <typename T>
 constexpr int kVector = 16 / sizeof(T);

@@ -5,10 +5,6 @@
 
 namespace kvcache::kernels::quantized_few {
 
-/// Integers of up to 22 bits that are added to its bits become floats by a subtraction.
-constexpr float kBase = 12582912.0F;  // 1.5 · 2²³
-static_assert(QuantizedWeight::kLargestBlock * 128 * 127 < 1 << 22);
-
 /// What a lane sums up of its output.
 template <class K, int kColumnCount, int kMatrices, Blocks kBlocks>
 class Sums {

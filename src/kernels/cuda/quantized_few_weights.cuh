@@ -101,7 +101,7 @@ struct FewLayout {
   static constexpr int kTurnSums = kShares * kShareSums;
   static constexpr int kGathered = kMatrices * kColumns;  // of a token
 
-  __host__ __device__ FewLayout(int inputs, int block_size, int /*columns*/)
+  __host__ __device__ FewLayout(int inputs, int block_size)
       : stride(inputs + (kAllColumns > 1 ? 32 : 0)), blocks(inputs / block_size) {}
   [[nodiscard]] __host__ __device__ int blocks_at() const { return kAllColumns * stride; }
   [[nodiscard]] __host__ __device__ int sums_at() const {

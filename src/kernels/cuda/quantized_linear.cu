@@ -1,586 +1,320 @@
-// norm(x) · weight + bias, its activation or gate and the residual, for weights of 8 and 4 bits.
+// norm(x) · weight + bias, its activation or gate and the residual, for weights of 8 and 4 bits and
+// tokens that a kernel before has rounded (quantized_tokens.cu). A few tokens are
+// quantized_linear_few.cu's.
 //
 // A word of the weight, four inputs of an output side by side, is what a lane of the tensor cores'
-// integer product holds, in the file's order; of 4 bits, its two halves are. So a lane brings its
-// own words and scales to shared memory, a ring of them ahead of their use and of the kernel
-// before, and nobody waits for anybody but for x. The order of inputs and outputs within the
-// instruction is ours: a lane's 16 bytes are four neighbouring outputs. A block's sums are exact;
-// then they are multiplied with the scales, in float32.
+// integer product holds, in the file's order; of 4 bits, its two halves are. So weights and tokens
+// come from memory as the lanes hold them. The order of inputs and outputs within the instruction
+// is ours: a lane's 16 bytes are four neighbouring outputs. A block's sums are exact; then they are
+// multiplied with the scales, in float32.
 //
-// A thread block has its part of the tokens' inputs, rounded by a kernel before, in shared memory.
-// A few tokens are quantized_linear_few.cu's.
+// A thread block has 64 outputs, the two halves of a panel or 32 of a gate and its 32 others, and
+// up to 32 columns; four warps share its inputs out, and so do the thread blocks of a cluster.
 #include "kernels/cuda/activations.cuh"
+#include "kernels/cuda/bulk_copy.cuh"
 #include "kernels/cuda/quantized_linear_few.hpp"
-#include "kernels/cuda/quantized_product.cuh"
+#include "kernels/cuda/quantized_steps.cuh"
 
 namespace kvcache::kernels {
 namespace {
 
-using namespace quantized;
+using namespace quantized_steps;
 
-constexpr int kTile = 8;  // columns of the matrix instruction
-constexpr int kMaxTiles = 4;
-constexpr int kMostPartsLog2 = std::countr_zero(static_cast<unsigned>(kMaxCluster));
+constexpr int kFours = kOutputsOfWarp / 4;  // sums of a warp's outputs that are finished together
 
-/// A lane's weights of one step, 32 inputs of its warp's 32 outputs.
-template <class K>
-struct Step {
-  uint4 words[K::kRows];        // of four outputs each
-  uint2 scales[K::kScaleRows];  // of the same four, and their minimums
-};
-
-/// Steps of a warp that are on their way.
-template <class K, int kMatrices>
-struct Ring {
-  static constexpr int kWordBytes = 32 * 16 * K::kRows * kMatrices;
-  static constexpr int kScaleBytes = 32 * 8 * K::kScaleRows * kMatrices;
-  static constexpr int kFitting = (40 << 10) / kWarps / (kWordBytes + kScaleBytes);
-  static constexpr int kStages = kFitting < 3 ? 3 : kFitting > 8 ? 8 : kFitting;
-
-  uint4 words[kStages][kMatrices][K::kRows][32];
-  uint2 scales[kStages][kMatrices][K::kScaleRows][32];
-};
-
-/// Shared memory of a thread block behind the warps' rings, in this order: columns of its part of
-/// the inputs [columns, stride], their blocks [blocks, kAllColumns], sums of its warps
-/// [kShares, kMatrices, kAllColumns, 64], and twice what the cluster's blocks send to it for its
-/// share of the outputs, [parts, kMatrices, kAllColumns, 64 / parts].
-template <int kMostColumns, int kMatrices>
-struct SharedLayout {
-  int columns;
-  int stride;  // bytes from one column to the next: eight of them lie in different banks
-  int sums_at;
-
-  static constexpr int kAllColumns = kMostColumns;
-  static constexpr int kSums = kMatrices * kAllColumns * kColumns;
-
-  __host__ __device__ SharedLayout(int inputs, int block_size, int column_count)
-      : columns(column_count),
-        stride((inputs + 127) / 128 * 128 + 32),
-        sums_at(columns * stride +
-                inputs / block_size * kAllColumns * static_cast<int>(sizeof(ColumnBlock))) {}
-  [[nodiscard]] __host__ __device__ int blocks_at() const { return columns * stride; }
-  [[nodiscard]] __host__ __device__ int gathered_at() const {
-    return sums_at + kShares * kSums * static_cast<int>(sizeof(float));
-  }
-  [[nodiscard]] __host__ __device__ int bytes() const {
-    return gathered_at() + 2 * kSums * static_cast<int>(sizeof(float));
+/// A thread block's sums in shared memory, [kShares, columns, kStride], and behind them what a
+/// cluster's blocks send, [parts, fours of the block].
+template <int kTiles>
+struct Layout {
+  static constexpr int kColumnCount = kTiles * kTile;
+  static constexpr int kStride = kColumns + 4;  // of a column, without bank conflicts
+  static constexpr int kShare = kColumnCount * kStride;
+  static constexpr std::size_t kSums = sizeof(float) * kShares * kShare;
+  static constexpr std::size_t bytes(int parts) {
+    return kSums + (parts > 1 ? sizeof(float4) * kHalves * kFours * kColumnCount : 0);
   }
 };
+static_assert(Layout<kMostColumnsAtOnce / kTile>::bytes(2) <= std::size_t{48} << 10U);
 
-/// 8 bytes to shared memory, on their way.
-__device__ inline void bring(uint2* to, const __half* from) {
-  const auto address = static_cast<unsigned>(__cvta_generic_to_shared(to));
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(address), "l"(from) : "memory");
+__device__ float4 operator+(float4 a, float4 b) {
+  return {a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w};
 }
 
-/// Four neighbouring numbers of 16 bits.
-struct Four {
-  float of[4];
+/// What a thread block's two halves are.
+struct Halves {
+  bool are_matrices;  // a gate and what it opens, otherwise halves of a panel
 
-  __device__ explicit Four(uint2 halves) {
-    const float2 first = __half22float2(*reinterpret_cast<const __half2*>(&halves.x));
-    const float2 second = __half22float2(*reinterpret_cast<const __half2*>(&halves.y));
-    of[0] = first.x;
-    of[1] = first.y;
-    of[2] = second.x;
-    of[3] = second.y;
+  /// The panel of the weight that a half belongs to, and the first of its outputs there.
+  __device__ int panel(int half) const {
+    const auto block = static_cast<int>(blockIdx.x);
+    return are_matrices ? block / kHalves * 2 + half : block;
+  }
+  __device__ int output(int half) const {
+    return (are_matrices ? static_cast<int>(blockIdx.x) % kHalves : half) * kOutputsOfWarp;
   }
 };
 
-/// sums += a block's products by its scales; `two` are the lane's columns.
-template <class K>
-__device__ void add_products(const int (&products)[2][4], const Step<K>& weights,
-                             const ColumnBlock (&two)[2], float (&sums)[2][4]) {
-  const Four scale(weights.scales[0]);
-#pragma unroll
-  for (int pair = 0; pair < 2; ++pair) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const ColumnBlock& column = two[i % 2];
-      const int output = 2 * pair + i / 2;
-      float& sum = sums[pair][i];
-      if constexpr (K::kMinimums) {
-        const Four minimum(weights.scales[K::kScaleRows - 1]);
-        sum = fmaf(static_cast<float>(products[pair][i]) * column.scale, scale.of[output], sum);
-        sum = fmaf(static_cast<float>(column.offset) * column.scale, minimum.of[output], sum);
-      } else {
-        sum = fmaf(static_cast<float>(products[pair][i] + column.offset) * column.scale,
-                   scale.of[output], sum);
-      }
-    }
-  }
-}
-
-/// A warp's way through the panels of its cluster: `load` runs ahead.
-template <class K, int kMatrices, Blocks kBlocks>
-class Weights {
+/// The results of a token's four neighbouring outputs.
+class Finish {
  public:
-  /// `first` of the panel's units, `count` of them; `panels` of the cluster.
-  __device__ Weights(const ProductArgs& args, int half, int first, int count, int panels, int lane,
-                     Ring<K, kMatrices>& ring)
-      : args_(args),
-        ring_(ring),
-        lane_(lane),
-        steps_of_unit_(kBlocks == Blocks::several_steps ? args.unit_inputs / kStepInputs : 1),
-        steps_(count * steps_of_unit_),
-        panels_(count > 0 ? panels : 0),
-        steps_left_(steps_),
-        unit_left_(steps_of_unit_),
-        row_((first * steps_of_unit_ * 4 + lane % 4) * K::kRows) {
-    const std::int64_t panel = std::int64_t{blockIdx.x} * kMatrices;
-    values_ = args.values + panel * args.panel_bytes + std::int64_t{row_} * kRowBytes +
-              half * (kRowBytes / kHalves) + lane / 4 * 16;
-    scales_ = args.scales + panel * args.panel_scales +
-              first * kBlocksOfUnit * K::kScaleRows * kColumns + half * kOutputsOfWarp +
-              lane / 4 * 4;
-    const std::int64_t panels_on = std::int64_t{gridDim.x} * kMatrices;
-    next_values_ = panels_on * args.panel_bytes - std::int64_t{steps_} * kStepBytes;
-    next_scales_ = panels_on * args.panel_scales - count * kBlocksOfUnit * K::kScaleRows * kColumns;
-  }
+  __device__ Finish(const ProductArgs& args, Halves halves) : args_(args), halves_(halves) {}
 
-  /// The next step to its stage, if there is one.
-  __device__ void load() {
-    if (panels_ > 0) {
-      const bool ends_unit = kBlocks != Blocks::several_steps || unit_left_ == 1;
-#pragma unroll
-      for (int m = 0; m < kMatrices; ++m) {
-#pragma unroll
-        for (int i = 0; i < K::kRows; ++i) {
-          // Where a block is half a step, the last half may be none of the panel's.
-          const bool exists = kBlocks != Blocks::half_steps || row_ + i < args_.rows;
-          copy_or_clear(&ring_.words[stage_][m][i][lane_],
-                        exists ? values_ + m * args_.panel_bytes + i * kRowBytes : args_.values,
-                        exists);
-        }
-        if (ends_unit) {
-#pragma unroll
-          for (int i = 0; i < K::kScaleRows; ++i) {
-            bring(&ring_.scales[stage_][m][i][lane_],
-                  scales_ + m * args_.panel_scales + i * kColumns);
-          }
-        }
-      }
-      values_ += kStepBytes;
-      row_ += 4 * K::kRows;
-      unit_left_ = ends_unit ? steps_of_unit_ : unit_left_ - 1;
-      scales_ += ends_unit ? kBlocksOfUnit * K::kScaleRows * kColumns : 0;
-      if (--steps_left_ == 0) {
-        steps_left_ = steps_;
-        --panels_;
-        values_ += next_values_;
-        scales_ += next_scales_;
-        row_ -= steps_ * 4 * K::kRows;
-      }
+  /// `sums`: of both halves.
+  __device__ void operator()(int token, int four, const float4 (&sums)[kHalves]) const {
+    if (halves_.are_matrices) {
+      const int output = first_output(0) + four * 4;
+      const float gates[4] = {sums[0].x, sums[0].y, sums[0].z, sums[0].w};
+      const float others[4] = {sums[1].x, sums[1].y, sums[1].z, sums[1].w};
+      for_outputs(
+          output,
+          [&](int i) {
+            return activated(args_.activation, gates[i] + bias(output + i)) *
+                   (others[i] + bias(args_.outputs + output + i));
+          },
+          token);
+      return;
     }
-    commit_copies();
-    stage_ = stage_ + 1 == kStages ? 0 : stage_ + 1;
-  }
-
-  /// The step loaded longest ago; `load` may be called when it has been used.
-  __device__ void take(Step<K> (&to)[kMatrices]) const {
-    wait_for_copies_but<kStages - 1>();
 #pragma unroll
-    for (int m = 0; m < kMatrices; ++m) {
-#pragma unroll
-      for (int i = 0; i < K::kRows; ++i) {
-        to[m].words[i] = ring_.words[stage_][m][i][lane_];
-      }
-#pragma unroll
-      for (int i = 0; i < K::kScaleRows; ++i) {
-        to[m].scales[i] = ring_.scales[stage_][m][i][lane_];
-      }
-    }
-  }
-
-  /// The scales of the second block of a step, which are read where they are needed: few models
-  /// have such blocks.
-  __device__ void take_second_scales(int panel, int block, int half,
-                                     Step<K> (&to)[kMatrices]) const {
-#pragma unroll
-    for (int m = 0; m < kMatrices; ++m) {
-      const __half* scales = args_.scales +
-                             (std::int64_t{panel} * kMatrices + m) * args_.panel_scales +
-                             half * kOutputsOfWarp + lane_ / 4 * 4;
-#pragma unroll
-      for (int i = 0; i < K::kScaleRows; ++i) {
-        to[m].scales[i] =
-            *reinterpret_cast<const uint2*>(scales + (block * K::kScaleRows + i) * kColumns);
-      }
+    for (int half = 0; half < kHalves; ++half) {
+      const int output = first_output(half) + four * 4;
+      const float values[4] = {sums[half].x, sums[half].y, sums[half].z, sums[half].w};
+      for_outputs(
+          output, [&](int i) { return activated(args_.activation, values[i] + bias(output + i)); },
+          token);
     }
   }
 
  private:
-  static constexpr int kStages = Ring<K, kMatrices>::kStages;
-  static constexpr int kStepBytes = 4 * K::kRows * kRowBytes;
-  static constexpr int kBlocksOfUnit = kBlocks == Blocks::half_steps ? 2 : 1;
-
-  const ProductArgs& args_;
-  Ring<K, kMatrices>& ring_;
-  int lane_;
-  int steps_of_unit_;
-  int steps_;  // of a panel
-  int panels_;
-  int steps_left_;
-  int unit_left_;
-  int row_;
-  int stage_ = 0;
-  const std::uint8_t* values_ = nullptr;
-  const __half* scales_ = nullptr;
-  std::int64_t next_values_ = 0;  // from the end of a panel's steps to the next panel's
-  std::int64_t next_scales_ = 0;
-};
-
-/// Brings the thread block's part of columns that have been rounded already to shared memory.
-template <class Layout>
-__device__ void copy_columns(const ProductArgs& args, const Layout& layout, int first, int count,
-                             std::int64_t first_column, std::byte* shared) {
-  const int thread = static_cast<int>(threadIdx.x);
-  const int vectors = count / 16;
-  for (int i = thread; i < layout.columns * vectors; i += kThreads) {
-    const int column = i / vectors;
-    const int input = i % vectors * 16;
-    *reinterpret_cast<uint4*>(shared + column * layout.stride + input) =
-        *reinterpret_cast<const uint4*>(
-            args.columns.values + (first_column + column) * args.columns.inputs + first + input);
+  [[nodiscard]] __device__ int first_output(int half) const {
+    return (halves_.are_matrices ? static_cast<int>(blockIdx.x) / kHalves
+                                 : static_cast<int>(blockIdx.x)) *
+               kColumns +
+           halves_.output(half);
   }
-  auto* const to = reinterpret_cast<ColumnBlock*>(shared + layout.blocks_at());
-  const int first_block = first / args.block_size;
-  const int blocks = min(count / args.block_size, args.columns.block_count - first_block);
-  for (int i = thread; i < layout.columns * blocks; i += kThreads) {
-    const int column = i / blocks;
-    const int block = i % blocks;
-    to[block * Layout::kAllColumns + column] =
-        args.columns
-            .blocks[(first_column + column) * args.columns.block_count + first_block + block];
+  [[nodiscard]] __device__ float bias(std::int64_t output) const {
+    return args_.bias != nullptr ? args_.bias[output] : 0.0F;
   }
-}
-
-/// Sums of a warp: of 16 outputs and 8 columns a matrix instruction.
-template <int kTiles, int kMatrices>
-using Sums = float[kMatrices][kTiles][2][4];
-
-/// What is added to a thread's first result of a panel, read ahead.
-template <int kMatrices>
-struct Added {
-  float bias[kMatrices] = {};
-  float residual = 0;
-
-  __device__ void load(const ProductArgs& args, std::int64_t token, std::int64_t output) {
-    if (output < args.outputs) {
+  template <typename Result>
+  __device__ void for_outputs(int output, const Result& result, int token) const {
 #pragma unroll
-      for (int m = 0; m < kMatrices; ++m) {
-        bias[m] = args.bias != nullptr ? args.bias[m * args.outputs + output] : 0.0F;
+    for (int i = 0; i < 4; ++i) {
+      if (output + i < args_.outputs) {
+        const std::int64_t at = token * args_.outputs + output + i;
+        args_.out[at] = result(i) + (args_.residual != nullptr ? args_.residual[at] : 0.0F);
       }
-      residual = args.residual != nullptr ? args.residual[token * args.outputs + output] : 0.0F;
     }
   }
+
+  const ProductArgs& args_;
+  Halves halves_;
 };
 
-/// Results of a panel that a thread block finishes: a share of its outputs of all its tokens.
-struct Results {
-  int own_log2;  // of its outputs
-  int first_output;
-  int first_token;
-  int count;
-
-  __device__ Results(const ProductArgs& args, int part, int tokens)
-      : own_log2(kColumnsLog2 - args.parts_log2),
-        first_output(part << own_log2),
-        first_token(static_cast<int>(blockIdx.y) * args.tokens_at_once),
-        count(tokens << own_log2) {}
-  [[nodiscard]] __device__ int token(int i) const { return i >> own_log2; }
-  [[nodiscard]] __device__ int own_output(int i) const { return i & ((1 << own_log2) - 1); }
-  [[nodiscard]] __device__ std::int64_t output(int panel, int i) const {
-    return std::int64_t{panel} * kColumns + first_output + own_output(i);
-  }
-};
-
-/// A panel's sums of all warps, thread blocks of the cluster and levels to results; `added` is that
-/// of the thread's first and becomes that of the next panel's.
-template <class Layout, int kMatrices>
-__device__ void finish_panel(const ProductArgs& args, const Layout& layout, const Results& results,
-                             int panel, int number, std::byte* shared, Added<kMatrices>& added) {
-  const auto* const sums = reinterpret_cast<const float*>(shared + layout.sums_at);
-  auto* const gathered =
-      reinterpret_cast<float*>(shared + layout.gathered_at()) + number % 2 * Layout::kSums;
+/// Grid: 64 outputs, tokens_at_once tokens, parts of the inputs.
+template <class K, int kTiles, Blocks kBlocks>
+__global__ void __launch_bounds__(kThreads, 2)
+    quantized_linear_kernel(const ProductArgs args, const Halves halves) {
+  using Block = Layout<kTiles>;
+  constexpr bool kOwnScales = kBlocks == Blocks::steps;
+  constexpr int kAtOnce = kTiles == 4 || K::kBits == 8 ? 2 : 4;  // steps on their way
+  extern __shared__ __align__(16) float sums_of_block[];
+  __shared__ CopyBarrier sent;
   const int thread = static_cast<int>(threadIdx.x);
-  const int parts = 1 << args.parts_log2;
-  const auto part = static_cast<int>(blockIdx.z);
-  const auto sum_of_shares = [&](int m, int column, int output) {
-    float sum = 0;
+  const int lane = thread % 32;
+  const int warp = __shfl_sync(kAllLanes, thread / 32, 0);
+  const int half = warp % kHalves;
+  const int share = warp / kHalves;
+  const int first_token = static_cast<int>(blockIdx.y) * args.tokens_at_once;
+  const int tokens = min(args.tokens - first_token, args.tokens_at_once);
+  const int items = tokens * kFours;
+
+  let_next_kernel_start();
+  if (args.parts_log2 > 0) {
+    if (thread == 0) {
+      sent.initialize();
+    }
+    __syncthreads();
+    if (thread == 0) {
+      sent.expect(static_cast<unsigned>(items * kHalves * sizeof(float4)));
+    }
+    arrive_at_cluster_early();  // all its blocks run before any sends to another
+  }
+  const int part_number = static_cast<int>(blockIdx.z);
+  const Part part(args.units, part_number, args.parts_log2);
+  const Part own(part.count, share, kSharesLog2);
+  const int first = (part.first + own.first) << args.unit_steps_log2;
+  const int count = own.count << args.unit_steps_log2;
+  const Source<K, kTiles, kBlocks> source(args, halves.panel(half), halves.output(half),
+                                          first_token * args.columns.levels, lane);
+  Step<K, kTiles> ring[kAtOnce];
+  Scales<K, kTiles> scales[kOwnScales ? kAtOnce : 1];
 #pragma unroll
-    for (int share = 0; share < kShares; ++share) {
-      sum += sums[((share * kMatrices + m) * Layout::kAllColumns + column) * kColumns + output];
+  for (int i = 0; i < kAtOnce; ++i) {
+    if (i < count) {
+      source.load_weights(first + i, ring[i]);
+      if constexpr (kOwnScales) {
+        source.load_scales(first + i, scales[i]);
+      }
+    }
+  }
+  wait_for_previous_kernel();
+#pragma unroll
+  for (int i = 0; i < kAtOnce; ++i) {
+    if (i < count) {
+      source.load_columns(first + i, ring[i]);
+      if constexpr (kOwnScales) {
+        source.load_blocks(first + i, scales[i]);
+      }
+    }
+  }
+  Sums<K, kTiles> sums;
+#pragma unroll 1
+  for (int done = 0; done < count; done += kAtOnce) {
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (done + i < count) {
+        const int step = first + done + i;
+        const int next = step + kAtOnce;
+        const bool has_next = done + i + kAtOnce < count;
+        const auto load_block = [&](int block, Scales<K, kTiles>& to) {
+          source.load_scales(block, to);
+          source.load_blocks(block, to);
+        };
+        if constexpr (kBlocks == Blocks::steps) {
+          sums.add_block(ring[i], scales[i]);
+          if (has_next) {
+            load_block(next, scales[i]);
+          }
+        } else if constexpr (kBlocks == Blocks::several_steps) {
+          const bool begins = source.begins_block(step);
+          if (begins) {
+            load_block(source.block_of(step), scales[0]);
+          }
+          sums.add_step(ring[i], begins);
+          if (source.ends_block(step)) {
+            sums.end_block(scales[0]);
+          }
+        } else {  // each half with the other's inputs as zeros; few models have such blocks
+          for (int block = 0; block < 2; ++block) {
+            if (source.block_of(step) + block < args.columns.block_count) {
+              load_block(source.block_of(step) + block, scales[0]);
+              Step<K, kTiles> one = ring[i];
+#pragma unroll
+              for (uint2& column : one.columns) {
+                column = lane % 4 / 2 == block ? column : uint2{0, 0};
+              }
+              sums.add_block(one, scales[0]);
+            }
+          }
+        }
+        if (has_next) {
+          source.load_weights(next, ring[i]);
+          source.load_columns(next, ring[i]);
+        }
+      }
+    }
+  }
+  sums.store(sums_of_block + share * Block::kShare + half * kOutputsOfWarp, Block::kStride, lane);
+  if (args.parts_log2 > 0) {
+    wait_for_cluster();
+  }
+  __syncthreads();
+
+  // Of a token and four outputs of a half: the sum of all warps and levels.
+  const auto sum_of_block = [&](int item, int of_half) {
+    const int levels = args.columns.levels;
+    const float* at = sums_of_block + item / kFours * levels * Block::kStride +
+                      of_half * kOutputsOfWarp + item % kFours * 4;
+    float4 sum{};
+    for (int level = 0; level < levels; ++level, at += Block::kStride) {
+#pragma unroll
+      for (int i = 0; i < kShares; ++i) {
+        sum = sum + *reinterpret_cast<const float4*>(at + i * Block::kShare);
+      }
     }
     return sum;
   };
-  __syncthreads();
-  if (parts > 1) {
-    const int output = thread % kColumns;
-    float* const to = in_block(gathered, static_cast<unsigned>(output >> results.own_log2));
+  const Finish finish(args, halves);
+  if (args.parts_log2 == 0) {
+    for (int item = thread; item < items; item += kThreads) {
+      const float4 both[kHalves] = {sum_of_block(item, 0), sum_of_block(item, 1)};
+      finish(first_token + item / kFours, item % kFours, both);
+    }
+    return;
+  }
+  // An item's parts go to one of the blocks in turns. [parts, items of a block, kHalves]
+  auto* const gathered = reinterpret_cast<float4*>(sums_of_block + Block::kSums / sizeof(float));
+  const int own_items = items >> args.parts_log2;
+  for (int i = thread; i < items * kHalves; i += kThreads) {
+    const int item = i / kHalves;
+    const float4 sum = sum_of_block(item, i % kHalves);
+    const auto owner = static_cast<unsigned>(item & ((1 << args.parts_log2) - 1));
+    const auto* const to = reinterpret_cast<const float2*>(
+        gathered + (part_number * own_items + (item >> args.parts_log2)) * kHalves + i % kHalves);
+    send_to_block(to, {sum.x, sum.y}, sent, owner);
+    send_to_block(to + 1, {sum.z, sum.w}, sent, owner);
+  }
+  sent.wait_for_cluster(0);
+  for (int i = thread; i < own_items; i += kThreads) {
+    float4 both[kHalves] = {};
+#pragma unroll 1
+    for (int from = 0; from < 1 << args.parts_log2; ++from) {
 #pragma unroll
-    for (int m = 0; m < kMatrices; ++m) {
-      for (int column = thread / kColumns; column < layout.columns; column += kThreads / kColumns) {
-        to[(((part * kMatrices + m) * Layout::kAllColumns + column) << results.own_log2) +
-           results.own_output(output)] = sum_of_shares(m, column, output);
+      for (int of_half = 0; of_half < kHalves; ++of_half) {
+        both[of_half] = both[of_half] + gathered[(from * own_items + i) * kHalves + of_half];
       }
     }
-    arrive_at_cluster();
-    wait_for_cluster();
-  }
-  const int levels = args.columns.levels;
-  for (int i = thread; i < results.count; i += kThreads) {
-    const int token = results.token(i);
-    const std::int64_t output = results.output(panel, i);
-    if (i >= kThreads) {
-      added.load(args, results.first_token + token, output);
-    }
-    float value[kMatrices];
-#pragma unroll
-    for (int m = 0; m < kMatrices; ++m) {
-      value[m] = added.bias[m];
-      for (int level = 0; level < levels; ++level) {
-        const int column = token * levels + level;
-        if (parts == 1) {
-          value[m] += sum_of_shares(m, column, results.own_output(i));
-        } else {
-          for (int from = 0; from < parts; ++from) {
-            value[m] += gathered[(((from * kMatrices + m) * Layout::kAllColumns + column)
-                                  << results.own_log2) +
-                                 results.own_output(i)];
-          }
-        }
-      }
-    }
-    const float activation = activated(args.activation, value[0]);
-    const float result = kMatrices == 2 ? activation * value[kMatrices - 1] : activation;
-    if (output < args.outputs) {
-      args.out[(results.first_token + token) * args.outputs + output] = added.residual + result;
-    }
-  }
-  if (thread < results.count) {
-    added.load(args, results.first_token + results.token(thread),
-               results.output(panel + static_cast<int>(gridDim.x), thread));
-  }
-  __syncthreads();  // before the sums are written again
-}
-
-/// A warp's step: its weights by columns in shared memory, `x` the lane's eight inputs of the
-/// first.
-template <class K, int kTiles, int kMatrices>
-__device__ void multiply_step(const Step<K> (&weights)[kMatrices], const std::byte* x, int stride,
-                              int columns, bool counts, int (&products)[kMatrices][kTiles][2][4]) {
-#pragma unroll
-  for (int tile = 0; tile < kTiles; ++tile) {
-    const uint2 right = counts && tile * kTile < columns
-                            ? *reinterpret_cast<const uint2*>(x + tile * kTile * stride)
-                            : make_uint2(0, 0);
-#pragma unroll
-    for (int m = 0; m < kMatrices; ++m) {
-#pragma unroll
-      for (int pair = 0; pair < 2; ++pair) {
-        unsigned a[4];
-        left_side<K>(weights[m].words, pair, a);
-        multiply_add_bytes(products[m][tile][pair], a, right);
-      }
-    }
+    const int item = (i << args.parts_log2) + part_number;
+    finish(first_token + item / kFours, item % kFours, both);
   }
 }
 
-/// The end of a block of inputs; `blocks` are the lane's columns' of the first tile.
-template <class K, int kTiles, int kMatrices>
-__device__ void end_block(const Step<K> (&weights)[kMatrices], const ColumnBlock* blocks,
-                          int (&products)[kMatrices][kTiles][2][4], Sums<kTiles, kMatrices>& sums) {
-#pragma unroll
-  for (int tile = 0; tile < kTiles; ++tile) {
-    // Of a column that does not exist whatever is there: nobody looks at its sums.
-    const uint4 bits = *reinterpret_cast<const uint4*>(blocks + tile * kTile);
-    const ColumnBlock two[2]{{__uint_as_float(bits.x), static_cast<int>(bits.y)},
-                             {__uint_as_float(bits.z), static_cast<int>(bits.w)}};
-#pragma unroll
-    for (int m = 0; m < kMatrices; ++m) {
-      add_products(products[m][tile], weights[m], two, sums[m][tile]);
-#pragma unroll
-      for (int k = 0; k < 8; ++k) {
-        products[m][tile][k / 4][k % 4] = 0;
-      }
-    }
-  }
-}
-
-/// Grid: clusters, groups of tokens, parts of the inputs.
-template <class K, int kTiles, int kMatrices, Blocks kBlocks>
-__global__ void __launch_bounds__(kThreads, kTiles == 1 ? 2 : 1)
-    quantized_linear_kernel(ProductArgs args) {
-  using Layout = SharedLayout<kTiles * kTile, kMatrices>;
-  constexpr int kAllColumns = Layout::kAllColumns;
-  constexpr int kBlocksOfUnit = kBlocks == Blocks::half_steps ? 2 : 1;
-  extern __shared__ __align__(16) std::byte all_shared[];
-  auto* const rings = reinterpret_cast<Ring<K, kMatrices>*>(all_shared);
-  std::byte* const shared = all_shared + kWarps * sizeof(Ring<K, kMatrices>);
-  const int thread = static_cast<int>(threadIdx.x);
-  const int lane = thread % 32;
-  const int half = thread / 32 % kHalves;
-  const int share = thread / 32 / kHalves;
-  const auto part_number = static_cast<int>(blockIdx.z);
-  const auto panel_stride = static_cast<int>(gridDim.x);
-  const auto first_panel = static_cast<int>(blockIdx.x);
-  const int parts = 1 << args.parts_log2;
-
-  let_next_kernel_start();
-  if (parts > 1) {
-    arrive_at_cluster();  // all its blocks run before any writes to another
-  }
-  const Part part(args.units, part_number, args.parts_log2);
-  const Part own(part.count, share, kSharesLog2);
-  const int panels = (args.panels - first_panel + panel_stride - 1) / panel_stride;
-  Weights<K, kMatrices, kBlocks> weights(args, half, part.first + own.first, own.count, panels,
-                                         lane, rings[thread / 32]);
-#pragma unroll
-  for (int i = 0; i < Ring<K, kMatrices>::kStages; ++i) {
-    weights.load();
-  }
-  const int tokens =
-      min(args.tokens_at_once, args.tokens - static_cast<int>(blockIdx.y) * args.tokens_at_once);
-  const Layout layout(args.inputs_of_part, args.block_size, tokens * args.columns.levels);
-  const Results results(args, part_number, tokens);
-
-  wait_for_previous_kernel();
-  Added<kMatrices> added;
-  if (thread < results.count) {
-    added.load(args, results.first_token + results.token(thread),
-               results.output(first_panel, thread));
-  }
-  const int first_input = part.first * args.unit_inputs;
-  copy_columns(args, layout, first_input, part.count * args.unit_inputs,
-               std::int64_t{results.first_token} * args.columns.levels, shared);
-  if (parts > 1) {
-    wait_for_cluster();
-  }
-  __syncthreads();
-
-  const int g = lane / 4;
-  const int t = lane % 4;
-  const int columns_left = layout.columns - g;
-  const std::byte* const first_x =
-      shared + g * layout.stride + 8 * t + own.first * args.unit_inputs;
-  const auto* const first_blocks =
-      reinterpret_cast<const ColumnBlock*>(shared + layout.blocks_at()) +
-      own.first * kBlocksOfUnit * kAllColumns + 2 * t;
-  auto* const sums_at = reinterpret_cast<float*>(shared + layout.sums_at);
-  const int steps_of_unit = kBlocks == Blocks::several_steps ? args.unit_inputs / kStepInputs : 1;
-  int number = 0;
-  for (int panel = first_panel; panel < args.panels; panel += panel_stride, ++number) {
-    Sums<kTiles, kMatrices> sums = {};
-    const std::byte* x = first_x;
-    const ColumnBlock* blocks = first_blocks;
-    for (int unit = 0; unit < own.count; ++unit) {
-      int products[kMatrices][kTiles][2][4] = {};
-      Step<K> now[kMatrices];
-      if constexpr (kBlocks == Blocks::half_steps) {
-        weights.take(now);
-        // Each half with the other's inputs as zeros.
-        multiply_step<K, kTiles, kMatrices>(now, x, layout.stride, columns_left, t < 2, products);
-        end_block<K, kTiles, kMatrices>(now, blocks, products, sums);
-        const int second = 2 * (part.first + own.first + unit) + 1;
-        if (second < args.columns.block_count) {
-          weights.take_second_scales(panel, second, half, now);
-          multiply_step<K, kTiles, kMatrices>(now, x, layout.stride, columns_left, t >= 2,
-                                              products);
-          end_block<K, kTiles, kMatrices>(now, blocks + kAllColumns, products, sums);
-        }
-        weights.load();
-        x += kStepInputs;
-      } else {
-        for (int step = 0; step < steps_of_unit; ++step) {
-          weights.take(now);
-          multiply_step<K, kTiles, kMatrices>(now, x, layout.stride, columns_left, true, products);
-          if (kBlocks == Blocks::steps || step + 1 == steps_of_unit) {
-            end_block<K, kTiles, kMatrices>(now, blocks, products, sums);
-          }
-          weights.load();
-          x += kStepInputs;
-        }
-      }
-      blocks += kBlocksOfUnit * kAllColumns;
-    }
-    // A lane's four outputs lie side by side.
-#pragma unroll
-    for (int m = 0; m < kMatrices; ++m) {
-#pragma unroll
-      for (int tile = 0; tile < kTiles; ++tile) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const auto& of = sums[m][tile];
-          const Vector<float, 4> four{of[0][i], of[0][2 + i], of[1][i], of[1][2 + i]};
-          four.store(sums_at +
-                     ((share * kMatrices + m) * kAllColumns + tile * kTile + 2 * t + i) * kColumns +
-                     half * kOutputsOfWarp + 4 * g);
-        }
-      }
-    }
-    finish_panel<Layout, kMatrices>(args, layout, results, panel, number, shared, added);
-  }
-}
-
-template <class K, int kTiles, int kMatrices, Blocks kBlocks>
+template <class K, int kTiles, Blocks kBlocks>
 cudaError_t launch_tiles(const QuantizedLinearCudaArgs& args, const QuantizedColumns& columns,
                          int multiprocessors, cudaStream_t stream) {
-  const auto kernel = quantized_linear_kernel<K, kTiles, kMatrices, kBlocks>;
-  static const cudaError_t more_shared = cudaFuncSetAttribute(
-      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most_shared_bytes()));
-  if (more_shared != cudaSuccess) {
-    return more_shared;
-  }
-  Shape<SharedLayout<kTiles * kTile, kMatrices>> shape(
-      args, columns, kWarps * sizeof(Ring<K, kMatrices>), (kTiles == 1 ? 2 : 1) * multiprocessors,
-      kMostPartsLog2);
-  if (!shape.fits()) {
-    if constexpr (kTiles > 1) {
-      return launch_tiles<K, 1, kMatrices, kBlocks>(args, columns, multiprocessors, stream);
-    }
+  constexpr int kMostPartsLog2 = std::countr_zero(static_cast<unsigned>(kMaxCluster));
+  constexpr int kMostTiles = 65535;  // of a grid
+  ProductArgs product = product_args(args, columns);
+  const int at_once = kTiles * kTile / columns.levels;
+  product.tokens_at_once = columns.levels == 1 ? at_once : at_once / 2 * 2;  // columns in pairs
+  const int tiles = divide_up(product.tokens, product.tokens_at_once);
+  if (tiles > kMostTiles) {
     return cudaErrorInvalidValue;
   }
+  const auto panels = static_cast<int>(args.weight.panels());
+  product.parts_log2 = choose_parts_log2(std::int64_t{panels} * tiles, product.units,
+                                         multiprocessors + multiprocessors / 2, kMostPartsLog2);
+  const int parts = 1 << product.parts_log2;
+  const dim3 grid(static_cast<unsigned>(panels), static_cast<unsigned>(tiles),
+                  static_cast<unsigned>(parts));
   if (const cudaError_t error = quantize_tokens_cuda(args, columns, stream); error != cudaSuccess) {
     return error;
   }
-  return launch(kernel, shape.grid, kThreads, shape.shared_bytes, stream, shape.args);
+  return launch(quantized_linear_kernel<K, kTiles, kBlocks>, grid, kThreads,
+                Layout<kTiles>::bytes(parts), stream, product, Halves{args.weight.matrices == 2});
 }
 
-template <class K, int kMatrices, Blocks kBlocks>
+template <class K, Blocks kBlocks>
 cudaError_t launch_columns(const QuantizedLinearCudaArgs& args, const QuantizedColumns& columns,
                            int multiprocessors, cudaStream_t stream) {
   const std::int64_t count = args.tokens * columns.levels;
-  if (count <= kTile || kBlocks == Blocks::half_steps) {  // the latter few models have
-    return launch_tiles<K, 1, kMatrices, kBlocks>(args, columns, multiprocessors, stream);
+  if constexpr (kBlocks != Blocks::half_steps) {  // these few models have
+    if (count > kTile) {
+      return count <= 2 * kTile
+                 ? launch_tiles<K, 2, kBlocks>(args, columns, multiprocessors, stream)
+                 : launch_tiles<K, 4, kBlocks>(args, columns, multiprocessors, stream);
+    }
   }
-  if constexpr (kBlocks != Blocks::half_steps) {
-    return count <= 2 * kTile
-               ? launch_tiles<K, 2, kMatrices, kBlocks>(args, columns, multiprocessors, stream)
-               : launch_tiles<K, kMaxTiles, kMatrices, kBlocks>(args, columns, multiprocessors,
-                                                                stream);
-  }
-  return cudaErrorInvalidValue;
-}
-
-template <class K, int kMatrices>
-cudaError_t launch_blocks(const QuantizedLinearCudaArgs& args, const QuantizedColumns& columns,
-                          int multiprocessors, cudaStream_t stream) {
-  const std::int64_t size = args.weight.block_size;
-  return size < kStepInputs ? launch_columns<K, kMatrices, Blocks::half_steps>(
-                                  args, columns, multiprocessors, stream)
-         : size == kStepInputs
-             ? launch_columns<K, kMatrices, Blocks::steps>(args, columns, multiprocessors, stream)
-             : launch_columns<K, kMatrices, Blocks::several_steps>(args, columns, multiprocessors,
-                                                                   stream);
+  return launch_tiles<K, 1, kBlocks>(args, columns, multiprocessors, stream);
 }
 
 template <class K>
-cudaError_t launch_matrices(const QuantizedLinearCudaArgs& args, const QuantizedColumns& columns,
-                            int multiprocessors, cudaStream_t stream) {
-  return args.weight.matrices == 2 ? launch_blocks<K, 2>(args, columns, multiprocessors, stream)
-                                   : launch_blocks<K, 1>(args, columns, multiprocessors, stream);
+cudaError_t launch_blocks(const QuantizedLinearCudaArgs& args, const QuantizedColumns& columns,
+                          int multiprocessors, cudaStream_t stream) {
+  const std::int64_t size = args.weight.block_size;
+  const auto launch_as = size < kStepInputs    ? launch_columns<K, Blocks::half_steps>
+                         : size == kStepInputs ? launch_columns<K, Blocks::steps>
+                                               : launch_columns<K, Blocks::several_steps>;
+  return launch_as(args, columns, multiprocessors, stream);
 }
 
 }  // namespace
@@ -602,7 +336,7 @@ cudaError_t quantized_linear_cuda(const QuantizedLinearCudaArgs& args, void* scr
     return quantized_linear_few(args, columns, multiprocessors, stream);
   }
   return with_kind(args.weight, [&](auto kind) {
-    return launch_matrices<decltype(kind)>(args, columns, multiprocessors, stream);
+    return launch_blocks<decltype(kind)>(args, columns, multiprocessors, stream);
   });
 }
 

@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(kThreads, 2) quantized_few_kernel(ProductArgs 
   source.advance();
   Rounding<Layout, kLevels, kBlocks> round(args, part.first * args.unit_inputs,
                                            part.count * args.unit_inputs);
-  const Layout layout(args.inputs_of_part, args.block_size, kColumnCount);
+  const Layout layout(args.inputs_of_part, args.block_size);
   Finish<Layout, kLevels, kMatrices> finish(args, layout, warp, shared, sent);
 
   wait_for_previous_kernel();
@@ -120,12 +120,20 @@ cudaError_t launch_few(const QuantizedLinearCudaArgs& args, const QuantizedColum
   if (more_shared != cudaSuccess) {
     return more_shared;
   }
-  Shape<FewLayout<kColumnCount, kMatrices>> shape(
-      args, columns, 0, slots_of<K>(args, multiprocessors), kMostPartsLog2);
-  if (!shape.fits()) {
+  ProductArgs product = product_args(args, columns);
+  const int slots = slots_of<K>(args, multiprocessors);
+  product.parts_log2 = choose_parts_log2(product.panels, product.units, slots, kMostPartsLog2);
+  const int parts = 1 << product.parts_log2;
+  const int of_cluster = divide_up(product.panels, slots / parts);  // all as busy
+  product.inputs_of_part = divide_up(product.units, parts) * product.unit_inputs;
+  const FewLayout<kColumnCount, kMatrices> layout(product.inputs_of_part, product.block_size);
+  const auto shared_bytes = static_cast<std::size_t>(layout.bytes());
+  if (shared_bytes > most_shared_bytes()) {
     return cudaErrorInvalidValue;
   }
-  return launch(kernel, shape.grid, kThreads, shape.shared_bytes, stream, shape.args);
+  const dim3 grid(static_cast<unsigned>(divide_up(product.panels, of_cluster)), 1,
+                  static_cast<unsigned>(parts));
+  return launch(kernel, grid, kThreads, shared_bytes, stream, product);
 }
 
 template <class K, int kColumnCount, int kLevels>

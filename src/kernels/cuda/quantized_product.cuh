@@ -2,7 +2,7 @@
 // integer instruction.
 //
 // A warp has 32 of a panel's outputs and a share of the inputs, a thread block a part of the
-// inputs; a cluster of thread blocks goes through panels. Sums meet in shared memory.
+// inputs; the thread blocks of a cluster have all parts. Sums meet in shared memory.
 #pragma once
 
 #include <bit>
@@ -65,14 +65,14 @@ struct ProductArgs {
   int block_size;
   int zero_point;
   int tokens;
-  int tokens_at_once;  // of a thread block
+  int tokens_at_once;  // of a thread block, where it has not all
   int rows;            // of a panel
   int panels;          // of a matrix
   int units;           // of a panel: the larger of a block of inputs and a step
   int unit_inputs;
   int unit_steps_log2;
   int parts_log2;
-  int inputs_of_part;  // at most
+  int inputs_of_part;  // at most, where a thread block rounds them
   Activation activation;
 };
 
@@ -85,6 +85,10 @@ struct Part {
       : first(units * part >> parts_log2), count((units * (part + 1) >> parts_log2) - first) {}
 };
 
+/// Integers of up to 22 bits that are added to its bits become floats by a subtraction.
+constexpr float kBase = 12582912.0F;  // 1.5 · 2²³
+static_assert(QuantizedWeight::kLargestBlock * 128 * 127 < 1 << 22);
+
 /// sum = a · b + sum: a of 16 outputs by 32 inputs, values without a sign, b of 32 inputs by 8
 /// columns. PTX ISA, "Matrix Fragments for mma.m16n8k32": lane 4·g + t has rows g and g + 8, inputs
 /// 4t to 4t + 3 and 16 further, and of the sum columns 2t and 2t + 1.
@@ -94,6 +98,15 @@ __device__ inline void multiply_add_bytes(int (&sum)[4], const unsigned (&a)[4],
       "{%0,%1,%2,%3};"
       : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b.x), "r"(b.y));
+}
+
+/// The same in place of a sum, beginning with one number for each of a lane's columns.
+__device__ inline void multiply_bytes(int (&product)[4], const unsigned (&a)[4], uint2 b, int first,
+                                      int second) {
+  asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%10,%11,%10,%11};"
+      : "=r"(product[0]), "=r"(product[1]), "=r"(product[2]), "=r"(product[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b.x), "r"(b.y), "r"(first), "r"(second));
 }
 
 __device__ inline unsigned component(const uint4& of, int i) {
@@ -127,58 +140,34 @@ inline int choose_parts_log2(std::int64_t panels, int units, int slots, int most
   return log2;
 }
 
-/// How a product is launched. Layout is its shared memory behind `ring_bytes`, `slots` how many
-/// thread blocks the device has room for.
-template <class Layout>
-struct Shape {
+/// What both kernels are given; how the product is divided is to be filled in.
+inline ProductArgs product_args(const QuantizedLinearCudaArgs& of,
+                                const QuantizedColumns& columns) {
+  const QuantizedWeight& weight = of.weight;
   ProductArgs args{};
-  dim3 grid;
-  std::size_t shared_bytes = 0;
-
-  Shape(const QuantizedLinearCudaArgs& of, const QuantizedColumns& columns, std::size_t ring_bytes,
-        int slots, int most_parts_log2) {
-    const QuantizedWeight& weight = of.weight;
-    const int levels = columns.levels;
-    const auto block_size = static_cast<int>(weight.block_size);
-    const int unit = block_size > kStepInputs ? block_size : kStepInputs;
-    args.unit_inputs = unit;
-    args.unit_steps_log2 = std::countr_zero(static_cast<unsigned>(unit / kStepInputs));
-    args.units = static_cast<int>(divide_up(weight.padded_inputs(), unit));
-    args.panels = static_cast<int>(panel_count(weight.outputs));
-    args.tokens = static_cast<int>(of.tokens);
-    const int most = Layout::kAllColumns / levels;
-    args.tokens_at_once = args.tokens < most ? args.tokens : most;
-    const int groups = divide_up(args.tokens, args.tokens_at_once);
-    args.parts_log2 =
-        choose_parts_log2(std::int64_t{args.panels} * groups, args.units, slots, most_parts_log2);
-    const int parts = 1 << args.parts_log2;
-    const int clusters = slots / parts > 0 ? slots / parts : 1;
-    const int of_cluster = divide_up(args.panels, clusters);  // all as busy
-    grid = dim3(static_cast<unsigned>(divide_up(args.panels, of_cluster)),
-                static_cast<unsigned>(groups), static_cast<unsigned>(parts));
-    args.inputs_of_part = divide_up(args.units, parts) * unit;
-    const Layout layout(args.inputs_of_part, block_size, args.tokens_at_once * levels);
-    shared_bytes = ring_bytes + static_cast<std::size_t>(layout.bytes());
-    args.columns = columns;
-    args.values = weight.values;
-    args.scales = reinterpret_cast<const __half*>(weight.scales);
-    args.bias = of.bias;
-    args.residual = of.residual;
-    args.out = of.out;
-    args.x = of.x;
-    args.positions = of.positions;
-    args.norm = of.norm;
-    args.outputs = weight.outputs;
-    args.panel_bytes = weight.panel_bytes();
-    args.panel_scales = weight.panel_scales();
-    args.inputs = static_cast<int>(weight.inputs);
-    args.block_size = block_size;
-    args.zero_point = weight.zero_point();
-    args.rows = static_cast<int>(weight.groups());
-    args.activation = of.activation;
-  }
-
-  [[nodiscard]] bool fits() const { return shared_bytes <= most_shared_bytes(); }
-};
+  args.x = of.x;
+  args.positions = of.positions;
+  args.norm = of.norm;
+  args.columns = columns;
+  args.values = weight.values;
+  args.scales = reinterpret_cast<const __half*>(weight.scales);
+  args.bias = of.bias;
+  args.residual = of.residual;
+  args.out = of.out;
+  args.outputs = weight.outputs;
+  args.panel_bytes = weight.panel_bytes();
+  args.panel_scales = weight.panel_scales();
+  args.inputs = static_cast<int>(weight.inputs);
+  args.block_size = static_cast<int>(weight.block_size);
+  args.zero_point = weight.zero_point();
+  args.tokens = static_cast<int>(of.tokens);
+  args.rows = static_cast<int>(weight.groups());
+  args.panels = static_cast<int>(panel_count(weight.outputs));
+  args.unit_inputs = args.block_size > kStepInputs ? args.block_size : kStepInputs;
+  args.unit_steps_log2 = std::countr_zero(static_cast<unsigned>(args.unit_inputs / kStepInputs));
+  args.units = static_cast<int>(divide_up(weight.padded_inputs(), args.unit_inputs));
+  args.activation = of.activation;
+  return args;
+}
 
 }  // namespace kvcache::kernels::quantized

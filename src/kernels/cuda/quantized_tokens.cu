@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(kThreads) quantize_tokens_kernel(TokenArgs arg
       const int block = first / args.block_size;
       if (first % args.block_size == 0 && block < to.block_count) {
         const int offset = args.zero_point == 0 ? rounded.sum : -args.zero_point * rounded.sum;
-        to.blocks[column * to.block_count + block] = {scale, offset};
+        to.blocks[std::int64_t{block} * to.block_stride + column] = {scale, offset};
       }
     });
   }
@@ -66,8 +66,10 @@ QuantizedColumns quantized_columns(const QuantizedLinearCudaArgs& args, void* sc
   columns.inputs = static_cast<int>(round_up(weight.padded_inputs(), kStepInputs));
   columns.block_count = static_cast<int>(weight.blocks());
   const auto count = static_cast<std::size_t>(args.tokens * columns.levels);
+  columns.block_stride = static_cast<int>(round_up(count, 2) + kMostColumnsAtOnce);
   const std::size_t value_bytes = round_up(count * static_cast<std::size_t>(columns.inputs), 16);
-  bytes = value_bytes + count * static_cast<std::size_t>(columns.block_count) * sizeof(ColumnBlock);
+  bytes = value_bytes + static_cast<std::size_t>(columns.block_stride) *
+                            static_cast<std::size_t>(columns.block_count) * sizeof(ColumnBlock);
   auto* const to = static_cast<std::byte*>(scratch);
   columns.values = reinterpret_cast<std::int8_t*>(to);
   columns.blocks = to == nullptr ? nullptr : reinterpret_cast<ColumnBlock*>(to + value_bytes);

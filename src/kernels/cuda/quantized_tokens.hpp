@@ -13,7 +13,8 @@ constexpr int levels_of(AccuracyLevel accuracy) {
   return accuracy == AccuracyLevel::int8 ? 1 : kMaxLevels;
 }
 
-constexpr int kStepInputs = 32;  // that a matrix instruction multiplies
+constexpr int kStepInputs = 32;         // that a matrix instruction multiplies
+constexpr int kMostColumnsAtOnce = 32;  // that a thread block multiplies
 
 /// A column's block: what its integers are multiplied with, and what is added to their products
 /// with a weight's values before: less the zero point times their sum; with minimums, which are
@@ -24,13 +25,14 @@ struct alignas(8) ColumnBlock {
 };
 
 /// Columns [tokens · levels, inputs], inputs filled up with zeros to whole steps, and their blocks
-/// [tokens · levels, blocks].
+/// [block_count, block_stride].
 struct QuantizedColumns {
   std::int8_t* values = nullptr;
   ColumnBlock* blocks = nullptr;
-  int inputs = 0;       // in steps
-  int block_count = 0;  // of a column
-  int levels = 0;       // columns of a token
+  int inputs = 0;        // in steps
+  int block_count = 0;   // of a column
+  int block_stride = 0;  // more than there are columns: whole tiles may be read from any on
+  int levels = 0;        // columns of a token
 };
 
 /// The product's columns in `scratch`, which may be null, and how many bytes they take.

@@ -191,7 +191,7 @@ typename LinearNode<T>::Way LinearNode<T>::way_of(const kernels::LinearCudaArgs<
     if (takes_warpgroups(args) && kernels::linear_warpgroups_fit(args)) {
       return Way::warpgroups;
     }
-  } else if (args.tokens > 1 &&
+  } else if (ProductNode<T>::is_split(args.tokens) &&
              kernels::linear_split_fits(args.tokens, args.inputs, args.outputs)) {
     return Way::split;
   }
@@ -345,7 +345,7 @@ OrtStatusPtr HeadNode<T>::ComputeV2(OrtKernelContext* raw_context) {
 template <typename T>
 void HeadNode<T>::run(const kernels::HeadCudaArgs<T>& args, cudaStream_t stream) {
   DeviceRoom& room = *this->room_;
-  const bool splits = sizeof(T) == 4 && args.tokens > 1 &&
+  const bool splits = this->is_split(args.tokens) &&
                       kernels::head_split_fits(args.tokens, args.inputs, args.outputs);
   if (!splits && this->is_few(args.tokens, args.inputs)) {
     check_launch(kernels::head_few_rows(args, room.multiprocessors(), stream), this->name_);

@@ -1,6 +1,8 @@
 // The nodes `Embedding`, `Linear` and `Head` on CUDA. See docs/MODEL_FILE.md.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/activation.hpp"
 #include "kernels/cuda/embedding_cuda.hpp"
 #include "kernels/cuda/linear_cuda.hpp"
@@ -48,6 +50,12 @@ class ProductNode : protected ToldNode {
   ProductNode(ProductRole role, const OrtKernelInfo* info, const CudaNodeResources& resources);
 
   [[nodiscard]] static bool is_few(std::int64_t tokens, std::int64_t inputs);
+
+  /// Whether so many tokens are worth tensor cores, whose numbers of float32 are split: from three
+  /// on, on an H200.
+  [[nodiscard]] static constexpr bool is_split(std::int64_t tokens) {
+    return std::is_same_v<T, float> && tokens > 2;
+  }
 
   std::shared_ptr<DeviceRoom> room_;
   NodeNorm norm_;
