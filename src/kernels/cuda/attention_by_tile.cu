@@ -32,7 +32,7 @@ struct SharedTile {
                                          (Shape::kSumStride * sizeof(float) + sizeof(float2));
   static constexpr std::size_t kQueriesAt = kSteps > kShares ? kSteps : kShares;
   static constexpr std::size_t kSplitsAt =
-      kQueriesAt + Shape::kQueries * Shape::kStride * sizeof(T);
+      kQueriesAt + Shape::kQueries * Shape::kKeyStride * sizeof(T);
 
   /// Where there are splits, each block finishes its part of the queries.
   __host__ __device__ static constexpr std::size_t bits_at(int splits) {
@@ -52,7 +52,6 @@ template <typename T, typename Shape>
 __global__ void __launch_bounds__(Shape::kThreads)
     attention_by_tile_kernel(CachedAttentionArgs<T> args) {
   constexpr int kQueries = Shape::kQueries;
-  constexpr int kStride = Shape::kStride;
   using Shared = SharedTile<T, Shape>;
   extern __shared__ __align__(16) std::byte shared[];
   T* const steps = reinterpret_cast<T*>(shared);
@@ -109,8 +108,9 @@ __global__ void __launch_bounds__(Shape::kThreads)
     if (i >= 2) {
       const int base = start + (i - 2) * step + share_at;
       if (!sight.nobody_sees(own, base, Shape::kShareKeys)) {
-        warp_tile.attend(queries + own * kStride, here + share_at * kStride,
-                         here + (Shape::kKeys + share_at) * kStride, sight, own, base);
+        warp_tile.attend(queries + own * Shape::kKeyStride, here + share_at * Shape::kKeyStride,
+                         here + Shape::kValuesAt + share_at * Shape::kValueStride, sight, own,
+                         base);
       }
       __syncthreads();  // all have done with the step
     }
@@ -122,9 +122,9 @@ __global__ void __launch_bounds__(Shape::kThreads)
       wait_for_previous_kernel();
       for (int v = thread; v < kQueries * Shape::kVectors; v += Shape::kThreads) {
         const int query = v / Shape::kVectors;
-        const int column = v % Shape::kVectors * kVector;
+        const int column = v % Shape::kVectors * Shape::kVector;
         const int token = tile.begin + tile.first + min(query, tile.count - 1);
-        copy_or_clear(queries + query * kStride + column,
+        copy_or_clear(queries + query * Shape::kKeyStride + column,
                       args.qkv + query_offset(args, token, head) + column, query < tile.count);
       }
     }
@@ -236,17 +236,23 @@ cudaError_t launch_shape(const CachedAttentionArgs<T>& args, std::int64_t tokens
 template <typename T, typename Result, typename Work>
 Result with_shapes(const CachedAttentionArgs<T>& args, Result none, const Work& work) {
   const auto shapes = [&](auto head_dim) {
-    return work(TileShape<head_dim.value, 16>{}, TileShape<head_dim.value, 64>{});
+    return work(TileShape<T, head_dim.value, 16>{}, TileShape<T, head_dim.value, 64>{});
   };
+  if constexpr (sizeof(T) == 2) {
+    switch (args.head_dim) {
+      case 16:
+        return shapes(std::integral_constant<int, 16>{});
+      case 80:
+        return shapes(std::integral_constant<int, 80>{});
+      default:
+        break;
+    }
+  }
   switch (args.head_dim) {
-    case 16:
-      return shapes(std::integral_constant<int, 16>{});
     case 32:
       return shapes(std::integral_constant<int, 32>{});
     case 64:
       return shapes(std::integral_constant<int, 64>{});
-    case 80:
-      return shapes(std::integral_constant<int, 80>{});
     case 96:
       return shapes(std::integral_constant<int, 96>{});
     case 128:
@@ -288,8 +294,11 @@ cudaError_t cached_attention_by_tile(const CachedAttentionArgs<T>& args, std::in
                      });
 }
 
+template bool attention_tiles_fit(const CachedAttentionArgs<float>&, std::int64_t);
 template bool attention_tiles_fit(const CachedAttentionArgs<__half>&, std::int64_t);
 template bool attention_tiles_fit(const CachedAttentionArgs<__nv_bfloat16>&, std::int64_t);
+template cudaError_t cached_attention_by_tile(const CachedAttentionArgs<float>&, std::int64_t, int,
+                                              LaunchOrder);
 template cudaError_t cached_attention_by_tile(const CachedAttentionArgs<__half>&, std::int64_t, int,
                                               LaunchOrder);
 template cudaError_t cached_attention_by_tile(const CachedAttentionArgs<__nv_bfloat16>&,

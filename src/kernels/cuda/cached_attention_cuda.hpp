@@ -34,7 +34,7 @@ template <typename T>
 bool attention_tiles_fit(const CachedAttentionArgs<T>& args, std::int64_t tokens);
 
 /// The same on tensor cores, a thread block per 64 tokens of a row and head: for rows of many
-/// tokens. T is __half or __nv_bfloat16; sums are float32, weights of the softmax are rounded to T.
+/// tokens. Sums are float32; weights of the softmax are rounded to T.
 template <typename T>
 cudaError_t cached_attention_by_tile(const CachedAttentionArgs<T>& args, std::int64_t tokens,
                                      int multiprocessors, LaunchOrder order);

@@ -8,22 +8,29 @@
 namespace kvcache::kernels::query_tile {
 
 constexpr int kQueriesOfWarp = 16;
-constexpr int kPad = 8;     // elements behind a row in shared memory: no bank conflicts
-constexpr int kVector = 8;  // elements of 16 bytes
 
 /// How a block's warps share a tile: groups of 16 queries, times shares of each step's keys.
-template <int kHeadDimension, int kTileQueries>
+template <typename T, int kHeadDimension, int kTileQueries>
 struct TileShape {
+  static constexpr bool kShort = sizeof(T) == 2;                    // otherwise float32
+  static constexpr int kVector = 16 / static_cast<int>(sizeof(T));  // elements of 16 bytes
   static constexpr int kHeadDim = kHeadDimension;
   static constexpr int kQueries = kTileQueries;
   static constexpr int kGroups = kQueries / kQueriesOfWarp;
   static constexpr int kShares = kGroups == 4 ? 2 : kHeadDim > 64 ? 4 : 8;
-  static constexpr int kShareKeys = kGroups == 1 ? 16 : kHeadDim > 64 ? 32 : 64;
+  static constexpr int kShareKeys = (kGroups == 1    ? 16
+                                     : kHeadDim > 64 ? 32
+                                                     : 64) /
+                                    (kShort ? 1 : 2);
   static constexpr int kThreads = 32 * kGroups * kShares;
   static constexpr int kKeys = kShares * kShareKeys;  // of a step
-  static constexpr int kStride = kHeadDim + kPad;
-  static constexpr int kVectors = kHeadDim / kVector;  // of a query, key or value
-  static constexpr int kStepElements = 2 * kKeys * kStride;
+  // From one query or key, and from one value, to the next in shared memory: without bank conflicts
+  // for those that read them (query_tile_short.cuh, query_tile_split.cuh).
+  static constexpr int kKeyStride = kShort ? kHeadDim + 8 : round_up(kHeadDim, 32) + 16;
+  static constexpr int kValueStride = kShort ? kHeadDim + 8 : round_up(kHeadDim, 32) + 4;
+  static constexpr int kVectors = kHeadDim / kVector;   // of a query, key or value
+  static constexpr int kValuesAt = kKeys * kKeyStride;  // of a step, behind its keys
+  static constexpr int kStepElements = kValuesAt + kKeys * kValueStride;
   static constexpr int kSumStride = kHeadDim + 4;  // floats of a query's values
 };
 

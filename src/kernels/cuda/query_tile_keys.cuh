@@ -21,22 +21,21 @@ class KeysAndValues {
         shift_(block_len_shift(args)),
         block_stride_(args.num_kv_heads * args.block_len * Shape::kHeadDim),
         token_stride_((args.num_heads + 2 * args.num_kv_heads) * Shape::kHeadDim) {
-    const std::int64_t of_head = kv_head * args.block_len * Shape::kHeadDim + kVector * column();
+    const std::int64_t of_head = kv_head * args.block_len * Shape::kHeadDim + first_of_vector();
     pool_keys_ = args.key_pool + of_head;
     pool_values_ = args.value_pool + of_head;
-    new_keys_ = args.qkv + key_offset(args, tile.begin, kv_head) + kVector * column();
-    new_values_ = args.qkv + value_offset(args, tile.begin, kv_head) + kVector * column();
+    new_keys_ = args.qkv + key_offset(args, tile.begin, kv_head) + first_of_vector();
+    new_values_ = args.qkv + value_offset(args, tile.begin, kv_head) + first_of_vector();
   }
 
-  /// Of the step from key `base` on those of the past, `to` [2, kKeys, kStride]. bring_new() comes
-  /// behind it.
+  /// Of the step from key `base` on those of the past, `to` [kKeys, kKeyStride] and
+  /// [kKeys, kValueStride]. bring_new() comes behind it.
   __device__ void bring_past(int base, T* to) {
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
       const int number = base + row(i);
       blocks_[i] = number >= first_ && number < past_ ? table_[block_of(number)] : -1;
     }
-    to += row(0) * Shape::kStride + kVector * column();
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
       if (blocks_[i] >= 0 && has_row(i)) {
@@ -44,24 +43,22 @@ class KeysAndValues {
         const int block = block_of(number);
         const int within = number - (shift_ >= 0 ? block << shift_ : block * block_len_);
         const std::int64_t from = blocks_[i] * block_stride_ + within * Shape::kHeadDim;
-        copy_to_shared(to + i * kRowStep * Shape::kStride, pool_keys_ + from);
-        copy_to_shared(to + (i * kRowStep + Shape::kKeys) * Shape::kStride, pool_values_ + from);
+        copy_to_shared(key_place(to, i), pool_keys_ + from);
+        copy_to_shared(value_place(to, i), pool_values_ + from);
       }
     }
   }
 
   /// The others: new tokens', and zeros where there is none.
   __device__ void bring_new(int base, T* to) const {
-    to += row(0) * Shape::kStride + kVector * column();
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
       if (blocks_[i] < 0 && has_row(i)) {
         const int number = base + row(i);
         const bool is_new = number >= past_ && number < total_;
         const std::int64_t from = is_new ? (number - past_) * token_stride_ : 0;
-        copy_or_clear(to + i * kRowStep * Shape::kStride, new_keys_ + from, is_new);
-        copy_or_clear(to + (i * kRowStep + Shape::kKeys) * Shape::kStride, new_values_ + from,
-                      is_new);
+        copy_or_clear(key_place(to, i), new_keys_ + from, is_new);
+        copy_or_clear(value_place(to, i), new_values_ + from, is_new);
       }
     }
   }
@@ -74,6 +71,14 @@ class KeysAndValues {
   __device__ static int column() { return static_cast<int>(threadIdx.x) % Shape::kVectors; }
   __device__ static int row(int i) {
     return static_cast<int>(threadIdx.x) / Shape::kVectors + i * kRowStep;
+  }
+  __device__ static int first_of_vector() { return Shape::kVector * column(); }
+  __device__ static T* key_place(T* step, int i) {
+    return step + row(0) * Shape::kKeyStride + first_of_vector() + i * kRowStep * Shape::kKeyStride;
+  }
+  __device__ static T* value_place(T* step, int i) {
+    return step + Shape::kValuesAt + row(0) * Shape::kValueStride + first_of_vector() +
+           i * kRowStep * Shape::kValueStride;
   }
   /// Threads beyond the last whole row of columns, and rows beyond the step, have nothing.
   __device__ static bool has_row(int i) {
@@ -102,12 +107,12 @@ class KeysAndValues {
 /// Writes the tile's keys and values to the pools.
 template <typename T, typename Shape>
 __device__ void append_tile(const CachedAttentionArgs<T>& args, const Tile& tile, int kv_head) {
-  using Chunk = Vector<T, kVector>;
+  using Chunk = Vector<T, Shape::kVector>;
   const int first_position = append_position(args, tile.row) + tile.first;
   for (int i = static_cast<int>(threadIdx.x); i < tile.count * Shape::kVectors;
        i += Shape::kThreads) {
     const int query = i / Shape::kVectors;
-    const int column = i % Shape::kVectors * kVector;
+    const int column = i % Shape::kVectors * Shape::kVector;
     const int token = tile.begin + tile.first + query;
     const Chunk key = Chunk::load(args.qkv + key_offset(args, token, kv_head) + column);
     const Chunk value = Chunk::load(args.qkv + value_offset(args, token, kv_head) + column);

@@ -3,8 +3,9 @@
 
 #include <cfloat>
 
+#include "kernels/cuda/query_tile_short.cuh"
 #include "kernels/cuda/query_tile_sight.cuh"
-#include "kernels/cuda/tensor_cores.cuh"
+#include "kernels/cuda/query_tile_split.cuh"
 
 namespace kvcache::kernels::query_tile {
 
@@ -12,6 +13,7 @@ namespace kvcache::kernels::query_tile {
 template <typename T, typename Shape>
 class WarpTile {
  public:
+  using Products = TileProducts<T, Shape>;
   static constexpr int kEights = Shape::kShareKeys / 8;
 
   __device__ WarpTile() : lane_(static_cast<int>(threadIdx.x) % 32) {}
@@ -20,39 +22,10 @@ class WarpTile {
   /// the first query.
   __device__ void attend(const T* queries, const T* keys, const T* values, const Sight<T>& sight,
                          int own, int base) {
-    // Dims outside: eight sums, none of which waits for another.
     float scores[kEights][4] = {};
-    const T* const key = keys + (lane_ % 8 + lane_ / 16 * 8) * Shape::kStride + lane_ / 8 % 2 * 8;
-#pragma unroll
-    for (int d = 0; d < Shape::kHeadDim / 16; ++d) {
-      unsigned query[4];
-      load_matrices(queries + lane_ % 16 * Shape::kStride + d * 16 + lane_ / 16 * 8, query);
-      unsigned pairs[kEights / 2][4];
-#pragma unroll
-      for (int n = 0; n < kEights; n += 2) {
-        load_matrices(key + n * 8 * Shape::kStride + d * 16, pairs[n / 2]);
-      }
-#pragma unroll
-      for (int n = 0; n < kEights; n += 2) {
-        multiply_add<T>(scores[n], query, pairs[n / 2][0], pairs[n / 2][1]);
-        multiply_add<T>(scores[n + 1], query, pairs[n / 2][2], pairs[n / 2][3]);
-      }
-    }
+    Products::score(queries, keys, lane_, scores);
     weigh(sight, own, base, scores);
-    const T* const value = values + lane_ % 16 * Shape::kStride + lane_ / 16 * 8;
-#pragma unroll
-    for (int n = 0; n < kEights; n += 2) {
-      const unsigned weights[4] = {
-          pack(scores[n][0], scores[n][1]), pack(scores[n][2], scores[n][3]),
-          pack(scores[n + 1][0], scores[n + 1][1]), pack(scores[n + 1][2], scores[n + 1][3])};
-#pragma unroll
-      for (int d = 0; d < Shape::kHeadDim / 8; d += 2) {
-        unsigned pair[4];
-        load_transposed(value + n * 8 * Shape::kStride + d * 8, pair);
-        multiply_add<T>(mixed_[d], weights, pair[0], pair[1]);
-        multiply_add<T>(mixed_[d + 1], weights, pair[2], pair[3]);
-      }
-    }
+    Products::mix(values, lane_, scores, mixed_);
   }
 
   /// To [16, kSumStride] values, and [16] pairs of the largest score and the sum.
@@ -61,11 +34,7 @@ class WarpTile {
     for (int r = 0; r < 2; ++r) {
       sum_[r] = sum_of_lanes<4>(sum_[r]);
       const int query = lane_ / 4 + 8 * r;
-#pragma unroll
-      for (int d = 0; d < Shape::kHeadDim / 8; ++d) {
-        const Vector<float, 2> both{mixed_[d][2 * r], mixed_[d][2 * r + 1]};
-        both.store(values + query * Shape::kSumStride + d * 8 + lane_ % 4 * 2);
-      }
+      Products::store(mixed_, r, lane_, values + query * Shape::kSumStride);
       if (lane_ % 4 == 0) {
         moments[query] = {max_[r], sum_[r]};
       }
@@ -73,11 +42,6 @@ class WarpTile {
   }
 
  private:
-  __device__ static unsigned pack(float low, float high) {
-    const Vector<T, 2> both{from_float<T>(low), from_float<T>(high)};
-    return *reinterpret_cast<const unsigned*>(&both);
-  }
-
   /// Scores to weights, and what was seen before to the new largest score.
   __device__ void weigh(const Sight<T>& sight, int own, int base, float (&scores)[kEights][4]) {
     constexpr float kLog2E = 1.4426950408889634F;  // powers of two are what the device has
@@ -156,7 +120,7 @@ class WarpTile {
   }
 
   int lane_;
-  float mixed_[Shape::kHeadDim / 8][4] = {};
+  float mixed_[Shape::kHeadDim / 8][4] = {};  // as Products has them
   float max_[2] = {-FLT_MAX, -FLT_MAX};  // of rows g and g + 8; finite, so that differences are
   float sum_[2] = {};
 };

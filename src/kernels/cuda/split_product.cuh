@@ -7,7 +7,7 @@
 // two.
 #pragma once
 
-#include "kernels/cuda/device_code.cuh"
+#include "kernels/cuda/split.cuh"
 #include "kernels/panels.hpp"
 
 namespace kvcache::kernels::split_product {
@@ -108,27 +108,6 @@ class Tokens {
   const float* x_;
   int rows_[kTiles];
 };
-
-/// A number as the sum of two with 11 bits, as the tensor cores read them: the 13 bits behind those
-/// are not looked at.
-struct Split {
-  unsigned high;
-  unsigned low;
-
-  __device__ static Split of(float value) {
-    constexpr unsigned kHalf = 1U << 12U;  // of the last bit that counts
-    const unsigned high = (__float_as_uint(value) + kHalf) & ~(2 * kHalf - 1);
-    return {high, __float_as_uint(value - __uint_as_float(high)) + kHalf};
-  }
-};
-
-__device__ inline void multiply_add_tf32(float (&sum)[4], unsigned a0, unsigned a1, unsigned a2,
-                                         unsigned a3, unsigned b0, unsigned b1) {
-  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-      "{%0,%1,%2,%3};"
-      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
 
 /// Of each tile four columns of two tokens.
 template <int kTiles>

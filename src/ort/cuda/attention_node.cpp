@@ -88,7 +88,7 @@ template <typename T, typename Cache>
 void CachedAttentionNode<T, Cache>::attend(const kernels::CachedAttentionArgs<T, Cache>& args,
                                            std::int64_t tokens, kernels::LaunchOrder order) const {
   check(args.head_dim <= 256, name_, "head_dim is at most 256 on CUDA");
-  if constexpr (std::is_same_v<T, Cache> && sizeof(T) == 2) {
+  if constexpr (std::is_same_v<T, Cache>) {
     // From where on a row's tokens are worth a tile, on an H200: a few that share their past.
     constexpr std::int64_t kTokens = 6;
     constexpr std::int64_t kTokensOfRow = 2;

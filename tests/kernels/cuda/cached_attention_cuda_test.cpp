@@ -140,6 +140,7 @@ void run_on_device(AttentionCase<T, Cache>& attention, const Kernel& kernel,
 }
 
 constexpr std::int64_t kTileHeadDims[] = {16, 32, 64, 80, 96, 128};
+constexpr std::int64_t kSplitTileHeadDims[] = {32, 64, 96, 128};  // in float32
 
 /// The kernel with a thread block per token, with 1, 2, 4 or 8 splits.
 auto by_token(Random& random) {
@@ -171,6 +172,29 @@ TEST_F(CachedAttentionOnCuda, RulesAgreeWithDoublePrecision) {
   test::for_random_cases(200, [](Random& random) {
     AttentionCase<float> attention(random, random.chance(0.2), test::kHeadDims, WithRules::yes);
     run_on_device(attention, by_token(random));
+    EXPECT_LE(attention.largest_error(), 1e-5);
+  });
+}
+
+/// Tiles in float32, as near as the other kernel.
+class SplitAttentionTiles : public test::OnGpu {};
+
+TEST_F(SplitAttentionTiles, AgreeWithDoublePrecision) {
+  test::for_random_cases(150, [](Random& random) {
+    AttentionCase<float> attention(random, random.chance(0.6), kSplitTileHeadDims);
+    run_on_device(attention, by_tile(random), random.chance(0.3) ? random.integer(1, 70) : 0);
+    EXPECT_LE(attention.largest_error(), 4e-6);
+  });
+}
+
+TEST_F(SplitAttentionTiles, KeepTheRules) {
+  test::for_random_cases(200, [](Random& random) {
+    AttentionCase<float> attention(random, random.chance(0.6), kSplitTileHeadDims, WithRules::yes);
+    if (attention.args.rules.window > 0 && !attention.tree_parents.empty()) {
+      run_on_device(attention, by_token(random));
+    } else {
+      run_on_device(attention, by_tile(random));
+    }
     EXPECT_LE(attention.largest_error(), 1e-5);
   });
 }
@@ -222,12 +246,13 @@ TEST_F(CachedAttentionOnCuda, TilesRoundWeightsAndResultOfBFloat16) {
   });
 }
 
-TEST_F(CachedAttentionOnCuda, TilesWriteThePoolAsTheOtherKernelDoes) {
-  test::for_random_cases(50, [](Random& random) {
+template <typename T>
+void expect_same_pools(std::span<const std::int64_t> head_dims) {
+  test::for_random_cases(50, [&](Random& random) {
     const bool long_rows = random.chance(0.5);
     Random same = random;
-    AttentionCase<Float16> tiles(random, long_rows, kTileHeadDims);
-    AttentionCase<Float16> tokens(same, long_rows, kTileHeadDims);
+    AttentionCase<T> tiles(random, long_rows, head_dims);
+    AttentionCase<T> tokens(same, long_rows, head_dims);
     run_on_device(tiles, by_tile(random));
     run_on_device(tokens, by_token(random));
     const auto same_bytes = [](const auto& a, const auto& b) {
@@ -236,6 +261,14 @@ TEST_F(CachedAttentionOnCuda, TilesWriteThePoolAsTheOtherKernelDoes) {
     EXPECT_TRUE(same_bytes(tiles.key_pool, tokens.key_pool));
     EXPECT_TRUE(same_bytes(tiles.value_pool, tokens.value_pool));
   });
+}
+
+TEST_F(CachedAttentionOnCuda, TilesWriteThePoolAsTheOtherKernelDoes) {
+  expect_same_pools<Float16>(kTileHeadDims);
+}
+
+TEST_F(SplitAttentionTiles, WriteThePoolAsTheOtherKernelDoes) {
+  expect_same_pools<float>(kSplitTileHeadDims);
 }
 
 /// float32 over a cache of another type.
