@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-LISTS = ("first_token", "decode", "prefill", "batch", "tree", "speedup")
+LISTS = ("first_token", "decode", "prefill", "batch", "tree", "varied", "speedup")
 FORMAT_VERSION = 1
 
 
@@ -36,13 +36,21 @@ def main() -> int:
                 merged[name] = measured[name]
         if dtype == "float32" or "memory" not in merged:
             merged["memory"] = measured["memory"]
+        if dtype == "float16":
+            merged["unfused"] = {
+                "note": "the same GPU and run, gpu_bench --decode-only --no-fusing",
+                **_measure(options.bench, model, "--decode-only", "--no-fusing"),
+            }
+    if options.llama is not None:
+        merged["llama"] = _measure(options.bench, options.llama, "--decode-only")
     merged["machine"]["clocks_mhz"] = _clocks()  # while it is warm
     for name, path in (("peers", options.peers), ("tests", options.tests)):
         if path is not None:
             merged[name] = json.loads(path.read_text(encoding="utf-8"))
     merged["commands"] = {
         "all": "python bench/gpu_bars.py --bench build-cuda/gpu_bench"
-        " --model models/float16 --model models/float32 --model models/bfloat16 OUTPUT.json",
+        " --model models/float16 --model models/float32 --model models/bfloat16"
+        " --llama models/llama-3.2-1b OUTPUT.json",
         "document": "python bench/kvcache_benchmark.py",
     }
     options.output.write_text(json.dumps(merged, indent=1) + "\n", encoding="utf-8")
@@ -53,6 +61,9 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bench", type=Path, required=True, help="the program gpu_bench")
     parser.add_argument("--model", type=Path, action="append", required=True, metavar="DIR")
+    parser.add_argument(
+        "--llama", type=Path, metavar="DIR", help="of Llama 3.2 1B's shape, bfloat16"
+    )
     parser.add_argument("--commit", default="", help="what was measured")
     parser.add_argument("--onnxruntime", default="", help="its version")
     parser.add_argument("--peers", type=Path, help="JSON of bench/peers/gpu_peers.py")
@@ -61,11 +72,11 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measure(bench: Path, model: Path) -> dict[str, Any]:
+def _measure(bench: Path, model: Path, *options: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as directory:
         output = Path(directory) / "measured.json"
         print(f"measuring {model}", file=sys.stderr)
-        subprocess.run([bench, model, output], check=True)
+        subprocess.run([bench, model, output, *options], check=True)
         return json.loads(output.read_text(encoding="utf-8"))
 
 

@@ -90,10 +90,12 @@ def document(gpu: Json, cpu: Json) -> str:
             _first_token(gpu),
             _decode(gpu),
             _peers(gpu),
+            _llama(gpu),
             _prefill(gpu),
             _speedup(gpu, cpu),
             _batch(gpu),
             _trees(gpu),
+            _varied(gpu),
             _memory(gpu),
             _profile(gpu),
             _tests(gpu),
@@ -249,20 +251,48 @@ def _decode(gpu: Json) -> str:
 
 
 def _peers(gpu: Json) -> str:
-    def ratio(peer: Json) -> str:
-        ours = _pick(gpu["decode"], dtype=peer["dtype"], depth=peer["depth"])["ms"]["median"]
-        return f"{peer['ms']['median'] / ours:.1f}×"
+    return (
+        "### Beside others\n\nThe same shapes, float16, on the same GPU within the same few"
+        " minutes (`bench/peers/gpu_peers.py`).\n\n"
+        + _table(("", "depth", "ms a token", "over ours"), _peer_rows(gpu, "gpt2", gpu["decode"]))
+    )
 
-    rows = [
+
+def _peer_rows(gpu: Json, shape: str, ours: Sequence[Json]) -> list[tuple[str, ...]]:
+    def ratio(peer: Json) -> str:
+        decode = _pick(ours, dtype=peer["dtype"], depth=peer["depth"])["ms"]["median"]
+        return f"{peer['ms']['median'] / decode:.1f}×"
+
+    return [
         (peer["name"], str(peer["depth"]), _ms(peer["ms"]), ratio(peer))
         if "failed" not in peer
         else (peer["name"], "–", f"failed: {peer['failed']}", "–")
         for peer in gpu["peers"]
+        if peer["shape"] == shape
     ]
+
+
+def _llama(gpu: Json) -> str:
+    ours = gpu["llama"]["decode"]
+    rate = gpu["floor"]["read_gb_per_s"]
+
+    def line(row: Json) -> tuple[str, ...]:
+        share = row["weight_bytes"] / row["ms"]["median"] / 1e6 / rate
+        agreement = row["agreement"]
+        return (
+            f"kvcache, {agreement['tokens_equal']} of {agreement['tokens']} tokens equal",
+            str(row["depth"]),
+            _ms(row["ms"]),
+            f"{100 * share:.0f} %",
+        )
+
+    others = _peer_rows(gpu, "llama-3.2-1b", ours)
     return (
-        "### Beside others\n\nThe same shapes, float16, on the same GPU within the same few"
-        " minutes (`bench/peers/gpu_peers.py`).\n\n"
-        + _table(("", "depth", "ms a token", "over ours"), rows)
+        "### Llama 3.2 1B's shape\n\nbfloat16, random weights, one sequence. Of the roofline:"
+        " the weights' bytes over the copy's bandwidth.\n\n"
+        + _table(("", "depth", "ms a token", "of the roofline"), map(line, ours))
+        + "\n\n"
+        + _table(("", "depth", "ms a token", "over ours"), others)
     )
 
 
@@ -310,15 +340,16 @@ def _speedup(gpu: Json, cpu: Json) -> str:
             ],
         )
         + "\n\nIn 16 bits the chip evaluates a thousand tokens in the time of"
-        f" {_prefill_tokens(gpu):.0f} decoded ones, so recomputing a text this short is at most"
-        f" {highest:.1f} times as slow: there, ten times is out of reach of any cache, however"
-        " fast its step. What the cache buys there is the branching, not the factor."
+        f" {_prefill_tokens(gpu, 'float16'):.0f} decoded ones, so recomputing a text this short is"
+        f" at most {highest:.1f} times as slow: there, ten times is out of reach of any cache,"
+        " however fast its step. What the cache buys there is the branching, not the factor. In"
+        f" float32 it is {_prefill_tokens(gpu, 'float32'):.0f} decoded ones."
     )
 
 
-def _prefill_tokens(gpu: Json) -> float:
-    prefill = _pick(gpu["prefill"], dtype="float16", tokens=1024)["ms"]["median"]
-    return prefill / _pick(gpu["decode"], dtype="float16", depth=512)["ms"]["median"]
+def _prefill_tokens(gpu: Json, dtype: str) -> float:
+    prefill = _pick(gpu["prefill"], dtype=dtype, tokens=1024)["ms"]["median"]
+    return prefill / _pick(gpu["decode"], dtype=dtype, depth=512)["ms"]["median"]
 
 
 def _batch(gpu: Json) -> str:
@@ -353,6 +384,25 @@ def _trees(gpu: Json) -> str:
                 for nodes in counts
             ],
         )
+    )
+
+
+def _varied(gpu: Json) -> str:
+    """What a service meets."""
+    rows = [
+        (name, dtype, _ms(part["first"]), _ms(part["rest"]))
+        for name, what in (
+            ("prompts of 9 to 600 tokens", "prompts"),
+            ("a token of each of 9 to 64 sequences", "batches"),
+        )
+        for dtype in DTYPES
+        for part in (_pick(gpu["varied"], dtype=dtype)[what],)
+    ]
+    return (
+        "## Sizes that change\n\nEach call of another, random size. Runs are filled up to few"
+        " sizes, each of which is recorded as a CUDA graph when it comes for the third time;"
+        " milliseconds a call, those of the first hundred calls and of the 300 behind them.\n\n"
+        + _table(("", "", "first calls", "later ones"), rows)
     )
 
 

@@ -87,7 +87,7 @@ class Bench {
       progress("prefill");
       result["prefill"].push_back(prefill(tokens));
     }
-    for (const std::size_t rows : {1, 4, 8, 16, 64}) {
+    for (const std::size_t rows : {1, 2, 4, 8, 16, 32, 64}) {
       progress("batch");
       result["batch"].push_back(batch(rows, 128));
     }
@@ -96,7 +96,7 @@ class Bench {
       result["tree"].push_back(tree(nodes, 512));
     }
     progress("varied");
-    result["varied"] = varied();
+    result["varied"].push_back(varied());
     progress("speedup");
     for (const std::size_t tokens : {16, 32, 64, 128, 256, 512, 1000}) {
       result["speedup"].push_back(speedup(tokens));

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Times decoding of GPT-2 (124M, random weights, float16, batch 1) by others on the same GPU.
+"""Times decoding by others on the same GPU: random weights, batch 1, GPT-2 (124M) in float16.
 
 Stock ONNX Runtime (GroupQueryAttention, CUDA graph), onnxruntime-genai (CUDA graph) and Hugging
-Face (static cache, torch.compile). Each runs in a process of its own; one that is missing or fails
-is reported with its reason. Writes a JSON list of measurements.
+Face (static cache, torch.compile), the latter also of Llama 3.2 1B's shape in bfloat16. Each runs
+in a process of its own; one that is missing or fails is reported with its reason. Writes a JSON
+list of measurements.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from typing import Any
 TOKENS = 200
 WARM_UP = 8
 DEPTHS = (8, 512)
+GPT2 = "gpt2"
+LLAMA = "llama-3.2-1b"
 GENAI_SESSION = {"provider_options": [{"cuda": {"enable_cuda_graph": "1"}}]}
 
 
@@ -48,11 +51,15 @@ def _in_own_process(peer: str, timeout: float) -> list[dict[str, Any]]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:
-        return [{"name": peer, "failed": f"took more than {timeout:.0f} s"}]
+        return [_failed(peer, f"took more than {timeout:.0f} s")]
     if done.returncode != 0:
         reason = done.stderr.strip().splitlines() or ["no message"]
-        return [{"name": peer, "failed": reason[-1]}]
+        return [_failed(peer, reason[-1])]
     return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def _failed(peer: str, reason: str) -> dict[str, str]:
+    return {"name": peer, "shape": LLAMA if peer.endswith("llama") else GPT2, "failed": reason}
 
 
 def _timed(step: Callable[[], object]) -> dict[str, float]:
@@ -67,8 +74,12 @@ def _timed(step: Callable[[], object]) -> dict[str, float]:
     return {"median": at(0.5), "p10": at(0.1), "p90": at(0.9), "samples": len(samples)}
 
 
-def _measurement(name: str, depth: int, stat: dict[str, float]) -> dict[str, Any]:
-    return {"name": name, "dtype": "float16", "depth": depth, "ms": stat, "note": ""}
+def _measurement(
+    name: str, depth: int, stat: dict[str, float], dtype: str = "float16", shape: str = GPT2
+) -> dict[str, Any]:
+    return {
+        "name": name, "shape": shape, "dtype": dtype, "depth": depth, "ms": stat, "note": "",
+    }  # fmt: skip
 
 
 def stock_graph() -> list[dict[str, Any]]:
@@ -160,12 +171,41 @@ def genai() -> list[dict[str, Any]]:
 
 def hugging_face() -> list[dict[str, Any]]:
     """transformers' GPT-2 with a static cache, compiled."""
+    import transformers
+
+    config = transformers.GPT2Config()
+    return _compiled(transformers.GPT2LMHeadModel, config, "float16", GPT2)
+
+
+def hugging_face_llama() -> list[dict[str, Any]]:
+    """The same of Llama 3.2 1B's shape."""
+    import transformers
+
+    config = transformers.LlamaConfig(
+        hidden_size=2048,
+        intermediate_size=8192,
+        num_hidden_layers=16,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        head_dim=64,
+        vocab_size=128256,
+        max_position_embeddings=131072,
+        rms_norm_eps=1e-5,
+        rope_theta=500000.0,
+        tie_word_embeddings=True,
+    )
+    return _compiled(transformers.LlamaForCausalLM, config, "bfloat16", LLAMA)
+
+
+def _compiled(kind: Any, config: Any, dtype: str, shape: str) -> list[dict[str, Any]]:
     import torch
     import transformers
 
     torch.manual_seed(0)
-    config = transformers.GPT2Config()
-    model = transformers.GPT2LMHeadModel(config).half().cuda().eval()
+    torch.set_default_dtype(getattr(torch, dtype))
+    with torch.device("cuda"):
+        model = kind(config).eval()
+    torch.set_default_dtype(torch.float32)
     forward = torch.compile(model.forward, mode="reduce-overhead", fullgraph=True)
     name = (
         f"Hugging Face transformers {transformers.__version__}, static cache, torch"
@@ -191,11 +231,16 @@ def hugging_face() -> list[dict[str, Any]]:
                 token.copy_(out.logits[:, -1:].argmax(-1))
                 token.item()
 
-            results.append(_measurement(name, depth, _timed(step)))
+            results.append(_measurement(name, depth, _timed(step), dtype, shape))
     return results
 
 
-PEERS = {"stock-graph": stock_graph, "genai": genai, "hugging-face": hugging_face}
+PEERS = {
+    "stock-graph": stock_graph,
+    "genai": genai,
+    "hugging-face": hugging_face,
+    "hugging-face-llama": hugging_face_llama,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -41,7 +41,7 @@ def test_a_missed_target_is_said(gpu: dict, cpu: dict) -> None:
 
 
 def test_a_peer_that_failed_is_said(gpu: dict, cpu: dict) -> None:
-    gpu["peers"] = [{"name": "genai", "failed": "took more than 70 s"}]
+    gpu["peers"] = [{"name": "genai", "shape": "gpt2", "failed": "took more than 70 s"}]
     assert "| genai | – | failed: took more than 70 s | – |" in kvcache_benchmark.document(gpu, cpu)
 
 
