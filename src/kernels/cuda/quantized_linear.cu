@@ -10,6 +10,8 @@
 //
 // A thread block has 64 outputs, the two halves of a panel or 32 of a gate and its 32 others, and
 // up to 32 columns; four warps share its inputs out, and so do the thread blocks of a cluster.
+#include <algorithm>
+
 #include "kernels/cuda/activations.cuh"
 #include "kernels/cuda/bulk_copy.cuh"
 #include "kernels/cuda/quantized_linear_few.hpp"
@@ -109,13 +111,25 @@ class Finish {
   Halves halves_;
 };
 
+/// Steps on their way: what registers have room for beside the sums, the scales and what is being
+/// computed.
+template <class K, int kTiles, Blocks kBlocks>
+constexpr int kStepsAtOnce = [] {
+  constexpr bool kOwnScales = kBlocks == Blocks::steps;
+  constexpr int kOfScales = 2 * K::kScaleRows + 4 * kTiles;
+  constexpr int kOfStep = 4 * K::kRows + 2 * kTiles + (kOwnScales ? kOfScales : 0);
+  constexpr int kOfSums = kOwnScales ? 8 * kTiles : 16 * kTiles + kOfScales;
+  constexpr int kRegisters = 100;
+  return std::clamp((kRegisters - kOfSums) / kOfStep, 2, 8);
+}();
+
 /// Grid: 64 outputs, tokens_at_once tokens, parts of the inputs.
 template <class K, int kTiles, Blocks kBlocks>
 __global__ void __launch_bounds__(kThreads, 2)
     quantized_linear_kernel(const ProductArgs args, const Halves halves) {
   using Block = Layout<kTiles>;
   constexpr bool kOwnScales = kBlocks == Blocks::steps;
-  constexpr int kAtOnce = kTiles == 4 || K::kBits == 8 ? 2 : 4;  // steps on their way
+  constexpr int kAtOnce = kStepsAtOnce<K, kTiles, kBlocks>;
   extern __shared__ __align__(16) float sums_of_block[];
   __shared__ CopyBarrier sent;
   const int thread = static_cast<int>(threadIdx.x);

@@ -162,12 +162,8 @@ cudaError_t launch_columns(const QuantizedLinearCudaArgs& args, const QuantizedC
 }  // namespace
 
 bool quantized_few_fit(const QuantizedLinearCudaArgs& args) {
-  const auto is_aligned = [](const float* vector) {
-    return reinterpret_cast<std::uintptr_t>(vector) % sizeof(float4) == 0;
-  };
   return args.tokens * levels_of(args.accuracy) <= kMostColumns &&
-         args.weight.block_size >= kStepInputs && args.weight.inputs % 8 == 0 &&
-         is_aligned(args.x) && is_aligned(args.norm.weight) && is_aligned(args.norm.bias);
+         args.weight.block_size >= kStepInputs && loads_vectors(args);
 }
 
 cudaError_t quantized_linear_few(const QuantizedLinearCudaArgs& args,

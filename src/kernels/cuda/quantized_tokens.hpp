@@ -35,6 +35,9 @@ struct QuantizedColumns {
   int levels = 0;        // columns of a token
 };
 
+/// Whether a thread can load eight neighbouring inputs, and of the norm, as vectors.
+bool loads_vectors(const QuantizedLinearCudaArgs& args);
+
 /// The product's columns in `scratch`, which may be null, and how many bytes they take.
 QuantizedColumns quantized_columns(const QuantizedLinearCudaArgs& args, void* scratch,
                                    std::size_t& bytes);
