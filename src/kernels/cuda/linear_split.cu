@@ -14,9 +14,9 @@
 
 #include "base/rounding.hpp"
 #include "kernels/cuda/activations.cuh"
-#include "kernels/cuda/bulk_copy.cuh"
 #include "kernels/cuda/linear_cuda.hpp"
 #include "kernels/cuda/split_product.cuh"
+#include "kernels/cuda/tile_sums.cuh"
 #include "kernels/panels.hpp"
 
 namespace kvcache::kernels {
@@ -52,10 +52,6 @@ struct Layout {
     return kSums + (parts > 1 ? sizeof(float4) * kTokens * kFours : 0);
   }
 };
-
-__device__ float4 operator+(float4 a, float4 b) {
-  return {a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w};
-}
 
 /// The activation, and what is added before and behind it, of four neighbouring outputs.
 template <class Weights>
@@ -103,16 +99,7 @@ __global__ void __launch_bounds__(kThreads, 2) linear_split_kernel(const Product
   const int items = min(product.tokens - first_token, Block::kTokens) * Block::kFours;
 
   let_next_kernel_start();
-  if (product.parts_log2 > 0) {
-    if (thread == 0) {
-      sent.initialize();
-    }
-    __syncthreads();
-    if (thread == 0) {
-      sent.expect(static_cast<unsigned>(items * sizeof(float4)));
-    }
-    arrive_at_cluster_early();  // all its blocks run before any sends to another
-  }
+  const GatheredSums<1> gathered(sent, items, product.parts_log2);
   // The share's chunks are `step` apart.
   const int step = kWarps << product.parts_log2;
   const int first = part * kWarps + share;
@@ -148,7 +135,7 @@ __global__ void __launch_bounds__(kThreads, 2) linear_split_kernel(const Product
     }
   }
   sums.store(sums_of_block + share * Block::kShare, Block::kStride, lane);
-  if (product.parts_log2 > 0) {
+  if (gathered.are_parts()) {
     wait_for_cluster();
   }
   __syncthreads();
@@ -167,31 +154,21 @@ __global__ void __launch_bounds__(kThreads, 2) linear_split_kernel(const Product
     finish<Weights>(product, first_token + item / Block::kFours,
                     first_column + item % Block::kFours * 4, sum);
   };
-  if (product.parts_log2 == 0) {
+  if (!gathered.are_parts()) {
     for (int item = thread; item < items; item += kThreads) {
       finish_item(item, sum_of_block(item));
     }
     return;
   }
-  // An item's parts go to one of the blocks in turns. [parts, items of a block]
-  auto* const gathered = reinterpret_cast<float4*>(sums_of_block + Block::kSums / sizeof(float));
-  const int own_items = items >> product.parts_log2;
+  auto* const memory = reinterpret_cast<float4*>(sums_of_block + Block::kSums / sizeof(float));
   for (int item = thread; item < items; item += kThreads) {
-    const float4 sum = sum_of_block(item);
-    const auto owner = static_cast<unsigned>(item & ((1 << product.parts_log2) - 1));
-    const auto* const to =
-        reinterpret_cast<const float2*>(gathered + part * own_items + (item >> product.parts_log2));
-    send_to_block(to, {sum.x, sum.y}, sent, owner);
-    send_to_block(to + 1, {sum.z, sum.w}, sent, owner);
+    gathered.send(memory, item, 0, sum_of_block(item));
   }
-  sent.wait_for_cluster(0);
-  for (int item = thread; item < own_items; item += kThreads) {
-    float4 sum = gathered[item];
-#pragma unroll 1
-    for (int i = 1; i < 1 << product.parts_log2; ++i) {
-      sum = sum + gathered[i * own_items + item];
-    }
-    finish_item((item << product.parts_log2) + part, sum);
+  gathered.wait();
+  for (int own = thread; own < gathered.own_items(); own += kThreads) {
+    float4 sum[1];
+    gathered.add_up(memory, own, sum);
+    finish_item(gathered.item(own), sum[0]);
   }
 }
 

@@ -13,7 +13,6 @@
 #include <algorithm>
 
 #include "kernels/cuda/activations.cuh"
-#include "kernels/cuda/bulk_copy.cuh"
 #include "kernels/cuda/quantized_linear_few.hpp"
 #include "kernels/cuda/quantized_steps.cuh"
 
@@ -37,10 +36,6 @@ struct Layout {
   }
 };
 static_assert(Layout<kMostColumnsAtOnce / kTile>::bytes(2) <= std::size_t{48} << 10U);
-
-__device__ float4 operator+(float4 a, float4 b) {
-  return {a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w};
-}
 
 /// What a thread block's two halves are.
 struct Halves {
@@ -142,18 +137,8 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int items = tokens * kFours;
 
   let_next_kernel_start();
-  if (args.parts_log2 > 0) {
-    if (thread == 0) {
-      sent.initialize();
-    }
-    __syncthreads();
-    if (thread == 0) {
-      sent.expect(static_cast<unsigned>(items * kHalves * sizeof(float4)));
-    }
-    arrive_at_cluster_early();  // all its blocks run before any sends to another
-  }
-  const int part_number = static_cast<int>(blockIdx.z);
-  const Part part(args.units, part_number, args.parts_log2);
+  const GatheredSums<kHalves> gathered(sent, items, args.parts_log2);
+  const Part part(args.units, static_cast<int>(blockIdx.z), args.parts_log2);
   const Part own(part.count, share, kSharesLog2);
   const int first = (part.first + own.first) << args.unit_steps_log2;
   const int count = own.count << args.unit_steps_log2;
@@ -228,7 +213,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     }
   }
   sums.store(sums_of_block + share * Block::kShare + half * kOutputsOfWarp, Block::kStride, lane);
-  if (args.parts_log2 > 0) {
+  if (gathered.are_parts()) {
     wait_for_cluster();
   }
   __syncthreads();
@@ -248,36 +233,22 @@ __global__ void __launch_bounds__(kThreads, 2)
     return sum;
   };
   const Finish finish(args, halves);
-  if (args.parts_log2 == 0) {
+  if (!gathered.are_parts()) {
     for (int item = thread; item < items; item += kThreads) {
       const float4 both[kHalves] = {sum_of_block(item, 0), sum_of_block(item, 1)};
       finish(first_token + item / kFours, item % kFours, both);
     }
     return;
   }
-  // An item's parts go to one of the blocks in turns. [parts, items of a block, kHalves]
-  auto* const gathered = reinterpret_cast<float4*>(sums_of_block + Block::kSums / sizeof(float));
-  const int own_items = items >> args.parts_log2;
+  auto* const memory = reinterpret_cast<float4*>(sums_of_block + Block::kSums / sizeof(float));
   for (int i = thread; i < items * kHalves; i += kThreads) {
-    const int item = i / kHalves;
-    const float4 sum = sum_of_block(item, i % kHalves);
-    const auto owner = static_cast<unsigned>(item & ((1 << args.parts_log2) - 1));
-    const auto* const to = reinterpret_cast<const float2*>(
-        gathered + (part_number * own_items + (item >> args.parts_log2)) * kHalves + i % kHalves);
-    send_to_block(to, {sum.x, sum.y}, sent, owner);
-    send_to_block(to + 1, {sum.z, sum.w}, sent, owner);
+    gathered.send(memory, i / kHalves, i % kHalves, sum_of_block(i / kHalves, i % kHalves));
   }
-  sent.wait_for_cluster(0);
-  for (int i = thread; i < own_items; i += kThreads) {
-    float4 both[kHalves] = {};
-#pragma unroll 1
-    for (int from = 0; from < 1 << args.parts_log2; ++from) {
-#pragma unroll
-      for (int of_half = 0; of_half < kHalves; ++of_half) {
-        both[of_half] = both[of_half] + gathered[(from * own_items + i) * kHalves + of_half];
-      }
-    }
-    const int item = (i << args.parts_log2) + part_number;
+  gathered.wait();
+  for (int own = thread; own < gathered.own_items(); own += kThreads) {
+    float4 both[kHalves];
+    gathered.add_up(memory, own, both);
+    const int item = gathered.item(own);
     finish(first_token + item / kFours, item % kFours, both);
   }
 }

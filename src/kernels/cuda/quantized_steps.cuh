@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/cuda/quantized_product.cuh"
+#include "kernels/cuda/tile_sums.cuh"
 
 namespace kvcache::kernels::quantized_steps {
 
@@ -178,13 +179,7 @@ class Sums {
   __device__ void store(float* to, int stride, int lane) const {
 #pragma unroll
     for (int tile = 0; tile < kTiles; ++tile) {
-#pragma unroll
-      for (int column = 0; column < 2; ++column) {
-        const float(&sums)[2][4] = sums_[tile];
-        *reinterpret_cast<float4*>(to + (tile * kTile + lane % 4 * 2 + column) * stride +
-                                   lane / 4 * 4) = {sums[0][column], sums[0][2 + column],
-                                                    sums[1][column], sums[1][2 + column]};
-      }
+      store_tile(sums_[tile], to + tile * kTile * stride, stride, lane);
     }
   }
 

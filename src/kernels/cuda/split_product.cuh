@@ -8,6 +8,7 @@
 #pragma once
 
 #include "kernels/cuda/split.cuh"
+#include "kernels/cuda/tile_sums.cuh"
 #include "kernels/panels.hpp"
 
 namespace kvcache::kernels::split_product {
@@ -152,17 +153,11 @@ class Sums {
     }
   }
 
-  /// To [tokens, columns] in shared memory.
+  /// To [tokens, stride] in shared memory.
   __device__ void store(float* to, int stride, int lane) const {
 #pragma unroll
     for (int tile = 0; tile < kTiles; ++tile) {
-#pragma unroll
-      for (int token = 0; token < 2; ++token) {
-        const float(&sums)[2][4] = sums_[tile];
-        *reinterpret_cast<float4*>(to + (tile * kTileTokens + lane % 4 * 2 + token) * stride +
-                                   lane / 4 * 4) = {sums[0][token], sums[0][2 + token],
-                                                    sums[1][token], sums[1][2 + token]};
-      }
+      store_tile(sums_[tile], to + tile * kTileTokens * stride, stride, lane);
     }
   }
 
