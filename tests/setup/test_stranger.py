@@ -1,9 +1,9 @@
 """What a stranger does who reads the README, without root, in clean systems of Debian.
 
 Nothing is there but what the README says must be, and each step follows from the one before: the
-first command, what it built installed and found by projects in C++ and C, and a wheel made of the
-same sources. The second command, scripts/test, runs there with KVCACHE_TEST_STRANGERS_TESTS=1: it
-takes as long again, per release.
+first command, what it built installed and found by projects in C++ and C, a wheel made of the same
+sources, and a .deb for who has nothing of all that. The second command, scripts/test, runs there
+with KVCACHE_TEST_STRANGERS_TESTS=1: it takes as long again, per release.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import chroots
+import cpp_libraries
 import pytest
 from chroots import HOME, Chroot
-from cmake_projects import CONSUMER_SAYS
+from cmake_projects import CONSUMER, CONSUMER_SAYS, STANDARD
 from paths import ROOT
 
 RELEASES = ["bookworm", "trixie"]  # Debian 12 and 13
@@ -157,3 +159,51 @@ def test_the_second_command_passes(system: Chroot) -> None:
     chroots.say("scripts/test, some 20 minutes")
     said = system("scripts/test", user=True, directory=HERE)
     assert re.search(r" 0 failed", said.rstrip().splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def package(system: Chroot, benchmark: str) -> Path:
+    """A .deb of this release, made as docs/BUILD.md says; without optimisation, as `shared`."""
+    assert benchmark  # which brought ONNX Runtime, CMake and Ninja
+    chroots.say("a .deb, some minutes")
+    needed = [library.package for library in cpp_libraries.LIBRARIES if not library.only_for_tests]
+    system("apt-get", "install", "--yes", "--no-install-recommends", "dpkg-dev", "file", *needed)
+    options = [
+        *("-DBUILD_SHARED_LIBS=ON", "-DCMAKE_INSTALL_PREFIX=/usr", "-DCMAKE_BUILD_TYPE=Release"),
+        *("-DCMAKE_CXX_FLAGS_RELEASE=-O0", "-DKVCACHE_BUILD_TESTS=OFF"),
+        "-DKVCACHE_BUILD_EXAMPLES=OFF",
+    ]
+    jobs = os.environ.get("KVCACHE_JOBS", "2")
+    unpacked, aside = HERE / ".deps" / "debian", HERE / ".deps" / "aside"
+    made = HERE / "build-package"
+    system("mv", unpacked, aside)  # a package is made of what the distribution installed
+    try:
+        for words in (
+            [TOOLS / "cmake", "-B", made, *NINJA, *options],
+            [TOOLS / "cmake", "--build", made, "-j", jobs],
+            [TOOLS / "cpack", "--config", made / "CPackConfig.cmake", "-G", "DEB", "-B", made],
+        ):
+            system(*words, user=True, directory=HERE)
+    finally:
+        system("mv", aside, unpacked)
+    (found,) = (system.root / made.relative_to("/")).glob("*.deb")
+    return found
+
+
+def test_a_package_made_there_serves_a_clean_system(
+    package: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    clean = chroots.make(request.node.callspec.params["system"], tmp_path_factory)
+    try:
+        shutil.copy(package, clean.root / "kvcache.deb")
+        clean("apt-get", "install", "--yes", "--no-install-recommends", "/kvcache.deb")
+        assert clean("kvcache", "--version").startswith("kvcache ")
+        tools = ["g++", "lintian", "pkg-config"]
+        clean("apt-get", "install", "--yes", "--no-install-recommends", *tools)
+        assert "E: " not in clean("lintian", "--fail-on", "error", "--allow-root", "/kvcache.deb")
+        shutil.copy(CONSUMER / "consumer.cpp", clean.root / "consumer.cpp")
+        flags = "$(pkg-config --cflags --libs kvcache)"
+        clean("sh", "-c", f"c++ {STANDARD} /consumer.cpp -o /consumer {flags}")
+        assert clean("/consumer") == CONSUMER_SAYS
+    finally:
+        chroots.remove(clean)
