@@ -8,6 +8,7 @@ from math import log2
 from typing import Any
 
 from chromium import Browser
+from written_figure import Written
 
 # Each mark's place in pixels, and the places of the axis's values: what it stands for follows.
 LINES = """
@@ -98,31 +99,12 @@ for (const element of document.body.querySelectorAll('*')) {
 return found;
 """
 
-SCALES = {
-    "kB": 1e3,
-    "MB": 1e6,
-    "GB": 1e9,
-    "TB": 1e12,
-    "kB/s": 1e3,
-    "MB/s": 1e6,
-    "GB/s": 1e9,
-    "TB/s": 1e12,
-    "%": 0.01,
-}
-
 
 def at_place(document: Any, place: str) -> Any:
     """The value at a place such as `[1].decode[0].median_ms`; names of shapes hold no dots."""
     for name, number in re.findall(r"([^.\[\]]+)|\[(\d+)\]", place):
         document = document[int(number)] if number else document[name]
     return document
-
-
-def number_in(text: str) -> float:
-    """The number that a written figure such as `75.50 MB` or `84 %` says."""
-    match = re.fullmatch(r"(-?[\d,.]+(?:e[+-]?\d+)?)\s*(.*)", text)
-    assert match, text
-    return float(match[1].replace(",", "")) * SCALES.get(match[2], 1)
 
 
 def value_at(axis: list[list[float]], pixel: float, scale: str = "linear") -> float:
@@ -149,8 +131,7 @@ def check_figures(browser: Browser, document: Any) -> int:
     for figure in figures:
         if figure["json"]:
             assert figure["value"] == at_place(document, figure["json"]), figure
-        written = number_in(figure["text"])
-        assert abs(written - figure["value"]) <= 0.0051 * max(abs(figure["value"]), 0.1), figure
+        assert Written.of(figure["text"]).says(figure["value"]), figure
     return sum(bool(figure["json"]) for figure in figures)
 
 
