@@ -9,6 +9,7 @@ from written_figure import Written
     [
         ("33 %", 0.32528044334284045),  # more than half a percent of the value away
         ("0 %", 0.0049),
+        ("3", 3),
         ("75.50 MB", 75_497_472),
         ("1,234", 1234.4),
         ("-0.125", -0.1249),
@@ -27,6 +28,7 @@ def test_what_is_rounded_right_is_right(text: str, value: float) -> None:
         ("75.51 MB", 75_497_472),
         ("1,235", 1234.4),
         ("0.3", 0.325),  # too few digits
+        ("3", 3.2),
         ("1 GB", 1_200_000_000),
     ],
 )

@@ -34,6 +34,11 @@ class Written(NamedTuple):
         return cls(number * scale, 10 ** -len(digits) * scale)
 
     def says(self, value: float) -> bool:
-        """Whether it is `value` rounded to its last digit, and that to half a percent or to one."""
-        is_fine = self.last_digit <= max(0.0102 * max(abs(value), 0.1), SCALES["%"])
-        return is_fine and abs(self.number - value) <= 0.5001 * self.last_digit
+        """Whether it is `value` rounded to its last digit, with digits enough if it is rounded.
+
+        That is to half a percent of the value, or to a whole percent where it is a share.
+        """
+        error = abs(self.number - value)
+        half = 0.5001 * self.last_digit
+        is_fine = half <= max(0.0051 * max(abs(value), 0.1), SCALES["%"])
+        return error <= half and (is_fine or error <= 1e-9 * abs(value))
