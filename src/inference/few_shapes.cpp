@@ -36,9 +36,7 @@ void fill_up_chain(RunShape& shape) {
   if (shape.rows > 1) {
     shape.rows = tokens;
   }
-  if (shape.logits_rows() > 1) {
-    shape.num_logits = one_of_some(shape.logits_rows());
-  }
+  shape.num_logits = one_of_some(shape.logits_rows());
   shape.tokens = tokens;
   shape.filled_up = true;
 }

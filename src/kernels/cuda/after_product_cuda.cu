@@ -49,17 +49,8 @@ __global__ void __launch_bounds__(kThreads) normed_sum_kernel(NormedSumCudaArgs<
     const float x = to_float(args.product[row + i]);
     squares += x * x;
   }
-  squares = sum_of_lanes(squares);
-  if (threadIdx.x % 32 == 0) {
-    sums[threadIdx.x / 32] = squares;
-  }
-  __syncthreads();
-  float total = 0;
-#pragma unroll
-  for (const float sum : sums) {
-    total += sum;
-  }
-  const float scale = rsqrtf(total / static_cast<float>(args.size) + args.epsilon);
+  squares = sum_of_block(squares, sums);
+  const float scale = rsqrtf(squares / static_cast<float>(args.size) + args.epsilon);
   for (std::int64_t i = threadIdx.x; i < args.size; i += kThreads) {
     const float normed = to_float(args.product[row + i]) * scale * to_float(args.norm_weight[i]);
     const float residual = args.residual != nullptr ? to_float(args.residual[row + i]) : 0.0F;

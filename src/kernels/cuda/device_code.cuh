@@ -167,6 +167,22 @@ __device__ float sum_of_lanes(float value) {
   return value;
 }
 
+/// Sum over a thread block of kWarps warps, in all its threads; nobody else writes `of_warps`.
+template <int kWarps>
+__device__ float sum_of_block(float value, float (&of_warps)[kWarps]) {
+  value = sum_of_lanes(value);
+  if (threadIdx.x % 32 == 0) {
+    of_warps[threadIdx.x / 32] = value;
+  }
+  __syncthreads();
+  float sum = 0;
+#pragma unroll
+  for (const float of_warp : of_warps) {
+    sum += of_warp;
+  }
+  return sum;
+}
+
 /// To the host, which sees both words at once.
 __device__ inline void send_to_host(void* to, unsigned first, unsigned second) {
   const std::uint64_t both = std::uint64_t{second} << 32U | first;

@@ -49,6 +49,10 @@ struct Halves {
   __device__ int output(int half) const {
     return (are_matrices ? static_cast<int>(blockIdx.x) % kHalves : half) * kOutputsOfWarp;
   }
+  /// The first of them in its matrix.
+  __device__ int first_output(int half) const {
+    return panel(half) / (are_matrices ? 2 : 1) * kColumns + output(half);
+  }
 };
 
 /// The results of a token's four neighbouring outputs.
@@ -59,7 +63,7 @@ class Finish {
   /// `sums`: of both halves.
   __device__ void operator()(int token, int four, const float4 (&sums)[kHalves]) const {
     if (halves_.are_matrices) {
-      const int output = first_output(0) + four * 4;
+      const int output = halves_.first_output(0) + four * 4;
       const float gates[4] = {sums[0].x, sums[0].y, sums[0].z, sums[0].w};
       const float others[4] = {sums[1].x, sums[1].y, sums[1].z, sums[1].w};
       for_outputs(
@@ -73,7 +77,7 @@ class Finish {
     }
 #pragma unroll
     for (int half = 0; half < kHalves; ++half) {
-      const int output = first_output(half) + four * 4;
+      const int output = halves_.first_output(half) + four * 4;
       const float values[4] = {sums[half].x, sums[half].y, sums[half].z, sums[half].w};
       for_outputs(
           output, [&](int i) { return activated(args_.activation, values[i] + bias(output + i)); },
@@ -82,12 +86,6 @@ class Finish {
   }
 
  private:
-  [[nodiscard]] __device__ int first_output(int half) const {
-    return (halves_.are_matrices ? static_cast<int>(blockIdx.x) / kHalves
-                                 : static_cast<int>(blockIdx.x)) *
-               kColumns +
-           halves_.output(half);
-  }
   [[nodiscard]] __device__ float bias(std::int64_t output) const {
     return args_.bias != nullptr ? args_.bias[output] : 0.0F;
   }

@@ -44,21 +44,6 @@ __device__ std::int64_t row_of_token(const TokenArgs& args) {
 
 constexpr int kLotInputs = 8 * kThreads;  // a thread's eight each
 
-/// Sum over the thread block; `of_warps` is written once.
-__device__ float sum_of_block(float value, float (&of_warps)[kThreads / 32]) {
-  value = sum_of_lanes(value);
-  if (threadIdx.x % 32 == 0) {
-    of_warps[threadIdx.x / 32] = value;
-  }
-  __syncthreads();
-  float sum = 0;
-#pragma unroll
-  for (const float of_warp : of_warps) {
-    sum += of_warp;
-  }
-  return sum;
-}
-
 __device__ void load_eight(const float* from, float (&to)[8]) {
   *reinterpret_cast<float4*>(to) = *reinterpret_cast<const float4*>(from);
   *reinterpret_cast<float4*>(to + 4) = *reinterpret_cast<const float4*>(from + 4);

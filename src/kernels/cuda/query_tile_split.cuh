@@ -22,15 +22,15 @@ struct TileProducts<float, Shape> {
     const int at = lane / 4 * Shape::kKeyStride + lane % 4 * 4;
 #pragma unroll
     for (int d = 0; d < Shape::kHeadDim; d += 16) {
-      const FourSplit query[2] = {FourSplit(queries + at + d),
-                                  FourSplit(queries + at + 8 * Shape::kKeyStride + d)};
+      const FourSplit query[2] = {load(queries + at + d),
+                                  load(queries + at + 8 * Shape::kKeyStride + d)};
       FourSplit key[kEights];
 #pragma unroll
       for (int n = 0; n < kEights; ++n) {
-        key[n] = FourSplit(keys + at + n * 8 * Shape::kKeyStride + d);
+        key[n] = load(keys + at + n * 8 * Shape::kKeyStride + d);
       }
       float sums[kEights][4] = {};
-      const auto add = [&](auto of_query, auto of_key) {
+      add_products([&](auto of_query, auto of_key) {
 #pragma unroll
         for (int i = 0; i < 4; i += 2) {
 #pragma unroll
@@ -40,10 +40,7 @@ struct TileProducts<float, Shape> {
                               key[n].of[i].*of_key, key[n].of[i + 1].*of_key);
           }
         }
-      };
-      add(&Split::low, &Split::high);
-      add(&Split::high, &Split::low);
-      add(&Split::high, &Split::high);
+      });
       add_to(scores, sums);
     }
   }
@@ -65,19 +62,16 @@ struct TileProducts<float, Shape> {
 #pragma unroll
       for (int n = 0; n < kEights; ++n) {
         const float* const here = value + n * 8 * Shape::kValueStride + group * 8 * kGroup;
-        const FourSplit first(here);
-        const FourSplit second(here + Shape::kValueStride);
-        const auto add = [&](auto of_weight, auto of_value) {
+        const FourSplit first = load(here);
+        const FourSplit second = load(here + Shape::kValueStride);
+        add_products([&](auto of_weight, auto of_value) {
 #pragma unroll
           for (int i = 0; i < kGroup; ++i) {
             multiply_add_tf32(sums[i], weight[n][0].*of_weight, weight[n][2].*of_weight,
                               weight[n][1].*of_weight, weight[n][3].*of_weight,
                               first.of[i].*of_value, second.of[i].*of_value);
           }
-        };
-        add(&Split::low, &Split::high);
-        add(&Split::high, &Split::low);
-        add(&Split::high, &Split::high);
+        });
       }
 #pragma unroll
       for (int i = 0; i < kGroup; ++i) {
@@ -104,6 +98,10 @@ struct TileProducts<float, Shape> {
   }
 
  private:
+  __device__ static FourSplit load(const float* from) {
+    return FourSplit(*reinterpret_cast<const float4*>(from));
+  }
+
   /// The tensor cores cut sums off; these additions round.
   __device__ static void add_to(float (&to)[kEights][4], const float (&sums)[kEights][4]) {
 #pragma unroll

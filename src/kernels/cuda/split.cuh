@@ -26,14 +26,22 @@ struct FourSplit {
   Split of[4];
 
   FourSplit() = default;
-  __device__ explicit FourSplit(const float* from) {
-    const float4 four = *reinterpret_cast<const float4*>(from);
+  __device__ explicit FourSplit(float4 four) {
     of[0] = Split::of(four.x);
     of[1] = Split::of(four.y);
     of[2] = Split::of(four.z);
     of[3] = Split::of(four.w);
   }
 };
+
+/// Calls add(of_left, of_right) for the three products of two numbers that are split, small ones
+/// first: which part of each it is of.
+template <typename Add>
+__device__ void add_products(const Add& add) {
+  add(&Split::low, &Split::high);
+  add(&Split::high, &Split::low);
+  add(&Split::high, &Split::high);
+}
 
 /// sum = a · b + sum, as m16n8k8 has them (PTX ISA, "Matrix Fragments for mma.m16n8k8"): lane
 /// 4·g + t has of a rows g and g + 8, inputs t (a0, a1) and t + 4; of b the same inputs of column

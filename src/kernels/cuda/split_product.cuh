@@ -128,18 +128,28 @@ class Sums {
     constexpr int kTogether = kTiles % 2 == 0 ? 2 : 1;
 #pragma unroll
     for (int first = 0; first < kTiles; first += kTogether) {
-      Split tokens[kTogether][4];
+      FourSplit tokens[kTogether];
 #pragma unroll
       for (int tile = 0; tile < kTogether; ++tile) {
-#pragma unroll
-        for (int input = 0; input < 4; ++input) {
-          tokens[tile][input] = Split::of(element(chunk.tokens[first + tile], input));
-        }
+        tokens[tile] = FourSplit(chunk.tokens[first + tile]);
       }
       float sums[kTogether][2][4] = {};
-      add_products<&Split::low, &Split::high>(sums, weights, tokens);
-      add_products<&Split::high, &Split::low>(sums, weights, tokens);
-      add_products<&Split::high, &Split::high>(sums, weights, tokens);
+      add_products([&](auto of_weight, auto of_token) {
+#pragma unroll
+        for (int input = 0; input < 4; input += 2) {
+#pragma unroll
+          for (int two = 0; two < 2; ++two) {
+#pragma unroll
+            for (int tile = 0; tile < kTogether; ++tile) {
+              multiply_add_tf32(
+                  sums[tile][two], weights[input][2 * two].*of_weight,
+                  weights[input][2 * two + 1].*of_weight, weights[input + 1][2 * two].*of_weight,
+                  weights[input + 1][2 * two + 1].*of_weight, tokens[tile].of[input].*of_token,
+                  tokens[tile].of[input + 1].*of_token);
+            }
+          }
+        }
+      });
 #pragma unroll
       for (int tile = 0; tile < kTogether; ++tile) {
 #pragma unroll
@@ -162,25 +172,6 @@ class Sums {
   }
 
  private:
-  template <unsigned Split::*kOfWeight, unsigned Split::*kOfToken, int kCount>
-  __device__ static void add_products(float (&sums)[kCount][2][4], const Split (&weights)[4][4],
-                                      const Split (&tokens)[kCount][4]) {
-#pragma unroll
-    for (int input = 0; input < 4; input += 2) {
-#pragma unroll
-      for (int two = 0; two < 2; ++two) {
-#pragma unroll
-        for (int tile = 0; tile < kCount; ++tile) {
-          multiply_add_tf32(sums[tile][two], weights[input][2 * two].*kOfWeight,
-                            weights[input][2 * two + 1].*kOfWeight,
-                            weights[input + 1][2 * two].*kOfWeight,
-                            weights[input + 1][2 * two + 1].*kOfWeight,
-                            tokens[tile][input].*kOfToken, tokens[tile][input + 1].*kOfToken);
-        }
-      }
-    }
-  }
-
   float sums_[kTiles][2][4] = {};
 };
 

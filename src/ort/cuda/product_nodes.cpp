@@ -152,7 +152,7 @@ OrtStatusPtr LinearNode<T>::ComputeV2(OrtKernelContext* raw_context) {
       if constexpr (sizeof(T) == 2) {
         if (takes_warpgroups(args) && kernels::linear_warpgroups_fit(gated)) {
           kernels::GatedLinearCudaArgs<T> rest = gated;
-          rest.product.x = normalized(args, Way::warpgroups, 0, stream_of(context));
+          rest.product.x = normalized(args, Way::tensor_cores, 0, stream_of(context));
           check_launch(kernels::linear_by_warpgroup(rest, this->room_->multiprocessors(),
                                                     stream_of(context)),
                        this->name_);
@@ -189,11 +189,11 @@ typename LinearNode<T>::Way LinearNode<T>::way_of(const kernels::LinearCudaArgs<
       return Way::streamed;
     }
     if (takes_warpgroups(args) && kernels::linear_warpgroups_fit(args)) {
-      return Way::warpgroups;
+      return Way::tensor_cores;
     }
   } else if (ProductNode<T>::is_split(args.tokens) &&
              kernels::linear_split_fits(args.tokens, args.inputs, args.outputs)) {
-    return Way::split;
+    return Way::tensor_cores;
   }
   return ProductNode<T>::is_few(args.tokens, args.inputs) ? Way::few_rows : Way::library;
 }
@@ -273,22 +273,16 @@ void LinearNode<T>::run(const kernels::LinearCudaArgs<T>& args, Way way, std::si
     return;
   }
   const T* const x = normalized(args, way, scratch_in_use, stream);
-  if constexpr (sizeof(T) == 2) {
-    if (way == Way::warpgroups) {
-      kernels::LinearCudaArgs<T> rest = args;
-      rest.x = x;
-      check_launch(kernels::linear_by_warpgroup(rest, this->room_->multiprocessors(), stream),
-                   this->name_);
-      return;
+  if (way == Way::tensor_cores) {
+    kernels::LinearCudaArgs<T> rest = args;
+    rest.x = x;
+    const int multiprocessors = this->room_->multiprocessors();
+    if constexpr (sizeof(T) == 2) {
+      check_launch(kernels::linear_by_warpgroup(rest, multiprocessors, stream), this->name_);
+    } else {
+      check_launch(kernels::linear_split(rest, multiprocessors, stream), this->name_);
     }
-  } else {
-    if (way == Way::split) {
-      kernels::LinearCudaArgs<T> rest = args;
-      rest.x = x;
-      check_launch(kernels::linear_split(rest, this->room_->multiprocessors(), stream),
-                   this->name_);
-      return;
-    }
+    return;
   }
   const kernels::Epilogue end{args.bias, args.residual, args.gelu};
   if (!this->room_->products().with_panels(CudaType<T>::kProduct, x, args.weight, end, args.out,

@@ -80,7 +80,7 @@ class LinearNode : ProductNode<T> {
   /// Which kernel has the product: of large matrices and few tokens, of few tokens, of several on
   /// tensor cores behind their norm (16 bits, float32); or cuBLASLt's, with kernels before and
   /// behind it.
-  enum class Way { streamed, few_rows, warpgroups, split, library };
+  enum class Way { streamed, few_rows, tensor_cores, library };
   [[nodiscard]] Way way_of(const kernels::LinearCudaArgs<T>& args) const;
   [[nodiscard]] bool takes_warpgroups(const kernels::LinearCudaArgs<T>& args) const;
   /// Bytes of x after its norm, where that is a kernel of its own.

@@ -187,29 +187,26 @@ TEST_F(SplitAttentionTiles, AgreeWithDoublePrecision) {
   });
 }
 
-TEST_F(SplitAttentionTiles, KeepTheRules) {
-  test::for_random_cases(200, [](Random& random) {
-    AttentionCase<float> attention(random, random.chance(0.6), kSplitTileHeadDims, WithRules::yes);
+template <typename T>
+void expect_rules_of_tiles(std::span<const std::int64_t> head_dims, double most) {
+  test::for_random_cases(200, [&](Random& random) {
+    AttentionCase<T> attention(random, random.chance(0.6), head_dims, WithRules::yes);
     if (attention.args.rules.window > 0 && !attention.tree_parents.empty()) {
       run_on_device(attention, by_token(random));
     } else {
       run_on_device(attention, by_tile(random));
     }
-    EXPECT_LE(attention.largest_error(), 1e-5);
+    EXPECT_LE(attention.largest_error(), most);
   });
+}
+
+TEST_F(SplitAttentionTiles, KeepTheRules) {
+  expect_rules_of_tiles<float>(kSplitTileHeadDims, 1e-5);
 }
 
 // Queries and keys are rounded once more, after norms and turns.
 TEST_F(CachedAttentionOnCuda, TilesKeepTheRules) {
-  test::for_random_cases(200, [](Random& random) {
-    AttentionCase<Float16> attention(random, random.chance(0.6), kTileHeadDims, WithRules::yes);
-    if (attention.args.rules.window > 0 && !attention.tree_parents.empty()) {
-      run_on_device(attention, by_token(random));
-    } else {
-      run_on_device(attention, by_tile(random));
-    }
-    EXPECT_LE(attention.largest_error(), 16.0 * std::ldexp(1.0, -11));
-  });
+  expect_rules_of_tiles<Float16>(kTileHeadDims, 16.0 * std::ldexp(1.0, -11));
 }
 
 TEST_F(CachedAttentionOnCuda, RoundsOnlyTheResultOfFloat16) {
