@@ -195,7 +195,7 @@ void bind_evaluator(nb::module_& module) {
       "    max_tokens: the most tokens of one run. A request of more runs alone.\n"
       "    max_delay: how long a request waits for company, in seconds.\n"
       "    max_passed_by: runs that may pass a waiting request by.\n"
-      "    max_runs: under way at a time; 0: two on a GPU, otherwise one.\n"
+      "    max_runs: under way at a time; 0: three on a GPU, otherwise one.\n"
       "    max_waiting: unanswered requests there may be; more fail with queue_full. 0: any "
       "number.\n"
       "    result_cache_bytes: what answers kept under a cache_key may take; 0: none are kept.\n\n"

@@ -95,6 +95,7 @@ std::vector<Task*> ReadyQueue::take(const RunLimits& limits) {
   Taken taken{.limits = limits, .tasks = {}, .turns = {}};
   taken.tasks.reserve(std::min(limits.rows, by_age_.size()));
   taken.turns.reserve(active_.size());
+  take_all(taken);
   take_starved(taken);
   for (std::size_t priority = ClientState::kPriorities; priority-- > 0 && !taken.full();) {
     take_by_turns(priority, taken);
@@ -110,6 +111,20 @@ void ReadyQueue::take_one(Task& task, Taken& taken) noexcept {
   task.client->served += task.tokens;
   erase(task);
   task.stage = Stage::running;
+}
+
+/// Where all that waits goes into the run, and none before others, it needs no turns.
+void ReadyQueue::take_all(Taken& taken) noexcept {
+  const auto is_like_oldest = [this](const Task* task) {
+    return task->engine == oldest().engine && task->priority == oldest().priority;
+  };
+  if (by_age_.empty() || by_age_.size() > taken.limits.rows || tokens_ > taken.limits.tokens ||
+      !std::ranges::all_of(by_age_, is_like_oldest)) {
+    return;
+  }
+  while (!by_age_.empty()) {
+    take_one(oldest(), taken);
+  }
 }
 
 void ReadyQueue::take_starved(Taken& taken) noexcept {

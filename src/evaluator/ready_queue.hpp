@@ -49,6 +49,7 @@ class ReadyQueue {
   void enter(Task& task, std::list<Task*>::iterator before) noexcept;
   static void enter_client(Task& task) noexcept;
   void take_one(Task& task, Taken& taken) noexcept;
+  void take_all(Taken& taken) noexcept;
   void take_starved(Taken& taken) noexcept;
   void take_by_turns(std::size_t priority, Taken& taken) noexcept;
 

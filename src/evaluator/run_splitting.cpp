@@ -1,5 +1,6 @@
 #include "evaluator/run_splitting.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <limits>
 
@@ -7,15 +8,25 @@
 
 namespace kvcache::evaluator {
 
+RunSplitting::RunSplitting(std::size_t max_runs) : rows_per_second_(max_runs) {}
+
+bool RunSplitting::splits(std::size_t rows) const noexcept {
+  return parts() > 1 && rows >= kWorthTwoRuns;
+}
+
 std::size_t RunSplitting::most_rows(std::size_t waiting, std::size_t running) const noexcept {
   const std::size_t rows = waiting + running;
-  return max_runs_ > 1 && rows >= kWorthTwoRuns && splits()
-             ? divide_up(rows, max_runs_)
-             : std::numeric_limits<std::size_t>::max();
+  return splits(rows) ? divide_up(rows, parts()) : std::numeric_limits<std::size_t>::max();
+}
+
+bool RunSplitting::is_worth_a_run(std::size_t waiting, std::size_t running,
+                                  std::size_t runs) const noexcept {
+  // Half of its share, so that no run waits for the last of those who are about to come back.
+  return splits(waiting + running) && runs < parts() && 2 * waiting >= most_rows(waiting, running);
 }
 
 void RunSplitting::count(std::size_t rows, Clock::time_point now) noexcept {
-  if (max_runs_ == 1 || rows < kWorthTwoRuns / max_runs_) {
+  if (max_runs() == 1 || rows < kWorthTwoRuns / 2 / max_runs()) {
     return;
   }
   if (began_ == Clock::time_point{}) {  // the first run began in the phase before
@@ -23,19 +34,20 @@ void RunSplitting::count(std::size_t rows, Clock::time_point now) noexcept {
     return;
   }
   rows_ += rows;
-  if (rows_ < (phase_ == 2 ? kKeptRows : kTrialRows)) {
+  if (rows_ < (is_trial() ? kTrialRows : kKeptRows)) {
     return;
   }
-  if (phase_ < 2) {
+  if (is_trial()) {
     const double seconds = std::chrono::duration<double>(now - began_).count();
-    rows_per_second_[static_cast<std::size_t>(phase_)] = static_cast<double>(rows_) / seconds;
+    rows_per_second_[phase_] = static_cast<double>(rows_) / seconds;
   }
   next_phase();
 }
 
 void RunSplitting::next_phase() noexcept {
-  phase_ = (phase_ + 1) % 3;
-  halves_won_ = rows_per_second_[1] > rows_per_second_[0];
+  phase_ = is_trial() ? phase_ + 1 : 0;
+  best_ = 1 + static_cast<std::size_t>(std::ranges::max_element(rows_per_second_) -
+                                       rows_per_second_.begin());
   rows_ = 0;
   began_ = {};
 }

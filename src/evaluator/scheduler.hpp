@@ -21,7 +21,7 @@ namespace kvcache::evaluator {
 /// Thread-safe. No lock is held while the model runs, while sequences and models end, or while
 /// callbacks are called.
 ///
-/// One run is under way at a time, or two on a GPU. Whoever waits when it is due makes it, so that
+/// One run is under way at a time, or up to three on a GPU. Whoever waits when it is due makes it, so that
 /// a client that asks and waits needs no other thread to be woken; the scheduler's own thread makes
 /// those that become due in time, or while nobody waits.
 class Scheduler {
@@ -64,9 +64,10 @@ class Scheduler {
   void add(const std::shared_ptr<Task>& task, Clock::time_point now, Finished& finished);
   void block(Task& task, std::unique_lock<std::mutex>& lock) noexcept;
   bool wait_blocked(Task& task, Clock::time_point end);
-  void publish(Finished finished) noexcept;
+  void publish(Finished finished, const Task* own = nullptr) noexcept;
+  void tell_others(Task& task) noexcept;
   void loop() noexcept;
-  void make_run(std::unique_lock<std::mutex>& lock) noexcept;
+  void make_run(std::unique_lock<std::mutex>& lock, const Task* own) noexcept;
   [[nodiscard]] Clock::time_point next_run_at() const noexcept;
   [[nodiscard]] Clock::time_point wake_at() const noexcept;
 

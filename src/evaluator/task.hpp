@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -135,6 +136,12 @@ class Task {
   std::shared_ptr<const Outcome> outcome;
   AnsweredBy by = AnsweredBy::run;
   Clock::duration waited{};
+
+  std::size_t awaited = 0;  // threads that wait for it and stop at nothing else
+
+  // Others' ends that the thread which this one wakes is to tell.
+  Finished to_tell;
+  std::atomic_flag told;
 
   Completion completion;
 

@@ -31,6 +31,11 @@ struct StepBinding {
 
   std::byte* logits = nullptr;      // [num_logits, vocab_size]
   std::vector<std::byte*> outputs;  // ModelInfo::outputs, each [num_logits, its size]
+
+  // The same in memory of the host that the device can write, or null: rows are then too long to
+  // be brought with every run.
+  std::byte* host_logits = nullptr;
+  std::vector<std::byte*> host_outputs;
 };
 
 }  // namespace kvcache::plan

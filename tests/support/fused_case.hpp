@@ -654,6 +654,18 @@ class FusedCase {
   std::vector<std::int64_t> lengths_;  // of the rows
 };
 
+/// A step from the beginning to its end.
+template <typename T>
+cudaError_t step_to_end(plan::FusedModel& model, const plan::StepBinding& binding, T* logits,
+                        kernels::TopLogit* best) {
+  plan::PreparedStep prepared;
+  if (!model.prepare(binding, prepared)) {
+    return cudaErrorNotSupported;
+  }
+  const cudaError_t error = model.step(binding, logits, best, {}, prepared);
+  return error != cudaSuccess ? error : cudaDeviceSynchronize();
+}
+
 /// Whether a step gives the expected logits and best tokens, and leaves the expected cache.
 template <typename T>
 void expect_step(plan::FusedModel& model, FusedCase<T>& of, const StepInputs& inputs) {
@@ -661,8 +673,7 @@ void expect_step(plan::FusedModel& model, FusedCase<T>& of, const StepInputs& in
   const std::vector<Doubles> expected = of.expected(inputs);
   const DeviceArray<kernels::TopLogit> best(
       std::vector<kernels::TopLogit>(static_cast<std::size_t>(binding.num_logits)));
-  ASSERT_EQ(model.step(binding, of.logits_on_device(), best.data(), nullptr), cudaSuccess);
-  ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+  ASSERT_EQ(step_to_end(model, binding, of.logits_on_device(), best.data()), cudaSuccess);
   const std::vector<T> all = of.logits();
   const std::vector<kernels::TopLogit> tops = best.to_host();
   const auto vocab_size = static_cast<std::size_t>(of.vocab_size());
@@ -697,8 +708,10 @@ void expect_same_bits(plan::FusedModel& model, const FusedCase<T>& of, const Ste
       std::vector<kernels::TopLogit>(static_cast<std::size_t>(binding.num_logits)));
   const auto count = static_cast<std::size_t>(binding.num_logits * of.vocab_size());
   std::vector<T> first;
+  plan::PreparedStep prepared;
+  ASSERT_TRUE(model.prepare(binding, prepared));
   for (int i = 0; i < times; ++i) {
-    ASSERT_EQ(model.step(binding, of.logits_on_device(), best.data(), nullptr), cudaSuccess);
+    ASSERT_EQ(model.step(binding, of.logits_on_device(), best.data(), {}, prepared), cudaSuccess);
     if (i % 100 == 0) {
       ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
       const std::vector<T> logits = of.logits();

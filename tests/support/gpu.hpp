@@ -64,4 +64,21 @@ class DeviceArray {
   void* data_ = nullptr;
 };
 
+/// Page-locked memory of the host, which kernels write.
+template <typename T>
+class HostArray {
+ public:
+  explicit HostArray(std::size_t size) {
+    check_cuda(cudaHostAlloc(&data_, size * sizeof(T), cudaHostAllocDefault));
+  }
+  HostArray(const HostArray&) = delete;
+  HostArray& operator=(const HostArray&) = delete;
+  ~HostArray() { cudaFreeHost(data_); }
+
+  [[nodiscard]] T* data() const noexcept { return static_cast<T*>(data_); }
+
+ private:
+  void* data_ = nullptr;
+};
+
 }  // namespace kvcache::test

@@ -83,7 +83,7 @@ CudaPoolMemory::CudaPoolMemory(std::size_t bytes, std::shared_ptr<CudaStream> st
 
 CudaPoolMemory::~CudaPoolMemory() {
   stream_->put_first(nullptr);
-  cudaStreamSynchronize(stream_->get());
+  stream_->settle();
   for (std::size_t page = 0; page < pages_.size(); ++page) {
     give_back_page(page);
   }
@@ -120,7 +120,7 @@ void CudaPoolMemory::commit(std::size_t begin, std::size_t end) {
 
 void CudaPoolMemory::decommit(std::size_t begin, std::size_t end) noexcept {
   const auto lock = stream_->lock();
-  cudaStreamSynchronize(stream_->get());  // nothing still reads it
+  stream_->settle();  // nothing still reads it
   for (std::size_t page = (begin + page_bytes_ - 1) / page_bytes_; (page + 1) * page_bytes_ <= end;
        ++page) {
     give_back_page(page);

@@ -82,13 +82,16 @@ bool CudaStep::run(const plan::StepBinding& binding, const std::function<void()>
     output.forget();
   }
   comes_along_ = false;
+  bool prepared = fused_ != nullptr && fused_->prepare(fused_inputs_, prepared_);
   auto lock = resources_->stream->lock();
   const bool is_third = runs_ == kRunsBeforeCapture;
   if (may_be_fused(binding) && fused_ == nullptr && graph_ == nullptr) {
     // A step of a model that has been made ready needs nothing of its own.
     fuse(binding, is_third && binding.tokens <= kernels::kMaxFusedTokens);
+    prepared = fused_ != nullptr && fused_->prepare(fused_inputs_, prepared_);
   }
-  if (fused_ != nullptr && start_fused()) {
+  if (prepared) {
+    start_fused();
     lock.unlock();
     wait_for_fused();
     return true;  // no node ran, as under a capture
@@ -149,23 +152,25 @@ void CudaStep::enqueue_copies() {
   }
 }
 
-bool CudaStep::start_fused() {
+void CudaStep::start_fused() {
   for (kernels::TopLogit& row : std::span(best(), shape_.logits_rows)) {
     std::atomic_ref(row.token).store(kNoToken, std::memory_order_relaxed);
   }
-  const cudaError_t error =
-      fused_->step(fused_inputs_, logits_.at(0), best(), resources_->stream->get());
-  if (error == cudaErrorNotSupported) {
-    return false;
+  plan::Lane lane{resources_->stream->get(), 0};
+  lane_.reset();
+  if (fused_inputs_.host_logits != nullptr && fused_->is_independent(fused_inputs_)) {
+    expect_outputs();
+    resources_->stream->take_lane(lane_);
+    lane = lane_->lane();
   }
-  check_cuda(error, "starting a fused step");
+  check_cuda(fused_->step(fused_inputs_, logits_.at(0), best(), lane, prepared_),
+             "starting a fused step");
   // Of one row, there may be nothing but its best token that is asked for.
-  if (logits_.come_along() && shape_.logits_rows > 1) {
+  if (!lane_ && logits_.come_along() && shape_.logits_rows > 1) {
     enqueue_copies();
     resources_->stream->mark(end_);
     comes_along_ = true;
   }
-  return true;
 }
 
 void CudaStep::set_brought() noexcept {
@@ -175,22 +180,54 @@ void CudaStep::set_brought() noexcept {
   }
 }
 
-void CudaStep::wait_for_fused() {
-  // A row's token is the last that a step writes of it, and seen sooner than the driver knows of
-  // the end. What comes next on the stream waits for the end all the same.
-  int polls = 0;
-  for (kernels::TopLogit& row : std::span(best(), shape_.logits_rows)) {
-    while (std::atomic_ref(row.token).load(std::memory_order_acquire) == kNoToken) {
-      if (++polls % kPollsBetweenQueries == 0) {
-        const auto lock = resources_->stream->lock();  // nobody may ask while a run is captured
-        const cudaError_t state = cudaStreamQuery(resources_->stream->get());
-        if (state != cudaErrorNotReady) {
-          check_cuda(state, "waiting for a fused step");
-          return;
-        }
+/// An output's elements of a row, 16 bits each, are their own flag.
+void CudaStep::expect_outputs() noexcept {
+  for (std::size_t output = 0; output < outputs_.size(); ++output) {
+    auto* const elements = reinterpret_cast<std::uint16_t*>(fused_inputs_.host_outputs[output]);
+    std::fill_n(elements, shape_.logits_rows * model_.outputs[output].size, plan::kNotYet16);
+  }
+}
+
+/// Until what a fused step writes to the host is there. False where the step has ended without it.
+template <typename IsThere>
+bool CudaStep::poll(const IsThere& is_there) {
+  for (int polls = 1; !is_there(); ++polls) {
+    if (polls % kPollsBetweenQueries == 0) {
+      const auto lock = resources_->stream->lock();  // nobody may ask while a run is captured
+      const cudaError_t state =
+          cudaStreamQuery(lane_ ? lane_->lane().stream : resources_->stream->get());
+      if (state != cudaErrorNotReady) {
+        check_cuda(state, "waiting for a fused step");
+        return is_there();
       }
     }
   }
+  return true;
+}
+
+void CudaStep::wait_for_fused() {
+  // A row's token is the last that a step writes of it, and seen sooner than the driver knows of
+  // the end. What comes next on the stream waits for the end all the same.
+  bool whole = true;
+  for (kernels::TopLogit& row : std::span(best(), shape_.logits_rows)) {
+    whole = whole && poll([&] {
+              return std::atomic_ref(row.token).load(std::memory_order_acquire) != kNoToken;
+            });
+  }
+  if (!lane_) {
+    return;
+  }
+  for (std::size_t output = 0; output < outputs_.size(); ++output) {
+    auto* const elements = reinterpret_cast<std::uint16_t*>(fused_inputs_.host_outputs[output]);
+    for (std::uint16_t& element :
+         std::span(elements, shape_.logits_rows * model_.outputs[output].size)) {
+      whole = whole && poll([&] {
+                return std::atomic_ref(element).load(std::memory_order_acquire) != plan::kNotYet16;
+              });
+    }
+  }
+  lane_.reset();
+  set_brought();
 }
 
 /// The same inputs where the host has them.
@@ -209,6 +246,14 @@ void CudaStep::keep_inputs(const plan::StepBinding& binding) {
   bring(fused_inputs_.append_positions);
   bring(fused_inputs_.row_offsets);
   bring(fused_inputs_.tree_parents);
+  fused_inputs_.host_logits = logits_.twin();
+  fused_inputs_.host_outputs.clear();
+  for (DeviceRows& output : outputs_) {
+    fused_inputs_.host_outputs.push_back(output.twin());
+    if (output.twin() == nullptr) {
+      fused_inputs_.host_logits = nullptr;  // all or none
+    }
+  }
 }
 
 void CudaStep::fuse(const plan::StepBinding& binding, bool says_why_not) {

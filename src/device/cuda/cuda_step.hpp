@@ -65,9 +65,12 @@ class CudaStep : public Step {
   void fuse(const plan::StepBinding& binding, bool says_why_not);
   void keep_inputs(const plan::StepBinding& binding);
   [[nodiscard]] bool may_be_fused(const plan::StepBinding& binding) const;
-  bool start_fused();     // under the stream's lock; false where the kernels take no such run
+  void start_fused();     // under the stream's lock
   void wait_for_fused();  // without it: other threads' runs may go into the stream meanwhile
   void forget_capture() noexcept;
+  void expect_outputs() noexcept;
+  template <typename IsThere>
+  bool poll(const IsThere& is_there);
   void enqueue_copies();
   void wait_for_copies();  // that enqueue_copies() put in behind a fused step
   void set_brought() noexcept;
@@ -88,16 +91,19 @@ class CudaStep : public Step {
   CudaBuffer<BufferPlace::host> host_inputs_;
   CudaBuffer<BufferPlace::gpu> device_inputs_;
   DeviceRows logits_;
-  std::deque<DeviceRows> outputs_;        // they do not move
-  CudaBuffer<BufferPlace::host> best_;    // [logits_rows]
-  CudaBuffer<BufferPlace::host> top_;     // of top_k, under the stream's lock
-  CudaBuffer<BufferPlace::host> sum_;     // of log_sum_exp, under the same
-  CudaEvent end_;                         // of the last run, with the copy of its results
+  std::deque<DeviceRows> outputs_;      // they do not move
+  CudaBuffer<BufferPlace::host> best_;  // [logits_rows]
+  CudaBuffer<BufferPlace::host> top_;   // of top_k, under the stream's lock
+  CudaBuffer<BufferPlace::host> sum_;   // of log_sum_exp, under the same
+  CudaEvent end_;                       // of the last run, with the copy of its results
+  std::optional<CudaStream::LaneLease>
+      lane_;                              // of a fused step that has been started, if it has one
   std::atomic<bool> comes_along_{false};  // a fused step's copy, whose end nobody has waited for
   int runs_ = 0;                          // of this shape, that were not fused
   cudaGraphExec_t graph_ = nullptr;
   std::shared_ptr<plan::FusedModel> fused_;  // in place of a graph
   plan::StepBinding fused_inputs_;           // of its steps, read on the host
+  plan::PreparedStep prepared_;
 };
 
 }  // namespace kvcache::device

@@ -3,10 +3,15 @@
 
 #include <cuda_runtime_api.h>
 
+#include <array>
 #include <atomic>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <utility>
+
+#include "base/spin_wait.hpp"
+#include "plan/cuda/lanes.hpp"
 
 namespace kvcache::device {
 
@@ -16,6 +21,10 @@ class FairMutex {
  public:
   void lock() noexcept {
     const unsigned ticket = next_.fetch_add(1, std::memory_order_relaxed);
+    SpinWait spin;  // who is before usually takes as long as it takes to fall asleep and wake up
+    while (serving_.load(std::memory_order_acquire) != ticket && spin.polls() < kPollsAwake) {
+      spin.pause();
+    }
     for (unsigned now = serving_.load(std::memory_order_acquire); now != ticket;
          now = serving_.load(std::memory_order_acquire)) {
       serving_.wait(now, std::memory_order_acquire);
@@ -27,6 +36,8 @@ class FairMutex {
   }
 
  private:
+  static constexpr int kPollsAwake = 1 << 11;  // some 50 us
+
   std::atomic<unsigned> next_{0};
   std::atomic<unsigned> serving_{0};
 };
@@ -46,10 +57,14 @@ class CudaEvent {
   cudaEvent_t event_ = nullptr;
 };
 
-/// The one stream of a model: runs, copies within the cache and ONNX Runtime's own work happen in
-/// the order in which they were put in. Whoever puts something in holds the lock meanwhile, because
-/// a stream that is being captured takes everything into the capture. Whoever waits for its end
-/// with an event need not: others may put in what comes after it.
+/// The streams of a model. In its own stream runs, copies within the cache and ONNX Runtime's work
+/// happen in the order in which they were put in. Beside it there are lanes for runs that may be
+/// computed side by side: each begins behind what the model's stream has got until then, and
+/// nothing is put in that needs its results before whoever put it in has seen its end.
+///
+/// Whoever puts something in holds the lock meanwhile, because a stream that is being captured
+/// takes everything into the capture. Whoever waits for its end with an event need not: others may
+/// put in what comes after it.
 class CudaStream {
  public:
   /// @throws Error run_failed
@@ -73,9 +88,33 @@ class CudaStream {
   }
   [[nodiscard]] cudaStream_t get() const noexcept { return stream_; }
 
-  /// Waits for all that was put in; under the lock.
+  /// A run's time in one of the lanes beside the model's stream.
+  class LaneLease {
+   public:
+    LaneLease(std::atomic<int>& runs, const plan::Lane& lane) : runs_(runs), lane_(lane) {
+      runs_.fetch_add(1, std::memory_order_relaxed);
+    }
+    LaneLease(const LaneLease&) = delete;
+    LaneLease& operator=(const LaneLease&) = delete;
+    ~LaneLease() { runs_.fetch_sub(1, std::memory_order_relaxed); }
+
+    [[nodiscard]] const plan::Lane& lane() const noexcept { return lane_; }
+
+   private:
+    std::atomic<int>& runs_;
+    plan::Lane lane_;
+  };
+
+  /// The lane that has the fewest runs, behind all that the model's stream has got; under the lock.
+  /// @throws Error run_failed
+  void take_lane(std::optional<LaneLease>& lease);
+
+  /// Waits for all that was put into the model's stream; under the lock.
   /// @throws Error run_failed
   void wait() const;
+
+  /// Waits for the lanes too, whatever has failed before.
+  void settle() const noexcept;
 
   /// Marks what was put in until now; under the lock.
   /// @throws Error run_failed
@@ -86,9 +125,16 @@ class CudaStream {
   static void wait(const CudaEvent& event);
 
  private:
+  struct OfLane {
+    cudaStream_t stream = nullptr;
+    std::atomic<int> runs{0};  // that nobody has seen the end of
+  };
+
   FairMutex mutex_;
   std::function<void()> first_;
   cudaStream_t stream_ = nullptr;
+  std::array<OfLane, plan::kLanes - 1> lanes_;  // all but the first, which is the model's stream
+  CudaEvent behind_;                            // what lanes begin behind
 };
 
 }  // namespace kvcache::device

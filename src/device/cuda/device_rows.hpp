@@ -59,6 +59,9 @@ class DeviceRows {
     }
   }
 
+  /// Memory of the host for all rows, where they are short; otherwise null.
+  [[nodiscard]] std::byte* twin() noexcept { return comes_along_ ? twin_.data() : nullptr; }
+
   /// Whether enqueue_copy() does anything.
   [[nodiscard]] bool come_along() const noexcept { return comes_along_; }
 

@@ -1,6 +1,8 @@
 #include "device/cuda/pending_copies.hpp"
 
 #include <algorithm>
+#include <array>
+#include <span>
 #include <utility>
 
 namespace kvcache::device {
@@ -43,8 +45,23 @@ void PendingCopies::put_in(std::byte* memory, cudaStream_t stream) noexcept {
     const std::scoped_lock lock(mutex_);
     groups.swap(groups_);
   }
-  for (const Group& group : groups) {
-    static_cast<void>(kernels::copy_pieces(memory, group.copies, group.layout, stream));
+  // Groups of one layout are turns of one launch, as long as it has room.
+  std::array<kernels::PieceCopy, kernels::kMostCopies> listed;
+  std::size_t count = 0;
+  for (std::size_t turn = 0; turn < groups.size(); ++turn) {
+    const Group& group = groups[turn];
+    for (const kernels::PieceCopy& copy : group.copies) {
+      listed[count] = copy;
+      listed[count++].turn = static_cast<unsigned>(turn);
+      const bool is_last = &copy == &group.copies.back();
+      const bool continues =
+          !is_last || (turn + 1 < groups.size() && groups[turn + 1].layout == group.layout);
+      if (count == listed.size() || !continues) {
+        static_cast<void>(
+            kernels::copy_pieces(memory, std::span(listed).first(count), group.layout, stream));
+        count = 0;
+      }
+    }
   }
 }
 

@@ -6,21 +6,36 @@
 namespace kvcache::kernels {
 namespace {
 
+constexpr unsigned kThreads = 256;
+
 /// As a kernel takes them.
 struct Copies {
   PieceCopy of[kMostCopies];
+  unsigned count;
 };
 
-/// Grid: pieces, pools, copies. T divides everything.
+/// Grid: pieces, pools; a block does all copies of its piece, a warp each. T divides everything.
 template <typename T>
-__global__ void copy_pieces_kernel(std::byte* memory, Copies copies, std::size_t stride,
-                                   std::size_t pool_stride) {
-  const PieceCopy& copy = copies.of[blockIdx.z];
-  const std::size_t at = blockIdx.x * stride + blockIdx.y * pool_stride;
-  auto* to = reinterpret_cast<T*>(memory + copy.to + at);
-  const auto* from = reinterpret_cast<const T*>(memory + copy.from + at);
-  for (std::size_t i = threadIdx.x; i < copy.bytes / sizeof(T); i += blockDim.x) {
-    to[i] = from[i];
+__global__ void __launch_bounds__(kThreads)
+    copy_pieces_kernel(std::byte* memory, const __grid_constant__ Copies copies, std::size_t stride,
+                       std::size_t pool_stride) {
+  std::byte* const piece = memory + blockIdx.x * stride + blockIdx.y * pool_stride;
+  const unsigned lane = threadIdx.x % 32;
+  unsigned end = 0;
+  for (unsigned begin = 0; begin < copies.count; begin = end) {
+    end = begin + 1;
+    while (end < copies.count && copies.of[end].turn == copies.of[begin].turn) {
+      ++end;
+    }
+    for (unsigned number = begin + threadIdx.x / 32; number < end; number += kThreads / 32) {
+      const PieceCopy& copy = copies.of[number];
+      auto* to = reinterpret_cast<T*>(piece + copy.to);
+      const auto* from = reinterpret_cast<const T*>(piece + copy.from);
+      for (std::size_t i = lane; i < copy.bytes / sizeof(T); i += 32) {
+        to[i] = from[i];
+      }
+    }
+    __syncthreads();
   }
 }
 
@@ -35,19 +50,19 @@ cudaError_t copy_pieces(std::byte* memory, std::span<const PieceCopy> copies,
     return cudaErrorInvalidValue;
   }
   Copies listed{};
+  listed.count = static_cast<unsigned>(copies.size());
   std::copy(copies.begin(), copies.end(), listed.of);
   std::size_t all = reinterpret_cast<std::uintptr_t>(memory) | layout.stride | layout.pool_stride;
   for (const PieceCopy& copy : copies) {
     all |= copy.to | copy.from | copy.bytes;
   }
-  const dim3 grid(static_cast<unsigned>(layout.count), static_cast<unsigned>(layout.pools),
-                  static_cast<unsigned>(copies.size()));
+  const dim3 grid(static_cast<unsigned>(layout.count), static_cast<unsigned>(layout.pools));
   if (all % sizeof(uint4) == 0) {
     copy_pieces_kernel<uint4>
-        <<<grid, 128, 0, stream>>>(memory, listed, layout.stride, layout.pool_stride);
+        <<<grid, kThreads, 0, stream>>>(memory, listed, layout.stride, layout.pool_stride);
   } else {
     copy_pieces_kernel<unsigned short>
-        <<<grid, 128, 0, stream>>>(memory, listed, layout.stride, layout.pool_stride);
+        <<<grid, kThreads, 0, stream>>>(memory, listed, layout.stride, layout.pool_stride);
   }
   return cudaGetLastError();
 }

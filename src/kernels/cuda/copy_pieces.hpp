@@ -13,6 +13,7 @@ struct PieceCopy {
   std::size_t to;
   std::size_t from;
   std::size_t bytes;
+  unsigned turn = 0;  // copies of one turn may be done at once, those of the next only then
 };
 
 /// The other pieces: `count`, `stride` apart on both sides, in each of `pools` pools that lie
@@ -28,8 +29,9 @@ struct PieceLayout {
 
 inline constexpr std::size_t kMostCopies = 64;  // of a launch
 
-/// Copies all pieces of up to kMostCopies copies at once, within `memory`: none may write what
-/// another reads or writes.
+/// Copies all pieces of up to kMostCopies copies within `memory`, in the order of their turns: none
+/// may write what another of the same turn reads or writes, nor what another's piece of another
+/// number or pool does.
 cudaError_t copy_pieces(std::byte* memory, std::span<const PieceCopy> copies,
                         const PieceLayout& layout, cudaStream_t stream);
 

@@ -53,7 +53,7 @@ struct RowsUnit {
   std::int32_t logits = 0;
 };
 
-/// A run's inputs, in memory of the device.
+/// A run's inputs, in memory that the device reads: of its own, or page-locked of the host.
 struct RowsInputs {
   const RowsUnit* units = nullptr;
   const RowsToken* tokens = nullptr;
@@ -74,6 +74,7 @@ struct FusedRowsArgs {
   NormArgs<T> last_norm;               // epsilon is that of all norms
   int block_len_shift = 0;             // block_len is this power of two, and at least 8
   T* logits = nullptr;                 // [rows of logits, vocab_size]
+  T* host_logits = nullptr;            // of the host, or null: there too, a row before its best
   T* last = nullptr;         // [rows of logits, hidden]: what the last norm is of, or null
   TopLogit* best = nullptr;  // [rows of logits]; may be memory of the host
   T* pools[2 * kMaxFusedLayers] = {};  // a layer's keys, its values; as CachedAttentionArgs

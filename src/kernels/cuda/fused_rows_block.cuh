@@ -21,6 +21,7 @@ struct RowsShared {
   RowsToken tokens[kMostUnitTokens];
   RowsTile tiles[kMostUnitTokens];
   std::int32_t table[kMostUnitTable];
+  RowsLogits logits[kMostUnitTokens];  // the first of them
 };
 
 /// A vector of weights, which this block does not read again.
@@ -133,6 +134,9 @@ class RowsBlock {
     }
     if (thread < unit_.tiles) {
       shared_.tiles[thread] = inputs_.tiles[unit_.first_tile + thread];
+    }
+    if (thread < min(unit_.logits, kMostUnitTokens)) {
+      shared_.logits[thread] = inputs_.logits[unit_.first_logits + thread];
     }
     for (int i = thread; i < unit_.blocks; i += kRowsThreads) {
       shared_.table[i] = inputs_.table[unit_.first_block + i];
@@ -559,7 +563,8 @@ class RowsBlock {
   __device__ void write_logits() const {
 #pragma unroll 1
     for (int i = unit_warp_; i < unit_.logits; i += kUnitWarps) {
-      const RowsLogits of = inputs_.logits[unit_.first_logits + i];
+      const RowsLogits of =
+          i < kMostUnitTokens ? shared_.logits[i] : inputs_.logits[unit_.first_logits + i];
       const T* const from = reinterpret_cast<const T*>(changing_) + of.token * layout_.logits_row;
       if (args_.last != nullptr) {
         T* const last = args_.last + std::int64_t{of.row} * sizes_.hidden;
@@ -567,16 +572,23 @@ class RowsBlock {
           last[element] = from_float<T>(residual_[of.token * layout_.residual_row + element]);
         }
       }
-      T* const to = args_.logits + std::int64_t{of.row} * sizes_.vocab_size;
+      const std::int64_t begin = std::int64_t{of.row} * sizes_.vocab_size;
       TopLogit best{INT32_MAX, -INFINITY};
 #pragma unroll 1
       for (int token = lane_; token < sizes_.vocab_size; token += 32) {
-        to[token] = from[token];
+        args_.logits[begin + token] = from[token];
+        if (args_.host_logits != nullptr) {
+          args_.host_logits[begin + token] = from[token];
+        }
         const TopLogit other{token, to_float(from[token])};
         best = comes_before(other, best) ? other : best;
       }
       best = best_of_lanes(best);
+      __syncwarp();
       if (lane_ == 0) {
+        // All that the unit's threads wrote is seen by whoever sees the token, and by what they
+        // then put into any stream.
+        __threadfence_system();
         send_to_host(args_.best + of.row, static_cast<unsigned>(best.token),
                      __float_as_uint(best.logit));
       }

@@ -34,7 +34,8 @@ struct ValueHeadCudaArgs {
   float layer_epsilon = 0;           // of the layers' norms
   ValueActivation activation = ValueActivation::relu;
   ValueActivation output_activation = ValueActivation::tanh;
-  T* out = nullptr;  // [tokens]
+  T* out = nullptr;       // [tokens]
+  T* host_out = nullptr;  // [tokens], of the host, or null: there too
   std::int64_t tokens = 0;
   std::int64_t inputs = 0;
 };

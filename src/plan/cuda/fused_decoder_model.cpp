@@ -223,7 +223,7 @@ class FusedDecoder : public FusedModel {
   }
 
   cudaError_t step(const StepBinding& inputs, void* logits, kernels::TopLogit* best,
-                   cudaStream_t stream) override {
+                   const Lane& lane, const PreparedStep& /*prepared*/) override {
     args_.logits = static_cast<T*>(logits);
     args_.best = best;
     args_.inputs.input_id = *inputs.input_ids;
@@ -236,7 +236,7 @@ class FusedDecoder : public FusedModel {
     const kernels::DecoderExchange exchange_of_step =
         exchange(kernels::splits_of_past(sizes_, args_.inputs.past_length, multiprocessors_));
     const cudaError_t error =
-        kernels::fused_decoder(args_, exchange_of_step, multiprocessors_, stream);
+        kernels::fused_decoder(args_, exchange_of_step, multiprocessors_, lane.stream);
     if (error == cudaSuccess) {
       exchange_.count_step();
       last_words_ = exchange_of_step.words;

@@ -18,12 +18,13 @@ namespace kvcache::plan {
 namespace {
 
 /// From how many tokens on the kernel for many rows is faster than a captured graph on an H200
-/// (docs/CUDA.md). With a value, which makes the graph longer, it was so from 192 on.
+/// (docs/CUDA.md). With a value, which makes the graph longer, it was so from 192 on; but searches
+/// make several runs at a time, and of these only the kernel's are computed side by side.
 int fewest_of_rows(int hidden, bool has_value) {
   if (hidden <= 128) {
     return 2;
   }
-  return hidden > 256 ? 1024 : has_value ? 192 : 513;
+  return hidden > 256 ? 1024 : has_value ? 96 : 513;
 }
 
 /// The kernels that a model of these sizes has on the current device. That for the logits takes
@@ -107,27 +108,31 @@ class FusedGpt2 : public FusedModel {
     }
   }
 
+  [[nodiscard]] bool prepare(const StepBinding& inputs, PreparedStep& prepared) const override {
+    return kernel_of(inputs, most_) != StepKernel::rows || rows_->prepare(inputs, prepared);
+  }
+
   cudaError_t step(const StepBinding& inputs, void* logits, kernels::TopLogit* best,
-                   cudaStream_t stream) override {
+                   const Lane& lane, const PreparedStep& prepared) override {
     args_.logits = static_cast<T*>(logits);
     args_.best = best;
     switch (kernel_of(inputs, most_)) {
       case StepKernel::one:
         args_.inputs = step_inputs(inputs);
-        return with_exchange(1,
-                             [&] { return kernels::fused_step(args_, multiprocessors_, stream); });
+        return with_exchange(
+            1, [&] { return kernels::fused_step(args_, multiprocessors_, lane.stream); });
       case StepKernel::few: {
         const kernels::FusedTokensInputs tokens = tokens_inputs(inputs);
         const int capacity =
             *std::ranges::find_if(kCapacities, [&](int most) { return tokens.count <= most; });
         return with_exchange(capacity, [&] {
-          return kernels::fused_tokens(args_, tokens, capacity, multiprocessors_, stream);
+          return kernels::fused_tokens(args_, tokens, capacity, multiprocessors_, lane.stream);
         });
       }
       case StepKernel::rows:
         break;
     }
-    return rows_->step(inputs, logits, best, stream);
+    return rows_->step(inputs, logits, best, lane, prepared);
   }
 
   void check(const StepBinding& binding) const override {
@@ -135,6 +140,10 @@ class FusedGpt2 : public FusedModel {
       require(rows_may_take(binding, rows_sizes(sizes_)),
               "it has too many tokens, or a row of it has more than a block of the GPU takes");
     }
+  }
+
+  [[nodiscard]] bool is_independent(const StepBinding& binding) const override {
+    return kernel_of(binding, most_) == StepKernel::rows;
   }
 
   [[nodiscard]] MostTokens most_tokens() const noexcept override { return most_; }

@@ -3,11 +3,14 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
 #include "kernels/cuda/fused_step.hpp"
 #include "plan/cuda/cuda_weights.hpp"
+#include "plan/cuda/lanes.hpp"
+#include "plan/cuda/prepared_step.hpp"
 #include "plan/plan.hpp"
 #include "plan/step_binding.hpp"
 
@@ -16,8 +19,12 @@ namespace kvcache::plan {
 /// Tokens of a run that any kernel takes.
 inline constexpr int kMostFusedTokens = 4096;
 
+/// A NaN of 16 bits that no arithmetic makes.
+inline constexpr std::uint16_t kNotYet16 = 0xFFFF;
+
 /// The layers' weights once more, in the order of their use, and the memory through which the
-/// blocks of a step talk. Steps of one model follow each other on one stream.
+/// blocks of a step talk. Steps follow each other on the model's stream, but for those that
+/// is_independent() says otherwise of.
 class FusedModel {
  public:
   FusedModel() = default;
@@ -25,13 +32,26 @@ class FusedModel {
   FusedModel& operator=(const FusedModel&) = delete;
   virtual ~FusedModel() = default;
 
-  /// Puts a step into the stream. `inputs` is a binding that fuse() has taken, but with inputs that
-  /// the host can read; they are not needed after the call. `logits` [num_logits, vocab_size];
-  /// `best` [num_logits] may be memory of the host, which sees both members of each change at once,
-  /// when the row's step is through but for ending. cudaErrorNotSupported where what the inputs say
-  /// is more than the kernels take: nothing has been put into the stream then.
+  /// Makes ready what step() then finds in `prepared`, by any thread at any time. `inputs` is a
+  /// binding that check() takes, but with inputs that the host can read. False where what they say
+  /// is more than the kernels take, or there is no memory.
+  [[nodiscard]] virtual bool prepare(const StepBinding& /*inputs*/,
+                                     PreparedStep& /*prepared*/) const {
+    return true;
+  }
+
+  /// Puts a step into the stream, whose inputs were given to prepare(); `prepared` stays as it is
+  /// until the step's end. `logits` [num_logits, vocab_size]; `best` [num_logits] may be memory of
+  /// the host, which sees both members of each change at once, when the row's step is through but
+  /// for ending.
   virtual cudaError_t step(const StepBinding& inputs, void* logits, kernels::TopLogit* best,
-                           cudaStream_t stream) = 0;
+                           const Lane& lane, const PreparedStep& prepared) = 0;
+
+  /// Whether a step over a binding that check() takes may be put into any lane. It then writes
+  /// host_logits and host_outputs too, where they are not null: a row of logits before its best
+  /// token, and elements of outputs at once, which are kNotYet16 until then. Whoever has seen all
+  /// of these may read and write what the step has written and read.
+  [[nodiscard]] virtual bool is_independent(const StepBinding& /*binding*/) const { return false; }
 
   /// Whether step() takes a run over such a binding.
   /// @throws NotFused where not, which says why

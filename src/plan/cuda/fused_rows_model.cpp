@@ -6,7 +6,6 @@ namespace kvcache::plan {
 namespace {
 
 constexpr std::int64_t kMostLogits = 2 * kMostFusedTokens;
-constexpr std::size_t kMostInputBytes = std::size_t{1} << 20;
 
 std::size_t weight_bytes(const kernels::RowsSizes& sizes) {
   return static_cast<std::size_t>(kernels::RowsStream{sizes}.steps()) * kernels::kStepVectors * 16;
@@ -25,8 +24,7 @@ FusedRowsModel<T>::FusedRowsModel(const StepNodes<T>& nodes, const StepBinding& 
                                   const T* vectors, int multiprocessors, cudaStream_t stream)
     : units_at_once_(multiprocessors / kernels::kRowsBlocks),
       most_tiles_(kernels::most_rows_tiles(rows_sizes(nodes.sizes()))),
-      weights_(weight_bytes(rows_sizes(nodes.sizes()))),
-      inputs_(kMostInputBytes) {
+      weights_(weight_bytes(rows_sizes(nodes.sizes()))) {
   args_.sizes = rows_sizes(nodes.sizes());
   const auto pack = [&](const T* weight, int layer, kernels::RowsWeight which) {
     require_success(
@@ -55,32 +53,45 @@ FusedRowsModel<T>::FusedRowsModel(const StepNodes<T>& nodes, const StepBinding& 
   args_.last_norm = nodes.head.norm;
   args_.block_len_shift = block_len_shift(binding);
   if (nodes.value) {
-    last_.emplace(static_cast<std::size_t>(kMostLogits * args_.sizes.hidden) * sizeof(T));
-    args_.last = last_->as<T>();
     value_ = nodes.value;
-    value_->x = args_.last;
     value_->positions = nullptr;
     value_output_ = nodes.value_output;
+  }
+  for (int lane = 0; value_ && lane < kLanes; ++lane) {
+    last_.emplace_back(static_cast<std::size_t>(kMostLogits * args_.sizes.hidden) * sizeof(T));
   }
 }
 
 template <typename T>
+bool FusedRowsModel<T>::prepare(const StepBinding& inputs, PreparedStep& prepared) const {
+  auto& [lists, memory] = prepared;
+  if (!lists.make(inputs, most_tiles_, units_at_once_) || !memory.resize(lists.bytes())) {
+    return false;
+  }
+  lists.copy_to(memory.data());
+  return true;
+}
+
+template <typename T>
 cudaError_t FusedRowsModel<T>::step(const StepBinding& inputs, void* logits,
-                                    kernels::TopLogit* best, cudaStream_t stream) {
-  if (!lists_.make(inputs, most_tiles_, units_at_once_) || lists_.bytes() > inputs_.capacity()) {
-    return cudaErrorNotSupported;
-  }
+                                    kernels::TopLogit* best, const Lane& lane,
+                                    const PreparedStep& prepared) {
   args_.logits = static_cast<T*>(logits);
+  args_.host_logits = reinterpret_cast<T*>(inputs.host_logits);
   args_.best = best;
-  cudaError_t error = inputs_.send(
-      lists_.bytes(), [&](std::byte* to) { lists_.copy_to(to); }, stream);
-  if (error == cudaSuccess) {
-    error = kernels::fused_rows(args_, lists_.at(inputs_.on_device()), lists_.tiles(), stream);
-  }
+  args_.last = value_ ? last_[static_cast<std::size_t>(lane.number)].template as<T>() : nullptr;
+  // The device reads the lists where they are: a copy of them would take longer.
+  const auto& [lists, memory] = prepared;
+  cudaError_t error =
+      kernels::fused_rows(args_, lists.at(memory.data()), lists.tiles(), lane.stream);
   if (error == cudaSuccess && value_) {
+    value_->x = args_.last;
     value_->tokens = inputs.num_logits;
     value_->out = reinterpret_cast<T*>(inputs.outputs[value_output_]);
-    error = kernels::value_head_cuda(*value_, stream);
+    value_->host_out = inputs.host_logits == nullptr
+                           ? nullptr
+                           : reinterpret_cast<T*>(inputs.host_outputs[value_output_]);
+    error = kernels::value_head_cuda(*value_, lane.stream);
   }
   return error;
 }

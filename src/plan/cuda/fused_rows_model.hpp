@@ -1,13 +1,14 @@
 // A model in GPT-2's form made ready for runs of many rows as one kernel (fused_rows.cu).
 #pragma once
 
+#include <deque>
 #include <optional>
 
 #include "kernels/cuda/fused_rows.hpp"
 #include "plan/cuda/device_memory.hpp"
 #include "plan/cuda/gpt2_nodes.hpp"
-#include "plan/cuda/rows_lists.hpp"
-#include "plan/cuda/sent_inputs.hpp"
+#include "plan/cuda/lanes.hpp"
+#include "plan/cuda/prepared_step.hpp"
 #include "plan/step_binding.hpp"
 
 namespace kvcache::plan {
@@ -31,21 +32,19 @@ class FusedRowsModel {
   FusedRowsModel(const StepNodes<T>& nodes, const StepBinding& binding, const T* vectors,
                  int multiprocessors, cudaStream_t stream);
 
-  /// As FusedModel::step. cudaErrorNotSupported where a row of the run has no room in a block:
-  /// then nothing has been put into the stream.
+  /// As FusedModel's.
+  [[nodiscard]] bool prepare(const StepBinding& inputs, PreparedStep& prepared) const;
   cudaError_t step(const StepBinding& inputs, void* logits, kernels::TopLogit* best,
-                   cudaStream_t stream);
+                   const Lane& lane, const PreparedStep& prepared);
 
  private:
   int units_at_once_;
   int most_tiles_;
   DeviceMemory weights_;
-  SentInputs inputs_;
-  RowsLists lists_;
   kernels::FusedRowsArgs<T> args_;
   std::optional<kernels::ValueHeadCudaArgs<T>> value_;
   std::size_t value_output_ = 0;
-  std::optional<DeviceMemory> last_;  // what the value head is of
+  std::deque<DeviceMemory> last_;  // of each lane: what the value head is of
 };
 
 }  // namespace kvcache::plan

@@ -42,7 +42,7 @@ template <typename T>
 void expect_decoder_step(plan::FusedModel& model, DecoderCase<T>& of, const StepInputs& inputs) {
   const Doubles expected = of.expected(inputs);
   const DeviceArray<TopLogit> best(std::vector<TopLogit>(1));
-  ASSERT_EQ(model.step(of.binding(inputs), of.logits_on_device(), best.data(), nullptr),
+  ASSERT_EQ(test::step_to_end(model, of.binding(inputs), of.logits_on_device(), best.data()),
             cudaSuccess);
   ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
   const std::vector<T> logits = of.logits();
@@ -89,7 +89,7 @@ TYPED_TEST(FusedDecoderOnCuda, GivesTheSameBitsEveryTime) {
   const StepInputs inputs = of.one_token(7, 300);
   std::vector<T> first;
   for (int i = 0; i < 3000; ++i) {
-    ASSERT_EQ(model->step(of.binding(inputs), of.logits_on_device(), best.data(), nullptr),
+    ASSERT_EQ(test::step_to_end(*model, of.binding(inputs), of.logits_on_device(), best.data()),
               cudaSuccess);
     if (i % 100 == 0) {
       ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
@@ -113,7 +113,7 @@ TYPED_TEST(FusedDecoderOnCuda, WhatIsOutsideTheTablesGivesNaN) {
   for (const StepInputs& inputs :
        {of.one_token(form.vocab_size, 0), of.one_token(-1, 0),
         of.one_token(0, DecoderCase<T>::kContext), of.one_token(0, -1)}) {
-    ASSERT_EQ(model->step(of.binding(inputs), of.logits_on_device(), best.data(), nullptr),
+    ASSERT_EQ(test::step_to_end(*model, of.binding(inputs), of.logits_on_device(), best.data()),
               cudaSuccess);
     ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
     for (const T logit : of.logits()) {

@@ -3,7 +3,11 @@
 #include <cuda_fp16.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <cstring>
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -111,6 +115,92 @@ TYPED_TEST(FusedRowsOnCuda, GivesTheSameBitsEveryTime) {
   test::expect_same_bits(*model, of, inputs, 1000);
 }
 
+TYPED_TEST(FusedRowsOnCuda, RunsSideBySideGiveWhatOneGives) {
+  using T = TypeParam;
+  constexpr int kRuns = 300;
+  Random random(24);
+  FusedCase<T> of(random, 3, 4, 512,
+                  {.head_dim = 32, .most_vocabulary = 128, .most_rows = 40, .most_logits = 4096});
+  for (std::int64_t row = 0; row < of.rows(); ++row) {
+    of.grow(random, row, random.integer(0, 200));
+  }
+  const StepInputs inputs = of.random_rows(random, 20, 100);
+  std::string why_not;
+  const auto model = fused_for(of, inputs, why_not);
+  ASSERT_NE(model, nullptr) << why_not;
+  plan::StepBinding binding = of.binding(inputs);
+  ASSERT_TRUE(model->is_independent(binding));
+  const auto count = static_cast<std::size_t>(binding.num_logits * of.vocab_size());
+  struct Run {
+    Run(std::size_t elements, std::size_t rows)
+        : logits(std::vector<T>(elements)), host_logits(elements), best(rows) {
+      test::check_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    }
+    Run(const Run&) = delete;
+    Run& operator=(const Run&) = delete;
+    ~Run() { cudaStreamDestroy(stream); }
+    cudaStream_t stream = nullptr;
+    DeviceArray<T> logits;
+    test::HostArray<T> host_logits;
+    test::HostArray<TopLogit> best;
+    plan::PreparedStep prepared;
+  };
+  std::deque<Run> runs;
+  for (int lane = 0; lane < plan::kLanes; ++lane) {
+    runs.emplace_back(count, static_cast<std::size_t>(binding.num_logits));
+  }
+  test::check_cuda(cudaDeviceSynchronize());  // the weights are packed
+  for (int i = 0; i < kRuns; ++i) {
+    Run& run = runs[static_cast<std::size_t>(i % plan::kLanes)];
+    test::check_cuda(cudaStreamSynchronize(run.stream));
+    binding.host_logits = reinterpret_cast<std::byte*>(run.host_logits.data());
+    ASSERT_TRUE(model->prepare(binding, run.prepared));
+    ASSERT_EQ(model->step(binding, run.logits.data(), run.best.data(),
+                          {run.stream, i % plan::kLanes}, run.prepared),
+              cudaSuccess);
+  }
+  test::check_cuda(cudaDeviceSynchronize());
+  const std::vector<T> first = runs.front().logits.to_host();
+  for (const Run& run : runs) {
+    EXPECT_EQ(std::memcmp(first.data(), run.logits.to_host().data(), count * sizeof(T)), 0);
+    EXPECT_EQ(std::memcmp(first.data(), run.host_logits.data(), count * sizeof(T)), 0);
+  }
+}
+
+TYPED_TEST(FusedRowsOnCuda, TheHostSeesARowsLogitsWithItsBestToken) {
+  using T = TypeParam;
+  Random random(25);
+  FusedCase<T> of(random, 2, 2, 256,
+                  {.head_dim = 32, .most_vocabulary = 301, .most_rows = 40, .most_logits = 4096});
+  const StepInputs inputs = of.random_rows(random, 20, 100);
+  std::string why_not;
+  const auto model = fused_for(of, inputs, why_not);
+  ASSERT_NE(model, nullptr) << why_not;
+  plan::StepBinding binding = of.binding(inputs);
+  const auto rows = static_cast<std::size_t>(binding.num_logits);
+  const auto vocab_size = static_cast<std::size_t>(of.vocab_size());
+  const DeviceArray<T> logits{std::vector<T>(rows * vocab_size)};
+  test::HostArray<T> host_logits(rows * vocab_size);
+  test::HostArray<TopLogit> best(rows);
+  binding.host_logits = reinterpret_cast<std::byte*>(host_logits.data());
+  plan::PreparedStep prepared;
+  for (int i = 0; i < 200; ++i) {
+    std::fill_n(host_logits.data(), rows * vocab_size, T(INFINITY));
+    std::fill_n(best.data(), rows, TopLogit{-1, 0});
+    ASSERT_TRUE(model->prepare(binding, prepared));
+    ASSERT_EQ(model->step(binding, logits.data(), best.data(), {}, prepared), cudaSuccess);
+    for (std::size_t row = 0; row < rows; ++row) {
+      while (std::atomic_ref(best.data()[row].token).load(std::memory_order_acquire) == -1) {
+      }
+      for (std::size_t token = 0; token < vocab_size; ++token) {
+        ASSERT_FALSE(std::isinf(wide(host_logits.data()[row * vocab_size + token])))
+            << "run " << i << ", row " << row << ", token " << token;
+      }
+    }
+  }
+  EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+}
+
 TYPED_TEST(FusedRowsOnCuda, AnIdOutsideTheTablesGivesNaNToThoseWhoSeeIt) {
   using T = TypeParam;
   Random random(22);
@@ -128,7 +218,7 @@ TYPED_TEST(FusedRowsOnCuda, AnIdOutsideTheTablesGivesNaNToThoseWhoSeeIt) {
   const DeviceArray<TopLogit> best{std::vector<TopLogit>(inputs.ids.size())};
   const DeviceArray<T> logits{
       std::vector<T>(inputs.ids.size() * static_cast<std::size_t>(of.vocab_size()))};
-  ASSERT_EQ(model->step(of.binding(inputs), logits.data(), best.data(), nullptr), cudaSuccess);
+  ASSERT_EQ(test::step_to_end(*model, of.binding(inputs), logits.data(), best.data()), cudaSuccess);
   ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
   const std::vector<TopLogit> tops = best.to_host();
   for (std::size_t row = 0; row < tops.size(); ++row) {
@@ -145,7 +235,8 @@ TYPED_TEST(FusedRowsOnCuda, ARowTooLongForABlockIsNotTaken) {
   const auto model = fused_for(of, fits, why_not);
   ASSERT_NE(model, nullptr) << why_not;
   StepInputs too_long = of.random_rows(random, kMostUnitTokens + 1, 70);
-  EXPECT_EQ(model->step(of.binding(too_long), nullptr, nullptr, nullptr), cudaErrorNotSupported);
+  plan::PreparedStep prepared;
+  EXPECT_FALSE(model->prepare(of.binding(too_long), prepared));
   EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
   StepInputs one_row = fits;
   one_row.row_offsets.clear();  // all tokens are the one row's

@@ -104,7 +104,7 @@ TYPED_TEST(FusedStepOnCuda, AnIdOutsideTheTablesGivesNaN) {
   two.parents.clear();
   two.append_positions.clear();
   for (const StepInputs& inputs : {of.one_token(of.vocab_size()), two}) {
-    ASSERT_EQ(model->step(of.binding(inputs), of.logits_on_device(), best.data(), nullptr),
+    ASSERT_EQ(test::step_to_end(*model, of.binding(inputs), of.logits_on_device(), best.data()),
               cudaSuccess);
     ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
     const std::vector<T> logits = of.logits();
