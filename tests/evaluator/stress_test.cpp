@@ -326,5 +326,44 @@ TEST(EvaluatorStress, AndByTwoRunsAtATime) {
   answer_thirty_two_threads(options);
 }
 
+/// As a search's games ask: at once and again, so many that what waits is shared out among runs,
+/// in one, two and three parts (RunSplitting), and that those who are woken wake others.
+TEST(EvaluatorStress, SixtyFourClientsWhoComeBackAtOnce) {
+  constexpr std::size_t kClients = 64;
+  constexpr std::size_t kEach = 220;  // more than are asked while the three ways are tried
+  const std::uint64_t seed = test::environment_or("KVCACHE_TEST_SEED", 1);
+  SCOPED_TRACE("repeat with KVCACHE_TEST_SEED=" + std::to_string(seed));
+  const Model model = Model::load(test::model_path("plain"), {.num_threads = 1});
+  {
+    const KnownAnswers known(model, seed);
+    EvaluatorOptions options;
+    options.max_runs = 3;
+    Evaluator evaluator(model, options);
+    std::vector<std::jthread> threads;
+    threads.reserve(kClients);
+    for (std::size_t client_number = 0; client_number < kClients; ++client_number) {
+      threads.emplace_back([&, client_number] {
+        EvaluatorClient client = evaluator.register_client();
+        Random random(seed * 1000 + client_number);
+        for (std::size_t i = 0; i < kEach && !testing::Test::HasFailure(); ++i) {
+          const KnownAnswers::Text& text = known[static_cast<std::size_t>(
+              random.integer(0, static_cast<std::int64_t>(known.size()) - 1))];
+          const auto answer =
+              client.answer(ScoreRequest{text.prefix, text.continuations, {}, {.join = false}});
+          for (std::size_t c = 0; c < text.scores.size(); ++c) {
+            test::expect_same(model, answer.result.tokens(c), text.scores[c]);
+          }
+        }
+      });
+    }
+    threads.clear();
+    const EvaluatorMetrics metrics = evaluator.metrics();
+    EXPECT_EQ(metrics.answered, kClients * kEach);
+    EXPECT_EQ(metrics.waiting, 0U);
+    EXPECT_GT(metrics.rows_per_run.sum, 4 * static_cast<double>(metrics.runs));
+  }
+  EXPECT_EQ(model.cache_stats().blocks_in_use, 0U);
+}
+
 }  // namespace
 }  // namespace kvcache
