@@ -17,11 +17,12 @@ namespace kvcache::inference {
 template <class Workspace>
 class IdleWorkspaces {
  public:
-  static constexpr std::size_t kMost = 96;
+  static constexpr std::size_t kMost = 144;
 
   /// With so many of its kind, with the cache or without, a run of a new shape gets one of those.
-  /// With fewer it gets one of its own, and the others keep what they have bound and captured.
-  static constexpr std::size_t kShapesKept = 64;
+  /// With fewer it gets one of its own, and the others keep what they have bound and captured. A
+  /// GPU's runs are filled up to 31 sizes of prompts, as many of batches, and some of trees.
+  static constexpr std::size_t kShapesKept = 96;
 
   explicit IdleWorkspaces(std::size_t most_bytes) : most_bytes_(most_bytes) {
     idle_.reserve(kMost);  // put() must not allocate

@@ -50,4 +50,20 @@ class CudaBuffer {
   std::size_t bytes_ = 0;
 };
 
+/// Makes a buffer one of so many bytes at least, and not of many more: what a shape needed should
+/// not stay for all that come after it. What was there is lost.
+/// @throws Error out_of_memory naming `purpose`
+template <BufferPlace kPlace>
+void fit(CudaBuffer<kPlace>& buffer, std::size_t bytes, const char* purpose) {
+  constexpr std::size_t kWorthFreeing = std::size_t{1} << 20;  // it waits for the device
+  const bool has_room = buffer.size() >= bytes;
+  const bool wastes = buffer.size() > kWorthFreeing && buffer.size() / 2 > bytes;
+  if (!has_room || wastes) {
+    buffer = {};  // the old memory first
+    if (bytes > 0) {
+      buffer = {bytes, purpose};
+    }
+  }
+}
+
 }  // namespace kvcache::device

@@ -59,20 +59,14 @@ void CudaStep::forget_capture() noexcept {
 
 void CudaStep::resize(const StepShape& shape) {
   forget_capture();
-  const auto grow = [](auto& buffer, std::size_t bytes, const char* purpose) {
-    if (buffer.size() < bytes) {
-      buffer = {};  // the old memory first
-      buffer = {bytes, purpose};
-    }
-  };
   shape_ = {};
-  grow(host_inputs_, shape.input_bytes, "the inputs of a run");
-  grow(device_inputs_, shape.input_bytes, "the inputs of a run");
+  fit(host_inputs_, shape.input_bytes, "the inputs of a run");
+  fit(device_inputs_, shape.input_bytes, "the inputs of a run");
   logits_.resize(shape.logits_rows, "logits; ask for those of fewer tokens");
   for (DeviceRows& output : outputs_) {
     output.resize(shape.logits_rows, "outputs; ask for the logits of fewer tokens");
   }
-  grow(best_, shape.logits_rows * sizeof(kernels::TopLogit), "the best tokens");
+  fit(best_, shape.logits_rows * sizeof(kernels::TopLogit), "the best tokens");
   shape_ = shape;
 }
 

@@ -25,17 +25,11 @@ class DeviceRows {
   /// @throws Error out_of_memory, of memory for `purpose`
   void resize(std::size_t rows, const char* purpose) {
     const std::size_t bytes = rows * row_bytes();
-    const auto grow = [&](auto& buffer) {
-      if (buffer.size() < bytes) {
-        buffer = {};  // the old memory first
-        buffer = {bytes, purpose};
-      }
-    };
     brought_ = false;
-    grow(memory_);
+    fit(memory_, bytes, purpose);
     comes_along_ = row_bytes() <= kShortRow && bytes <= kMostBrought;
     if (comes_along_) {
-      grow(twin_);
+      fit(twin_, bytes, purpose);
     }
     on_host_.clear();
     on_host_.resize(rows);
