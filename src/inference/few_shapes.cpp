@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::size_t kMostFilledUp = 4096;  // tokens: what more take is no longer worth the graph
 constexpr std::size_t kSmallVocabulary = 1024;
+constexpr std::size_t kFewTokens = 8;  // each count of these has a shape of its own
 
 /// At least `count`, and one of few sizes: up to some hundreds of tokens a GPU's time goes to the
 /// weights, and to starting kernels. Above 1,024 an eighth is added at most.
@@ -21,35 +22,33 @@ std::size_t one_of_few(std::size_t count) {
 }
 
 /// The same for what has one size only: so there are few with finer steps too, an eighth to a
-/// quarter of the count. Eight tokens and fewer are few already.
+/// quarter of the count.
 std::size_t one_of_some(std::size_t count) {
   constexpr std::size_t kStep = 8;
-  return count <= kStep ? count : round_up(count, std::max(kStep, std::bit_ceil(count) / 8));
+  return count <= kFewTokens ? count : round_up(count, std::max(kStep, std::bit_ceil(count) / 8));
 }
 
 /// A prompt, or a token of each row.
 void fill_up_chain(RunShape& shape) {
-  const std::size_t tokens = one_of_some(shape.tokens);
-  if (tokens == shape.tokens) {
+  if (shape.tokens <= kFewTokens) {
     return;
   }
-  if (shape.rows > 1) {
-    shape.rows = tokens;
-  }
   shape.num_logits = one_of_some(shape.logits_rows());
-  shape.tokens = tokens;
-  shape.filled_up = true;
+  shape.tokens = one_of_some(shape.tokens);
+  if (shape.rows > 1) {
+    shape.rows = shape.tokens;
+  }
+  shape.filled_up = true;  // also where nothing had to be added: a size is one shape
 }
 
 void fill_up_any(RunShape& shape, std::size_t vocab_size) {
-  const bool all = shape.num_logits == 0 && one_of_few(shape.tokens) == shape.tokens;
   // Of a small vocabulary's logits all tokens' are as cheap as those of a few. A node may be chosen
   // more than once: then there are more rows of logits than tokens.
   const std::size_t logits = vocab_size <= kSmallVocabulary
                                  ? std::max(shape.tokens, shape.logits_rows())
                                  : shape.logits_rows();
   shape.tokens = one_of_few(shape.tokens);
-  shape.num_logits = all ? 0 : one_of_few(logits);
+  shape.num_logits = one_of_few(logits);
   shape.rows = shape.rows == 1 ? 1 : one_of_few(shape.rows);
   shape.filled_up = true;
 }

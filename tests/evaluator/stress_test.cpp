@@ -333,7 +333,9 @@ TEST(EvaluatorStress, SixtyFourClientsWhoComeBackAtOnce) {
   constexpr std::size_t kEach = 220;  // more than are asked while the three ways are tried
   const std::uint64_t seed = test::environment_or("KVCACHE_TEST_SEED", 1);
   SCOPED_TRACE("repeat with KVCACHE_TEST_SEED=" + std::to_string(seed));
-  const Model model = Model::load(test::model_path("plain"), {.num_threads = 1});
+  ModelOptions model_options;
+  model_options.num_threads = 1;
+  const Model model = Model::load(test::model_path("plain"), model_options);
   {
     const KnownAnswers known(model, seed);
     EvaluatorOptions options;
