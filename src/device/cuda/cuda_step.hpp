@@ -91,13 +91,12 @@ class CudaStep : public Step {
   CudaBuffer<BufferPlace::host> host_inputs_;
   CudaBuffer<BufferPlace::gpu> device_inputs_;
   DeviceRows logits_;
-  std::deque<DeviceRows> outputs_;      // they do not move
-  CudaBuffer<BufferPlace::host> best_;  // [logits_rows]
-  CudaBuffer<BufferPlace::host> top_;   // of top_k, under the stream's lock
-  CudaBuffer<BufferPlace::host> sum_;   // of log_sum_exp, under the same
-  CudaEvent end_;                       // of the last run, with the copy of its results
-  std::optional<CudaStream::LaneLease>
-      lane_;                              // of a fused step that has been started, if it has one
+  std::deque<DeviceRows> outputs_;             // they do not move
+  CudaBuffer<BufferPlace::host> best_;         // [logits_rows]
+  CudaBuffer<BufferPlace::host> top_;          // of top_k, under the stream's lock
+  CudaBuffer<BufferPlace::host> sum_;          // of log_sum_exp, under the same
+  CudaEvent end_;                              // of the last run, with the copy of its results
+  std::optional<CudaStream::LaneLease> lane_;  // of a fused step under way, unless in the stream
   std::atomic<bool> comes_along_{false};  // a fused step's copy, whose end nobody has waited for
   int runs_ = 0;                          // of this shape, that were not fused
   cudaGraphExec_t graph_ = nullptr;
