@@ -20,7 +20,7 @@ enum class ErrorCode {
   chat_template_invalid,  ///< a chat template's file is damaged
   chat_template_unsupported,  ///< the model's chat template cannot be expressed in pieces
   contract_violation,         ///< the graph's inputs or outputs are not those of docs/MODEL_FILE.md
-  device_unavailable,         ///< the required device cannot be used
+  device_unavailable,         ///< a device that is required cannot be used
   invalid_argument,           ///< an argument breaks a rule that the message states
   empty_input,                ///< no tokens were given
   token_out_of_range,         ///< a token id lies outside the vocabulary

@@ -56,6 +56,7 @@ class Backend {
 struct BackendOptions {
   std::optional<Device> required;
   std::string only_cpu{};      // why the model can run nowhere else; empty where it can
+  std::string only_cuda{};     // the same of a GPU, with what to do about it
   int num_threads = 1;         // of a run on the CPU
   bool all_nodes_ours = true;  // on the CPU: they are for models of float32
   bool captures_runs = true;   // a profile shows only runs that are not captured

@@ -51,6 +51,10 @@ BackendChoice choose_backend(const BackendOptions& options) {
       throw_error(ErrorCode::device_unavailable, "require_device is cuda, which cannot be used: {}",
                   choice.why_not_cuda);
     }
+    if (!options.only_cuda.empty()) {
+      throw_error(ErrorCode::device_unavailable, "{}; cuda cannot be used here: {}",
+                  options.only_cuda, choice.why_not_cuda);
+    }
     choice.backend = std::make_shared<CpuBackend>(options);
   }
   return choice;

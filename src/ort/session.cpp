@@ -97,6 +97,17 @@ std::string only_cpu(const model::Config& config) {
                    *weights.begin(), dtype);
 }
 
+/// Why a model can run on a GPU only; empty where it need not.
+std::string only_cuda(const model::Config& config) {
+  return config.info.dtype != DataType::bfloat16
+             ? ""
+             : fmt::format(
+                   "{} computes in bfloat16, which ONNX Runtime has no kernels for on a CPU; run "
+                   "it "
+                   "on a GPU, or export with --dtype float32 --weights bfloat16 for a CPU",
+                   config.model_path().string());
+}
+
 /// Whether all nodes are ours, on the CPU, and read weights where the library has them.
 bool reads_mapped_weights(const ModelInfo& info) { return info.dtype == DataType::float32; }
 
@@ -126,6 +137,7 @@ Session::Session(const model::Config& config, const ModelOptions& options,
     : num_threads_(check_threads(options)),
       choice_(device::choose_backend({.required = options.require_device,
                                       .only_cpu = only_cpu(config),
+                                      .only_cuda = only_cuda(config),
                                       .num_threads = num_threads_,
                                       .all_nodes_ours = reads_mapped_weights(config.info),
                                       .captures_runs = options.profile_prefix.empty(),

@@ -464,6 +464,19 @@ TEST_F(Load, TurnsAMissingDeviceIntoAnError) {
   EXPECT_NE(Model::load(model(), options).device_report().find("cpu: "), std::string::npos);
 }
 
+TEST_F(Load, SaysThatBfloat16NeedsAGpu) {
+  change_config([](json& config) {
+    for (const char* type : {"dtype", "cache_dtype", "weights", "activations"}) {
+      config[type] = "bfloat16";
+    }
+  });
+  const test::ForcedCpu forced;
+  expect_load_error(ErrorCode::device_unavailable,
+                    "computes in bfloat16, which ONNX Runtime has no kernels for on a CPU; run it "
+                    "on a GPU, or export with --dtype float32 --weights bfloat16 for a CPU; cuda "
+                    "cannot be used here: TRIGO_FORCE_CPU=1 forbids it");
+}
+
 TEST_F(Load, TakesTheThreadsItIsGiven) {
   ModelOptions options;
   options.num_threads = 3;
