@@ -36,7 +36,7 @@ class FairMutex {
   }
 
  private:
-  static constexpr int kPollsAwake = 1 << 11;  // some 50 us
+  static constexpr int kPollsAwake = 1 << 11;  // some tens of microseconds
 
   std::atomic<unsigned> next_{0};
   std::atomic<unsigned> serving_{0};
