@@ -33,8 +33,8 @@ struct EvaluatorOptions {
   /// whatever their priority, so that none starves.
   std::uint64_t max_passed_by = 16;
 
-  /// Runs that may be under way at a time. 0: three on a GPU, which may compute one or two while the
-  /// host prepares another and clients use the answers of what was before, otherwise one.
+  /// Runs that may be under way at a time. 0: three on a GPU, which may compute one or two while
+  /// the host prepares another and clients use the answers of what was before, otherwise one.
   std::size_t max_runs = 0;
 
   /// Unanswered requests there may be; more fail with queue_full. 0: any number.

@@ -21,9 +21,9 @@ namespace kvcache::evaluator {
 /// Thread-safe. No lock is held while the model runs, while sequences and models end, or while
 /// callbacks are called.
 ///
-/// One run is under way at a time, or up to three on a GPU. Whoever waits when it is due makes it, so that
-/// a client that asks and waits needs no other thread to be woken; the scheduler's own thread makes
-/// those that become due in time, or while nobody waits.
+/// One run is under way at a time, or up to three on a GPU. Whoever waits when it is due makes it,
+/// so that a client that asks and waits needs no other thread to be woken; the scheduler's own
+/// thread makes those that become due in time, or while nobody waits.
 class Scheduler {
  public:
   /// @throws Error invalid_argument; std::system_error, std::bad_alloc
