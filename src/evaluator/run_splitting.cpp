@@ -34,7 +34,7 @@ void RunSplitting::count(std::size_t rows, Clock::time_point now) noexcept {
     return;
   }
   rows_ += rows;
-  if (rows_ < (is_trial() ? kTrialRows : kKeptRows)) {
+  if (rows_ < (is_trial() ? kTrialRows : kept_rows_)) {
     return;
   }
   if (is_trial()) {
@@ -46,8 +46,12 @@ void RunSplitting::count(std::size_t rows, Clock::time_point now) noexcept {
 
 void RunSplitting::next_phase() noexcept {
   phase_ = is_trial() ? phase_ + 1 : 0;
-  best_ = 1 + static_cast<std::size_t>(std::ranges::max_element(rows_per_second_) -
-                                       rows_per_second_.begin());
+  if (!is_trial()) {
+    const auto fastest = std::ranges::max_element(rows_per_second_);
+    const std::size_t best = 1 + static_cast<std::size_t>(fastest - rows_per_second_.begin());
+    kept_rows_ = best == best_ ? std::min(2 * kept_rows_, kMostKeptRows) : kKeptRows;
+    best_ = best;
+  }
   rows_ = 0;
   began_ = {};
 }

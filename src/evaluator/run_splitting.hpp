@@ -11,7 +11,8 @@ namespace kvcache::evaluator {
 /// Of several runs, the host prepares one and its answers are used while the device computes
 /// others; but each reads the weights. Which number is best depends on the model, the device and
 /// what clients do between their requests. So all are tried in turn, and the one with which most
-/// rows a second were answered is kept for a while. The scheduler's, under its lock.
+/// rows a second were answered is kept for a while, and longer each time that it is the best again.
+/// The scheduler's, under its lock.
 class RunSplitting {
  public:
   /// `max_runs`: under way at a time, at least 1; with 1 nothing is split.
@@ -38,9 +39,11 @@ class RunSplitting {
   static constexpr std::size_t kWorthTwoRuns = 32;  // rows; fewer are no work for a device
   static constexpr std::size_t kTrialRows = 4096;   // of each number
   static constexpr std::size_t kKeptRows = 64 * kTrialRows;
+  static constexpr std::size_t kMostKeptRows = 8 * kKeptRows;
 
   std::size_t phase_ = 0;  // the number of runs that is tried, less one; then the best is kept
-  std::size_t best_ = 1;
+  std::size_t best_ = 0;   // 0: none was found yet
+  std::size_t kept_rows_ = kKeptRows;
   std::vector<double> rows_per_second_;  // with each number
   std::size_t rows_ = 0;                 // of this phase
   Clock::time_point began_{};            // at the end of its first run

@@ -51,8 +51,21 @@ TEST(RunSplitting, NoticesWhenAnotherWayBecomesFaster) {
   Clients clients{{microseconds(1000), microseconds(1500), microseconds(1500)}};
   clients.answer(splitting, 300'000);
   clients.of_parts[2] = microseconds(500);
-  clients.answer(splitting, 300'000);
+  clients.answer(splitting, 600'000);  // the best had been so twice
   EXPECT_EQ(clients.answer(splitting, 60)[2], 60U);
+}
+
+TEST(RunSplitting, TriesLessOftenWhatIsTheBestAgainAndAgain) {
+  RunSplitting splitting(3);
+  Clients clients{{microseconds(1000), microseconds(1500), microseconds(1500)}};
+  const auto tried = [&](std::size_t requests) {
+    return requests - clients.answer(splitting, requests)[0];
+  };
+  EXPECT_GT(tried(600'000), 12'000U);
+  tried(6'000'000);
+  const std::size_t of_many = tried(6'000'000);
+  EXPECT_GT(of_many, 16'000U);  // twice or three times
+  EXPECT_LT(of_many, 33'000U);
 }
 
 TEST(RunSplitting, LeavesFewRowsAndOneRunAtATimeWhole) {
