@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tarfile
 import tempfile
 from pathlib import Path
 
@@ -36,8 +35,8 @@ def sources() -> Path:
             folder = Path(directory)
             download = ["download", "--no-deps", "--no-binary", ":all:", "--dest", folder]
             pip(*download, f"llama-cpp-python=={VERSION}")
-            with tarfile.open(next(folder.glob("llama_cpp_python-*.tar.gz"))) as archive:
-                archive.extractall(folder, filter="data")
+            # No word about filters, which Debian 12's Python does not know.
+            shutil.unpack_archive(next(folder.glob("llama_cpp_python-*.tar.gz")), folder)
             shutil.move(folder / unpacked.name, unpacked)
     return unpacked / "vendor" / "llama.cpp"
 

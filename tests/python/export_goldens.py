@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import archives
 import numpy as np
 import onnx
 
@@ -17,8 +17,7 @@ EXPORTS = Path(__file__).parents[1] / "goldens" / "exports"
 def unpacked(directory: Path, export: str, *, config: bool = True) -> Path:
     """An export's directory, as its tool left it, with the checkpoint's config.json or without."""
     archive = EXPORTS / f"{export}.tar.xz"
-    with tarfile.open(archive) as packed:
-        packed.extractall(directory, filter="data")
+    archives.unpack(archive, directory)
     if config:
         shutil.copy(archive.parent / "config.json", directory)
     return directory

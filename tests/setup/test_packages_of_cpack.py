@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import archives
 import chroots
 import pytest
 import toolchain
@@ -48,8 +48,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_archive_serves_a_project_where_it_is_unpacked(packages: Path, tmp_path: Path) -> None:
     (archive,) = packages.glob("*.tar.gz")
-    with tarfile.open(archive) as opened:
-        opened.extractall(tmp_path, filter="data")
+    archives.unpack(archive, tmp_path)
     (prefix,) = tmp_path.glob("kvcache-*")
     assert run(prefix / "bin" / "kvcache", "--version").startswith("kvcache ")
     program = tmp_path / "consumer"
