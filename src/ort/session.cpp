@@ -103,8 +103,7 @@ std::string only_cuda(const model::Config& config) {
              ? ""
              : fmt::format(
                    "{} computes in bfloat16, which ONNX Runtime has no kernels for on a CPU; run "
-                   "it "
-                   "on a GPU, or export with --dtype float32 --weights bfloat16 for a CPU",
+                   "it on a GPU, or export with --dtype float32 --weights bfloat16 for a CPU",
                    config.model_path().string());
 }
 

@@ -174,11 +174,15 @@ void CudaStep::set_brought() noexcept {
   }
 }
 
-/// An output's elements of a row, 16 bits each, are their own flag.
+/// An output's elements, 16 bits each, where an independent step writes them: their own flags.
+std::span<std::uint16_t> CudaStep::on_host(std::size_t output) const noexcept {
+  return {reinterpret_cast<std::uint16_t*>(fused_inputs_.host_outputs[output]),
+          shape_.logits_rows * model_.outputs[output].size};
+}
+
 void CudaStep::expect_outputs() noexcept {
   for (std::size_t output = 0; output < outputs_.size(); ++output) {
-    auto* const elements = reinterpret_cast<std::uint16_t*>(fused_inputs_.host_outputs[output]);
-    std::fill_n(elements, shape_.logits_rows * model_.outputs[output].size, plan::kNotYet16);
+    std::ranges::fill(on_host(output), plan::kNotYet16);
   }
 }
 
@@ -212,9 +216,7 @@ void CudaStep::wait_for_fused() {
     return;
   }
   for (std::size_t output = 0; output < outputs_.size(); ++output) {
-    auto* const elements = reinterpret_cast<std::uint16_t*>(fused_inputs_.host_outputs[output]);
-    for (std::uint16_t& element :
-         std::span(elements, shape_.logits_rows * model_.outputs[output].size)) {
+    for (std::uint16_t& element : on_host(output)) {
       whole = whole && poll([&] {
                 return std::atomic_ref(element).load(std::memory_order_acquire) != plan::kNotYet16;
               });

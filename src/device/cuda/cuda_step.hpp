@@ -2,9 +2,11 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <deque>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "device/cuda/cuda_buffer.hpp"
@@ -68,6 +70,7 @@ class CudaStep : public Step {
   void start_fused();     // under the stream's lock
   void wait_for_fused();  // without it: other threads' runs may go into the stream meanwhile
   void forget_capture() noexcept;
+  [[nodiscard]] std::span<std::uint16_t> on_host(std::size_t output) const noexcept;
   void expect_outputs() noexcept;
   template <typename IsThere>
   bool poll(const IsThere& is_there);

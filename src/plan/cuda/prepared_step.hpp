@@ -12,12 +12,12 @@
 namespace kvcache::plan {
 
 /// Page-locked memory that the device reads.
-class SharedMemory {
+class PinnedMemory {
  public:
-  SharedMemory() = default;
-  SharedMemory(const SharedMemory&) = delete;
-  SharedMemory& operator=(const SharedMemory&) = delete;
-  ~SharedMemory() { cudaFreeHost(data_); }
+  PinnedMemory() = default;
+  PinnedMemory(const PinnedMemory&) = delete;
+  PinnedMemory& operator=(const PinnedMemory&) = delete;
+  ~PinnedMemory() { cudaFreeHost(data_); }
 
   /// Room for `bytes`; what was there is lost. False where there is no memory.
   [[nodiscard]] bool resize(std::size_t bytes) noexcept {
@@ -45,7 +45,7 @@ class SharedMemory {
 /// Of one run at a time: not to be changed until its end has been seen.
 struct PreparedStep {
   RowsLists lists;
-  SharedMemory memory;  // where the device finds them
+  PinnedMemory memory;  // where the device finds them
 };
 
 }  // namespace kvcache::plan

@@ -100,15 +100,21 @@ TYPED_TEST(FusedRowsOnCuda, RowsShareBlocks) {
   });
 }
 
+/// Rows of up to 20 new tokens behind pasts of up to 200.
+template <typename T>
+StepInputs rows_over_pasts(FusedCase<T>& of, Random& random) {
+  for (std::int64_t row = 0; row < of.rows(); ++row) {
+    of.grow(random, row, random.integer(0, 200));
+  }
+  return of.random_rows(random, 20, 100);
+}
+
 TYPED_TEST(FusedRowsOnCuda, GivesTheSameBitsEveryTime) {
   using T = TypeParam;
   Random random(21);
   FusedCase<T> of(random, 2, 4, 512,
                   {.head_dim = 32, .most_vocabulary = 128, .most_rows = 40, .most_logits = 4096});
-  for (std::int64_t row = 0; row < of.rows(); ++row) {
-    of.grow(random, row, random.integer(0, 200));
-  }
-  const StepInputs inputs = of.random_rows(random, 20, 100);
+  const StepInputs inputs = rows_over_pasts(of, random);
   std::string why_not;
   const auto model = fused_for(of, inputs, why_not);
   ASSERT_NE(model, nullptr) << why_not;
@@ -121,10 +127,7 @@ TYPED_TEST(FusedRowsOnCuda, RunsSideBySideGiveWhatOneGives) {
   Random random(24);
   FusedCase<T> of(random, 3, 4, 512,
                   {.head_dim = 32, .most_vocabulary = 128, .most_rows = 40, .most_logits = 4096});
-  for (std::int64_t row = 0; row < of.rows(); ++row) {
-    of.grow(random, row, random.integer(0, 200));
-  }
-  const StepInputs inputs = of.random_rows(random, 20, 100);
+  const StepInputs inputs = rows_over_pasts(of, random);
   std::string why_not;
   const auto model = fused_for(of, inputs, why_not);
   ASSERT_NE(model, nullptr) << why_not;
