@@ -21,6 +21,7 @@ class NanLogits : public testing::Test {
     for (const bool fuse_steps : {true, false}) {
       ModelOptions options;
       options.fuse_steps = fuse_steps;
+      options.cache_bytes = std::size_t{1} << 21U;  // 128 blocks
       const Model model = broken_.load(options);
       Sequence sequence = model.new_sequence();
       for (const TokenId token : {1, 2, 3, 4, 5}) {  // one by one, so that a step is recorded
@@ -64,6 +65,41 @@ TEST_F(NanLogits, RefuseAWholeBatch) {
     EXPECT_EQ(other.length(), 0U);
     extend(batch);
   });
+}
+
+/// Kernels are chosen by the number of tokens and of rows of logits: none may make a number of NaN.
+constexpr std::size_t kRowsBesideIt[] = {1, 2, 4, 8, 15, 16, 31, 40, 58};
+
+TEST_F(NanLogits, RefuseABatchOfAnySize) {
+  for (const std::size_t count : kRowsBesideIt) {
+    SCOPED_TRACE(count);
+    expect_refused([&](const Model& model, Sequence& sequence) {
+      std::vector<Sequence> others;
+      for (std::size_t i = 0; i < count; ++i) {
+        others.push_back(model.new_sequence());
+      }
+      const std::vector<TokenId> one{6};
+      const std::vector<TokenId> two{6, 7};
+      std::vector<Extension> batch;
+      for (std::size_t i = 0; i < count; ++i) {
+        batch.push_back({&others[i], one});
+      }
+      batch.insert(batch.begin() + static_cast<std::ptrdiff_t>(count / 2), {&sequence, two});
+      extend(batch);
+    });
+  }
+}
+
+TEST_F(NanLogits, RefuseATreeOfAnySize) {
+  for (const std::size_t count : kRowsBesideIt) {
+    SCOPED_TRACE(count);
+    expect_refused([&](const Model& /*model*/, Sequence& sequence) {
+      TokenTree tree{std::vector<TokenId>(count, 6), std::vector<std::int32_t>(count, -1)};
+      tree.tokens.push_back(7);
+      tree.parents.push_back(0);
+      (void)sequence.evaluate(tree);
+    });
+  }
 }
 
 TEST_F(NanLogits, RefuseATree) {

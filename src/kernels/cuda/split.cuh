@@ -9,7 +9,9 @@
 namespace kvcache::kernels {
 
 /// A number as the sum of two with 11 bits, as the tensor cores read them: the 13 bits behind those
-/// are not looked at.
+/// are not looked at. Of the 12 bits that rounding leaves to the lower one, the last is dropped;
+/// rounding it would be as far off. NaN stays NaN: where the sum of bits makes a zero of it (of
+/// 0x7FFFFFFF, which arithmetic gives), the difference is NaN.
 struct Split {
   unsigned high;
   unsigned low;
@@ -17,7 +19,7 @@ struct Split {
   __device__ static Split of(float value) {
     constexpr unsigned kHalf = 1U << 12U;  // of the last bit that counts
     const unsigned high = (__float_as_uint(value) + kHalf) & ~(2 * kHalf - 1);
-    return {high, __float_as_uint(value - __uint_as_float(high)) + kHalf};
+    return {high, __float_as_uint(value - __uint_as_float(high))};
   }
 };
 

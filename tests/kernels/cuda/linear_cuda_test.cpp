@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "kernels/cuda/embedding_cuda.hpp"
@@ -180,7 +181,31 @@ class LinearOnTensorCores : public test::OnGpu {};
 using ShortTypes = testing::Types<__half, __nv_bfloat16>;
 TYPED_TEST_SUITE(LinearOnTensorCores, ShortTypes);
 
-/// One rounding, and the same bits each time.
+/// The NaN that a GPU's arithmetic gives: all bits but the sign.
+template <typename T>
+T arithmetic_nan() {
+  T nan;
+  std::memset(&nan, 0xFF, sizeof(T));
+  reinterpret_cast<unsigned char*>(&nan)[sizeof(T) - 1] = 0x7F;
+  return nan;
+}
+
+/// Expects NaN in one token's results, [tokens, size], and the same bits as before in the others.
+template <typename T>
+void expect_nan_of(std::int64_t token, std::int64_t size, const std::vector<T>& found,
+                   const std::vector<T>& before) {
+  ASSERT_EQ(found.size(), before.size());
+  const auto begin = static_cast<std::size_t>(token * size);
+  const auto end = begin + static_cast<std::size_t>(size);
+  for (std::size_t i = begin; i < end; ++i) {
+    ASSERT_TRUE(std::isnan(wide(found[i]))) << "output " << i - begin << " is " << wide(found[i]);
+  }
+  EXPECT_EQ(std::memcmp(found.data(), before.data(), begin * sizeof(T)), 0);
+  EXPECT_EQ(std::memcmp(found.data() + end, before.data() + end, (before.size() - end) * sizeof(T)),
+            0);
+}
+
+/// One rounding, and the same bits each time; a token's NaN is in all of its results and no others.
 template <typename T, typename Run>
 void expect_right_twice(LinearCase<T>& linear, const Run& run) {
   std::vector<T> first;
@@ -193,6 +218,13 @@ void expect_right_twice(LinearCase<T>& linear, const Run& run) {
       EXPECT_EQ(std::memcmp(first.data(), linear.out.data(), first.size() * sizeof(T)), 0);
     }
   }
+  const std::int64_t token = linear.tokens / 2;
+  const auto at = static_cast<std::size_t>(token * linear.inputs + linear.inputs / 3);
+  const T number = std::exchange(linear.x[at], arithmetic_nan<T>());
+  linear.run(run);
+  expect_nan_of(token, linear.outputs, linear.out, first);
+  linear.x[at] = number;
+  linear.out = first;
 }
 
 constexpr std::int64_t kWarpgroupInputs[] = {64, 128, 192, 576, 768, 1280, 2048, 3072};
@@ -403,12 +435,12 @@ TYPED_TEST(LinearOnCuda, HeadAgreesWithDoublePrecision) {
   });
 }
 
-/// What `run` makes of some tokens' logits.
+/// What `run` makes of some tokens' logits; a token's NaN is in all of its logits and no others.
 template <typename T, typename Run>
 void expect_logits(Random& random, std::int64_t inputs, std::int64_t tokens, const Run& run,
                    double most = kError<T>) {
   const std::int64_t outputs = random.integer(1, 1000);
-  const auto x = random_values<T>(random, tokens * inputs, 1);
+  auto x = random_values<T>(random, tokens * inputs, 1);
   const auto weight =
       random_values<T>(random, outputs * inputs, 1 / std::sqrt(static_cast<double>(inputs)));
   const DeviceArray<T> d_x(x);
@@ -444,6 +476,13 @@ void expect_logits(Random& random, std::int64_t inputs, std::int64_t tokens, con
     }
   }
   EXPECT_LE(largest, most) << tokens << " x " << inputs << " x " << outputs;
+  const std::int64_t token = tokens / 2;
+  x[static_cast<std::size_t>(token * inputs + inputs / 3)] = arithmetic_nan<T>();
+  const DeviceArray<T> d_with_nan(x);
+  args.x = d_with_nan.data();
+  run(args);
+  ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+  expect_nan_of(token, outputs, d_out.to_host(), found);
 }
 
 TYPED_TEST(LinearOnTensorCores, HeadAgreesWithDoublePrecision) {
