@@ -531,6 +531,12 @@ KVCACHE_EXPORT kvcache_status kvcache_logits_log_probabilities(const kvcache_log
                                                                size_t num_tokens,
                                                                float *values) KVCACHE_NOEXCEPT;
 
+/* The same of tokens of different rows, in any order: `rows` and `tokens`, [num_tokens] each. One
+ * question to the device for all of them, and one pass over each row. Errors: as above. */
+KVCACHE_EXPORT kvcache_status kvcache_logits_log_probabilities_of_rows(
+    const kvcache_logits *logits, const size_t *rows, const int64_t *tokens, size_t num_tokens,
+    float *values) KVCACHE_NOEXCEPT;
+
 /* log of the sum over a row of exp(logit / temperature), in double precision.
  * Errors: invalid_argument (also a temperature that is not above 0 and finite), run_failed. */
 KVCACHE_EXPORT kvcache_status kvcache_logits_log_sum_exp(const kvcache_logits *logits, size_t row,

@@ -51,6 +51,12 @@ struct TokenScore {
   float logit;
 };
 
+/// A token, and the row of logits that says how probable it is.
+struct RowToken {
+  std::size_t row;
+  TokenId token;
+};
+
 /// Logits of one or more tokens, [rows, vocab_size], left where the run wrote them: nothing is
 /// copied until asked for. They stay valid as long as this object lives, whatever happens to the
 /// sequence, and are all numbers: a run that computes NaN fails. Any number of threads may read
@@ -63,7 +69,7 @@ class KVCACHE_EXPORT Logits {
   [[nodiscard]] std::size_t vocab_size() const noexcept;
 
   /// Whether they are in the host's memory. Where not, row() brings one there, a few hundred
-  /// kilobytes, and argmax(), top_k() and log_sum_exp() look where they are.
+  /// kilobytes, and argmax(), top_k(), log_sum_exp() and log_probabilities() look where they are.
   [[nodiscard]] bool on_host() const noexcept;
 
   /// Where they are, for who computes with them there; written whole, and valid as long as row().
@@ -91,6 +97,11 @@ class KVCACHE_EXPORT Logits {
   /// @throws Error invalid_argument when `row` is not below rows(), token_out_of_range
   [[nodiscard]] std::vector<float> log_probabilities(std::span<const TokenId> tokens,
                                                      std::size_t row) const;
+
+  /// The same of tokens of different rows, in any order: found[i] is that of tokens[i]. One
+  /// question to the device for all of them, and one pass over each row.
+  /// @throws Error as above
+  [[nodiscard]] std::vector<float> log_probabilities(std::span<const RowToken> tokens) const;
 
   /// The k tokens with the largest logits of a row, largest first.
   [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, std::size_t row) const;

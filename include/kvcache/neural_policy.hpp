@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kvcache/export.hpp"
+#include "kvcache/logits.hpp"
 #include "kvcache/sequence.hpp"
 #include "kvcache/shared_model_inferencer.hpp"
 #include "kvcache/tree.hpp"
@@ -36,12 +37,7 @@ struct PolicyQuestion {
   std::size_t pending = 0;         // nodes at the tree's beginning that belong to the record
   std::size_t common = 0;          // those behind them that all moves begin with
 
-  /// Of a move's tokens: which row of the logits follows what comes before, and the token.
-  struct Step {
-    std::size_t row;
-    TokenId token;
-  };
-  std::vector<Step> steps;             // of all moves, one after the other
+  std::vector<RowToken> steps;         // the tokens of all moves, one move after the other
   std::vector<std::size_t> steps_end;  // of each move
   std::optional<std::size_t> value_row;
 };

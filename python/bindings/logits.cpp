@@ -122,10 +122,26 @@ std::vector<std::pair<TokenId, float>> top_k(const Logits& logits, std::size_t k
   return best;
 }
 
-nb::object log_probabilities(const Logits& logits, const nb::object& tokens, std::int64_t row) {
+/// `row`: a number, or one for each token.
+nb::object log_probabilities(const Logits& logits, const nb::object& tokens,
+                             const nb::object& row) {
   const std::vector<TokenId> of = to_tokens(tokens);
-  return to_numpy_values(
-      read(logits, [&] { return logits.log_probabilities(of, to_row(logits, row)); }));
+  if (PyIndex_Check(row.ptr()) != 0 && !nb::hasattr(row, "__len__")) {
+    const std::size_t one = to_row(logits, nb::cast<std::int64_t>(row));
+    return to_numpy_values(read(logits, [&] { return logits.log_probabilities(of, one); }));
+  }
+  const std::vector<std::int64_t> rows = to_tokens(row, "row");
+  if (rows.size() != of.size()) {
+    throw_error(ErrorCode::invalid_argument,
+                "{} rows were given for {} tokens; give one for all of them, or one for each",
+                rows.size(), of.size());
+  }
+  std::vector<RowToken> asked;
+  asked.reserve(of.size());
+  for (std::size_t i = 0; i < of.size(); ++i) {
+    asked.push_back({to_row(logits, rows[i]), of[i]});
+  }
+  return to_numpy_values(read(logits, [&] { return logits.log_probabilities(asked); }));
 }
 
 }  // namespace
@@ -169,12 +185,17 @@ void bind_logits(nb::module_& module) {
           "Raises:\n    Error: invalid_argument when there is no such row, or `temperature` is "
           "not\n"
           "        above 0 and finite.")
-      .def("log_probabilities", &log_probabilities, nb::arg("tokens"), nb::arg("row") = -1,
-           nb::sig("def log_probabilities(self, tokens: " KVCACHE_PY_TOKENS
-                   ", row: int = -1) -> numpy.typing.NDArray[numpy.float32]"),
-           "Natural logarithms of the softmax of a row over the whole vocabulary, at some tokens,\n"
-           "[len(tokens)].\n\n"
-           "Raises:\n    Error: invalid_argument when there is no such row, token_out_of_range.")
+      .def(
+          "log_probabilities", &log_probabilities, nb::arg("tokens"), nb::arg("row") = -1,
+          nb::sig("def log_probabilities(self, tokens: " KVCACHE_PY_TOKENS
+                  ", row: int | " KVCACHE_PY_TOKENS
+                  " = -1) -> numpy.typing.NDArray[numpy.float32]"),
+          "Natural logarithms of the softmax of a row over the whole vocabulary, at some tokens,\n"
+          "[len(tokens)]; of one row, or each of its own, which is one question to the device for\n"
+          "all of them.\n\n"
+          "Raises:\n    Error: invalid_argument when there is no such row or as many rows as "
+          "tokens\n"
+          "        were not given, token_out_of_range.")
       .def(
           "row",
           [](nb::handle self, std::int64_t row) {

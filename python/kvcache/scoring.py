@@ -109,10 +109,11 @@ def _score(sequence: Sequence, continuations: dict[int, list[int]]) -> dict[int,
     totals = dict.fromkeys(continuations, 0.0)
     greedy = dict.fromkeys(continuations, True)
     with sequence.evaluate(tokens, parents, nodes=list(asked)) as tree:
-        for row, followers in enumerate(asked.values()):
-            best = tree.logits.argmax(row)
-            found = tree.logits.log_probabilities([token for _, token in followers], row)
-            for (i, token), log_probability in zip(followers, found.tolist(), strict=True):
-                totals[i] += log_probability
-                greedy[i] &= token == best
+        rows = [row for row, followers in enumerate(asked.values()) for _ in followers]
+        followers = [follower for of_node in asked.values() for follower in of_node]
+        found = tree.logits.log_probabilities([token for _, token in followers], rows)
+        best = [tree.logits.argmax(row) for row in range(len(asked))]
+        for row, (i, token), log_probability in zip(rows, followers, found.tolist(), strict=True):
+            totals[i] += log_probability
+            greedy[i] &= token == best[row]
     return {i: (totals[i], greedy[i]) for i in continuations}

@@ -98,6 +98,24 @@ kvcache_status kvcache_logits_log_probabilities(const kvcache_logits* logits, si
   });
 }
 
+kvcache_status kvcache_logits_log_probabilities_of_rows(const kvcache_logits* logits,
+                                                        const size_t* rows, const int64_t* tokens,
+                                                        size_t num_tokens, float* values) noexcept {
+  return guard(__func__, [&](const Call& call) {
+    const std::span<const std::size_t> row_of = call.elements(rows, num_tokens, "rows");
+    const std::span<const kvcache::TokenId> at = call.elements(tokens, num_tokens, "tokens");
+    if (num_tokens > 0) {
+      call.needed(values, "values");
+    }
+    std::vector<kvcache::RowToken> asked;
+    asked.reserve(num_tokens);
+    for (std::size_t i = 0; i < num_tokens; ++i) {
+      asked.push_back({row_of[i], at[i]});
+    }
+    std::ranges::copy(to_logits(call, logits).log_probabilities(asked), values);
+  });
+}
+
 kvcache_status kvcache_logits_log_sum_exp(const kvcache_logits* logits, size_t row,
                                           double temperature, double* sum) noexcept {
   return guard(__func__, [&](const Call& call) {

@@ -18,11 +18,6 @@ namespace {
 constexpr std::size_t kMostNodes = 512;  // of a tree: each has a row of logits
 constexpr std::size_t kChunk = 128;      // tokens of a text whose logits are there at a time
 
-void score(TokenScores& scores, const Logits& logits, std::size_t row, TokenId token) {
-  scores.log_probabilities.push_back(logits.log_probabilities({&token, 1}, row).front());
-  scores.greedy = scores.greedy && logits.argmax(row) == token;
-}
-
 /// Continuations whose common beginnings are one. The last token of each needs no node.
 class Trie {
  public:
@@ -55,20 +50,30 @@ class Trie {
   std::vector<std::vector<std::int32_t>> paths_;
 };
 
-/// The scores of one continuation; `nodes` are the logits of the trie's nodes, where it has any.
-TokenScores score_path(std::span<const TokenId> tokens, std::size_t first,
-                       const std::vector<std::int32_t>& path, const Logits& after_prefix,
-                       const Logits* nodes) {
-  TokenScores scores;
-  for (std::size_t i = first; i < tokens.size(); ++i) {
-    if (i == 0) {
-      score(scores, after_prefix, after_prefix.rows() - 1, tokens[i]);
-    } else {
-      score(scores, *nodes, static_cast<std::size_t>(path[i - 1]), tokens[i]);
-    }
+/// Tokens whose scores come from one run's logits, asked for all at once.
+class Asked {
+ public:
+  void add(std::size_t row, TokenId token) { tokens_.push_back({row, token}); }
+
+  /// What follows reads the tokens in the order in which they were added.
+  void answer(const Logits& logits) {
+    found_ = logits.log_probabilities(tokens_);
+    logits_ = &logits;
+    next_ = 0;
   }
-  return scores;
-}
+
+  void add_next_to(TokenScores& scores) {
+    const auto [row, token] = tokens_[next_];
+    scores.log_probabilities.push_back(found_[next_++]);
+    scores.greedy = scores.greedy && logits_->argmax(row) == token;
+  }
+
+ private:
+  std::vector<RowToken> tokens_;
+  std::vector<float> found_;
+  const Logits* logits_ = nullptr;
+  std::size_t next_ = 0;
+};
 
 /// As many of the continuations as make a tree that is not too large.
 Trie next_trie(std::span<const std::vector<TokenId>> continuations) {
@@ -106,10 +111,31 @@ std::vector<TokenScores> score_continuations(Sequence& sequence, std::span<const
       if (!trie.tree().tokens.empty()) {
         evaluation = sequence.evaluate(trie.tree());
       }
-      for (std::size_t i = 0; i < trie.continuations(); ++i) {
-        scores.push_back(score_path(continuations[done + i], first[done + i], trie.path(i),
-                                    after_prefix, evaluation ? &evaluation->logits() : nullptr));
+      Asked of_prefix;  // first tokens
+      Asked of_nodes;   // the others
+      const auto for_each_token = [&](const auto& call) {
+        for (std::size_t i = 0; i < trie.continuations(); ++i) {
+          for (std::size_t t = first[done + i]; t < continuations[done + i].size(); ++t) {
+            call(i, t);
+          }
+        }
+      };
+      for_each_token([&](std::size_t i, std::size_t t) {
+        const TokenId token = continuations[done + i][t];
+        if (t == 0) {
+          of_prefix.add(after_prefix.rows() - 1, token);
+        } else {
+          of_nodes.add(static_cast<std::size_t>(trie.path(i)[t - 1]), token);
+        }
+      });
+      of_prefix.answer(after_prefix);
+      if (evaluation) {
+        of_nodes.answer(evaluation->logits());
       }
+      scores.resize(done + trie.continuations());
+      for_each_token([&](std::size_t i, std::size_t t) {
+        (t == 0 ? of_prefix : of_nodes).add_next_to(scores[done + i]);
+      });
     }
     return scores;
   } catch (...) {
@@ -136,8 +162,13 @@ TokenScores score_text(Sequence& sequence, std::span<const TokenId> tokens) {
     for (std::size_t done = 0; done < before.size(); done += kChunk) {
       const auto chunk = before.subspan(done, std::min(kChunk, before.size() - done));
       const Logits logits = sequence.extend(chunk, LogitsFor::all);
+      Asked asked;
       for (std::size_t row = 0; row < chunk.size(); ++row) {
-        score(scores, logits, row, tokens[done + row + 1]);
+        asked.add(row, tokens[done + row + 1]);
+      }
+      asked.answer(logits);
+      for (std::size_t row = 0; row < chunk.size(); ++row) {
+        asked.add_next_to(scores);
       }
     }
   } catch (...) {

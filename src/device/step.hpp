@@ -84,6 +84,9 @@ class Step {
   /// log Σ exp(logit / temperature) over a row, in double precision, to within its rounding, which
   /// is not the same on every device; temperature above 0. Where the largest logit is infinite: it.
   [[nodiscard]] virtual double log_sum_exp(double temperature, std::size_t row) = 0;
+
+  /// found[i] = the logit of tokens[i], less log Σ exp(logit) over its row: its log-probability.
+  virtual void log_probabilities(std::span<const RowToken> tokens, std::span<float> found) = 0;
 };
 
 }  // namespace kvcache::device

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "base/throw_error.hpp"
-#include "kernels/cpu/log_sum_exp_cpu.hpp"
 
 namespace kvcache::evaluator {
 namespace {
@@ -67,18 +66,7 @@ void check_scored_tokens(const ScorePlan& plan, std::size_t vocab_size) {
 
 Scores scores_of(const ScorePlan& plan, const Logits& logits,
                  std::span<const std::string> outputs) {
-  std::vector<float> normalizers(logits.rows());
-  for (std::size_t row = 0; row < normalizers.size() && !plan.scored.empty(); ++row) {
-    const std::span<const float> values = logits.row(row);
-    normalizers[row] =
-        kernels::log_sum_exp_cpu(values.data(), static_cast<std::int64_t>(values.size()));
-  }
-  std::vector<float> log_probabilities;
-  log_probabilities.reserve(plan.scored.size());
-  for (const auto& [row, token] : plan.scored) {
-    log_probabilities.push_back(logits.row(row)[static_cast<std::size_t>(token)] -
-                                normalizers[row]);
-  }
+  std::vector<float> log_probabilities = logits.log_probabilities(plan.scored);
   std::vector<std::vector<float>> vectors;
   for (const std::string& name : outputs) {
     const std::span<const float> values = logits.output(name, 0);

@@ -15,14 +15,9 @@ namespace kvcache::evaluator {
 /// What is computed for a ScoreRequest: a tree after the prefix, and the logits after the prefix
 /// itself. Continuations that begin alike share nodes, and the last token of one needs none.
 struct ScorePlan {
-  struct Scored {
-    std::size_t row;  // of the logits that say how probable
-    TokenId token;    // is
-  };
-
   TokenTree tree;
   std::vector<std::size_t> nodes;   // a row of logits each: the prefix, then all the tree's
-  std::vector<Scored> scored;       // every token of every continuation
+  std::vector<RowToken> scored;     // every token of every continuation
   std::vector<std::size_t> begins;  // of the continuations in `scored`, and its end
 };
 

@@ -6,7 +6,6 @@
 
 #include "base/throw_error.hpp"
 #include "inference/engine.hpp"
-#include "kernels/cpu/log_sum_exp_cpu.hpp"
 #include "ort/error_boundary.hpp"
 
 namespace kvcache {
@@ -83,20 +82,31 @@ std::span<const float> Logits::output(std::string_view name, std::size_t row) co
 
 std::vector<float> Logits::log_probabilities(std::span<const TokenId> tokens, std::size_t row) const
     try {
-  const std::span<const float> logits = lease_->step().row(row_of_run(row));
-  const float denominator =
-      kernels::log_sum_exp_cpu(logits.data(), static_cast<std::int64_t>(logits.size()));
-  std::vector<float> found;
-  found.reserve(tokens.size());
+  (void)row_of_run(row);  // where there are no tokens, too
+  std::vector<RowToken> of_row;
+  of_row.reserve(tokens.size());
   for (const TokenId token : tokens) {
-    if (token < 0 || token >= static_cast<TokenId>(logits.size())) {
+    of_row.push_back({row, token});
+  }
+  return log_probabilities(of_row);
+} catch (...) {
+  rethrow_as_error(kReadLogits);
+}
+
+std::vector<float> Logits::log_probabilities(std::span<const RowToken> tokens) const try {
+  std::vector<RowToken> of_run;
+  of_run.reserve(tokens.size());
+  for (const auto& [row, token] : tokens) {
+    if (token < 0 || token >= static_cast<TokenId>(vocab_size())) {
       throw_error(ErrorCode::token_out_of_range,
                   "the log-probability of token {} was asked for, must be in [0, {}), the model's "
                   "vocabulary",
-                  token, logits.size());
+                  token, vocab_size());
     }
-    found.push_back(logits[static_cast<std::size_t>(token)] - denominator);
+    of_run.push_back({row_of_run(row), token});
   }
+  std::vector<float> found(tokens.size());
+  lease_->step().log_probabilities(of_run, found);
   return found;
 } catch (...) {
   rethrow_as_error(kReadLogits);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <utility>
 
 #include "base/throw_error.hpp"
@@ -70,34 +69,14 @@ std::size_t common_beginning(std::span<const std::vector<TokenId>> moves) {
 
 /// The sum of each move's steps, from the log-probabilities of every step.
 std::vector<float> sums_of_moves(const PolicyQuestion& question, const Logits& logits) {
-  // Steps from one row are read together: a row's softmax is summed once.
-  std::vector<std::size_t> end(question.nodes.size() + 1);  // counts, then beginnings, then ends
-  for (const PolicyQuestion::Step& step : question.steps) {
-    ++end[step.row + 1];
-  }
-  std::partial_sum(end.begin(), end.end(), end.begin());
-  std::vector<TokenId> tokens(question.steps.size());
-  std::vector<std::size_t> place;
-  place.reserve(question.steps.size());
-  for (const PolicyQuestion::Step& step : question.steps) {
-    place.push_back(end[step.row]++);
-    tokens[place.back()] = step.token;
-  }
-  std::vector<float> found(tokens.size());
-  for (std::size_t row = 0, begin = 0; row < question.nodes.size(); begin = end[row++]) {
-    if (begin < end[row]) {
-      std::ranges::copy(
-          logits.log_probabilities(std::span(tokens).subspan(begin, end[row] - begin), row),
-          found.begin() + static_cast<std::ptrdiff_t>(begin));
-    }
-  }
+  const std::vector<float> found = logits.log_probabilities(question.steps);
   std::vector<float> sums;
   sums.reserve(question.steps_end.size());
   std::size_t step = 0;
   for (const std::size_t end_of_move : question.steps_end) {
     float sum = 0;
     for (; step < end_of_move; ++step) {
-      sum += found[place[step]];
+      sum += found[step];
     }
     sums.push_back(sum);
   }

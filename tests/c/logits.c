@@ -41,6 +41,16 @@ TEST(what_is_asked_of_a_row) {
     }
     OK(kvcache_logits_log_probabilities(logits, row, NULL, 0, NULL));
   }
+  /* Tokens of all rows at once, the last row first. */
+  const size_t rows[3] = {2, 0, 2};
+  float of_rows[3];
+  OK(kvcache_logits_log_probabilities_of_rows(logits, rows, tokens, 3, of_rows));
+  for (size_t i = 0; i < 3; ++i) {
+    float alone;
+    OK(kvcache_logits_log_probabilities(logits, rows[i], &tokens[i], 1, &alone));
+    CHECK(fabs(of_rows[i] - alone) < 1e-5);
+  }
+  OK(kvcache_logits_log_probabilities_of_rows(logits, NULL, NULL, 0, NULL));
   kvcache_logits_destroy(logits);
   kvcache_sequence_destroy(sequence);
   kvcache_model_destroy(model);
@@ -95,6 +105,12 @@ TEST(wrong_questions) {
         "must be above 0 and finite");
   FAILS(kvcache_logits_log_probabilities(logits, 0, tokens, 2, scores),
         KVCACHE_ERROR_TOKEN_OUT_OF_RANGE, "token 97");
+  const size_t rows[2] = {0, 1};
+  const int64_t first[2] = {0, 0};
+  FAILS(kvcache_logits_log_probabilities_of_rows(logits, rows, first, 2, scores),
+        KVCACHE_ERROR_INVALID_ARGUMENT, "logits row 1 was asked for, there are 1");
+  FAILS(kvcache_logits_log_probabilities_of_rows(logits, NULL, first, 1, scores),
+        KVCACHE_ERROR_INVALID_ARGUMENT, "rows is NULL");
   FAILS(kvcache_logits_output(logits, "value", 0, &values, &count), KVCACHE_ERROR_INVALID_ARGUMENT,
         "the model has no output \"value\"");
   CHECK_EQUAL(token, 42);

@@ -91,6 +91,23 @@ TEST_F(LogitsOfAModel, LogProbabilitiesAreThoseOfTheSoftmax) {
   }
 }
 
+TEST_F(LogitsOfAModel, LogProbabilitiesOfManyRowsAreThoseOfEach) {
+  test::for_random_cases(40, [&](test::Random& random) {
+    std::vector<RowToken> asked;
+    for (std::int64_t left = random.integer(0, 30); left > 0; --left) {
+      asked.push_back({static_cast<std::size_t>(random.integer(0, 2)),
+                       random.integer(0, static_cast<TokenId>(model_.info().vocab_size) - 1)});
+    }
+    const std::vector<float> found = logits_.log_probabilities(asked);
+    ASSERT_EQ(found.size(), asked.size());
+    for (std::size_t i = 0; i < asked.size(); ++i) {
+      const double logit = logits_.row(asked[i].row)[static_cast<std::size_t>(asked[i].token)];
+      const double expected = logit - logits_.log_sum_exp(asked[i].row);
+      EXPECT_NEAR(found[i], expected, 1e-5 * (1 + std::abs(expected)));
+    }
+  });
+}
+
 TEST_F(LogitsOfAModel, TheSumOfASoftmaxIsThatOfTheRow) {
   for (std::size_t row = 0; row < logits_.rows(); ++row) {
     for (const double temperature : {0.1, 1.0, 7.0}) {
@@ -116,6 +133,13 @@ TEST_F(LogitsOfAModel, LogProbabilitiesAreOfTokensOfTheVocabulary) {
                      });
   test::expect_error(ErrorCode::invalid_argument, "logits row 3 was asked for, there are 3",
                      [&] { (void)logits_.log_probabilities({}, 3); });
+  test::expect_error(ErrorCode::invalid_argument, "logits row 3 was asked for, there are 3", [&] {
+    (void)logits_.log_probabilities(std::vector<RowToken>{{0, 1}, {3, 1}});
+  });
+  test::expect_error(ErrorCode::token_out_of_range, "the log-probability of token -1 was asked for",
+                     [&] {
+                       (void)logits_.log_probabilities(std::vector<RowToken>{{0, 1}, {2, -1}});
+                     });
 }
 
 TEST_F(LogitsOfAModel, RefusesARowThatIsNotThere) {

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/throw_error.hpp"
+#include "device/log_probabilities.hpp"
 #include "kernels/cpu/argmax_cpu.hpp"
 #include "kernels/cpu/exp_sums_cpu.hpp"
 #include "kernels/cpu/top_k_cpu.hpp"
@@ -164,6 +165,10 @@ double CpuStep::log_sum_exp(double temperature, std::size_t row) {
   kernels::exp_sums_cpu(logits.data(), count, largest, temperature, sums.data());
   return static_cast<double>(largest) / temperature +
          std::log(std::accumulate(sums.begin(), sums.end(), 0.0));
+}
+
+void CpuStep::log_probabilities(std::span<const RowToken> tokens, std::span<float> found) {
+  log_probabilities_on_host([this](std::size_t row) { return this->row(row); }, tokens, found);
 }
 
 }  // namespace kvcache::device

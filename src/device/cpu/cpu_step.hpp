@@ -35,6 +35,7 @@ class CpuStep : public Step {
   [[nodiscard]] bool on_host() const noexcept override { return true; }
   [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, std::size_t row) override;
   [[nodiscard]] double log_sum_exp(double temperature, std::size_t row) override;
+  void log_probabilities(std::span<const RowToken> tokens, std::span<float> found) override;
 
  private:
   void capture(const plan::StepBinding& binding, const std::function<void()>& enqueue);

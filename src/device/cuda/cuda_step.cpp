@@ -1,7 +1,5 @@
 #include "device/cuda/cuda_step.hpp"
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -10,8 +8,9 @@
 #include <exception>
 #include <utility>
 
-#include "kernels/cpu/argmax_cpu.hpp"
-#include "kernels/cuda/exp_sum_cuda.hpp"
+#include "base/throw_error.hpp"
+#include "device/cuda/with_type.hpp"
+#include "device/log_probabilities.hpp"
 #include "kernels/cuda/fused_rows.hpp"
 
 namespace kvcache::device {
@@ -21,26 +20,13 @@ constexpr int kRunsBeforeCapture = 2;
 constexpr TokenId kNoToken = -1;
 constexpr int kPollsBetweenQueries = 1 << 16;  // to the driver, whether a step has failed
 
-/// Calls `work` with a null pointer to the type that the device has for `type`.
-template <typename Work>
-cudaError_t with_type(DataType type, const Work& work) {
-  switch (type) {
-    case DataType::float32:
-      return work(static_cast<const float*>(nullptr));
-    case DataType::float16:
-      return work(static_cast<const __half*>(nullptr));
-    case DataType::bfloat16:
-      return work(static_cast<const __nv_bfloat16*>(nullptr));
-    case DataType::int8:
-      break;  // of keys and values only
-  }
-  return cudaErrorInvalidValue;
-}
-
 }  // namespace
 
 CudaStep::CudaStep(const StepModel& model, std::shared_ptr<CudaStepResources> resources)
-    : model_(model), resources_(std::move(resources)), logits_(model.type, model.vocab_size) {
+    : model_(model),
+      resources_(std::move(resources)),
+      logits_(model.type, model.vocab_size),
+      questions_(model.type, model.vocab_size, *resources_->stream) {
   for (const OutputInfo& output : model.outputs) {
     outputs_.emplace_back(model.type, output.size);
   }
@@ -212,10 +198,8 @@ void CudaStep::wait_for_fused() {
               return std::atomic_ref(row.token).load(std::memory_order_acquire) != kNoToken;
             });
   }
-  if (!lane_) {
-    return;
-  }
-  for (std::size_t output = 0; output < outputs_.size(); ++output) {
+  const bool brings_outputs = lane_.has_value();
+  for (std::size_t output = 0; brings_outputs && output < outputs_.size(); ++output) {
     for (std::uint16_t& element : on_host(output)) {
       whole = whole && poll([&] {
                 return std::atomic_ref(element).load(std::memory_order_acquire) != plan::kNotYet16;
@@ -223,7 +207,15 @@ void CudaStep::wait_for_fused() {
     }
   }
   lane_.reset();
-  set_brought();
+  if (!whole) {
+    throw_error(ErrorCode::run_failed,
+                "a fused step ended and had not written all of its results, which is a fault of "
+                "this library: please report it; ModelOptions::fuse_steps = false "
+                "(--no-fused-steps) goes around it");
+  }
+  if (brings_outputs) {
+    set_brought();
+  }
 }
 
 /// The same inputs where the host has them.
@@ -331,51 +323,20 @@ std::span<const float> CudaStep::output(std::size_t output, std::size_t row) {
 TokenId CudaStep::argmax(std::size_t row) { return best()[row].token; }
 
 std::vector<TokenScore> CudaStep::top_k(std::size_t k, std::size_t row) {
-  const auto lock = resources_->stream->lock();
-  if (const std::size_t bytes = std::max<std::size_t>(k, 1) * sizeof(kernels::TopLogit);
-      top_.size() < bytes) {
-    top_ = CudaBuffer<BufferPlace::host>(bytes, "the best tokens");
-  }
-  auto* const found = reinterpret_cast<kernels::TopLogit*>(top_.data());
-  check_cuda(with_type(model_.type,
-                       [&](const auto* type) {
-                         return kernels::top_k_cuda(
-                             reinterpret_cast<decltype(type)>(logits_.at(row)),
-                             static_cast<std::int64_t>(model_.vocab_size),
-                             static_cast<std::int64_t>(k), found, resources_->stream->get());
-                       }),
-             "finding the best tokens");
-  resources_->stream->wait();
-  std::sort(found, found + k, [](const kernels::TopLogit& a, const kernels::TopLogit& b) {
-    return kernels::comes_before(a.logit, a.token, b.logit, b.token);
-  });
-  std::vector<TokenScore> best(k);
-  std::transform(found, found + k, best.begin(), [](const kernels::TopLogit& one) {
-    return TokenScore{one.token, one.logit};
-  });
-  return best;
+  return questions_.top_k(k, logits_.at(row));
 }
 
 double CudaStep::log_sum_exp(double temperature, std::size_t row) {
-  const float largest = best()[row].logit;
-  if (!std::isfinite(largest)) {
-    return largest;
+  return questions_.log_sum_exp(temperature, logits_.at(row), best()[row].logit);
+}
+
+void CudaStep::log_probabilities(std::span<const RowToken> tokens, std::span<float> found) {
+  if (logits_.come_along()) {
+    log_probabilities_on_host([this](std::size_t row) { return this->row(row); }, tokens, found);
+  } else {
+    questions_.log_probabilities(tokens, logits_.at(0), std::span(best(), shape_.logits_rows),
+                                 found);
   }
-  const auto lock = resources_->stream->lock();
-  if (sum_.size() == 0) {
-    sum_ = CudaBuffer<BufferPlace::host>(sizeof(double), "the sum of a softmax");
-  }
-  auto* const sum = reinterpret_cast<double*>(sum_.data());
-  check_cuda(with_type(model_.type,
-                       [&](const auto* type) {
-                         return kernels::exp_sum_cuda(
-                             reinterpret_cast<decltype(type)>(logits_.at(row)),
-                             static_cast<std::int64_t>(model_.vocab_size), largest, temperature,
-                             sum, resources_->stream->get());
-                       }),
-             "summing a softmax");
-  resources_->stream->wait();
-  return static_cast<double>(largest) / temperature + std::log(*sum);
 }
 
 }  // namespace kvcache::device

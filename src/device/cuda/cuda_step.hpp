@@ -12,6 +12,7 @@
 #include "device/cuda/cuda_buffer.hpp"
 #include "device/cuda/cuda_stream.hpp"
 #include "device/cuda/device_rows.hpp"
+#include "device/cuda/logit_questions.hpp"
 #include "device/step.hpp"
 #include "kernels/cuda/top_logits_cuda.hpp"
 #include "kvcache/options.hpp"
@@ -60,6 +61,7 @@ class CudaStep : public Step {
   [[nodiscard]] bool on_host() const noexcept override { return false; }
   [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, std::size_t row) override;
   [[nodiscard]] double log_sum_exp(double temperature, std::size_t row) override;
+  void log_probabilities(std::span<const RowToken> tokens, std::span<float> found) override;
 
  private:
   void enqueue_all(const std::function<void()>& enqueue);
@@ -94,10 +96,9 @@ class CudaStep : public Step {
   CudaBuffer<BufferPlace::host> host_inputs_;
   CudaBuffer<BufferPlace::gpu> device_inputs_;
   DeviceRows logits_;
-  std::deque<DeviceRows> outputs_;             // they do not move
-  CudaBuffer<BufferPlace::host> best_;         // [logits_rows]
-  CudaBuffer<BufferPlace::host> top_;          // of top_k, under the stream's lock
-  CudaBuffer<BufferPlace::host> sum_;          // of log_sum_exp, under the same
+  std::deque<DeviceRows> outputs_;      // they do not move
+  CudaBuffer<BufferPlace::host> best_;  // [logits_rows]
+  LogitQuestions questions_;
   CudaEvent end_;                              // of the last run, with the copy of its results
   std::optional<CudaStream::LaneLease> lane_;  // of a fused step under way, unless in the stream
   std::atomic<bool> comes_along_{false};  // a fused step's copy, whose end nobody has waited for

@@ -52,20 +52,12 @@ __global__ void __launch_bounds__(kRowThreads)
   }
 }
 
-/// Blocks that share a row: more than two only while there are few rows to fill the device.
-unsigned blocks_per_row(std::int64_t rows) {
-  if (!device_has_clusters()) {
-    return 1;
-  }
-  return rows <= 8 ? kMaxCluster : rows <= 16 ? kMaxCluster / 2 : 2;
-}
-
 }  // namespace
 
 template <typename T>
 cudaError_t argmax_cuda(const T* logits, std::int64_t rows, std::int64_t vocab_size, TopLogit* best,
                         cudaStream_t stream) {
-  const dim3 grid(static_cast<unsigned>(rows), 1, blocks_per_row(rows));
+  const dim3 grid(static_cast<unsigned>(rows), 1, blocks_sharing_a_row(rows));
   return launch(argmax_kernel<T>, grid, kRowThreads, 0, stream, logits, vocab_size, best);
 }
 

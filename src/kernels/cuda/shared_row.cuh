@@ -11,6 +11,14 @@ namespace kvcache::kernels {
 
 constexpr int kRowThreads = 512;  // of each block that shares a row
 
+/// Blocks that share a row: more than two only while there are few rows to fill the device.
+inline unsigned blocks_sharing_a_row(std::int64_t rows) {
+  if (!device_has_clusters()) {
+    return 1;
+  }
+  return rows <= 8 ? kMaxCluster : rows <= 16 ? kMaxCluster / 2 : 2;
+}
+
 /// Calls `consider` with each token of this thread's share of a row, and its logit. Blocks that
 /// share it lie along z.
 template <typename T, typename Consider>

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "kernels/cpu/argmax_cpu.hpp"
-#include "kernels/cuda/exp_sum_cuda.hpp"
+#include "kernels/cuda/exp_sums_cuda.hpp"
 #include "support/gpu.hpp"
 #include "support/random_cases.hpp"
 
@@ -95,34 +95,62 @@ TYPED_TEST(TopLogitsOnCuda, AreThoseOfASort) {
   });
 }
 
-/// The sum over a row, of whatever length and wherever it begins, always to the same bits.
+/// The sums over some rows, of whatever length and wherever they begin, always to the same bits,
+/// and the logits that were asked for of them.
 TYPED_TEST(TopLogitsOnCuda, SumsOfSoftmaxes) {
   using T = TypeParam;
   test::for_random_cases(60, [](Random& random) {
     const std::int64_t vocab_size = random.integer(1, random.chance(0.2) ? 60000 : 3000);
-    const std::int64_t before = random.integer(0, 9);
-    std::vector<T> logits(static_cast<std::size_t>(before + vocab_size));
+    const std::int64_t rows = random.integer(1, random.chance(0.2) ? 40 : 5);
+    std::vector<T> logits(static_cast<std::size_t>(rows * vocab_size));
     for (T& logit : logits) {
       logit = random.chance(0.05) ? T(-std::numeric_limits<float>::infinity())
                                   : T(10 * random.normal());
     }
-    logits.back() = T(50.0F);
     const double temperature = 0.1 * static_cast<double>(random.integer(1, 30));
-    double expected = 0;
-    for (auto i = static_cast<std::size_t>(before); i < logits.size(); ++i) {
-      expected += std::exp((static_cast<double>(static_cast<float>(logits[i])) - 50) / temperature);
+    const auto value = [&](std::int64_t row, std::int64_t token) -> T& {
+      return logits[static_cast<std::size_t>(row * vocab_size + token)];
+    };
+    std::vector<AskedRow> asked;
+    std::vector<TopLogit> tokens;
+    for (std::int64_t left = random.integer(1, 2 * rows); left > 0; --left) {
+      const std::int64_t row = random.integer(0, rows - 1);
+      value(row, random.integer(0, vocab_size - 1)) = T(50.0F);
+      const auto count = static_cast<std::int32_t>(random.integer(0, random.chance(0.1) ? 700 : 5));
+      asked.push_back({-1, row, 50.0F, static_cast<std::int32_t>(tokens.size()), count});
+      for (std::int32_t i = 0; i < count; ++i) {
+        tokens.push_back({static_cast<std::int32_t>(random.integer(0, vocab_size - 1)), -1});
+      }
     }
     const DeviceArray<T> on_device(logits);
-    const DeviceArray<double> sums(std::vector<double>(2));
+    std::vector<std::vector<AskedRow>> found;
+    std::vector<TopLogit> found_tokens;
     for (int run = 0; run < 2; ++run) {
-      ASSERT_EQ(exp_sum_cuda(on_device.data() + before, vocab_size, 50.0F, temperature,
-                             sums.data() + run, nullptr),
+      const DeviceArray<AskedRow> d_asked(asked);
+      const DeviceArray<TopLogit> d_tokens(tokens);
+      ASSERT_EQ(exp_sums_cuda(on_device.data(), vocab_size, temperature,
+                              static_cast<std::int64_t>(asked.size()), d_asked.data(),
+                              d_tokens.data(), nullptr),
                 cudaSuccess);
+      ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+      found.push_back(d_asked.to_host());
+      found_tokens = d_tokens.to_host();
     }
-    ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
-    const std::vector<double> found = sums.to_host();
-    EXPECT_NEAR(found[0], expected, 1e-12 * expected);
-    EXPECT_EQ(found[0], found[1]);
+    for (std::size_t i = 0; i < asked.size(); ++i) {
+      const std::int64_t row = asked[i].row;
+      double expected = 0;
+      for (std::int64_t token = 0; token < vocab_size; ++token) {
+        const auto logit = static_cast<double>(static_cast<float>(value(row, token)));
+        expected += std::exp((logit - 50) / temperature);
+      }
+      EXPECT_NEAR(found[0][i].sum, expected, 1e-12 * expected);
+      EXPECT_EQ(found[0][i].sum, found[1][i].sum);
+      for (std::int32_t at = asked[i].first; at < asked[i].first + asked[i].count; ++at) {
+        const TopLogit& token = found_tokens[static_cast<std::size_t>(at)];
+        EXPECT_EQ(token.token, tokens[static_cast<std::size_t>(at)].token);
+        EXPECT_EQ(token.logit, static_cast<float>(value(row, token.token)));
+      }
+    }
   });
 }
 

@@ -73,6 +73,18 @@ def test_figures_are_those_of_the_array(logits: kvcache.Logits) -> None:
     assert len(logits.top_k(10**9)) == 97
 
 
+def test_log_probabilities_of_many_rows_are_those_of_each(logits: kvcache.Logits) -> None:
+    rows = [2, 0, -1, 1, 0]
+    tokens = [5, 6, 0, 96, 5]
+    found = logits.log_probabilities(tokens, rows)
+    expected = [
+        logits.log_probabilities([token], row)[0] for token, row in zip(tokens, rows, strict=True)
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_array_equal(logits.log_probabilities(tokens, np.array(rows)), found)
+    assert logits.log_probabilities([], []).shape == (0,)
+
+
 def test_wrong_rows_and_names_are_told(logits: kvcache.Logits, fails) -> None:
     for row in (3, -4, 1 << 62):
         message = f"row {row} was asked for, there are 3: 0 to 2, or -1 for the last"
@@ -81,6 +93,11 @@ def test_wrong_rows_and_names_are_told(logits: kvcache.Logits, fails) -> None:
     assert "it has none" in str(fails("invalid_argument", logits.output, "value"))
     fails("invalid_argument", logits.log_sum_exp, -1, 0.0)
     fails("token_out_of_range", logits.log_probabilities, [97])
+    fails("invalid_argument", logits.log_probabilities, [1, 2], [0, 3])
+    message = "3 rows were given for 2 tokens; give one for all of them, or one for each"
+    assert str(fails("invalid_argument", logits.log_probabilities, [1, 2], [0, 1, 2])) == message
+    with pytest.raises(TypeError):
+        logits.log_probabilities([1], 0.5)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         logits.row(1.5)  # type: ignore[arg-type]
 
