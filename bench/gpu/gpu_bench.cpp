@@ -19,6 +19,7 @@
 
 #include "base/atomic_file.hpp"
 #include "gpu/device_activity.hpp"
+#include "kernels/cpu/log_sum_exp_cpu.hpp"
 #include "kvcache/kvcache.hpp"
 
 namespace kvcache::bench {
@@ -94,6 +95,10 @@ class Bench {
     for (const std::size_t nodes : {16, 64, 256}) {
       progress("tree");
       result["tree"].push_back(tree(nodes, 512));
+    }
+    for (const std::size_t nodes : {20, 64}) {
+      progress("scores");
+      result["scores"].push_back(scores(nodes, 128, 20));
     }
     progress("varied");
     result["varied"].push_back(varied());
@@ -280,6 +285,56 @@ class Bench {
       }
     }
     return {{"dtype", dtype()}, {"nodes", nodes}, {"prefix", prefix}, {"ms", statistics(samples)}};
+  }
+
+  /// A tree whose nodes each have some legal moves: its evaluation, and that with their
+  /// log-probabilities, asked for row by row, all at once, and from rows brought to the host.
+  json scores(std::size_t nodes, std::size_t prefix, std::size_t moves) {
+    const Sequence sequence = sequence_of(prefix);
+    TokenTree tree{random_tokens(nodes), {}};
+    for (std::size_t i = 0; i < nodes; ++i) {
+      tree.parents.push_back(i == 0 ? -1 : static_cast<std::int32_t>((i - 1) / 4));
+    }
+    const std::vector<TokenId> legal = random_tokens(nodes * moves);
+    std::vector<RowToken> asked;
+    for (std::size_t i = 0; i < legal.size(); ++i) {
+      asked.push_back({i / moves, legal[i]});
+    }
+    const auto measure = [&](const auto& read) {
+      std::vector<double> samples;
+      for (std::size_t i = 0; i < 50 + kWarmUp; ++i) {
+        const Clock clock;
+        const TreeEvaluation evaluation = sequence.evaluate(tree);
+        read(evaluation.logits());
+        if (i >= kWarmUp) {
+          samples.push_back(clock.ms());
+        }
+      }
+      return statistics(samples);
+    };
+    return {{"dtype", dtype()},
+            {"nodes", nodes},
+            {"prefix", prefix},
+            {"moves", moves},
+            {"evaluation_ms", measure([](const Logits&) {})},
+            {"on_host_ms", measure([&](const Logits& logits) {
+               std::vector<float> found;
+               for (std::size_t row = 0; row < nodes; ++row) {
+                 const std::span<const float> values = logits.row(row);
+                 const float sum = kernels::log_sum_exp_cpu(
+                     values.data(), static_cast<std::int64_t>(values.size()));
+                 for (std::size_t i = row * moves; i < (row + 1) * moves; ++i) {
+                   found.push_back(values[static_cast<std::size_t>(legal[i])] - sum);
+                 }
+               }
+             })},
+            {"row_by_row_ms", measure([&](const Logits& logits) {
+               for (std::size_t row = 0; row < nodes; ++row) {
+                 (void)logits.log_probabilities(std::span(legal).subspan(row * moves, moves), row);
+               }
+             })},
+            {"at_once_ms",
+             measure([&](const Logits& logits) { (void)logits.log_probabilities(asked); })}};
   }
 
   /// What a service meets: prompts of any length, then batches of any number of sequences. Hardly

@@ -1,5 +1,6 @@
 #include "evaluator/execution.hpp"
 
+#include <exception>
 #include <optional>
 #include <utility>
 
@@ -68,7 +69,51 @@ void add_to(MixedRun& run, Task& task) {
   }
 }
 
-void answer(Task& task, MixedRun& run, std::size_t row) noexcept try {
+/// The log-probabilities that the scores of a run are made of: one question for all of them, since
+/// each has its way to the GPU and back.
+class ScoredTokens {
+ public:
+  /// `rows`: the tasks of the run's rows. What fails here fails those that ask for it.
+  ScoredTokens(std::span<Task* const> rows, const MixedRun& run) noexcept {
+    try {
+      ask(rows, run);
+    } catch (...) {
+      failure_ = std::current_exception();
+    }
+  }
+
+  /// Of the task of a row, in its plan's order.
+  /// @throws what asking for them threw
+  [[nodiscard]] std::span<const float> of(std::size_t row) const {
+    if (failure_) {
+      std::rethrow_exception(failure_);
+    }
+    return std::span(found_).subspan(begins_[row], begins_[row + 1] - begins_[row]);
+  }
+
+ private:
+  void ask(std::span<Task* const> rows, const MixedRun& run) {
+    std::vector<RowToken> tokens;
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+      begins_.push_back(tokens.size());
+      if (rows[row]->kind() == Kind::score) {
+        for (const auto& [node, token] : as_score(*rows[row]).plan.scored) {
+          tokens.push_back({run.first_logits(row) + node, token});
+        }
+      }
+    }
+    begins_.push_back(tokens.size());
+    if (!tokens.empty()) {
+      found_ = run.all_logits().log_probabilities(tokens);
+    }
+  }
+
+  std::vector<std::size_t> begins_;
+  std::vector<float> found_;
+  std::exception_ptr failure_;
+};
+
+void answer(Task& task, MixedRun& run, std::size_t row, const ScoredTokens& scored) noexcept try {
   Outcome& outcome = *task.own_outcome;
   switch (task.kind()) {
     case Kind::extend:  // nothing may fail: the sequence has changed
@@ -83,8 +128,8 @@ void answer(Task& task, MixedRun& run, std::size_t row) noexcept try {
           std::make_shared<const TreeEvaluation>(run.logits(row), run.take_tree(row)));
       break;
     case Kind::score:
-      outcome.result =
-          scores_of(as_score(task).plan, run.logits(row), as_score(task).request.outputs);
+      outcome.result = scores_of(as_score(task).plan, scored.of(row), run.logits(row),
+                                 as_score(task).request.outputs);
       break;
   }
   outcome.version = task.version;
@@ -150,8 +195,9 @@ void Execution::run_part(std::span<Task* const> tasks) {
   record.took = Clock::now() - began;
   records_.push_back(record);
   if (!record.failed) {
+    const ScoredTokens scored(rows, *run);
     for (std::size_t row = 0; row < rows.size(); ++row) {
-      answer(*rows[row], *run, row);
+      answer(*rows[row], *run, row, scored);
     }
   } else if (rows.size() > 1) {
     run.reset();  // its blocks are needed again

@@ -64,15 +64,14 @@ void check_scored_tokens(const ScorePlan& plan, std::size_t vocab_size) {
   }
 }
 
-Scores scores_of(const ScorePlan& plan, const Logits& logits,
-                 std::span<const std::string> outputs) {
-  std::vector<float> log_probabilities = logits.log_probabilities(plan.scored);
+Scores scores_of(const ScorePlan& plan, std::span<const float> log_probabilities,
+                 const Logits& logits, std::span<const std::string> outputs) {
   std::vector<std::vector<float>> vectors;
   for (const std::string& name : outputs) {
     const std::span<const float> values = logits.output(name, 0);
     vectors.emplace_back(values.begin(), values.end());
   }
-  return {std::move(log_probabilities), plan.begins, std::move(vectors)};
+  return {{log_probabilities.begin(), log_probabilities.end()}, plan.begins, std::move(vectors)};
 }
 
 }  // namespace kvcache::evaluator

@@ -27,8 +27,9 @@ ScorePlan plan_scores(const ScoreRequest& request);
 /// @throws Error token_out_of_range naming the continuation
 void check_scored_tokens(const ScorePlan& plan, std::size_t vocab_size);
 
-/// `logits`: of the plan's nodes.
+/// `log_probabilities`: of the plan's scored tokens. `logits`: of its nodes.
 /// @throws Error invalid_argument where the model has no such output
-Scores scores_of(const ScorePlan& plan, const Logits& logits, std::span<const std::string> outputs);
+Scores scores_of(const ScorePlan& plan, std::span<const float> log_probabilities,
+                 const Logits& logits, std::span<const std::string> outputs);
 
 }  // namespace kvcache::evaluator

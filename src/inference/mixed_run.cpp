@@ -112,6 +112,8 @@ Logits MixedRun::logits(std::size_t row) const noexcept {
   return {*lease_, parts_[row].first_logits, rows_[row].num_logits()};
 }
 
+Logits MixedRun::all_logits() const noexcept { return {*lease_, 0, num_logits_}; }
+
 std::unique_ptr<EvaluatedTree> MixedRun::take_tree(std::size_t row) noexcept {
   return std::move(parts_[row].kept);
 }

@@ -49,6 +49,12 @@ class MixedRun {
   /// After run(): the logits of a row, which share the run's buffer.
   [[nodiscard]] Logits logits(std::size_t row) const noexcept;
 
+  /// After run(): the logits of all rows, those of a row from first_logits(row) on.
+  [[nodiscard]] Logits all_logits() const noexcept;
+  [[nodiscard]] std::size_t first_logits(std::size_t row) const noexcept {
+    return parts_[row].first_logits;
+  }
+
   /// After run(): keys and values of a row that is a tree to keep.
   [[nodiscard]] std::unique_ptr<EvaluatedTree> take_tree(std::size_t row) noexcept;
 
