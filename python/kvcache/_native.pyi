@@ -289,13 +289,15 @@ class Logits:
                 above 0 and finite.
         """
 
-    def log_probabilities(self, tokens: _Sequence[int] | numpy.typing.NDArray[numpy.integer], row: int = -1) -> numpy.typing.NDArray[numpy.float32]:
+    def log_probabilities(self, tokens: _Sequence[int] | numpy.typing.NDArray[numpy.integer], row: int | _Sequence[int] | numpy.typing.NDArray[numpy.integer] = -1) -> numpy.typing.NDArray[numpy.float32]:
         """
         Natural logarithms of the softmax of a row over the whole vocabulary, at some tokens,
-        [len(tokens)].
+        [len(tokens)]; of one row, or each of its own, which is one question to the device for
+        all of them.
 
         Raises:
-            Error: invalid_argument when there is no such row, token_out_of_range.
+            Error: invalid_argument when there is no such row or as many rows as tokens
+                were not given, token_out_of_range.
         """
 
     def row(self, row: int = -1) -> numpy.typing.NDArray[numpy.float32]:
