@@ -100,6 +100,8 @@ class Bench {
       progress("scores");
       result["scores"].push_back(scores(nodes, 128, 20));
     }
+    progress("sampling");
+    result["sampling"] = sampling();
     progress("varied");
     result["varied"].push_back(varied());
     progress("speedup");
@@ -335,6 +337,54 @@ class Bench {
              })},
             {"at_once_ms",
              measure([&](const Logits& logits) { (void)logits.log_probabilities(asked); })}};
+  }
+
+  /// A token and the drawing of the next, of all tokens and of those that a constraint allows:
+  /// where the logits are, and from the row brought to the host.
+  json sampling() {
+    TokenMask allowed(model_->info().vocab_size);
+    for (const TokenId token : random_tokens(model_->info().vocab_size / 2)) {
+      allowed.allow(token);
+    }
+    json found = json::array();
+    for (const bool constrained : {false, true}) {
+      for (const SamplingOptions& options :
+           {SamplingOptions{.temperature = 0}, SamplingOptions{.temperature = 0.8, .top_k = 50},
+            SamplingOptions{.temperature = 0.8, .top_p = 0.9}}) {
+        Sampler sampler(options);
+        const auto measure = [&](const auto& draw) {
+          Sequence sequence = sequence_of(128);
+          TokenId next = 1;
+          std::vector<double> samples;
+          for (std::size_t i = 0; i < kDecoded + kWarmUp; ++i) {
+            if (sequence.length() >= 136) {
+              sequence.rewind(128);
+            }
+            const Clock clock;
+            const Logits logits = sequence.extend(std::span(&next, 1));
+            next = draw(logits, SamplingContext{.position = i,
+                                                .allowed = constrained ? &allowed : nullptr});
+            if (i >= kWarmUp) {
+              samples.push_back(clock.ms());
+            }
+          }
+          return statistics(samples);
+        };
+        found.push_back(
+            {{"dtype", dtype()},
+             {"constrained", constrained},
+             {"temperature", options.temperature},
+             {"top_k", options.top_k},
+             {"top_p", options.top_p},
+             {"ms", measure([&](const Logits& logits, const SamplingContext& context) {
+                return sampler.sample(logits, 0, context);
+              })},
+             {"from_row_ms", measure([&](const Logits& logits, const SamplingContext& context) {
+                return sampler.sample(logits.row(0), context);
+              })}});
+      }
+    }
+    return found;
   }
 
   /// What a service meets: prompts of any length, then batches of any number of sequences. Hardly

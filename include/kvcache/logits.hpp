@@ -34,6 +34,8 @@ class KVCACHE_EXPORT WorkspaceLease {
 };
 }  // namespace inference
 
+class TokenMask;
+
 /// Which of the new tokens' logits a call returns. The fewer, the cheaper: each row is a product
 /// with the whole vocabulary.
 enum class LogitsFor { last, all };
@@ -106,6 +108,12 @@ class KVCACHE_EXPORT Logits {
   /// The k tokens with the largest logits of a row, largest first.
   [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, std::size_t row) const;
 
+  /// The same of the tokens that are allowed; fewer than k where there are fewer.
+  /// @throws Error invalid_argument when `row` is not below rows() or the mask is of another
+  ///         vocabulary
+  [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, std::size_t row,
+                                              const TokenMask& allowed) const;
+
   /// log Σ exp(logit / temperature) over a row, the logarithm of its softmax's denominator, where
   /// the logits are and in double precision: `logit / temperature` less this is a token's
   /// log-probability. Sums of another order, as a GPU's, differ in their last bits. Where the
@@ -114,8 +122,15 @@ class KVCACHE_EXPORT Logits {
   ///         and finite
   [[nodiscard]] double log_sum_exp(std::size_t row, double temperature = 1) const;
 
+  /// The same over the tokens that are allowed; −infinity where none is.
+  /// @throws Error as above, and invalid_argument when the mask is of another vocabulary
+  [[nodiscard]] double log_sum_exp(std::size_t row, double temperature,
+                                   const TokenMask& allowed) const;
+
  private:
   [[nodiscard]] std::size_t row_of_run(std::size_t row) const;
+  [[nodiscard]] double log_sum_over(std::size_t row, double temperature,
+                                    const TokenMask* allowed) const;
 
   inference::WorkspaceLease lease_;  // shared by the results of one batch
   std::size_t first_;                // row of the run's logits

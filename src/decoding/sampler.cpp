@@ -88,6 +88,34 @@ TokenId draw_within(std::span<const float> logits, std::size_t first, double lar
   return static_cast<TokenId>(token);
 }
 
+/// A row of logits where they are, less the tokens that a constraint forbids.
+class AllowedLogits {
+ public:
+  /// `allowed`: null, or of the vocabulary of the logits; of another one, none is.
+  AllowedLogits(const Logits& logits, std::size_t row, const TokenMask* allowed)
+      : logits_(logits),
+        row_(row),
+        allowed_(allowed),
+        count_(allowed == nullptr                             ? logits.vocab_size()
+               : allowed->vocab_size() == logits.vocab_size() ? allowed->count()
+                                                              : 0) {}
+
+  [[nodiscard]] std::size_t count() const noexcept { return count_; }
+  [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k) const {
+    return allowed_ == nullptr ? logits_.top_k(k, row_) : logits_.top_k(k, row_, *allowed_);
+  }
+  [[nodiscard]] double log_sum_exp(double temperature) const {
+    return allowed_ == nullptr ? logits_.log_sum_exp(row_, temperature)
+                               : logits_.log_sum_exp(row_, temperature, *allowed_);
+  }
+
+ private:
+  const Logits& logits_;
+  std::size_t row_;
+  const TokenMask* allowed_;
+  std::size_t count_;
+};
+
 }  // namespace
 
 struct Sampler::State {
@@ -100,20 +128,6 @@ struct Sampler::State {
   /// Whether a token is drawn from other logits than the model's.
   [[nodiscard]] bool changes(const SamplingContext& context) const noexcept {
     return context.allowed != nullptr || decoding::Penalties::needed(options);
-  }
-
-  /// Whether a token is drawn of the top_k largest of the model's own logits.
-  [[nodiscard]] bool cuts_by_size(const SamplingContext& context,
-                                  std::size_t vocab_size) const noexcept {
-    return options.temperature > 0 && decoding::Candidates::cuts_by_size(options, vocab_size) &&
-           !changes(context);
-  }
-
-  /// The same of the likeliest, by top_p or min_p.
-  [[nodiscard]] bool cuts_by_likelihood(const SamplingContext& context,
-                                        std::size_t vocab_size) const noexcept {
-    return options.temperature > 0 && decoding::Candidates::cuts_by_likelihood(options) &&
-           !decoding::Candidates::cuts_by_size(options, vocab_size) && !changes(context);
   }
 
   [[nodiscard]] double random(const SamplingContext& context) const noexcept {
@@ -132,39 +146,48 @@ struct Sampler::State {
   /// Without bringing the row, where these options let the likeliest tokens decide.
   std::optional<TokenId> draw_where_they_are(const Logits& logits, std::size_t row,
                                              const SamplingContext& context) {
-    if (cuts_by_size(context, logits.vocab_size())) {
-      return draw_of_top_k(logits, row, random(context));
+    const AllowedLogits allowed(logits, row, context.allowed);
+    if (decoding::Penalties::needed(options) || allowed.count() == 0) {
+      return std::nullopt;
     }
-    if (cuts_by_likelihood(context, logits.vocab_size())) {
-      return draw_of_likeliest(logits, row, random(context));
+    if (options.temperature == 0) {
+      const TokenScore best = allowed.top_k(1).front();
+      return std::isinf(best.logit) ? std::nullopt : std::optional(best.token);
+    }
+    if (decoding::Candidates::cuts_by_size(options, logits.vocab_size())) {
+      return draw_of_top_k(allowed, random(context));
+    }
+    if (decoding::Candidates::cuts_by_likelihood(options)) {
+      return draw_of_likeliest(allowed, random(context));
     }
     return std::nullopt;
   }
 
   /// Of what top_k leaves, found where the logits are; nothing where that is for the host to say.
-  std::optional<TokenId> draw_of_top_k(const Logits& logits, std::size_t row, double random) {
-    const std::vector<TokenScore> best = logits.top_k(options.top_k + kMayEqual, row);
-    const float last = best[options.top_k - 1].logit;
+  std::optional<TokenId> draw_of_top_k(const AllowedLogits& allowed, double random) {
+    const std::vector<TokenScore> best = allowed.top_k(options.top_k + kMayEqual);
+    const float last = best[std::min(options.top_k, best.size()) - 1].logit;
     const auto end =
         std::ranges::find_if(best, [last](TokenScore one) { return one.logit < last; });
-    if (end == best.end() || std::isinf(best.front().logit)) {
-      return std::nullopt;  // there may be more that equal the last, or there is an error
+    const bool may_be_more = end == best.end() && best.size() < allowed.count();
+    if (may_be_more || std::isinf(best.front().logit)) {
+      return std::nullopt;  // that equal the last; or there is an error
     }
     candidates.choose_of({best.begin(), end}, options);
     return draw_of_candidates(random);
   }
 
   /// Of what top_p or min_p leaves, as far as the likeliest tokens show what that is.
-  std::optional<TokenId> draw_of_likeliest(const Logits& logits, std::size_t row, double random) {
-    const double log_total = logits.log_sum_exp(row, options.temperature);
+  std::optional<TokenId> draw_of_likeliest(const AllowedLogits& allowed, double random) {
+    const double log_total = allowed.log_sum_exp(options.temperature);
     for (const std::size_t count : kLikeliest) {
-      const std::vector<TokenScore> best = logits.top_k(count, row);
+      const std::vector<TokenScore> best = allowed.top_k(count);
       const auto largest = static_cast<double>(best.front().logit);
       const double total = std::exp(log_total - largest / options.temperature);
       if (!std::isfinite(total)) {
         return std::nullopt;  // an error, or a temperature next to 0
       }
-      if (candidates.choose_of(best, total, best.size() == logits.vocab_size(), options)) {
+      if (candidates.choose_of(best, total, best.size() == allowed.count(), options)) {
         return draw_of_candidates(random);
       }
     }

@@ -78,12 +78,16 @@ class Step {
   /// A NaN counts as larger than every number here and below.
   [[nodiscard]] virtual TokenId argmax(std::size_t row) = 0;
 
-  /// The k ≤ vocab_size tokens with the largest logits of a row, largest first.
-  [[nodiscard]] virtual std::vector<TokenScore> top_k(std::size_t k, std::size_t row) = 0;
+  /// The k tokens with the largest logits of a row, largest first; of those that are allowed, of
+  /// which there are k at least. Null: all.
+  [[nodiscard]] virtual std::vector<TokenScore> top_k(std::size_t k, std::size_t row,
+                                                      const TokenMask* allowed) = 0;
 
-  /// log Σ exp(logit / temperature) over a row, in double precision, to within its rounding, which
-  /// is not the same on every device; temperature above 0. Where the largest logit is infinite: it.
-  [[nodiscard]] virtual double log_sum_exp(double temperature, std::size_t row) = 0;
+  /// log Σ exp(logit / temperature) over a row, over the tokens that are allowed, in double
+  /// precision, to within its rounding, which is not the same on every device; temperature above 0.
+  /// Where the largest logit is infinite: it.
+  [[nodiscard]] virtual double log_sum_exp(double temperature, std::size_t row,
+                                           const TokenMask* allowed) = 0;
 
   /// found[i] = the logit of tokens[i], less log Σ exp(logit) over its row: its log-probability.
   virtual void log_probabilities(std::span<const RowToken> tokens, std::span<float> found) = 0;

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "base/throw_error.hpp"
 #include "inference/engine.hpp"
+#include "kvcache/constraint.hpp"
 #include "ort/error_boundary.hpp"
 
 namespace kvcache {
@@ -20,6 +22,15 @@ std::string join_names(std::span<const OutputInfo> outputs) {
     joined += (joined.empty() ? "" : ", ") + output.name;
   }
   return joined;
+}
+
+void check_mask(const TokenMask& allowed, std::size_t vocab_size) {
+  if (allowed.vocab_size() != vocab_size) {
+    throw_error(ErrorCode::invalid_argument,
+                "the mask of allowed tokens is of a vocabulary of {}, the logits are of {}; make "
+                "it of the model's vocab_size",
+                allowed.vocab_size(), vocab_size);
+  }
 }
 
 }  // namespace
@@ -112,19 +123,41 @@ std::vector<float> Logits::log_probabilities(std::span<const RowToken> tokens) c
   rethrow_as_error(kReadLogits);
 }
 
-double Logits::log_sum_exp(std::size_t row, double temperature) const try {
+double Logits::log_sum_exp(std::size_t row, double temperature) const {
+  return log_sum_over(row, temperature, nullptr);
+}
+
+double Logits::log_sum_exp(std::size_t row, double temperature, const TokenMask& allowed) const {
+  check_mask(allowed, vocab_size());
+  return log_sum_over(row, temperature, &allowed);
+}
+
+double Logits::log_sum_over(std::size_t row, double temperature, const TokenMask* allowed) const
+    try {
   if (!(temperature > 0) || std::isinf(temperature)) {
     throw_error(ErrorCode::invalid_argument,
                 "the sum over a row was asked for at temperature {}, must be above 0 and finite",
                 temperature);
   }
-  return lease_->step().log_sum_exp(temperature, row_of_run(row));
+  const std::size_t of_run = row_of_run(row);
+  if (allowed != nullptr && allowed->count() == 0) {
+    return -std::numeric_limits<double>::infinity();
+  }
+  return lease_->step().log_sum_exp(temperature, of_run, allowed);
 } catch (...) {
   rethrow_as_error(kReadLogits);
 }
 
 std::vector<TokenScore> Logits::top_k(std::size_t k, std::size_t row) const try {
-  return lease_->step().top_k(std::min(k, vocab_size()), row_of_run(row));
+  return lease_->step().top_k(std::min(k, vocab_size()), row_of_run(row), nullptr);
+} catch (...) {
+  rethrow_as_error(kReadLogits);
+}
+
+std::vector<TokenScore> Logits::top_k(std::size_t k, std::size_t row,
+                                      const TokenMask& allowed) const try {
+  check_mask(allowed, vocab_size());
+  return lease_->step().top_k(std::min(k, allowed.count()), row_of_run(row), &allowed);
 } catch (...) {
   rethrow_as_error(kReadLogits);
 }

@@ -68,7 +68,12 @@ TEST_F(LogitsOfAModel, TokensAreDrawnAsFromTheirRow) {
     }
     Sampler sampler(options);
     for (std::size_t row = 0; row < logits_.rows(); ++row) {
-      const SamplingContext context{.position = row};
+      TokenMask allowed(static_cast<std::size_t>(vocabulary));
+      for (std::int64_t left = random.integer(1, random.chance(0.3) ? 4 : 200); left > 0; --left) {
+        allowed.allow(random.integer(0, vocabulary - 1));
+      }
+      const bool constrained = random.chance(0.5);
+      const SamplingContext context{.position = row, .allowed = constrained ? &allowed : nullptr};
       EXPECT_EQ(sampler.sample(logits_, row, context), sampler.sample(logits_.row(row), context))
           << "row " << row << ", top_k " << options.top_k;
     }
@@ -124,6 +129,44 @@ TEST_F(LogitsOfAModel, TheSumOfASoftmaxIsThatOfTheRow) {
       [&] { (void)logits_.log_sum_exp(0, 0); });
   test::expect_error(ErrorCode::invalid_argument, "logits row 3 was asked for, there are 3",
                      [&] { (void)logits_.log_sum_exp(3); });
+}
+
+TEST_F(LogitsOfAModel, OfAllowedTokensTheBestAndTheSum) {
+  const auto vocabulary = static_cast<std::int64_t>(model_.info().vocab_size);
+  test::for_random_cases(40, [&](test::Random& random) {
+    TokenMask allowed(model_.info().vocab_size);
+    for (std::int64_t left = random.integer(0, 60); left > 0; --left) {
+      allowed.allow(random.integer(0, vocabulary - 1));
+    }
+    const auto row = static_cast<std::size_t>(random.integer(0, 2));
+    std::vector<TokenId> order = allowed.tokens(allowed.count());
+    const auto logit = [&](TokenId token) {
+      return logits_.row(row)[static_cast<std::size_t>(token)];
+    };
+    std::ranges::stable_sort(order, std::ranges::greater(), logit);
+    const auto k = static_cast<std::size_t>(random.integer(0, 70));
+    const std::vector<TokenScore> best = logits_.top_k(k, row, allowed);
+    ASSERT_EQ(best.size(), std::min(k, order.size()));
+    for (std::size_t i = 0; i < best.size(); ++i) {
+      EXPECT_EQ(best[i].token, order[i]);
+      EXPECT_EQ(best[i].logit, logit(order[i]));
+    }
+    double sum = 0;
+    for (const TokenId token : order) {
+      sum += std::exp(static_cast<double>(logit(token)) / 0.7);
+    }
+    const double found = logits_.log_sum_exp(row, 0.7, allowed);
+    if (order.empty()) {
+      EXPECT_EQ(found, -std::numeric_limits<double>::infinity());
+    } else {
+      EXPECT_NEAR(found, std::log(sum), 1e-11);
+    }
+  });
+  const TokenMask other(5);
+  const std::string said = "the mask of allowed tokens is of a vocabulary of 5";
+  test::expect_error(ErrorCode::invalid_argument, said, [&] { (void)logits_.top_k(1, 0, other); });
+  test::expect_error(ErrorCode::invalid_argument, said,
+                     [&] { (void)logits_.log_sum_exp(0, 1, other); });
 }
 
 TEST_F(LogitsOfAModel, LogProbabilitiesAreOfTokensOfTheVocabulary) {

@@ -3,18 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
-#include <iterator>
 #include <new>
-#include <numeric>
 #include <utility>
 
 #include "base/throw_error.hpp"
-#include "device/log_probabilities.hpp"
+#include "device/answers_on_host.hpp"
 #include "kernels/cpu/argmax_cpu.hpp"
-#include "kernels/cpu/exp_sums_cpu.hpp"
-#include "kernels/cpu/top_k_cpu.hpp"
 
 namespace kvcache::device {
 
@@ -137,34 +132,12 @@ TokenId CpuStep::argmax(std::size_t row) {
   return kernels::argmax_cpu(logits.data(), static_cast<std::int64_t>(logits.size()));
 }
 
-std::vector<TokenScore> CpuStep::top_k(std::size_t k, std::size_t row) {
-  if (k == 0) {
-    return {};
-  }
-  const std::span<const float> logits = this->row(row);
-  std::vector<std::int32_t> order;  // with what equals the last
-  kernels::top_k_cpu(logits.data(), static_cast<std::int64_t>(logits.size()),
-                     static_cast<std::int64_t>(k), order);
-  std::vector<TokenScore> best;
-  best.reserve(k);
-  std::transform(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(k),
-                 std::back_inserter(best), [&](std::int32_t token) {
-                   return TokenScore{token, logits[static_cast<std::size_t>(token)]};
-                 });
-  return best;
+std::vector<TokenScore> CpuStep::top_k(std::size_t k, std::size_t row, const TokenMask* allowed) {
+  return top_k_on_host(this->row(row), k, allowed);
 }
 
-double CpuStep::log_sum_exp(double temperature, std::size_t row) {
-  const std::span<const float> logits = this->row(row);
-  const float largest = logits[static_cast<std::size_t>(argmax(row))];
-  if (!std::isfinite(largest)) {
-    return static_cast<double>(largest);
-  }
-  const auto count = static_cast<std::int64_t>(logits.size());
-  std::vector<double> sums((logits.size() + kernels::kExpSumBlock - 1) / kernels::kExpSumBlock);
-  kernels::exp_sums_cpu(logits.data(), count, largest, temperature, sums.data());
-  return static_cast<double>(largest) / temperature +
-         std::log(std::accumulate(sums.begin(), sums.end(), 0.0));
+double CpuStep::log_sum_exp(double temperature, std::size_t row, const TokenMask* allowed) {
+  return log_sum_exp_on_host(this->row(row), temperature, allowed);
 }
 
 void CpuStep::log_probabilities(std::span<const RowToken> tokens, std::span<float> found) {

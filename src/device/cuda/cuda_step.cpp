@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "base/throw_error.hpp"
+#include "device/answers_on_host.hpp"
 #include "device/cuda/with_type.hpp"
-#include "device/log_probabilities.hpp"
 #include "kernels/cuda/fused_rows.hpp"
 
 namespace kvcache::device {
@@ -322,12 +322,20 @@ std::span<const float> CudaStep::output(std::size_t output, std::size_t row) {
 
 TokenId CudaStep::argmax(std::size_t row) { return best()[row].token; }
 
-std::vector<TokenScore> CudaStep::top_k(std::size_t k, std::size_t row) {
-  return questions_.top_k(k, logits_.at(row));
+// Logits that come along are asked here, where that takes a microsecond or two.
+
+std::vector<TokenScore> CudaStep::top_k(std::size_t k, std::size_t row, const TokenMask* allowed) {
+  return logits_.come_along() ? top_k_on_host(this->row(row), k, allowed)
+                              : questions_.top_k(k, logits_.at(row), allowed);
 }
 
-double CudaStep::log_sum_exp(double temperature, std::size_t row) {
-  return questions_.log_sum_exp(temperature, logits_.at(row), best()[row].logit);
+double CudaStep::log_sum_exp(double temperature, std::size_t row, const TokenMask* allowed) {
+  if (logits_.come_along()) {
+    return log_sum_exp_on_host(this->row(row), temperature, allowed);
+  }
+  const float largest =
+      allowed == nullptr ? best()[row].logit : top_k(1, row, allowed).front().logit;
+  return questions_.log_sum_exp(temperature, logits_.at(row), allowed, largest);
 }
 
 void CudaStep::log_probabilities(std::span<const RowToken> tokens, std::span<float> found) {

@@ -59,8 +59,10 @@ class CudaStep : public Step {
   [[nodiscard]] std::span<const float> output(std::size_t output, std::size_t row) override;
   [[nodiscard]] TokenId argmax(std::size_t row) override;
   [[nodiscard]] bool on_host() const noexcept override { return false; }
-  [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, std::size_t row) override;
-  [[nodiscard]] double log_sum_exp(double temperature, std::size_t row) override;
+  [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, std::size_t row,
+                                              const TokenMask* allowed) override;
+  [[nodiscard]] double log_sum_exp(double temperature, std::size_t row,
+                                   const TokenMask* allowed) override;
   void log_probabilities(std::span<const RowToken> tokens, std::span<float> found) override;
 
  private:

@@ -27,18 +27,34 @@ double log_sum(const kernels::AskedRow& row, double temperature) {
 
 }  // namespace
 
-/// Calls enqueue(type) with a null pointer to the logits' type, and waits for what it put in.
+/// Calls enqueue(type, mask) with a null pointer to the logits' type and the allowed tokens on the
+/// device, and waits for what it put in.
 template <typename Enqueue>
-void LogitQuestions::ask(const char* what, const Enqueue& enqueue) {
+void LogitQuestions::ask(const char* what, const TokenMask* allowed, const Enqueue& enqueue) {
+  std::size_t mask_bytes = 0;
+  if (allowed != nullptr) {
+    const std::span words = elements<std::uint32_t>(mask_, allowed->words().size());
+    std::ranges::copy(allowed->words(), words.begin());
+    mask_bytes = words.size_bytes();
+    fit(mask_on_device_, mask_bytes, "which tokens are allowed");
+  }
   {
     const auto lock = stream_.lock();
-    check_cuda(with_type(type_, enqueue), what);
+    if (mask_bytes > 0) {
+      check_cuda(cudaMemcpyAsync(mask_on_device_.data(), mask_.data(), mask_bytes,
+                                 cudaMemcpyHostToDevice, stream_.get()),
+                 what);
+    }
+    const auto* const mask =
+        mask_bytes > 0 ? reinterpret_cast<const unsigned*>(mask_on_device_.data()) : nullptr;
+    check_cuda(with_type(type_, [&](const auto* type) { return enqueue(type, mask); }), what);
     stream_.mark(answered_);
   }
   CudaStream::wait(answered_);
 }
 
-std::vector<TokenScore> LogitQuestions::top_k(std::size_t k, const std::byte* row) {
+std::vector<TokenScore> LogitQuestions::top_k(std::size_t k, const std::byte* row,
+                                              const TokenMask* allowed) {
   const std::scoped_lock asking(asking_);
   const std::span found = elements<kernels::TopLogit>(tokens_, k);
   ask("finding the best tokens", [&](const auto* type) {
@@ -56,17 +72,18 @@ std::vector<TokenScore> LogitQuestions::top_k(std::size_t k, const std::byte* ro
   return best;
 }
 
-double LogitQuestions::log_sum_exp(double temperature, const std::byte* row, float largest) {
+double LogitQuestions::log_sum_exp(double temperature, const std::byte* row,
+                                   const TokenMask* allowed, float largest) {
   if (!std::isfinite(largest)) {
     return largest;
   }
   const std::scoped_lock asking(asking_);
   kernels::AskedRow& asked = elements<kernels::AskedRow>(rows_, 1).front();
   asked = {.sum = 0, .row = 0, .largest = largest, .first = 0, .count = 0};
-  ask("summing a softmax", [&](const auto* type) {
+  ask("summing a softmax", allowed, [&](const auto* type, const unsigned* mask) {
     return kernels::exp_sums_cuda(reinterpret_cast<decltype(type)>(row),
-                                  static_cast<std::int64_t>(vocab_size_), temperature, 1, &asked,
-                                  nullptr, stream_.get());
+                                  static_cast<std::int64_t>(vocab_size_), mask, temperature, 1,
+                                  &asked, nullptr, stream_.get());
   });
   return log_sum(asked, temperature);
 }

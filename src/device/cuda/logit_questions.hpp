@@ -10,6 +10,7 @@
 #include "device/cuda/cuda_buffer.hpp"
 #include "device/cuda/cuda_stream.hpp"
 #include "kernels/cuda/top_logits_cuda.hpp"
+#include "kvcache/constraint.hpp"
 #include "kvcache/logits.hpp"
 
 namespace kvcache::device {
@@ -22,13 +23,16 @@ class LogitQuestions {
   LogitQuestions(DataType type, std::size_t vocab_size, CudaStream& stream)
       : type_(type), vocab_size_(vocab_size), stream_(stream) {}
 
-  /// The k ≤ vocab_size tokens with the largest logits of a row, largest first.
+  /// The k tokens with the largest logits of a row, largest first; of those that are allowed, of
+  /// which there are k at least. Null: all.
   /// @throws Error run_failed, out_of_memory; the same of those below
-  [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, const std::byte* row);
+  [[nodiscard]] std::vector<TokenScore> top_k(std::size_t k, const std::byte* row,
+                                              const TokenMask* allowed);
 
-  /// log Σ exp(logit / temperature) over a row whose largest logit is `largest`; where that is
-  /// infinite, it.
-  [[nodiscard]] double log_sum_exp(double temperature, const std::byte* row, float largest);
+  /// log Σ exp(logit / temperature) over a row, over the tokens that are allowed, of which
+  /// `largest` is the largest logit; where that is infinite, it.
+  [[nodiscard]] double log_sum_exp(double temperature, const std::byte* row,
+                                   const TokenMask* allowed, float largest);
 
   /// found[i]: of tokens[i], its logit less log Σ exp(logit) over its row of logits
   /// [.., vocab_size], whose largest is that of `best`.
@@ -37,7 +41,7 @@ class LogitQuestions {
 
  private:
   template <typename Enqueue>
-  void ask(const char* what, const Enqueue& enqueue);
+  void ask(const char* what, const TokenMask* allowed, const Enqueue& enqueue);
 
   DataType type_;
   std::size_t vocab_size_;
@@ -45,6 +49,8 @@ class LogitQuestions {
   std::mutex asking_;                     // who holds it has what follows
   CudaBuffer<BufferPlace::host> tokens_;  // TopLogit
   CudaBuffer<BufferPlace::host> rows_;    // AskedRow
+  CudaBuffer<BufferPlace::host> mask_;    // of the tokens that are allowed
+  CudaBuffer<BufferPlace::gpu> mask_on_device_;
   CudaEvent answered_;
 };
 

@@ -18,8 +18,8 @@ __device__ double sum_of_lanes_in_double(double value) {
 /// Grid: rows, 1, blocks that share a row.
 template <typename T>
 __global__ void __launch_bounds__(kRowThreads)
-    exp_sums_kernel(const T* logits, std::int64_t vocab_size, double temperature, AskedRow* rows,
-                    TopLogit* tokens) {
+    exp_sums_kernel(const T* logits, std::int64_t vocab_size, const unsigned* allowed,
+                    double temperature, AskedRow* rows, TopLogit* tokens) {
   __shared__ AskedRow asked;
   __shared__ double of_warps[kWarps];
   __shared__ double of_blocks[kMaxCluster];  // the first block's are written by all
@@ -33,7 +33,9 @@ __global__ void __launch_bounds__(kRowThreads)
   const double largest = asked.largest;
   double own = 0;
   for_share_of_row(row, vocab_size, [&](const TopLogit& token) {
-    own += exp((static_cast<double>(token.logit) - largest) / temperature);
+    if (is_allowed(allowed, token.token)) {
+      own += exp((static_cast<double>(token.logit) - largest) / temperature);
+    }
   });
   own = sum_of_lanes_in_double(own);
   if (threadIdx.x % 32 == 0) {
@@ -69,19 +71,19 @@ __global__ void __launch_bounds__(kRowThreads)
 }  // namespace
 
 template <typename T>
-cudaError_t exp_sums_cuda(const T* logits, std::int64_t vocab_size, double temperature,
-                          std::int64_t num_rows, AskedRow* rows, TopLogit* tokens,
-                          cudaStream_t stream) {
+cudaError_t exp_sums_cuda(const T* logits, std::int64_t vocab_size, const unsigned* allowed,
+                          double temperature, std::int64_t num_rows, AskedRow* rows,
+                          TopLogit* tokens, cudaStream_t stream) {
   const dim3 grid(static_cast<unsigned>(num_rows), 1, blocks_sharing_a_row(num_rows));
-  return launch(exp_sums_kernel<T>, grid, kRowThreads, 0, stream, logits, vocab_size, temperature,
-                rows, tokens);
+  return launch(exp_sums_kernel<T>, grid, kRowThreads, 0, stream, logits, vocab_size, allowed,
+                temperature, rows, tokens);
 }
 
-template cudaError_t exp_sums_cuda(const float*, std::int64_t, double, std::int64_t, AskedRow*,
-                                   TopLogit*, cudaStream_t);
-template cudaError_t exp_sums_cuda(const __half*, std::int64_t, double, std::int64_t, AskedRow*,
-                                   TopLogit*, cudaStream_t);
-template cudaError_t exp_sums_cuda(const __nv_bfloat16*, std::int64_t, double, std::int64_t,
-                                   AskedRow*, TopLogit*, cudaStream_t);
+template cudaError_t exp_sums_cuda(const float*, std::int64_t, const unsigned*, double,
+                                   std::int64_t, AskedRow*, TopLogit*, cudaStream_t);
+template cudaError_t exp_sums_cuda(const __half*, std::int64_t, const unsigned*, double,
+                                   std::int64_t, AskedRow*, TopLogit*, cudaStream_t);
+template cudaError_t exp_sums_cuda(const __nv_bfloat16*, std::int64_t, const unsigned*, double,
+                                   std::int64_t, AskedRow*, TopLogit*, cudaStream_t);
 
 }  // namespace kvcache::kernels

@@ -11,6 +11,11 @@ namespace kvcache::kernels {
 
 constexpr int kRowThreads = 512;  // of each block that shares a row
 
+/// Whether a token is in a set, a bit for each (TokenMask); null: all are.
+__device__ inline bool is_allowed(const unsigned* allowed, int token) {
+  return allowed == nullptr || (allowed[token / 32] >> (token % 32) & 1U) != 0;
+}
+
 /// Blocks that share a row: more than two only while there are few rows to fill the device.
 inline unsigned blocks_sharing_a_row(std::int64_t rows) {
   if (!device_has_clusters()) {

@@ -69,10 +69,11 @@ __device__ bool find_digit(const unsigned* counts, int digit_bits, Search& searc
   return true;
 }
 
-/// Grid: 1, 1, blocks that share the row. `chosen` [k] is in no order; 0 < k <= vocab_size.
+/// Grid: 1, 1, blocks that share the row. `chosen` [k] is in no order; 0 < k.
 template <typename T>
 __global__ void __launch_bounds__(kRowThreads)
-    top_k_kernel(const T* logits, std::int64_t vocab_size, std::int64_t k, TopLogit* chosen) {
+    top_k_kernel(const T* logits, std::int64_t vocab_size, const unsigned* allowed, std::int64_t k,
+                 TopLogit* chosen) {
   // The first block's are the cluster's.
   __shared__ unsigned counts[kDigits];
   __shared__ Search found;
@@ -95,7 +96,7 @@ __global__ void __launch_bounds__(kRowThreads)
     for_share_of_row(logits, vocab_size, [&](const TopLogit& token) {
       const std::uint64_t place = place_of(token);
       // In two steps, as a shift by all 64 bits is none.
-      if (place >> (unread - 1) >> 1 == search.high) {
+      if (place >> (unread - 1) >> 1 == search.high && is_allowed(allowed, token.token)) {
         atomicAdd(&counts[place >> behind & ((1U << digit_bits) - 1)], 1U);
       }
     });
@@ -122,7 +123,7 @@ __global__ void __launch_bounds__(kRowThreads)
     unread = behind;
   }
   for_share_of_row(logits, vocab_size, [&](const TopLogit& token) {
-    if (place_of(token) >> unread >= search.high) {
+    if (place_of(token) >> unread >= search.high && is_allowed(allowed, token.token)) {
       chosen[atomicAdd(in_first_block(&written), 1U)] = token;
     }
   });
@@ -133,18 +134,21 @@ __global__ void __launch_bounds__(kRowThreads)
 }  // namespace
 
 template <typename T>
-cudaError_t top_k_cuda(const T* logits, std::int64_t vocab_size, std::int64_t k, TopLogit* chosen,
-                       cudaStream_t stream) {
+cudaError_t top_k_cuda(const T* logits, std::int64_t vocab_size, const unsigned* allowed,
+                       std::int64_t k, TopLogit* chosen, cudaStream_t stream) {
   if (k == 0) {
     return cudaSuccess;
   }
   const dim3 grid(1, 1, device_has_clusters() ? kMaxCluster : 1);
-  return launch(top_k_kernel<T>, grid, kRowThreads, 0, stream, logits, vocab_size, k, chosen);
+  return launch(top_k_kernel<T>, grid, kRowThreads, 0, stream, logits, vocab_size, allowed, k,
+                chosen);
 }
 
-template cudaError_t top_k_cuda(const float*, std::int64_t, std::int64_t, TopLogit*, cudaStream_t);
-template cudaError_t top_k_cuda(const __half*, std::int64_t, std::int64_t, TopLogit*, cudaStream_t);
-template cudaError_t top_k_cuda(const __nv_bfloat16*, std::int64_t, std::int64_t, TopLogit*,
-                                cudaStream_t);
+template cudaError_t top_k_cuda(const float*, std::int64_t, const unsigned*, std::int64_t,
+                                TopLogit*, cudaStream_t);
+template cudaError_t top_k_cuda(const __half*, std::int64_t, const unsigned*, std::int64_t,
+                                TopLogit*, cudaStream_t);
+template cudaError_t top_k_cuda(const __nv_bfloat16*, std::int64_t, const unsigned*, std::int64_t,
+                                TopLogit*, cudaStream_t);
 
 }  // namespace kvcache::kernels

@@ -22,10 +22,11 @@ template <typename T>
 cudaError_t argmax_cuda(const T* logits, std::int64_t rows, std::int64_t vocab_size, TopLogit* best,
                         cudaStream_t stream);
 
-/// The `k` <= vocab_size largest of one row, in no order, in a few passes over it whatever k is;
-/// `chosen` [k] may be memory of the host, too.
+/// The `k` largest of one row, in no order, in a few passes over it whatever k is; `chosen` [k] may
+/// be memory of the host, too. Of the tokens that `allowed` has, k of them at least: bit i % 32 of
+/// word i / 32 is token i; null: all vocab_size.
 template <typename T>
-cudaError_t top_k_cuda(const T* logits, std::int64_t vocab_size, std::int64_t k, TopLogit* chosen,
-                       cudaStream_t stream);
+cudaError_t top_k_cuda(const T* logits, std::int64_t vocab_size, const unsigned* allowed,
+                       std::int64_t k, TopLogit* chosen, cudaStream_t stream);
 
 }  // namespace kvcache::kernels

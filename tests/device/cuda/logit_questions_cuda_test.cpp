@@ -9,8 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "device/answers_on_host.hpp"
 #include "device/cuda/logit_questions.hpp"
-#include "device/log_probabilities.hpp"
 #include "support/element_types.hpp"
 #include "support/gpu.hpp"
 #include "support/random_cases.hpp"
@@ -71,15 +71,31 @@ class SomeLogits {
     const auto row = static_cast<std::size_t>(random.integer(0, rows() - 1));
     const std::byte* const at = bytes() + row * vocab_size_ * sizeof(T);
     const double temperature = 0.1 * static_cast<double>(random.integer(1, 30));
-    double sum = 0;
-    for (const float logit : this->row(row)) {
-      sum += std::exp(static_cast<double>(logit) / temperature);
+    TokenMask mask(vocab_size_);
+    mask.allow(best_[row].token);
+    for (std::int64_t left = random.integer(1, 300); left > 0; --left) {
+      mask.allow(random.integer(0, static_cast<std::int64_t>(vocab_size_) - 1));
     }
-    EXPECT_NEAR(questions_.log_sum_exp(temperature, at, best_[row].logit), std::log(sum), 1e-10);
-    const std::vector<TokenScore> top = questions_.top_k(2, at);
+    const bool masked = random.chance(0.5);
+    double sum = 0;
+    float second = -std::numeric_limits<float>::infinity();
+    for (std::size_t token = 0; token < vocab_size_; ++token) {
+      const float logit = this->row(row)[token];
+      if (!masked || mask.allows(static_cast<TokenId>(token))) {
+        sum += std::exp(static_cast<double>(logit) / temperature);
+        if (static_cast<std::int32_t>(token) != best_[row].token) {
+          second = std::max(second, logit);
+        }
+      }
+    }
+    const TokenMask* const allowed = masked ? &mask : nullptr;
+    EXPECT_NEAR(questions_.log_sum_exp(temperature, at, allowed, best_[row].logit), std::log(sum),
+                1e-10);
+    const std::size_t k = masked ? std::min<std::size_t>(2, mask.count()) : 2;
+    const std::vector<TokenScore> top = questions_.top_k(k, at, allowed);
     EXPECT_EQ(top.front().token, best_[row].token);
     EXPECT_EQ(top.front().logit, best_[row].logit);
-    EXPECT_LE(top.back().logit, top.front().logit);
+    EXPECT_EQ(top.back().logit, k == 2 ? second : best_[row].logit);
   }
 
  private:
@@ -144,7 +160,7 @@ TYPED_TEST(LogitQuestionsOnCuda, OfInfiniteLogitsAreInfinite) {
   LogitQuestions questions(kType<TypeParam>, 3, stream);
   const std::vector<kernels::TopLogit> best{{1, kInfinity}};
   const auto* const bytes = reinterpret_cast<const std::byte*>(on_device.data());
-  EXPECT_EQ(questions.log_sum_exp(1, bytes, kInfinity), kInfinity);
+  EXPECT_EQ(questions.log_sum_exp(1, bytes, nullptr, kInfinity), kInfinity);
   float found = 0;
   const RowToken token{0, 2};
   questions.log_probabilities({&token, 1}, bytes, best, {&found, 1});

@@ -28,11 +28,30 @@ class TopLogitsOnCuda : public test::OnGpu {};
 using Types = testing::Types<float, __half, __nv_bfloat16>;
 TYPED_TEST_SUITE(TopLogitsOnCuda, Types);
 
-/// The tokens of a row, the best first.
+/// Bit i % 32 of word i / 32 is token i.
+std::vector<unsigned> random_mask(Random& random, std::int64_t vocab_size) {
+  std::vector<unsigned> words(static_cast<std::size_t>((vocab_size + 31) / 32));
+  const double share = random.chance(0.5) ? 0.9 : 0.05;
+  for (unsigned& word : words) {
+    for (int bit = 0; bit < 32; ++bit) {
+      word |= static_cast<unsigned>(random.chance(share)) << bit;  // behind the last token, too
+    }
+  }
+  words.front() |= 1;  // one at least
+  return words;
+}
+
+bool allows(const std::vector<unsigned>& mask, std::int64_t token) {
+  return mask.empty() || (mask[static_cast<std::size_t>(token / 32)] >> (token % 32) & 1U) != 0;
+}
+
+/// The tokens of a row that a mask has, where it is not empty; the best first.
 template <typename T>
-std::vector<std::int32_t> sorted_tokens(const T* row, std::int64_t vocab_size) {
+std::vector<std::int32_t> sorted_tokens(const T* row, std::int64_t vocab_size,
+                                        const std::vector<unsigned>& mask = {}) {
   std::vector<std::int32_t> order(static_cast<std::size_t>(vocab_size));
   std::iota(order.begin(), order.end(), 0);
+  std::erase_if(order, [&](std::int32_t token) { return !allows(mask, token); });
   const auto logit = [&](std::int32_t token) { return static_cast<float>(row[token]); };
   std::sort(order.begin(), order.end(),
             [&](std::int32_t a, std::int32_t b) { return comes_before(logit(a), a, logit(b), b); });
@@ -41,10 +60,11 @@ std::vector<std::int32_t> sorted_tokens(const T* row, std::int64_t vocab_size) {
 
 /// What top_k_cuda chose, put in order.
 template <typename T>
-std::vector<TopLogit> top_k(const T* on_device, std::int64_t vocab_size, std::int64_t k) {
+std::vector<TopLogit> top_k(const T* on_device, std::int64_t vocab_size, std::int64_t k,
+                            const unsigned* allowed = nullptr) {
   const DeviceArray<TopLogit> chosen(
       std::vector<TopLogit>(static_cast<std::size_t>(k), TopLogit{-1, 0}));
-  EXPECT_EQ(top_k_cuda(on_device, vocab_size, k, chosen.data(), nullptr), cudaSuccess);
+  EXPECT_EQ(top_k_cuda(on_device, vocab_size, allowed, k, chosen.data(), nullptr), cudaSuccess);
   EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
   std::vector<TopLogit> found = chosen.to_host();
   std::ranges::sort(found, [](const TopLogit& a, const TopLogit& b) {
@@ -81,11 +101,17 @@ TYPED_TEST(TopLogitsOnCuda, AreThoseOfASort) {
       EXPECT_EQ(found.logit, static_cast<float>(of_row[first]));
     }
     const std::int64_t last_row = (rows - 1) * vocab_size;
-    const std::vector<std::int32_t> order = sorted_tokens(logits.data() + last_row, vocab_size);
+    const std::vector<unsigned> mask =
+        random.chance(0.5) ? random_mask(random, vocab_size) : std::vector<unsigned>{};
+    const DeviceArray<unsigned> d_mask(mask);
+    const std::vector<std::int32_t> order =
+        sorted_tokens(logits.data() + last_row, vocab_size, mask);
+    const auto count = static_cast<std::int64_t>(order.size());
     for (const std::int64_t k :
-         {std::int64_t{1}, random.integer(1, std::min<std::int64_t>(vocab_size, 60)),
-          random.integer(1, vocab_size), vocab_size}) {
-      const std::vector<TopLogit> found = top_k(on_device.data() + last_row, vocab_size, k);
+         {std::int64_t{1}, random.integer(1, std::min<std::int64_t>(count, 60)),
+          random.integer(1, count), count}) {
+      const std::vector<TopLogit> found =
+          top_k(on_device.data() + last_row, vocab_size, k, mask.empty() ? nullptr : d_mask.data());
       for (std::size_t i = 0; i < found.size(); ++i) {
         ASSERT_EQ(found[i].token, order[i]) << i << " of " << k;
         ASSERT_EQ(found[i].logit,
@@ -123,13 +149,16 @@ TYPED_TEST(TopLogitsOnCuda, SumsOfSoftmaxes) {
       }
     }
     const DeviceArray<T> on_device(logits);
+    const std::vector<unsigned> mask =
+        random.chance(0.5) ? random_mask(random, vocab_size) : std::vector<unsigned>{};
+    const DeviceArray<unsigned> d_mask(mask);
     std::vector<std::vector<AskedRow>> found;
     std::vector<TopLogit> found_tokens;
     for (int run = 0; run < 2; ++run) {
       const DeviceArray<AskedRow> d_asked(asked);
       const DeviceArray<TopLogit> d_tokens(tokens);
-      ASSERT_EQ(exp_sums_cuda(on_device.data(), vocab_size, temperature,
-                              static_cast<std::int64_t>(asked.size()), d_asked.data(),
+      ASSERT_EQ(exp_sums_cuda(on_device.data(), vocab_size, mask.empty() ? nullptr : d_mask.data(),
+                              temperature, static_cast<std::int64_t>(asked.size()), d_asked.data(),
                               d_tokens.data(), nullptr),
                 cudaSuccess);
       ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
@@ -141,7 +170,7 @@ TYPED_TEST(TopLogitsOnCuda, SumsOfSoftmaxes) {
       double expected = 0;
       for (std::int64_t token = 0; token < vocab_size; ++token) {
         const auto logit = static_cast<double>(static_cast<float>(value(row, token)));
-        expected += std::exp((logit - 50) / temperature);
+        expected += allows(mask, token) ? std::exp((logit - 50) / temperature) : 0.0;
       }
       EXPECT_NEAR(found[0][i].sum, expected, 1e-12 * expected);
       EXPECT_EQ(found[0][i].sum, found[1][i].sum);
@@ -156,7 +185,7 @@ TYPED_TEST(TopLogitsOnCuda, SumsOfSoftmaxes) {
 
 TYPED_TEST(TopLogitsOnCuda, NoneAreChosenOfNone) {
   const DeviceArray<TypeParam> row(std::vector<TypeParam>(5, TypeParam(1.0F)));
-  EXPECT_EQ(top_k_cuda<TypeParam>(row.data(), 5, 0, nullptr, nullptr), cudaSuccess);
+  EXPECT_EQ(top_k_cuda<TypeParam>(row.data(), 5, nullptr, 0, nullptr, nullptr), cudaSuccess);
 }
 
 /// Wherever it is: whoever looks at the best token sees that the row holds one.
