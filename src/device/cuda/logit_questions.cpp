@@ -57,10 +57,10 @@ std::vector<TokenScore> LogitQuestions::top_k(std::size_t k, const std::byte* ro
                                               const TokenMask* allowed) {
   const std::scoped_lock asking(asking_);
   const std::span found = elements<kernels::TopLogit>(tokens_, k);
-  ask("finding the best tokens", [&](const auto* type) {
+  ask("finding the best tokens", allowed, [&](const auto* type, const unsigned* mask) {
     return kernels::top_k_cuda(reinterpret_cast<decltype(type)>(row),
-                               static_cast<std::int64_t>(vocab_size_), static_cast<std::int64_t>(k),
-                               found.data(), stream_.get());
+                               static_cast<std::int64_t>(vocab_size_), mask,
+                               static_cast<std::int64_t>(k), found.data(), stream_.get());
   });
   std::ranges::sort(found, [](const kernels::TopLogit& a, const kernels::TopLogit& b) {
     return kernels::comes_before(a.logit, a.token, b.logit, b.token);
@@ -98,7 +98,7 @@ void LogitQuestions::log_probabilities(std::span<const RowToken> tokens, const s
   const std::scoped_lock asking(asking_);
   const std::span asked = elements<kernels::TopLogit>(tokens_, tokens.size());
   std::ranges::transform(by_row.order(), asked.begin(), [&](std::size_t place) {
-    return kernels::TopLogit{tokens[place].token, 0};
+    return kernels::TopLogit{static_cast<std::int32_t>(tokens[place].token), 0};
   });
   const std::span rows = elements<kernels::AskedRow>(rows_, by_row.rows().size());
   std::ranges::transform(by_row.rows(), rows.begin(), [&](const TokensByRow::Row& row) {
@@ -108,9 +108,9 @@ void LogitQuestions::log_probabilities(std::span<const RowToken> tokens, const s
                              .first = static_cast<std::int32_t>(row.begin),
                              .count = static_cast<std::int32_t>(row.end - row.begin)};
   });
-  ask("finding tokens' log-probabilities", [&](const auto* type) {
+  ask("finding tokens' log-probabilities", nullptr, [&](const auto* type, const unsigned* mask) {
     return kernels::exp_sums_cuda(
-        reinterpret_cast<decltype(type)>(logits), static_cast<std::int64_t>(vocab_size_), 1.0,
+        reinterpret_cast<decltype(type)>(logits), static_cast<std::int64_t>(vocab_size_), mask, 1.0,
         static_cast<std::int64_t>(rows.size()), rows.data(), asked.data(), stream_.get());
   });
   for (const kernels::AskedRow& row : rows) {
