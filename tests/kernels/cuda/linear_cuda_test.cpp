@@ -5,7 +5,9 @@
 #include <cuda_fp16.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
+#include <cstddef>
 #include <cstring>
 #include <limits>
 #include <utility>
@@ -184,9 +186,11 @@ TYPED_TEST_SUITE(LinearOnTensorCores, ShortTypes);
 /// The NaN that a GPU's arithmetic gives: all bits but the sign.
 template <typename T>
 T arithmetic_nan() {
+  std::array<std::byte, sizeof(T)> bytes;
+  bytes.fill(std::byte{0xFF});
+  bytes.back() = std::byte{0x7F};
   T nan;
-  std::memset(&nan, 0xFF, sizeof(T));
-  reinterpret_cast<unsigned char*>(&nan)[sizeof(T) - 1] = 0x7F;
+  std::memcpy(static_cast<void*>(&nan), bytes.data(), bytes.size());
   return nan;
 }
 
