@@ -16,7 +16,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-LISTS = ("first_token", "decode", "prefill", "batch", "tree", "varied", "speedup")
+LISTS = (
+    "first_token",
+    "decode",
+    "prefill",
+    "batch",
+    "tree",
+    "scores",
+    "sampling",
+    "varied",
+    "speedup",
+)
 FORMAT_VERSION = 1
 
 
