@@ -8,7 +8,7 @@ import build
 import cuda
 import disk
 from export import BAD_INPUT, Source, export, exported_source, is_exported, made_by_hand
-from paths import BUILD, CUDA_BUILD, CUDA_ONNXRUNTIME_ROOT, MODELS, ROOT
+from paths import BUILD, CUDA_BUILD, MODELS, ROOT
 from setup import setup
 from steps import StepError, main, step
 
@@ -56,17 +56,6 @@ def _build(directory: Path, **options: str) -> None:
         why = build.configure(directory, "Release", **options)
         build.build(directory, "test_kvcache_prototype", "kvcache_cli")
         outcome.text = f"done ({why})" if why else "done"
-
-
-def _build_for_cuda() -> None:
-    nvcc = cuda.provide()
-    _build(
-        CUDA_BUILD,
-        USE_CUDA="ON",
-        KVCACHE_WARNINGS_AS_ERRORS="OFF",  # nvcc's host compiler is not one of those tried
-        CMAKE_CUDA_COMPILER=nvcc,
-        ONNXRUNTIME_ROOT_DIR=str(CUDA_ONNXRUNTIME_ROOT),
-    )
 
 
 def _arguments() -> argparse.Namespace:
@@ -131,7 +120,7 @@ def _command() -> int:
     else:
         export_default()
     if arguments.cuda:
-        _build_for_cuda()
+        _build(CUDA_BUILD, **cuda.build_options())
     else:
         _build(BUILD)
     directory, device = (CUDA_BUILD, "cuda") if arguments.cuda else (BUILD, "auto")

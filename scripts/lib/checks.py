@@ -12,13 +12,14 @@ from pathlib import Path
 import browser
 import build
 import build_site
+import cuda
 import disk
 import python_environment
 import toolchain
 from clang_tidy import ClangTidy
 from export import Source, export_together, is_exported
 from fuzz import run_fuzzers
-from paths import BUILD, GOLDENS, PYTHON, ROOT, VENV
+from paths import BUILD, CUDA_BUILD, GOLDENS, PYTHON, ROOT, VENV
 from results import Results, check, read_junit
 from setup import setup
 from steps import StepError, main, run, say, step
@@ -51,6 +52,14 @@ MORE_NARROW_MODELS = {
     "int4 weights (dequantised)": ("--weights", "int4", "--activations", "float32"),
     "a float16 cache": ("--cache-dtype", "float16"),
     "a bfloat16 cache": ("--cache-dtype", "bfloat16"),
+}
+GPU_MODELS = {  # of the narrow ones, what has kernels of its own there
+    "float16": ("--dtype", "float16"),
+    "bfloat16": ("--dtype", "bfloat16"),
+    **{
+        name: NARROW_MODELS[name]
+        for name in ("int8 weights", "int4 weights", "an int8 cache", "hidden states")
+    },
 }
 TESTS_OF_MODELS = (  # the others know nothing of a model's types
     "Batch.*:Greedy.*:History.*:InvarianceOfAModel.*:LargeActivations.*:Load.*"
@@ -124,6 +133,30 @@ def run_checks(*, full: bool) -> Results:
     return results
 
 
+def run_gpu_checks() -> Results:
+    """Run the C++ tests on this machine's GPU; none is skipped for want of one."""
+    results = Results()
+    with step("test", "GPU") as outcome:
+        outcome.text = cuda.require_gpu()
+    options = cuda.build_options()
+
+    def work() -> str:
+        why = build.configure(CUDA_BUILD, "Release", **options)
+        build.build(CUDA_BUILD, "kvcache_tests")
+        return f"ok ({why})" if why else "ok"
+
+    built = check(f"build in {CUDA_BUILD.name}/", work)
+    results.add(built)
+    if built.failed:
+        return results
+    results.add(check("models of tests/goldens", lambda: _export_goldens(GPU_MODELS)))
+    name, on_gpu = "C++ tests on the GPU", {"KVCACHE_REQUIRE_GPU": "1"}
+    results.add(_gtest(name, CUDA_BUILD, on_gpu))
+    results.add(_tests_of_models(name, CUDA_BUILD, GPU_MODELS, on_gpu, full=False))
+    results.add(_tests_of_families(name, CUDA_BUILD, on_gpu))
+    return results
+
+
 def _provide(what: str, requirements: str, stamp: str, *options: str) -> None:
     """Install packages that some tests need; where they cannot be had, those are skipped."""
     try:
@@ -164,7 +197,7 @@ def _without_gpu() -> Results:
         for source in sources
         for name in re.findall(r"^TEST\w*\((.*)\)", source.read_text(), re.M)
     ]
-    reason = "built without USE_CUDA; README.md says how to run it on a GPU"
+    reason = "built without USE_CUDA; scripts/test --cuda runs it on a GPU"
     return Results(skipped=[f"{name.replace(', ', '.')} ({reason})" for name in names])
 
 
@@ -437,11 +470,19 @@ def _command_line() -> int:
         " instruction set and each source by itself, clang-tidy over the tests, as many random"
         " cases with sanitisers as without, over all narrow models, and the tests marked full",
     )
+    parser.add_argument(
+        "--cuda",
+        action="store_true",
+        help="instead, build for CUDA in build-cuda/ and run the C++ tests on the GPU, over models"
+        " of each type; what is missing for it is an error",
+    )
     arguments = parser.parse_args()
+    if arguments.full and arguments.cuda:
+        parser.error("--full and --cuda are two runs; give one of them")
     disk.announce("test", disk.TEST, minutes=20)
     python_environment.check_headers()
     setup()
-    return conclude(run_checks(full=arguments.full))
+    return conclude(run_gpu_checks() if arguments.cuda else run_checks(full=arguments.full))
 
 
 if __name__ == "__main__":

@@ -44,6 +44,38 @@ def provide() -> str:
     return nvcc
 
 
+def require_gpu() -> str:
+    """What the driver calls the first GPU."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        raise StepError(
+            "no GPU can be used: nvidia-smi, which comes with NVIDIA's driver, is not on PATH",
+            advice="Run this on a machine with an NVIDIA GPU and its driver.",
+        )
+    try:
+        listed = run([program, "-L"])
+    except StepError as error:
+        raise StepError(
+            f"no GPU can be used: {program} fails",
+            output=error.output,
+            advice="Run this on a machine with an NVIDIA GPU and its driver.",
+        ) from error
+    found = re.search(r"^GPU \d+: (.*?)(?: \(UUID|$)", listed, re.M)
+    if found is None:
+        raise StepError(f"no GPU can be used: {program} lists none", output=listed)
+    return found[1]
+
+
+def build_options() -> dict[str, str]:
+    """Do every step; return what a build for CUDA is configured with."""
+    return {
+        "USE_CUDA": "ON",
+        "KVCACHE_WARNINGS_AS_ERRORS": "OFF",  # nvcc's host compiler is not one of those tried
+        "CMAKE_CUDA_COMPILER": provide(),
+        "ONNXRUNTIME_ROOT_DIR": str(CUDA_ONNXRUNTIME_ROOT),
+    }
+
+
 def compiler() -> str:
     """The path of an nvcc that is new enough: CUDACXX, else on PATH, else /usr/local/cuda's."""
     chosen = os.environ.get("CUDACXX")

@@ -46,6 +46,43 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "CUDA toolkit" in raised.value.advice
 
 
+def nvidia_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+def test_the_gpu_that_the_driver_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvidia_smi(tmp_path, monkeypatch, "echo 'GPU 0: NVIDIA H200 (UUID: GPU-1)'")
+    assert cuda.require_gpu() == "NVIDIA H200"
+
+
+@pytest.mark.parametrize(
+    ("script", "said"), [("exit 0", "lists none"), ("echo broken; exit 9", "nvidia-smi fails")]
+)
+def test_no_gpu_is_told_before_anything_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
+) -> None:
+    nvidia_smi(tmp_path, monkeypatch, script)
+    with pytest.raises(StepError, match=f"no GPU can be used: .*{said}"):
+        cuda.require_gpu()
+
+
+def test_no_driver_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda.shutil, "which", lambda *_, **__: None)
+    with pytest.raises(StepError, match="nvidia-smi, which comes with NVIDIA's driver") as raised:
+        cuda.require_gpu()
+    assert "a machine with an NVIDIA GPU" in raised.value.advice
+
+
+def test_the_tests_on_a_gpu_are_a_run_of_their_own() -> None:
+    command = [ROOT / "scripts" / "test", "--cuda", "--full"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "--full and --cuda are two runs; give one of them" in done.stderr
+
+
 def test_the_provider_is_of_the_same_version_as_the_exporters_runtime() -> None:
     pinned = re.search(r"^onnxruntime==(\S+)$", (ROOT / "requirements.txt").read_text(), re.M)
     assert pinned
