@@ -57,13 +57,12 @@ cudaError_t copy_pieces(std::byte* memory, std::span<const PieceCopy> copies,
     all |= copy.to | copy.from | copy.bytes;
   }
   const dim3 grid(static_cast<unsigned>(layout.count), static_cast<unsigned>(layout.pools));
-  if (all % sizeof(uint4) == 0) {
-    copy_pieces_kernel<uint4>
-        <<<grid, kThreads, 0, stream>>>(memory, listed, layout.stride, layout.pool_stride);
-  } else {
-    copy_pieces_kernel<unsigned short>
-        <<<grid, kThreads, 0, stream>>>(memory, listed, layout.stride, layout.pool_stride);
-  }
+  // A key of int8 with its scale may have any number of bytes.
+  const auto kernel = all % sizeof(uint4) == 0            ? copy_pieces_kernel<uint4>
+                      : all % sizeof(unsigned) == 0       ? copy_pieces_kernel<unsigned>
+                      : all % sizeof(unsigned short) == 0 ? copy_pieces_kernel<unsigned short>
+                                                          : copy_pieces_kernel<unsigned char>;
+  kernel<<<grid, kThreads, 0, stream>>>(memory, listed, layout.stride, layout.pool_stride);
   return cudaGetLastError();
 }
 

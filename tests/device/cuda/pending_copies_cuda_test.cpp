@@ -23,7 +23,8 @@ TEST_F(PendingCopiesOnCuda, GiveWhatOneAfterTheOtherGives) {
     const auto size = [&](std::int64_t least, std::int64_t most) {
       return static_cast<std::size_t>(random.integer(least, most));
     };
-    const std::size_t vector_bytes = random.chance(0.5) ? 16 * size(1, 8) : 2 * size(1, 40);
+    const std::size_t vector_bytes =
+        random.pick(std::vector<std::size_t>{1, 2, 4, 16}) * size(1, 20);
     const std::size_t tokens = size(1, 16);
     const std::size_t heads = size(1, 4);
     const std::size_t blocks = size(2, 6);  // few: copies of copies
