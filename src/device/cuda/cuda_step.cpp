@@ -12,13 +12,26 @@
 #include "device/answers_on_host.hpp"
 #include "device/cuda/with_type.hpp"
 #include "kernels/cuda/fused_rows.hpp"
+#include "kernels/cuda/run_inputs_cuda.hpp"
 
 namespace kvcache::device {
 namespace {
 
 constexpr int kRunsBeforeCapture = 2;
 constexpr TokenId kNoToken = -1;
-constexpr int kPollsBetweenQueries = 1 << 16;  // to the driver, whether a step has failed
+constexpr int kPollsBetweenQueries = 1 << 16;  // to the driver, whether a run has failed
+
+/// @throws Error run_failed
+void require_whole(bool whole, const char* what) {
+  if (!whole) {
+    throw_error(
+        ErrorCode::run_failed,
+        "{} ended and had not written all of its results, which is a fault of this library: "
+        "please report it; ModelOptions::fuse_steps = false (--no-fused-steps) may go around "
+        "it",
+        what);
+  }
+}
 
 }  // namespace
 
@@ -80,15 +93,24 @@ bool CudaStep::run(const plan::StepBinding& binding, const std::function<void()>
   if (resources_->captures_runs && !known && is_third) {
     capture(enqueue);
   }
+  expect_best();
   if (graph_ != nullptr) {
     check_cuda(cudaGraphLaunch(graph_, resources_->stream->get()), "starting a captured run");
   } else {
     enqueue_all(enqueue);
   }
-  resources_->stream->mark(end_);
+  // The best tokens are the last that a run writes, unless copies come behind them.
+  const bool has_copies = logits_.come_along() || !outputs_.empty() || shape_.logits_rows == 0;
+  if (has_copies) {
+    resources_->stream->mark(end_);
+  }
   lock.unlock();
-  CudaStream::wait(end_);
-  set_brought();
+  if (has_copies) {
+    CudaStream::wait(end_);
+    set_brought();
+  } else {
+    require_whole(wait_for_best(), "a run");
+  }
   ++runs_;
   return known;
 }
@@ -109,8 +131,8 @@ bool CudaStep::may_be_fused(const plan::StepBinding& binding) const {
 }
 
 void CudaStep::enqueue_all(const std::function<void()>& enqueue) {
-  check_cuda(cudaMemcpyAsync(device_inputs_.data(), host_inputs_.data(), shape_.input_bytes,
-                             cudaMemcpyHostToDevice, resources_->stream->get()),
+  check_cuda(kernels::bring_inputs(host_inputs_.data(), device_inputs_.data(), shape_.input_bytes,
+                                   resources_->stream->get()),
              "copying the inputs");
   enqueue();
   check_cuda(with_type(model_.type,
@@ -132,10 +154,14 @@ void CudaStep::enqueue_copies() {
   }
 }
 
-void CudaStep::start_fused() {
+void CudaStep::expect_best() noexcept {
   for (kernels::TopLogit& row : std::span(best(), shape_.logits_rows)) {
     std::atomic_ref(row.token).store(kNoToken, std::memory_order_relaxed);
   }
+}
+
+void CudaStep::start_fused() {
+  expect_best();
   plan::Lane lane{resources_->stream->get(), 0};
   lane_.reset();
   if (fused_inputs_.host_logits != nullptr && fused_->is_independent(fused_inputs_)) {
@@ -172,7 +198,7 @@ void CudaStep::expect_outputs() noexcept {
   }
 }
 
-/// Until what a fused step writes to the host is there. False where the step has ended without it.
+/// Until what a run writes to the host is there. False where the run has ended without it.
 template <typename IsThere>
 bool CudaStep::poll(const IsThere& is_there) {
   for (int polls = 1; !is_there(); ++polls) {
@@ -181,7 +207,7 @@ bool CudaStep::poll(const IsThere& is_there) {
       const cudaError_t state =
           cudaStreamQuery(lane_ ? lane_->lane().stream : resources_->stream->get());
       if (state != cudaErrorNotReady) {
-        check_cuda(state, "waiting for a fused step");
+        check_cuda(state, "waiting for a run");
         return is_there();
       }
     }
@@ -189,15 +215,20 @@ bool CudaStep::poll(const IsThere& is_there) {
   return true;
 }
 
-void CudaStep::wait_for_fused() {
-  // A row's token is the last that a step writes of it, and seen sooner than the driver knows of
-  // the end. What comes next on the stream waits for the end all the same.
+/// A row's token is the last that a run writes of it, and seen sooner than the driver knows of the
+/// end. What comes next on the stream waits for the end all the same.
+bool CudaStep::wait_for_best() {
   bool whole = true;
   for (kernels::TopLogit& row : std::span(best(), shape_.logits_rows)) {
     whole = whole && poll([&] {
               return std::atomic_ref(row.token).load(std::memory_order_acquire) != kNoToken;
             });
   }
+  return whole;
+}
+
+void CudaStep::wait_for_fused() {
+  bool whole = wait_for_best();
   const bool brings_outputs = lane_.has_value();
   for (std::size_t output = 0; brings_outputs && output < outputs_.size(); ++output) {
     for (std::uint16_t& element : on_host(output)) {
@@ -207,12 +238,7 @@ void CudaStep::wait_for_fused() {
     }
   }
   lane_.reset();
-  if (!whole) {
-    throw_error(ErrorCode::run_failed,
-                "a fused step ended and had not written all of its results, which is a fault of "
-                "this library: please report it; ModelOptions::fuse_steps = false "
-                "(--no-fused-steps) goes around it");
-  }
+  require_whole(whole, "a fused step");
   if (brings_outputs) {
     set_brought();
   }

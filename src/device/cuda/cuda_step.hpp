@@ -75,7 +75,9 @@ class CudaStep : public Step {
   void wait_for_fused();  // without it: other threads' runs may go into the stream meanwhile
   void forget_capture() noexcept;
   [[nodiscard]] std::span<std::uint16_t> on_host(std::size_t output) const noexcept;
+  void expect_best() noexcept;
   void expect_outputs() noexcept;
+  [[nodiscard]] bool wait_for_best();  // false: the run has ended without it
   template <typename IsThere>
   bool poll(const IsThere& is_there);
   void enqueue_copies();
