@@ -75,6 +75,7 @@ bool CudaStep::run(const plan::StepBinding& binding, const std::function<void()>
     output.forget();
   }
   comes_along_ = false;
+  lane_.reset();  // a run that failed may have left it
   bool prepared = fused_ != nullptr && fused_->prepare(fused_inputs_, prepared_);
   auto lock = resources_->stream->lock();
   const bool is_third = runs_ == kRunsBeforeCapture;
@@ -163,7 +164,6 @@ void CudaStep::expect_best() noexcept {
 void CudaStep::start_fused() {
   expect_best();
   plan::Lane lane{resources_->stream->get(), 0};
-  lane_.reset();
   if (fused_inputs_.host_logits != nullptr && fused_->is_independent(fused_inputs_)) {
     expect_outputs();
     resources_->stream->take_lane(lane_);

@@ -30,9 +30,8 @@ struct CudaStepResources {
   std::shared_ptr<plan::FusedModel> fused;  // once a step has been fused
 };
 
-/// What crosses the bus in a run are its inputs in one copy, each row's best token and rows of few
-/// bytes; long logits only when asked for, under the stream's lock, so that several threads may
-/// ask.
+/// What crosses the bus in a run are its inputs, each row's best token and rows of few bytes; long
+/// logits only when asked for, under the stream's lock, so that several threads may ask.
 ///
 /// The third run of a shape is captured as a CUDA graph, which serves the ones after it: the block
 /// table and the lengths are read on the device, so one capture serves every depth. (The second
