@@ -1,5 +1,6 @@
 #include "evaluator/execution.hpp"
 
+#include <algorithm>
 #include <exception>
 #include <optional>
 #include <utility>
@@ -92,20 +93,23 @@ class ScoredTokens {
   }
 
  private:
+  static bool is_score(const Task* task) noexcept { return task->kind() == Kind::score; }
+
   void ask(std::span<Task* const> rows, const MixedRun& run) {
+    if (std::ranges::none_of(rows, is_score)) {
+      return;  // of most runs of a search
+    }
     std::vector<RowToken> tokens;
     for (std::size_t row = 0; row < rows.size(); ++row) {
       begins_.push_back(tokens.size());
-      if (rows[row]->kind() == Kind::score) {
+      if (is_score(rows[row])) {
         for (const auto& [node, token] : as_score(*rows[row]).plan.scored) {
           tokens.push_back({run.first_logits(row) + node, token});
         }
       }
     }
     begins_.push_back(tokens.size());
-    if (!tokens.empty()) {
-      found_ = run.all_logits().log_probabilities(tokens);
-    }
+    found_ = run.all_logits().log_probabilities(tokens);
   }
 
   std::vector<std::size_t> begins_;

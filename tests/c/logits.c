@@ -48,7 +48,7 @@ TEST(what_is_asked_of_a_row) {
   for (size_t i = 0; i < 3; ++i) {
     float alone;
     OK(kvcache_logits_log_probabilities(logits, rows[i], &tokens[i], 1, &alone));
-    CHECK(fabs(of_rows[i] - alone) < 1e-5);
+    CHECK(fabsf(of_rows[i] - alone) < 1e-5F);
   }
   OK(kvcache_logits_log_probabilities_of_rows(logits, NULL, NULL, 0, NULL));
   kvcache_logits_destroy(logits);
