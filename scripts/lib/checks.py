@@ -139,13 +139,9 @@ def run_gpu_checks() -> Results:
     with step("test", "GPU") as outcome:
         outcome.text = cuda.require_gpu()
     options = cuda.build_options()
-
-    def work() -> str:
-        why = build.configure(CUDA_BUILD, "Release", **options)
-        build.build(CUDA_BUILD, "kvcache_tests")
-        return f"ok ({why})" if why else "ok"
-
-    built = check(f"build in {CUDA_BUILD.name}/", work)
+    built = check(
+        f"build in {CUDA_BUILD.name}/", lambda: _build(CUDA_BUILD, "kvcache_tests", **options)
+    )
     results.add(built)
     if built.failed:
         return results
@@ -245,10 +241,14 @@ def _clang_tidy(*, full: bool) -> Results:
     return check("clang-tidy", work)
 
 
-def _build_release() -> str:
-    why = build.configure(BUILD, "Release", KVCACHE_BUILD_PYTHON="ON")
-    build.build(BUILD)
+def _build(directory: Path, *targets: str, **options: str) -> str:
+    why = build.configure(directory, "Release", **options)
+    build.build(directory, *targets)
     return f"ok ({why})" if why else "ok"
+
+
+def _build_release() -> str:
+    return _build(BUILD, KVCACHE_BUILD_PYTHON="ON")
 
 
 def _export_goldens(narrow_models: Mapping[str, Sequence[str]]) -> str:

@@ -21,15 +21,14 @@ constexpr int kRunsBeforeCapture = 2;
 constexpr TokenId kNoToken = -1;
 constexpr int kPollsBetweenQueries = 1 << 16;  // to the driver, whether a run has failed
 
+/// @param way_around what a user can do until it is mended, or nothing
 /// @throws Error run_failed
-void require_whole(bool whole, const char* what) {
+void require_whole(bool whole, const char* what, const char* way_around = "") {
   if (!whole) {
-    throw_error(
-        ErrorCode::run_failed,
-        "{} ended and had not written all of its results, which is a fault of this library: "
-        "please report it; ModelOptions::fuse_steps = false (--no-fused-steps) may go around "
-        "it",
-        what);
+    throw_error(ErrorCode::run_failed,
+                "{} ended and had not written all of its results, which is a fault of this "
+                "library: please report it{}",
+                what, way_around);
   }
 }
 
@@ -101,7 +100,7 @@ bool CudaStep::run(const plan::StepBinding& binding, const std::function<void()>
     enqueue_all(enqueue);
   }
   // The best tokens are the last that a run writes, unless copies come behind them.
-  const bool has_copies = logits_.come_along() || !outputs_.empty() || shape_.logits_rows == 0;
+  const bool has_copies = logits_.come_along() || !outputs_.empty();
   if (has_copies) {
     resources_->stream->mark(end_);
   }
@@ -238,7 +237,8 @@ void CudaStep::wait_for_fused() {
     }
   }
   lane_.reset();
-  require_whole(whole, "a fused step");
+  require_whole(whole, "a fused step",
+                "; ModelOptions::fuse_steps = false (--no-fused-steps) goes around it");
   if (brings_outputs) {
     set_brought();
   }

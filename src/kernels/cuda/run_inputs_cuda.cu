@@ -8,8 +8,8 @@ namespace {
 
 constexpr int kThreads = 128;
 
-/// A thread has 16 bytes, the last one fewer. Nobody lets the next kernel start: it does
-/// when this one has ended.
+/// A thread has 16 bytes, the last one fewer. Nobody lets the next kernel start: it does when this
+/// one has ended.
 __global__ void __launch_bounds__(kThreads)
     bring_inputs_kernel(const std::byte* host, std::byte* device, std::size_t bytes) {
   const std::size_t at = (std::size_t{blockIdx.x} * kThreads + threadIdx.x) * sizeof(uint4);
