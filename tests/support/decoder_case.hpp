@@ -9,12 +9,15 @@
 #include <memory>
 #include <numeric>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "kernels/cuda/fused_decoder.hpp"
+#include "kernels/cuda/quantized_decoder_plan.hpp"
 #include "plan/cuda/fused_model.hpp"
 #include "support/fused_case.hpp"
+#include "support/quantized_device.hpp"
 
 namespace kvcache::test {
 
@@ -34,6 +37,8 @@ struct DecoderForm {
   bool query_key_norms = false;
   float embedding_scale = 1;
   std::int64_t block_len = 16;
+  kernels::QuantizedKind layer_kind;  // of quantised weights
+  kernels::QuantizedKind head_kind;
 
   static DecoderForm random(Random& random) {
     DecoderForm form;
@@ -53,16 +58,253 @@ struct DecoderForm {
     form.block_len = random.pick(std::vector<std::int64_t>{8, 16, 256});
     return form;
   }
+
+  /// Of weights with scales for whole blocks of inputs.
+  static DecoderForm random_quantized(Random& random) {
+    DecoderForm form = DecoderForm::random(random);
+    const auto kind = [&] {
+      kernels::QuantizedKind kind;
+      kind.bits = random.chance(0.4) ? 8 : 4;
+      kind.minimums = kind.bits == 4 && random.chance(0.4);
+      kind.block_pieces = 1 << random.integer(0, 3);
+      return kind;
+    };
+    form.layer_kind = kind();
+    form.head_kind = random.chance(0.5) ? form.layer_kind : kind();
+    const auto of_heads = static_cast<int>(form.heads * form.head_dim) / kernels::kPieceInputs;
+    while (of_heads % form.layer_kind.block_pieces != 0) {
+      form.layer_kind.block_pieces /= 2;
+    }
+    const auto block = std::int64_t{kernels::kPieceInputs} *
+                       std::max(form.layer_kind.block_pieces, form.head_kind.block_pieces);
+    form.hidden = block * random.integer(1, 960 / block);
+    form.inner = block * random.integer(1, 1280 / block);
+    return form;
+  }
 };
 
+/// Weights, cache and logits of one type of 16 bits.
 template <typename T>
+struct SixteenBitWeights {
+  using Vector = T;
+  using Cache = T;
+  static constexpr double kError = kStepError<T>;
+
+  /// A product's weight in panels of 64 columns, of a gate those of both matrices in turns.
+  class Matrix {
+   public:
+    Matrix(Random& random, const DecoderForm& /*form*/, std::int64_t from, std::int64_t to,
+           std::int64_t of = 1)
+        : inputs_(from),
+          outputs_(to),
+          matrices_(of),
+          weight_(random, of * ((to + 63) / 64) * from * 64,
+                  1 / std::sqrt(static_cast<double>(from))),
+          bias_(random, of * to, 0.1) {}
+
+    void tell(plan::CudaWeights& weights, const std::string& node, const NormArgs<T>& norm,
+              kernels::Activation activation, bool biased) const {
+      LinearCudaArgs<T> args;
+      args.norm = norm;
+      args.weight = weight_.device.data();
+      args.bias = biased ? bias_.device.data() : nullptr;
+      args.tokens = 1;
+      args.inputs = inputs_;
+      args.outputs = outputs_;
+      args.gelu = activation == kernels::Activation::gelu_tanh;
+      if (matrices_ == 2) {
+        weights.nodes.emplace(node, kernels::GatedLinearCudaArgs<T>{args, activation});
+      } else {
+        weights.nodes.emplace(node, args);
+      }
+    }
+    /// One matrix's outputs behind the other's.
+    [[nodiscard]] Doubles of(const Doubles& x, bool biased) const {
+      Doubles y;
+      for (std::int64_t matrix = 0; matrix < matrices_; ++matrix) {
+        for (std::int64_t column = 0; column < outputs_; ++column) {
+          const std::int64_t panel = column / 64 * matrices_ + matrix;
+          double sum = biased ? bias_[matrix * outputs_ + column] : 0;
+          for (std::int64_t i = 0; i < inputs_; ++i) {
+            sum +=
+                x[static_cast<std::size_t>(i)] * weight_[(panel * inputs_ + i) * 64 + column % 64];
+          }
+          y.push_back(sum);
+        }
+      }
+      return y;
+    }
+
+   private:
+    std::int64_t inputs_;
+    std::int64_t outputs_;
+    std::int64_t matrices_;
+    Weight<T> weight_;
+    Weight<T> bias_;
+  };
+
+  /// The embedding, which is the head, too.
+  class Tokens {
+   public:
+    Tokens(Random& random, const DecoderForm& form)
+        : hidden_(form.hidden),
+          vocab_size_(form.vocab_size),
+          weight_(random, form.vocab_size * form.hidden, 1) {}
+
+    void tell(plan::CudaWeights& weights, float scale, const NormArgs<T>& norm) const {
+      EmbeddingCudaArgs<T> embedding;
+      embedding.token_weight = weight_.device.data();
+      embedding.size = hidden_;
+      embedding.vocab_size = vocab_size_;
+      embedding.scale = scale;
+      weights.nodes.emplace(plan::kEmbeddingNode, embedding);
+      HeadCudaArgs<T> head;
+      head.norm = norm;
+      head.weight = weight_.device.data();
+      head.inputs = hidden_;
+      head.outputs = vocab_size_;
+      weights.nodes.emplace(plan::kHeadNode, head);
+    }
+    [[nodiscard]] double at(std::int64_t token, std::int64_t i) const {
+      return weight_[token * hidden_ + i];
+    }
+    [[nodiscard]] Doubles logits(const Doubles& x) const {
+      Doubles logits(static_cast<std::size_t>(vocab_size_));
+      for (std::size_t out = 0; out < logits.size(); ++out) {
+        for (std::size_t i = 0; i < x.size(); ++i) {
+          logits[out] += x[i] * at(static_cast<std::int64_t>(out), static_cast<std::int64_t>(i));
+        }
+      }
+      return logits;
+    }
+
+   private:
+    std::int64_t hidden_;
+    std::int64_t vocab_size_;
+    Weight<T> weight_;
+  };
+};
+
+/// Weights of 8 and 4 bits, which multiply what is rounded to int8.
+template <typename CacheElement>
+struct QuantizedWeights {
+  using Vector = float;
+  using Cache = CacheElement;
+  // Where the last places' difference crosses a boundary of the rounding, an activation moves by
+  // 1 / 127 of its block's largest.
+  static constexpr double kError = 3e-2;
+
+  static kernels::QuantizedWeight kind(const kernels::QuantizedKind& kind, std::int64_t inputs,
+                                       std::int64_t outputs, std::int64_t matrices) {
+    kernels::QuantizedWeight of;
+    of.inputs = inputs;
+    of.outputs = outputs;
+    of.matrices = matrices;
+    of.bits = kind.bits;
+    of.minimums = kind.minimums;
+    of.block_size = std::int64_t{kernels::kPieceInputs} * kind.block_pieces;
+    return of;
+  }
+  /// So that elements are about as large as a normal number times `size`.
+  static float scale(const kernels::QuantizedKind& kind, double size) {
+    return static_cast<float>(size / (kind.bits == 8 ? 74 : 5));
+  }
+
+  /// A product's weight.
+  class Matrix {
+   public:
+    Matrix(Random& random, const DecoderForm& form, std::int64_t from, std::int64_t to,
+           std::int64_t of = 1)
+        : Matrix(random, form.layer_kind, from, to, of,
+                 1 / std::sqrt(static_cast<double>(from))) {}
+    Matrix(Random& random, const kernels::QuantizedKind& of_kind, std::int64_t from,
+           std::int64_t to, std::int64_t of, double size)
+        : weight_(random, kind(of_kind, from, to, of), scale(of_kind, size)),
+          device_(weight_),
+          bias_(random, of * to, 0.1) {
+      for (std::int64_t matrix = 0; matrix < of; ++matrix) {
+        for (std::int64_t output = 0; output < to; ++output) {
+          for (std::int64_t input = 0; input < from; ++input) {
+            elements_.push_back(weight_.at(input, output, matrix));
+          }
+        }
+      }
+    }
+
+    [[nodiscard]] kernels::QuantizedLinearCudaArgs args(const NormArgs<float>& norm) const {
+      kernels::QuantizedLinearCudaArgs args;
+      args.norm = norm;
+      args.weight = device_.view();
+      args.tokens = 1;
+      return args;
+    }
+    void tell(plan::CudaWeights& weights, const std::string& node, const NormArgs<float>& norm,
+              kernels::Activation activation, bool biased) const {
+      kernels::QuantizedLinearCudaArgs args = this->args(norm);
+      args.bias = biased ? bias_.device.data() : nullptr;
+      args.activation = activation;
+      weights.nodes.emplace(node, args);
+    }
+    /// One matrix's outputs behind the other's.
+    [[nodiscard]] Doubles of(const Doubles& x, bool biased) const {
+      const Doubles rounded =
+          multiplied(x, weight_.view().block_size, kernels::AccuracyLevel::int8);
+      Doubles y;
+      auto element = elements_.begin();
+      for (std::int64_t i = 0; i < weight_.view().matrices * weight_.view().outputs; ++i) {
+        y.push_back(std::inner_product(rounded.begin(), rounded.end(), element,
+                                       biased ? bias_[i] : 0.0));
+        element += static_cast<std::ptrdiff_t>(rounded.size());
+      }
+      return y;
+    }
+    [[nodiscard]] double at(std::int64_t output, std::int64_t input) const {
+      return elements_[static_cast<std::size_t>(output * weight_.view().inputs + input)];
+    }
+    [[nodiscard]] const kernels::QuantizedWeight& on_device() const { return device_.view(); }
+
+   private:
+    QuantizedCase weight_;
+    DeviceWeight device_;
+    Weight<float> bias_;
+    Doubles elements_;  // [matrices, outputs, inputs]
+  };
+
+  /// The embedding, which is the head, too.
+  class Tokens {
+   public:
+    Tokens(Random& random, const DecoderForm& form)
+        : weight_(random, form.head_kind, form.hidden, form.vocab_size, 1, 1) {}
+
+    void tell(plan::CudaWeights& weights, float scale, const NormArgs<float>& norm) const {
+      kernels::QuantizedEmbeddingCudaArgs embedding;
+      embedding.weight = weight_.on_device();
+      embedding.scale = scale;
+      weights.nodes.emplace(plan::kEmbeddingNode, embedding);
+      weights.nodes.emplace(plan::kHeadNode, weight_.args(norm));
+    }
+    [[nodiscard]] double at(std::int64_t token, std::int64_t i) const {
+      return weight_.at(token, i);
+    }
+    [[nodiscard]] Doubles logits(const Doubles& x) const { return weight_.of(x, false); }
+
+   private:
+    Matrix weight_;
+  };
+};
+
+template <typename Weights>
 class DecoderCase {
+  using T = typename Weights::Vector;
+  using Cache = typename Weights::Cache;
+  using Matrix = typename Weights::Matrix;
+
  public:
   static constexpr std::int64_t kContext = 2048;
 
   DecoderCase(Random& random, const DecoderForm& form)
       : form_(form),
-        token_(random, form.vocab_size * form.hidden, 1),
+        tokens_(random, form),
         last_norm_(random, form.hidden, 0.3, 1),
         cos_(angles([](double angle) { return std::cos(angle); })),
         sin_(angles([](double angle) { return std::sin(angle); })),
@@ -101,41 +343,21 @@ class DecoderCase {
   /// As the nodes tell them.
   [[nodiscard]] plan::CudaWeights weights() const {
     plan::CudaWeights weights;
-    EmbeddingCudaArgs<T> embedding;
-    embedding.token_weight = token_.device.data();
-    embedding.size = form_.hidden;
-    embedding.vocab_size = form_.vocab_size;
-    embedding.scale = form_.embedding_scale;
-    weights.nodes.emplace(plan::kEmbeddingNode, embedding);
+    tokens_.tell(weights, form_.embedding_scale, rms_norm(last_norm_));
     for (std::size_t number = 0; number < layers_.size(); ++number) {
       const Layer& layer = *layers_[number];
-      const auto node = [&](const char* role) { return plan::layer_node(number, role); };
-      const auto args_of = [&](const Matrix& matrix, const Weight<T>* norm) {
-        LinearCudaArgs<T> args = matrix.args(form_.biases);
-        if (norm != nullptr) {
-          args.norm = rms_norm(*norm);
-        }
-        return args;
+      const auto tell = [&](const char* role, const Matrix& matrix, const NormArgs<T>& norm,
+                            kernels::Activation activation) {
+        matrix.tell(weights, plan::layer_node(number, role), norm, activation, form_.biases);
       };
-      weights.nodes.emplace(node("attention.qkv"), args_of(layer.qkv, &layer.first_norm));
-      weights.nodes.emplace(node("attention"), rules(layer));
-      weights.nodes.emplace(node("attention.output"), args_of(layer.projection, nullptr));
-      LinearCudaArgs<T> expansion = args_of(layer.expansion, &layer.second_norm);
-      if (form_.gated) {
-        weights.nodes.emplace(
-            node("mlp.up"), kernels::GatedLinearCudaArgs<T>{expansion, kernels::Activation::silu});
-      } else {
-        expansion.gelu = true;
-        weights.nodes.emplace(node("mlp.up"), expansion);
-      }
-      weights.nodes.emplace(node("mlp.down"), args_of(layer.contraction, nullptr));
+      constexpr auto kNone = kernels::Activation::none;
+      tell("attention.qkv", layer.qkv, rms_norm(layer.first_norm), kNone);
+      weights.nodes.emplace(plan::layer_node(number, "attention"), rules(layer));
+      tell("attention.output", layer.projection, {}, kNone);
+      tell("mlp.up", layer.expansion, rms_norm(layer.second_norm),
+           form_.gated ? kernels::Activation::silu : kernels::Activation::gelu_tanh);
+      tell("mlp.down", layer.contraction, {}, kNone);
     }
-    HeadCudaArgs<T> head;
-    head.norm = rms_norm(last_norm_);
-    head.weight = token_.device.data();
-    head.inputs = form_.hidden;
-    head.outputs = form_.vocab_size;
-    weights.nodes.emplace(plan::kHeadNode, head);
     return weights;
   }
 
@@ -146,6 +368,9 @@ class DecoderCase {
       binding.pools.push_back(reinterpret_cast<std::byte*>(layer->values.data()));
     }
     binding.block_len = form_.block_len;
+    binding.cache_type = std::is_same_v<Cache, float>    ? DataType::float32
+                         : std::is_same_v<Cache, __half> ? DataType::float16
+                                                         : DataType::bfloat16;
     binding.logits = reinterpret_cast<std::byte*>(logits_.data());
     return binding;
   }
@@ -167,8 +392,8 @@ class DecoderCase {
         for (std::int64_t head = 0; head < form_.kv_heads; ++head) {
           for (std::int64_t e = 0; e < form_.head_dim; ++e) {
             const auto at = static_cast<std::size_t>(pool_at(head, position) + e);
-            layer->host_keys[at] = T(random.normal());
-            layer->host_values[at] = T(random.normal());
+            layer->host_keys[at] = Cache(static_cast<float>(random.normal()));
+            layer->host_values[at] = Cache(static_cast<float>(random.normal()));
           }
         }
       }
@@ -187,7 +412,7 @@ class DecoderCase {
     for (const auto& layer : layers_) {
       for (const auto& [device, host] :
            {std::pair{&layer->keys, &layer->host_keys}, {&layer->values, &layer->host_values}}) {
-        const std::vector<T> found = device->to_host();
+        const std::vector<Cache> found = device->to_host();
         for (std::size_t i = 0; i < found.size(); ++i) {
           const double expected = wide((*host)[i]);
           const bool unused = std::isnan(expected) && std::isnan(wide(found[i]));
@@ -204,8 +429,7 @@ class DecoderCase {
   Doubles expected(const StepInputs& inputs) {
     Doubles x(static_cast<std::size_t>(form_.hidden));
     for (std::size_t i = 0; i < x.size(); ++i) {
-      x[i] = token_[inputs.ids[0] * form_.hidden + static_cast<std::int64_t>(i)] *
-             form_.embedding_scale;
+      x[i] = tokens_.at(inputs.ids[0], static_cast<std::int64_t>(i)) * form_.embedding_scale;
     }
     for (const auto& layer : layers_) {
       Doubles vectors = layer->qkv.of(normed(x, layer->first_norm), form_.biases);
@@ -219,79 +443,28 @@ class DecoderCase {
       }
       add(x, layer->contraction.of(inner, form_.biases));
     }
-    const Doubles last = normed(x, last_norm_);
-    Doubles logits(static_cast<std::size_t>(form_.vocab_size));
-    for (std::size_t out = 0; out < logits.size(); ++out) {
-      for (std::size_t i = 0; i < last.size(); ++i) {
-        logits[out] +=
-            last[i] *
-            token_[static_cast<std::int64_t>(out) * form_.hidden + static_cast<std::int64_t>(i)];
-      }
-    }
-    return logits;
+    return tokens_.logits(normed(x, last_norm_));
   }
 
  private:
-  /// A product's weight in panels of 64 columns, of a gate those of both matrices in turns.
-  struct Matrix {
-    Matrix(Random& random, std::int64_t from, std::int64_t to, std::int64_t of = 1)
-        : inputs(from),
-          outputs(to),
-          matrices(of),
-          weight(random, of * ((to + 63) / 64) * from * 64,
-                 1 / std::sqrt(static_cast<double>(from))),
-          bias(random, of * to, 0.1) {}
-
-    [[nodiscard]] LinearCudaArgs<T> args(bool biased) const {
-      LinearCudaArgs<T> args;
-      args.weight = weight.device.data();
-      args.bias = biased ? bias.device.data() : nullptr;
-      args.tokens = 1;
-      args.inputs = inputs;
-      args.outputs = outputs;
-      return args;
-    }
-    /// One matrix's outputs behind the other's.
-    [[nodiscard]] Doubles of(const Doubles& x, bool biased) const {
-      Doubles y;
-      for (std::int64_t matrix = 0; matrix < matrices; ++matrix) {
-        for (std::int64_t column = 0; column < outputs; ++column) {
-          const std::int64_t panel = column / 64 * matrices + matrix;
-          double sum = biased ? bias[matrix * outputs + column] : 0;
-          for (std::int64_t i = 0; i < inputs; ++i) {
-            sum += x[static_cast<std::size_t>(i)] * weight[(panel * inputs + i) * 64 + column % 64];
-          }
-          y.push_back(sum);
-        }
-      }
-      return y;
-    }
-
-    std::int64_t inputs;
-    std::int64_t outputs;
-    std::int64_t matrices;
-    Weight<T> weight;
-    Weight<T> bias;
-  };
-
   struct Layer {
     Layer(Random& random, const DecoderForm& form)
         : first_norm(random, form.hidden, 0.3, 1),
-          qkv(random, form.hidden, (form.heads + 2 * form.kv_heads) * form.head_dim),
+          qkv(random, form, form.hidden, (form.heads + 2 * form.kv_heads) * form.head_dim),
           query_norm(random, form.head_dim, 0.3, 1),
           key_norm(random, form.head_dim, 0.3, 1),
-          projection(random, form.heads * form.head_dim, form.hidden),
+          projection(random, form, form.heads * form.head_dim, form.hidden),
           second_norm(random, form.hidden, 0.3, 1),
-          expansion(random, form.hidden, form.inner, form.gated ? 2 : 1),
-          contraction(random, form.inner, form.hidden),
+          expansion(random, form, form.hidden, form.inner, form.gated ? 2 : 1),
+          contraction(random, form, form.inner, form.hidden),
           host_keys(static_cast<std::size_t>(kContext * form.kv_heads * form.head_dim),
-                    T(std::numeric_limits<float>::quiet_NaN())),
+                    Cache(std::numeric_limits<float>::quiet_NaN())),
           host_values(host_keys),
           keys(host_keys),
           values(host_values) {}
 
     void upload() const {
-      const std::size_t bytes = host_keys.size() * sizeof(T);
+      const std::size_t bytes = host_keys.size() * sizeof(Cache);
       check_cuda(cudaMemcpy(keys.data(), host_keys.data(), bytes, cudaMemcpyHostToDevice));
       check_cuda(cudaMemcpy(values.data(), host_values.data(), bytes, cudaMemcpyHostToDevice));
     }
@@ -304,10 +477,10 @@ class DecoderCase {
     Weight<T> second_norm;
     Matrix expansion;
     Matrix contraction;
-    std::vector<T> host_keys;
-    std::vector<T> host_values;
-    DeviceArray<T> keys;
-    DeviceArray<T> values;
+    std::vector<Cache> host_keys;
+    std::vector<Cache> host_values;
+    DeviceArray<Cache> keys;
+    DeviceArray<Cache> values;
   };
 
   [[nodiscard]] float scale() const { return 1 / std::sqrt(static_cast<float>(form_.head_dim)); }
@@ -403,8 +576,8 @@ class DecoderCase {
           vector_of(layer, vectors, form_.heads + form_.kv_heads + head, position);
       for (std::size_t e = 0; e < key.size(); ++e) {
         const std::size_t at = static_cast<std::size_t>(pool_at(head, length_)) + e;
-        layer.host_keys[at] = T(static_cast<float>(key[e]));
-        layer.host_values[at] = T(static_cast<float>(value[e]));
+        layer.host_keys[at] = Cache(static_cast<float>(key[e]));
+        layer.host_values[at] = Cache(static_cast<float>(value[e]));
       }
     }
     Doubles out;
@@ -439,7 +612,7 @@ class DecoderCase {
   }
 
   DecoderForm form_;
-  Weight<T> token_;
+  typename Weights::Tokens tokens_;
   Weight<T> last_norm_;
   DeviceArray<float> cos_;
   DeviceArray<float> sin_;

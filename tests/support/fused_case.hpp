@@ -207,7 +207,8 @@ inline double largest_logit(const Doubles& row) {
 /// dozen logits one has none but small ones by chance, and errors like the others'.
 template <typename T>
 void expect_logits(std::span<const T> logits, const Doubles& expected,
-                   const kernels::TopLogit& best, double typical = 0) {
+                   const kernels::TopLogit& best, double typical = 0,
+                   double error = kStepError<T>) {
   double largest = 0;
   std::size_t top = 0;
   const double scale = std::max(typical, largest_logit(expected));
@@ -216,7 +217,7 @@ void expect_logits(std::span<const T> logits, const Doubles& expected,
     ASSERT_TRUE(std::isfinite(wide(logits[i])));
     top = wide(logits[i]) > wide(logits[top]) ? i : top;
   }
-  EXPECT_LE(largest, kStepError<T> * scale);
+  EXPECT_LE(largest, error * scale);
   EXPECT_EQ(best.token, static_cast<std::int32_t>(top));
   EXPECT_EQ(best.logit, static_cast<float>(logits[top]));
 }

@@ -19,19 +19,16 @@ inline std::size_t index(std::int64_t i) { return static_cast<std::size_t>(i); }
 class QuantizedCase {
  public:
   QuantizedCase(Random& random, std::int64_t inputs, std::int64_t outputs,
-                std::int64_t matrices = 1) {
-    constexpr std::array<std::int64_t, 5> kBlockSizes{16, 32, 64, 128, 256};
-    view_.inputs = inputs;
-    view_.outputs = outputs;
-    view_.matrices = matrices;
-    view_.bits = random.chance(0.4) ? 8 : 4;
-    view_.minimums = view_.bits == 4 && random.chance(0.5);
-    view_.block_size = random.pick(kBlockSizes);
+                std::int64_t matrices = 1)
+      : QuantizedCase(random, random_kind(random, inputs, outputs, matrices), 0.02F) {}
+
+  /// Of the sizes and the type that `kind` says; scales are about `scale`.
+  QuantizedCase(Random& random, const kernels::QuantizedWeight& kind, float scale) : view_(kind) {
     bytes_.resize(index(view_.panels() * view_.panel_bytes()));
     std::ranges::generate(bytes_,
                           [&] { return static_cast<std::uint8_t>(random.integer(0, 255)); });
     scales_.resize(index(view_.panels() * view_.panel_scales()));
-    std::ranges::generate(scales_, [&] { return Float16(0.02F * random.normal()); });
+    std::ranges::generate(scales_, [&] { return Float16(scale * random.normal()); });
     view_.values = bytes_.data();
     view_.scales = scales_.data();
   }
@@ -66,6 +63,19 @@ class QuantizedCase {
   }
 
  private:
+  static kernels::QuantizedWeight random_kind(Random& random, std::int64_t inputs,
+                                              std::int64_t outputs, std::int64_t matrices) {
+    constexpr std::array<std::int64_t, 5> kBlockSizes{16, 32, 64, 128, 256};
+    kernels::QuantizedWeight kind;
+    kind.inputs = inputs;
+    kind.outputs = outputs;
+    kind.matrices = matrices;
+    kind.bits = random.chance(0.4) ? 8 : 4;
+    kind.minimums = kind.bits == 4 && random.chance(0.5);
+    kind.block_size = random.pick(kBlockSizes);
+    return kind;
+  }
+
   [[nodiscard]] std::int64_t panel(std::int64_t output, std::int64_t matrix) const {
     return output / 64 * view_.matrices + matrix;
   }

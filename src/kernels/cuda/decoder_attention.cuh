@@ -3,9 +3,8 @@
 // tensor cores; exponents are of base 2.
 #pragma once
 
-#include <cfloat>
-
-#include "kernels/cuda/decoder_block.cuh"
+#include "kernels/cuda/decoder_inputs.cuh"
+#include "kernels/cuda/decoder_past.cuh"
 #include "kernels/cuda/norm_and_turn.cuh"
 
 namespace kvcache::kernels {
@@ -17,51 +16,31 @@ __device__ inline unsigned transposed(unsigned pair) {
   return result;
 }
 
-/// Into the second-level cache.
-__device__ inline void fetch_line(const void* line) {
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
-}
-
 template <typename T, int kHeadDim>
 class DecoderAttention {
  public:
-  __device__ DecoderAttention(const DecoderKernelArgs<T>& args, unsigned char* room,
-                              DecoderStatic& shared)
+  __device__ DecoderAttention(const DecoderKernelArgs<DecoderArgs<T>>& args, unsigned char* room,
+                              FusedDecoderStatic& shared)
       : args_(args.step),
         exchange_(args.exchange),
         room_(reinterpret_cast<float*>(room)),
         shared_(shared),
         group_(args.group),
-        kv_head_(static_cast<int>(blockIdx.x) / args.exchange.splits),
-        split_(static_cast<int>(blockIdx.x) % args.exchange.splits),
+        place_(args.step, args.exchange, static_cast<int>(blockIdx.x)),
         lane_(static_cast<int>(threadIdx.x) % 32),
-        warp_(static_cast<int>(threadIdx.x) / 32) {
-    const int length = args_.inputs.past_length + 1;
-    const int share = round_up(divide_up(length, exchange_.splits), kUnit);
-    first_ = split_ * share;
-    end_ = first_ + share < length ? first_ + share : length;
-    units_ = first_ < end_ ? divide_up(end_ - first_, kUnit) : 0;
-  }
+        warp_(static_cast<int>(threadIdx.x) / 32),
+        units_(place_.units()) {}
 
-  [[nodiscard]] __device__ bool takes_part() const { return kv_head_ < args_.sizes.kv_heads; }
+  [[nodiscard]] __device__ bool takes_part() const { return place_.kv_head < args_.sizes.kv_heads; }
 
   /// The angles of the token's position, once.
-  __device__ void load_angles() {
-    const Rotary& rotary = args_.rotary;
-    const std::int64_t position = args_.inputs.position_id;
-    const int pairs = static_cast<int>(rotary.dims) / 2;
-    const bool known = position >= 0 && position < rotary.positions;
-    for (int i = static_cast<int>(threadIdx.x); i < pairs; i += kDecoderThreads) {
-      shared_.cos[i] = known ? rotary.cos[position * pairs + i] : nanf("");
-      shared_.sin[i] = known ? rotary.sin[position * pairs + i] : nanf("");
-    }
-  }
+  __device__ void load_angles() { load_decoder_angles(args_, shared_.of_any); }
 
   /// Brings the past of a layer into the second-level cache.
   __device__ void fetch(int layer) const {
 #pragma unroll 1
     for (int number = warp_; number < units_; number += kDecoderWarps) {
-      const int position = first_ + number * kUnit + lane_ / 4;
+      const int position = place_.first + number * kDecoderUnit + lane_ / 4;
       if (position < args_.inputs.past_length && lane_ % 4 < kLines) {
         const std::int64_t at = row_of(position) * kHeadDim + lane_ % 4 * (kHeadDim / kLines);
         fetch_line(args_.pools[2 * layer] + at);
@@ -89,7 +68,6 @@ class DecoderAttention {
   }
 
  private:
-  static constexpr int kUnit = 8;                 // positions, which lie in one block of the cache
   static constexpr int kVectors = kHeadDim / 32;  // of 16 bytes that a lane has of a position
   static constexpr int kWords = kHeadDim / 2;
   static constexpr int kLines = kHeadDim / 64;  // of the cache
@@ -100,24 +78,16 @@ class DecoderAttention {
     uint4 values[kVectors];
   };
 
-  /// Whether the new token is in this split.
-  [[nodiscard]] __device__ bool appends() const {
-    return first_ < end_ && end_ > args_.inputs.past_length;
-  }
-
   /// Where a position lies in a pool, in vectors of head_dim.
   [[nodiscard]] __device__ std::int64_t row_of(int position) const {
-    const int number = position >> args_.block_len_shift;
-    const auto block = static_cast<std::int64_t>(args_.inputs.block_table[number]);
-    return ((block * args_.sizes.kv_heads + kv_head_) << args_.block_len_shift) + position -
-           (number << args_.block_len_shift);
+    return decoder_row(args_, place_.kv_head, position);
   }
 
   /// The warp's `number`-th unit of the split: position lane / 4 of it, and four times eight
   /// neighbouring elements. What is not there, or not yet, is zero.
   [[nodiscard]] __device__ Unit load(int number) const {
-    const int position = first_ + number * kUnit + lane_ / 4;
-    const bool exists = position < end_ && position < args_.inputs.past_length;
+    const int position = place_.first + number * kDecoderUnit + lane_ / 4;
+    const bool exists = position < place_.end && position < args_.inputs.past_length;
     const std::int64_t at = exists ? row_of(position) * kHeadDim : 0;
     const auto* const keys = reinterpret_cast<const uint4*>(keys_ + at) + lane_ % 4;
     const auto* const values = reinterpret_cast<const uint4*>(values_ + at) + lane_ % 4;
@@ -133,7 +103,7 @@ class DecoderAttention {
 
   /// Queries, then, where this split appends, the key and the value; the warps in turns.
   __device__ void receive_vectors(int layer, const unsigned* qkv) {
-    const int vectors = appends() ? group_ + 2 : group_;
+    const int vectors = place_.appends(args_.inputs.past_length) ? group_ + 2 : group_;
 #pragma unroll 1
     for (int vector = warp_; vector < vectors; vector += kDecoderWarps) {
       receive_vector(layer, vector, qkv);
@@ -144,8 +114,8 @@ class DecoderAttention {
     const bool is_query = vector < group_;
     const bool is_value = vector == group_ + 1;
     const int number = is_query
-                           ? kv_head_ * group_ + vector
-                           : args_.sizes.heads + kv_head_ + (is_value ? args_.sizes.kv_heads : 0);
+                           ? place_.kv_head * group_ + vector
+                           : args_.sizes.heads + place_.kv_head + (is_value ? args_.sizes.kv_heads : 0);
     const unsigned* from = qkv + number * kWords;
     const auto arriving = receive_paced<kWords / 32>([&](Arriving<kWords / 32>& to) {
       to.template poll_one<0>(from + lane_);
@@ -188,7 +158,7 @@ class DecoderAttention {
       norm_vector(args_.vectors + std::int64_t{layer} * args_.vector_layout.elements + norm,
                   kHeadDim, args_.query_key_epsilon, vector);
     }
-    turn_vector(shared_.cos, shared_.sin, static_cast<int>(args_.rotary.dims) / 2,
+    turn_vector(shared_.of_any.cos, shared_.of_any.sin, static_cast<int>(args_.rotary.dims) / 2,
                 args_.rotary.interleaved, vector);
 #pragma unroll
     for (int i = 0; i < kWords / 32; ++i) {
@@ -215,7 +185,7 @@ class DecoderAttention {
       if (number + kDecoderWarps < units_) {
         ahead_ = load(number + kDecoderWarps);
       }
-      const int first_position = first_ + number * kUnit;
+      const int first_position = place_.first + number * kDecoderUnit;
       if (first_position + lane_ / 4 == args_.inputs.past_length) {
 #pragma unroll
         for (int i = 0; i < kVectors; ++i) {
@@ -229,7 +199,7 @@ class DecoderAttention {
         scores.add<T>(unit.keys[i], query[i]);
       }
       const float2 pair = scores.of_row();
-      const int count = end_ - first_position;
+      const int count = place_.end - first_position;
       const bool has_first = 2 * (lane_ % 4) < count;
       const bool has_second = 2 * (lane_ % 4) + 1 < count;
       const float first = has_first ? pair.x * scale : -FLT_MAX;
@@ -270,7 +240,7 @@ class DecoderAttention {
         }
       }
       if (lane_ % 4 == 0) {
-        shared_.softmaxes[warp_][lane_ / 4] = {max, sum};
+        shared_.of_any.softmaxes[warp_][lane_ / 4] = {max, sum};
       }
     }
   }
@@ -284,13 +254,13 @@ class DecoderAttention {
       float max = -FLT_MAX;
 #pragma unroll 4
       for (int warp = 0; warp < warps; ++warp) {
-        max = fmaxf(max, shared_.softmaxes[warp][head].x);
+        max = fmaxf(max, shared_.of_any.softmaxes[warp][head].x);
       }
       float sum = 0;
       float2 value{0.0F, 0.0F};
 #pragma unroll 4
       for (int warp = 0; warp < warps; ++warp) {
-        const float2 softmax = shared_.softmaxes[warp][head];
+        const float2 softmax = shared_.of_any.softmaxes[warp][head];
         const float factor = exp2_of(softmax.x - max);
         sum += factor * softmax.y;
         const float2 one = *reinterpret_cast<const float2*>(
@@ -300,7 +270,7 @@ class DecoderAttention {
       }
       // Nothing seen: zero. Not a number stays so.
       const float share = sum == 0.0F ? 0.0F : __fdividef(1.0F, sum);
-      const int part = (kv_head_ * group_ + head) * exchange_.splits + split_;
+      const int part = (place_.kv_head * group_ + head) * exchange_.splits + place_.split;
       send(words + exchange_.attended + part * kWords + i % kWords,
            pair_of<T>(value.x * share, value.y * share));
       if (i % kWords == 0) {
@@ -312,15 +282,12 @@ class DecoderAttention {
   const DecoderArgs<T>& args_;
   const DecoderExchange& exchange_;
   float* room_;
-  DecoderStatic& shared_;
+  FusedDecoderStatic& shared_;
   int group_;
-  int kv_head_;
-  int split_;
+  SplitOfPast place_;
   int lane_;
   int warp_;
-  int first_ = 0;  // of the split's positions
-  int end_ = 0;
-  int units_ = 0;
+  int units_;
   T* keys_ = nullptr;
   T* values_ = nullptr;
   Unit ahead_ = {};
@@ -335,9 +302,7 @@ __device__ Octet receive_attended(const unsigned* words, const DecoderExchange& 
   const unsigned* const softmaxes = words + exchange.softmaxes + 2 * part;
   const unsigned* const values =
       words + exchange.attended + part * (kHeadDim / 2) + at % kHeadDim / 2;
-  float max = -FLT_MAX;
-  float sum = 0;
-  Octet total = {};
+  SplitsMerged merged;
 #pragma unroll 1
   for (int split = 0; split < exchange.splits; split += 2) {
     const bool second = split + 1 < exchange.splits;
@@ -354,27 +319,14 @@ __device__ Octet receive_attended(const unsigned* words, const DecoderExchange& 
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       if (i == 0 || second) {
-        const float largest = __uint_as_float(arriving.words[2 * i]);
-        const float raised = fmaxf(max, largest);
-        const float factor = exp2_of(max - raised);
-        const float weight = exp2_of(largest - raised) * __uint_as_float(arriving.words[2 * i + 1]);
-        max = raised;
-        sum = sum * factor + weight;
-        const Octet one = Octet::of<T>({arriving.words[4 + 4 * i], arriving.words[5 + 4 * i],
-                                        arriving.words[6 + 4 * i], arriving.words[7 + 4 * i]});
-#pragma unroll
-        for (int e = 0; e < 8; ++e) {
-          total.values[e] = total.values[e] * factor + weight * one.values[e];
-        }
+        merged.add(__uint_as_float(arriving.words[2 * i]),
+                   __uint_as_float(arriving.words[2 * i + 1]),
+                   Octet::of<T>({arriving.words[4 + 4 * i], arriving.words[5 + 4 * i],
+                                 arriving.words[6 + 4 * i], arriving.words[7 + 4 * i]}));
       }
     }
   }
-  const float share = sum == 0.0F ? 0.0F : __fdividef(1.0F, sum);
-#pragma unroll
-  for (float& value : total.values) {
-    value *= share;
-  }
-  return total;
+  return merged.total();
 }
 
 }  // namespace kvcache::kernels

@@ -14,21 +14,19 @@ constexpr int kMaxHeadPairs = 128;  // of a head_dim
 
 /// Pieces of inputs that a warp's lanes fill at once.
 constexpr int kRoundPieces = 8;
-constexpr int kPieceVectors = 32;  // of 16 bytes, a lane's each
-constexpr int kRowVectors = 8;     // of a piece of inputs
 
 /// What a launch works out once for all blocks.
-template <typename T>
+template <typename Args>
 struct DecoderKernelArgs {
-  DecoderArgs<T> step;
+  Args step;
   DecoderShared layout;
   DecoderExchange exchange;
   int strips[kLayerProducts + 1];  // of each product
   int pieces[kLayerProducts + 1];
-  int group;  // query heads of a head of keys
+  int together[kLayerProducts + 1] = {1, 1, 1, 1, 1};  // pieces that no two warps share
+  int group;                                           // query heads of a head of keys
 
-  DecoderKernelArgs(const DecoderArgs<T>& args, const DecoderShared& shared,
-                    const DecoderExchange& of_step)
+  DecoderKernelArgs(const Args& args, const DecoderShared& shared, const DecoderExchange& of_step)
       : step(args), layout(shared), exchange(of_step), group(args.sizes.group()) {
     for (int product = 0; product <= kLayerProducts; ++product) {
       strips[product] = args.sizes.strips(static_cast<DecoderProduct>(product));
@@ -42,8 +40,8 @@ struct DecoderWork {
   Share strips[kLayerProducts + 1];
   Share slices[kLayerProducts + 1][kDecoderWarps];  // of inputs, in pieces
 
-  template <typename T>
-  __device__ void fill(const DecoderKernelArgs<T>& args) {
+  template <typename Args>
+  __device__ void fill(const DecoderKernelArgs<Args>& args) {
     const int number = static_cast<int>(threadIdx.x);
     if (number <= kLayerProducts) {
       strips[number] =
@@ -52,39 +50,35 @@ struct DecoderWork {
     if (number < (kLayerProducts + 1) * kDecoderWarps) {
       const int product = number / kDecoderWarps;
       const int warp = number % kDecoderWarps;
-      slices[product][warp] = Share::of(args.pieces[product], warp, kDecoderWarps);
+      slices[product][warp] =
+          decoder_slice(args.pieces[product], args.together[product], warp);
     }
   }
 };
 
+/// What a block of any decoder has in static shared memory.
 struct DecoderStatic {
-  uint4 zero;  // the inputs of lanes that have none
   DecoderWork work;
   CopyBarrier arrivals[kDecoderWarps][kMaxChunks];  // of chunks of weights
   float2 sums[2][kGroupStrips * kSumsOfStrip];      // the warps', in turns
   float squares[2][kDecoderWarps];                  // of the inputs of norms, in turns
   float cos[kMaxHeadPairs];                         // of the token's position
   float sin[kMaxHeadPairs];
-  uint4 queries[kMaxGroup * kMaxHeadPairs / 4];  // of a head of keys
-  uint4 key[kMaxHeadPairs / 4];                  // of the new token
-  uint4 value[kMaxHeadPairs / 4];
   float2 softmaxes[kDecoderWarps][kMaxGroup];
   TopLogit bests[kDecoderWarps];
 };
 
-/// A warp's weights, piece after piece: a ring of chunks that it fills itself.
-template <typename T>
+/// A warp's weights, piece after piece: a ring of chunks of kBytes that it fills itself. Pieces is
+/// an integer, or its type if all chunks have as many pieces.
+template <int kBytes, typename Pieces>
 class DecoderWeights {
  public:
-  __device__ DecoderWeights(const DecoderKernelArgs<T>& args, unsigned char* dynamic,
-                            DecoderStatic& shared)
-      : lane_(static_cast<int>(threadIdx.x) % 32), slots_(args.layout.chunks) {
+  /// Of a stream `chunks` long.
+  __device__ DecoderWeights(const unsigned char* from, int chunks, int slots,
+                            unsigned char* dynamic, DecoderStatic& shared)
+      : lane_(static_cast<int>(threadIdx.x) % 32), slots_(slots), from_(from), left_(chunks) {
     const int warp = static_cast<int>(threadIdx.x) / 32;
-    const std::int64_t* at =
-        args.step.stream_at + static_cast<int>(blockIdx.x) * kDecoderWarps + warp;
-    from_ = reinterpret_cast<const unsigned char*>(args.step.stream) + at[0] * kPieceBytes;
-    left_ = static_cast<int>(at[1] - at[0]) / kChunkPieces;
-    ring_ = dynamic + warp * slots_ * kChunkBytes;
+    ring_ = dynamic + warp * slots_ * kBytes;
     arrivals_ = shared.arrivals[warp];
   }
 
@@ -101,56 +95,67 @@ class DecoderWeights {
     __syncwarp();
   }
 
+  /// Of the chunk that comes next, and of those behind it. What is left of a chunk is none.
+  __device__ void set_pieces(Pieces pieces) {
+    if (piece_ > 0) {
+      next_chunk();
+    }
+    pieces_ = pieces;
+  }
+
   /// Waits for the next pieces, and says how many of `wanted` are there, one behind the other.
   __device__ int wait(int wanted) const {
     if (piece_ == 0) {
       arrivals_[slot_].wait(parity_);
     }
-    const int left = kChunkPieces - piece_;
+    const int left = pieces_ - piece_;
     return wanted < left ? wanted : left;
   }
 
-  /// The lane's part of the first of them: eight neighbouring inputs of a column. That of the next
-  /// is kPieceVectors further.
-  [[nodiscard]] __device__ const uint4* first() const {
-    return reinterpret_cast<const uint4*>(ring_ + slot_ * kChunkBytes) + piece_ * kPieceVectors +
-           lane_;
+  /// The first of them, where each has so many bytes.
+  [[nodiscard]] __device__ const unsigned char* first(int piece_bytes) const {
+    return ring_ + slot_ * kBytes + piece_ * piece_bytes;
   }
 
   /// So many have been read.
   __device__ void advance(int count) {
     piece_ += count;
-    if (piece_ == kChunkPieces) {
-      piece_ = 0;
-      __syncwarp();
-      if (lane_ == 0) {
-        fetch(slot_);
-      }
-      if (++slot_ == slots_) {
-        slot_ = 0;
-        parity_ ^= 1U;
-      }
+    if (piece_ == pieces_) {
+      next_chunk();
     }
   }
 
  private:
+  __device__ void next_chunk() {
+    piece_ = 0;
+    __syncwarp();
+    if (lane_ == 0) {
+      fetch(slot_);
+    }
+    if (++slot_ == slots_) {
+      slot_ = 0;
+      parity_ ^= 1U;
+    }
+  }
+
   __device__ void fetch(int slot) {
     if (left_ > 0) {
-      arrivals_[slot].expect(kChunkBytes);
-      arrivals_[slot].copy(ring_ + slot * kChunkBytes, from_, kChunkBytes, ReadAgain::no);
-      from_ += kChunkBytes;
+      arrivals_[slot].expect(kBytes);
+      arrivals_[slot].copy(ring_ + slot * kBytes, from_, kBytes, ReadAgain::no);
+      from_ += kBytes;
       --left_;
     }
   }
 
   int lane_;
   int slots_;
-  const unsigned char* from_ = nullptr;  // the next chunk that is fetched
-  int left_ = 0;                         // of them
+  const unsigned char* from_;  // the next chunk that is fetched
+  int left_;                   // of them
   unsigned char* ring_ = nullptr;
   CopyBarrier* arrivals_ = nullptr;
   int slot_ = 0;
   int piece_ = 0;
+  Pieces pieces_ = {};
   unsigned parity_ = 0;
 };
 
@@ -183,81 +188,6 @@ struct Octet {
       octet.values[2 * i + 1] = pair.y;
     }
     return octet;
-  }
-};
-
-/// Four pairs of inputs as the matrix instruction takes them.
-struct InputPairs {
-  unsigned high[4];  // rounded
-  unsigned low[4];   // what rounding took
-
-  template <typename T>
-  __device__ static InputPairs of(const Octet& octet) {
-    InputPairs pairs;
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float2 value{octet.values[2 * i], octet.values[2 * i + 1]};
-      pairs.high[i] = pair_of<T>(value.x, value.y);
-      const float2 rounded = values_of<T>(pairs.high[i]);
-      pairs.low[i] = pair_of<T>(value.x - rounded.x, value.y - rounded.y);
-    }
-    return pairs;
-  }
-};
-
-/// The inputs of a product in shared memory, of 16 bits: rounded ones are row 0 of the matrix
-/// instruction, what rounding took from them is row 8, which the same lanes have. A warp writes and
-/// reads its own slice only.
-template <typename T>
-class DecoderInputRows {
- public:
-  __device__ explicit DecoderInputRows(unsigned char* room)
-      : rows_(reinterpret_cast<uint4*>(room)) {}
-
-  /// Calls `take(at, has)` for each eight inputs of the warp's slice, `at` being the first of them;
-  /// lanes without any are asked with `has` false. `take` gives them as InputPairs.
-  template <typename Take>
-  __device__ void fill(const Share& slice, const Take& take) {
-    const int end = slice.first + slice.count;
-#pragma unroll 1
-    for (int first = slice.first; first < end; first += kRoundPieces) {
-      const int piece = first + lane() / 4;
-      const bool has = piece < end;
-      const InputPairs pairs = take(piece * kPieceInputs + lane() % 4 * 8, has);
-      if (has) {
-        uint4* const to = rows_ + piece * kRowVectors + lane() % 4;
-        to[0] = {pairs.high[0], pairs.low[0], pairs.high[1], pairs.low[1]};
-        to[4] = {pairs.high[2], pairs.low[2], pairs.high[3], pairs.low[3]};
-      }
-    }
-    __syncwarp();
-  }
-
-  /// A piece's inputs of this lane: it has two times 16 bytes, kRowVectors / 2 apart.
-  [[nodiscard]] __device__ const uint4* of_lane(int piece) const {
-    return rows_ + piece * kRowVectors + lane();
-  }
-
- private:
-  [[nodiscard]] __device__ static int lane() { return static_cast<int>(threadIdx.x) % 32; }
-
-  uint4* rows_;
-};
-
-/// A warp's sums of columns 2t and 2t + 1 of a strip, in lanes t = 0 … 3.
-struct PieceSums {
-  float first[4] = {};
-  float second[4] = {};
-
-  template <typename T>
-  __device__ void add(const uint4& weight, const uint4& inputs, const uint4& more_inputs) {
-    multiply_add<T>(first, {inputs.x, inputs.y, inputs.z, inputs.w}, weight.x, weight.y);
-    multiply_add<T>(second, {more_inputs.x, more_inputs.y, more_inputs.z, more_inputs.w}, weight.z,
-                    weight.w);
-  }
-  [[nodiscard]] __device__ float2 total() const {
-    return {first[0] + second[0] + (first[2] + second[2]),
-            first[1] + second[1] + (first[3] + second[3])};
   }
 };
 

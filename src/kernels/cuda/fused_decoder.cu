@@ -1,116 +1,66 @@
-#include <climits>
 #include <type_traits>
 
 #include "kernels/cuda/decoder_attention.cuh"
-#include "kernels/cuda/fused_decoder.hpp"
-#include "kernels/cuda/fused_launch.cuh"
-#include "kernels/cuda/logit_order.cuh"
+#include "kernels/cuda/decoder_step.cuh"
 #include "kernels/panels.hpp"
 
 namespace kvcache::kernels {
 namespace {
 
-/// x / (1 + exp(-(linear · x + cubic · x³))): silu, and the tanh approximation of gelu (Hendrycks
-/// and Gimpel, arXiv:1606.08415) by way of (1 + tanh(u)) / 2 = 1 / (1 + exp(-2u)).
-struct SigmoidGate {
-  float linear;  // in powers of 2
-  float cubic;
-
-  __device__ explicit SigmoidGate(Activation activation)
-      : linear(activation == Activation::silu ? 1.4426950408889634F : 2.302208198F),
-        cubic(activation == Activation::silu ? 0.0F : 2.302208198F * 0.044715F) {}
-
-  [[nodiscard]] __device__ float of(float x) const {
-    return __fdividef(x, 1.0F + exp2_of(-x * (linear + cubic * x * x)));
-  }
-};
-
-/// One block's way through the step. There is one copy of each phase's code for all products: a
-/// step goes through it once a layer, so instructions come from as far away as data.
+/// The step of weights, cache and logits of 16 bits.
 template <typename T, int kHeadDim>
-class DecoderStep {
+class FusedDecoderStep : public DecoderStep<FusedDecoderStep<T, kHeadDim>, DecoderArgs<T>> {
+  using Base = DecoderStep<FusedDecoderStep, DecoderArgs<T>>;
+  friend Base;
+
  public:
-  __device__ DecoderStep(const DecoderKernelArgs<T>& args, unsigned char* dynamic,
-                         DecoderStatic& shared)
-      : kernel_(args),
-        args_(args.step),
-        exchange_(args.exchange),
-        shared_(shared),
-        thread_(static_cast<int>(threadIdx.x)),
-        weights_(args, dynamic, shared),
+  __device__ FusedDecoderStep(const DecoderKernelArgs<DecoderArgs<T>>& args, unsigned char* dynamic,
+                              FusedDecoderStatic& shared)
+      : Base(args, shared.of_any),
+        zero_(&shared.zero),
+        weights_(weights_of(args, dynamic, shared.of_any)),
         inputs_(dynamic + args.layout.inputs_at),
         attention_(args, dynamic + args.layout.inputs_at, shared),
-        words_(args_.exchange),
-        vectors_(args_.vectors) {}
-
-  __device__ void run() {
-    start();
-    product_ = kQkv;
-#pragma unroll 1
-    for (int layer = 0;;) {
-      if (strips().count > 0) {
-        fill_inputs();
-        multiply();
-      }
-      if (product_ == kHead) {
-        break;
-      }
-      if (product_ == kQkv && attention_.takes_part()) {
-        attention_.run(layer, words_);
-      }
-      ++product_;
-      if (product_ == kLayerProducts) {
-        residual_at_ = words_ + exchange_.after_layer;
-        words_ += exchange_.layer_words;
-        vectors_ += args_.vector_layout.elements;
-        product_ = ++layer < args_.sizes.layers ? kQkv : kHead;
-      } else {
-        residual_at_ = words_ + exchange_.after_attention;
-      }
-    }
-    hand_over(best_);
-  }
+        vectors_(args.step.vectors) {}
 
  private:
-  static constexpr int kQkv = static_cast<int>(DecoderProduct::qkv);
-  static constexpr int kProjection = static_cast<int>(DecoderProduct::projection);
-  static constexpr int kExpansion = static_cast<int>(DecoderProduct::expansion);
-  static constexpr int kContraction = static_cast<int>(DecoderProduct::contraction);
-  static constexpr int kHead = static_cast<int>(DecoderProduct::head);
-  static constexpr int kPairs = kStripColumns / 2;  // of columns of a strip
+  using Base::args_;
+  using Base::exchange_;
+  using Base::kContraction;
+  using Base::kExpansion;
+  using Base::kHead;
+  using Base::kProjection;
+  using Base::kQkv;
+  using Base::norm_scale_;
+  using Base::product_;
+  using Base::residual_at_;
+  using Base::slice;
+  using Base::thread_;
+  using Base::words_;
+  using Weights = DecoderWeights<kChunkBytes, std::integral_constant<int, kChunkPieces>>;
 
-  __device__ void start() {
-    weights_.begin();
-    shared_.zero = {0, 0, 0, 0};
-    shared_.work.fill(kernel_);
-    if (attention_.takes_part()) {
-      attention_.load_angles();
-      attention_.fetch(0);
-    }
+  static __device__ Weights weights_of(const DecoderKernelArgs<DecoderArgs<T>>& args,
+                                       unsigned char* dynamic, DecoderStatic& shared) {
+    const std::int64_t* const at = args.step.stream_at + blockIdx.x * kDecoderWarps +
+                                   threadIdx.x / 32;
+    return Weights(reinterpret_cast<const unsigned char*>(args.step.stream) + at[0] * kPieceBytes,
+                   static_cast<int>(at[1] - at[0]) / kChunkPieces, args.layout.chunks, dynamic,
+                   shared);
+  }
+
+  __device__ void load_token() {
+    *zero_ = {0, 0, 0, 0};
     const std::int64_t id = args_.inputs.input_id;
     exists_ = id >= 0 && id < args_.sizes.vocab_size;
     token_ = args_.token_weight + (exists_ ? id : 0) * args_.sizes.hidden;
-    clear();
-    __syncthreads();
-    const Share& own = shared_.work.strips[kContraction];
-    if (thread_ < own.count * kPairs) {
-      residual_ = embedded(load_pair(token_, own.first * kPairs + thread_));
-    }
   }
 
-  __device__ void clear() const {
-    auto* const to = reinterpret_cast<uint4*>(args_.other_exchange);
-#pragma unroll 1
-    for (int i = static_cast<int>(blockIdx.x) * kDecoderThreads + thread_;
-         i < args_.other_words / 4; i += static_cast<int>(gridDim.x) * kDecoderThreads) {
-      to[i] = {kNotYet, kNotYet, kNotYet, kNotYet};
-    }
+  [[nodiscard]] __device__ float2 embedded_pair(int pair) const {
+    return embedded(load_pair(token_, pair));
   }
 
-  /// What of the product at hand is this block's, and of its inputs this warp's.
-  [[nodiscard]] __device__ const Share& strips() const { return shared_.work.strips[product_]; }
-  [[nodiscard]] __device__ const Share& slice() const {
-    return shared_.work.slices[product_][thread_ / 32];
+  __device__ void begin_layer(int layer) {
+    vectors_ = args_.vectors + std::int64_t{layer} * args_.vector_layout.elements;
   }
 
   [[nodiscard]] __device__ float2 embedded(unsigned pair) const {
@@ -149,7 +99,7 @@ class DecoderStep {
     inputs_.fill(slice(), [&](int at, bool has) {
       const uint4 none{0, 0, 0, 0};
       const uint4 weight = has ? __ldg(reinterpret_cast<const uint4*>(norm + at)) : none;
-      Octet x = residual_at_ == nullptr ? embedded(at, has) : received(at, has);
+      Octet x = residual_at_ == nullptr ? embedded(at, has) : Base::received_from(residual_at_ + at, has);
       const Octet weights = Octet::of<T>(weight);
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
@@ -158,10 +108,7 @@ class DecoderStep {
       }
       return InputPairs::of<T>(x);
     });
-    squares = sum_of_lanes(squares);
-    if (thread_ % 32 == 0) {
-      shared_.squares[norm_turn_][thread_ / 32] = squares;
-    }
+    Base::keep_squares(squares);
   }
 
   __device__ Octet embedded(int at, bool has) const {
@@ -179,88 +126,26 @@ class DecoderStep {
     return x;
   }
 
-  __device__ Octet received(int at, bool has) const {
-    const auto arriving = receive_paced<8>([&](Arriving<8>& to) {
-      if (has) {
-        to.template poll_four<0>(residual_at_ + at);
-        to.template poll_four<4>(residual_at_ + at + 4);
-      }
-    });
-    Octet x;
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      x.values[i] = __uint_as_float(arriving.words[i]);
-    }
-    return x;
-  }
-
-  /// What is left to multiply a product's sums by; by all threads, after a barrier.
-  __device__ float left_of_norm() {
-    float squares = 0;
-#pragma unroll
-    for (const float one : shared_.squares[norm_turn_]) {
-      squares += one;
-    }
-    const float scale = rsqrtf(squares / static_cast<float>(args_.sizes.hidden) + args_.epsilon);
-    const float left = __fdividef(scale, norm_scale_);
-    norm_scale_ = scale;
-    norm_turn_ ^= 1;
-    return left;
-  }
-
-  /// Multiplies the block's strips with the inputs, and hands over what comes of them.
-  __device__ void multiply() {
-    const Share own = strips();
-    const bool normed = product_ != kProjection && product_ != kContraction;
-    const int warp = thread_ / 32;
-    const int lane = thread_ % 32;
-    const int pieces = slice().count;
-    const bool has_inputs = lane < 4;
-    const uint4* const inputs = has_inputs ? inputs_.of_lane(slice().first) : &shared_.zero;
-    const int apart = has_inputs ? kRowVectors : 0;
-    float scale = 1;
-#pragma unroll 1
-    for (int first = 0; first < own.count; first += kGroupStrips) {
-      const int count = own.count - first < kGroupStrips ? own.count - first : kGroupStrips;
-      float2* const sums = shared_.sums[turn_];
-#pragma unroll 1
-      for (int strip = 0; strip < count; ++strip) {
-        const float2 total = multiply_strip(inputs, apart, pieces);
-        if (lane < kPairs) {
-          sums[strip * kSumsOfStrip + warp * kPairs + lane] = total;
-        }
-      }
-      __syncthreads();
-      if (normed && first == 0) {
-        scale = left_of_norm();
-      }
-      const bool ends = thread_ < count * kPairs;
-      const unsigned lanes = __ballot_sync(kAllLanes, ends);
-      if (ends) {
-        const float2* from = sums + thread_ / kPairs * kSumsOfStrip + thread_ % kPairs;
-        float2 total{0.0F, 0.0F};
-#pragma unroll
-        for (int i = 0; i < kDecoderWarps; ++i) {
-          total.x += from[i * kPairs].x;
-          total.y += from[i * kPairs].y;
-        }
-        end((own.first + first) * kPairs + thread_, {total.x * scale, total.y * scale}, lanes);
-      }
-      turn_ ^= 1;
-    }
+  __device__ void begin_product() {
+    const bool has_inputs = thread_ % 32 < 4;
+    pieces_ = slice().count;
+    own_inputs_ = has_inputs ? inputs_.of_lane(slice().first) : zero_;
+    apart_ = has_inputs ? kRowVectors : 0;
   }
 
   /// The warp's sums of the next strip, in lanes 0 … 3: those have inputs, the others zeros.
-  __device__ float2 multiply_strip(const uint4* inputs, int apart, int pieces) {
+  __device__ float2 multiply_strip() {
     PieceSums sums;
+    const uint4* inputs = own_inputs_;
 #pragma unroll 1
-    while (pieces > 0) {
+    for (int pieces = pieces_; pieces > 0;) {
       const int count = weights_.wait(pieces);
-      const uint4* const weights = weights_.first();
+      const auto* const weights =
+          reinterpret_cast<const uint4*>(weights_.first(kPieceBytes)) + thread_ % 32;
 #pragma unroll 4
       for (int i = 0; i < count; ++i) {
-        sums.add<T>(weights[i * kPieceVectors], inputs[0], inputs[apart / 2]);
-        inputs += apart;
+        sums.add<T>(weights[i * kPieceVectors], inputs[0], inputs[apart_ / 2]);
+        inputs += apart_;
       }
       weights_.advance(count);
       pieces -= count;
@@ -270,7 +155,7 @@ class DecoderStep {
 
   /// A pair of columns of the product, by the thread that has their sums; `lanes` of its warp have
   /// one.
-  __device__ void end(int pair, float2 sum, unsigned lanes) {
+  __device__ void finish(int pair, float2 sum, unsigned lanes) {
     if (product_ == kHead) {
       take(2 * pair, sum.x);
       take(2 * pair + 1, sum.y);
@@ -285,10 +170,7 @@ class DecoderStep {
     } else if (product_ == kExpansion) {
       expanded(pair, sum, lanes);
     } else {
-      // A block ends the same columns of both products, so the stream stays with their thread.
-      residual_ = {residual_.x + sum.x, residual_.y + sum.y};
-      const int to = product_ == kProjection ? exchange_.after_attention : exchange_.after_layer;
-      send(words_ + to + 2 * pair, residual_);
+      Base::add_to_residual(pair, sum);
     }
   }
 
@@ -311,90 +193,28 @@ class DecoderStep {
     if (token < args_.sizes.vocab_size) {
       const T rounded = from_float<T>(logit);
       args_.logits[token] = rounded;
-      const TopLogit candidate{token, to_float(rounded)};
-      best_ = comes_before(candidate, best_) ? candidate : best_;
+      Base::take(token, to_float(rounded));
     }
   }
 
-  /// The best of all blocks to the host.
-  __device__ void hand_over(TopLogit best) {
-    best = best_of_lanes(best);
-    if (thread_ % 32 == 0) {
-      shared_.bests[thread_ / 32] = best;
-    }
-    __syncthreads();
-    if (thread_ >= 32) {
-      return;
-    }
-    const TopLogit none{INT_MAX, -INFINITY};
-    best = best_of_lanes(thread_ < kDecoderWarps ? shared_.bests[thread_] : none);
-    unsigned* const bests = args_.exchange + exchange_.bests;
-    if (thread_ == 0) {
-      send(bests + 2 * blockIdx.x, float2{__int_as_float(best.token), best.logit});
-    }
-    if (blockIdx.x > 0) {
-      return;
-    }
-    best = none;
-#pragma unroll 1
-    for (int first = 0; first < static_cast<int>(gridDim.x); first += 32) {
-      const int block = first + thread_;
-      const bool exists = block < static_cast<int>(gridDim.x);
-      const auto arriving = receive<2>([&](Arriving<2>& to) {
-        if (exists) {
-          to.template poll_two<0>(bests + 2 * block);
-        }
-      });
-      const TopLogit other{static_cast<int>(arriving.words[0]), __uint_as_float(arriving.words[1])};
-      best = exists && comes_before(other, best) ? other : best;
-    }
-    __syncwarp();
-    best = best_of_lanes(best);
-    if (thread_ == 0) {
-      send_to_host(args_.best, static_cast<unsigned>(best.token), __float_as_uint(best.logit));
-    }
-  }
-
-  const DecoderKernelArgs<T>& kernel_;
-  const DecoderArgs<T>& args_;
-  const DecoderExchange& exchange_;
-  DecoderStatic& shared_;
-  int thread_;
-  DecoderWeights<T> weights_;
+  uint4* zero_;  // the inputs of lanes that have none
+  Weights weights_;
   DecoderInputRows<T> inputs_;
   DecoderAttention<T, kHeadDim> attention_;
-  int product_ = kQkv;        // at hand
   const T* token_ = nullptr;  // its row of the embedding
   bool exists_ = false;
-  const unsigned* residual_at_ = nullptr;  // in the exchange; null: the embedding
-  float2 residual_{0.0F, 0.0F};            // of the thread's pair of columns
-  float norm_scale_ = 1;                   // of the norm before
-  int turn_ = 0;                           // of sums
-  int norm_turn_ = 0;
-  unsigned* words_;  // this layer's exchange
-  const T* vectors_;
-  TopLogit best_{INT_MAX, -INFINITY};
+  const T* vectors_;                   // of the layer
+  const uint4* own_inputs_ = nullptr;  // the lane's, of the product at hand
+  int apart_ = 0;
+  int pieces_ = 0;
 };
 
 template <typename T, int kHeadDim>
 __global__ void __launch_bounds__(kDecoderThreads, 1)
-    fused_decoder_kernel(const __grid_constant__ DecoderKernelArgs<T> args) {
+    fused_decoder_kernel(const __grid_constant__ DecoderKernelArgs<DecoderArgs<T>> args) {
   extern __shared__ __align__(128) unsigned char dynamic[];
-  __shared__ DecoderStatic shared;
-  DecoderStep<T, kHeadDim>(args, dynamic, shared).run();
-}
-
-/// Calls `work` with the size of heads as a type, or returns `otherwise`.
-template <typename Result, typename Work>
-Result with_head_dim(int head_dim, Result otherwise, const Work& work) {
-  switch (head_dim) {
-    case 64:
-      return work(std::integral_constant<int, 64>{});
-    case 128:
-      return work(std::integral_constant<int, 128>{});
-    default:
-      return otherwise;
-  }
+  __shared__ FusedDecoderStatic shared;
+  FusedDecoderStep<T, kHeadDim>(args, dynamic, shared).run();
 }
 
 template <typename T>
@@ -447,7 +267,7 @@ const char* why_no_decoder(const DecoderSizes& sizes, int multiprocessors) {
   if (!device_has_clusters()) {
     return "the GPU is older than sm_90";
   }
-  if (!with_head_dim(sizes.head_dim, false, [](auto /*size*/) { return true; })) {
+  if (!with_decoder_head_dim(sizes.head_dim, false, [](auto /*size*/) { return true; })) {
     return "its heads have neither 64 nor 128 elements";
   }
   if (sizes.group() > kMaxGroup) {
@@ -468,7 +288,7 @@ const char* why_no_decoder(const DecoderSizes& sizes, int multiprocessors) {
   if (sizes.strips(DecoderProduct::contraction) > kGroupStrips * multiprocessors) {
     return "its hidden size is too large for the GPU's multiprocessors";
   }
-  return DecoderShared::of(sizes, shared_capacity<DecoderStatic>()).chunks == 0
+  return DecoderShared::of(sizes, shared_capacity<FusedDecoderStatic>()).chunks == 0
              ? "the inputs of its products do not fit into the GPU's shared memory"
              : nullptr;
 }
@@ -498,9 +318,9 @@ cudaError_t pack_decoder_weight(const DecoderSizes& sizes, int layer, DecoderPro
 template <typename T>
 cudaError_t fused_decoder(const DecoderArgs<T>& args, const DecoderExchange& exchange,
                           int multiprocessors, cudaStream_t stream) {
-  const int capacity = shared_capacity<DecoderStatic>();
-  const DecoderKernelArgs<T> of_kernel(args, DecoderShared::of(args.sizes, capacity), exchange);
-  return with_head_dim(args.sizes.head_dim, cudaErrorInvalidValue, [&](auto size) {
+  const int capacity = shared_capacity<FusedDecoderStatic>();
+  const DecoderKernelArgs<DecoderArgs<T>> of_kernel(args, DecoderShared::of(args.sizes, capacity), exchange);
+  return with_decoder_head_dim(args.sizes.head_dim, cudaErrorInvalidValue, [&](auto size) {
     const auto kernel = fused_decoder_kernel<T, decltype(size)::value>;
     static const cudaError_t more_shared =
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, capacity);

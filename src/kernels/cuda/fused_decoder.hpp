@@ -27,30 +27,35 @@ struct DecoderInputs {
   std::int32_t block_table[kMaxDecoderTable] = {};
 };
 
-/// All pointers are of the device. Norms are RMSNorm, of one epsilon.
-template <typename T>
-struct DecoderArgs {
+/// What a step is given whatever the type of its weights. All pointers are of the device. Norms are
+/// RMSNorm, of one epsilon.
+struct DecoderStepArgs {
   DecoderSizes sizes;
-  const T* token_weight = nullptr;  // [vocab_size, hidden]
   float embedding_scale = 1;
-  const T* stream = nullptr;                // packed by pack_decoder_weight()
-  const std::int64_t* stream_at = nullptr;  // [blocks, kDecoderWarps], in pieces
+  const std::int64_t* stream_at = nullptr;  // [blocks, kDecoderWarps]: where streams begin
   DecoderVectors vector_layout;
-  const T* vectors = nullptr;    // [layers, DecoderVectors::elements]
-  const T* last_norm = nullptr;  // [hidden]
   float epsilon = 0;
   float query_key_epsilon = 0;
   Activation activation = Activation::none;
   Rotary rotary;
-  int block_len_shift = 0;               // block_len is this power of two, and at least 8
-  unsigned* exchange = nullptr;          // this step's set; every word is kNotYet
-  unsigned* other_exchange = nullptr;    // the one that becomes ready for the next step
-  int other_words = 0;                   // what the step before used of it
-  T* logits = nullptr;                   // [vocab_size]
-  TopLogit* best = nullptr;              // may be memory of the host; written last of all, in one
-  T* pools[2 * kMaxDecoderLayers] = {};  // a layer's keys, its values; as CachedAttentionArgs
+  int block_len_shift = 0;            // block_len is this power of two, and at least 8
+  unsigned* exchange = nullptr;       // this step's set; every word is kNotYet
+  unsigned* other_exchange = nullptr;  // the one that becomes ready for the next step
+  int other_words = 0;                // what the step before used of it
+  TopLogit* best = nullptr;           // may be memory of the host; written last of all, in one
   float scales[kMaxDecoderLayers] = {};
   DecoderInputs inputs;
+};
+
+/// Of weights, cache and logits of one type of 16 bits.
+template <typename T>
+struct DecoderArgs : DecoderStepArgs {
+  const T* token_weight = nullptr;       // [vocab_size, hidden]
+  const T* stream = nullptr;             // packed by pack_decoder_weight(); begins count pieces
+  const T* vectors = nullptr;            // [layers, DecoderVectors::elements]
+  const T* last_norm = nullptr;          // [hidden]
+  T* logits = nullptr;                   // [vocab_size]
+  T* pools[2 * kMaxDecoderLayers] = {};  // a layer's keys, its values; as CachedAttentionArgs
 };
 
 /// Why no kernel is for a model of these sizes on the current device, or null.

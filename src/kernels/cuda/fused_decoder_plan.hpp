@@ -63,6 +63,12 @@ constexpr int owner_of(int thing, int all, int several) {
   return ((thing + 1) * several - 1) / all;
 }
 
+/// What a warp has of a product's inputs, in pieces, of which `together` are no two warps'.
+constexpr Share decoder_slice(int pieces, int together, int warp) {
+  const Share units = Share::of(pieces / together, warp, kDecoderWarps);
+  return {units.first * together, units.count * together};
+}
+
 /// The pieces of weights that a warp of a block multiplies with, one after the other through the
 /// whole step: layer by layer, product by product, strip by strip. A block has some strips of each
 /// product, each of its warps some of their inputs.
@@ -76,7 +82,7 @@ struct DecoderStream {
     return Share::of(sizes.strips(product), block, blocks);
   }
   [[nodiscard]] constexpr Share slice(DecoderProduct product) const {
-    return Share::of(sizes.pieces(product), warp, kDecoderWarps);
+    return decoder_slice(sizes.pieces(product), 1, warp);
   }
   [[nodiscard]] constexpr int pieces(DecoderProduct product) const {
     return strips(product).count * slice(product).count;
@@ -105,27 +111,33 @@ struct DecoderStream {
   }
 };
 
+/// What a word of 32 bits holds of queries, keys, values, what was attended to and the feed-forward
+/// network's inner results: two of 16 bits, or one of float32.
+enum class ExchangeElements { pairs, floats };
+
 /// Where in a layer's exchange (exchange.cuh) each result lies, in words of 32 bits. First of all
-/// are the vectors of queries, keys and values, [vectors, head_dim], in pairs of 16 bits.
+/// are the vectors of queries, keys and values, [vectors, head_dim].
 struct DecoderExchange {
   int splits = 1;           // of the past
   int softmaxes = 0;        // [heads, splits]: largest, sum
-  int attended = 0;         // [heads, splits, head_dim], pairs
+  int attended = 0;         // [heads, splits, head_dim]
   int after_attention = 0;  // the residual stream then: [hidden], float32
-  int expanded = 0;         // [inner], pairs
+  int expanded = 0;         // [inner]
   int after_layer = 0;      // [hidden], float32
   int layer_words = 0;
   int bests = 0;  // of the blocks, behind the last layer
   int words = 0;  // of a step
 
-  static constexpr DecoderExchange of(const DecoderSizes& sizes, int splits, int blocks) {
+  static constexpr DecoderExchange of(const DecoderSizes& sizes, int splits, int blocks,
+                                      ExchangeElements elements = ExchangeElements::pairs) {
+    const int of_word = elements == ExchangeElements::pairs ? 2 : 1;
     DecoderExchange at;
     at.splits = splits;
-    at.softmaxes = sizes.vectors() * sizes.head_dim / 2;
+    at.softmaxes = sizes.vectors() * sizes.head_dim / of_word;
     at.attended = at.softmaxes + round_up(2 * sizes.heads * splits, 4);
-    at.after_attention = at.attended + sizes.heads * splits * sizes.head_dim / 2;
+    at.after_attention = at.attended + sizes.heads * splits * sizes.head_dim / of_word;
     at.expanded = at.after_attention + sizes.hidden;
-    at.after_layer = at.expanded + sizes.inner / 2;
+    at.after_layer = at.expanded + sizes.inner / of_word;
     at.layer_words = at.after_layer + sizes.hidden;
     at.bests = sizes.layers * at.layer_words;
     at.words = round_up(at.bests + 2 * blocks, 4);

@@ -36,7 +36,7 @@ kernels::QuantizedWeight sizes_of(const OrtKernelInfo* info, const std::string& 
 
 QuantizedEmbeddingNode::QuantizedEmbeddingNode(const OrtKernelInfo* info,
                                                const CudaNodeResources& resources)
-    : name_(node_name(kName, info)),
+    : ToldNode(kName, info, resources),
       tokens_(sizes_of(info, name_, 1, kTokenWeight, kTokenScales, resources.facts)),
       has_positions_(has_input(info, kPositionWeight)),
       scale_(attribute_or<float>(info, "scale", 1)) {
@@ -68,6 +68,7 @@ OrtStatusPtr QuantizedEmbeddingNode::ComputeV2(OrtKernelContext* raw_context) {
       args.position_weight = raw_data<float>(position_weight);
       args.max_seq_len = shape_of(position_weight)[0];
     }
+    tell(args);
     args.out = raw_output<float>(context, 0, Shape{shape[0], shape[1], tokens_.inputs});
     if (args.tokens > 0) {
       check_launch(kernels::quantized_embedding_cuda(args, stream_of(context)), name_);
@@ -77,7 +78,7 @@ OrtStatusPtr QuantizedEmbeddingNode::ComputeV2(OrtKernelContext* raw_context) {
 
 QuantizedProductNode::QuantizedProductNode(ProductRole role, const OrtKernelInfo* info,
                                            const CudaNodeResources& resources)
-    : name_(node_name(product_name(role), info)),
+    : ToldNode(product_name(role), info, resources),
       room_(resources.room),
       norm_(info, name_, kNormWeight, kNormBias),
       weight_(
@@ -155,6 +156,7 @@ OrtStatusPtr QuantizedLinearNode::ComputeV2(OrtKernelContext* raw_context) {
     if (has_post_norm_) {
       run_before_norm(args, post_norm, stream_of(context));
     } else {
+      tell(args);
       run(args, 0, stream_of(context));
     }
   });
@@ -199,6 +201,9 @@ OrtStatusPtr QuantizedHeadNode::ComputeV2(OrtKernelContext* raw_context) {
     args.out = raw_output<float>(context, 0, Shape{shape[0], selected, weight_.outputs});
     if (args.tokens == 0) {
       return;
+    }
+    if (soft_cap_ == 0) {
+      tell(args);
     }
     run(args, 0, stream_of(context));
     if (soft_cap_ > 0) {

@@ -3,18 +3,18 @@
 #pragma once
 
 #include <array>
-#include <string>
 
 #include "kernels/activation.hpp"
 #include "kernels/cuda/quantized_linear_cuda.hpp"
 #include "ort/cuda/node_access.hpp"
 #include "ort/cuda/node_norm.hpp"
+#include "ort/cuda/told_node.hpp"
 #include "ort/embedding_node.hpp"
 #include "ort/product_node.hpp"
 
 namespace kvcache::ort {
 
-class QuantizedEmbeddingNode {
+class QuantizedEmbeddingNode : ToldNode {
  public:
   static constexpr const char* kName = EmbeddingKernel::kName;
   static constexpr std::array kInputs{
@@ -29,14 +29,13 @@ class QuantizedEmbeddingNode {
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
 
  private:
-  std::string name_;
   kernels::QuantizedWeight tokens_;  // without its data, which is on the device
   bool has_positions_;
   float scale_;
 };
 
 /// What `Linear` and `Head` have in common.
-class QuantizedProductNode {
+class QuantizedProductNode : protected ToldNode {
  public:
   static constexpr std::array kOutputs{ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT};
 
@@ -52,7 +51,6 @@ class QuantizedProductNode {
            cudaStream_t stream) const;
   [[nodiscard]] std::size_t scratch_bytes(const kernels::QuantizedLinearCudaArgs& args) const;
 
-  std::string name_;
   std::shared_ptr<DeviceRoom> room_;
   NodeNorm norm_;
   kernels::QuantizedWeight weight_;  // without its data

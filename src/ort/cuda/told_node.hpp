@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <type_traits>
 
 #include "ort/cuda/node_access.hpp"
 
@@ -15,10 +16,10 @@ class ToldNode {
         node_(Ort::ConstKernelInfo(info).GetNodeName()),
         weights_(resources.weights) {}
 
-  /// What a fused step is made from: of the types that it is for.
-  template <typename T, template <typename> class Args>
-  void tell(const Args<T>& args) {
-    if constexpr (sizeof(T) == 2) {
+  /// What a fused step is made from, if it is of the types that it is for.
+  template <typename Args>
+  void tell(const Args& args) {
+    if constexpr (std::is_constructible_v<plan::CudaNode, const Args&>) {
       if (!is_told_) {
         weights_.nodes.insert_or_assign(node_, args);
         is_told_ = true;

@@ -11,6 +11,7 @@
 #include "kernels/cuda/embedding_cuda.hpp"
 #include "kernels/cuda/linear_cuda.hpp"
 #include "kernels/cuda/norm_and_turn_cuda.hpp"
+#include "kernels/cuda/quantized_linear_cuda.hpp"
 #include "kernels/cuda/value_head_cuda.hpp"
 
 namespace kvcache::plan {
@@ -24,7 +25,8 @@ using CudaNode =
                  kernels::EmbeddingCudaArgs<__nv_bfloat16>, kernels::LinearCudaArgs<__nv_bfloat16>,
                  kernels::GatedLinearCudaArgs<__nv_bfloat16>,
                  kernels::AttentionRulesCuda<__nv_bfloat16>, kernels::HeadCudaArgs<__nv_bfloat16>,
-                 kernels::ValueHeadCudaArgs<__nv_bfloat16>>;
+                 kernels::ValueHeadCudaArgs<__nv_bfloat16>, kernels::QuantizedEmbeddingCudaArgs,
+                 kernels::QuantizedLinearCudaArgs, kernels::AttentionRulesCuda<float>>;
 
 /// Of the types that a fused step has. Written and read under the stream's lock.
 struct CudaWeights {

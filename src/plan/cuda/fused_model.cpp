@@ -3,6 +3,7 @@
 #include "plan/cuda/fused_decoder_model.hpp"
 #include "plan/cuda/fused_gpt2.hpp"
 #include "plan/cuda/not_fused.hpp"
+#include "plan/cuda/quantized_decoder_model.hpp"
 
 namespace kvcache::plan {
 
@@ -16,7 +17,10 @@ std::shared_ptr<FusedModel> fuse(const Plan& plan, const CudaWeights& weights,
       return model;
     }
     const auto first = weights.nodes.find(kEmbeddingNode);
-    require(first != weights.nodes.end(), "the model is not of a 16-bit type");
+    require(first != weights.nodes.end(), "its token embedding is of float32");
+    if (std::holds_alternative<kernels::QuantizedEmbeddingCudaArgs>(first->second)) {
+      return fuse_quantized_decoder(plan, weights, binding, multiprocessors, stream);
+    }
     const auto make = [&]<typename T>(const kernels::EmbeddingCudaArgs<T>& embedding) {
       return embedding.position_weight != nullptr
                  ? fuse_gpt2<T>(plan, weights, binding, multiprocessors, stream)

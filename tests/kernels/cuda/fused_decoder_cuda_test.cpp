@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/cuda/fused_decoder.hpp"
@@ -26,37 +27,48 @@ using test::Random;
 using test::StepInputs;
 using test::wide;
 
-template <typename T>
-std::shared_ptr<plan::FusedModel> fused_decoder_of(const DecoderCase<T>& of, std::string& why_not) {
+template <typename Weights>
+std::shared_ptr<plan::FusedModel> fused_decoder_of(const DecoderCase<Weights>& of,
+                                                   std::string& why_not) {
   return fuse(of.plan(), of.weights(), of.binding(of.one_token(0, 0)),
               test::multiprocessors_of_gpu(), nullptr, nullptr, why_not);
 }
 
-template <typename T>
-class FusedDecoderOnCuda : public test::OnGpu {};
-using Types = testing::Types<__half, __nv_bfloat16>;
+template <typename Weights>
+class FusedDecoderOnCuda : public test::OnGpu {
+ protected:
+  static constexpr bool kQuantized = std::is_same_v<typename Weights::Vector, float>;
+
+  static DecoderForm random_form(Random& random) {
+    return kQuantized ? DecoderForm::random_quantized(random) : DecoderForm::random(random);
+  }
+};
+using Types = testing::Types<test::SixteenBitWeights<__half>, test::SixteenBitWeights<__nv_bfloat16>,
+                             test::QuantizedWeights<float>, test::QuantizedWeights<__half>,
+                             test::QuantizedWeights<__nv_bfloat16>>;
 TYPED_TEST_SUITE(FusedDecoderOnCuda, Types);
 
 /// Whether a step gives the expected logits and best token, and leaves the expected cache.
-template <typename T>
-void expect_decoder_step(plan::FusedModel& model, DecoderCase<T>& of, const StepInputs& inputs) {
+template <typename Weights>
+void expect_decoder_step(plan::FusedModel& model, DecoderCase<Weights>& of,
+                         const StepInputs& inputs) {
+  using T = typename Weights::Vector;
   const Doubles expected = of.expected(inputs);
   const DeviceArray<TopLogit> best(std::vector<TopLogit>(1));
   ASSERT_EQ(test::step_to_end(model, of.binding(inputs), of.logits_on_device(), best.data()),
             cudaSuccess);
   ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
   const std::vector<T> logits = of.logits();
-  test::expect_logits(std::span<const T>(logits), expected, best.to_host()[0]);
+  test::expect_logits(std::span<const T>(logits), expected, best.to_host()[0], 0, Weights::kError);
   if (testing::Test::HasFatalFailure()) {
     return;
   }
-  EXPECT_LE(of.largest_cache_error(), 8 * test::kStepError<T>);
+  EXPECT_LE(of.largest_cache_error(), 8 * Weights::kError);
 }
 
 TYPED_TEST(FusedDecoderOnCuda, GivesTheLogitsOfRandomModels) {
-  using T = TypeParam;
   test::for_random_cases(20, [](Random& random) {
-    DecoderCase<T> of(random, DecoderForm::random(random));
+    DecoderCase<TypeParam> of(random, TestFixture::random_form(random));
     std::string why_not;
     const auto model = fused_decoder_of(of, why_not);
     ASSERT_NE(model, nullptr) << why_not;
@@ -64,14 +76,14 @@ TYPED_TEST(FusedDecoderOnCuda, GivesTheLogitsOfRandomModels) {
       of.grow(random, length);
       expect_decoder_step(*model, of,
                           of.one_token(random.integer(0, of.form().vocab_size - 1),
-                                       random.integer(0, DecoderCase<T>::kContext - 1)));
+                                       random.integer(0, DecoderCase<TypeParam>::kContext - 1)));
       of.keep_token();
     }
   });
 }
 
 TYPED_TEST(FusedDecoderOnCuda, GivesTheSameBitsEveryTime) {
-  using T = TypeParam;
+  using T = typename TypeParam::Vector;
   Random random(21);
   DecoderForm form;
   form.layers = 3;
@@ -80,7 +92,7 @@ TYPED_TEST(FusedDecoderOnCuda, GivesTheSameBitsEveryTime) {
   form.hidden = 512;
   form.inner = 1024;
   form.vocab_size = 3000;
-  DecoderCase<T> of(random, form);
+  DecoderCase<TypeParam> of(random, form);
   of.grow(random, 300);
   std::string why_not;
   const auto model = fused_decoder_of(of, why_not);
@@ -101,18 +113,18 @@ TYPED_TEST(FusedDecoderOnCuda, GivesTheSameBitsEveryTime) {
 }
 
 TYPED_TEST(FusedDecoderOnCuda, WhatIsOutsideTheTablesGivesNaN) {
-  using T = TypeParam;
+  using T = typename TypeParam::Vector;
   Random random(22);
   DecoderForm form;
   form.heads = 2;
-  DecoderCase<T> of(random, form);
+  DecoderCase<TypeParam> of(random, form);
   std::string why_not;
   const auto model = fused_decoder_of(of, why_not);
   ASSERT_NE(model, nullptr) << why_not;
   const DeviceArray<TopLogit> best(std::vector<TopLogit>(1));
   for (const StepInputs& inputs :
        {of.one_token(form.vocab_size, 0), of.one_token(-1, 0),
-        of.one_token(0, DecoderCase<T>::kContext), of.one_token(0, -1)}) {
+        of.one_token(0, DecoderCase<TypeParam>::kContext), of.one_token(0, -1)}) {
     ASSERT_EQ(test::step_to_end(*model, of.binding(inputs), of.logits_on_device(), best.data()),
               cudaSuccess);
     ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
@@ -124,10 +136,10 @@ TYPED_TEST(FusedDecoderOnCuda, WhatIsOutsideTheTablesGivesNaN) {
 }
 
 TYPED_TEST(FusedDecoderOnCuda, SaysWhyAModelOrARunIsNoSuchStep) {
-  using T = TypeParam;
+  using T = typename TypeParam::Vector;
   Random random(23);
   const DecoderForm form;
-  const DecoderCase<T> of(random, form);
+  const DecoderCase<TypeParam> of(random, form);
   const auto why_not = [&](const plan::CudaWeights& weights, const plan::StepBinding& binding) {
     std::string reason;
     EXPECT_EQ(
@@ -156,16 +168,53 @@ TYPED_TEST(FusedDecoderOnCuda, SaysWhyAModelOrARunIsNoSuchStep) {
   std::get<AttentionRulesCuda<T>>(capped.nodes.at(plan::layer_node(0, "attention"))).soft_cap = 8;
   EXPECT_EQ(why_not(capped, one), "its attention has a soft cap");
   plan::CudaWeights centred = of.weights();
-  std::get<HeadCudaArgs<T>>(centred.nodes.at(plan::kHeadNode)).norm.is_rms = false;
+  plan::CudaNode& head = centred.nodes.at(plan::kHeadNode);
+  if constexpr (TestFixture::kQuantized) {
+    std::get<QuantizedLinearCudaArgs>(head).norm.is_rms = false;
+  } else {
+    std::get<HeadCudaArgs<T>>(head).norm.is_rms = false;
+  }
   EXPECT_EQ(why_not(centred, one), "its norms are no RMSNorm");
 
   DecoderForm wide_heads;
   wide_heads.head_dim = 96;
   wide_heads.rotary_dims = 96;
-  const DecoderCase<T> of_wide_heads(random, wide_heads);
+  const DecoderCase<TypeParam> of_wide_heads(random, wide_heads);
   std::string reason;
   EXPECT_EQ(fused_decoder_of(of_wide_heads, reason), nullptr);
   EXPECT_EQ(reason, "its heads have neither 64 nor 128 elements");
+}
+
+class QuantizedDecoderOnCuda : public test::OnGpu {};
+
+TEST_F(QuantizedDecoderOnCuda, SaysWhyAModelIsNoSuchStep) {
+  Random random(24);
+  const DecoderForm form;
+  const DecoderCase<test::QuantizedWeights<float>> of(random, form);
+  const plan::StepBinding one = of.binding(of.one_token(0, 0));
+  const auto why_not = [&](const plan::CudaWeights& weights, const plan::StepBinding& binding) {
+    std::string reason;
+    EXPECT_EQ(
+        fuse(of.plan(), weights, binding, test::multiprocessors_of_gpu(), nullptr, nullptr, reason),
+        nullptr);
+    return reason;
+  };
+  const auto changed = [&](const char* role, const auto& change) {
+    plan::CudaWeights weights = of.weights();
+    change(std::get<QuantizedLinearCudaArgs>(weights.nodes.at(plan::layer_node(0, role))));
+    return why_not(weights, one);
+  };
+  plan::StepBinding narrow = one;
+  narrow.cache_type = DataType::int8;
+  EXPECT_EQ(why_not(of.weights(), narrow), "its cache is of int8");
+  EXPECT_EQ(changed("mlp.down", [](auto& args) { args.accuracy = AccuracyLevel::float32; }),
+            "its products do not round what they multiply with to int8");
+  EXPECT_EQ(changed("attention.qkv", [](auto& args) { args.weight.block_size = 16; }),
+            "its weights have a scale for 16 inputs");
+  EXPECT_EQ(changed("mlp.down", [](auto& args) { args.weight.bits = 8; }),
+            "its layers have weights of several types or sizes of blocks");
+  EXPECT_EQ(changed("mlp.down", [](auto& args) { args.activation = Activation::silu; }),
+            "its products have other norms or activations than Llama's");
 }
 
 }  // namespace

@@ -130,7 +130,7 @@ TYPED_TEST(FusedStepOnCuda, SaysWhyARunIsNoSuchStep) {
   };
   const plan::Plan plan = fits.plan();
   const StepInputs one = fits.one_token(0);
-  EXPECT_EQ(why_not(plan, {}, fits.binding(one)), "the model is not of a 16-bit type");
+  EXPECT_EQ(why_not(plan, {}, fits.binding(one)), "its token embedding is of float32");
   plan::CudaWeights incomplete = fits.weights();
   incomplete.nodes.erase(plan::layer_node(0, "mlp.down"));
   EXPECT_EQ(why_not(plan, incomplete, fits.binding(one)), "it has parts that GPT-2 has not");

@@ -16,55 +16,21 @@
 #include "support/parallel_for.hpp"
 #include "support/product_activations.hpp"
 #include "support/quantized_case.hpp"
+#include "support/quantized_device.hpp"
 #include "support/random_cases.hpp"
 
 namespace kvcache::kernels {
 namespace {
 
 using test::DeviceArray;
+using test::DeviceWeight;
 using test::index;
+using test::multiplied;
 using test::QuantizedCase;
 using test::Random;
 using test::random_values;
 
 constexpr std::int64_t kInputs[] = {1, 7, 16, 40, 64, 100, 256, 768, 1000, 2048, 4100, 5000};
-
-/// A matrix on the device.
-class DeviceWeight {
- public:
-  explicit DeviceWeight(const QuantizedCase& of)
-      : bytes_(of.bytes()), scales_(of.scales()), view_(of.view()) {
-    view_.values = bytes_.data();
-    view_.scales = scales_.data();
-  }
-  [[nodiscard]] const QuantizedWeight& view() const { return view_; }
-
- private:
-  DeviceArray<std::uint8_t> bytes_;
-  DeviceArray<Float16> scales_;
-  QuantizedWeight view_;
-};
-
-/// What a kernel multiplies: a token's normalized inputs, rounded block by block where the accuracy
-/// is int8.
-std::vector<double> multiplied(const std::vector<double>& inputs, std::int64_t block_size,
-                               AccuracyLevel accuracy) {
-  if (accuracy == AccuracyLevel::float32) {
-    return inputs;
-  }
-  std::vector<double> result(inputs.size());
-  for (std::size_t first = 0; first < inputs.size(); first += index(block_size)) {
-    const std::size_t end = std::min(first + index(block_size), inputs.size());
-    double largest = 1e-30;
-    for (std::size_t i = first; i < end; ++i) {
-      largest = std::max(largest, std::abs(inputs[i]));
-    }
-    for (std::size_t i = first; i < end; ++i) {
-      result[i] = std::nearbyint(inputs[i] * 127 / largest) * largest / 127;
-    }
-  }
-  return result;
-}
 
 /// A product with everything around it, and what it must give.
 struct Case {

@@ -15,10 +15,10 @@ namespace {
 constexpr std::size_t kBehind = 64;  // bytes
 constexpr std::byte kUntouched{0xA5};
 
-class RunInputs : public test::OnGpu {};
+class RunInputsOnCuda : public test::OnGpu {};
 
 // Of any number of bytes: those alone, whatever lies behind them.
-TEST_F(RunInputs, ArriveWhole) {
+TEST_F(RunInputsOnCuda, ArriveWhole) {
   test::for_random_cases(60, [](test::Random& random) {
     const auto bytes = static_cast<std::size_t>(
         random.integer(0, random.pick(std::vector<std::int64_t>{40, 5000, 300'000})));

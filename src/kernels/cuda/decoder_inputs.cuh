@@ -1,0 +1,96 @@
+// What a fused decoder's block of 16 bits has in shared memory, inputs of products, and a warp's
+// sums of them with its weights.
+#pragma once
+
+#include "kernels/cuda/decoder_block.cuh"
+
+namespace kvcache::kernels {
+
+constexpr int kPieceVectors = 32;  // of 16 bytes, a lane's each
+constexpr int kRowVectors = 8;     // of a piece of inputs
+
+/// What a block of a decoder in 16 bits has in static shared memory.
+struct FusedDecoderStatic {
+  DecoderStatic of_any;
+  uint4 zero;                                    // the inputs of lanes that have none
+  uint4 queries[kMaxGroup * kMaxHeadPairs / 4];  // of a head of keys
+  uint4 key[kMaxHeadPairs / 4];                  // of the new token
+  uint4 value[kMaxHeadPairs / 4];
+};
+
+/// Four pairs of inputs as the matrix instruction takes them.
+struct InputPairs {
+  unsigned high[4];  // rounded
+  unsigned low[4];   // what rounding took
+
+  template <typename T>
+  __device__ static InputPairs of(const Octet& octet) {
+    InputPairs pairs;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float2 value{octet.values[2 * i], octet.values[2 * i + 1]};
+      pairs.high[i] = pair_of<T>(value.x, value.y);
+      const float2 rounded = values_of<T>(pairs.high[i]);
+      pairs.low[i] = pair_of<T>(value.x - rounded.x, value.y - rounded.y);
+    }
+    return pairs;
+  }
+};
+
+/// The inputs of a product in shared memory, of 16 bits: rounded ones are row 0 of the matrix
+/// instruction, what rounding took from them is row 8, which the same lanes have. A warp writes and
+/// reads its own slice only.
+template <typename T>
+class DecoderInputRows {
+ public:
+  __device__ explicit DecoderInputRows(unsigned char* room)
+      : rows_(reinterpret_cast<uint4*>(room)) {}
+
+  /// Calls `take(at, has)` for each eight inputs of the warp's slice, `at` being the first of them;
+  /// lanes without any are asked with `has` false. `take` gives them as InputPairs.
+  template <typename Take>
+  __device__ void fill(const Share& slice, const Take& take) {
+    const int end = slice.first + slice.count;
+#pragma unroll 1
+    for (int first = slice.first; first < end; first += kRoundPieces) {
+      const int piece = first + lane() / 4;
+      const bool has = piece < end;
+      const InputPairs pairs = take(piece * kPieceInputs + lane() % 4 * 8, has);
+      if (has) {
+        uint4* const to = rows_ + piece * kRowVectors + lane() % 4;
+        to[0] = {pairs.high[0], pairs.low[0], pairs.high[1], pairs.low[1]};
+        to[4] = {pairs.high[2], pairs.low[2], pairs.high[3], pairs.low[3]};
+      }
+    }
+    __syncwarp();
+  }
+
+  /// A piece's inputs of this lane: it has two times 16 bytes, kRowVectors / 2 apart.
+  [[nodiscard]] __device__ const uint4* of_lane(int piece) const {
+    return rows_ + piece * kRowVectors + lane();
+  }
+
+ private:
+  [[nodiscard]] __device__ static int lane() { return static_cast<int>(threadIdx.x) % 32; }
+
+  uint4* rows_;
+};
+
+/// A warp's sums of columns 2t and 2t + 1 of a strip, in lanes t = 0 … 3.
+struct PieceSums {
+  float first[4] = {};
+  float second[4] = {};
+
+  template <typename T>
+  __device__ void add(const uint4& weight, const uint4& inputs, const uint4& more_inputs) {
+    multiply_add<T>(first, {inputs.x, inputs.y, inputs.z, inputs.w}, weight.x, weight.y);
+    multiply_add<T>(second, {more_inputs.x, more_inputs.y, more_inputs.z, more_inputs.w}, weight.z,
+                    weight.w);
+  }
+  [[nodiscard]] __device__ float2 total() const {
+    return {first[0] + second[0] + (first[2] + second[2]),
+            first[1] + second[1] + (first[3] + second[3])};
+  }
+};
+
+}  // namespace kvcache::kernels

@@ -1,0 +1,90 @@
+// What a decoder's attention has to know of the past, whatever the type of the cache.
+#pragma once
+
+#include <cfloat>
+
+#include "kernels/cuda/decoder_block.cuh"
+
+namespace kvcache::kernels {
+
+constexpr int kDecoderUnit = 8;  // positions of a warp at once, which lie in one block of the cache
+
+/// Into the second-level cache.
+__device__ inline void fetch_line(const void* line) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
+}
+
+/// The angles of the token's position, by all threads.
+__device__ inline void load_decoder_angles(const DecoderStepArgs& args, DecoderStatic& shared) {
+  const Rotary& rotary = args.rotary;
+  const std::int64_t position = args.inputs.position_id;
+  const int pairs = static_cast<int>(rotary.dims) / 2;
+  const bool known = position >= 0 && position < rotary.positions;
+  for (int i = static_cast<int>(threadIdx.x); i < pairs; i += kDecoderThreads) {
+    shared.cos[i] = known ? rotary.cos[position * pairs + i] : nanf("");
+    shared.sin[i] = known ? rotary.sin[position * pairs + i] : nanf("");
+  }
+}
+
+/// Where a position lies in a pool, in vectors of head_dim.
+__device__ inline std::int64_t decoder_row(const DecoderStepArgs& args, int kv_head, int position) {
+  const int number = position >> args.block_len_shift;
+  const auto block = static_cast<std::int64_t>(args.inputs.block_table[number]);
+  return ((block * args.sizes.kv_heads + kv_head) << args.block_len_shift) + position -
+         (number << args.block_len_shift);
+}
+
+/// A block's head of keys, and its part of the positions, the new one included.
+struct SplitOfPast {
+  int kv_head;
+  int split;
+  int first;
+  int end;
+
+  __device__ SplitOfPast(const DecoderStepArgs& args, const DecoderExchange& exchange, int block)
+      : kv_head(block / exchange.splits), split(block % exchange.splits) {
+    const int length = args.inputs.past_length + 1;
+    const int share = round_up(divide_up(length, exchange.splits), kDecoderUnit);
+    first = split * share;
+    end = first + share < length ? first + share : length;
+  }
+
+  [[nodiscard]] __device__ int units() const {
+    return first < end ? divide_up(end - first, kDecoderUnit) : 0;
+  }
+  /// Whether the new token is in it.
+  [[nodiscard]] __device__ bool appends(int past_length) const {
+    return first < end && end > past_length;
+  }
+};
+
+/// Eight elements of splits' softmaxes to one.
+struct SplitsMerged {
+  float max = -FLT_MAX;
+  float sum = 0;
+  Octet values = {};
+
+  __device__ void add(float of_max, float of_sum, const Octet& of_values) {
+    const float raised = fmaxf(max, of_max);
+    const float factor = exp2_of(max - raised);
+    const float weight = exp2_of(of_max - raised) * of_sum;
+    max = raised;
+    sum = sum * factor + weight;
+#pragma unroll
+    for (int e = 0; e < 8; ++e) {
+      values.values[e] = values.values[e] * factor + weight * of_values.values[e];
+    }
+  }
+
+  [[nodiscard]] __device__ Octet total() const {
+    const float share = sum == 0.0F ? 0.0F : __fdividef(1.0F, sum);
+    Octet total = values;
+#pragma unroll
+    for (float& value : total.values) {
+      value *= share;
+    }
+    return total;
+  }
+};
+
+}  // namespace kvcache::kernels

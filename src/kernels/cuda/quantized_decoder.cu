@@ -1,0 +1,384 @@
+#include "kernels/cuda/quantized_decoder.hpp"
+
+#include <type_traits>
+
+#include "kernels/cuda/decoder_step.cuh"
+#include "kernels/cuda/quantized_decoder_attention.cuh"
+#include "kernels/cuda/quantized_decoder_inputs.cuh"
+#include "kernels/panels.hpp"
+
+namespace kvcache::kernels {
+namespace {
+
+constexpr int kPanel = static_cast<int>(kPanelColumns);
+
+/// A row of the quantised embedding.
+class TokenRow {
+ public:
+  __device__ TokenRow(const QuantizedWeight& table, std::int64_t id, float scale)
+      : table_(table), exists_(id >= 0 && id < table.outputs), scale_(scale) {
+    const std::int64_t row = exists_ ? id : 0;
+    values_ = table.values + row / kPanel * table.panel_bytes() + row % kPanel * 4;
+    scales_ = reinterpret_cast<const __half*>(table.scales) + row / kPanel * table.panel_scales() +
+              row % kPanel;
+  }
+
+  /// Eight neighbouring elements from `at` on.
+  [[nodiscard]] __device__ Octet octet(int at) const {
+    constexpr unsigned kLower = 0x0F0F0F0FU;
+    const int words = static_cast<int>(table_.bits) / 4;  // of eight inputs
+    const auto word = [&](int i) {
+      return __ldg(reinterpret_cast<const unsigned*>(values_ + std::int64_t{at / 8 * words + i} *
+                                                                   (kPanel * 4)));
+    };
+    const unsigned first = word(0);
+    const unsigned low = words == 2 ? first : first & kLower;
+    const unsigned high = words == 2 ? word(1) : first >> 4U & kLower;
+    const auto rows = static_cast<int>(table_.scale_rows());
+    const __half* const of_block = scales_ + at / static_cast<int>(table_.block_size) * rows * kPanel;
+    const float scale = exists_ ? __half2float(of_block[0]) : nanf("");
+    const float minimum = rows > 1 ? __half2float(of_block[kPanel]) : 0.0F;
+    const auto zero_point = static_cast<int>(table_.zero_point());
+    Octet octet;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const unsigned value = (i < 4 ? low : high) >> 8U * (static_cast<unsigned>(i) % 4) & 0xFFU;
+      octet.values[i] =
+          scale_ * fmaf(static_cast<float>(static_cast<int>(value) - zero_point), scale, minimum);
+    }
+    return octet;
+  }
+
+ private:
+  const QuantizedWeight& table_;
+  bool exists_;
+  float scale_;
+  const std::uint8_t* values_;
+  const __half* scales_;
+};
+
+template <typename Cache, int kHeadDim>
+class QuantizedDecoderStep
+    : public DecoderStep<QuantizedDecoderStep<Cache, kHeadDim>, QuantizedDecoderArgs<Cache>> {
+  using Args = QuantizedDecoderArgs<Cache>;
+  using Base = DecoderStep<QuantizedDecoderStep, Args>;
+  friend Base;
+
+ public:
+  __device__ QuantizedDecoderStep(const DecoderKernelArgs<Args>& args, unsigned char* dynamic,
+                                  QuantizedDecoderStatic& shared)
+      : Base(args, shared.of_any),
+        token_(args.step.tokens, args.step.inputs.input_id, args.step.embedding_scale),
+        weights_(weights_of(args, dynamic, shared.of_any)),
+        room_(dynamic + args.layout.inputs_at),
+        attention_(args, room_, shared),
+        kind_(args.step.layer_kind),
+        vectors_(args.step.vectors) {
+    weights_.set_pieces(kind_.chunk_pieces());
+  }
+
+ private:
+  using Base::args_;
+  using Base::exchange_;
+  using Base::kContraction;
+  using Base::kExpansion;
+  using Base::kernel_;
+  using Base::kHead;
+  using Base::kProjection;
+  using Base::kQkv;
+  using Base::norm_scale_;
+  using Base::product_;
+  using Base::residual_at_;
+  using Base::slice;
+  using Base::thread_;
+  using Base::words_;
+  using Weights = DecoderWeights<kQuantizedChunkBytes, int>;
+
+  static __device__ Weights weights_of(const DecoderKernelArgs<Args>& args, unsigned char* dynamic,
+                                       DecoderStatic& shared) {
+    const std::int64_t* const at =
+        args.step.stream_at + blockIdx.x * kDecoderWarps + threadIdx.x / 32;
+    return Weights(args.step.stream + at[0] * kQuantizedChunkBytes,
+                   static_cast<int>(at[1] - at[0]), args.layout.chunks, dynamic, shared);
+  }
+
+  __device__ void load_token() const {}
+
+  [[nodiscard]] __device__ float2 embedded_pair(int pair) const {
+    const Octet octet = token_.octet(2 * pair / 8 * 8);
+    float2 result{octet.values[0], octet.values[1]};
+#pragma unroll
+    for (int i = 1; i < 4; ++i) {
+      result = pair % 4 == i ? float2{octet.values[2 * i], octet.values[2 * i + 1]} : result;
+    }
+    return result;
+  }
+
+  __device__ void begin_layer(int layer) {
+    vectors_ = args_.vectors + std::int64_t{layer} * args_.vector_layout.elements;
+    if (layer == args_.sizes.layers) {
+      kind_ = args_.head_kind;
+      weights_.set_pieces(kind_.chunk_pieces());
+    }
+  }
+
+  __device__ void fill_inputs() {
+    if (product_ == kProjection) {
+      fill([&](int at, bool has) {
+        return receive_attended_floats<kHeadDim>(words_, exchange_, at, has);
+      });
+    } else if (product_ == kContraction) {
+      const unsigned* const from = words_ + exchange_.expanded;
+      fill([&](int at, bool has) { return Base::received_from(from + at, has); });
+    } else {
+      fill_from_residual(product_ == kHead ? args_.last_norm
+                                           : vectors_ + args_.vector_layout.norms[product_ / 2]);
+    }
+  }
+
+  /// Calls `take(at, has)` for each eight inputs of the warp's slice, `at` being the first of them,
+  /// and rounds what it gives; lanes without any are asked with `has` false, and give zeros.
+  template <typename Take>
+  __device__ void fill(const Take& take) {
+    RoundedInputs inputs(room_, kernel_.pieces[product_]);
+    const int lane = thread_ % 32;
+    const int end = slice().first + slice().count;
+#pragma unroll 1
+    for (int first = slice().first; first < end; first += kRoundPieces) {
+      const int piece = first + lane / 4;
+      const bool has = piece < end;
+      inputs.put(piece, has, kind_, take(piece * kPieceInputs + lane % 4 * 8, has));
+    }
+    __syncwarp();
+  }
+
+  /// The residual stream times a norm's weight. What the norm divides by scales a block's largest
+  /// input as it does the others, so integers are the same without it; it comes with the sums
+  /// (left_of_norm()).
+  __device__ void fill_from_residual(const float* norm) {
+    float squares = 0;
+    fill([&](int at, bool has) {
+      Octet x = {};
+      float weights[8] = {};
+      if (has) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const float4 four = __ldg(reinterpret_cast<const float4*>(norm + at + 4 * i));
+          weights[4 * i] = four.x;
+          weights[4 * i + 1] = four.y;
+          weights[4 * i + 2] = four.z;
+          weights[4 * i + 3] = four.w;
+        }
+      }
+      if (residual_at_ != nullptr) {
+        x = Base::received_from(residual_at_ + at, has);
+      } else if (has) {
+        x = token_.octet(at);
+      }
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        squares += x.values[i] * x.values[i];
+        x.values[i] *= weights[i] * norm_scale_;
+      }
+      return x;
+    });
+    Base::keep_squares(squares);
+  }
+
+  __device__ void begin_product() const {}
+
+  /// The warp's sums of the next strip.
+  __device__ float2 multiply_strip() {
+    return kind_.bits == 8 ? multiply_strip_of<8>() : multiply_strip_of<4>();
+  }
+
+  template <int kBits>
+  __device__ float2 multiply_strip_of() {
+    const RoundedInputs inputs(room_, kernel_.pieces[product_]);
+    RoundedSums sums;
+    int first = slice().first;
+#pragma unroll 1
+    for (const int end = first + slice().count; first < end;) {
+      const int count = weights_.wait(end - first);
+      const unsigned char* weights = weights_.first(kind_.piece_bytes());
+#pragma unroll 1
+      for (int done = 0; done < count; done += RoundedSums::kPieces) {
+        sums.add<kBits>(weights, kind_, inputs, first + done, count - done);
+        weights += RoundedSums::kPieces * kind_.piece_bytes();
+      }
+      weights_.advance(count);
+      first += count;
+    }
+    return sums.total();
+  }
+
+  /// A pair of columns of the product, by the thread that has their sums.
+  __device__ void finish(int pair, float2 sum, unsigned /*lanes*/) {
+    if (product_ == kHead) {
+      take(2 * pair, sum.x);
+      take(2 * pair + 1, sum.y);
+      return;
+    }
+    if (const int bias = args_.vector_layout.biases[product_]; bias >= 0) {
+      const float2 biases = __ldg(reinterpret_cast<const float2*>(vectors_ + bias) + pair);
+      sum = {sum.x + biases.x, sum.y + biases.y};
+    }
+    if (product_ == kQkv) {
+      send(words_ + 2 * pair, sum);
+    } else if (product_ == kExpansion) {
+      const SigmoidGate gate(args_.activation);
+      unsigned* const to = words_ + exchange_.expanded;
+      if (args_.sizes.gated) {
+        send(to + pair, gate.of(sum.x) * sum.y);
+      } else {
+        send(to + 2 * pair, float2{gate.of(sum.x), gate.of(sum.y)});
+      }
+    } else {
+      Base::add_to_residual(pair, sum);
+    }
+  }
+
+  __device__ void take(int token, float logit) {
+    if (token < args_.sizes.vocab_size) {
+      args_.logits[token] = logit;
+      Base::take(token, logit);
+    }
+  }
+
+  TokenRow token_;
+  Weights weights_;
+  unsigned char* room_;
+  QuantizedDecoderAttention<Cache, kHeadDim> attention_;
+  QuantizedKind kind_;  // of the product at hand
+  const float* vectors_;  // of the layer
+};
+
+template <typename Cache, int kHeadDim>
+__global__ void __launch_bounds__(kDecoderThreads, 1) quantized_decoder_kernel(
+    const __grid_constant__ DecoderKernelArgs<QuantizedDecoderArgs<Cache>> args) {
+  extern __shared__ __align__(128) unsigned char dynamic[];
+  __shared__ QuantizedDecoderStatic shared;
+  QuantizedDecoderStep<Cache, kHeadDim>(args, dynamic, shared).run();
+}
+
+struct PackArgs {
+  QuantizedDecoderSizes sizes;
+  int layer;
+  DecoderProduct product;
+  QuantizedWeight weight;
+  const std::int64_t* stream_at;
+  int blocks;
+  unsigned char* stream;
+};
+
+/// Grid: pieces, strips. A lane has eight inputs of a column, as the file has them.
+__global__ void pack_quantized_decoder_weight_kernel(const PackArgs args) {
+  const QuantizedDecoderSizes& sizes = args.sizes;
+  const QuantizedKind& kind = sizes.kind(args.product);
+  const auto piece = static_cast<int>(blockIdx.x);
+  const auto strip = static_cast<int>(blockIdx.y);
+  const auto lane = static_cast<int>(threadIdx.x);
+  const int block = owner_of(strip, sizes.strips(args.product), args.blocks);
+  const int warp = owner_of(piece / kind.block_pieces,
+                            sizes.pieces(args.product) / kind.block_pieces, kDecoderWarps);
+  const QuantizedDecoderStream of_warp{sizes, block, args.blocks, warp};
+  unsigned char* const to =
+      args.stream + args.stream_at[block * kDecoderWarps + warp] * kQuantizedChunkBytes +
+      of_warp.place(args.layer, args.product, strip, piece);
+  // Where an output lies among the file's panels.
+  const auto panel_and_column = [&](int output) {
+    const bool gated = args.weight.matrices == 2;
+    const int column = gated ? output / 2 : output;
+    return int2{gated ? 2 * (column / kPanel) + output % 2 : column / kPanel, column % kPanel};
+  };
+  const int2 place = panel_and_column(strip * kStripColumns + lane / 4);
+  const int words = kind.bits / 4;  // of eight inputs
+  for (int i = 0; i < words; ++i) {
+    const int row = (piece * 4 + lane % 4) * words + i;
+    reinterpret_cast<unsigned*>(to)[lane * words + i] = *reinterpret_cast<const unsigned*>(
+        args.weight.values + place.x * args.weight.panel_bytes() +
+        (std::int64_t{row} * kPanel + place.y) * 4);
+  }
+  const int rows = kind.minimums ? 2 : 1;
+  if (lane < kStripColumns * rows) {
+    const int2 of_scale = panel_and_column(strip * kStripColumns + lane % kStripColumns);
+    const int row = piece / kind.block_pieces * rows + lane / kStripColumns;
+    reinterpret_cast<__half*>(to + kind.value_bytes())[lane] =
+        reinterpret_cast<const __half*>(args.weight.scales)[of_scale.x * args.weight.panel_scales() +
+                                                            std::int64_t{row} * kPanel +
+                                                            of_scale.y];
+  }
+}
+
+}  // namespace
+
+const char* why_no_quantized_decoder(const QuantizedDecoderSizes& sizes, int multiprocessors) {
+  if (const char* why_not = why_no_decoder(sizes, multiprocessors)) {
+    return why_not;
+  }
+  for (int product = 0; product <= kLayerProducts; ++product) {
+    const auto which = static_cast<DecoderProduct>(product);
+    if (sizes.pieces(which) % sizes.kind(which).block_pieces != 0) {
+      return "a matrix of it has inputs that are no multiple of a block's";
+    }
+  }
+  return quantized_decoder_shared(sizes, shared_capacity<QuantizedDecoderStatic>()).chunks == 0
+             ? "the inputs of its products do not fit into the GPU's shared memory"
+             : nullptr;
+}
+
+void quantized_decoder_stream_places(const QuantizedDecoderSizes& sizes, int blocks,
+                                     std::int64_t* places) {
+  std::int64_t at = 0;
+  for (int block = 0; block < blocks; ++block) {
+    for (int warp = 0; warp < kDecoderWarps; ++warp) {
+      *places++ = at;
+      at += QuantizedDecoderStream{sizes, block, blocks, warp}.chunks();
+    }
+  }
+  *places = at;
+}
+
+cudaError_t pack_quantized_decoder_weight(const QuantizedDecoderSizes& sizes, int layer,
+                                          DecoderProduct product, const QuantizedWeight& weight,
+                                          const std::int64_t* stream_at, int blocks,
+                                          unsigned char* stream, cudaStream_t stream_of_device) {
+  const dim3 grid(static_cast<unsigned>(sizes.pieces(product)),
+                  static_cast<unsigned>(sizes.strips(product)));
+  pack_quantized_decoder_weight_kernel<<<grid, 32, 0, stream_of_device>>>(
+      PackArgs{sizes, layer, product, weight, stream_at, blocks, stream});
+  return cudaGetLastError();
+}
+
+template <typename Cache>
+cudaError_t quantized_decoder(const QuantizedDecoderArgs<Cache>& args,
+                              const DecoderExchange& exchange, int multiprocessors,
+                              cudaStream_t stream) {
+  const int capacity = shared_capacity<QuantizedDecoderStatic>();
+  DecoderKernelArgs<QuantizedDecoderArgs<Cache>> of_kernel(
+      args, quantized_decoder_shared(args.sizes, capacity), exchange);
+  for (int product = 0; product <= kLayerProducts; ++product) {
+    of_kernel.together[product] =
+        (product == kLayerProducts ? args.head_kind : args.layer_kind).block_pieces;
+  }
+  return with_decoder_head_dim(args.sizes.head_dim, cudaErrorInvalidValue, [&](auto size) {
+    const auto kernel = quantized_decoder_kernel<Cache, decltype(size)::value>;
+    static const cudaError_t more_shared =
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, capacity);
+    if (more_shared != cudaSuccess) {
+      return more_shared;
+    }
+    const TogetherConfig of_step(multiprocessors, kDecoderThreads, 1, of_kernel.layout.bytes,
+                                 stream);
+    return cudaLaunchKernelEx(&of_step.config, kernel, of_kernel);
+  });
+}
+
+template cudaError_t quantized_decoder(const QuantizedDecoderArgs<float>&, const DecoderExchange&,
+                                       int, cudaStream_t);
+template cudaError_t quantized_decoder(const QuantizedDecoderArgs<__half>&, const DecoderExchange&,
+                                       int, cudaStream_t);
+template cudaError_t quantized_decoder(const QuantizedDecoderArgs<__nv_bfloat16>&,
+                                       const DecoderExchange&, int, cudaStream_t);
+
+}  // namespace kvcache::kernels

@@ -1,0 +1,375 @@
+// The attention of a quantised decoder, in float32: a block per head of keys and split of its past,
+// whose warps have a query head each, or several a part of the split's positions each. Four lanes
+// have a position, eight positions are a warp's at once. Exponents are of base 2.
+#pragma once
+
+#include "kernels/cuda/decoder_past.cuh"
+#include "kernels/cuda/norm_and_turn.cuh"
+#include "kernels/cuda/quantized_decoder.hpp"
+
+namespace kvcache::kernels {
+
+/// What a block of a quantised decoder has in static shared memory.
+struct QuantizedDecoderStatic {
+  DecoderStatic of_any;
+  float queries[kMaxGroup][kMaxHeadPairs];  // of a head of keys
+  float key[kMaxHeadPairs];                 // of the new token, as the cache keeps it
+  float value[kMaxHeadPairs];
+};
+
+template <typename Cache, int kHeadDim>
+class QuantizedDecoderAttention {
+ public:
+  using Args = QuantizedDecoderArgs<Cache>;
+
+  __device__ QuantizedDecoderAttention(const DecoderKernelArgs<Args>& args, unsigned char* room,
+                                       QuantizedDecoderStatic& shared)
+      : args_(args.step),
+        exchange_(args.exchange),
+        room_(reinterpret_cast<float*>(room)),
+        shared_(shared),
+        group_(args.group),
+        parts_(kDecoderWarps / args.group),
+        place_(args.step, args.exchange, static_cast<int>(blockIdx.x)),
+        lane_(static_cast<int>(threadIdx.x) % 32),
+        warp_(static_cast<int>(threadIdx.x) / 32),
+        head_(warp_ % args.group),
+        part_(warp_ / args.group) {}
+
+  [[nodiscard]] __device__ bool takes_part() const {
+    return place_.kv_head < args_.sizes.kv_heads;
+  }
+
+  /// The angles of the token's position, once.
+  __device__ void load_angles() { load_decoder_angles(args_, shared_.of_any); }
+
+  /// Brings the past of a layer into the second-level cache.
+  __device__ void fetch(int layer) const {
+#pragma unroll 1
+    for (int number = warp_; number < place_.units(); number += kDecoderWarps) {
+      const int position = place_.first + number * kDecoderUnit + lane_ / 4;
+      if (position < args_.inputs.past_length && lane_ % 4 < kLines) {
+        const std::int64_t at = row_of(position) + lane_ % 4 * (kHeadDim / kLines);
+        fetch_line(args_.pools[2 * layer] + at);
+        fetch_line(args_.pools[2 * layer + 1] + at);
+      }
+    }
+  }
+
+  /// Waits for the queries, attends, appends the new key and value, and hands over the softmax.
+  __device__ void run(int layer, unsigned* words) {
+    keys_ = args_.pools[2 * layer];
+    values_ = args_.pools[2 * layer + 1];
+    const bool attends = part_ < parts_ && part_ < place_.units();
+    if (attends) {
+      ahead_ = load(part_);
+    }
+    receive_vectors(layer, words);
+    __syncthreads();
+    if (part_ < parts_) {
+      attend(args_.scales[layer] * kLog2E);
+    }
+    __syncthreads();
+    merge(words);
+    if (layer + 1 < args_.sizes.layers) {
+      fetch(layer + 1);
+    }
+    __syncthreads();
+  }
+
+ private:
+  static constexpr int kElements = kHeadDim / 4;  // that a lane has of a position
+  static constexpr int kVector = 16 / static_cast<int>(sizeof(Cache));
+  static constexpr int kVectors = kElements / kVector;
+  static constexpr int kLines = kHeadDim * static_cast<int>(sizeof(Cache)) / 128;
+  static constexpr float kLog2E = 1.4426950408889634F;
+  using Part = Vector<Cache, kVector>;
+
+  struct Unit {
+    Part keys[kVectors];
+    Part values[kVectors];
+  };
+
+  /// Which of a head's elements the lane's i-th vector begins with.
+  [[nodiscard]] __device__ int element(int i) const { return (4 * i + lane_ % 4) * kVector; }
+
+  /// Where a position lies in a pool.
+  [[nodiscard]] __device__ std::int64_t row_of(int position) const {
+    return decoder_row(args_, place_.kv_head, position) * kHeadDim;
+  }
+
+  /// The split's `number`-th unit, the lane's part of its position. What is not there, or not yet,
+  /// is zero.
+  [[nodiscard]] __device__ Unit load(int number) const {
+    const int position = place_.first + number * kDecoderUnit + lane_ / 4;
+    const bool exists = position < place_.end && position < args_.inputs.past_length;
+    const std::int64_t at = exists ? row_of(position) : 0;
+    Unit unit;
+#pragma unroll
+    for (int i = 0; i < kVectors; ++i) {
+      unit.keys[i] = exists ? Part::load(keys_ + at + element(i)) : Part::zero();
+      unit.values[i] = exists ? Part::load(values_ + at + element(i)) : Part::zero();
+    }
+    return unit;
+  }
+
+  /// Queries, then, where this split appends, the key and the value; the warps in turns.
+  __device__ void receive_vectors(int layer, const unsigned* qkv) {
+    const int vectors = place_.appends(args_.inputs.past_length) ? group_ + 2 : group_;
+#pragma unroll 1
+    for (int vector = warp_; vector < vectors; vector += kDecoderWarps) {
+      receive_vector(layer, vector, qkv);
+    }
+  }
+
+  __device__ void receive_vector(int layer, int vector, const unsigned* qkv) {
+    constexpr int kPairs = kHeadDim / 64;  // of a lane
+    const bool is_query = vector < group_;
+    const bool is_value = vector == group_ + 1;
+    const int number = is_query ? place_.kv_head * group_ + vector
+                                : args_.sizes.heads + place_.kv_head +
+                                      (is_value ? args_.sizes.kv_heads : 0);
+    const unsigned* const from = qkv + number * kHeadDim + 2 * lane_;
+    const auto arriving = receive_paced<2 * kPairs>([&](Arriving<2 * kPairs>& to) {
+      to.template poll_two<0>(from);
+      if constexpr (kPairs > 1) {
+        to.template poll_two<2>(from + 64);
+      }
+    });
+    float* const to = is_query ? shared_.queries[vector] : is_value ? shared_.value : shared_.key;
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i) {
+      *reinterpret_cast<float2*>(to + 64 * i + 2 * lane_) = {
+          __uint_as_float(arriving.words[2 * i]), __uint_as_float(arriving.words[2 * i + 1])};
+    }
+    __syncwarp();
+    if (!is_value) {
+      prepare(layer, is_query, to);
+    }
+    if (!is_query) {
+      keep(to, (is_value ? values_ : keys_) + row_of(args_.inputs.past_length));
+    }
+  }
+
+  /// Norms and turns a query or the key.
+  __device__ void prepare(int layer, bool is_query, float* vector) const {
+    if (const int norm = is_query ? args_.vector_layout.query_norm : args_.vector_layout.key_norm;
+        norm >= 0) {
+      norm_vector(args_.vectors + std::int64_t{layer} * args_.vector_layout.elements + norm,
+                  kHeadDim, args_.query_key_epsilon, vector);
+    }
+    turn_vector(shared_.of_any.cos, shared_.of_any.sin, static_cast<int>(args_.rotary.dims) / 2,
+                args_.rotary.interleaved, vector);
+  }
+
+  /// Rounds a vector as the cache keeps it, and appends it.
+  __device__ void keep(float* vector, Cache* pool) const {
+#pragma unroll
+    for (int i = lane_; i < kHeadDim; i += 32) {
+      const Cache kept = from_float<Cache>(vector[i]);
+      pool[i] = kept;
+      vector[i] = to_float(kept);
+    }
+  }
+
+  /// The warp's units of its head.
+  __device__ void attend(float scale) {
+    float query[kElements];
+    for_elements([&](int at, int element) { query[at] = shared_.queries[head_][element]; });
+    float max = -FLT_MAX;  // of the lane's positions
+    float sum = 0;
+    float values[kElements] = {};
+#pragma unroll 1
+    for (int number = part_; number < place_.units(); number += parts_) {
+      float keys[kElements];
+      float added[kElements];
+      widen(ahead_.keys, keys);
+      widen(ahead_.values, added);
+      if (number + parts_ < place_.units()) {
+        ahead_ = load(number + parts_);
+      }
+      const int position = place_.first + number * kDecoderUnit + lane_ / 4;
+      if (position == args_.inputs.past_length) {
+        for_elements([&](int at, int element) {
+          keys[at] = shared_.key[element];
+          added[at] = shared_.value[element];
+        });
+      }
+      float score = 0;
+#pragma unroll
+      for (int i = 0; i < kElements; ++i) {
+        score = fmaf(query[i], keys[i], score);
+      }
+      score = sum_of_lanes<4>(score) * scale;
+      const bool exists = position < place_.end;
+      const float raised = fmaxf(max, exists ? score : -FLT_MAX);
+      const float factor = exp2_of(max - raised);
+      const float weight = exists ? exp2_of(score - raised) : 0.0F;
+      max = raised;
+      sum = fmaf(sum, factor, weight);
+#pragma unroll
+      for (int i = 0; i < kElements; ++i) {
+        values[i] = fmaf(weight, added[i], values[i] * factor);
+      }
+    }
+    hand_to_block(max, sum, values);
+  }
+
+  /// The softmax of the warp's lanes.
+  __device__ void hand_to_block(float max, float sum, float (&values)[kElements]) const {
+    float largest = max;
+#pragma unroll
+    for (int offset = 4; offset < 32; offset *= 2) {
+      largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, offset));
+    }
+    const float factor = exp2_of(max - largest);
+    sum *= factor;
+#pragma unroll
+    for (int offset = 4; offset < 32; offset *= 2) {
+      sum += __shfl_xor_sync(kAllLanes, sum, offset);
+    }
+#pragma unroll
+    for (float& value : values) {
+      value *= factor;
+    }
+    int first = halve<kElements / 2, 16>(values);
+    first += halve<kElements / 4, 8>(values);
+    first += halve<kElements / 8, 4>(values);
+    float* const to = room_ + warp_ * kHeadDim + element(first / kVector) + first % kVector;
+#pragma unroll
+    for (int i = 0; i < kElements / 8; ++i) {
+      to[i] = values[i];
+    }
+    if (lane_ == 0) {
+      shared_.of_any.softmaxes[part_][head_] = {largest, sum};
+    }
+  }
+
+  /// Of lanes kOffset apart, each takes the sums of half of their first 2 · kKept elements, and says
+  /// which it begins with.
+  template <int kKept, int kOffset>
+  [[nodiscard]] __device__ int halve(float (&values)[kElements]) const {
+    const bool upper = (lane_ & kOffset) != 0;
+#pragma unroll
+    for (int i = 0; i < kKept; ++i) {
+      const float given = upper ? values[i] : values[kKept + i];
+      values[i] = (upper ? values[kKept + i] : values[i]) +
+                  __shfl_xor_sync(kAllLanes, given, kOffset);
+    }
+    return upper ? kKept : 0;
+  }
+
+  /// The parts' softmaxes to one per head, sent.
+  __device__ void merge(unsigned* words) const {
+    constexpr int kPairs = kHeadDim / 2;
+#pragma unroll 1
+    for (int i = static_cast<int>(threadIdx.x); i < group_ * kPairs; i += kDecoderThreads) {
+      const int head = i / kPairs;
+      float max = -FLT_MAX;
+#pragma unroll 4
+      for (int part = 0; part < parts_; ++part) {
+        max = fmaxf(max, shared_.of_any.softmaxes[part][head].x);
+      }
+      float sum = 0;
+      float2 value{0.0F, 0.0F};
+#pragma unroll 4
+      for (int part = 0; part < parts_; ++part) {
+        const float2 softmax = shared_.of_any.softmaxes[part][head];
+        const float factor = exp2_of(softmax.x - max);
+        sum += factor * softmax.y;
+        const float2 one = *reinterpret_cast<const float2*>(
+            room_ + (part * group_ + head) * kHeadDim + i % kPairs * 2);
+        value.x += factor * one.x;
+        value.y += factor * one.y;
+      }
+      // Nothing seen: zero. Not a number stays so.
+      const float share = sum == 0.0F ? 0.0F : __fdividef(1.0F, sum);
+      const int of_split = (place_.kv_head * group_ + head) * exchange_.splits + place_.split;
+      send(words + exchange_.attended + of_split * kHeadDim + i % kPairs * 2,
+           float2{value.x * share, value.y * share});
+      if (i % kPairs == 0) {
+        send(words + exchange_.softmaxes + 2 * of_split, float2{max, sum});
+      }
+    }
+  }
+
+  /// Calls work(i, element) for the lane's elements.
+  template <typename Work>
+  __device__ void for_elements(const Work& work) const {
+#pragma unroll
+    for (int i = 0; i < kVectors; ++i) {
+#pragma unroll
+      for (int e = 0; e < kVector; ++e) {
+        work(i * kVector + e, element(i) + e);
+      }
+    }
+  }
+
+  __device__ static void widen(const Part (&from)[kVectors], float (&to)[kElements]) {
+#pragma unroll
+    for (int i = 0; i < kVectors; ++i) {
+      float elements[kVector];
+      kernels::widen(from[i], elements);
+#pragma unroll
+      for (int e = 0; e < kVector; ++e) {
+        to[i * kVector + e] = elements[e];
+      }
+    }
+  }
+
+  const Args& args_;
+  const DecoderExchange& exchange_;
+  float* room_;
+  QuantizedDecoderStatic& shared_;
+  int group_;
+  int parts_;  // of the split's positions
+  SplitOfPast place_;
+  int lane_;
+  int warp_;
+  int head_;  // of the group
+  int part_;
+  Cache* keys_ = nullptr;
+  Cache* values_ = nullptr;
+  Unit ahead_ = {};
+};
+
+/// Eight neighbouring elements of what was attended, from its splits' softmaxes.
+template <int kHeadDim>
+__device__ Octet receive_attended_floats(const unsigned* words, const DecoderExchange& exchange,
+                                         int at, bool has) {
+  const int part = at / kHeadDim * exchange.splits;
+  const unsigned* const softmaxes = words + exchange.softmaxes + 2 * part;
+  const unsigned* const values = words + exchange.attended + part * kHeadDim + at % kHeadDim;
+  SplitsMerged merged;
+#pragma unroll 1
+  for (int split = 0; split < exchange.splits; split += 2) {
+    const bool second = split + 1 < exchange.splits;
+    const auto arriving = receive_paced<20>([&](Arriving<20>& to) {
+      if (has) {
+        to.template poll_two<0>(softmaxes + 2 * split);
+        to.template poll_four<4>(values + split * kHeadDim);
+        to.template poll_four<8>(values + split * kHeadDim + 4);
+        if (second) {
+          to.template poll_two<2>(softmaxes + 2 * split + 2);
+          to.template poll_four<12>(values + (split + 1) * kHeadDim);
+          to.template poll_four<16>(values + (split + 1) * kHeadDim + 4);
+        }
+      }
+    });
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      if (i == 0 || second) {
+        Octet one;
+#pragma unroll
+        for (int e = 0; e < 8; ++e) {
+          one.values[e] = __uint_as_float(arriving.words[4 + 8 * i + e]);
+        }
+        merged.add(__uint_as_float(arriving.words[2 * i]),
+                   __uint_as_float(arriving.words[2 * i + 1]), one);
+      }
+    }
+  }
+  return merged.total();
+}
+
+}  // namespace kvcache::kernels
