@@ -1,5 +1,5 @@
-// What a fused decoder's block of 16 bits has in shared memory, inputs of products, and a warp's
-// sums of them with its weights.
+// What a fused decoder's block of 16 bits has in shared memory, its way to weights and inputs, and a
+// warp's sums of them.
 #pragma once
 
 #include "kernels/cuda/decoder_block.cuh"
@@ -16,6 +16,88 @@ struct FusedDecoderStatic {
   uint4 queries[kMaxGroup * kMaxHeadPairs / 4];  // of a head of keys
   uint4 key[kMaxHeadPairs / 4];                  // of the new token
   uint4 value[kMaxHeadPairs / 4];
+};
+
+/// A warp's weights, piece after piece: a ring of chunks that it fills itself.
+template <typename T>
+class DecoderWeights {
+ public:
+  __device__ DecoderWeights(const DecoderKernelArgs<DecoderArgs<T>>& args, unsigned char* dynamic,
+                            DecoderStatic& shared)
+      : lane_(static_cast<int>(threadIdx.x) % 32), slots_(args.layout.chunks) {
+    const int warp = static_cast<int>(threadIdx.x) / 32;
+    const std::int64_t* at =
+        args.step.stream_at + static_cast<int>(blockIdx.x) * kDecoderWarps + warp;
+    from_ = reinterpret_cast<const unsigned char*>(args.step.stream) + at[0] * kPieceBytes;
+    left_ = static_cast<int>(at[1] - at[0]) / kChunkPieces;
+    ring_ = dynamic + warp * slots_ * kChunkBytes;
+    arrivals_ = shared.arrivals[warp];
+  }
+
+  /// By all lanes; the ring fills up.
+  __device__ void begin() {
+    if (lane_ == 0) {
+      for (int slot = 0; slot < slots_; ++slot) {
+        arrivals_[slot].initialize();
+      }
+      for (int slot = 0; slot < slots_; ++slot) {
+        fetch(slot);
+      }
+    }
+    __syncwarp();
+  }
+
+  /// Waits for the next pieces, and says how many of `wanted` are there, one behind the other.
+  __device__ int wait(int wanted) const {
+    if (piece_ == 0) {
+      arrivals_[slot_].wait(parity_);
+    }
+    const int left = kChunkPieces - piece_;
+    return wanted < left ? wanted : left;
+  }
+
+  /// The lane's part of the first of them: eight neighbouring inputs of a column. That of the next
+  /// is kPieceVectors further.
+  [[nodiscard]] __device__ const uint4* first() const {
+    return reinterpret_cast<const uint4*>(ring_ + slot_ * kChunkBytes) + piece_ * kPieceVectors +
+           lane_;
+  }
+
+  /// So many have been read.
+  __device__ void advance(int count) {
+    piece_ += count;
+    if (piece_ == kChunkPieces) {
+      piece_ = 0;
+      __syncwarp();
+      if (lane_ == 0) {
+        fetch(slot_);
+      }
+      if (++slot_ == slots_) {
+        slot_ = 0;
+        parity_ ^= 1U;
+      }
+    }
+  }
+
+ private:
+  __device__ void fetch(int slot) {
+    if (left_ > 0) {
+      arrivals_[slot].expect(kChunkBytes);
+      arrivals_[slot].copy(ring_ + slot * kChunkBytes, from_, kChunkBytes, ReadAgain::no);
+      from_ += kChunkBytes;
+      --left_;
+    }
+  }
+
+  int lane_;
+  int slots_;
+  const unsigned char* from_ = nullptr;  // the next chunk that is fetched
+  int left_ = 0;                         // of them
+  unsigned char* ring_ = nullptr;
+  CopyBarrier* arrivals_ = nullptr;
+  int slot_ = 0;
+  int piece_ = 0;
+  unsigned parity_ = 0;
 };
 
 /// Four pairs of inputs as the matrix instruction takes them.

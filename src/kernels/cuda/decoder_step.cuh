@@ -29,7 +29,7 @@ struct SigmoidGate {
 /// step goes through it once a layer, so instructions come from as far away as data.
 ///
 /// What depends on the types of weights and cache is Self's: weights_, attention_, load_token(),
-/// embedded_pair(), fill_inputs(), begin_product(), multiply_strip() and finish(); and begin_layer()
+/// embedded_pair(), fill_inputs(), begin_product(), multiply_strips() and finish(); and begin_layer()
 /// and begin_head().
 template <typename Self, typename Args>
 class DecoderStep {
@@ -150,8 +150,9 @@ class DecoderStep {
   [[nodiscard]] __device__ Self& self() { return static_cast<Self&>(*this); }
 
   __device__ void start() {
-    self().weights_.begin();
     shared_.work.fill(kernel_);
+    __syncthreads();
+    self().weights_.begin();
     if (self().attention_.takes_part()) {
       self().attention_.load_angles();
       self().attention_.fetch(0);
@@ -178,21 +179,13 @@ class DecoderStep {
   __device__ void multiply() {
     const Share own = strips();
     const bool normed = product_ != kProjection && product_ != kContraction;
-    const int warp = thread_ / 32;
-    const int lane = thread_ % 32;
     self().begin_product();
     float scale = 1;
 #pragma unroll 1
     for (int first = 0; first < own.count; first += kGroupStrips) {
       const int count = own.count - first < kGroupStrips ? own.count - first : kGroupStrips;
       float2* const sums = shared_.sums[turn_];
-#pragma unroll 1
-      for (int strip = 0; strip < count; ++strip) {
-        const float2 total = self().multiply_strip();
-        if (lane < kPairs) {
-          sums[strip * kSumsOfStrip + warp * kPairs + lane] = total;
-        }
-      }
+      self().multiply_strips(count, sums + thread_ / 32 * kPairs);
       __syncthreads();
       if (normed && first == 0) {
         scale = left_of_norm();

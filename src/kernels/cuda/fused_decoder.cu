@@ -18,7 +18,7 @@ class FusedDecoderStep : public DecoderStep<FusedDecoderStep<T, kHeadDim>, Decod
                               FusedDecoderStatic& shared)
       : Base(args, shared.of_any),
         zero_(&shared.zero),
-        weights_(weights_of(args, dynamic, shared.of_any)),
+        weights_(args, dynamic, shared.of_any),
         inputs_(dynamic + args.layout.inputs_at),
         attention_(args, dynamic + args.layout.inputs_at, shared),
         vectors_(args.step.vectors) {}
@@ -37,16 +37,6 @@ class FusedDecoderStep : public DecoderStep<FusedDecoderStep<T, kHeadDim>, Decod
   using Base::slice;
   using Base::thread_;
   using Base::words_;
-  using Weights = DecoderWeights<kChunkBytes, std::integral_constant<int, kChunkPieces>>;
-
-  static __device__ Weights weights_of(const DecoderKernelArgs<DecoderArgs<T>>& args,
-                                       unsigned char* dynamic, DecoderStatic& shared) {
-    const std::int64_t* const at = args.step.stream_at + blockIdx.x * kDecoderWarps +
-                                   threadIdx.x / 32;
-    return Weights(reinterpret_cast<const unsigned char*>(args.step.stream) + at[0] * kPieceBytes,
-                   static_cast<int>(at[1] - at[0]) / kChunkPieces, args.layout.chunks, dynamic,
-                   shared);
-  }
 
   __device__ void load_token() {
     *zero_ = {0, 0, 0, 0};
@@ -133,15 +123,26 @@ class FusedDecoderStep : public DecoderStep<FusedDecoderStep<T, kHeadDim>, Decod
     apart_ = has_inputs ? kRowVectors : 0;
   }
 
-  /// The warp's sums of the next strip, in lanes 0 … 3: those have inputs, the others zeros.
+  /// The warp's sums of so many strips.
+  __device__ void multiply_strips(int count, float2* sums) {
+    const int lane = thread_ % 32;
+#pragma unroll 1
+    for (int strip = 0; strip < count; ++strip) {
+      const float2 total = multiply_strip();
+      if (lane < Base::kPairs) {
+        sums[strip * kSumsOfStrip + lane] = total;
+      }
+    }
+  }
+
+  /// Of the next strip, in lanes 0 … 3: those have inputs, the others zeros.
   __device__ float2 multiply_strip() {
     PieceSums sums;
     const uint4* inputs = own_inputs_;
 #pragma unroll 1
     for (int pieces = pieces_; pieces > 0;) {
       const int count = weights_.wait(pieces);
-      const auto* const weights =
-          reinterpret_cast<const uint4*>(weights_.first(kPieceBytes)) + thread_ % 32;
+      const uint4* const weights = weights_.first();
 #pragma unroll 4
       for (int i = 0; i < count; ++i) {
         sums.add<T>(weights[i * kPieceVectors], inputs[0], inputs[apart_ / 2]);
@@ -198,7 +199,7 @@ class FusedDecoderStep : public DecoderStep<FusedDecoderStep<T, kHeadDim>, Decod
   }
 
   uint4* zero_;  // the inputs of lanes that have none
-  Weights weights_;
+  DecoderWeights<T> weights_;
   DecoderInputRows<T> inputs_;
   DecoderAttention<T, kHeadDim> attention_;
   const T* token_ = nullptr;  // its row of the embedding

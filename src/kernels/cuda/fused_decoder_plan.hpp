@@ -63,9 +63,10 @@ constexpr int owner_of(int thing, int all, int several) {
   return ((thing + 1) * several - 1) / all;
 }
 
-/// What a warp has of a product's inputs, in pieces, of which `together` are no two warps'.
-constexpr Share decoder_slice(int pieces, int together, int warp) {
-  const Share units = Share::of(pieces / together, warp, kDecoderWarps);
+/// What one of `several` has of all things, of which `together` are no two's; the last of these
+/// may be less than there are.
+constexpr Share shared_out(int all, int together, int one, int several) {
+  const Share units = Share::of(divide_up(all, together), one, several);
   return {units.first * together, units.count * together};
 }
 
@@ -82,7 +83,7 @@ struct DecoderStream {
     return Share::of(sizes.strips(product), block, blocks);
   }
   [[nodiscard]] constexpr Share slice(DecoderProduct product) const {
-    return decoder_slice(sizes.pieces(product), 1, warp);
+    return shared_out(sizes.pieces(product), 1, warp, kDecoderWarps);
   }
   [[nodiscard]] constexpr int pieces(DecoderProduct product) const {
     return strips(product).count * slice(product).count;

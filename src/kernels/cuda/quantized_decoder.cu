@@ -5,6 +5,7 @@
 #include "kernels/cuda/decoder_step.cuh"
 #include "kernels/cuda/quantized_decoder_attention.cuh"
 #include "kernels/cuda/quantized_decoder_inputs.cuh"
+#include "kernels/cuda/quantized_decoder_weights.cuh"
 #include "kernels/panels.hpp"
 
 namespace kvcache::kernels {
@@ -25,31 +26,55 @@ class TokenRow {
 
   /// Eight neighbouring elements from `at` on.
   [[nodiscard]] __device__ Octet octet(int at) const {
-    constexpr unsigned kLower = 0x0F0F0F0FU;
-    const int words = static_cast<int>(table_.bits) / 4;  // of eight inputs
-    const auto word = [&](int i) {
-      return __ldg(reinterpret_cast<const unsigned*>(values_ + std::int64_t{at / 8 * words + i} *
-                                                                   (kPanel * 4)));
-    };
-    const unsigned first = word(0);
-    const unsigned low = words == 2 ? first : first & kLower;
-    const unsigned high = words == 2 ? word(1) : first >> 4U & kLower;
-    const auto rows = static_cast<int>(table_.scale_rows());
-    const __half* const of_block = scales_ + at / static_cast<int>(table_.block_size) * rows * kPanel;
-    const float scale = exists_ ? __half2float(of_block[0]) : nanf("");
-    const float minimum = rows > 1 ? __half2float(of_block[kPanel]) : 0.0F;
-    const auto zero_point = static_cast<int>(table_.zero_point());
+    const Eight eight(*this, at);
     Octet octet;
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
-      const unsigned value = (i < 4 ? low : high) >> 8U * (static_cast<unsigned>(i) % 4) & 0xFFU;
-      octet.values[i] =
-          scale_ * fmaf(static_cast<float>(static_cast<int>(value) - zero_point), scale, minimum);
+      octet.values[i] = eight.element(i < 4 ? eight.low : eight.high, i % 4);
     }
     return octet;
   }
 
+  /// Two neighbouring elements.
+  [[nodiscard]] __device__ float2 pair(int pair) const {
+    const Eight eight(*this, 2 * pair / 8 * 8);
+    const unsigned four = pair % 4 < 2 ? eight.low : eight.high;
+    const int first = pair % 2 * 2;
+    return {eight.element(four, first), eight.element(four, first + 1)};
+  }
+
  private:
+  struct Eight {
+    unsigned low;  // a byte each
+    unsigned high;
+    float scale;
+    float minimum;
+    int zero_point;
+
+    __device__ Eight(const TokenRow& row, int at) {
+      constexpr unsigned kLower = 0x0F0F0F0FU;
+      const QuantizedWeight& table = row.table_;
+      const int words = static_cast<int>(table.bits) / 4;
+      const auto word = [&](int i) {
+        return __ldg(reinterpret_cast<const unsigned*>(
+            row.values_ + std::int64_t{at / 8 * words + i} * (kPanel * 4)));
+      };
+      const unsigned first = word(0);
+      low = words == 2 ? first : first & kLower;
+      high = words == 2 ? word(1) : first >> 4U & kLower;
+      const auto rows = static_cast<int>(table.scale_rows());
+      const __half* const scales =
+          row.scales_ + at / static_cast<int>(table.block_size) * rows * kPanel;
+      scale = row.exists_ ? row.scale_ * __half2float(scales[0]) : nanf("");
+      minimum = rows > 1 ? row.scale_ * __half2float(scales[kPanel]) : 0.0F;
+      zero_point = table.zero_point();
+    }
+    [[nodiscard]] __device__ float element(unsigned four, int i) const {
+      const auto value = static_cast<int>(four >> 8U * static_cast<unsigned>(i) & 0xFFU);
+      return fmaf(static_cast<float>(value - zero_point), scale, minimum);
+    }
+  };
+
   const QuantizedWeight& table_;
   bool exists_;
   float scale_;
@@ -69,13 +94,11 @@ class QuantizedDecoderStep
                                   QuantizedDecoderStatic& shared)
       : Base(args, shared.of_any),
         token_(args.step.tokens, args.step.inputs.input_id, args.step.embedding_scale),
-        weights_(weights_of(args, dynamic, shared.of_any)),
+        weights_(args, dynamic, shared.of_any),
         room_(dynamic + args.layout.inputs_at),
         attention_(args, room_, shared),
         kind_(args.step.layer_kind),
-        vectors_(args.step.vectors) {
-    weights_.set_pieces(kind_.chunk_pieces());
-  }
+        vectors_(args.step.vectors) {}
 
  private:
   using Base::args_;
@@ -92,33 +115,15 @@ class QuantizedDecoderStep
   using Base::slice;
   using Base::thread_;
   using Base::words_;
-  using Weights = DecoderWeights<kQuantizedChunkBytes, int>;
-
-  static __device__ Weights weights_of(const DecoderKernelArgs<Args>& args, unsigned char* dynamic,
-                                       DecoderStatic& shared) {
-    const std::int64_t* const at =
-        args.step.stream_at + blockIdx.x * kDecoderWarps + threadIdx.x / 32;
-    return Weights(args.step.stream + at[0] * kQuantizedChunkBytes,
-                   static_cast<int>(at[1] - at[0]), args.layout.chunks, dynamic, shared);
-  }
 
   __device__ void load_token() const {}
 
-  [[nodiscard]] __device__ float2 embedded_pair(int pair) const {
-    const Octet octet = token_.octet(2 * pair / 8 * 8);
-    float2 result{octet.values[0], octet.values[1]};
-#pragma unroll
-    for (int i = 1; i < 4; ++i) {
-      result = pair % 4 == i ? float2{octet.values[2 * i], octet.values[2 * i + 1]} : result;
-    }
-    return result;
-  }
+  [[nodiscard]] __device__ float2 embedded_pair(int pair) const { return token_.pair(pair); }
 
   __device__ void begin_layer(int layer) {
     vectors_ = args_.vectors + std::int64_t{layer} * args_.vector_layout.elements;
     if (layer == args_.sizes.layers) {
       kind_ = args_.head_kind;
-      weights_.set_pieces(kind_.chunk_pieces());
     }
   }
 
@@ -187,29 +192,35 @@ class QuantizedDecoderStep
 
   __device__ void begin_product() const {}
 
-  /// The warp's sums of the next strip.
-  __device__ float2 multiply_strip() {
-    return kind_.bits == 8 ? multiply_strip_of<8>() : multiply_strip_of<4>();
+  /// The warp's sums of so many strips.
+  __device__ void multiply_strips(int count, float2* sums) {
+    if (kind_.bits == 8) {
+      multiply_units<8>(count, sums);
+    } else {
+      multiply_units<4>(count, sums);
+    }
   }
 
   template <int kBits>
-  __device__ float2 multiply_strip_of() {
+  __device__ void multiply_units(int count, float2* sums) {
     const RoundedInputs inputs(room_, kernel_.pieces[product_]);
-    RoundedSums sums;
-    int first = slice().first;
+    const int end = slice().first + slice().count;
+    UnitInputs of_unit;
+    of_unit.load(inputs, slice().first, slice().count);
 #pragma unroll 1
-    for (const int end = first + slice().count; first < end;) {
-      const int count = weights_.wait(end - first);
-      const unsigned char* weights = weights_.first(kind_.piece_bytes());
+    for (int strip = 0; strip < count; strip += UnitSums<kBits>::kStrips) {
+      const int strips = min(count - strip, UnitSums<kBits>::kStrips);
+      UnitSums<kBits> unit_sums;
 #pragma unroll 1
-      for (int done = 0; done < count; done += RoundedSums::kPieces) {
-        sums.add<kBits>(weights, kind_, inputs, first + done, count - done);
-        weights += RoundedSums::kPieces * kind_.piece_bytes();
+      for (int first = slice().first; first < end; first += kUnitPieces) {
+        if (slice().count > kUnitPieces) {
+          of_unit.load(inputs, first, end - first);
+        }
+        unit_sums.add(weights_.wait(), kind_, of_unit, strips);
+        weights_.advance();
       }
-      weights_.advance(count);
-      first += count;
+      unit_sums.store(strips, sums + strip * kSumsOfStrip);
     }
-    return sums.total();
   }
 
   /// A pair of columns of the product, by the thread that has their sums.
@@ -246,7 +257,7 @@ class QuantizedDecoderStep
   }
 
   TokenRow token_;
-  Weights weights_;
+  QuantizedDecoderWeights weights_;
   unsigned char* room_;
   QuantizedDecoderAttention<Cache, kHeadDim> attention_;
   QuantizedKind kind_;  // of the product at hand
@@ -278,13 +289,15 @@ __global__ void pack_quantized_decoder_weight_kernel(const PackArgs args) {
   const auto piece = static_cast<int>(blockIdx.x);
   const auto strip = static_cast<int>(blockIdx.y);
   const auto lane = static_cast<int>(threadIdx.x);
-  const int block = owner_of(strip, sizes.strips(args.product), args.blocks);
+  const int block =
+      owner_of(strip / kStripsTogether, divide_up(sizes.strips(args.product), kStripsTogether),
+               args.blocks);
   const int warp = owner_of(piece / kind.block_pieces,
                             sizes.pieces(args.product) / kind.block_pieces, kDecoderWarps);
   const QuantizedDecoderStream of_warp{sizes, block, args.blocks, warp};
-  unsigned char* const to =
-      args.stream + args.stream_at[block * kDecoderWarps + warp] * kQuantizedChunkBytes +
+  const QuantizedDecoderStream::Place to =
       of_warp.place(args.layer, args.product, strip, piece);
+  unsigned char* const stream = args.stream + args.stream_at[block * kDecoderWarps + warp];
   // Where an output lies among the file's panels.
   const auto panel_and_column = [&](int output) {
     const bool gated = args.weight.matrices == 2;
@@ -295,15 +308,16 @@ __global__ void pack_quantized_decoder_weight_kernel(const PackArgs args) {
   const int words = kind.bits / 4;  // of eight inputs
   for (int i = 0; i < words; ++i) {
     const int row = (piece * 4 + lane % 4) * words + i;
-    reinterpret_cast<unsigned*>(to)[lane * words + i] = *reinterpret_cast<const unsigned*>(
-        args.weight.values + place.x * args.weight.panel_bytes() +
-        (std::int64_t{row} * kPanel + place.y) * 4);
+    reinterpret_cast<unsigned*>(
+        stream + to.values)[word_of_pair(kind.bits, to.piece, lane, strip % kStripsTogether, i)] =
+        *reinterpret_cast<const unsigned*>(args.weight.values + place.x * args.weight.panel_bytes() +
+                                           (std::int64_t{row} * kPanel + place.y) * 4);
   }
   const int rows = kind.minimums ? 2 : 1;
   if (lane < kStripColumns * rows) {
     const int2 of_scale = panel_and_column(strip * kStripColumns + lane % kStripColumns);
     const int row = piece / kind.block_pieces * rows + lane / kStripColumns;
-    reinterpret_cast<__half*>(to + kind.value_bytes())[lane] =
+    reinterpret_cast<__half*>(stream + to.scales)[lane * to.pieces + to.piece] =
         reinterpret_cast<const __half*>(args.weight.scales)[of_scale.x * args.weight.panel_scales() +
                                                             std::int64_t{row} * kPanel +
                                                             of_scale.y];
@@ -321,6 +335,10 @@ const char* why_no_quantized_decoder(const QuantizedDecoderSizes& sizes, int mul
     if (sizes.pieces(which) % sizes.kind(which).block_pieces != 0) {
       return "a matrix of it has inputs that are no multiple of a block's";
     }
+    if (which != DecoderProduct::head &&
+        sizes.strips(which) % kStripsTogether != 0) {
+      return "a matrix of it has outputs that are no multiple of 16";
+    }
   }
   return quantized_decoder_shared(sizes, shared_capacity<QuantizedDecoderStatic>()).chunks == 0
              ? "the inputs of its products do not fit into the GPU's shared memory"
@@ -333,7 +351,8 @@ void quantized_decoder_stream_places(const QuantizedDecoderSizes& sizes, int blo
   for (int block = 0; block < blocks; ++block) {
     for (int warp = 0; warp < kDecoderWarps; ++warp) {
       *places++ = at;
-      at += QuantizedDecoderStream{sizes, block, blocks, warp}.chunks();
+      constexpr std::int64_t kLine = 128;
+      at += round_up(QuantizedDecoderStream{sizes, block, blocks, warp}.bytes(), kLine);
     }
   }
   *places = at;
@@ -356,7 +375,8 @@ cudaError_t quantized_decoder(const QuantizedDecoderArgs<Cache>& args,
                               cudaStream_t stream) {
   const int capacity = shared_capacity<QuantizedDecoderStatic>();
   DecoderKernelArgs<QuantizedDecoderArgs<Cache>> of_kernel(
-      args, quantized_decoder_shared(args.sizes, capacity), exchange);
+      args, quantized_decoder_shared({args.sizes, args.layer_kind, args.head_kind}, capacity), exchange);
+  of_kernel.strips_together = kStripsTogether;
   for (int product = 0; product <= kLayerProducts; ++product) {
     of_kernel.together[product] =
         (product == kLayerProducts ? args.head_kind : args.layer_kind).block_pieces;

@@ -11,24 +11,27 @@
 
 namespace kvcache::kernels {
 
-/// All pointers are of the device, those within `tokens` too. Cache is float, __half or
-/// __nv_bfloat16.
-template <typename Cache>
-struct QuantizedDecoderArgs : DecoderStepArgs {
+/// All pointers are of the device, those within `tokens` too.
+struct QuantizedDecoderWeightArgs : DecoderStepArgs {
   QuantizedKind layer_kind;
   QuantizedKind head_kind;
-  QuantizedWeight tokens;                    // the embedding
-  const unsigned char* stream = nullptr;     // pack_quantized_decoder_weight(); begins count chunks
-  const float* vectors = nullptr;            // [layers, DecoderVectors::elements]
-  const float* last_norm = nullptr;          // [hidden]
-  float* logits = nullptr;                   // [vocab_size]
+  QuantizedWeight tokens;                 // the embedding
+  const unsigned char* stream = nullptr;  // pack_quantized_decoder_weight(); begins count bytes
+  const float* vectors = nullptr;         // [layers, DecoderVectors::elements]
+  const float* last_norm = nullptr;       // [hidden]
+  float* logits = nullptr;                // [vocab_size]
+};
+
+/// Cache is float, __half or __nv_bfloat16.
+template <typename Cache>
+struct QuantizedDecoderArgs : QuantizedDecoderWeightArgs {
   Cache* pools[2 * kMaxDecoderLayers] = {};  // a layer's keys, its values; as CachedAttentionArgs
 };
 
 /// Why no kernel is for a model of these sizes on the current device, or null.
 const char* why_no_quantized_decoder(const QuantizedDecoderSizes& sizes, int multiprocessors);
 
-/// Where each warp's stream begins, in chunks: [blocks, kDecoderWarps], and behind them the end of
+/// Where each warp's stream begins, in bytes: [blocks, kDecoderWarps], and behind them the end of
 /// the last.
 void quantized_decoder_stream_places(const QuantizedDecoderSizes& sizes, int blocks,
                                      std::int64_t* places);

@@ -1,10 +1,10 @@
 // Inputs of a quantised decoder's products, rounded to int8, and a warp's sums of them with its
 // weights, on the tensor cores' integer product m16n8k32.
 //
-// The instruction has 16 rows of inputs for one token. So each of eight pieces of inputs, which
-// have scales of their own, has a row to itself: of every instruction only one row is not zero, and
-// after eight of them a lane has the exact sums of one piece with two columns. Only then are they
-// multiplied with scales.
+// The instruction has 16 rows for outputs and 8 columns for tokens, and there is one token. So each
+// of eight pieces of inputs, which have scales of their own, has a column to itself: of every
+// instruction only one column of inputs is not zero, and after eight of them a lane has the exact
+// sums of two pieces with two outputs. Only then are they multiplied with scales.
 #pragma once
 
 #include "kernels/cuda/decoder_block.cuh"
@@ -40,11 +40,11 @@ class RoundedInputs {
   }
 
   /// The lane's of piece lane / 4 behind `first`, or zeros where there are only `count` pieces.
-  __device__ uint2 values(int first, int count) const {
+  [[nodiscard]] __device__ uint2 values(int first, int count) const {
     return lane() / kLanes < count ? values_[first * kLanes + lane()] : uint2{0, 0};
   }
-  __device__ ColumnBlock block(int first, int count) const {
-    return lane() / kLanes < count ? blocks_[first + lane() / kLanes] : ColumnBlock{0.0F, 0};
+  [[nodiscard]] __device__ ColumnBlock block(int piece, int first, int count) const {
+    return piece < count ? blocks_[first + piece] : ColumnBlock{0.0F, 0};
   }
 
  private:
@@ -55,92 +55,179 @@ class RoundedInputs {
   ColumnBlock* blocks_;
 };
 
-/// sum = a · b + sum: a of 16 rows by 32 inputs with a sign, rows 8 … 15 zero, b of 32 inputs by 8
-/// columns without one. PTX ISA, "Matrix Fragments for mma.m16n8k32": lane 4·g + t has row g of a,
-/// column g of b and of the sum row g of columns 2t and 2t + 1. Which input is which is the same
+/// The inputs of a unit as a lane has them.
+struct UnitInputs {
+  uint2 columns[kUnitPieces];  // of the instruction for each piece: zeros but for the piece's column
+  float scales[2];             // of pieces 2 · (lane % 4) and the next
+  int sums[2];                 // ColumnBlock::offset of these
+  int pieces;                  // that there are
+  bool has[2];                 // whether these are among them
+
+  __device__ void load(const RoundedInputs& inputs, int first, int count) {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    pieces = count < kUnitPieces ? count : kUnitPieces;
+    const uint2 own = inputs.values(first, count);
+#pragma unroll
+    for (int piece = 0; piece < kUnitPieces; ++piece) {
+      const bool has_column = lane / 4 == piece;
+      columns[piece] = {has_column ? own.x : 0, has_column ? own.y : 0};
+    }
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int piece = lane % 4 * 2 + i;
+      const ColumnBlock block = inputs.block(piece, first, count);
+      scales[i] = block.scale;
+      sums[i] = block.offset;
+      has[i] = piece < count;
+    }
+  }
+};
+
+/// sum = a · b + sum: a of 16 outputs by 32 inputs without a sign, b of 32 inputs by 8 columns with
+/// one. PTX ISA, "Matrix Fragments for mma.m16n8k32": lane 4·g + t has rows g and g + 8 of a and of
+/// the sum, column g of b, and columns 2t and 2t + 1 of the sum. Which input is which is the same
 /// for both.
-__device__ inline void multiply_add_row(int (&sum)[4], uint2 a, uint2 b) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%5}, {%7,%8}, "
+__device__ inline void multiply_add_outputs(int (&sum)[4], const unsigned (&a)[4], uint2 b) {
+  asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
       "{%0,%1,%2,%3};"
       : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3])
-      : "r"(a.x), "r"(0), "r"(a.y), "r"(b.x), "r"(b.y));
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b.x), "r"(b.y));
 }
 
-/// A warp's sums of columns 2t and 2t + 1 of a strip.
-class RoundedSums {
+/// A warp's sums of a unit's strips: a lane has some of column lane / 4 of each.
+template <int kBits>
+class UnitSums {
  public:
-  static constexpr int kPieces = 8;  // at once
+  static constexpr int kStrips = QuantizedKind{.bits = kBits}.unit_strips();
 
-  /// Of up to so many pieces of weights, one behind the other, with the inputs from `first` on.
-  template <int kBits>
-  __device__ void add(const unsigned char* weights, const QuantizedKind& kind,
-                      const RoundedInputs& inputs, int first, int count) {
+  /// Of a unit of `strips` strips. A slot holds as many as there may be, and those that are not
+  /// there are nobody's sums.
+  __device__ void add(const unsigned char* unit, const QuantizedKind& kind,
+                      const UnitInputs& inputs, int strips) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
-    const int bytes = kind.piece_bytes();
-    const uint2 x = inputs.values(first, count);
-    const ColumnBlock block = inputs.block(first, count);
-    const int offset = kind.minimums ? 0 : block.offset;
-    const bool has = lane / 4 < count;
-    const unsigned char* const scales_at =
-        weights + lane / 4 * bytes + kind.value_bytes() + lane % 4 * 4;
-    const float2 scales = has ? pair_at(scales_at) : float2{0.0F, 0.0F};
-    // Two chains of instructions, which do not wait for each other.
-    int sums[2][4] = {{offset, offset, 0, 0}, {}};
+    const int padded = padded_pieces(inputs.pieces);
+    int sums[kPairs][4];
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      if (half == 0 || count > kPieces / 2) {
+    for (auto& sum : sums) {
 #pragma unroll
-        for (int i = 0; i < kPieces / 2; ++i) {
-          const int piece = half * (kPieces / 2) + i;
-          const bool own = lane / 4 == piece;
-          // Of pieces that there are not the inputs are zeros.
-          multiply_add_row(sums[piece % 2], {own ? x.x : 0, own ? x.y : 0},
-                           values_at<kBits>(weights + piece * bytes, lane));
-        }
+      for (int i = 0; i < 4; ++i) {
+        sum[i] = kind.minimums ? 0 : inputs.sums[i % 2];
       }
     }
-    const float first_product = static_cast<float>(sums[0][0] + sums[1][0]) * block.scale;
-    const float second_product = static_cast<float>(sums[0][1] + sums[1][1]) * block.scale;
-    total_.x = fmaf(first_product, scales.x, total_.x);
-    total_.y = fmaf(second_product, scales.y, total_.y);
-    if (kind.minimums && has) {
-      const float2 minimums = pair_at(scales_at + 2 * kStripColumns);
-      const float sum = static_cast<float>(block.offset) * block.scale;
-      total_.x = fmaf(sum, minimums.x, total_.x);
-      total_.y = fmaf(sum, minimums.y, total_.y);
+    const int strip_bytes = padded * kind.value_bytes();
+    add_half<0>(unit, strip_bytes, inputs, lane, sums);
+    if (padded > kHalf) {
+      add_half<1>(unit, strip_bytes, inputs, lane, sums);
+    }
+    // Two pieces' scales of the lane's column.
+    const unsigned char* scales_at =
+        unit + strips * strip_bytes + (lane / 4 * padded + lane % 4 * 2) * 2;
+    const int minimums_at = 2 * kStripColumns * padded;
+#pragma unroll
+    for (int strip = 0; strip < kStrips; ++strip) {
+      const float2 scales = pair_at(scales_at, inputs);
+      float total = total_[strip];
+      const auto add_piece = [&](int i, float scale) {
+        const int sum = sums[strip / 2][strip % 2 * 2 + i];
+        total = fmaf(static_cast<float>(sum) * inputs.scales[i], scale, total);
+      };
+      add_piece(0, scales.x);
+      add_piece(1, scales.y);
+      if (kind.minimums) {
+        const float2 minimums = pair_at(scales_at + minimums_at, inputs);
+        total = fmaf(static_cast<float>(inputs.sums[0]) * inputs.scales[0], minimums.x, total);
+        total = fmaf(static_cast<float>(inputs.sums[1]) * inputs.scales[1], minimums.y, total);
+      }
+      total_[strip] = total;
+      scales_at += padded * kind.scale_bytes();
     }
   }
 
-  /// Of all pieces, in lanes t of any g.
-  [[nodiscard]] __device__ float2 total() const {
-    float2 sum = total_;
-#pragma unroll
-    for (int offset = 4; offset < 32; offset *= 2) {
-      sum.x += __shfl_xor_sync(kAllLanes, sum.x, offset);
-      sum.y += __shfl_xor_sync(kAllLanes, sum.y, offset);
+  /// To `to`, pairs of columns, kSumsOfStrip from one strip to the next.
+  __device__ void store(int strips, float2* to) {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    // The four lanes that have sums of the same column share the strips out.
+    int own = halve<kStrips / 2, 2>(lane);
+    if constexpr (kStrips == 4) {
+      own += halve<1, 1>(lane);
+    } else {
+      total_[0] += __shfl_xor_sync(kAllLanes, total_[0], 1);
     }
-    return sum;
+    if (own < strips && (kStrips == 4 || lane % 2 == 0)) {
+      reinterpret_cast<float*>(to + own * kSumsOfStrip)[lane / 4] = total_[0];
+    }
   }
 
  private:
-  [[nodiscard]] __device__ static float2 pair_at(const unsigned char* halves) {
-    return __half22float2(*reinterpret_cast<const __half2*>(halves));
-  }
+  static constexpr int kPairs = kStrips / kStripsTogether;
+  static constexpr int kHalf = kUnitPieces / 2;
+  static constexpr int kLoadPieces = kBits == 8 ? 1 : 2;  // of a load of 16 bytes
 
-  /// The lane's inputs of column lane / 4.
-  template <int kBits>
-  [[nodiscard]] __device__ static uint2 values_at(const unsigned char* piece, int lane) {
-    if constexpr (kBits == 8) {
-      return reinterpret_cast<const uint2*>(piece)[lane];
-    } else {
-      constexpr unsigned kLower = 0x0F0F0F0FU;
-      const unsigned word = reinterpret_cast<const unsigned*>(piece)[lane];
-      return {word & kLower, word >> 4U & kLower};
+  /// With four pieces of the unit.
+  template <int kNumber>
+  __device__ static void add_half(const unsigned char* unit, int strip_bytes,
+                                  const UnitInputs& inputs, int lane, int (&sums)[kPairs][4]) {
+#pragma unroll
+    for (int first = 0; first < kHalf; first += kLoadPieces) {
+      uint4 words[kPairs];
+#pragma unroll
+      for (int pair = 0; pair < kPairs; ++pair) {
+        const auto* const from =
+            reinterpret_cast<const uint4*>(unit + pair * kStripsTogether * strip_bytes);
+        words[pair] = from[(kNumber * kHalf + first) / kLoadPieces * 32 + lane];
+      }
+#pragma unroll
+      for (int i = 0; i < kLoadPieces; ++i) {
+#pragma unroll
+        for (int pair = 0; pair < kPairs; ++pair) {
+          unsigned outputs[4];
+          outputs_of_piece(words[pair], i, outputs);
+          multiply_add_outputs(sums[pair], outputs,
+                               inputs.columns[kNumber * kHalf + first + i]);
+        }
+      }
     }
   }
 
-  float2 total_{0.0F, 0.0F};
+  __device__ static void outputs_of_piece(const uint4& words, int i, unsigned (&outputs)[4]) {
+    if constexpr (kBits == 8) {
+      outputs[0] = words.x;
+      outputs[1] = words.y;
+      outputs[2] = words.z;
+      outputs[3] = words.w;
+    } else {
+      constexpr unsigned kLower = 0x0F0F0F0FU;
+      const unsigned first = i == 0 ? words.x : words.z;
+      const unsigned second = i == 0 ? words.y : words.w;
+      outputs[0] = first & kLower;
+      outputs[1] = second & kLower;
+      outputs[2] = first >> 4U & kLower;
+      outputs[3] = second >> 4U & kLower;
+    }
+  }
+
+  /// Zeros where there are no such pieces.
+  [[nodiscard]] __device__ static float2 pair_at(const unsigned char* halves,
+                                                 const UnitInputs& inputs) {
+    const float2 pair = __half22float2(*reinterpret_cast<const __half2*>(halves));
+    return {inputs.has[0] ? pair.x : 0.0F, inputs.has[1] ? pair.y : 0.0F};
+  }
+
+  /// Of lanes kOffset apart, each takes the sums of kKept of the first 2 · kKept strips, and says
+  /// which it begins with.
+  template <int kKept, int kOffset>
+  [[nodiscard]] __device__ int halve(int lane) {
+    const bool upper = (lane & kOffset) != 0;
+#pragma unroll
+    for (int i = 0; i < kKept; ++i) {
+      const float given = upper ? total_[i] : total_[kKept + i];
+      total_[i] = (upper ? total_[kKept + i] : total_[i]) +
+                  __shfl_xor_sync(kAllLanes, given, kOffset);
+    }
+    return upper ? kKept : 0;
+  }
+
+  float total_[kStrips] = {};
 };
 
 }  // namespace kvcache::kernels

@@ -7,6 +7,9 @@
 
 namespace kvcache::kernels {
 
+inline constexpr int kUnitPieces = 8;     // of inputs: what a warp multiplies at once
+inline constexpr int kStripsTogether = 2;  // what the matrix instruction multiplies
+
 /// What the weights of some products are. Those of a step's layers are of one kind, and the head's
 /// of one.
 struct QuantizedKind {
@@ -14,21 +17,19 @@ struct QuantizedKind {
   bool minimums = false;
   int block_pieces = 1;  // kPieceInputs of a block of inputs, which share a scale
 
-  /// A piece: values [32 lanes], of each kPieceInputs / 4 inputs of a column, then the columns'
-  /// scales of 16 bits, and their minimums.
+  /// Of a strip and a piece of inputs: values, then the columns' scales of 16 bits and minimums.
   [[nodiscard]] constexpr int value_bytes() const { return kPieceInputs * kStripColumns * bits / 8; }
-  [[nodiscard]] constexpr int piece_bytes() const {
-    return value_bytes() + 2 * kStripColumns * (minimums ? 2 : 1);
+  [[nodiscard]] constexpr int scale_bytes() const { return 2 * kStripColumns * (minimums ? 2 : 1); }
+  [[nodiscard]] constexpr int piece_bytes() const { return value_bytes() + scale_bytes(); }
+  [[nodiscard]] constexpr int unit_strips() const {
+    return kStripsTogether * (bits == 8 ? 1 : 2);
   }
-  [[nodiscard]] constexpr int chunk_pieces() const;
+  [[nodiscard]] constexpr int unit_bytes() const {
+    return unit_strips() * kUnitPieces * piece_bytes();
+  }
 
   constexpr bool operator==(const QuantizedKind&) const = default;
 };
-
-/// That are copied together: of weights of 4 bits 32 pieces.
-inline constexpr int kQuantizedChunkBytes = 4608;
-
-constexpr int QuantizedKind::chunk_pieces() const { return kQuantizedChunkBytes / piece_bytes(); }
 
 struct QuantizedDecoderSizes : DecoderSizes {
   QuantizedKind layer_kind;
@@ -39,61 +40,93 @@ struct QuantizedDecoderSizes : DecoderSizes {
   }
 };
 
-/// The pieces of weights that a warp of a block multiplies with, as of DecoderStream; the head's
-/// begin with a chunk of their own.
+/// Pieces of a unit, which has `pieces` with inputs.
+constexpr int padded_pieces(int pieces) { return round_up(pieces, kUnitPieces / 2); }
+
+/// Where a unit has a lane's weights with a piece of inputs, of one of two strips, in words of 32
+/// bits: what the lane loads together, 16 bytes, is of both strips, of 4 bits with two pieces. The
+/// lane has column lane / 4 and eight inputs of it, of 8 bits in two words.
+constexpr int word_of_pair(int bits, int piece, int lane, int strip, int word) {
+  const int load = bits == 8 ? piece : piece / 2;
+  const int of_load = bits == 8 ? 2 * word + strip : piece % 2 * 2 + strip;
+  return (load * 32 + lane) * 4 + of_load;
+}
+
+/// The weights that a warp of a block multiplies with, as of DecoderStream, in units: some strips
+/// with some pieces of inputs, all pieces of those strips before the next strips. The last pieces
+/// of a slice are filled up to half a unit; a block has two strips together, of the logits maybe
+/// one more than there are.
 struct QuantizedDecoderStream {
   QuantizedDecoderSizes sizes;
   int block = 0;
   int blocks = 0;
   int warp = 0;
 
+  /// Where a unit has a piece of a strip, in bytes of the stream.
+  struct Place {
+    std::int64_t values;  // of the strip and its neighbour, word_of_pair()
+    std::int64_t scales;  // of the strip, [kStripColumns, pieces], minimums behind them
+    int piece;            // of the unit
+    int pieces;
+  };
+
   [[nodiscard]] constexpr Share strips(DecoderProduct product) const {
-    return Share::of(sizes.strips(product), block, blocks);
+    return shared_out(sizes.strips(product), kStripsTogether, block, blocks);
   }
   [[nodiscard]] constexpr Share slice(DecoderProduct product) const {
-    return decoder_slice(sizes.pieces(product), sizes.kind(product).block_pieces, warp);
+    return shared_out(sizes.pieces(product), sizes.kind(product).block_pieces, warp, kDecoderWarps);
   }
-  [[nodiscard]] constexpr int pieces(DecoderProduct product) const {
-    return strips(product).count * slice(product).count;
+  [[nodiscard]] constexpr std::int64_t bytes(DecoderProduct product) const {
+    return std::int64_t{strips(product).count} * padded_pieces(slice(product).count) *
+           sizes.kind(product).piece_bytes();
   }
-  [[nodiscard]] constexpr int layer_pieces() const {
-    int pieces_of_layer = 0;
+  [[nodiscard]] constexpr std::int64_t layer_bytes() const {
+    std::int64_t bytes_of_layer = 0;
     for (int product = 0; product < kLayerProducts; ++product) {
-      pieces_of_layer += pieces(static_cast<DecoderProduct>(product));
+      bytes_of_layer += bytes(static_cast<DecoderProduct>(product));
     }
-    return pieces_of_layer;
+    return bytes_of_layer;
   }
-  [[nodiscard]] constexpr int layer_chunks() const {
-    return divide_up(sizes.layers * layer_pieces(), sizes.layer_kind.chunk_pieces());
-  }
-  [[nodiscard]] constexpr int chunks() const {
-    return layer_chunks() +
-           divide_up(pieces(DecoderProduct::head), sizes.head_kind.chunk_pieces());
+  [[nodiscard]] constexpr std::int64_t bytes() const {
+    return sizes.layers * layer_bytes() + bytes(DecoderProduct::head);
   }
 
-  /// Where a piece of a strip of the block is in the stream, in bytes.
-  [[nodiscard]] constexpr std::int64_t place(int layer, DecoderProduct product, int strip,
-                                             int piece) const {
-    const bool is_head = product == DecoderProduct::head;
+  /// Of the head, `layer` is `layers`.
+  [[nodiscard]] constexpr Place place(int layer, DecoderProduct product, int strip,
+                                      int piece) const {
+    const QuantizedKind& kind = sizes.kind(product);
+    const Share own = strips(product);
     const Share inputs = slice(product);
-    int at = (strip - strips(product).first) * inputs.count + piece - inputs.first;
-    if (!is_head) {
-      at += layer * layer_pieces();
+    std::int64_t at = layer * layer_bytes();
+    if (product != DecoderProduct::head) {
       for (int before = 0; before < static_cast<int>(product); ++before) {
-        at += pieces(static_cast<DecoderProduct>(before));
+        at += bytes(static_cast<DecoderProduct>(before));
       }
     }
-    const QuantizedKind& kind = sizes.kind(product);
-    const int chunk = (is_head ? layer_chunks() : 0) + at / kind.chunk_pieces();
-    return std::int64_t{chunk} * kQuantizedChunkBytes +
-           std::int64_t{at % kind.chunk_pieces()} * kind.piece_bytes();
+    const int first_strip = (strip - own.first) / kind.unit_strips() * kind.unit_strips();
+    const int first_piece = (piece - inputs.first) / kUnitPieces * kUnitPieces;
+    const auto lesser = [](int a, int b) { return a < b ? a : b; };
+    const int unit_strips = lesser(own.count - first_strip, kind.unit_strips());
+    const int unit_pieces = lesser(padded_pieces(inputs.count) - first_piece, kUnitPieces);
+    at += (std::int64_t{first_strip} * padded_pieces(inputs.count) +
+           std::int64_t{unit_strips} * first_piece) *
+          kind.piece_bytes();
+    const int of_unit = strip - own.first - first_strip;
+    Place place{};
+    place.piece = piece - inputs.first - first_piece;
+    place.pieces = unit_pieces;
+    place.values = at + std::int64_t{of_unit / kStripsTogether * kStripsTogether} * unit_pieces *
+                            kind.value_bytes();
+    place.scales = at + std::int64_t{unit_strips} * unit_pieces * kind.value_bytes() +
+                   std::int64_t{of_unit} * unit_pieces * kind.scale_bytes();
+    return place;
   }
 };
 
-/// Dynamic shared memory of a block, in bytes: the ring of weights, then inputs of products: their
-/// integers, and behind them the scales and sums of their pieces. That is also where the warps'
-/// attention meets.
-constexpr DecoderShared quantized_decoder_shared(const DecoderSizes& sizes, int capacity) {
+/// Dynamic shared memory of a block, in bytes: the ring of weights, a unit in each slot, then
+/// inputs of products: their integers, and behind them the scales and sums of their pieces. That is
+/// also where the warps' attention meets.
+constexpr DecoderShared quantized_decoder_shared(const QuantizedDecoderSizes& sizes, int capacity) {
   const auto larger = [](int a, int b) { return a > b ? a : b; };
   constexpr int kPieceBlock = 8;  // bytes of a piece's scale and sum
   const int inputs =
@@ -101,14 +134,14 @@ constexpr DecoderShared quantized_decoder_shared(const DecoderSizes& sizes, int 
   const int room = round_up(larger(inputs * (kPieceInputs + kPieceBlock),
                                    kDecoderWarps * sizes.head_dim * 4),
                             128);
-  constexpr int kRing = kDecoderWarps * kQuantizedChunkBytes;
-  const int chunks = capacity < room ? 0 : (capacity - room) / kRing;
-  if (chunks < 2) {
+  const int slot = larger(sizes.layer_kind.unit_bytes(), sizes.head_kind.unit_bytes());
+  const int slots = capacity < room ? 0 : (capacity - room) / (kDecoderWarps * slot);
+  if (slots < 2) {
     return {};
   }
   DecoderShared shared;
-  shared.chunks = chunks < kMaxChunks ? chunks : kMaxChunks;
-  shared.inputs_at = shared.chunks * kRing;
+  shared.chunks = slots < kMaxChunks ? slots : kMaxChunks;
+  shared.inputs_at = shared.chunks * kDecoderWarps * slot;
   shared.bytes = shared.inputs_at + room;
   return shared;
 }

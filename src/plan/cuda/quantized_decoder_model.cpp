@@ -21,7 +21,7 @@ struct QuantizedDecoder {
   using Sizes = kernels::QuantizedDecoderSizes;
   using Cache = CacheElement;
   static constexpr auto kElements = kernels::ExchangeElements::floats;
-  static constexpr std::size_t kPlaceBytes = kernels::kQuantizedChunkBytes;
+  static constexpr std::size_t kPlaceBytes = 1;
 
   static Sizes sizes_of(const DecoderNodes<Nodes>& nodes) {
     Sizes sizes{nodes.sizes(), kind_of(nodes.layers.front().products[0].weight),
