@@ -129,6 +129,21 @@ class CopyBarrier {
 #endif
   }
 
+  /// The same by all lanes of a warp, in few instructions where it is there already.
+  __device__ void wait_together([[maybe_unused]] unsigned parity) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile(
+        "{\n"
+        ".reg .pred p;\n"
+        "again:\n"
+        "mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n"
+        "@!p bra again;\n"
+        "}\n" ::"r"(address()),
+        "r"(parity)
+        : "memory");
+#endif
+  }
+
  private:
   [[nodiscard]] __device__ unsigned address() const {
     return static_cast<unsigned>(__cvta_generic_to_shared(&state_));

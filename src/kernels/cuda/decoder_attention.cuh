@@ -57,14 +57,14 @@ class DecoderAttention {
       ahead_ = load(warp_);
     }
     receive_vectors(layer, words);
-    __syncthreads();
+    sync_decoder_warps();
     attend(args_.scales[layer] * kLog2E);
-    __syncthreads();
+    sync_decoder_warps();
     merge(words);
     if (layer + 1 < args_.sizes.layers) {
       fetch(layer + 1);
     }
-    __syncthreads();
+    sync_decoder_warps();
   }
 
  private:

@@ -70,6 +70,11 @@ struct DecoderStatic {
   TopLogit bests[kDecoderWarps];
 };
 
+/// Of the warps that compute: a block may have others, which fetch.
+__device__ inline void sync_decoder_warps() {
+  asm volatile("barrier.sync 1, %0;" ::"n"(kDecoderThreads) : "memory");
+}
+
 constexpr unsigned kCyclesBetweenPolls = 30;
 
 /// Waits for words (exchange.cuh), each warp for its own.

@@ -29,11 +29,11 @@ struct SigmoidGate {
 /// step goes through it once a layer, so instructions come from as far away as data.
 ///
 /// What depends on the types of weights and cache is Self's: weights_, attention_, load_token(),
-/// embedded_pair(), fill_inputs(), begin_product(), multiply_strips() and finish(); and begin_layer()
-/// and begin_head().
+/// embedded_pair(), begin_layer(), fill_inputs(), begin_product(), multiply_strips() and finish().
 template <typename Self, typename Args>
 class DecoderStep {
  public:
+  /// By the warps that compute, when the block's work is known.
   __device__ void run() {
     start();
     product_ = kQkv;
@@ -150,8 +150,6 @@ class DecoderStep {
   [[nodiscard]] __device__ Self& self() { return static_cast<Self&>(*this); }
 
   __device__ void start() {
-    shared_.work.fill(kernel_);
-    __syncthreads();
     self().weights_.begin();
     if (self().attention_.takes_part()) {
       self().attention_.load_angles();
@@ -159,7 +157,7 @@ class DecoderStep {
     }
     self().load_token();
     clear();
-    __syncthreads();
+    sync_decoder_warps();
     const Share& own = shared_.work.strips[kContraction];
     if (thread_ < own.count * kPairs) {
       residual_ = self().embedded_pair(own.first * kPairs + thread_);
@@ -186,7 +184,7 @@ class DecoderStep {
       const int count = own.count - first < kGroupStrips ? own.count - first : kGroupStrips;
       float2* const sums = shared_.sums[turn_];
       self().multiply_strips(count, sums + thread_ / 32 * kPairs);
-      __syncthreads();
+      sync_decoder_warps();
       if (normed && first == 0) {
         scale = left_of_norm();
       }
@@ -213,7 +211,7 @@ class DecoderStep {
     if (thread_ % 32 == 0) {
       shared_.bests[thread_ / 32] = best;
     }
-    __syncthreads();
+    sync_decoder_warps();
     if (thread_ >= 32) {
       return;
     }

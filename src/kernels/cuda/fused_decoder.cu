@@ -215,6 +215,8 @@ __global__ void __launch_bounds__(kDecoderThreads, 1)
     fused_decoder_kernel(const __grid_constant__ DecoderKernelArgs<DecoderArgs<T>> args) {
   extern __shared__ __align__(128) unsigned char dynamic[];
   __shared__ FusedDecoderStatic shared;
+  shared.of_any.work.fill(args);
+  __syncthreads();
   FusedDecoderStep<T, kHeadDim>(args, dynamic, shared).run();
 }
 

@@ -94,7 +94,8 @@ class QuantizedDecoderStep
                                   QuantizedDecoderStatic& shared)
       : Base(args, shared.of_any),
         token_(args.step.tokens, args.step.inputs.input_id, args.step.embedding_scale),
-        weights_(args, dynamic, shared.of_any),
+        weights_(QuantizedDecoderRing(args.layout, static_cast<int>(threadIdx.x) / 32, dynamic,
+                                      shared)),
         room_(dynamic + args.layout.inputs_at),
         attention_(args, room_, shared),
         kind_(args.step.layer_kind),
@@ -134,7 +135,7 @@ class QuantizedDecoderStep
       });
     } else if (product_ == kContraction) {
       const unsigned* const from = words_ + exchange_.expanded;
-      fill([&](int at, bool has) { return Base::received_from(from + at, has); });
+      fill_together(from);
     } else {
       fill_from_residual(product_ == kHead ? args_.last_norm
                                            : vectors_ + args_.vector_layout.norms[product_ / 2]);
@@ -153,6 +154,44 @@ class QuantizedDecoderStep
       const int piece = first + lane / 4;
       const bool has = piece < end;
       inputs.put(piece, has, kind_, take(piece * kPieceInputs + lane % 4 * 8, has));
+    }
+    __syncwarp();
+  }
+
+  /// Of inputs as they are, of which a warp has more than its lanes fill at once.
+  __device__ void fill_together(const unsigned* from) {
+    constexpr int kRounds = 4;
+    RoundedInputs inputs(room_, kernel_.pieces[product_]);
+    const int lane = thread_ % 32;
+    const int end = slice().first + slice().count;
+#pragma unroll 1
+    for (int first = slice().first + lane / 4; __any_sync(kAllLanes, first < end);
+         first += kRounds * kRoundPieces) {
+      const unsigned* const own = from + first * kPieceInputs + lane % 4 * 8;
+      const auto arriving = receive_paced<8 * kRounds>([&](auto& to) {
+        const auto poll_round = [&](auto number) {
+          constexpr int kRound = decltype(number)::value;
+          if (first + kRound * kRoundPieces < end) {
+            const unsigned* const eight = own + kRound * kRoundPieces * kPieceInputs;
+            to.template poll_four<8 * kRound>(eight);
+            to.template poll_four<8 * kRound + 4>(eight + 4);
+          }
+        };
+        poll_round(std::integral_constant<int, 0>{});
+        poll_round(std::integral_constant<int, 1>{});
+        poll_round(std::integral_constant<int, 2>{});
+        poll_round(std::integral_constant<int, 3>{});
+      });
+#pragma unroll
+      for (int round = 0; round < kRounds; ++round) {
+        Octet x;
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+          x.values[i] = __uint_as_float(arriving.words[8 * round + i]);
+        }
+        const int piece = first + round * kRoundPieces;
+        inputs.put(piece, piece < end, kind_, x);
+      }
     }
     __syncwarp();
   }
@@ -194,29 +233,36 @@ class QuantizedDecoderStep
 
   /// The warp's sums of so many strips.
   __device__ void multiply_strips(int count, float2* sums) {
+    const bool full = slice().count % kUnitPieces == 0;
     if (kind_.bits == 8) {
-      multiply_units<8>(count, sums);
+      full ? multiply_units<8, false, true>(count, sums)
+           : multiply_units<8, false, false>(count, sums);
+    } else if (kind_.minimums) {
+      full ? multiply_units<4, true, true>(count, sums)
+           : multiply_units<4, true, false>(count, sums);
     } else {
-      multiply_units<4>(count, sums);
+      full ? multiply_units<4, false, true>(count, sums)
+           : multiply_units<4, false, false>(count, sums);
     }
   }
 
-  template <int kBits>
+  template <int kBits, bool kMinimums, bool kFull>
   __device__ void multiply_units(int count, float2* sums) {
+    using Sums = UnitSums<kBits, kMinimums, kFull>;
     const RoundedInputs inputs(room_, kernel_.pieces[product_]);
-    const int end = slice().first + slice().count;
+    const Share own = slice();
     UnitInputs of_unit;
-    of_unit.load(inputs, slice().first, slice().count);
+    of_unit.load(inputs, own.first, own.count);
 #pragma unroll 1
-    for (int strip = 0; strip < count; strip += UnitSums<kBits>::kStrips) {
-      const int strips = min(count - strip, UnitSums<kBits>::kStrips);
-      UnitSums<kBits> unit_sums;
+    for (int strip = 0; strip < count; strip += Sums::kStrips) {
+      const int strips = min(count - strip, Sums::kStrips);
+      Sums unit_sums;
 #pragma unroll 1
-      for (int first = slice().first; first < end; first += kUnitPieces) {
-        if (slice().count > kUnitPieces) {
-          of_unit.load(inputs, first, end - first);
+      for (int piece = 0; piece < own.count; piece += kUnitPieces) {
+        if (own.count > kUnitPieces) {
+          of_unit.load(inputs, own.first + piece, own.count - piece);
         }
-        unit_sums.add(weights_.wait(), kind_, of_unit, strips);
+        unit_sums.add(weights_.wait(), of_unit, strips);
         weights_.advance();
       }
       unit_sums.store(strips, sums + strip * kSumsOfStrip);
@@ -264,12 +310,30 @@ class QuantizedDecoderStep
   const float* vectors_;  // of the layer
 };
 
+// Four warps more, of which one fetches: registers go from four warps to four.
+constexpr int kQuantizedDecoderThreads = kDecoderThreads + 128;
+
 template <typename Cache, int kHeadDim>
-__global__ void __launch_bounds__(kDecoderThreads, 1) quantized_decoder_kernel(
+__global__ void __launch_bounds__(kQuantizedDecoderThreads, 1) quantized_decoder_kernel(
     const __grid_constant__ DecoderKernelArgs<QuantizedDecoderArgs<Cache>> args) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(128) unsigned char dynamic[];
   __shared__ QuantizedDecoderStatic shared;
-  QuantizedDecoderStep<Cache, kHeadDim>(args, dynamic, shared).run();
+  shared.of_any.work.fill(args);
+  if (threadIdx.x < kDecoderWarps) {
+    QuantizedDecoderRing(args.layout, static_cast<int>(threadIdx.x), dynamic, shared).initialize();
+  }
+  __syncthreads();
+  if (threadIdx.x >= kDecoderThreads) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+    if (threadIdx.x < kDecoderThreads + 32) {
+      fetch_quantized_weights(args, dynamic, shared);
+    }
+  } else {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+    QuantizedDecoderStep<Cache, kHeadDim>(args, dynamic, shared).run();
+  }
+#endif
 }
 
 struct PackArgs {
@@ -327,6 +391,9 @@ __global__ void pack_quantized_decoder_weight_kernel(const PackArgs args) {
 }  // namespace
 
 const char* why_no_quantized_decoder(const QuantizedDecoderSizes& sizes, int multiprocessors) {
+#ifndef KVCACHE_HAS_SM_90A
+  return "this build has no code for sm_90a, which its kernel is for";
+#endif
   if (const char* why_not = why_no_decoder(sizes, multiprocessors)) {
     return why_not;
   }
@@ -388,7 +455,7 @@ cudaError_t quantized_decoder(const QuantizedDecoderArgs<Cache>& args,
     if (more_shared != cudaSuccess) {
       return more_shared;
     }
-    const TogetherConfig of_step(multiprocessors, kDecoderThreads, 1, of_kernel.layout.bytes,
+    const TogetherConfig of_step(multiprocessors, kQuantizedDecoderThreads, 1, of_kernel.layout.bytes,
                                  stream);
     return cudaLaunchKernelEx(&of_step.config, kernel, of_kernel);
   });

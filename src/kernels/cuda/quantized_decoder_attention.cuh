@@ -3,19 +3,13 @@
 // have a position, eight positions are a warp's at once. Exponents are of base 2.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/cuda/decoder_past.cuh"
 #include "kernels/cuda/norm_and_turn.cuh"
-#include "kernels/cuda/quantized_decoder.hpp"
+#include "kernels/cuda/quantized_decoder_weights.cuh"
 
 namespace kvcache::kernels {
-
-/// What a block of a quantised decoder has in static shared memory.
-struct QuantizedDecoderStatic {
-  DecoderStatic of_any;
-  float queries[kMaxGroup][kMaxHeadPairs];  // of a head of keys
-  float key[kMaxHeadPairs];                 // of the new token, as the cache keeps it
-  float value[kMaxHeadPairs];
-};
 
 template <typename Cache, int kHeadDim>
 class QuantizedDecoderAttention {
@@ -60,21 +54,23 @@ class QuantizedDecoderAttention {
   __device__ void run(int layer, unsigned* words) {
     keys_ = args_.pools[2 * layer];
     values_ = args_.pools[2 * layer + 1];
-    const bool attends = part_ < parts_ && part_ < place_.units();
-    if (attends) {
-      ahead_ = load(part_);
+    if (part_ < parts_) {
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        ahead_[i] = load(part_ + i * parts_);
+      }
     }
     receive_vectors(layer, words);
-    __syncthreads();
+    sync_decoder_warps();
     if (part_ < parts_) {
       attend(args_.scales[layer] * kLog2E);
     }
-    __syncthreads();
+    sync_decoder_warps();
     merge(words);
     if (layer + 1 < args_.sizes.layers) {
       fetch(layer + 1);
     }
-    __syncthreads();
+    sync_decoder_warps();
   }
 
  private:
@@ -82,6 +78,7 @@ class QuantizedDecoderAttention {
   static constexpr int kVector = 16 / static_cast<int>(sizeof(Cache));
   static constexpr int kVectors = kElements / kVector;
   static constexpr int kLines = kHeadDim * static_cast<int>(sizeof(Cache)) / 128;
+  static constexpr int kAhead = kHeadDim <= 64 ? 2 : 1;  // units of a warp on their way
   static constexpr float kLog2E = 1.4426950408889634F;
   using Part = Vector<Cache, kVector>;
 
@@ -180,39 +177,48 @@ class QuantizedDecoderAttention {
     float sum = 0;
     float values[kElements] = {};
 #pragma unroll 1
-    for (int number = part_; number < place_.units(); number += parts_) {
-      float keys[kElements];
-      float added[kElements];
-      widen(ahead_.keys, keys);
-      widen(ahead_.values, added);
-      if (number + parts_ < place_.units()) {
-        ahead_ = load(number + parts_);
-      }
-      const int position = place_.first + number * kDecoderUnit + lane_ / 4;
-      if (position == args_.inputs.past_length) {
-        for_elements([&](int at, int element) {
-          keys[at] = shared_.key[element];
-          added[at] = shared_.value[element];
-        });
-      }
-      float score = 0;
+    for (int first = part_; first < place_.units(); first += kAhead * parts_) {
 #pragma unroll
-      for (int i = 0; i < kElements; ++i) {
-        score = fmaf(query[i], keys[i], score);
-      }
-      score = sum_of_lanes<4>(score) * scale;
-      const bool exists = position < place_.end;
-      const float raised = fmaxf(max, exists ? score : -FLT_MAX);
-      const float factor = exp2_of(max - raised);
-      const float weight = exists ? exp2_of(score - raised) : 0.0F;
-      max = raised;
-      sum = fmaf(sum, factor, weight);
-#pragma unroll
-      for (int i = 0; i < kElements; ++i) {
-        values[i] = fmaf(weight, added[i], values[i] * factor);
+      for (int a = 0; a < kAhead; ++a) {
+        const int number = first + a * parts_;
+        attend(number, ahead_[a], query, scale, max, sum, values);
+        ahead_[a] = load(number + kAhead * parts_);
       }
     }
     hand_to_block(max, sum, values);
+  }
+
+  /// One unit, if there is such a one.
+  __device__ void attend(int number, const Unit& unit, const float (&query)[kElements], float scale,
+                         float& max, float& sum, float (&values)[kElements]) const {
+    float keys[kElements];
+    float added[kElements];
+    widen(unit.keys, keys);
+    widen(unit.values, added);
+    const int position = place_.first + number * kDecoderUnit + lane_ / 4;
+    if (position == args_.inputs.past_length) {
+      for_elements([&](int at, int element) {
+        keys[at] = shared_.key[element];
+        added[at] = shared_.value[element];
+      });
+    }
+    float scores[4] = {};  // so many chains of additions
+#pragma unroll
+    for (int i = 0; i < kElements; ++i) {
+      scores[i % 4] = fmaf(query[i], keys[i], scores[i % 4]);
+    }
+    const float score =
+        sum_of_lanes<4>(scores[0] + scores[1] + (scores[2] + scores[3])) * scale;
+    const bool exists = position < place_.end;
+    const float raised = fmaxf(max, exists ? score : -FLT_MAX);
+    const float factor = exp2_of(max - raised);
+    const float weight = exists ? exp2_of(score - raised) : 0.0F;
+    max = raised;
+    sum = fmaf(sum, factor, weight);
+#pragma unroll
+    for (int i = 0; i < kElements; ++i) {
+      values[i] = fmaf(weight, added[i], values[i] * factor);
+    }
   }
 
   /// The softmax of the warp's lanes.
@@ -330,7 +336,7 @@ class QuantizedDecoderAttention {
   int part_;
   Cache* keys_ = nullptr;
   Cache* values_ = nullptr;
-  Unit ahead_ = {};
+  Unit ahead_[kAhead] = {};
 };
 
 /// Eight neighbouring elements of what was attended, from its splits' softmaxes.
@@ -340,29 +346,33 @@ __device__ Octet receive_attended_floats(const unsigned* words, const DecoderExc
   const int part = at / kHeadDim * exchange.splits;
   const unsigned* const softmaxes = words + exchange.softmaxes + 2 * part;
   const unsigned* const values = words + exchange.attended + part * kHeadDim + at % kHeadDim;
+  constexpr int kAtOnce = 4;  // splits
+  constexpr int kWords = 10;  // of a split
   SplitsMerged merged;
 #pragma unroll 1
-  for (int split = 0; split < exchange.splits; split += 2) {
-    const bool second = split + 1 < exchange.splits;
-    const auto arriving = receive_paced<20>([&](Arriving<20>& to) {
-      if (has) {
-        to.template poll_two<0>(softmaxes + 2 * split);
-        to.template poll_four<4>(values + split * kHeadDim);
-        to.template poll_four<8>(values + split * kHeadDim + 4);
-        if (second) {
-          to.template poll_two<2>(softmaxes + 2 * split + 2);
-          to.template poll_four<12>(values + (split + 1) * kHeadDim);
-          to.template poll_four<16>(values + (split + 1) * kHeadDim + 4);
+  for (int first = 0; first < exchange.splits; first += kAtOnce) {
+    const auto arriving = receive_paced<kAtOnce * kWords>([&](auto& to) {
+      const auto poll_split = [&](auto number) {
+        constexpr int kSplit = decltype(number)::value;
+        if (has && first + kSplit < exchange.splits) {
+          to.template poll_two<2 * kSplit>(softmaxes + 2 * (first + kSplit));
+          const unsigned* const from = values + (first + kSplit) * kHeadDim;
+          to.template poll_four<2 * kAtOnce + 8 * kSplit>(from);
+          to.template poll_four<2 * kAtOnce + 8 * kSplit + 4>(from + 4);
         }
-      }
+      };
+      poll_split(std::integral_constant<int, 0>{});
+      poll_split(std::integral_constant<int, 1>{});
+      poll_split(std::integral_constant<int, 2>{});
+      poll_split(std::integral_constant<int, 3>{});
     });
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      if (i == 0 || second) {
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (first + i < exchange.splits) {
         Octet one;
 #pragma unroll
         for (int e = 0; e < 8; ++e) {
-          one.values[e] = __uint_as_float(arriving.words[4 + 8 * i + e]);
+          one.values[e] = __uint_as_float(arriving.words[2 * kAtOnce + 8 * i + e]);
         }
         merged.add(__uint_as_float(arriving.words[2 * i]),
                    __uint_as_float(arriving.words[2 * i + 1]), one);

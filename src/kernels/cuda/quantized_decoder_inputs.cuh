@@ -94,30 +94,45 @@ __device__ inline void multiply_add_outputs(int (&sum)[4], const unsigned (&a)[4
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b.x), "r"(b.y));
 }
 
-/// A warp's sums of a unit's strips: a lane has some of column lane / 4 of each.
-template <int kBits>
+/// A warp's sums of a unit's strips: a lane has some of column lane / 4 of each. kFull: the unit has
+/// all of its pieces.
+template <int kBits, bool kMinimums, bool kFull>
 class UnitSums {
  public:
   static constexpr int kStrips = QuantizedKind{.bits = kBits}.unit_strips();
 
   /// Of a unit of `strips` strips. A slot holds as many as there may be, and those that are not
   /// there are nobody's sums.
-  __device__ void add(const unsigned char* unit, const QuantizedKind& kind,
-                      const UnitInputs& inputs, int strips) {
+  __device__ void add(const unsigned char* unit, const UnitInputs& inputs, int strips) {
+    constexpr QuantizedKind kKind{.bits = kBits, .minimums = kMinimums};
     const int lane = static_cast<int>(threadIdx.x) % 32;
-    const int padded = padded_pieces(inputs.pieces);
-    int sums[kPairs][4];
+    const int padded = kFull ? kUnitPieces : padded_pieces(inputs.pieces);
+    // Two chains of instructions for each pair of strips.
+    int sums[kPairs][2][4] = {};
+    if constexpr (!kMinimums) {
 #pragma unroll
-    for (auto& sum : sums) {
+      for (auto& chains : sums) {
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        sum[i] = kind.minimums ? 0 : inputs.sums[i % 2];
+        for (int i = 0; i < 4; ++i) {
+          chains[0][i] = inputs.sums[i % 2];
+        }
       }
     }
-    const int strip_bytes = padded * kind.value_bytes();
-    add_half<0>(unit, strip_bytes, inputs, lane, sums);
-    if (padded > kHalf) {
-      add_half<1>(unit, strip_bytes, inputs, lane, sums);
+    const int strip_bytes = padded * kKind.value_bytes();
+    if constexpr (kFull) {
+      Words words[2];
+      load_half<0>(unit, strip_bytes, lane, words[0]);
+      load_half<1>(unit, strip_bytes, lane, words[1]);
+      add_half<0>(words[0], inputs, sums);
+      add_half<1>(words[1], inputs, sums);
+    } else {
+      Words words;
+      load_half<0>(unit, strip_bytes, lane, words);
+      add_half<0>(words, inputs, sums);
+      if (padded > kHalf) {
+        load_half<1>(unit, strip_bytes, lane, words);
+        add_half<1>(words, inputs, sums);
+      }
     }
     // Two pieces' scales of the lane's column.
     const unsigned char* scales_at =
@@ -128,18 +143,19 @@ class UnitSums {
       const float2 scales = pair_at(scales_at, inputs);
       float total = total_[strip];
       const auto add_piece = [&](int i, float scale) {
-        const int sum = sums[strip / 2][strip % 2 * 2 + i];
+        const int at = strip % kStripsTogether * 2 + i;
+        const int sum = sums[strip / kStripsTogether][0][at] + sums[strip / kStripsTogether][1][at];
         total = fmaf(static_cast<float>(sum) * inputs.scales[i], scale, total);
       };
       add_piece(0, scales.x);
       add_piece(1, scales.y);
-      if (kind.minimums) {
+      if constexpr (kMinimums) {
         const float2 minimums = pair_at(scales_at + minimums_at, inputs);
         total = fmaf(static_cast<float>(inputs.sums[0]) * inputs.scales[0], minimums.x, total);
         total = fmaf(static_cast<float>(inputs.sums[1]) * inputs.scales[1], minimums.y, total);
       }
       total_[strip] = total;
-      scales_at += padded * kind.scale_bytes();
+      scales_at += padded * kKind.scale_bytes();
     }
   }
 
@@ -163,28 +179,36 @@ class UnitSums {
   static constexpr int kHalf = kUnitPieces / 2;
   static constexpr int kLoadPieces = kBits == 8 ? 1 : 2;  // of a load of 16 bytes
 
-  /// With four pieces of the unit.
+  /// A lane's weights with four pieces.
+  struct Words {
+    uint4 of[kPairs][kHalf / kLoadPieces];
+  };
+
   template <int kNumber>
-  __device__ static void add_half(const unsigned char* unit, int strip_bytes,
-                                  const UnitInputs& inputs, int lane, int (&sums)[kPairs][4]) {
+  __device__ static void load_half(const unsigned char* unit, int strip_bytes, int lane,
+                                   Words& words) {
 #pragma unroll
-    for (int first = 0; first < kHalf; first += kLoadPieces) {
-      uint4 words[kPairs];
+    for (int load = 0; load < kHalf / kLoadPieces; ++load) {
 #pragma unroll
       for (int pair = 0; pair < kPairs; ++pair) {
         const auto* const from =
             reinterpret_cast<const uint4*>(unit + pair * kStripsTogether * strip_bytes);
-        words[pair] = from[(kNumber * kHalf + first) / kLoadPieces * 32 + lane];
+        words.of[pair][load] = from[(kNumber * (kHalf / kLoadPieces) + load) * 32 + lane];
       }
+    }
+  }
+
+  /// With these pieces' inputs.
+  template <int kNumber>
+  __device__ static void add_half(const Words& words, const UnitInputs& inputs,
+                                  int (&sums)[kPairs][2][4]) {
 #pragma unroll
-      for (int i = 0; i < kLoadPieces; ++i) {
+    for (int i = 0; i < kHalf; ++i) {
 #pragma unroll
-        for (int pair = 0; pair < kPairs; ++pair) {
-          unsigned outputs[4];
-          outputs_of_piece(words[pair], i, outputs);
-          multiply_add_outputs(sums[pair], outputs,
-                               inputs.columns[kNumber * kHalf + first + i]);
-        }
+      for (int pair = 0; pair < kPairs; ++pair) {
+        unsigned outputs[4];
+        outputs_of_piece(words.of[pair][i / kLoadPieces], i % kLoadPieces, outputs);
+        multiply_add_outputs(sums[pair][i % 2], outputs, inputs.columns[kNumber * kHalf + i]);
       }
     }
   }
@@ -210,7 +234,7 @@ class UnitSums {
   [[nodiscard]] __device__ static float2 pair_at(const unsigned char* halves,
                                                  const UnitInputs& inputs) {
     const float2 pair = __half22float2(*reinterpret_cast<const __half2*>(halves));
-    return {inputs.has[0] ? pair.x : 0.0F, inputs.has[1] ? pair.y : 0.0F};
+    return {kFull || inputs.has[0] ? pair.x : 0.0F, kFull || inputs.has[1] ? pair.y : 0.0F};
   }
 
   /// Of lanes kOffset apart, each takes the sums of kKept of the first 2 · kKept strips, and says

@@ -1,4 +1,6 @@
-// A quantised decoder's way to its weights.
+// A quantised decoder's way to its weights: a warp of the block brings them all, into a ring for each
+// of the others, a unit in each slot. A copy keeps the lane that asks for it until the copy engine
+// takes it, some hundreds of cycles where all warps ask at once.
 #pragma once
 
 #include "kernels/cuda/decoder_block.cuh"
@@ -6,127 +8,123 @@
 
 namespace kvcache::kernels {
 
-/// A warp's weights, unit after unit: a ring that it fills itself, a unit in each slot. The lane
-/// that fetches goes through the step's units by itself, a ring ahead of those that multiply.
-class QuantizedDecoderWeights {
+/// What a block of a quantised decoder has in static shared memory.
+struct QuantizedDecoderStatic {
+  DecoderStatic of_any;
+  CopyBarrier freed[kDecoderWarps][kMaxChunks];  // slots of the rings, as often as they were read
+  float queries[kMaxGroup][kMaxHeadPairs];       // of a head of keys
+  float key[kMaxHeadPairs];                      // of the new token, as the cache keeps it
+  float value[kMaxHeadPairs];
+};
+
+/// The slots of a warp that computes, in the order in which units come.
+class QuantizedDecoderRing {
  public:
-  template <typename Args>
-  __device__ QuantizedDecoderWeights(const DecoderKernelArgs<Args>& args, unsigned char* dynamic,
-                                     DecoderStatic& shared)
-      : args_(args.step),
-        work_(shared.work),
-        warp_(static_cast<int>(threadIdx.x) / 32),
-        slots_(args.layout.chunks),
-        slot_bytes_(args.layout.inputs_at / (kDecoderWarps * args.layout.chunks)),
-        from_(args.step.stream +
-              args.step.stream_at[static_cast<int>(blockIdx.x) * kDecoderWarps + warp_]),
-        ring_(dynamic + warp_ * slots_ * slot_bytes_),
-        arrivals_(shared.arrivals[warp_]),
-        layers_left_(args.step.sizes.layers) {}
+  __device__ QuantizedDecoderRing(const DecoderShared& layout, int warp, unsigned char* dynamic,
+                                  QuantizedDecoderStatic& shared)
+      : slots_(layout.chunks),
+        slot_bytes_(layout.inputs_at / (kDecoderWarps * layout.chunks)),
+        memory_(dynamic + warp * slots_ * slot_bytes_),
+        arrivals_(shared.of_any.arrivals[warp]),
+        freed_(shared.freed[warp]) {}
 
-  /// By all lanes, when the block's work is known; the ring fills up.
-  __device__ void begin() {
-    if (is_fetching()) {
-      for (int slot = 0; slot < slots_; ++slot) {
-        arrivals_[slot].initialize();
-      }
-      find_units();
-      for (int slot = 0; slot < slots_; ++slot) {
-        fetch(slot);
-      }
+  __device__ void initialize() const {
+    for (int slot = 0; slot < slots_; ++slot) {
+      arrivals_[slot].initialize();
+      freed_[slot].initialize();
     }
-    __syncwarp();
   }
 
-  /// Waits for the next unit.
-  [[nodiscard]] __device__ const unsigned char* wait() const {
-    arrivals_[slot_].wait(parity_);
-    return ring_ + slot_ * slot_bytes_;
-  }
-
-  /// It has been read.
-  __device__ void advance() {
-    __syncwarp();
-    if (is_fetching()) {
-      fetch(slot_);
-    }
+  __device__ void to_next_slot() {
     if (++slot_ == slots_) {
       slot_ = 0;
       parity_ ^= 1U;
     }
   }
 
+  [[nodiscard]] __device__ unsigned char* slot() const { return memory_ + slot_ * slot_bytes_; }
+  [[nodiscard]] __device__ CopyBarrier& arrival() const { return arrivals_[slot_]; }
+  [[nodiscard]] __device__ CopyBarrier& freed() const { return freed_[slot_]; }
+  [[nodiscard]] __device__ unsigned parity() const { return parity_; }
+
  private:
-  [[nodiscard]] __device__ static bool is_fetching() { return threadIdx.x % 32 == 0; }
-
-  /// The first unit of the product at hand, or of the next one that has any.
-  __device__ void find_units() {
-    for (;;) {
-      strips_left_ = work_.strips[product_].count;
-      pieces_ = padded_pieces(work_.slices[product_][warp_].count);
-      pieces_left_ = pieces_;
-      if (strips_left_ * pieces_ > 0) {
-        const QuantizedKind& kind = product_ < kLayerProducts ? args_.layer_kind : args_.head_kind;
-        unit_strips_ = kind.unit_strips();
-        piece_bytes_ = kind.piece_bytes();
-        return;
-      }
-      if (!to_next_product()) {
-        return;
-      }
-    }
-  }
-
-  /// False where there is none.
-  __device__ bool to_next_product() {
-    if (product_ == kLayerProducts) {
-      strips_left_ = 0;
-      return false;
-    }
-    if (++product_ == kLayerProducts && --layers_left_ > 0) {
-      product_ = 0;
-    }
-    return true;
-  }
-
-  __device__ void fetch(int slot) {
-    if (strips_left_ == 0) {
-      return;
-    }
-    const int strips = min(strips_left_, unit_strips_);
-    const int pieces = min(pieces_left_, kUnitPieces);
-    const auto bytes = static_cast<unsigned>(strips * pieces * piece_bytes_);
-    arrivals_[slot].expect(bytes);
-    arrivals_[slot].copy(ring_ + slot * slot_bytes_, from_, bytes, ReadAgain::no);
-    from_ += bytes;
-    pieces_left_ -= pieces;
-    if (pieces_left_ == 0) {
-      pieces_left_ = pieces_;
-      strips_left_ -= strips;
-      if (strips_left_ == 0 && to_next_product()) {
-        find_units();
-      }
-    }
-  }
-
-  const QuantizedDecoderWeightArgs& args_;
-  const DecoderWork& work_;
-  int warp_;
   int slots_;
   int slot_bytes_;
-  const unsigned char* from_;  // the next unit that is fetched
-  unsigned char* ring_;
+  unsigned char* memory_;
   CopyBarrier* arrivals_;
+  CopyBarrier* freed_;
   int slot_ = 0;
   unsigned parity_ = 0;
-  // Of the next unit that is fetched:
-  int layers_left_;  // with its own
-  int product_ = 0;
-  int unit_strips_ = 0;
-  int piece_bytes_ = 0;
-  int pieces_ = 0;  // of the warp's slice
-  int pieces_left_ = 0;
-  int strips_left_ = 0;
 };
+
+/// A warp's weights, unit after unit.
+class QuantizedDecoderWeights {
+ public:
+  __device__ explicit QuantizedDecoderWeights(const QuantizedDecoderRing& ring) : ring_(ring) {}
+
+  __device__ void begin() const {}
+
+  /// Waits for the next unit.
+  [[nodiscard]] __device__ const unsigned char* wait() const {
+    ring_.arrival().wait_together(ring_.parity());
+    return ring_.slot();
+  }
+
+  /// It has been read.
+  __device__ void advance() {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) {
+      ring_.freed().arrive();
+    }
+    ring_.to_next_slot();
+  }
+
+ private:
+  QuantizedDecoderRing ring_;
+};
+
+/// By a warp: all weights of a step, a lane for each of the warps that compute. The lanes go through
+/// the products together, so that no warp waits at the end of a product for another whose units are
+/// behind those of a product that comes later.
+template <typename Args>
+__device__ void fetch_quantized_weights(const DecoderKernelArgs<Args>& args, unsigned char* dynamic,
+                                        QuantizedDecoderStatic& shared) {
+  const auto warp = static_cast<int>(threadIdx.x) % 32;
+  if (warp >= kDecoderWarps) {
+    return;
+  }
+  const DecoderWork& work = shared.of_any.work;
+  QuantizedDecoderRing ring(args.layout, warp, dynamic, shared);
+  const unsigned char* from =
+      args.step.stream +
+      args.step.stream_at[static_cast<int>(blockIdx.x) * kDecoderWarps + warp];
+#pragma unroll 1
+  for (int product = 0, layer = 0;;) {
+    const QuantizedKind& kind =
+        product < kLayerProducts ? args.step.layer_kind : args.step.head_kind;
+    const int strips = work.strips[product].count;
+    const int pieces = padded_pieces(work.slices[product][warp].count);
+#pragma unroll 1
+    for (int strip = 0; strip < strips; strip += kind.unit_strips()) {
+      const int of_unit = min(strips - strip, kind.unit_strips());
+#pragma unroll 1
+      for (int piece = 0; piece < pieces; piece += kUnitPieces) {
+        const auto bytes = static_cast<unsigned>(of_unit * min(pieces - piece, kUnitPieces) *
+                                                 kind.piece_bytes());
+        ring.freed().wait(ring.parity() ^ 1U);  // at first, all are free
+        ring.arrival().expect(bytes);
+        ring.arrival().copy(ring.slot(), from, bytes, ReadAgain::no);
+        ring.to_next_slot();
+        from += bytes;
+      }
+    }
+    if (product == kLayerProducts) {
+      break;
+    }
+    if (++product == kLayerProducts && ++layer < args.step.sizes.layers) {
+      product = 0;
+    }
+  }
+}
 
 }  // namespace kvcache::kernels
