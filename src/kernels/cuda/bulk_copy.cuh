@@ -129,19 +129,21 @@ class CopyBarrier {
 #endif
   }
 
-  /// The same by all lanes of a warp, in few instructions where it is there already.
-  __device__ void wait_together([[maybe_unused]] unsigned parity) {
+  /// Whether it need not be waited for.
+  [[nodiscard]] __device__ bool is_through([[maybe_unused]] unsigned parity) {
+    unsigned through = 0;
 #if __CUDA_ARCH__ >= 900
     asm volatile(
         "{\n"
         ".reg .pred p;\n"
-        "again:\n"
-        "mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n"
-        "@!p bra again;\n"
-        "}\n" ::"r"(address()),
-        "r"(parity)
+        "mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+        "selp.u32 %0, 1, 0, p;\n"
+        "}\n"
+        : "=r"(through)
+        : "r"(address()), "r"(parity)
         : "memory");
 #endif
+    return through != 0;
   }
 
  private:

@@ -24,7 +24,7 @@ struct DecoderKernelArgs {
   int strips[kLayerProducts + 1];  // of each product
   int pieces[kLayerProducts + 1];
   int together[kLayerProducts + 1] = {1, 1, 1, 1, 1};  // pieces that no two warps share
-  int strips_together = 1;                             // that no two blocks share
+  int strips_together[kLayerProducts + 1] = {1, 1, 1, 1, 1};  // that no two blocks share
   int group;                                           // query heads of a head of keys
 
   DecoderKernelArgs(const Args& args, const DecoderShared& shared, const DecoderExchange& of_step)
@@ -46,7 +46,7 @@ struct DecoderWork {
     const int number = static_cast<int>(threadIdx.x);
     if (number <= kLayerProducts) {
       strips[number] =
-          shared_out(args.strips[number], args.strips_together, static_cast<int>(blockIdx.x),
+          shared_out(args.strips[number], args.strips_together[number], static_cast<int>(blockIdx.x),
                      static_cast<int>(gridDim.x));
     }
     if (number < (kLayerProducts + 1) * kDecoderWarps) {

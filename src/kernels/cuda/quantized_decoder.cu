@@ -93,6 +93,7 @@ class QuantizedDecoderStep
   __device__ QuantizedDecoderStep(const DecoderKernelArgs<Args>& args, unsigned char* dynamic,
                                   QuantizedDecoderStatic& shared)
       : Base(args, shared.of_any),
+        largest_(shared.largest),
         token_(args.step.tokens, args.step.inputs.input_id, args.step.embedding_scale),
         weights_(QuantizedDecoderRing(args.layout, static_cast<int>(threadIdx.x) / 32, dynamic,
                                       shared)),
@@ -134,8 +135,12 @@ class QuantizedDecoderStep
         return receive_attended_floats<kHeadDim>(words_, exchange_, at, has);
       });
     } else if (product_ == kContraction) {
-      const unsigned* const from = words_ + exchange_.expanded;
-      fill_together(from);
+      if (args_.hands_over_rounded) {
+        fill_rounded();
+      } else {
+        const unsigned* const from = words_ + exchange_.expanded;
+        fill([&](int at, bool has) { return Base::received_from(from + at, has); });
+      }
     } else {
       fill_from_residual(product_ == kHead ? args_.last_norm
                                            : vectors_ + args_.vector_layout.norms[product_ / 2]);
@@ -158,39 +163,41 @@ class QuantizedDecoderStep
     __syncwarp();
   }
 
-  /// Of inputs as they are, of which a warp has more than its lanes fill at once.
-  __device__ void fill_together(const unsigned* from) {
-    constexpr int kRounds = 4;
+  /// Of inputs that were rounded where they were made: half a piece a lane, twice, and a piece's
+  /// scale and sum.
+  __device__ void fill_rounded() {
+    constexpr int kHalves = 16;  // pieces of 32 lanes with a half each
     RoundedInputs inputs(room_, kernel_.pieces[product_]);
+    const unsigned* const values = words_ + exchange_.expanded;
+    const unsigned* const blocks = values + args_.sizes.inner / 4;
     const int lane = thread_ % 32;
     const int end = slice().first + slice().count;
 #pragma unroll 1
-    for (int first = slice().first + lane / 4; __any_sync(kAllLanes, first < end);
-         first += kRounds * kRoundPieces) {
-      const unsigned* const own = from + first * kPieceInputs + lane % 4 * 8;
-      const auto arriving = receive_paced<8 * kRounds>([&](auto& to) {
-        const auto poll_round = [&](auto number) {
-          constexpr int kRound = decltype(number)::value;
-          if (first + kRound * kRoundPieces < end) {
-            const unsigned* const eight = own + kRound * kRoundPieces * kPieceInputs;
-            to.template poll_four<8 * kRound>(eight);
-            to.template poll_four<8 * kRound + 4>(eight + 4);
-          }
-        };
-        poll_round(std::integral_constant<int, 0>{});
-        poll_round(std::integral_constant<int, 1>{});
-        poll_round(std::integral_constant<int, 2>{});
-        poll_round(std::integral_constant<int, 3>{});
-      });
-#pragma unroll
-      for (int round = 0; round < kRounds; ++round) {
-        Octet x;
-#pragma unroll
-        for (int i = 0; i < 8; ++i) {
-          x.values[i] = __uint_as_float(arriving.words[8 * round + i]);
+    for (int first = slice().first; first < end; first += 2 * kHalves) {
+      const int piece = first + lane / 2;
+      const unsigned* const half = values + piece * (kPieceInputs / 4) + lane % 2 * 4;
+      const auto arriving = receive_paced<10>([&](Arriving<10>& to) {
+        if (piece < end) {
+          to.template poll_four<0>(half);
         }
-        const int piece = first + round * kRoundPieces;
-        inputs.put(piece, piece < end, kind_, x);
+        if (piece + kHalves < end) {
+          to.template poll_four<4>(half + kHalves * (kPieceInputs / 4));
+        }
+        if (first + lane < end) {
+          to.template poll_two<8>(blocks + 2 * (first + lane));
+        }
+      });
+      const auto decoded = [&](int i) { return arriving.words[i] ^ kNoRoundedValue; };
+      if (piece < end) {
+        inputs.put_half(piece, lane % 2, {decoded(0), decoded(1), decoded(2), decoded(3)});
+      }
+      if (piece + kHalves < end) {
+        inputs.put_half(piece + kHalves, lane % 2,
+                        {decoded(4), decoded(5), decoded(6), decoded(7)});
+      }
+      if (first + lane < end) {
+        inputs.put_block(first + lane, kind_, __uint_as_float(arriving.words[8]),
+                         static_cast<int>(arriving.words[9]) / 2);
       }
     }
     __syncwarp();
@@ -252,7 +259,8 @@ class QuantizedDecoderStep
     const RoundedInputs inputs(room_, kernel_.pieces[product_]);
     const Share own = slice();
     UnitInputs of_unit;
-    of_unit.load(inputs, own.first, own.count);
+    weights_.look();
+    of_unit.load(inputs, own.first, own.count, kBits == 4);
 #pragma unroll 1
     for (int strip = 0; strip < count; strip += Sums::kStrips) {
       const int strips = min(count - strip, Sums::kStrips);
@@ -260,10 +268,11 @@ class QuantizedDecoderStep
 #pragma unroll 1
       for (int piece = 0; piece < own.count; piece += kUnitPieces) {
         if (own.count > kUnitPieces) {
-          of_unit.load(inputs, own.first + piece, own.count - piece);
+          of_unit.load(inputs, own.first + piece, own.count - piece, kBits == 4);
         }
         unit_sums.add(weights_.wait(), of_unit, strips);
         weights_.advance();
+        weights_.look();
       }
       unit_sums.store(strips, sums + strip * kSumsOfStrip);
     }
@@ -285,13 +294,48 @@ class QuantizedDecoderStep
     } else if (product_ == kExpansion) {
       const SigmoidGate gate(args_.activation);
       unsigned* const to = words_ + exchange_.expanded;
-      if (args_.sizes.gated) {
+      if (args_.hands_over_rounded) {
+        send_rounded(to, pair, gate.of(sum.x) * sum.y);
+      } else if (args_.sizes.gated) {
         send(to + pair, gate.of(sum.x) * sum.y);
       } else {
         send(to + 2 * pair, float2{gate.of(sum.x), gate.of(sum.y)});
       }
     } else {
       Base::add_to_residual(pair, sum);
+    }
+  }
+
+  /// Rounds an input of the contraction, by whole warps that have a block, or two of them one. None
+  /// of its words is kNotYet: no value is −128, which kNoRoundedValue makes of it, and twice a sum
+  /// is even.
+  __device__ void send_rounded(unsigned* to, int input, float value) const {
+    const int lane = thread_ % 32;
+    constexpr unsigned kSmallest = 0x0DA24260U;  // as in largest_of_block()
+    unsigned largest =
+        __reduce_max_sync(kAllLanes, max(kSmallest, __float_as_uint(value) & 0x7FFFFFFFU));
+    if (kind_.block_pieces == 2) {
+      if (lane == 0) {
+        largest_[thread_ / 32] = largest;
+      }
+      asm volatile("barrier.sync 2, 64;" ::: "memory");
+      largest = max(largest_[0], largest_[1]);
+      asm volatile("barrier.sync 2, 64;" ::: "memory");
+    }
+    const float of_block = __uint_as_float(largest);
+    const int rounded =
+        max(-127, min(127, __float2int_rn(value * (127.0F / of_block))));
+    const int sum = __reduce_add_sync(kAllLanes, rounded);
+    unsigned word = (static_cast<unsigned>(rounded) & 0xFFU) << 8U * (lane % 4);
+    word |= __shfl_xor_sync(kAllLanes, word, 1);
+    word |= __shfl_xor_sync(kAllLanes, word, 2);
+    if (lane % 4 == 0) {
+      send(to + input / 4, word ^ kNoRoundedValue);
+    }
+    if (lane == 0) {
+      send(to + args_.sizes.inner / 4 + input / kPieceInputs * 2,
+           float2{largest < 0x7F800000U ? of_block / 127.0F : nanf(""),
+                  __int_as_float(2 * sum)});
     }
   }
 
@@ -302,6 +346,9 @@ class QuantizedDecoderStep
     }
   }
 
+  static constexpr unsigned kNoRoundedValue = 0x7F7F7F7FU;
+
+  unsigned* largest_;
   TokenRow token_;
   QuantizedDecoderWeights weights_;
   unsigned char* room_;
@@ -326,7 +373,8 @@ __global__ void __launch_bounds__(kQuantizedDecoderThreads, 1) quantized_decoder
   __syncthreads();
   if (threadIdx.x >= kDecoderThreads) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
-    if (threadIdx.x < kDecoderThreads + 32) {
+    // Not beside the warps that end products, the first ones.
+    if (threadIdx.x >= kQuantizedDecoderThreads - 32) {
       fetch_quantized_weights(args, dynamic, shared);
     }
   } else {
@@ -353,9 +401,9 @@ __global__ void pack_quantized_decoder_weight_kernel(const PackArgs args) {
   const auto piece = static_cast<int>(blockIdx.x);
   const auto strip = static_cast<int>(blockIdx.y);
   const auto lane = static_cast<int>(threadIdx.x);
+  const int together = sizes.strips_together(args.product, args.blocks);
   const int block =
-      owner_of(strip / kStripsTogether, divide_up(sizes.strips(args.product), kStripsTogether),
-               args.blocks);
+      owner_of(strip / together, divide_up(sizes.strips(args.product), together), args.blocks);
   const int warp = owner_of(piece / kind.block_pieces,
                             sizes.pieces(args.product) / kind.block_pieces, kDecoderWarps);
   const QuantizedDecoderStream of_warp{sizes, block, args.blocks, warp};
@@ -441,12 +489,14 @@ cudaError_t quantized_decoder(const QuantizedDecoderArgs<Cache>& args,
                               const DecoderExchange& exchange, int multiprocessors,
                               cudaStream_t stream) {
   const int capacity = shared_capacity<QuantizedDecoderStatic>();
+  const QuantizedDecoderSizes sizes{args.sizes, args.layer_kind, args.head_kind};
   DecoderKernelArgs<QuantizedDecoderArgs<Cache>> of_kernel(
-      args, quantized_decoder_shared({args.sizes, args.layer_kind, args.head_kind}, capacity), exchange);
-  of_kernel.strips_together = kStripsTogether;
+      args, quantized_decoder_shared(sizes, capacity), exchange);
+  of_kernel.step.hands_over_rounded = sizes.hands_over_rounded(multiprocessors);
   for (int product = 0; product <= kLayerProducts; ++product) {
-    of_kernel.together[product] =
-        (product == kLayerProducts ? args.head_kind : args.layer_kind).block_pieces;
+    const auto which = static_cast<DecoderProduct>(product);
+    of_kernel.strips_together[product] = sizes.strips_together(which, multiprocessors);
+    of_kernel.together[product] = sizes.kind(which).block_pieces;
   }
   return with_decoder_head_dim(args.sizes.head_dim, cudaErrorInvalidValue, [&](auto size) {
     const auto kernel = quantized_decoder_kernel<Cache, decltype(size)::value>;

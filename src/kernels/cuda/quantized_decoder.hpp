@@ -20,6 +20,7 @@ struct QuantizedDecoderWeightArgs : DecoderStepArgs {
   const float* vectors = nullptr;         // [layers, DecoderVectors::elements]
   const float* last_norm = nullptr;       // [hidden]
   float* logits = nullptr;                // [vocab_size]
+  bool hands_over_rounded = false;        // QuantizedDecoderSizes; set by quantized_decoder()
 };
 
 /// Cache is float, __half or __nv_bfloat16.

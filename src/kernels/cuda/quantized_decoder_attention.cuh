@@ -181,14 +181,16 @@ class QuantizedDecoderAttention {
 #pragma unroll
       for (int a = 0; a < kAhead; ++a) {
         const int number = first + a * parts_;
-        attend(number, ahead_[a], query, scale, max, sum, values);
-        ahead_[a] = load(number + kAhead * parts_);
+        if (number < place_.units()) {
+          attend(number, ahead_[a], query, scale, max, sum, values);
+          ahead_[a] = load(number + kAhead * parts_);
+        }
       }
     }
     hand_to_block(max, sum, values);
   }
 
-  /// One unit, if there is such a one.
+  /// One unit.
   __device__ void attend(int number, const Unit& unit, const float (&query)[kElements], float scale,
                          float& max, float& sum, float (&values)[kElements]) const {
     float keys[kElements];

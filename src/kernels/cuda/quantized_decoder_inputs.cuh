@@ -32,11 +32,17 @@ class RoundedInputs {
     if (has) {
       values_[piece * kLanes + lane() % kLanes] = rounded.values;
       if (lane() % kLanes == 0) {
-        const int zero_point = kind.bits == 8 ? 128 : 8;
-        blocks_[piece] = {finite ? scale : nanf(""),
-                          kind.minimums ? rounded.sum : -zero_point * rounded.sum};
+        put_block(piece, kind, finite ? scale : nanf(""), rounded.sum);
       }
     }
+  }
+
+  /// Half a piece that has been rounded, and a piece's block.
+  __device__ void put_half(int piece, int half, const uint4& values) {
+    reinterpret_cast<uint4*>(values_)[2 * piece + half] = values;
+  }
+  __device__ void put_block(int piece, const QuantizedKind& kind, float scale, int sum) {
+    blocks_[piece] = {scale, kind.minimums ? sum : -(kind.bits == 8 ? 128 : 8) * sum};
   }
 
   /// The lane's of piece lane / 4 behind `first`, or zeros where there are only `count` pieces.
@@ -57,20 +63,27 @@ class RoundedInputs {
 
 /// The inputs of a unit as a lane has them.
 struct UnitInputs {
-  uint2 columns[kUnitPieces];  // of the instruction for each piece: zeros but for the piece's column
+  // Of the instruction for each piece: zeros but for the piece's column. Of 4 bits two neighbouring
+  // pieces have two instructions together, the first of which is for the lower halves of a word's
+  // bytes, the other for the upper ones.
+  uint2 columns[kUnitPieces];
   float scales[2];             // of pieces 2 · (lane % 4) and the next
   int sums[2];                 // ColumnBlock::offset of these
   int pieces;                  // that there are
   bool has[2];                 // whether these are among them
 
-  __device__ void load(const RoundedInputs& inputs, int first, int count) {
+  __device__ void load(const RoundedInputs& inputs, int first, int count, bool by_halves) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
     pieces = count < kUnitPieces ? count : kUnitPieces;
     const uint2 own = inputs.values(first, count);
 #pragma unroll
-    for (int piece = 0; piece < kUnitPieces; ++piece) {
-      const bool has_column = lane / 4 == piece;
-      columns[piece] = {has_column ? own.x : 0, has_column ? own.y : 0};
+    for (int piece = 0; piece < kUnitPieces; piece += 2) {
+      const bool is_first = lane / 4 == piece;
+      const bool is_second = lane / 4 == piece + 1;
+      const uint2 one{is_first ? own.x : 0, is_first ? own.y : 0};
+      const uint2 other{is_second ? own.x : 0, is_second ? own.y : 0};
+      columns[piece] = {one.x, by_halves ? other.x : one.y};
+      columns[piece + 1] = {by_halves ? one.y : other.x, other.y};
     }
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
@@ -107,7 +120,8 @@ class UnitSums {
     constexpr QuantizedKind kKind{.bits = kBits, .minimums = kMinimums};
     const int lane = static_cast<int>(threadIdx.x) % 32;
     const int padded = kFull ? kUnitPieces : padded_pieces(inputs.pieces);
-    // Two chains of instructions for each pair of strips.
+    // Two chains of instructions for each pair of strips; of 4 bits, the second one's products are
+    // with 16 times the weights.
     int sums[kPairs][2][4] = {};
     if constexpr (!kMinimums) {
 #pragma unroll
@@ -144,7 +158,8 @@ class UnitSums {
       float total = total_[strip];
       const auto add_piece = [&](int i, float scale) {
         const int at = strip % kStripsTogether * 2 + i;
-        const int sum = sums[strip / kStripsTogether][0][at] + sums[strip / kStripsTogether][1][at];
+        const int(&chains)[2][4] = sums[strip / kStripsTogether];
+        const int sum = chains[0][at] + (kBits == 8 ? chains[1][at] : chains[1][at] >> 4);
         total = fmaf(static_cast<float>(sum) * inputs.scales[i], scale, total);
       };
       add_piece(0, scales.x);
@@ -213,20 +228,12 @@ class UnitSums {
     }
   }
 
+  /// The instruction's outputs for `i` of a load's pieces; of 4 bits, for the halves of both.
   __device__ static void outputs_of_piece(const uint4& words, int i, unsigned (&outputs)[4]) {
-    if constexpr (kBits == 8) {
-      outputs[0] = words.x;
-      outputs[1] = words.y;
-      outputs[2] = words.z;
-      outputs[3] = words.w;
-    } else {
-      constexpr unsigned kLower = 0x0F0F0F0FU;
-      const unsigned first = i == 0 ? words.x : words.z;
-      const unsigned second = i == 0 ? words.y : words.w;
-      outputs[0] = first & kLower;
-      outputs[1] = second & kLower;
-      outputs[2] = first >> 4U & kLower;
-      outputs[3] = second >> 4U & kLower;
+    const unsigned of_words[4]{words.x, words.y, words.z, words.w};
+#pragma unroll
+    for (int word = 0; word < 4; ++word) {
+      outputs[word] = kBits == 8 ? of_words[word] : of_words[word] & (0x0F0F0F0FU << 4U * i);
     }
   }
 

@@ -38,6 +38,29 @@ struct QuantizedDecoderSizes : DecoderSizes {
   [[nodiscard]] constexpr const QuantizedKind& kind(DecoderProduct product) const {
     return product == DecoderProduct::head ? head_kind : layer_kind;
   }
+
+  /// Whether one block has all that a block of the contraction's inputs is made of, so that it
+  /// rounds them before it hands them over: where no block has more strips for that.
+  [[nodiscard]] constexpr bool hands_over_rounded(int blocks) const {
+    const int whole = strips_of_block();
+    return gated && whole <= kGroupStrips && strips(DecoderProduct::expansion) % whole == 0 &&
+           whole * Share::most(strips(DecoderProduct::expansion) / whole, blocks) <=
+               kStripsTogether *
+                   Share::most(divide_up(strips(DecoderProduct::expansion), kStripsTogether),
+                               blocks);
+  }
+
+  /// Strips of a product that no two blocks share.
+  [[nodiscard]] constexpr int strips_together(DecoderProduct product, int blocks) const {
+    return product == DecoderProduct::expansion && hands_over_rounded(blocks) ? strips_of_block()
+                                                                             : kStripsTogether;
+  }
+
+ private:
+  /// Of the expansion, that a block of the contraction's inputs is made of.
+  [[nodiscard]] constexpr int strips_of_block() const {
+    return layer_kind.block_pieces * kPieceInputs * 2 / kStripColumns;
+  }
 };
 
 /// Pieces of a unit, which has `pieces` with inputs.
@@ -71,7 +94,7 @@ struct QuantizedDecoderStream {
   };
 
   [[nodiscard]] constexpr Share strips(DecoderProduct product) const {
-    return shared_out(sizes.strips(product), kStripsTogether, block, blocks);
+    return shared_out(sizes.strips(product), sizes.strips_together(product, blocks), block, blocks);
   }
   [[nodiscard]] constexpr Share slice(DecoderProduct product) const {
     return shared_out(sizes.pieces(product), sizes.kind(product).block_pieces, warp, kDecoderWarps);

@@ -15,6 +15,7 @@ struct QuantizedDecoderStatic {
   float queries[kMaxGroup][kMaxHeadPairs];       // of a head of keys
   float key[kMaxHeadPairs];                      // of the new token, as the cache keeps it
   float value[kMaxHeadPairs];
+  unsigned largest[2];  // of the warps that round, as bits
 };
 
 /// The slots of a warp that computes, in the order in which units come.
@@ -64,9 +65,14 @@ class QuantizedDecoderWeights {
 
   __device__ void begin() const {}
 
-  /// Waits for the next unit.
+  /// Looks whether the next unit is there; so the answer is there when it is waited for.
+  __device__ void look() { is_there_ = ring_.arrival().is_through(ring_.parity()); }
+
+  /// Waits for the unit that was looked for.
   [[nodiscard]] __device__ const unsigned char* wait() const {
-    ring_.arrival().wait_together(ring_.parity());
+    if (!is_there_) {
+      ring_.arrival().wait(ring_.parity());
+    }
     return ring_.slot();
   }
 
@@ -81,7 +87,11 @@ class QuantizedDecoderWeights {
 
  private:
   QuantizedDecoderRing ring_;
+  bool is_there_ = false;
 };
+
+/// A warp that looks all the time takes others' turns.
+constexpr unsigned kNanosecondsBetweenLooks = 60;
 
 /// By a warp: all weights of a step, a lane for each of the warps that compute. The lanes go through
 /// the products together, so that no warp waits at the end of a product for another whose units are
@@ -111,7 +121,9 @@ __device__ void fetch_quantized_weights(const DecoderKernelArgs<Args>& args, uns
       for (int piece = 0; piece < pieces; piece += kUnitPieces) {
         const auto bytes = static_cast<unsigned>(of_unit * min(pieces - piece, kUnitPieces) *
                                                  kind.piece_bytes());
-        ring.freed().wait(ring.parity() ^ 1U);  // at first, all are free
+        while (!ring.freed().is_through(ring.parity() ^ 1U)) {  // at first, all are free
+          __nanosleep(kNanosecondsBetweenLooks);
+        }
         ring.arrival().expect(bytes);
         ring.arrival().copy(ring.slot(), from, bytes, ReadAgain::no);
         ring.to_next_slot();
