@@ -115,6 +115,7 @@ class QuantizedDecoderStep
   using Base::product_;
   using Base::residual_at_;
   using Base::slice;
+  using Base::strips;
   using Base::thread_;
   using Base::words_;
 
@@ -240,27 +241,40 @@ class QuantizedDecoderStep
 
   /// The warp's sums of so many strips.
   __device__ void multiply_strips(int count, float2* sums) {
-    const bool full = slice().count % kUnitPieces == 0;
     if (kind_.bits == 8) {
-      full ? multiply_units<8, false, true>(count, sums)
-           : multiply_units<8, false, false>(count, sums);
+      multiply_pairs<8, false, 1>(count, sums);
     } else if (kind_.minimums) {
-      full ? multiply_units<4, true, true>(count, sums)
-           : multiply_units<4, true, false>(count, sums);
+      multiply_pairs_of_4_bits<true>(count, sums);
     } else {
-      full ? multiply_units<4, false, true>(count, sums)
-           : multiply_units<4, false, false>(count, sums);
+      multiply_pairs_of_4_bits<false>(count, sums);
     }
   }
 
-  template <int kBits, bool kMinimums, bool kFull>
-  __device__ void multiply_units(int count, float2* sums) {
-    using Sums = UnitSums<kBits, kMinimums, kFull>;
+  template <bool kMinimums>
+  __device__ void multiply_pairs_of_4_bits(int count, float2* sums) {
+    if (strips().count <= kStripsTogether) {
+      multiply_pairs<4, kMinimums, 1>(count, sums);
+    } else {
+      multiply_pairs<4, kMinimums, 2>(count, sums);
+    }
+  }
+
+  template <int kBits, bool kMinimums, int kPairCount>
+  __device__ void multiply_pairs(int count, float2* sums) {
+    if (slice().count % kUnitPieces == 0) {
+      multiply_units<UnitSums<kBits, kMinimums, kPairCount, true>>(count, sums, kBits == 4);
+    } else {
+      multiply_units<UnitSums<kBits, kMinimums, kPairCount, false>>(count, sums, kBits == 4);
+    }
+  }
+
+  template <typename Sums>
+  __device__ void multiply_units(int count, float2* sums, bool by_halves) {
     const RoundedInputs inputs(room_, kernel_.pieces[product_]);
     const Share own = slice();
     UnitInputs of_unit;
     weights_.look();
-    of_unit.load(inputs, own.first, own.count, kBits == 4);
+    of_unit.load(inputs, own.first, own.count, by_halves);
 #pragma unroll 1
     for (int strip = 0; strip < count; strip += Sums::kStrips) {
       const int strips = min(count - strip, Sums::kStrips);
@@ -268,7 +282,7 @@ class QuantizedDecoderStep
 #pragma unroll 1
       for (int piece = 0; piece < own.count; piece += kUnitPieces) {
         if (own.count > kUnitPieces) {
-          of_unit.load(inputs, own.first + piece, own.count - piece, kBits == 4);
+          of_unit.load(inputs, own.first + piece, own.count - piece, by_halves);
         }
         unit_sums.add(weights_.wait(), of_unit, strips);
         weights_.advance();

@@ -23,8 +23,8 @@ class QuantizedDecoderAttention {
         room_(reinterpret_cast<float*>(room)),
         shared_(shared),
         group_(args.group),
-        parts_(kDecoderWarps / args.group),
         place_(args.step, args.exchange, static_cast<int>(blockIdx.x)),
+        parts_(place_.units() < kUnitsToPart ? 1 : kDecoderWarps / args.group),
         lane_(static_cast<int>(threadIdx.x) % 32),
         warp_(static_cast<int>(threadIdx.x) / 32),
         head_(warp_ % args.group),
@@ -63,10 +63,12 @@ class QuantizedDecoderAttention {
     receive_vectors(layer, words);
     sync_decoder_warps();
     if (part_ < parts_) {
-      attend(args_.scales[layer] * kLog2E);
+      attend(args_.scales[layer] * kLog2E, words);
     }
-    sync_decoder_warps();
-    merge(words);
+    if (parts_ > 1) {
+      sync_decoder_warps();
+      merge(words);
+    }
     if (layer + 1 < args_.sizes.layers) {
       fetch(layer + 1);
     }
@@ -78,6 +80,7 @@ class QuantizedDecoderAttention {
   static constexpr int kVector = 16 / static_cast<int>(sizeof(Cache));
   static constexpr int kVectors = kElements / kVector;
   static constexpr int kLines = kHeadDim * static_cast<int>(sizeof(Cache)) / 128;
+  static constexpr int kUnitsToPart = 4;  // fewer are attended to by a warp before they are merged
   static constexpr int kAhead = kHeadDim <= 64 ? 2 : 1;  // units of a warp on their way
   static constexpr float kLog2E = 1.4426950408889634F;
   using Part = Vector<Cache, kVector>;
@@ -170,7 +173,7 @@ class QuantizedDecoderAttention {
   }
 
   /// The warp's units of its head.
-  __device__ void attend(float scale) {
+  __device__ void attend(float scale, unsigned* words) {
     float query[kElements];
     for_elements([&](int at, int element) { query[at] = shared_.queries[head_][element]; });
     float max = -FLT_MAX;  // of the lane's positions
@@ -187,7 +190,7 @@ class QuantizedDecoderAttention {
         }
       }
     }
-    hand_to_block(max, sum, values);
+    hand_over(max, sum, values, words);
   }
 
   /// One unit.
@@ -223,8 +226,9 @@ class QuantizedDecoderAttention {
     }
   }
 
-  /// The softmax of the warp's lanes.
-  __device__ void hand_to_block(float max, float sum, float (&values)[kElements]) const {
+  /// The softmax of the warp's lanes, to the block, or sent.
+  __device__ void hand_over(float max, float sum, float (&values)[kElements],
+                            unsigned* words) const {
     float largest = max;
 #pragma unroll
     for (int offset = 4; offset < 32; offset *= 2) {
@@ -243,7 +247,20 @@ class QuantizedDecoderAttention {
     int first = halve<kElements / 2, 16>(values);
     first += halve<kElements / 4, 8>(values);
     first += halve<kElements / 8, 4>(values);
-    float* const to = room_ + warp_ * kHeadDim + element(first / kVector) + first % kVector;
+    const int at = element(first / kVector) + first % kVector;
+    if (parts_ == 1) {
+      const float share = share_of(sum);
+#pragma unroll
+      for (int i = 0; i < kElements / 8; i += 2) {
+        send(attended_at(words, head_) + at + i,
+             float2{values[i] * share, values[i + 1] * share});
+      }
+      if (lane_ == 0) {
+        send(softmax_at(words, head_), float2{largest, sum});
+      }
+      return;
+    }
+    float* const to = room_ + warp_ * kHeadDim + at;
 #pragma unroll
     for (int i = 0; i < kElements / 8; ++i) {
       to[i] = values[i];
@@ -251,6 +268,22 @@ class QuantizedDecoderAttention {
     if (lane_ == 0) {
       shared_.of_any.softmaxes[part_][head_] = {largest, sum};
     }
+  }
+
+  /// Nothing seen: zero. Not a number stays so.
+  [[nodiscard]] __device__ static float share_of(float sum) {
+    return sum == 0.0F ? 0.0F : __fdividef(1.0F, sum);
+  }
+
+  /// Where a head's results of this split belong in the exchange.
+  [[nodiscard]] __device__ int split_of(int head) const {
+    return (place_.kv_head * group_ + head) * exchange_.splits + place_.split;
+  }
+  [[nodiscard]] __device__ unsigned* attended_at(unsigned* words, int head) const {
+    return words + exchange_.attended + split_of(head) * kHeadDim;
+  }
+  [[nodiscard]] __device__ unsigned* softmax_at(unsigned* words, int head) const {
+    return words + exchange_.softmaxes + 2 * split_of(head);
   }
 
   /// Of lanes kOffset apart, each takes the sums of half of their first 2 · kKept elements, and says
@@ -290,13 +323,10 @@ class QuantizedDecoderAttention {
         value.x += factor * one.x;
         value.y += factor * one.y;
       }
-      // Nothing seen: zero. Not a number stays so.
-      const float share = sum == 0.0F ? 0.0F : __fdividef(1.0F, sum);
-      const int of_split = (place_.kv_head * group_ + head) * exchange_.splits + place_.split;
-      send(words + exchange_.attended + of_split * kHeadDim + i % kPairs * 2,
-           float2{value.x * share, value.y * share});
+      const float share = share_of(sum);
+      send(attended_at(words, head) + i % kPairs * 2, float2{value.x * share, value.y * share});
       if (i % kPairs == 0) {
-        send(words + exchange_.softmaxes + 2 * of_split, float2{max, sum});
+        send(softmax_at(words, head), float2{max, sum});
       }
     }
   }
@@ -330,8 +360,8 @@ class QuantizedDecoderAttention {
   float* room_;
   QuantizedDecoderStatic& shared_;
   int group_;
-  int parts_;  // of the split's positions
   SplitOfPast place_;
+  int parts_;  // of the split's positions
   int lane_;
   int warp_;
   int head_;  // of the group

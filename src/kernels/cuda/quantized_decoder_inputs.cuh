@@ -107,15 +107,15 @@ __device__ inline void multiply_add_outputs(int (&sum)[4], const unsigned (&a)[4
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b.x), "r"(b.y));
 }
 
-/// A warp's sums of a unit's strips: a lane has some of column lane / 4 of each. kFull: the unit has
-/// all of its pieces.
-template <int kBits, bool kMinimums, bool kFull>
+/// A warp's sums of a unit's strips: a lane has some of column lane / 4 of each. kPairCount: of
+/// strips, at most. kFull: the unit has all of its pieces.
+template <int kBits, bool kMinimums, int kPairCount, bool kFull>
 class UnitSums {
  public:
-  static constexpr int kStrips = QuantizedKind{.bits = kBits}.unit_strips();
+  static constexpr int kStrips = kStripsTogether * kPairCount;
 
-  /// Of a unit of `strips` strips. A slot holds as many as there may be, and those that are not
-  /// there are nobody's sums.
+  /// Of a unit of `strips` strips. A slot has room for as many as there may be, and those that are
+  /// not there are nobody's sums.
   __device__ void add(const unsigned char* unit, const UnitInputs& inputs, int strips) {
     constexpr QuantizedKind kKind{.bits = kBits, .minimums = kMinimums};
     const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -190,7 +190,7 @@ class UnitSums {
   }
 
  private:
-  static constexpr int kPairs = kStrips / kStripsTogether;
+  static constexpr int kPairs = kPairCount;
   static constexpr int kHalf = kUnitPieces / 2;
   static constexpr int kLoadPieces = kBits == 8 ? 1 : 2;  // of a load of 16 bytes
 
