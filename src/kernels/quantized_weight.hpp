@@ -28,13 +28,19 @@ struct QuantizedWeight {
   [[nodiscard]] constexpr std::int64_t panels() const { return matrices * panel_count(outputs); }
   [[nodiscard]] constexpr std::int64_t blocks() const { return divide_up(inputs, block_size); }
   [[nodiscard]] constexpr std::int64_t padded_inputs() const { return blocks() * block_size; }
-  [[nodiscard]] constexpr std::int64_t groups() const { return padded_inputs() * bits / 8 / kGroupInputs; }
-  [[nodiscard]] constexpr std::int64_t panel_bytes() const { return groups() * kPanelColumns * kGroupInputs; }
+  [[nodiscard]] constexpr std::int64_t groups() const {
+    return padded_inputs() * bits / 8 / kGroupInputs;
+  }
+  [[nodiscard]] constexpr std::int64_t panel_bytes() const {
+    return groups() * kPanelColumns * kGroupInputs;
+  }
   [[nodiscard]] constexpr std::int64_t scale_rows() const { return minimums ? 2 : 1; }
   [[nodiscard]] constexpr std::int64_t panel_scales() const {
     return blocks() * scale_rows() * kPanelColumns;
   }
-  [[nodiscard]] constexpr std::int32_t zero_point() const { return minimums ? 0 : bits == 8 ? 128 : 8; }
+  [[nodiscard]] constexpr std::int32_t zero_point() const {
+    return minimums ? 0 : bits == 8 ? 128 : 8;
+  }
 };
 
 /// What a product computes with, after the values of MatMulNBits' attribute of this name.

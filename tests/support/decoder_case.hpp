@@ -215,8 +215,7 @@ struct QuantizedWeights {
    public:
     Matrix(Random& random, const DecoderForm& form, std::int64_t from, std::int64_t to,
            std::int64_t of = 1)
-        : Matrix(random, form.layer_kind, from, to, of,
-                 1 / std::sqrt(static_cast<double>(from))) {}
+        : Matrix(random, form.layer_kind, from, to, of, 1 / std::sqrt(static_cast<double>(from))) {}
     Matrix(Random& random, const kernels::QuantizedKind& of_kind, std::int64_t from,
            std::int64_t to, std::int64_t of, double size)
         : weight_(random, kind(of_kind, from, to, of), scale(of_kind, size)),
@@ -252,8 +251,8 @@ struct QuantizedWeights {
       Doubles y;
       auto element = elements_.begin();
       for (std::int64_t i = 0; i < weight_.view().matrices * weight_.view().outputs; ++i) {
-        y.push_back(std::inner_product(rounded.begin(), rounded.end(), element,
-                                       biased ? bias_[i] : 0.0));
+        y.push_back(
+            std::inner_product(rounded.begin(), rounded.end(), element, biased ? bias_[i] : 0.0));
         element += static_cast<std::ptrdiff_t>(rounded.size());
       }
       return y;

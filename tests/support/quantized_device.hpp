@@ -32,7 +32,7 @@ class DeviceWeight {
 /// What a kernel multiplies: a token's normalized inputs, rounded block by block where the accuracy
 /// is int8.
 inline std::vector<double> multiplied(const std::vector<double>& inputs, std::int64_t block_size,
-                               kernels::AccuracyLevel accuracy) {
+                                      kernels::AccuracyLevel accuracy) {
   if (accuracy == kernels::AccuracyLevel::float32) {
     return inputs;
   }

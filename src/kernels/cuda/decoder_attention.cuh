@@ -113,9 +113,9 @@ class DecoderAttention {
   __device__ void receive_vector(int layer, int vector, const unsigned* qkv) {
     const bool is_query = vector < group_;
     const bool is_value = vector == group_ + 1;
-    const int number = is_query
-                           ? place_.kv_head * group_ + vector
-                           : args_.sizes.heads + place_.kv_head + (is_value ? args_.sizes.kv_heads : 0);
+    const int number =
+        is_query ? place_.kv_head * group_ + vector
+                 : args_.sizes.heads + place_.kv_head + (is_value ? args_.sizes.kv_heads : 0);
     const unsigned* from = qkv + number * kWords;
     const auto arriving = receive_paced<kWords / 32>([&](Arriving<kWords / 32>& to) {
       to.template poll_one<0>(from + lane_);

@@ -23,9 +23,9 @@ struct DecoderKernelArgs {
   DecoderExchange exchange;
   int strips[kLayerProducts + 1];  // of each product
   int pieces[kLayerProducts + 1];
-  int together[kLayerProducts + 1] = {1, 1, 1, 1, 1};  // pieces that no two warps share
+  int together[kLayerProducts + 1] = {1, 1, 1, 1, 1};         // pieces that no two warps share
   int strips_together[kLayerProducts + 1] = {1, 1, 1, 1, 1};  // that no two blocks share
-  int group;                                           // query heads of a head of keys
+  int group;                                                  // query heads of a head of keys
 
   DecoderKernelArgs(const Args& args, const DecoderShared& shared, const DecoderExchange& of_step)
       : step(args), layout(shared), exchange(of_step), group(args.sizes.group()) {
@@ -45,9 +45,8 @@ struct DecoderWork {
   __device__ void fill(const DecoderKernelArgs<Args>& args) {
     const int number = static_cast<int>(threadIdx.x);
     if (number <= kLayerProducts) {
-      strips[number] =
-          shared_out(args.strips[number], args.strips_together[number], static_cast<int>(blockIdx.x),
-                     static_cast<int>(gridDim.x));
+      strips[number] = shared_out(args.strips[number], args.strips_together[number],
+                                  static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
     }
     if (number < (kLayerProducts + 1) * kDecoderWarps) {
       const int product = number / kDecoderWarps;

@@ -1,5 +1,5 @@
-// What a fused decoder's block of 16 bits has in shared memory, its way to weights and inputs, and a
-// warp's sums of them.
+// What a fused decoder's block of 16 bits has in shared memory, its way to weights and inputs, and
+// a warp's sums of them.
 #pragma once
 
 #include "kernels/cuda/decoder_block.cuh"

@@ -144,7 +144,7 @@ class DecoderStep {
   const unsigned* residual_at_ = nullptr;  // in the exchange; null: the embedding
   float2 residual_{0.0F, 0.0F};            // of the thread's pair of columns
   float norm_scale_ = 1;                   // of the norm before
-  unsigned* words_;  // this layer's exchange
+  unsigned* words_;                        // this layer's exchange
 
  private:
   [[nodiscard]] __device__ Self& self() { return static_cast<Self&>(*this); }

@@ -89,7 +89,8 @@ class FusedDecoderStep : public DecoderStep<FusedDecoderStep<T, kHeadDim>, Decod
     inputs_.fill(slice(), [&](int at, bool has) {
       const uint4 none{0, 0, 0, 0};
       const uint4 weight = has ? __ldg(reinterpret_cast<const uint4*>(norm + at)) : none;
-      Octet x = residual_at_ == nullptr ? embedded(at, has) : Base::received_from(residual_at_ + at, has);
+      Octet x =
+          residual_at_ == nullptr ? embedded(at, has) : Base::received_from(residual_at_ + at, has);
       const Octet weights = Octet::of<T>(weight);
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
@@ -266,7 +267,7 @@ __global__ void pack_decoder_weight_kernel(const PackArgs<T> args) {
 
 }  // namespace
 
-const char* why_no_decoder(const DecoderSizes& sizes, int multiprocessors) {
+const char* why_no_decoder_form(const DecoderSizes& sizes, int multiprocessors) {
   if (!device_has_clusters()) {
     return "the GPU is older than sm_90";
   }
@@ -291,8 +292,15 @@ const char* why_no_decoder(const DecoderSizes& sizes, int multiprocessors) {
   if (sizes.strips(DecoderProduct::contraction) > kGroupStrips * multiprocessors) {
     return "its hidden size is too large for the GPU's multiprocessors";
   }
+  return nullptr;
+}
+
+const char* why_no_decoder(const DecoderSizes& sizes, int multiprocessors) {
+  if (const char* why_not = why_no_decoder_form(sizes, multiprocessors)) {
+    return why_not;
+  }
   return DecoderShared::of(sizes, shared_capacity<FusedDecoderStatic>()).chunks == 0
-             ? "the inputs of its products do not fit into the GPU's shared memory"
+             ? kInputsDoNotFit
              : nullptr;
 }
 
@@ -322,7 +330,8 @@ template <typename T>
 cudaError_t fused_decoder(const DecoderArgs<T>& args, const DecoderExchange& exchange,
                           int multiprocessors, cudaStream_t stream) {
   const int capacity = shared_capacity<FusedDecoderStatic>();
-  const DecoderKernelArgs<DecoderArgs<T>> of_kernel(args, DecoderShared::of(args.sizes, capacity), exchange);
+  const DecoderKernelArgs<DecoderArgs<T>> of_kernel(args, DecoderShared::of(args.sizes, capacity),
+                                                    exchange);
   return with_decoder_head_dim(args.sizes.head_dim, cudaErrorInvalidValue, [&](auto size) {
     const auto kernel = fused_decoder_kernel<T, decltype(size)::value>;
     static const cudaError_t more_shared =

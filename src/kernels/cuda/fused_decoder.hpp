@@ -38,11 +38,11 @@ struct DecoderStepArgs {
   float query_key_epsilon = 0;
   Activation activation = Activation::none;
   Rotary rotary;
-  int block_len_shift = 0;            // block_len is this power of two, and at least 8
-  unsigned* exchange = nullptr;       // this step's set; every word is kNotYet
+  int block_len_shift = 0;             // block_len is this power of two, and at least 8
+  unsigned* exchange = nullptr;        // this step's set; every word is kNotYet
   unsigned* other_exchange = nullptr;  // the one that becomes ready for the next step
-  int other_words = 0;                // what the step before used of it
-  TopLogit* best = nullptr;           // may be memory of the host; written last of all, in one
+  int other_words = 0;                 // what the step before used of it
+  TopLogit* best = nullptr;            // may be memory of the host; written last of all, in one
   float scales[kMaxDecoderLayers] = {};
   DecoderInputs inputs;
 };
@@ -58,7 +58,14 @@ struct DecoderArgs : DecoderStepArgs {
   T* pools[2 * kMaxDecoderLayers] = {};  // a layer's keys, its values; as CachedAttentionArgs
 };
 
-/// Why no kernel is for a model of these sizes on the current device, or null.
+inline constexpr const char* kInputsDoNotFit =
+    "the inputs of its products do not fit into the GPU's shared memory";
+
+/// Why no kernel is for a model of these sizes on the current device, whatever its weights are, or
+/// null.
+const char* why_no_decoder_form(const DecoderSizes& sizes, int multiprocessors);
+
+/// The same of weights of 16 bits, and what a block has to hold.
 const char* why_no_decoder(const DecoderSizes& sizes, int multiprocessors);
 
 /// Where each warp's stream begins, in pieces: [blocks, kDecoderWarps], and behind them the end of

@@ -30,9 +30,7 @@ class QuantizedDecoderAttention {
         head_(warp_ % args.group),
         part_(warp_ / args.group) {}
 
-  [[nodiscard]] __device__ bool takes_part() const {
-    return place_.kv_head < args_.sizes.kv_heads;
-  }
+  [[nodiscard]] __device__ bool takes_part() const { return place_.kv_head < args_.sizes.kv_heads; }
 
   /// The angles of the token's position, once.
   __device__ void load_angles() { load_decoder_angles(args_, shared_.of_any); }
@@ -126,9 +124,9 @@ class QuantizedDecoderAttention {
     constexpr int kPairs = kHeadDim / 64;  // of a lane
     const bool is_query = vector < group_;
     const bool is_value = vector == group_ + 1;
-    const int number = is_query ? place_.kv_head * group_ + vector
-                                : args_.sizes.heads + place_.kv_head +
-                                      (is_value ? args_.sizes.kv_heads : 0);
+    const int number =
+        is_query ? place_.kv_head * group_ + vector
+                 : args_.sizes.heads + place_.kv_head + (is_value ? args_.sizes.kv_heads : 0);
     const unsigned* const from = qkv + number * kHeadDim + 2 * lane_;
     const auto arriving = receive_paced<2 * kPairs>([&](Arriving<2 * kPairs>& to) {
       to.template poll_two<0>(from);
@@ -212,8 +210,7 @@ class QuantizedDecoderAttention {
     for (int i = 0; i < kElements; ++i) {
       scores[i % 4] = fmaf(query[i], keys[i], scores[i % 4]);
     }
-    const float score =
-        sum_of_lanes<4>(scores[0] + scores[1] + (scores[2] + scores[3])) * scale;
+    const float score = sum_of_lanes<4>(scores[0] + scores[1] + (scores[2] + scores[3])) * scale;
     const bool exists = position < place_.end;
     const float raised = fmaxf(max, exists ? score : -FLT_MAX);
     const float factor = exp2_of(max - raised);
@@ -252,8 +249,7 @@ class QuantizedDecoderAttention {
       const float share = share_of(sum);
 #pragma unroll
       for (int i = 0; i < kElements / 8; i += 2) {
-        send(attended_at(words, head_) + at + i,
-             float2{values[i] * share, values[i + 1] * share});
+        send(attended_at(words, head_) + at + i, float2{values[i] * share, values[i + 1] * share});
       }
       if (lane_ == 0) {
         send(softmax_at(words, head_), float2{largest, sum});
@@ -286,16 +282,16 @@ class QuantizedDecoderAttention {
     return words + exchange_.softmaxes + 2 * split_of(head);
   }
 
-  /// Of lanes kOffset apart, each takes the sums of half of their first 2 · kKept elements, and says
-  /// which it begins with.
+  /// Of lanes kOffset apart, each takes the sums of half of their first 2 · kKept elements, and
+  /// says which it begins with.
   template <int kKept, int kOffset>
   [[nodiscard]] __device__ int halve(float (&values)[kElements]) const {
     const bool upper = (lane_ & kOffset) != 0;
 #pragma unroll
     for (int i = 0; i < kKept; ++i) {
       const float given = upper ? values[i] : values[kKept + i];
-      values[i] = (upper ? values[kKept + i] : values[i]) +
-                  __shfl_xor_sync(kAllLanes, given, kOffset);
+      values[i] =
+          (upper ? values[kKept + i] : values[i]) + __shfl_xor_sync(kAllLanes, given, kOffset);
     }
     return upper ? kKept : 0;
   }

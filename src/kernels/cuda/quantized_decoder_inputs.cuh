@@ -67,10 +67,10 @@ struct UnitInputs {
   // pieces have two instructions together, the first of which is for the lower halves of a word's
   // bytes, the other for the upper ones.
   uint2 columns[kUnitPieces];
-  float scales[2];             // of pieces 2 · (lane % 4) and the next
-  int sums[2];                 // ColumnBlock::offset of these
-  int pieces;                  // that there are
-  bool has[2];                 // whether these are among them
+  float scales[2];  // of pieces 2 · (lane % 4) and the next
+  int sums[2];      // ColumnBlock::offset of these
+  int pieces;       // that there are
+  bool has[2];      // whether these are among them
 
   __device__ void load(const RoundedInputs& inputs, int first, int count, bool by_halves) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -252,8 +252,8 @@ class UnitSums {
 #pragma unroll
     for (int i = 0; i < kKept; ++i) {
       const float given = upper ? total_[i] : total_[kKept + i];
-      total_[i] = (upper ? total_[kKept + i] : total_[i]) +
-                  __shfl_xor_sync(kAllLanes, given, kOffset);
+      total_[i] =
+          (upper ? total_[kKept + i] : total_[i]) + __shfl_xor_sync(kAllLanes, given, kOffset);
     }
     return upper ? kKept : 0;
   }

@@ -7,7 +7,7 @@
 
 namespace kvcache::kernels {
 
-inline constexpr int kUnitPieces = 8;     // of inputs: what a warp multiplies at once
+inline constexpr int kUnitPieces = 8;      // of inputs: what a warp multiplies at once
 inline constexpr int kStripsTogether = 2;  // what the matrix instruction multiplies
 
 /// What the weights of some products are. Those of a step's layers are of one kind, and the head's
@@ -18,12 +18,12 @@ struct QuantizedKind {
   int block_pieces = 1;  // kPieceInputs of a block of inputs, which share a scale
 
   /// Of a strip and a piece of inputs: values, then the columns' scales of 16 bits and minimums.
-  [[nodiscard]] constexpr int value_bytes() const { return kPieceInputs * kStripColumns * bits / 8; }
+  [[nodiscard]] constexpr int value_bytes() const {
+    return kPieceInputs * kStripColumns * bits / 8;
+  }
   [[nodiscard]] constexpr int scale_bytes() const { return 2 * kStripColumns * (minimums ? 2 : 1); }
   [[nodiscard]] constexpr int piece_bytes() const { return value_bytes() + scale_bytes(); }
-  [[nodiscard]] constexpr int unit_strips() const {
-    return kStripsTogether * (bits == 8 ? 1 : 2);
-  }
+  [[nodiscard]] constexpr int unit_strips() const { return kStripsTogether * (bits == 8 ? 1 : 2); }
   [[nodiscard]] constexpr int unit_bytes() const {
     return unit_strips() * kUnitPieces * piece_bytes();
   }
@@ -53,7 +53,7 @@ struct QuantizedDecoderSizes : DecoderSizes {
   /// Strips of a product that no two blocks share.
   [[nodiscard]] constexpr int strips_together(DecoderProduct product, int blocks) const {
     return product == DecoderProduct::expansion && hands_over_rounded(blocks) ? strips_of_block()
-                                                                             : kStripsTogether;
+                                                                              : kStripsTogether;
   }
 
  private:
@@ -154,9 +154,8 @@ constexpr DecoderShared quantized_decoder_shared(const QuantizedDecoderSizes& si
   constexpr int kPieceBlock = 8;  // bytes of a piece's scale and sum
   const int inputs =
       larger(sizes.inner, larger(sizes.hidden, sizes.heads * sizes.head_dim)) / kPieceInputs;
-  const int room = round_up(larger(inputs * (kPieceInputs + kPieceBlock),
-                                   kDecoderWarps * sizes.head_dim * 4),
-                            128);
+  const int room = round_up(
+      larger(inputs * (kPieceInputs + kPieceBlock), kDecoderWarps * sizes.head_dim * 4), 128);
   const int slot = larger(sizes.layer_kind.unit_bytes(), sizes.head_kind.unit_bytes());
   const int slots = capacity < room ? 0 : (capacity - room) / (kDecoderWarps * slot);
   if (slots < 2) {

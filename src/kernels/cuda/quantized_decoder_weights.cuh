@@ -1,6 +1,6 @@
-// A quantised decoder's way to its weights: a warp of the block brings them all, into a ring for each
-// of the others, a unit in each slot. A copy keeps the lane that asks for it until the copy engine
-// takes it, some hundreds of cycles where all warps ask at once.
+// A quantised decoder's way to its weights: a warp of the block brings them all, into a ring for
+// each of the others, a unit in each slot. A copy keeps the lane that asks for it until the copy
+// engine takes it, some hundreds of cycles where all warps ask at once.
 #pragma once
 
 #include "kernels/cuda/decoder_block.cuh"
@@ -93,9 +93,9 @@ class QuantizedDecoderWeights {
 /// A warp that looks all the time takes others' turns.
 constexpr unsigned kNanosecondsBetweenLooks = 60;
 
-/// By a warp: all weights of a step, a lane for each of the warps that compute. The lanes go through
-/// the products together, so that no warp waits at the end of a product for another whose units are
-/// behind those of a product that comes later.
+/// By a warp: all weights of a step, a lane for each of the warps that compute. The lanes go
+/// through the products together, so that no warp waits at the end of a product for another whose
+/// units are behind those of a product that comes later.
 template <typename Args>
 __device__ void fetch_quantized_weights(const DecoderKernelArgs<Args>& args, unsigned char* dynamic,
                                         QuantizedDecoderStatic& shared) {
@@ -106,8 +106,7 @@ __device__ void fetch_quantized_weights(const DecoderKernelArgs<Args>& args, uns
   const DecoderWork& work = shared.of_any.work;
   QuantizedDecoderRing ring(args.layout, warp, dynamic, shared);
   const unsigned char* from =
-      args.step.stream +
-      args.step.stream_at[static_cast<int>(blockIdx.x) * kDecoderWarps + warp];
+      args.step.stream + args.step.stream_at[static_cast<int>(blockIdx.x) * kDecoderWarps + warp];
 #pragma unroll 1
   for (int product = 0, layer = 0;;) {
     const QuantizedKind& kind =
@@ -119,8 +118,8 @@ __device__ void fetch_quantized_weights(const DecoderKernelArgs<Args>& args, uns
       const int of_unit = min(strips - strip, kind.unit_strips());
 #pragma unroll 1
       for (int piece = 0; piece < pieces; piece += kUnitPieces) {
-        const auto bytes = static_cast<unsigned>(of_unit * min(pieces - piece, kUnitPieces) *
-                                                 kind.piece_bytes());
+        const auto bytes =
+            static_cast<unsigned>(of_unit * min(pieces - piece, kUnitPieces) * kind.piece_bytes());
         while (!ring.freed().is_through(ring.parity() ^ 1U)) {  // at first, all are free
           __nanosleep(kNanosecondsBetweenLooks);
         }

@@ -144,10 +144,10 @@ class DecoderModel : public FusedModel {
 
   void pack(kernels::DecoderProduct product, int layer, const Weight& weight,
             cudaStream_t stream) const {
-    require_success(Kernel::pack(sizes_, layer, product, weight,
-                                 places_on_device_.as<std::int64_t>(), multiprocessors_,
-                                 stream_.as<void>(), stream),
-                    "packing weights");
+    require_success(
+        Kernel::pack(sizes_, layer, product, weight, places_on_device_.as<std::int64_t>(),
+                     multiprocessors_, stream_.as<void>(), stream),
+        "packing weights");
   }
 
   void pack(const Layer& layer, int number, cudaStream_t stream) const {
@@ -155,13 +155,13 @@ class DecoderModel : public FusedModel {
     // Every `apart`-th element of `to`.
     const auto copy = [&](Vector* to, const Vector* from, std::int64_t count,
                           std::size_t apart = 1) {
-      require_success(cudaMemcpy2DAsync(to, apart * sizeof(Vector), from, sizeof(Vector),
-                                        sizeof(Vector), static_cast<std::size_t>(count),
-                                        cudaMemcpyDeviceToDevice, stream),
-                      "copying norms and biases");
+      require_success(
+          cudaMemcpy2DAsync(to, apart * sizeof(Vector), from, sizeof(Vector), sizeof(Vector),
+                            static_cast<std::size_t>(count), cudaMemcpyDeviceToDevice, stream),
+          "copying norms and biases");
     };
-    copy(vectors + vector_layout_.norms[0],
-         layer.product(kernels::DecoderProduct::qkv).norm.weight, sizes_.hidden);
+    copy(vectors + vector_layout_.norms[0], layer.product(kernels::DecoderProduct::qkv).norm.weight,
+         sizes_.hidden);
     copy(vectors + vector_layout_.norms[1], layer.expansion().norm.weight, sizes_.hidden);
     if (vector_layout_.query_norm >= 0) {
       copy(vectors + vector_layout_.query_norm, layer.rules.query_weight, sizes_.head_dim);

@@ -43,9 +43,9 @@ class FusedDecoderOnCuda : public test::OnGpu {
     return kQuantized ? DecoderForm::random_quantized(random) : DecoderForm::random(random);
   }
 };
-using Types = testing::Types<test::SixteenBitWeights<__half>, test::SixteenBitWeights<__nv_bfloat16>,
-                             test::QuantizedWeights<float>, test::QuantizedWeights<__half>,
-                             test::QuantizedWeights<__nv_bfloat16>>;
+using Types = testing::Types<test::SixteenBitWeights<__half>,
+                             test::SixteenBitWeights<__nv_bfloat16>, test::QuantizedWeights<float>,
+                             test::QuantizedWeights<__half>, test::QuantizedWeights<__nv_bfloat16>>;
 TYPED_TEST_SUITE(FusedDecoderOnCuda, Types);
 
 /// Whether a step gives the expected logits and best token, and leaves the expected cache.

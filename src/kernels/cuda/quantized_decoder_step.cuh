@@ -1,0 +1,299 @@
+// One block's way through a step of a model with weights of 8 and 4 bits.
+#pragma once
+
+#include "kernels/cuda/decoder_step.cuh"
+#include "kernels/cuda/quantized_decoder_attention.cuh"
+#include "kernels/cuda/quantized_decoder_inputs.cuh"
+#include "kernels/cuda/quantized_decoder_weights.cuh"
+#include "kernels/cuda/quantized_token_row.cuh"
+
+namespace kvcache::kernels {
+
+template <typename Cache, int kHeadDim>
+class QuantizedDecoderStep
+    : public DecoderStep<QuantizedDecoderStep<Cache, kHeadDim>, QuantizedDecoderArgs<Cache>> {
+  using Args = QuantizedDecoderArgs<Cache>;
+  using Base = DecoderStep<QuantizedDecoderStep, Args>;
+  friend Base;
+
+ public:
+  __device__ QuantizedDecoderStep(const DecoderKernelArgs<Args>& args, unsigned char* dynamic,
+                                  QuantizedDecoderStatic& shared)
+      : Base(args, shared.of_any),
+        largest_(shared.largest),
+        token_(args.step.tokens, args.step.inputs.input_id, args.step.embedding_scale),
+        weights_(
+            QuantizedDecoderRing(args.layout, static_cast<int>(threadIdx.x) / 32, dynamic, shared)),
+        room_(dynamic + args.layout.inputs_at),
+        attention_(args, room_, shared),
+        kind_(args.step.layer_kind),
+        vectors_(args.step.vectors) {}
+
+ private:
+  using Base::args_;
+  using Base::exchange_;
+  using Base::kContraction;
+  using Base::kernel_;
+  using Base::kExpansion;
+  using Base::kHead;
+  using Base::kProjection;
+  using Base::kQkv;
+  using Base::norm_scale_;
+  using Base::product_;
+  using Base::residual_at_;
+  using Base::slice;
+  using Base::strips;
+  using Base::thread_;
+  using Base::words_;
+
+  __device__ void load_token() const {}
+
+  [[nodiscard]] __device__ float2 embedded_pair(int pair) const { return token_.pair(pair); }
+
+  __device__ void begin_layer(int layer) {
+    vectors_ = args_.vectors + std::int64_t{layer} * args_.vector_layout.elements;
+    if (layer == args_.sizes.layers) {
+      kind_ = args_.head_kind;
+    }
+  }
+
+  __device__ void fill_inputs() {
+    if (product_ == kProjection) {
+      fill([&](int at, bool has) {
+        return receive_attended_floats<kHeadDim>(words_, exchange_, at, has);
+      });
+    } else if (product_ == kContraction) {
+      if (args_.hands_over_rounded) {
+        fill_rounded();
+      } else {
+        const unsigned* const from = words_ + exchange_.expanded;
+        fill([&](int at, bool has) { return Base::received_from(from + at, has); });
+      }
+    } else {
+      fill_from_residual(product_ == kHead ? args_.last_norm
+                                           : vectors_ + args_.vector_layout.norms[product_ / 2]);
+    }
+  }
+
+  /// Calls `take(at, has)` for each eight inputs of the warp's slice, `at` being the first of them,
+  /// and rounds what it gives; lanes without any are asked with `has` false, and give zeros.
+  template <typename Take>
+  __device__ void fill(const Take& take) {
+    RoundedInputs inputs(room_, kernel_.pieces[product_]);
+    const int lane = thread_ % 32;
+    const int end = slice().first + slice().count;
+#pragma unroll 1
+    for (int first = slice().first; first < end; first += kRoundPieces) {
+      const int piece = first + lane / 4;
+      const bool has = piece < end;
+      inputs.put(piece, has, kind_, take(piece * kPieceInputs + lane % 4 * 8, has));
+    }
+    __syncwarp();
+  }
+
+  /// Of inputs that were rounded where they were made: half a piece a lane, twice, and a piece's
+  /// scale and sum.
+  __device__ void fill_rounded() {
+    constexpr int kHalves = 16;  // pieces of 32 lanes with a half each
+    RoundedInputs inputs(room_, kernel_.pieces[product_]);
+    const unsigned* const values = words_ + exchange_.expanded;
+    const unsigned* const blocks = values + args_.sizes.inner / 4;
+    const int lane = thread_ % 32;
+    const int end = slice().first + slice().count;
+#pragma unroll 1
+    for (int first = slice().first; first < end; first += 2 * kHalves) {
+      const int piece = first + lane / 2;
+      const unsigned* const half = values + piece * (kPieceInputs / 4) + lane % 2 * 4;
+      const auto arriving = receive_paced<10>([&](Arriving<10>& to) {
+        if (piece < end) {
+          to.template poll_four<0>(half);
+        }
+        if (piece + kHalves < end) {
+          to.template poll_four<4>(half + kHalves * (kPieceInputs / 4));
+        }
+        if (first + lane < end) {
+          to.template poll_two<8>(blocks + 2 * (first + lane));
+        }
+      });
+      const auto decoded = [&](int i) { return arriving.words[i] ^ kNoRoundedValue; };
+      if (piece < end) {
+        inputs.put_half(piece, lane % 2, {decoded(0), decoded(1), decoded(2), decoded(3)});
+      }
+      if (piece + kHalves < end) {
+        inputs.put_half(piece + kHalves, lane % 2,
+                        {decoded(4), decoded(5), decoded(6), decoded(7)});
+      }
+      if (first + lane < end) {
+        inputs.put_block(first + lane, kind_, __uint_as_float(arriving.words[8]),
+                         static_cast<int>(arriving.words[9]) / 2);
+      }
+    }
+    __syncwarp();
+  }
+
+  /// The residual stream times a norm's weight. What the norm divides by scales a block's largest
+  /// input as it does the others, so integers are the same without it; it comes with the sums
+  /// (left_of_norm()).
+  __device__ void fill_from_residual(const float* norm) {
+    float squares = 0;
+    fill([&](int at, bool has) {
+      Octet x = {};
+      float weights[8] = {};
+      if (has) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const float4 four = __ldg(reinterpret_cast<const float4*>(norm + at + 4 * i));
+          weights[4 * i] = four.x;
+          weights[4 * i + 1] = four.y;
+          weights[4 * i + 2] = four.z;
+          weights[4 * i + 3] = four.w;
+        }
+      }
+      if (residual_at_ != nullptr) {
+        x = Base::received_from(residual_at_ + at, has);
+      } else if (has) {
+        x = token_.octet(at);
+      }
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        squares += x.values[i] * x.values[i];
+        x.values[i] *= weights[i] * norm_scale_;
+      }
+      return x;
+    });
+    Base::keep_squares(squares);
+  }
+
+  __device__ void begin_product() const {}
+
+  /// The warp's sums of so many strips.
+  __device__ void multiply_strips(int count, float2* sums) {
+    if (kind_.bits == 8) {
+      multiply_pairs<8, false, 1>(count, sums);
+    } else if (kind_.minimums) {
+      multiply_pairs_of_4_bits<true>(count, sums);
+    } else {
+      multiply_pairs_of_4_bits<false>(count, sums);
+    }
+  }
+
+  template <bool kMinimums>
+  __device__ void multiply_pairs_of_4_bits(int count, float2* sums) {
+    if (strips().count <= kStripsTogether) {
+      multiply_pairs<4, kMinimums, 1>(count, sums);
+    } else {
+      multiply_pairs<4, kMinimums, 2>(count, sums);
+    }
+  }
+
+  template <int kBits, bool kMinimums, int kPairCount>
+  __device__ void multiply_pairs(int count, float2* sums) {
+    if (slice().count % kUnitPieces == 0) {
+      multiply_units<UnitSums<kBits, kMinimums, kPairCount, true>>(count, sums, kBits == 4);
+    } else {
+      multiply_units<UnitSums<kBits, kMinimums, kPairCount, false>>(count, sums, kBits == 4);
+    }
+  }
+
+  template <typename Sums>
+  __device__ void multiply_units(int count, float2* sums, bool by_halves) {
+    const RoundedInputs inputs(room_, kernel_.pieces[product_]);
+    const Share own = slice();
+    UnitInputs of_unit;
+    weights_.look();
+    of_unit.load(inputs, own.first, own.count, by_halves);
+#pragma unroll 1
+    for (int strip = 0; strip < count; strip += Sums::kStrips) {
+      const int strips = min(count - strip, Sums::kStrips);
+      Sums unit_sums;
+#pragma unroll 1
+      for (int piece = 0; piece < own.count; piece += kUnitPieces) {
+        if (own.count > kUnitPieces) {
+          of_unit.load(inputs, own.first + piece, own.count - piece, by_halves);
+        }
+        unit_sums.add(weights_.wait(), of_unit, strips);
+        weights_.advance();
+        weights_.look();
+      }
+      unit_sums.store(strips, sums + strip * kSumsOfStrip);
+    }
+  }
+
+  /// A pair of columns of the product, by the thread that has their sums.
+  __device__ void finish(int pair, float2 sum, unsigned /*lanes*/) {
+    if (product_ == kHead) {
+      take(2 * pair, sum.x);
+      take(2 * pair + 1, sum.y);
+      return;
+    }
+    if (const int bias = args_.vector_layout.biases[product_]; bias >= 0) {
+      const float2 biases = __ldg(reinterpret_cast<const float2*>(vectors_ + bias) + pair);
+      sum = {sum.x + biases.x, sum.y + biases.y};
+    }
+    if (product_ == kQkv) {
+      send(words_ + 2 * pair, sum);
+    } else if (product_ == kExpansion) {
+      const SigmoidGate gate(args_.activation);
+      unsigned* const to = words_ + exchange_.expanded;
+      if (args_.hands_over_rounded) {
+        send_rounded(to, pair, gate.of(sum.x) * sum.y);
+      } else if (args_.sizes.gated) {
+        send(to + pair, gate.of(sum.x) * sum.y);
+      } else {
+        send(to + 2 * pair, float2{gate.of(sum.x), gate.of(sum.y)});
+      }
+    } else {
+      Base::add_to_residual(pair, sum);
+    }
+  }
+
+  /// Rounds an input of the contraction, by whole warps that have a block, or two of them one. None
+  /// of its words is kNotYet: no value is −128, which kNoRoundedValue makes of it, and twice a sum
+  /// is even.
+  __device__ void send_rounded(unsigned* to, int input, float value) const {
+    const int lane = thread_ % 32;
+    constexpr unsigned kSmallest = 0x0DA24260U;  // as in largest_of_block()
+    unsigned largest =
+        __reduce_max_sync(kAllLanes, max(kSmallest, __float_as_uint(value) & 0x7FFFFFFFU));
+    if (kind_.block_pieces == 2) {
+      if (lane == 0) {
+        largest_[thread_ / 32] = largest;
+      }
+      asm volatile("barrier.sync 2, 64;" ::: "memory");
+      largest = max(largest_[0], largest_[1]);
+      asm volatile("barrier.sync 2, 64;" ::: "memory");
+    }
+    const float of_block = __uint_as_float(largest);
+    const int rounded = max(-127, min(127, __float2int_rn(value * (127.0F / of_block))));
+    const int sum = __reduce_add_sync(kAllLanes, rounded);
+    unsigned word = (static_cast<unsigned>(rounded) & 0xFFU) << 8U * (lane % 4);
+    word |= __shfl_xor_sync(kAllLanes, word, 1);
+    word |= __shfl_xor_sync(kAllLanes, word, 2);
+    if (lane % 4 == 0) {
+      send(to + input / 4, word ^ kNoRoundedValue);
+    }
+    if (lane == 0) {
+      send(to + args_.sizes.inner / 4 + input / kPieceInputs * 2,
+           float2{largest < 0x7F800000U ? of_block / 127.0F : nanf(""), __int_as_float(2 * sum)});
+    }
+  }
+
+  __device__ void take(int token, float logit) {
+    if (token < args_.sizes.vocab_size) {
+      args_.logits[token] = logit;
+      Base::take(token, logit);
+    }
+  }
+
+  static constexpr unsigned kNoRoundedValue = 0x7F7F7F7FU;
+
+  unsigned* largest_;
+  QuantizedTokenRow token_;
+  QuantizedDecoderWeights weights_;
+  unsigned char* room_;
+  QuantizedDecoderAttention<Cache, kHeadDim> attention_;
+  QuantizedKind kind_;    // of the product at hand
+  const float* vectors_;  // of the layer
+};
+
+}  // namespace kvcache::kernels
