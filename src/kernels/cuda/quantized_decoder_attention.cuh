@@ -24,7 +24,7 @@ class QuantizedDecoderAttention {
         shared_(shared),
         group_(args.group),
         place_(args.step, args.exchange, static_cast<int>(blockIdx.x)),
-        parts_(place_.units() < kUnitsToPart ? 1 : kDecoderWarps / args.group),
+        parts_(warps_of_head(args.step.sizes, place_.units())),
         lane_(static_cast<int>(threadIdx.x) % 32),
         warp_(static_cast<int>(threadIdx.x) / 32),
         head_(warp_ % args.group),
@@ -78,7 +78,6 @@ class QuantizedDecoderAttention {
   static constexpr int kVector = 16 / static_cast<int>(sizeof(Cache));
   static constexpr int kVectors = kElements / kVector;
   static constexpr int kLines = kHeadDim * static_cast<int>(sizeof(Cache)) / 128;
-  static constexpr int kUnitsToPart = 4;  // fewer are attended to by a warp before they are merged
   static constexpr int kAhead = kHeadDim <= 64 ? 2 : 1;  // units of a warp on their way
   static constexpr float kLog2E = 1.4426950408889634F;
   using Part = Vector<Cache, kVector>;

@@ -146,6 +146,24 @@ struct QuantizedDecoderStream {
   }
 };
 
+/// Warps that share the positions of a query head, of as many units of eight positions: a few are
+/// one warp's.
+constexpr int warps_of_head(const DecoderSizes& sizes, int units) {
+  constexpr int kUnitsToShare = 4;
+  return units < kUnitsToShare ? 1 : kDecoderWarps / sizes.group();
+}
+
+/// Whether the kernel is for a sequence of so many tokens. Its warps attend to one unit after the
+/// other, where the attention of a captured graph has more blocks.
+constexpr bool quantized_decoder_takes_past(const DecoderSizes& sizes, int past, int blocks) {
+  constexpr int kPositions = 8;  // of a unit
+  constexpr int kMostUnits = 8;  // of a warp
+  const int of_split =
+      round_up(divide_up(past + 1, splits_of_past(sizes, past, blocks)), kPositions);
+  const int units = of_split / kPositions;
+  return divide_up(units, warps_of_head(sizes, units)) <= kMostUnits;
+}
+
 /// Dynamic shared memory of a block, in bytes: the ring of weights, a unit in each slot, then
 /// inputs of products: their integers, and behind them the scales and sums of their pieces. That is
 /// also where the warps' attention meets.
