@@ -5,8 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <set>
+#include <vector>
 
 #include "support/random_cases.hpp"
 
@@ -149,6 +151,55 @@ TEST(QuantizedDecoderPlan, InnerResultsAreHandedOverRoundedWhereThatCostsNoBlock
   sizes.inner = 8192;
   sizes.gated = false;
   EXPECT_FALSE(sizes.hands_over_rounded(132));
+}
+
+/// As QuantizedDecoderStep::send_rounded() and fill_rounded() hand inner results over: each has its
+/// words, none of which looks as if it were not there, and a piece's bytes come in their order.
+TEST(QuantizedDecoderPlan, RoundedResultsArriveAsTheyWere) {
+  test::for_random_cases(40, [](Random& random) {
+    const int inner = kPieceInputs * static_cast<int>(random.integer(1, 300));
+    std::vector<int> rounded(static_cast<std::size_t>(inner));
+    std::ranges::generate(rounded, [&] { return static_cast<int>(random.integer(-127, 127)); });
+    if (random.chance(0.2)) {
+      std::ranges::fill(rounded, random.pick(std::vector<int>{-127, -1, 0, 127}));
+    }
+    constexpr unsigned kNotThere = 0xFFFFFFFFU;
+    std::vector<unsigned> words(static_cast<std::size_t>(inner), kNotThere);
+    const auto word = [&](int at) -> unsigned& { return words.at(static_cast<std::size_t>(at)); };
+    const auto value = [&](int input) { return rounded[static_cast<std::size_t>(input)]; };
+    for (int input = 0; input < inner; input += 4) {
+      unsigned four = 0;
+      for (int i = 0; i < 4; ++i) {
+        four |= rounded_exchange::byte_of(value(input + i), input + i);
+      }
+      ASSERT_EQ(word(rounded_exchange::value_word(input)), kNotThere);  // nobody else's
+      word(rounded_exchange::value_word(input)) = rounded_exchange::to_send(four);
+    }
+    for (int piece = 0; piece < inner / kPieceInputs; ++piece) {
+      int sum = 0;
+      for (int i = 0; i < kPieceInputs; ++i) {
+        sum += value(piece * kPieceInputs + i);
+      }
+      const int at = rounded_exchange::block_word(inner, piece);
+      ASSERT_EQ(at % 2, 0);
+      ASSERT_EQ(word(at + 1), kNotThere);
+      word(at) = 0x3F800000U;
+      word(at + 1) = static_cast<unsigned>(rounded_exchange::sum_to_send(sum));
+      ASSERT_EQ(rounded_exchange::received_sum(static_cast<int>(word(at + 1))), sum);
+    }
+    for (int input = 0; input < inner; ++input) {
+      const unsigned found = word(rounded_exchange::value_word(input));
+      ASSERT_NE(found, kNotThere);
+      const unsigned four = rounded_exchange::received(found);
+      ASSERT_EQ(static_cast<std::int8_t>(four >> 8U * (static_cast<unsigned>(input) % 4) & 0xFFU),
+                value(input));
+    }
+    for (int piece = 0; piece < inner / kPieceInputs; ++piece) {
+      ASSERT_NE(word(rounded_exchange::block_word(inner, piece) + 1), kNotThere);
+      ASSERT_EQ(rounded_exchange::value_word(piece * kPieceInputs) % 4,
+                0);  // read 16 bytes at once
+    }
+  });
 }
 
 TEST(QuantizedDecoderPlan, ALongPastIsTheCapturedGraphs) {

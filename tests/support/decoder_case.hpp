@@ -63,11 +63,11 @@ struct DecoderForm {
   static DecoderForm random_quantized(Random& random) {
     DecoderForm form = DecoderForm::random(random);
     const auto kind = [&] {
-      kernels::QuantizedKind kind;
-      kind.bits = random.chance(0.4) ? 8 : 4;
-      kind.minimums = kind.bits == 4 && random.chance(0.4);
-      kind.block_pieces = 1 << random.integer(0, 3);
-      return kind;
+      kernels::QuantizedKind one;
+      one.bits = random.chance(0.4) ? 8 : 4;
+      one.minimums = one.bits == 4 && random.chance(0.4);
+      one.block_pieces = 1 << random.integer(0, 3);
+      return one;
     };
     form.layer_kind = kind();
     form.head_kind = random.chance(0.5) ? form.layer_kind : kind();

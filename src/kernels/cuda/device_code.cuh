@@ -256,6 +256,22 @@ inline bool device_has_clusters() {
   return has;
 }
 
+/// Whether the current device runs code for sm_90a, which has no successors.
+inline bool device_is_sm_90() {
+  static const bool is = [] {
+    int device = 0;
+    int major = 0;
+    int minor = 0;
+    return cudaGetDevice(&device) == cudaSuccess &&
+           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) ==
+               cudaSuccess &&
+           cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) ==
+               cudaSuccess &&
+           major == 9 && minor == 0;
+  }();
+  return is;
+}
+
 /// Dynamic shared memory that a block may ask for on the current device, beside 8 KB of its own.
 inline std::size_t most_shared_bytes() {
   static const std::size_t most = [] {

@@ -218,27 +218,11 @@ cudaError_t launch_divided(const LinearCudaArgs<T>& args, Activation activation,
   return launch_as(args, activation, parts, multiprocessors, stream);
 }
 
-/// Whether the current device is what this was compiled for: sm_90a has no successors.
-bool device_has_warpgroups() {
-  static const bool has = kCompiled && [] {
-    int device = 0;
-    int major = 0;
-    int minor = 0;
-    return cudaGetDevice(&device) == cudaSuccess &&
-           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) ==
-               cudaSuccess &&
-           cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) ==
-               cudaSuccess &&
-           major == 9 && minor == 0;
-  }();
-  return has;
-}
-
 bool fits(std::int64_t tokens, std::int64_t inputs, std::int64_t outputs) {
   constexpr std::int64_t kMost = std::int64_t{1} << 30;  // a grid's indices are of 32 bits
   constexpr std::int64_t kMostTiles = 65535;
   return tokens > 0 && tokens <= kMostTiles * kWarpgroupRows && inputs % kRowInputs == 0 &&
-         inputs <= kMost && outputs <= kMost && device_has_warpgroups();
+         inputs <= kMost && outputs <= kMost && kCompiled && device_is_sm_90();
 }
 
 }  // namespace

@@ -4,6 +4,13 @@
 namespace kvcache::kernels {
 namespace {
 
+/// Whether sm_90a is among what is built for; otherwise the kernels are empty.
+#ifdef KVCACHE_HAS_SM_90A
+constexpr bool kCompiled = true;
+#else
+constexpr bool kCompiled = false;
+#endif
+
 // Four warps more, of which one fetches: registers go from four warps to four.
 constexpr int kQuantizedDecoderThreads = kDecoderThreads + 128;
 
@@ -34,11 +41,11 @@ __global__ void __launch_bounds__(kQuantizedDecoderThreads, 1) quantized_decoder
 }  // namespace
 
 const char* why_no_quantized_decoder(const QuantizedDecoderSizes& sizes, int multiprocessors) {
-#ifndef KVCACHE_HAS_SM_90A
-  return "this build has no code for sm_90a, which its kernel is for";
-#else
   if (const char* why_not = why_no_decoder_form(sizes, multiprocessors)) {
     return why_not;
+  }
+  if (!kCompiled || !device_is_sm_90()) {
+    return "the GPU is not of sm_90, or this build has no code for it";
   }
   for (int product = 0; product <= kLayerProducts; ++product) {
     const auto which = static_cast<DecoderProduct>(product);
@@ -52,7 +59,6 @@ const char* why_no_quantized_decoder(const QuantizedDecoderSizes& sizes, int mul
   return quantized_decoder_shared(sizes, shared_capacity<QuantizedDecoderStatic>()).chunks == 0
              ? kInputsDoNotFit
              : nullptr;
-#endif
 }
 
 template <typename Cache>

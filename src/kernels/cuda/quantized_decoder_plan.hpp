@@ -146,6 +146,26 @@ struct QuantizedDecoderStream {
   }
 };
 
+/// How inner results are handed over that a block has rounded, in words of the exchange from
+/// DecoderExchange::expanded on: values, four in a word, and behind them each piece's scale and
+/// sum. None of the words is kNotYet: no value is −128, and twice a sum is even.
+namespace rounded_exchange {
+
+inline constexpr unsigned kFlipped = 0x7F7F7F7FU;  // makes words without −128 others than kNotYet
+
+constexpr int value_word(int input) { return input / 4; }
+constexpr int block_word(int inner, int piece) { return inner / 4 + 2 * piece; }
+/// A value among the four of its word.
+constexpr unsigned byte_of(int value, int input) {
+  return (static_cast<unsigned>(value) & 0xFFU) << 8U * (static_cast<unsigned>(input) % 4);
+}
+constexpr unsigned to_send(unsigned four) { return four ^ kFlipped; }
+constexpr unsigned received(unsigned word) { return word ^ kFlipped; }
+constexpr int sum_to_send(int sum) { return 2 * sum; }
+constexpr int received_sum(int word) { return word / 2; }
+
+}  // namespace rounded_exchange
+
 /// Warps that share the positions of a query head, of as many units of eight positions: a few are
 /// one warp's.
 constexpr int warps_of_head(const DecoderSizes& sizes, int units) {

@@ -97,25 +97,26 @@ class QuantizedDecoderStep
     constexpr int kHalves = 16;  // pieces of 32 lanes with a half each
     RoundedInputs inputs(room_, kernel_.pieces[product_]);
     const unsigned* const values = words_ + exchange_.expanded;
-    const unsigned* const blocks = values + args_.sizes.inner / 4;
     const int lane = thread_ % 32;
     const int end = slice().first + slice().count;
 #pragma unroll 1
     for (int first = slice().first; first < end; first += 2 * kHalves) {
       const int piece = first + lane / 2;
-      const unsigned* const half = values + piece * (kPieceInputs / 4) + lane % 2 * 4;
+      const auto* const half = values + rounded_exchange::value_word(piece * kPieceInputs +
+                                                                     lane % 2 * (kPieceInputs / 2));
       const auto arriving = receive_paced<10>([&](Arriving<10>& to) {
         if (piece < end) {
           to.template poll_four<0>(half);
         }
         if (piece + kHalves < end) {
-          to.template poll_four<4>(half + kHalves * (kPieceInputs / 4));
+          to.template poll_four<4>(half + rounded_exchange::value_word(kHalves * kPieceInputs));
         }
         if (first + lane < end) {
-          to.template poll_two<8>(blocks + 2 * (first + lane));
+          to.template poll_two<8>(values +
+                                  rounded_exchange::block_word(args_.sizes.inner, first + lane));
         }
       });
-      const auto decoded = [&](int i) { return arriving.words[i] ^ kNoRoundedValue; };
+      const auto decoded = [&](int i) { return rounded_exchange::received(arriving.words[i]); };
       if (piece < end) {
         inputs.put_half(piece, lane % 2, {decoded(0), decoded(1), decoded(2), decoded(3)});
       }
@@ -125,7 +126,7 @@ class QuantizedDecoderStep
       }
       if (first + lane < end) {
         inputs.put_block(first + lane, kind_, __uint_as_float(arriving.words[8]),
-                         static_cast<int>(arriving.words[9]) / 2);
+                         rounded_exchange::received_sum(static_cast<int>(arriving.words[9])));
       }
     }
     __syncwarp();
@@ -247,9 +248,7 @@ class QuantizedDecoderStep
     }
   }
 
-  /// Rounds an input of the contraction, by whole warps that have a block, or two of them one. None
-  /// of its words is kNotYet: no value is −128, which kNoRoundedValue makes of it, and twice a sum
-  /// is even.
+  /// Rounds an input of the contraction, by whole warps that have a block, or two of them one.
   __device__ void send_rounded(unsigned* to, int input, float value) const {
     const int lane = thread_ % 32;
     constexpr unsigned kSmallest = 0x0DA24260U;  // as in largest_of_block()
@@ -266,15 +265,16 @@ class QuantizedDecoderStep
     const float of_block = __uint_as_float(largest);
     const int rounded = max(-127, min(127, __float2int_rn(value * (127.0F / of_block))));
     const int sum = __reduce_add_sync(kAllLanes, rounded);
-    unsigned word = (static_cast<unsigned>(rounded) & 0xFFU) << 8U * (lane % 4);
+    unsigned word = rounded_exchange::byte_of(rounded, input);
     word |= __shfl_xor_sync(kAllLanes, word, 1);
     word |= __shfl_xor_sync(kAllLanes, word, 2);
     if (lane % 4 == 0) {
-      send(to + input / 4, word ^ kNoRoundedValue);
+      send(to + rounded_exchange::value_word(input), rounded_exchange::to_send(word));
     }
     if (lane == 0) {
-      send(to + args_.sizes.inner / 4 + input / kPieceInputs * 2,
-           float2{largest < 0x7F800000U ? of_block / 127.0F : nanf(""), __int_as_float(2 * sum)});
+      send(to + rounded_exchange::block_word(args_.sizes.inner, input / kPieceInputs),
+           float2{largest < 0x7F800000U ? of_block / 127.0F : nanf(""),
+                  __int_as_float(rounded_exchange::sum_to_send(sum))});
     }
   }
 
@@ -284,8 +284,6 @@ class QuantizedDecoderStep
       Base::take(token, logit);
     }
   }
-
-  static constexpr unsigned kNoRoundedValue = 0x7F7F7F7FU;
 
   unsigned* largest_;
   QuantizedTokenRow token_;
