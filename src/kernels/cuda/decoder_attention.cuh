@@ -248,35 +248,15 @@ class DecoderAttention {
   /// The warps' softmaxes to one per head, sent.
   __device__ void merge(unsigned* words) const {
     const int warps = units_ < kDecoderWarps ? units_ : kDecoderWarps;
-#pragma unroll 1
-    for (int i = static_cast<int>(threadIdx.x); i < group_ * kWords; i += kDecoderThreads) {
-      const int head = i / kWords;
-      float max = -FLT_MAX;
-#pragma unroll 4
-      for (int warp = 0; warp < warps; ++warp) {
-        max = fmaxf(max, shared_.of_any.softmaxes[warp][head].x);
-      }
-      float sum = 0;
-      float2 value{0.0F, 0.0F};
-#pragma unroll 4
-      for (int warp = 0; warp < warps; ++warp) {
-        const float2 softmax = shared_.of_any.softmaxes[warp][head];
-        const float factor = exp2_of(softmax.x - max);
-        sum += factor * softmax.y;
-        const float2 one = *reinterpret_cast<const float2*>(
-            room_ + (warp * group_ + head) * kHeadDim + i % kWords * 2);
-        value.x += factor * one.x;
-        value.y += factor * one.y;
-      }
-      // Nothing seen: zero. Not a number stays so.
-      const float share = sum == 0.0F ? 0.0F : __fdividef(1.0F, sum);
-      const int part = (place_.kv_head * group_ + head) * exchange_.splits + place_.split;
-      send(words + exchange_.attended + part * kWords + i % kWords,
-           pair_of<T>(value.x * share, value.y * share));
-      if (i % kWords == 0) {
-        send(words + exchange_.softmaxes + 2 * part, float2{max, sum});
-      }
-    }
+    merge_parts<kHeadDim>(
+        shared_.of_any, room_, warps, group_,
+        [&](int head, int pair, float2 value, float2 softmax) {
+          const int part = (place_.kv_head * group_ + head) * exchange_.splits + place_.split;
+          send(words + exchange_.attended + part * kWords + pair, pair_of<T>(value.x, value.y));
+          if (pair == 0) {
+            send(words + exchange_.softmaxes + 2 * part, softmax);
+          }
+        });
   }
 
   const DecoderArgs<T>& args_;

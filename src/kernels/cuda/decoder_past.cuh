@@ -58,6 +58,43 @@ struct SplitOfPast {
   }
 };
 
+/// What a sum of weights is divided by. Nothing seen: zero. Not a number stays so.
+__device__ inline float share_of_sum(float sum) {
+  return sum == 0.0F ? 0.0F : __fdividef(1.0F, sum);
+}
+
+/// Calls send(head, pair, value, softmax) for each pair of elements of each of a block's heads,
+/// what the softmaxes of its `parts` come to: [parts, group] of them in `shared`, and their values
+/// [parts, group, head_dim] in `room`. A softmax is its largest score and its sum.
+template <int kHeadDim, typename Send>
+__device__ void merge_parts(const DecoderStatic& shared, const float* room, int parts, int group,
+                            const Send& send) {
+  constexpr int kPairs = kHeadDim / 2;
+#pragma unroll 1
+  for (int i = static_cast<int>(threadIdx.x); i < group * kPairs; i += kDecoderThreads) {
+    const int head = i / kPairs;
+    float max = -FLT_MAX;
+#pragma unroll 4
+    for (int part = 0; part < parts; ++part) {
+      max = fmaxf(max, shared.softmaxes[part][head].x);
+    }
+    float sum = 0;
+    float2 value{0.0F, 0.0F};
+#pragma unroll 4
+    for (int part = 0; part < parts; ++part) {
+      const float2 softmax = shared.softmaxes[part][head];
+      const float factor = exp2_of(softmax.x - max);
+      sum += factor * softmax.y;
+      const float2 one = *reinterpret_cast<const float2*>(room + (part * group + head) * kHeadDim +
+                                                          i % kPairs * 2);
+      value.x += factor * one.x;
+      value.y += factor * one.y;
+    }
+    const float share = share_of_sum(sum);
+    send(head, i % kPairs, float2{value.x * share, value.y * share}, float2{max, sum});
+  }
+}
+
 /// Eight elements of splits' softmaxes to one.
 struct SplitsMerged {
   float max = -FLT_MAX;
@@ -77,7 +114,7 @@ struct SplitsMerged {
   }
 
   [[nodiscard]] __device__ Octet total() const {
-    const float share = sum == 0.0F ? 0.0F : __fdividef(1.0F, sum);
+    const float share = share_of_sum(sum);
     Octet total = values;
 #pragma unroll
     for (float& value : total.values) {

@@ -245,7 +245,7 @@ class QuantizedDecoderAttention {
     first += halve<kElements / 8, 4>(values);
     const int at = element(first / kVector) + first % kVector;
     if (parts_ == 1) {
-      const float share = share_of(sum);
+      const float share = share_of_sum(sum);
 #pragma unroll
       for (int i = 0; i < kElements / 8; i += 2) {
         send(attended_at(words, head_) + at + i, float2{values[i] * share, values[i + 1] * share});
@@ -263,11 +263,6 @@ class QuantizedDecoderAttention {
     if (lane_ == 0) {
       shared_.of_any.softmaxes[part_][head_] = {largest, sum};
     }
-  }
-
-  /// Nothing seen: zero. Not a number stays so.
-  [[nodiscard]] __device__ static float share_of(float sum) {
-    return sum == 0.0F ? 0.0F : __fdividef(1.0F, sum);
   }
 
   /// Where a head's results of this split belong in the exchange.
@@ -297,33 +292,13 @@ class QuantizedDecoderAttention {
 
   /// The parts' softmaxes to one per head, sent.
   __device__ void merge(unsigned* words) const {
-    constexpr int kPairs = kHeadDim / 2;
-#pragma unroll 1
-    for (int i = static_cast<int>(threadIdx.x); i < group_ * kPairs; i += kDecoderThreads) {
-      const int head = i / kPairs;
-      float max = -FLT_MAX;
-#pragma unroll 4
-      for (int part = 0; part < parts_; ++part) {
-        max = fmaxf(max, shared_.of_any.softmaxes[part][head].x);
-      }
-      float sum = 0;
-      float2 value{0.0F, 0.0F};
-#pragma unroll 4
-      for (int part = 0; part < parts_; ++part) {
-        const float2 softmax = shared_.of_any.softmaxes[part][head];
-        const float factor = exp2_of(softmax.x - max);
-        sum += factor * softmax.y;
-        const float2 one = *reinterpret_cast<const float2*>(
-            room_ + (part * group_ + head) * kHeadDim + i % kPairs * 2);
-        value.x += factor * one.x;
-        value.y += factor * one.y;
-      }
-      const float share = share_of(sum);
-      send(attended_at(words, head) + i % kPairs * 2, float2{value.x * share, value.y * share});
-      if (i % kPairs == 0) {
-        send(softmax_at(words, head), float2{max, sum});
-      }
-    }
+    merge_parts<kHeadDim>(shared_.of_any, room_, parts_, group_,
+                          [&](int head, int pair, float2 value, float2 softmax) {
+                            send(attended_at(words, head) + 2 * pair, value);
+                            if (pair == 0) {
+                              send(softmax_at(words, head), softmax);
+                            }
+                          });
   }
 
   /// Calls work(i, element) for the lane's elements.
