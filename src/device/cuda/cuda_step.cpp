@@ -89,6 +89,7 @@ bool CudaStep::run(const plan::StepBinding& binding, const std::function<void()>
     wait_for_fused();
     return true;  // no node ran, as under a capture
   }
+  say_if_too_large(binding);
   const bool known = graph_ != nullptr;
   if (resources_->captures_runs && !known && is_third) {
     capture(enqueue);
@@ -280,6 +281,17 @@ void CudaStep::fuse(const plan::StepBinding& binding, bool says_why_not) {
   } else if (says_why_not && resources_->log) {
     resources_->log(
         fmt::format("a step of {} tokens is not run as one kernel: {}", binding.tokens, why_not));
+  }
+}
+
+/// Once of a shape, of a run that is not fused though its shape is.
+void CudaStep::say_if_too_large(const plan::StepBinding& binding) {
+  if (fused_ != nullptr && !said_too_large_ && resources_->log) {
+    said_too_large_ = true;
+    resources_->log(fmt::format(
+        "a step of {} tokens is not run as one kernel while its past or its rows are too long for "
+        "that, or the device has no memory",
+        binding.tokens));
   }
 }
 

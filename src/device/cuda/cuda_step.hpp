@@ -69,6 +69,7 @@ class CudaStep : public Step {
   void capture(const std::function<void()>& enqueue);
   void fuse(const plan::StepBinding& binding, bool says_why_not);
   void keep_inputs(const plan::StepBinding& binding);
+  void say_if_too_large(const plan::StepBinding& binding);
   [[nodiscard]] bool may_be_fused(const plan::StepBinding& binding) const;
   void start_fused();     // under the stream's lock
   void wait_for_fused();  // without it: other threads' runs may go into the stream meanwhile
@@ -110,6 +111,7 @@ class CudaStep : public Step {
   std::shared_ptr<plan::FusedModel> fused_;  // in place of a graph
   plan::StepBinding fused_inputs_;           // of its steps, read on the host
   plan::PreparedStep prepared_;
+  bool said_too_large_ = false;  // that runs of this shape were too large to be fused
 };
 
 }  // namespace kvcache::device
