@@ -7,8 +7,6 @@
 
 namespace kvcache::kernels {
 
-constexpr int kDecoderUnit = 8;  // positions of a warp at once, which lie in one block of the cache
-
 /// Into the second-level cache.
 __device__ inline void fetch_line(const void* line) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
@@ -44,7 +42,7 @@ struct SplitOfPast {
   __device__ SplitOfPast(const DecoderStepArgs& args, const DecoderExchange& exchange, int block)
       : kv_head(block / exchange.splits), split(block % exchange.splits) {
     const int length = args.inputs.past_length + 1;
-    const int share = round_up(divide_up(length, exchange.splits), kDecoderUnit);
+    const int share = positions_of_split(length, exchange.splits);
     first = split * share;
     end = first + share < length ? first + share : length;
   }

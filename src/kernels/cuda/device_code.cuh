@@ -167,6 +167,21 @@ __device__ float sum_of_lanes(float value) {
   return value;
 }
 
+/// Of two lanes kOffset apart, each takes the sums of kKept of their first 2 · kKept values to its
+/// own first ones, and says which of them these were.
+template <int kKept, int kOffset, int kSize>
+[[nodiscard]] __device__ int share_sums(float (&values)[kSize]) {
+  static_assert(2 * kKept <= kSize);
+  const bool upper = (threadIdx.x & kOffset) != 0;
+#pragma unroll
+  for (int i = 0; i < kKept; ++i) {
+    const float given = upper ? values[i] : values[kKept + i];
+    values[i] =
+        (upper ? values[kKept + i] : values[i]) + __shfl_xor_sync(kAllLanes, given, kOffset);
+  }
+  return upper ? kKept : 0;
+}
+
 /// Sum over a thread block of kWarps warps, in all its threads; nobody else writes `of_warps`.
 template <int kWarps>
 __device__ float sum_of_block(float value, float (&of_warps)[kWarps]) {
@@ -243,49 +258,40 @@ __device__ T* in_first_block(T* own) {
 
 constexpr int kMaxCluster = 8;  // blocks that every device with clusters grants
 
-/// Whether the current device has clusters.
-inline bool device_has_clusters() {
-  static const bool has = [] {
-    int device = 0;
-    int major = 0;
-    return cudaGetDevice(&device) == cudaSuccess &&
-           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) ==
-               cudaSuccess &&
-           major >= 9;
-  }();
-  return has;
+/// Of the current device; 0 where it does not say.
+inline int attribute_of_device(cudaDeviceAttr attribute) {
+  int device = 0;
+  int value = 0;
+  return cudaGetDevice(&device) == cudaSuccess &&
+                 cudaDeviceGetAttribute(&value, attribute, device) == cudaSuccess
+             ? value
+             : 0;
 }
 
-/// Whether the current device runs code for sm_90a, which has no successors.
-inline bool device_is_sm_90() {
-  static const bool is = [] {
-    int device = 0;
-    int major = 0;
-    int minor = 0;
-    return cudaGetDevice(&device) == cudaSuccess &&
-           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) ==
-               cudaSuccess &&
-           cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) ==
-               cudaSuccess &&
-           major == 9 && minor == 0;
-  }();
-  return is;
+/// Of the current device, 10 · major + minor.
+inline int compute_capability() {
+  static const int capability = 10 * attribute_of_device(cudaDevAttrComputeCapabilityMajor) +
+                                attribute_of_device(cudaDevAttrComputeCapabilityMinor);
+  return capability;
 }
+
+/// Whether the current device has clusters.
+inline bool device_has_clusters() { return compute_capability() >= 90; }
+
+/// Whether sm_90a is among what a source is built for, as the build says of those that have code
+/// for it alone; otherwise there are no kernels. It has no successors.
+#ifdef KVCACHE_HAS_SM_90A
+constexpr bool kBuiltForSm90a = true;
+#else
+constexpr bool kBuiltForSm90a = false;
+#endif
+inline bool device_runs_sm_90a() { return compute_capability() == 90; }
 
 /// Dynamic shared memory that a block may ask for on the current device, beside 8 KB of its own.
 inline std::size_t most_shared_bytes() {
-  static const std::size_t most = [] {
-    constexpr int kOwn = 8 << 10;
-    int device = 0;
-    int bytes = 0;
-    return cudaGetDevice(&device) == cudaSuccess &&
-                   cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin,
-                                          device) == cudaSuccess &&
-                   bytes > kOwn
-               ? static_cast<std::size_t>(bytes - kOwn)
-               : std::size_t{0};
-  }();
-  return most;
+  constexpr int kOwn = 8 << 10;
+  static const int bytes = attribute_of_device(cudaDevAttrMaxSharedMemoryPerBlockOptin);
+  return bytes > kOwn ? static_cast<std::size_t>(bytes - kOwn) : 0;
 }
 
 /// Launches a kernel that calls wait_for_previous_kernel(), overlapping it with the one before

@@ -15,6 +15,7 @@ inline constexpr int kChunkBytes = kChunkPieces * kPieceBytes;
 inline constexpr int kMaxChunks = 16;    // of a warp in shared memory
 inline constexpr int kGroupStrips = 16;  // whose sums a block ends together
 inline constexpr int kMaxSplits = 16;    // of a sequence's past
+inline constexpr int kDecoderUnit = 8;   // positions of a warp at once, of one block of the cache
 inline constexpr int kMaxGroup = 8;      // query heads that share a head of keys
 
 /// The products of a step, in the order of their use: those of a layer, and the logits.
@@ -192,14 +193,18 @@ struct DecoderShared {
     const int attention =
         larger(kDecoderWarps * sizes.group(), sizes.group() + 2) * sizes.head_dim * 4;
     const int room = round_up(larger(inputs, attention), 128);
-    constexpr int kRing = kDecoderWarps * kChunkBytes;
-    const int chunks = capacity < room ? 0 : (capacity - room) / kRing;
+    return of(room, kDecoderWarps * kChunkBytes, capacity);
+  }
+
+  /// Of a ring whose chunks of all warps have so many bytes, and room for other things.
+  static constexpr DecoderShared of(int room, int ring_bytes, int capacity) {
+    const int chunks = capacity < room ? 0 : (capacity - room) / ring_bytes;
     if (chunks < 2) {
       return {};
     }
     DecoderShared shared;
     shared.chunks = chunks < kMaxChunks ? chunks : kMaxChunks;
-    shared.inputs_at = shared.chunks * kRing;
+    shared.inputs_at = shared.chunks * ring_bytes;
     shared.bytes = shared.inputs_at + room;
     return shared;
   }
@@ -208,10 +213,15 @@ struct DecoderShared {
 /// Parts of a past: as many as its attention has blocks for, but a unit of eight positions for each
 /// warp.
 constexpr int splits_of_past(const DecoderSizes& sizes, int past, int blocks) {
-  constexpr int kPositions = 8 * kDecoderWarps;
+  constexpr int kPositions = kDecoderUnit * kDecoderWarps;
   const int wanted = divide_up(past, kPositions);
   const int most = blocks / sizes.kv_heads < kMaxSplits ? blocks / sizes.kv_heads : kMaxSplits;
   return wanted < 1 ? 1 : wanted < most ? wanted : most;
+}
+
+/// Positions of each split of a sequence, the new one included; the last may have fewer.
+constexpr int positions_of_split(int length, int splits) {
+  return round_up(divide_up(length, splits), kDecoderUnit);
 }
 
 }  // namespace kvcache::kernels

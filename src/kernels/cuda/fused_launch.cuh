@@ -31,16 +31,6 @@ __device__ inline void clear_share(unsigned* exchange, int words) {
   }
 }
 
-/// Of the current device; 0 where it does not say.
-inline int attribute_of_device(cudaDeviceAttr attribute) {
-  int device = 0;
-  int value = 0;
-  return cudaGetDevice(&device) == cudaSuccess &&
-                 cudaDeviceGetAttribute(&value, attribute, device) == cudaSuccess
-             ? value
-             : 0;
-}
-
 /// Bytes of dynamic shared memory that a block may have beside its static shared memory.
 template <typename Static = FusedShared>
 int shared_capacity() {

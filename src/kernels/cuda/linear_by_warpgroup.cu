@@ -17,13 +17,6 @@ namespace {
 
 using namespace linear_warpgroup;
 
-/// Whether sm_90a is among what is built for; otherwise there are no kernels.
-#ifdef KVCACHE_HAS_SM_90A
-constexpr bool kCompiled = true;
-#else
-constexpr bool kCompiled = false;
-#endif
-
 /// Grid: panels, tiles of tokens, parts of the inputs.
 template <typename T, After kAfter, int kGroups, bool kTogether>
 __global__ void __launch_bounds__(kGroups* kWarpgroup + 32)
@@ -172,7 +165,7 @@ cudaError_t launch_warpgroups(const LinearCudaArgs<T>& args, Activation activati
 template <typename T, After kAfter, int kGroups, bool kTogether>
 cudaError_t launch_if_compiled(const LinearCudaArgs<T>& args, Activation activation, int parts,
                                int multiprocessors, cudaStream_t stream) {
-  if constexpr (kCompiled) {
+  if constexpr (kBuiltForSm90a) {
     return launch_warpgroups<T, kAfter, kGroups, kTogether>(args, activation, parts,
                                                             multiprocessors, stream);
   } else {
@@ -222,7 +215,7 @@ bool fits(std::int64_t tokens, std::int64_t inputs, std::int64_t outputs) {
   constexpr std::int64_t kMost = std::int64_t{1} << 30;  // a grid's indices are of 32 bits
   constexpr std::int64_t kMostTiles = 65535;
   return tokens > 0 && tokens <= kMostTiles * kWarpgroupRows && inputs % kRowInputs == 0 &&
-         inputs <= kMost && outputs <= kMost && kCompiled && device_is_sm_90();
+         inputs <= kMost && outputs <= kMost && kBuiltForSm90a && device_runs_sm_90a();
 }
 
 }  // namespace

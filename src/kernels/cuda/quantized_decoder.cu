@@ -4,13 +4,6 @@
 namespace kvcache::kernels {
 namespace {
 
-/// Whether sm_90a is among what is built for; otherwise the kernels are empty.
-#ifdef KVCACHE_HAS_SM_90A
-constexpr bool kCompiled = true;
-#else
-constexpr bool kCompiled = false;
-#endif
-
 // Four warps more, of which one fetches: registers go from four warps to four.
 constexpr int kQuantizedDecoderThreads = kDecoderThreads + 128;
 
@@ -44,7 +37,7 @@ const char* why_no_quantized_decoder(const QuantizedDecoderSizes& sizes, int mul
   if (const char* why_not = why_no_decoder_form(sizes, multiprocessors)) {
     return why_not;
   }
-  if (!kCompiled || !device_is_sm_90()) {
+  if (!kBuiltForSm90a || !device_runs_sm_90a()) {
     return "the GPU is not of sm_90, or this build has no code for it";
   }
   for (int product = 0; product <= kLayerProducts; ++product) {

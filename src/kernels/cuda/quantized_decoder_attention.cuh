@@ -240,9 +240,9 @@ class QuantizedDecoderAttention {
     for (float& value : values) {
       value *= factor;
     }
-    int first = halve<kElements / 2, 16>(values);
-    first += halve<kElements / 4, 8>(values);
-    first += halve<kElements / 8, 4>(values);
+    int first = share_sums<kElements / 2, 16>(values);
+    first += share_sums<kElements / 4, 8>(values);
+    first += share_sums<kElements / 8, 4>(values);
     const int at = element(first / kVector) + first % kVector;
     if (parts_ == 1) {
       const float share = share_of_sum(sum);
@@ -274,20 +274,6 @@ class QuantizedDecoderAttention {
   }
   [[nodiscard]] __device__ unsigned* softmax_at(unsigned* words, int head) const {
     return words + exchange_.softmaxes + 2 * split_of(head);
-  }
-
-  /// Of lanes kOffset apart, each takes the sums of half of their first 2 · kKept elements, and
-  /// says which it begins with.
-  template <int kKept, int kOffset>
-  [[nodiscard]] __device__ int halve(float (&values)[kElements]) const {
-    const bool upper = (lane_ & kOffset) != 0;
-#pragma unroll
-    for (int i = 0; i < kKept; ++i) {
-      const float given = upper ? values[i] : values[kKept + i];
-      values[i] =
-          (upper ? values[kKept + i] : values[i]) + __shfl_xor_sync(kAllLanes, given, kOffset);
-    }
-    return upper ? kKept : 0;
   }
 
   /// The parts' softmaxes to one per head, sent.

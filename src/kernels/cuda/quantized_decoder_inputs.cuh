@@ -10,6 +10,7 @@
 #include "kernels/cuda/decoder_block.cuh"
 #include "kernels/cuda/quantized_decoder.hpp"
 #include "kernels/cuda/quantized_tokens.cuh"
+#include "kernels/cuda/tensor_cores.cuh"
 
 namespace kvcache::kernels {
 
@@ -96,17 +97,6 @@ struct UnitInputs {
   }
 };
 
-/// sum = a · b + sum: a of 16 outputs by 32 inputs without a sign, b of 32 inputs by 8 columns with
-/// one. PTX ISA, "Matrix Fragments for mma.m16n8k32": lane 4·g + t has rows g and g + 8 of a and of
-/// the sum, column g of b, and columns 2t and 2t + 1 of the sum. Which input is which is the same
-/// for both.
-__device__ inline void multiply_add_outputs(int (&sum)[4], const unsigned (&a)[4], uint2 b) {
-  asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-      "{%0,%1,%2,%3};"
-      : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b.x), "r"(b.y));
-}
-
 /// A warp's sums of a unit's strips: a lane has some of column lane / 4 of each. kPairCount: of
 /// strips, at most. kFull: the unit has all of its pieces.
 template <int kBits, bool kMinimums, int kPairCount, bool kFull>
@@ -178,9 +168,9 @@ class UnitSums {
   __device__ void store(int strips, float2* to) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
     // The four lanes that have sums of the same column share the strips out.
-    int own = halve<kStrips / 2, 2>(lane);
+    int own = share_sums<kStrips / 2, 2>(total_);
     if constexpr (kStrips == 4) {
-      own += halve<1, 1>(lane);
+      own += share_sums<1, 1>(total_);
     } else {
       total_[0] += __shfl_xor_sync(kAllLanes, total_[0], 1);
     }
@@ -223,7 +213,7 @@ class UnitSums {
       for (int pair = 0; pair < kPairs; ++pair) {
         unsigned outputs[4];
         outputs_of_piece(words.of[pair][i / kLoadPieces], i % kLoadPieces, outputs);
-        multiply_add_outputs(sums[pair][i % 2], outputs, inputs.columns[kNumber * kHalf + i]);
+        multiply_add_bytes(sums[pair][i % 2], outputs, inputs.columns[kNumber * kHalf + i]);
       }
     }
   }
@@ -242,20 +232,6 @@ class UnitSums {
                                                  const UnitInputs& inputs) {
     const float2 pair = __half22float2(*reinterpret_cast<const __half2*>(halves));
     return {kFull || inputs.has[0] ? pair.x : 0.0F, kFull || inputs.has[1] ? pair.y : 0.0F};
-  }
-
-  /// Of lanes kOffset apart, each takes the sums of kKept of the first 2 · kKept strips, and says
-  /// which it begins with.
-  template <int kKept, int kOffset>
-  [[nodiscard]] __device__ int halve(int lane) {
-    const bool upper = (lane & kOffset) != 0;
-#pragma unroll
-    for (int i = 0; i < kKept; ++i) {
-      const float given = upper ? total_[i] : total_[kKept + i];
-      total_[i] =
-          (upper ? total_[kKept + i] : total_[i]) + __shfl_xor_sync(kAllLanes, given, kOffset);
-    }
-    return upper ? kKept : 0;
   }
 
   float total_[kStrips] = {};

@@ -176,11 +176,9 @@ constexpr int warps_of_head(const DecoderSizes& sizes, int units) {
 /// Whether the kernel is for a sequence of so many tokens. Its warps attend to one unit after the
 /// other, where the attention of a captured graph has more blocks.
 constexpr bool quantized_decoder_takes_past(const DecoderSizes& sizes, int past, int blocks) {
-  constexpr int kPositions = 8;  // of a unit
   constexpr int kMostUnits = 8;  // of a warp
-  const int of_split =
-      round_up(divide_up(past + 1, splits_of_past(sizes, past, blocks)), kPositions);
-  const int units = of_split / kPositions;
+  const int units =
+      positions_of_split(past + 1, splits_of_past(sizes, past, blocks)) / kDecoderUnit;
   return divide_up(units, warps_of_head(sizes, units)) <= kMostUnits;
 }
 
@@ -195,15 +193,7 @@ constexpr DecoderShared quantized_decoder_shared(const QuantizedDecoderSizes& si
   const int room = round_up(
       larger(inputs * (kPieceInputs + kPieceBlock), kDecoderWarps * sizes.head_dim * 4), 128);
   const int slot = larger(sizes.layer_kind.unit_bytes(), sizes.head_kind.unit_bytes());
-  const int slots = capacity < room ? 0 : (capacity - room) / (kDecoderWarps * slot);
-  if (slots < 2) {
-    return {};
-  }
-  DecoderShared shared;
-  shared.chunks = slots < kMaxChunks ? slots : kMaxChunks;
-  shared.inputs_at = shared.chunks * kDecoderWarps * slot;
-  shared.bytes = shared.inputs_at + room;
-  return shared;
+  return DecoderShared::of(room, kDecoderWarps * slot, capacity);
 }
 
 }  // namespace kvcache::kernels

@@ -251,9 +251,8 @@ class QuantizedDecoderStep
   /// Rounds an input of the contraction, by whole warps that have a block, or two of them one.
   __device__ void send_rounded(unsigned* to, int input, float value) const {
     const int lane = thread_ % 32;
-    constexpr unsigned kSmallest = 0x0DA24260U;  // as in largest_of_block()
     unsigned largest =
-        __reduce_max_sync(kAllLanes, max(kSmallest, __float_as_uint(value) & 0x7FFFFFFFU));
+        __reduce_max_sync(kAllLanes, max(kLeastLargest, __float_as_uint(value) & 0x7FFFFFFFU));
     if (kind_.block_pieces == 2) {
       if (lane == 0) {
         largest_[thread_ / 32] = largest;
@@ -263,7 +262,7 @@ class QuantizedDecoderStep
       asm volatile("barrier.sync 2, 64;" ::: "memory");
     }
     const float of_block = __uint_as_float(largest);
-    const int rounded = max(-127, min(127, __float2int_rn(value * (127.0F / of_block))));
+    const int rounded = rounded_to_byte(value * (127.0F / of_block));
     const int sum = __reduce_add_sync(kAllLanes, rounded);
     unsigned word = rounded_exchange::byte_of(rounded, input);
     word |= __shfl_xor_sync(kAllLanes, word, 1);

@@ -12,6 +12,7 @@
 #include "kernels/cuda/device_code.cuh"
 #include "kernels/cuda/quantized_linear_cuda.hpp"
 #include "kernels/cuda/quantized_tokens.hpp"
+#include "kernels/cuda/tensor_cores.cuh"
 
 namespace kvcache::kernels::quantized {
 
@@ -89,18 +90,7 @@ struct Part {
 constexpr float kBase = 12582912.0F;  // 1.5 · 2²³
 static_assert(QuantizedWeight::kLargestBlock * 128 * 127 < 1 << 22);
 
-/// sum = a · b + sum: a of 16 outputs by 32 inputs, values without a sign, b of 32 inputs by 8
-/// columns. PTX ISA, "Matrix Fragments for mma.m16n8k32": lane 4·g + t has rows g and g + 8, inputs
-/// 4t to 4t + 3 and 16 further, and of the sum columns 2t and 2t + 1.
-__device__ inline void multiply_add_bytes(int (&sum)[4], const unsigned (&a)[4], uint2 b) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-      "{%0,%1,%2,%3};"
-      : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b.x), "r"(b.y));
-}
-
-/// The same in place of a sum, beginning with one number for each of a lane's columns.
+/// multiply_add_bytes() in place of a sum, beginning with one number for each of a lane's columns.
 __device__ inline void multiply_bytes(int (&product)[4], const unsigned (&a)[4], uint2 b, int first,
                                       int second) {
   asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "

@@ -12,11 +12,17 @@ struct EightRounded {
   int sum;
 };
 
+/// The least of what a block's largest magnitude counts as, as bits: 1e-30, so that zeros have a
+/// finite inverse.
+constexpr unsigned kLeastLargest = 0x0DA24260U;
+
+/// To the nearest integer of a byte, ties to even.
+__device__ inline int rounded_to_byte(float x) { return max(-127, min(127, __float2int_rn(x))); }
+
 /// A block's largest magnitude: as bits, so that NaN and Inf are larger than all numbers. `lanes`
 /// neighbouring lanes have it, a power of two; all of the warp take part.
 __device__ inline float largest_of_block(const float (&x)[8], int lanes) {
-  constexpr unsigned kSmallest = 0x0DA24260U;  // 1e-30, so that zeros have a finite inverse
-  unsigned largest = kSmallest;
+  unsigned largest = kLeastLargest;
 #pragma unroll
   for (const float element : x) {
     largest = max(largest, __float_as_uint(element) & 0x7FFFFFFFU);
@@ -32,7 +38,7 @@ __device__ inline EightRounded round_eight(float (&x)[8], float inverse, float s
   int rounded[8];
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
-    rounded[i] = max(-127, min(127, __float2int_rn(x[i] * inverse)));
+    rounded[i] = rounded_to_byte(x[i] * inverse);
     x[i] = fmaf(-static_cast<float>(rounded[i]), scale, x[i]);
   }
   const auto four = [&](int first) {

@@ -57,7 +57,7 @@ class DecoderModel : public FusedModel {
     }
     pack(kernels::DecoderProduct::head, sizes_.layers, nodes.head.weight, stream);
     const Layer& first = nodes.layers.front();
-    Kernel::set_weights(nodes, stream_.as<void>(), args_);
+    Kernel::set_weights(nodes, sizes_, stream_.as<void>(), args_);
     args_.sizes = sizes_;
     args_.embedding_scale = nodes.tokens.scale;
     args_.stream_at = places_on_device_.as<std::int64_t>();

@@ -32,7 +32,8 @@ struct SixteenBitDecoder {
     return kernels::pack_decoder_weight(sizes, layer, product, weight, stream_at, blocks,
                                         static_cast<T*>(to), stream);
   }
-  static void set_weights(const DecoderNodes<Nodes>& nodes, const void* packed, Args& args) {
+  static void set_weights(const DecoderNodes<Nodes>& nodes, const Sizes& /*sizes*/,
+                          const void* packed, Args& args) {
     args.token_weight = nodes.tokens.weight;
     args.stream = static_cast<const T*>(packed);
   }

@@ -49,10 +49,11 @@ struct QuantizedDecoder {
     return kernels::pack_quantized_decoder_weight(sizes, layer, product, weight, stream_at, blocks,
                                                   static_cast<unsigned char*>(to), stream);
   }
-  static void set_weights(const DecoderNodes<Nodes>& nodes, const void* packed, Args& args) {
+  static void set_weights(const DecoderNodes<Nodes>& nodes, const Sizes& sizes, const void* packed,
+                          Args& args) {
     args.tokens = nodes.tokens.weight;
-    args.layer_kind = kind_of(nodes.layers.front().products[0].weight);
-    args.head_kind = kind_of(nodes.head.weight);
+    args.layer_kind = sizes.layer_kind;
+    args.head_kind = sizes.head_kind;
     args.stream = static_cast<const unsigned char*>(packed);
   }
   static cudaError_t launch(const Args& args, const kernels::DecoderExchange& exchange,

@@ -35,6 +35,15 @@ std::shared_ptr<plan::FusedModel> fused_decoder_of(const DecoderCase<Weights>& o
               why_not);
 }
 
+/// Why nothing is made of these.
+std::string why_not_fused(const plan::Plan& plan, const plan::CudaWeights& weights,
+                          const plan::StepBinding& binding) {
+  std::string reason;
+  EXPECT_EQ(fuse(plan, weights, binding, test::multiprocessors_of_gpu(), nullptr, nullptr, reason),
+            nullptr);
+  return reason;
+}
+
 template <typename Weights>
 class FusedDecoderOnCuda : public test::OnGpu {
  protected:
@@ -145,11 +154,7 @@ TYPED_TEST(FusedDecoderOnCuda, SaysWhyAModelOrARunIsNoSuchStep) {
   const DecoderForm form;
   const DecoderCase<TypeParam> of(random, form);
   const auto why_not = [&](const plan::CudaWeights& weights, const plan::StepBinding& binding) {
-    std::string reason;
-    EXPECT_EQ(
-        fuse(of.plan(), weights, binding, test::multiprocessors_of_gpu(), nullptr, nullptr, reason),
-        nullptr);
-    return reason;
+    return why_not_fused(of.plan(), weights, binding);
   };
   const plan::StepBinding one = of.binding(of.one_token(0, 0));
   plan::StepBinding two = one;
@@ -197,11 +202,7 @@ TEST_F(QuantizedDecoderOnCuda, SaysWhyAModelIsNoSuchStep) {
   const DecoderCase<test::QuantizedWeights<float>> of(random, form);
   const plan::StepBinding one = of.binding(of.one_token(0, 0));
   const auto why_not = [&](const plan::CudaWeights& weights, const plan::StepBinding& binding) {
-    std::string reason;
-    EXPECT_EQ(
-        fuse(of.plan(), weights, binding, test::multiprocessors_of_gpu(), nullptr, nullptr, reason),
-        nullptr);
-    return reason;
+    return why_not_fused(of.plan(), weights, binding);
   };
   const auto changed = [&](const char* role, const auto& change) {
     plan::CudaWeights weights = of.weights();
