@@ -5,7 +5,6 @@
 
 #include "kernels/cuda/decoder_inputs.cuh"
 #include "kernels/cuda/decoder_past.cuh"
-#include "kernels/cuda/norm_and_turn.cuh"
 
 namespace kvcache::kernels {
 
@@ -38,15 +37,7 @@ class DecoderAttention {
 
   /// Brings the past of a layer into the second-level cache.
   __device__ void fetch(int layer) const {
-#pragma unroll 1
-    for (int number = warp_; number < units_; number += kDecoderWarps) {
-      const int position = place_.first + number * kDecoderUnit + lane_ / 4;
-      if (position < args_.inputs.past_length && lane_ % 4 < kLines) {
-        const std::int64_t at = row_of(position) * kHeadDim + lane_ % 4 * (kHeadDim / kLines);
-        fetch_line(args_.pools[2 * layer] + at);
-        fetch_line(args_.pools[2 * layer + 1] + at);
-      }
-    }
+    fetch_past<kHeadDim>(args_, place_, units_, warp_, lane_, layer);
   }
 
   /// Waits for the queries, attends, appends the new key and value, and hands over the softmax.
@@ -70,7 +61,6 @@ class DecoderAttention {
  private:
   static constexpr int kVectors = kHeadDim / 32;  // of 16 bytes that a lane has of a position
   static constexpr int kWords = kHeadDim / 2;
-  static constexpr int kLines = kHeadDim / 64;  // of the cache
   static constexpr float kLog2E = 1.4426950408889634F;
 
   struct Unit {
@@ -111,11 +101,7 @@ class DecoderAttention {
   }
 
   __device__ void receive_vector(int layer, int vector, const unsigned* qkv) {
-    const bool is_query = vector < group_;
-    const bool is_value = vector == group_ + 1;
-    const int number =
-        is_query ? place_.kv_head * group_ + vector
-                 : args_.sizes.heads + place_.kv_head + (is_value ? args_.sizes.kv_heads : 0);
+    const auto [is_query, is_value, number] = VectorOfBlock(args_.sizes, place_, group_, vector);
     const unsigned* from = qkv + number * kWords;
     const auto arriving = receive_paced<kWords / 32>([&](Arriving<kWords / 32>& to) {
       to.template poll_one<0>(from + lane_);
@@ -153,13 +139,7 @@ class DecoderAttention {
       *reinterpret_cast<float2*>(vector + 64 * i + 2 * lane_) = values_of<T>(words[i]);
     }
     __syncwarp();
-    if (const int norm = is_query ? args_.vector_layout.query_norm : args_.vector_layout.key_norm;
-        norm >= 0) {
-      norm_vector(args_.vectors + std::int64_t{layer} * args_.vector_layout.elements + norm,
-                  kHeadDim, args_.query_key_epsilon, vector);
-    }
-    turn_vector(shared_.of_any.cos, shared_.of_any.sin, static_cast<int>(args_.rotary.dims) / 2,
-                args_.rotary.interleaved, vector);
+    norm_and_turn<kHeadDim>(args_, shared_.of_any, layer, is_query, vector);
 #pragma unroll
     for (int i = 0; i < kWords / 32; ++i) {
       const float2 pair = *reinterpret_cast<const float2*>(vector + 64 * i + 2 * lane_);

@@ -4,6 +4,7 @@
 #include <cfloat>
 
 #include "kernels/cuda/decoder_block.cuh"
+#include "kernels/cuda/norm_and_turn.cuh"
 
 namespace kvcache::kernels {
 
@@ -55,6 +56,52 @@ struct SplitOfPast {
     return first < end && end > past_length;
   }
 };
+
+/// Brings a layer's part of the past into the second-level cache, by the warps that compute.
+template <int kHeadDim, typename Args>
+__device__ void fetch_past(const Args& args, const SplitOfPast& place, int units, int warp,
+                           int lane, int layer) {
+  constexpr int kLine = 128;  // bytes
+  constexpr int kLines = kHeadDim * static_cast<int>(sizeof(*args.pools[0])) / kLine;
+#pragma unroll 1
+  for (int number = warp; number < units; number += kDecoderWarps) {
+    const int position = place.first + number * kDecoderUnit + lane / 4;
+    if (position < args.inputs.past_length && lane % 4 < kLines) {
+      const std::int64_t at =
+          decoder_row(args, place.kv_head, position) * kHeadDim + lane % 4 * (kHeadDim / kLines);
+      fetch_line(args.pools[2 * layer] + at);
+      fetch_line(args.pools[2 * layer + 1] + at);
+    }
+  }
+}
+
+/// Which vector of the product of queries, keys and values is number `vector` of a block's: its
+/// queries, then the key, then the value.
+struct VectorOfBlock {
+  bool is_query;
+  bool is_value;
+  int number;
+
+  __device__ VectorOfBlock(const DecoderSizes& sizes, const SplitOfPast& place, int group,
+                           int vector)
+      : is_query(vector < group),
+        is_value(vector == group + 1),
+        number(is_query ? place.kv_head * group + vector
+                        : sizes.heads + place.kv_head + (is_value ? sizes.kv_heads : 0)) {}
+};
+
+/// Norms and turns a warp's query or key.
+template <int kHeadDim, typename Args>
+__device__ void norm_and_turn(const Args& args, const DecoderStatic& shared, int layer,
+                              bool is_query, float* vector) {
+  if (const int norm = is_query ? args.vector_layout.query_norm : args.vector_layout.key_norm;
+      norm >= 0) {
+    norm_vector(args.vectors + std::int64_t{layer} * args.vector_layout.elements + norm, kHeadDim,
+                args.query_key_epsilon, vector);
+  }
+  turn_vector(shared.cos, shared.sin, static_cast<int>(args.rotary.dims) / 2,
+              args.rotary.interleaved, vector);
+}
 
 /// What a sum of weights is divided by. Nothing seen: zero. Not a number stays so.
 __device__ inline float share_of_sum(float sum) {

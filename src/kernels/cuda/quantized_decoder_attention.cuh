@@ -6,7 +6,6 @@
 #include <type_traits>
 
 #include "kernels/cuda/decoder_past.cuh"
-#include "kernels/cuda/norm_and_turn.cuh"
 #include "kernels/cuda/quantized_decoder_weights.cuh"
 
 namespace kvcache::kernels {
@@ -37,15 +36,7 @@ class QuantizedDecoderAttention {
 
   /// Brings the past of a layer into the second-level cache.
   __device__ void fetch(int layer) const {
-#pragma unroll 1
-    for (int number = warp_; number < place_.units(); number += kDecoderWarps) {
-      const int position = place_.first + number * kDecoderUnit + lane_ / 4;
-      if (position < args_.inputs.past_length && lane_ % 4 < kLines) {
-        const std::int64_t at = row_of(position) + lane_ % 4 * (kHeadDim / kLines);
-        fetch_line(args_.pools[2 * layer] + at);
-        fetch_line(args_.pools[2 * layer + 1] + at);
-      }
-    }
+    fetch_past<kHeadDim>(args_, place_, place_.units(), warp_, lane_, layer);
   }
 
   /// Waits for the queries, attends, appends the new key and value, and hands over the softmax.
@@ -77,7 +68,6 @@ class QuantizedDecoderAttention {
   static constexpr int kElements = kHeadDim / 4;  // that a lane has of a position
   static constexpr int kVector = 16 / static_cast<int>(sizeof(Cache));
   static constexpr int kVectors = kElements / kVector;
-  static constexpr int kLines = kHeadDim * static_cast<int>(sizeof(Cache)) / 128;
   static constexpr int kAhead = kHeadDim <= 64 ? 2 : 1;  // units of a warp on their way
   static constexpr float kLog2E = 1.4426950408889634F;
   using Part = Vector<Cache, kVector>;
@@ -121,11 +111,7 @@ class QuantizedDecoderAttention {
 
   __device__ void receive_vector(int layer, int vector, const unsigned* qkv) {
     constexpr int kPairs = kHeadDim / 64;  // of a lane
-    const bool is_query = vector < group_;
-    const bool is_value = vector == group_ + 1;
-    const int number =
-        is_query ? place_.kv_head * group_ + vector
-                 : args_.sizes.heads + place_.kv_head + (is_value ? args_.sizes.kv_heads : 0);
+    const auto [is_query, is_value, number] = VectorOfBlock(args_.sizes, place_, group_, vector);
     const unsigned* const from = qkv + number * kHeadDim + 2 * lane_;
     const auto arriving = receive_paced<2 * kPairs>([&](Arriving<2 * kPairs>& to) {
       to.template poll_two<0>(from);
@@ -141,22 +127,11 @@ class QuantizedDecoderAttention {
     }
     __syncwarp();
     if (!is_value) {
-      prepare(layer, is_query, to);
+      norm_and_turn<kHeadDim>(args_, shared_.of_any, layer, is_query, to);
     }
     if (!is_query) {
       keep(to, (is_value ? values_ : keys_) + row_of(args_.inputs.past_length));
     }
-  }
-
-  /// Norms and turns a query or the key.
-  __device__ void prepare(int layer, bool is_query, float* vector) const {
-    if (const int norm = is_query ? args_.vector_layout.query_norm : args_.vector_layout.key_norm;
-        norm >= 0) {
-      norm_vector(args_.vectors + std::int64_t{layer} * args_.vector_layout.elements + norm,
-                  kHeadDim, args_.query_key_epsilon, vector);
-    }
-    turn_vector(shared_.of_any.cos, shared_.of_any.sin, static_cast<int>(args_.rotary.dims) / 2,
-                args_.rotary.interleaved, vector);
   }
 
   /// Rounds a vector as the cache keeps it, and appends it.
