@@ -29,6 +29,8 @@ using nlohmann::json;
 
 constexpr std::size_t kDecoded = 200;  // tokens of a measurement
 constexpr std::size_t kWarmUp = 8;
+constexpr std::size_t kLeft = 32;    // positions after a depth that a measurement needs
+constexpr std::size_t kLong = 1001;  // tokens from which on few forwards without a cache are run
 
 class Clock {
  public:
@@ -65,11 +67,13 @@ class Bench {
     cold_ms_ = cold.ms();
   }
 
-  /// Of one token only, for comparing ways to run it.
+  /// Of one token only, for comparing ways to run it; as deep as the model goes.
   json run_decode() {
     json result;
-    for (const std::size_t depth : {8, 128, 512, 1000}) {
-      result["decode"].push_back(decode(depth));
+    for (const std::size_t depth : {8, 128, 512, 1000, 2000, 4000, 8000}) {
+      if (depth + kLeft <= model_->info().max_seq_len) {
+        result["decode"].push_back(decode(depth));
+      }
     }
     count_activity(result);
     return result;
@@ -202,7 +206,8 @@ class Bench {
     if (text.empty()) {
       text.push_back(1);
     }
-    const std::size_t count = std::min<std::size_t>(24, model_->info().max_seq_len - text.size());
+    const std::size_t count = std::min<std::size_t>(text.size() > kLong ? 2 : 24,
+                                                    model_->info().max_seq_len - text.size());
     std::size_t equal = 0;
     double difference = 0;
     Logits cached = sequence.extend(text);

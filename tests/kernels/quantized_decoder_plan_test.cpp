@@ -202,23 +202,6 @@ TEST(QuantizedDecoderPlan, RoundedResultsArriveAsTheyWere) {
   });
 }
 
-TEST(QuantizedDecoderPlan, ALongPastIsTheCapturedGraphs) {
-  DecoderSizes sizes;  // Llama-3.2-1B's: two warps share a head's positions
-  sizes.heads = 32;
-  sizes.kv_heads = 8;
-  EXPECT_TRUE(quantized_decoder_takes_past(sizes, 0, 132));
-  EXPECT_TRUE(quantized_decoder_takes_past(sizes, 16 * 128 - 1, 132));
-  EXPECT_FALSE(quantized_decoder_takes_past(sizes, 16 * 128, 132));
-  sizes.heads = 14;  // Qwen2.5-0.5B's: one warp has them all
-  sizes.kv_heads = 2;
-  EXPECT_TRUE(quantized_decoder_takes_past(sizes, 16 * 64 - 1, 132));
-  EXPECT_FALSE(quantized_decoder_takes_past(sizes, 16 * 64, 132));
-  sizes.heads = 8;  // a head of keys each
-  sizes.kv_heads = 8;
-  EXPECT_TRUE(quantized_decoder_takes_past(sizes, 16 * 512 - 1, 132));
-  EXPECT_FALSE(quantized_decoder_takes_past(sizes, 16 * 512, 132));
-}
-
 TEST(QuantizedDecoderPlan, TheRingFitsIntoSharedMemory) {
   test::for_random_cases(40, [](Random& random) {
     const QuantizedDecoderSizes sizes = random_quantized_sizes(random);

@@ -424,25 +424,35 @@ class DecoderCase {
   }
 
   /// The token's logits, in double precision but for what the graph rounds: queries, keys and
-  /// values. What it appends is expected in the cache.
-  Doubles expected(const StepInputs& inputs) {
+  /// values. What it appends is expected in the cache. `places`: what inputs of products are moved
+  /// by, up or down, of themselves.
+  Doubles expected(const StepInputs& inputs, double places = 0) {
+    Random up_or_down(1);
+    const auto moved = [&](Doubles of) {
+      if (places > 0) {
+        for (double& value : of) {
+          value *= 1 + (up_or_down.chance(0.5) ? places : -places);
+        }
+      }
+      return of;
+    };
     Doubles x(static_cast<std::size_t>(form_.hidden));
     for (std::size_t i = 0; i < x.size(); ++i) {
       x[i] = tokens_.at(inputs.ids[0], static_cast<std::int64_t>(i)) * form_.embedding_scale;
     }
     for (const auto& layer : layers_) {
-      Doubles vectors = layer->qkv.of(normed(x, layer->first_norm), form_.biases);
-      add(x, layer->projection.of(attended(*layer, std::move(vectors), inputs.positions[0]),
+      Doubles vectors = layer->qkv.of(moved(normed(x, layer->first_norm)), form_.biases);
+      add(x, layer->projection.of(moved(attended(*layer, std::move(vectors), inputs.positions[0])),
                                   form_.biases));
-      const Doubles both = layer->expansion.of(normed(x, layer->second_norm), form_.biases);
+      const Doubles both = layer->expansion.of(moved(normed(x, layer->second_norm)), form_.biases);
       Doubles inner(static_cast<std::size_t>(form_.inner));
       for (std::size_t i = 0; i < inner.size(); ++i) {
         inner[i] = form_.gated ? both[i] / (1 + std::exp(-both[i])) * both[inner.size() + i]
                                : gelu(both[i]);
       }
-      add(x, layer->contraction.of(inner, form_.biases));
+      add(x, layer->contraction.of(moved(std::move(inner)), form_.biases));
     }
-    return tokens_.logits(normed(x, last_norm_));
+    return tokens_.logits(moved(normed(x, last_norm_)));
   }
 
  private:

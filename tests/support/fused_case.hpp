@@ -181,12 +181,6 @@ struct StepInputs {
   }
 };
 
-inline int multiprocessors_of_gpu() {
-  int count = 0;
-  check_cuda(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, 0));
-  return count;
-}
-
 /// What a fused step may differ by, of the largest logit.
 template <typename T>
 constexpr double kStepError = 4.0 / 2048;

@@ -81,4 +81,10 @@ class HostArray {
   void* data_ = nullptr;
 };
 
+inline int multiprocessors_of_gpu() {
+  int count = 0;
+  check_cuda(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, 0));
+  return count;
+}
+
 }  // namespace kvcache::test

@@ -288,10 +288,10 @@ void CudaStep::fuse(const plan::StepBinding& binding, bool says_why_not) {
 void CudaStep::say_if_too_large(const plan::StepBinding& binding) {
   if (fused_ != nullptr && !said_too_large_ && resources_->log) {
     said_too_large_ = true;
-    resources_->log(fmt::format(
-        "a step of {} tokens is not run as one kernel while its past or its rows are too long for "
-        "that, or the device has no memory",
-        binding.tokens));
+    resources_->log(
+        fmt::format("a step of {} tokens is not run as one kernel while its rows are too long for "
+                    "that, or the device has no memory",
+                    binding.tokens));
   }
 }
 

@@ -11,6 +11,24 @@ namespace kvcache::kernels {
 /// Whether what is copied is worth its place in the second-level cache.
 enum class ReadAgain { no, next_step };
 
+/// What a warp has loaded from where a copy is to come next. Loads can be on their way still when
+/// the instructions behind them run, and the copy engine, which has a way to memory of its own (PTX
+/// ISA, "Async proxy"), does not wait for them: only what needs what they bring does, so the next
+/// copy is asked for with something made of it. (Without, one decoded token of a hundred with
+/// weights of 8 bits had some weights of the copy that followed.)
+class Loads {
+ public:
+  __device__ void add(unsigned word) { words_ |= word; }
+  /// One load.
+  __device__ void add(const uint4& words) { add(words.x); }
+
+  /// Zero, which the compiler does not know: grids have one row. To be added to an operand.
+  [[nodiscard]] __device__ unsigned through() const { return words_ & (gridDim.y - 1); }
+
+ private:
+  unsigned words_ = 0;
+};
+
 /// Counts the bytes that have arrived (PTX ISA, "mbarrier"). Where it is used over and over, its
 /// n-th copy is waited for with n's parity, by those who have waited for the ones before.
 class CopyBarrier {
@@ -25,19 +43,21 @@ class CopyBarrier {
 #endif
   }
 
-  /// By one thread, before the copies that bring these bytes.
-  __device__ void expect([[maybe_unused]] unsigned bytes) {
+  /// By one thread, before the copies that bring these bytes to where `loads` have been.
+  __device__ void expect([[maybe_unused]] unsigned bytes,
+                         [[maybe_unused]] const Loads& loads = {}) {
 #if __CUDA_ARCH__ >= 900
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address()),
-                 "r"(bytes)
+                 "r"(bytes + loads.through())
                  : "memory");
 #endif
   }
 
-  /// Tells those that wait that this thread has done with what it read.
-  __device__ void arrive() {
+  /// Tells those that wait that this thread has done with what it read, once `loads` are through.
+  __device__ void arrive([[maybe_unused]] const Loads& loads = {}) {
 #if __CUDA_ARCH__ >= 900
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address()) : "memory");
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address() + loads.through())
+                 : "memory");
 #endif
   }
 

@@ -64,13 +64,13 @@ class DecoderWeights {
   }
 
   /// So many have been read.
-  __device__ void advance(int count) {
+  __device__ void advance(int count, const Loads& loads) {
     piece_ += count;
     if (piece_ == kChunkPieces) {
       piece_ = 0;
       __syncwarp();
       if (lane_ == 0) {
-        fetch(slot_);
+        fetch(slot_, loads);
       }
       if (++slot_ == slots_) {
         slot_ = 0;
@@ -80,9 +80,10 @@ class DecoderWeights {
   }
 
  private:
-  __device__ void fetch(int slot) {
+  /// To where `loads` have been.
+  __device__ void fetch(int slot, const Loads& loads = {}) {
     if (left_ > 0) {
-      arrivals_[slot].expect(kChunkBytes);
+      arrivals_[slot].expect(kChunkBytes, loads);
       arrivals_[slot].copy(ring_ + slot * kChunkBytes, from_, kChunkBytes, ReadAgain::no);
       from_ += kChunkBytes;
       --left_;

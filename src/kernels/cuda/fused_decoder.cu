@@ -144,12 +144,15 @@ class FusedDecoderStep : public DecoderStep<FusedDecoderStep<T, kHeadDim>, Decod
     for (int pieces = pieces_; pieces > 0;) {
       const int count = weights_.wait(pieces);
       const uint4* const weights = weights_.first();
+      Loads loads;
 #pragma unroll 4
       for (int i = 0; i < count; ++i) {
-        sums.add<T>(weights[i * kPieceVectors], inputs[0], inputs[apart_ / 2]);
+        const uint4 weight = weights[i * kPieceVectors];
+        loads.add(weight);
+        sums.add<T>(weight, inputs[0], inputs[apart_ / 2]);
         inputs += apart_;
       }
-      weights_.advance(count);
+      weights_.advance(count, loads);
       pieces -= count;
     }
     return sums.total();

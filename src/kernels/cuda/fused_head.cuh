@@ -38,13 +38,14 @@ class FusedHead {
     }
   }
 
-  /// Starts to load the block's n-th strip into its slot, n % slots; by one thread.
-  __device__ void fetch(int n, int slot) {
+  /// Starts to load the block's n-th strip into its slot, n % slots, where `loads` have been; by
+  /// one thread.
+  __device__ void fetch(int n, int slot, const Loads& loads = {}) {
     if (n < mine_.count) {
       const int row = (mine_.first + n) * kStripColumns;
       const int rows = min(kStripColumns, args_.sizes.vocab_size - row);
       const auto bytes = static_cast<unsigned>(rows * Shape::kHidden * static_cast<int>(sizeof(T)));
-      shared_.head_arrivals[n].expect(bytes);
+      shared_.head_arrivals[n].expect(bytes, loads);
       shared_.head_arrivals[n].copy(
           slots_ + slot * Shape::kSlotBytes,
           args_.head_weight + static_cast<std::int64_t>(row) * Shape::kHidden, bytes,
@@ -71,10 +72,13 @@ class FusedHead {
       // first.
       const bool odd = lane / 4 % 2 == 1;
       StripSums sums[2];
+      Loads loads;
 #pragma unroll 6
       for (int piece = 0; piece < Shape::kPieces; piece += 2) {
         const uint4 now = row[piece * 4 + (odd ? 4 : 0)];
         const uint4 then = row[piece * 4 + (odd ? 0 : 4)];
+        loads.add(now);
+        loads.add(then);
         sums[0].add<T>(choose(odd, then, now),
                        inputs_of_lane<2>(inputs, Shape::kPieces * 4, piece, lane));
         sums[1].add<T>(choose(odd, now, then),
@@ -82,7 +86,7 @@ class FusedHead {
       }
       __syncwarp();
       if (lane == 0) {
-        fetch(n + slot_count_, slot);
+        fetch(n + slot_count_, slot, loads);
       }
       const float2 even_pieces = sums[0].total();
       const float2 odd_pieces = sums[1].total();
@@ -120,10 +124,13 @@ class FusedHead {
         return token_inputs<Rows>(inputs + at, Rows::kRow, piece, lane);
       };
       TokenSums sums[2];
+      Loads loads;
 #pragma unroll 4
       for (int piece = 0; piece < Shape::kPieces; piece += 2) {
         const uint4 now = row[piece * 4 + (odd ? 4 : 0)];
         const uint4 then = row[piece * 4 + (odd ? 0 : 4)];
+        loads.add(now);
+        loads.add(then);
         sums[0].template add<T>(choose(odd, then, now), inputs_of(0, piece),
                                 inputs_of(Rows::kRows, piece));
         sums[1].template add<T>(choose(odd, now, then), inputs_of(0, piece + 1),
@@ -131,7 +138,7 @@ class FusedHead {
       }
       __syncwarp();
       if (lane == 0) {
-        fetch(n + slot_count_, slot);
+        fetch(n + slot_count_, slot, loads);
       }
       const float2 even_pieces = sums[0].total();
       const float2 odd_pieces = sums[1].total();

@@ -309,9 +309,11 @@ __global__ void __launch_bounds__(kThreads) linear_streamed_kernel(LinearCudaArg
     for (int piece = 0; piece < share.pieces(); ++piece, x += kPieceInputs) {
       full[stage].wait(parity);
       const T* weights = ring + stage * kPieceElements + row * kColumns + octet * kVector;
+      Loads loads;
 #pragma unroll
       for (int i = 0; i < kPieceInputs; i += kRowsAtOnce) {
         const auto w = Vector<T>::load(weights + i * kColumns);
+        loads.add(*reinterpret_cast<const unsigned*>(w.elements));
 #pragma unroll
         for (int token = 0; token < kTokens; ++token) {
           const float value = x[token * layout.inputs + i];
@@ -323,7 +325,7 @@ __global__ void __launch_bounds__(kThreads) linear_streamed_kernel(LinearCudaArg
       }
       __syncwarp();
       if (lane == 0) {
-        empty[stage].arrive();
+        empty[stage].arrive(loads);
       }
       if (++stage == stages) {
         stage = 0;

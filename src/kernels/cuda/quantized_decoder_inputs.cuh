@@ -106,7 +106,7 @@ class UnitSums {
 
   /// Of a unit of `strips` strips. A slot has room for as many as there may be, and those that are
   /// not there are nobody's sums.
-  __device__ void add(const unsigned char* unit, const UnitInputs& inputs, int strips) {
+  __device__ Loads add(const unsigned char* unit, const UnitInputs& inputs, int strips) {
     constexpr QuantizedKind kKind{.bits = kBits, .minimums = kMinimums};
     const int lane = static_cast<int>(threadIdx.x) % 32;
     const int padded = kFull ? kUnitPieces : padded_pieces(inputs.pieces);
@@ -122,19 +122,20 @@ class UnitSums {
         }
       }
     }
+    Loads loads;
     const int strip_bytes = padded * kKind.value_bytes();
     if constexpr (kFull) {
       Words words[2];
-      load_half<0>(unit, strip_bytes, lane, words[0]);
-      load_half<1>(unit, strip_bytes, lane, words[1]);
+      load_half<0>(unit, strip_bytes, lane, words[0], loads);
+      load_half<1>(unit, strip_bytes, lane, words[1], loads);
       add_half<0>(words[0], inputs, sums);
       add_half<1>(words[1], inputs, sums);
     } else {
       Words words;
-      load_half<0>(unit, strip_bytes, lane, words);
+      load_half<0>(unit, strip_bytes, lane, words, loads);
       add_half<0>(words, inputs, sums);
       if (padded > kHalf) {
-        load_half<1>(unit, strip_bytes, lane, words);
+        load_half<1>(unit, strip_bytes, lane, words, loads);
         add_half<1>(words, inputs, sums);
       }
     }
@@ -144,7 +145,7 @@ class UnitSums {
     const int minimums_at = 2 * kStripColumns * padded;
 #pragma unroll
     for (int strip = 0; strip < kStrips; ++strip) {
-      const float2 scales = pair_at(scales_at, inputs);
+      const float2 scales = pair_at(scales_at, inputs, loads);
       float total = total_[strip];
       const auto add_piece = [&](int i, float scale) {
         const int at = strip % kStripsTogether * 2 + i;
@@ -155,13 +156,14 @@ class UnitSums {
       add_piece(0, scales.x);
       add_piece(1, scales.y);
       if constexpr (kMinimums) {
-        const float2 minimums = pair_at(scales_at + minimums_at, inputs);
+        const float2 minimums = pair_at(scales_at + minimums_at, inputs, loads);
         total = fmaf(static_cast<float>(inputs.sums[0]) * inputs.scales[0], minimums.x, total);
         total = fmaf(static_cast<float>(inputs.sums[1]) * inputs.scales[1], minimums.y, total);
       }
       total_[strip] = total;
       scales_at += padded * kKind.scale_bytes();
     }
+    return loads;
   }
 
   /// To `to`, pairs of columns, kSumsOfStrip from one strip to the next.
@@ -191,7 +193,7 @@ class UnitSums {
 
   template <int kNumber>
   __device__ static void load_half(const unsigned char* unit, int strip_bytes, int lane,
-                                   Words& words) {
+                                   Words& words, Loads& loads) {
 #pragma unroll
     for (int load = 0; load < kHalf / kLoadPieces; ++load) {
 #pragma unroll
@@ -199,6 +201,7 @@ class UnitSums {
         const auto* const from =
             reinterpret_cast<const uint4*>(unit + pair * kStripsTogether * strip_bytes);
         words.of[pair][load] = from[(kNumber * (kHalf / kLoadPieces) + load) * 32 + lane];
+        loads.add(words.of[pair][load]);
       }
     }
   }
@@ -229,8 +232,10 @@ class UnitSums {
 
   /// Zeros where there are no such pieces.
   [[nodiscard]] __device__ static float2 pair_at(const unsigned char* halves,
-                                                 const UnitInputs& inputs) {
-    const float2 pair = __half22float2(*reinterpret_cast<const __half2*>(halves));
+                                                 const UnitInputs& inputs, Loads& loads) {
+    const auto word = *reinterpret_cast<const unsigned*>(halves);
+    loads.add(word);
+    const float2 pair = values_of<__half>(word);
     return {kFull || inputs.has[0] ? pair.x : 0.0F, kFull || inputs.has[1] ? pair.y : 0.0F};
   }
 

@@ -173,15 +173,6 @@ constexpr int warps_of_head(const DecoderSizes& sizes, int units) {
   return units < kUnitsToShare ? 1 : kDecoderWarps / sizes.group();
 }
 
-/// Whether the kernel is for a sequence of so many tokens. Its warps attend to one unit after the
-/// other, where the attention of a captured graph has more blocks.
-constexpr bool quantized_decoder_takes_past(const DecoderSizes& sizes, int past, int blocks) {
-  constexpr int kMostUnits = 8;  // of a warp
-  const int units =
-      positions_of_split(past + 1, splits_of_past(sizes, past, blocks)) / kDecoderUnit;
-  return divide_up(units, warps_of_head(sizes, units)) <= kMostUnits;
-}
-
 /// Dynamic shared memory of a block, in bytes: the ring of weights, a unit in each slot, then
 /// inputs of products: their integers, and behind them the scales and sums of their pieces. That is
 /// also where the warps' attention meets.

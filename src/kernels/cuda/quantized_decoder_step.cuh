@@ -212,8 +212,7 @@ class QuantizedDecoderStep
         if (own.count > kUnitPieces) {
           of_unit.load(inputs, own.first + piece, own.count - piece, by_halves);
         }
-        unit_sums.add(weights_.wait(), of_unit, strips);
-        weights_.advance();
+        weights_.advance(unit_sums.add(weights_.wait(), of_unit, strips));
         weights_.look();
       }
       unit_sums.store(strips, sums + strip * kSumsOfStrip);

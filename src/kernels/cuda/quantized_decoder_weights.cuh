@@ -77,10 +77,10 @@ class QuantizedDecoderWeights {
   }
 
   /// It has been read.
-  __device__ void advance() {
+  __device__ void advance(const Loads& loads) {
     __syncwarp();
     if (threadIdx.x % 32 == 0) {
-      ring_.freed().arrive();
+      ring_.freed().arrive(loads);
     }
     ring_.to_next_slot();
   }

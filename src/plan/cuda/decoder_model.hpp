@@ -16,7 +16,7 @@ namespace kvcache::plan {
 
 /// Kernel says what its kernel takes and how weights are packed for it: Nodes, Args, Sizes, Cache,
 /// kElements (of the exchange), kPlaceBytes (what places of streams count), sizes_of(),
-/// why_not(), takes_past(), places(), pack(), set_weights() and launch().
+/// why_not(), places(), pack(), set_weights() and launch().
 template <typename Kernel>
 class DecoderModel : public FusedModel {
   using Nodes = DecoderNodes<typename Kernel::Nodes>;
@@ -69,10 +69,6 @@ class DecoderModel : public FusedModel {
     args_.activation = first.expansion().activation;
     args_.rotary = first.rules.rotary;
     args_.block_len_shift = block_len_shift(binding);
-  }
-
-  [[nodiscard]] bool prepare(const StepBinding& inputs, PreparedStep& /*prepared*/) const override {
-    return Kernel::takes_past(sizes_, *inputs.past_lengths, multiprocessors_);
   }
 
   cudaError_t step(const StepBinding& inputs, void* logits, kernels::TopLogit* best,

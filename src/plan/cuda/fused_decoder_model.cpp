@@ -20,9 +20,6 @@ struct SixteenBitDecoder {
   static const char* why_not(const Sizes& sizes, int multiprocessors) {
     return kernels::why_no_decoder(sizes, multiprocessors);
   }
-  static bool takes_past(const Sizes& /*sizes*/, int /*past*/, int /*multiprocessors*/) {
-    return true;
-  }
   static void places(const Sizes& sizes, int blocks, std::int64_t* places) {
     kernels::decoder_stream_places(sizes, blocks, places);
   }

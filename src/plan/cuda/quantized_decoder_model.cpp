@@ -37,9 +37,6 @@ struct QuantizedDecoder {
   static const char* why_not(const Sizes& sizes, int multiprocessors) {
     return kernels::why_no_quantized_decoder(sizes, multiprocessors);
   }
-  static bool takes_past(const Sizes& sizes, int past, int multiprocessors) {
-    return kernels::quantized_decoder_takes_past(sizes, past, multiprocessors);
-  }
   static void places(const Sizes& sizes, int blocks, std::int64_t* places) {
     kernels::quantized_decoder_stream_places(sizes, blocks, places);
   }

@@ -3,6 +3,7 @@
 #include <cuda_fp16.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -23,6 +24,7 @@ using test::DecoderCase;
 using test::DecoderForm;
 using test::DeviceArray;
 using test::Doubles;
+using test::largest_logit;
 using test::Random;
 using test::StepInputs;
 using test::wide;
@@ -44,19 +46,44 @@ std::string why_not_fused(const plan::Plan& plan, const plan::CudaWeights& weigh
   return reason;
 }
 
+/// Whether inputs of products are rounded to integers.
+template <typename Weights>
+constexpr bool kRounds = std::is_same_v<typename Weights::Vector, float>;
+
 template <typename Weights>
 class FusedDecoderOnCuda : public test::OnGpu {
  protected:
-  static constexpr bool kQuantized = std::is_same_v<typename Weights::Vector, float>;
-
   static DecoderForm random_form(Random& random) {
-    return kQuantized ? DecoderForm::random_quantized(random) : DecoderForm::random(random);
+    return kRounds<Weights> ? DecoderForm::random_quantized(random) : DecoderForm::random(random);
   }
 };
 using Types = testing::Types<test::SixteenBitWeights<__half>,
                              test::SixteenBitWeights<__nv_bfloat16>, test::QuantizedWeights<float>,
                              test::QuantizedWeights<__half>, test::QuantizedWeights<__nv_bfloat16>>;
 TYPED_TEST_SUITE(FusedDecoderOnCuda, Types);
+
+template <typename T>
+double largest_difference(std::span<const T> logits, const Doubles& expected) {
+  double largest = 0;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    largest = std::max(largest, std::abs(wide(logits[i]) - expected[i]));
+  }
+  return largest;
+}
+
+/// What the expected logits move by, of the largest, where inputs of products do by some last
+/// places of float32: a rounding to int8 or to the cache's type that they decide is worth more than
+/// they are.
+template <typename Weights>
+double moved_by_last_places(DecoderCase<Weights>& of, const StepInputs& inputs) {
+  double most = 0;
+  for (const double places : {0x1p-22, 0x1p-21, 0x1p-20}) {
+    const Doubles moved = of.expected(inputs, places);
+    const Doubles expected = of.expected(inputs);
+    most = std::max(most, largest_difference<double>(moved, expected) / largest_logit(expected));
+  }
+  return most;
+}
 
 /// Whether a step gives the expected logits and best token, and leaves the expected cache.
 template <typename Weights>
@@ -65,16 +92,20 @@ void expect_decoder_step(plan::FusedModel& model, DecoderCase<Weights>& of,
   using T = typename Weights::Vector;
   const Doubles expected = of.expected(inputs);
   const DeviceArray<TopLogit> best(std::vector<TopLogit>(1));
-  // However long the past is: prepare() would leave some to the captured graph.
   ASSERT_EQ(model.step(of.binding(inputs), of.logits_on_device(), best.data(), {}, {}),
             cudaSuccess);
   ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
   const std::vector<T> logits = of.logits();
-  test::expect_logits(std::span<const T>(logits), expected, best.to_host()[0], 0, Weights::kError);
+  double error = Weights::kError;
+  if (kRounds<Weights> &&
+      largest_difference<T>(logits, expected) > error * largest_logit(expected)) {
+    error = std::max(error, 3 * moved_by_last_places(of, inputs));
+  }
+  test::expect_logits(std::span<const T>(logits), expected, best.to_host()[0], 0, error);
   if (testing::Test::HasFatalFailure()) {
     return;
   }
-  EXPECT_LE(of.largest_cache_error(), 8 * Weights::kError);
+  EXPECT_LE(of.largest_cache_error(), 8 * error);
 }
 
 TYPED_TEST(FusedDecoderOnCuda, GivesTheLogitsOfRandomModels) {
@@ -95,32 +126,40 @@ TYPED_TEST(FusedDecoderOnCuda, GivesTheLogitsOfRandomModels) {
   });
 }
 
+// Of sizes at which each warp's ring of weights is filled over and over, behind a long past, so
+// that at times weights are late and at times the warps are.
 TYPED_TEST(FusedDecoderOnCuda, GivesTheSameBitsEveryTime) {
   using T = typename TypeParam::Vector;
-  Random random(21);
-  DecoderForm form;
-  form.layers = 3;
-  form.heads = 8;
-  form.kv_heads = 2;
-  form.hidden = 512;
-  form.inner = 1024;
-  form.vocab_size = 3000;
-  DecoderCase<TypeParam> of(random, form);
-  of.grow(random, 300);
-  std::string why_not;
-  const auto model = fused_decoder_of(of, why_not);
-  ASSERT_NE(model, nullptr) << why_not;
-  const DeviceArray<TopLogit> best(std::vector<TopLogit>(1));
-  const StepInputs inputs = of.one_token(7, 300);
-  std::vector<T> first;
-  for (int i = 0; i < 3000; ++i) {
-    ASSERT_EQ(test::step_to_end(*model, of.binding(inputs), of.logits_on_device(), best.data()),
-              cudaSuccess);
-    if (i % 100 == 0) {
-      ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+  std::vector<QuantizedKind> kinds(1);
+  if (kRounds<TypeParam>) {
+    kinds = {{.bits = 4}, {.bits = 4, .minimums = true}, {.bits = 8, .block_pieces = 2}};
+  }
+  for (const QuantizedKind& kind : kinds) {
+    SCOPED_TRACE(testing::Message() << kind.bits << " bits, minimums: " << kind.minimums);
+    Random random(21);
+    DecoderForm form;
+    form.layers = 1;
+    form.heads = 32;
+    form.kv_heads = 8;
+    form.hidden = 2048;
+    form.inner = 4096;
+    form.vocab_size = 3000;
+    form.layer_kind = form.head_kind = kind;
+    DecoderCase<TypeParam> of(random, form);
+    of.grow(random, 2000);
+    std::string why_not;
+    const auto model = fused_decoder_of(of, why_not);
+    ASSERT_NE(model, nullptr) << why_not;
+    const DeviceArray<TopLogit> best(std::vector<TopLogit>(1));
+    const StepInputs inputs = of.one_token(7, 300);
+    std::vector<T> first;
+    for (int i = 0; i < 10000; ++i) {
+      ASSERT_EQ(test::step_to_end(*model, of.binding(inputs), of.logits_on_device(), best.data()),
+                cudaSuccess);
       const std::vector<T> logits = of.logits();
       first = first.empty() ? logits : first;
-      ASSERT_EQ(std::memcmp(first.data(), logits.data(), logits.size() * sizeof(T)), 0);
+      ASSERT_EQ(std::memcmp(first.data(), logits.data(), logits.size() * sizeof(T)), 0)
+          << "step " << i;
     }
   }
 }
@@ -178,7 +217,7 @@ TYPED_TEST(FusedDecoderOnCuda, SaysWhyAModelOrARunIsNoSuchStep) {
   EXPECT_EQ(why_not(capped, one), "its attention has a soft cap");
   plan::CudaWeights centred = of.weights();
   plan::CudaNode& head = centred.nodes.at(plan::kHeadNode);
-  if constexpr (TestFixture::kQuantized) {
+  if constexpr (kRounds<TypeParam>) {
     std::get<QuantizedLinearCudaArgs>(head).norm.is_rms = false;
   } else {
     std::get<HeadCudaArgs<T>>(head).norm.is_rms = false;
