@@ -28,25 +28,27 @@ double log_sum(const kernels::AskedRow& row, double temperature) {
 }  // namespace
 
 /// Calls enqueue(type, mask) with a null pointer to the logits' type and the allowed tokens on the
-/// device, and waits for what it put in.
+/// device, and waits for what it put in. A token that is drawn asks several times with the same
+/// mask, which goes to the device once.
 template <typename Enqueue>
 void LogitQuestions::ask(const char* what, const TokenMask* allowed, const Enqueue& enqueue) {
-  std::size_t mask_bytes = 0;
-  if (allowed != nullptr) {
-    const std::span words = elements<std::uint32_t>(mask_, allowed->words().size());
-    std::ranges::copy(allowed->words(), words.begin());
-    mask_bytes = words.size_bytes();
-    fit(mask_on_device_, mask_bytes, "which tokens are allowed");
+  std::span<std::uint32_t> changed;
+  if (allowed != nullptr && !std::ranges::equal(allowed->words(), mask_there_)) {
+    mask_there_ = {};
+    changed = elements<std::uint32_t>(mask_, allowed->words().size());
+    std::ranges::copy(allowed->words(), changed.begin());
+    fit(mask_on_device_, changed.size_bytes(), "which tokens are allowed");
   }
   {
     const auto lock = stream_.lock();
-    if (mask_bytes > 0) {
-      check_cuda(cudaMemcpyAsync(mask_on_device_.data(), mask_.data(), mask_bytes,
+    if (!changed.empty()) {
+      check_cuda(cudaMemcpyAsync(mask_on_device_.data(), changed.data(), changed.size_bytes(),
                                  cudaMemcpyHostToDevice, stream_.get()),
                  what);
+      mask_there_ = changed;
     }
     const auto* const mask =
-        mask_bytes > 0 ? reinterpret_cast<const unsigned*>(mask_on_device_.data()) : nullptr;
+        allowed != nullptr ? reinterpret_cast<const unsigned*>(mask_on_device_.data()) : nullptr;
     check_cuda(with_type(type_, [&](const auto* type) { return enqueue(type, mask); }), what);
     stream_.mark(answered_);
   }

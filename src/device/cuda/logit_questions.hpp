@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <mutex>
 #include <span>
 #include <vector>
@@ -51,6 +52,7 @@ class LogitQuestions {
   CudaBuffer<BufferPlace::host> rows_;    // AskedRow
   CudaBuffer<BufferPlace::host> mask_;    // of the tokens that are allowed
   CudaBuffer<BufferPlace::gpu> mask_on_device_;
+  std::span<const std::uint32_t> mask_there_;  // of mask_, what the device has
   CudaEvent answered_;
 };
 
