@@ -77,6 +77,10 @@ MANY_CASES = {  # 1,000 random trees, batches and histories, 200 killed processe
 }
 LONG_HISTORIES = {"KVCACHE_TEST_SECONDS": "600"}  # of two threads side by side
 FUZZER_SECONDS = 60  # of each
+EMULATED_CASES = {  # without the thousands of steps that wait for a GPU to err
+    "GTEST_FILTER": "-*SameBits*",
+    "KVCACHE_TEST_SCALE": "0.5",
+}
 HALF_THE_CASES = {"KVCACHE_TEST_SCALE": "0.5"}
 FEWER_CASES = {"KVCACHE_TEST_SCALE": "0.2"}  # under sanitisers, which make each three times as long
 # Builds that are made to check: joined, sources share the time that large headers take, and the
@@ -109,6 +113,7 @@ def run_checks(*, full: bool) -> Results:
     _provide_xgrammar()
     if full:
         _provide("Ray", "requirements-ray.txt", "ray-requirements")
+        _provide("CUDA's headers", "requirements-emulation.txt", "emulation-requirements")
     _provide("Sphinx", "requirements-site.txt", build_site.STAMP)
     browser.provide()
     results.add(_command("ruff check", [VENV / "bin" / "ruff", "check", "."]))
@@ -125,6 +130,7 @@ def run_checks(*, full: bool) -> Results:
     results.add(_clang_tidy(full=full))
     results.add(_sanitizer_tests("address,undefined", ROOT / "build-asan", full=full))
     if full:
+        results.add(_emulated_gpu_tests())
         results.add(_gtest("C++ tests with fifty times the random cases", BUILD, MANY_CASES))
         results.add(_sanitizer_tests("thread", ROOT / "build-tsan", LONG_HISTORIES, full=full))
         results.add(run_fuzzers(FUZZER_SECONDS))
@@ -358,12 +364,34 @@ def _sanitizer_tests(
     return built
 
 
-def _gtest(name: str, directory: Path, environment: Mapping[str, str] | None = None) -> Results:
-    program = directory / "kvcache_tests"
+def _emulated_gpu_tests() -> Results:
+    """Run the tests of the kernels that tests/emulation takes."""
+    name = "CUDA kernels on an emulated GPU"
+    headers = next(VENV.glob("lib/python3*/site-packages/nvidia/cu13/include"), None)
+    if headers is None:
+        return Results(skipped=[f"{name} (CUDA's headers could not be had)"])
+    program = "kvcache_emulated_tests"
+    options = {"KVCACHE_BUILD_PYTHON": "ON", "KVCACHE_CUDA_HEADERS": str(headers)}
+    results = check("build with an emulated GPU", lambda: _build(BUILD, program, **options))
+    if not results.failed:
+        results.add(_gtest(name, BUILD, EMULATED_CASES, program))
+    return results
+
+
+def _gtest(
+    name: str,
+    directory: Path,
+    environment: Mapping[str, str] | None = None,
+    program: str = "kvcache_tests",
+) -> Results:
     return run_tests(
         name,
         directory,
-        lambda report: [program, "--gtest_brief=1", f"--gtest_output=xml:{report}"],
+        lambda report: [
+            directory / program,
+            "--gtest_brief=1",
+            f"--gtest_output=xml:{report}",
+        ],
         environment,
         shards=min(build.jobs(), MOST_SHARDS),
     )
