@@ -19,6 +19,7 @@
 
 #include "base/atomic_file.hpp"
 #include "gpu/device_activity.hpp"
+#include "gpu/random_runs.hpp"
 #include "kernels/cpu/log_sum_exp_cpu.hpp"
 #include "kvcache/kvcache.hpp"
 
@@ -126,20 +127,10 @@ class Bench {
   }
 
   std::vector<TokenId> random_tokens(std::size_t count) {
-    std::uniform_int_distribution<TokenId> any(0,
-                                               static_cast<TokenId>(model_->info().vocab_size) - 1);
-    std::vector<TokenId> tokens(count);
-    std::ranges::generate(tokens, [&] { return any(random_); });
-    return tokens;
+    return bench::random_tokens(*model_, random_, count);
   }
 
-  Sequence sequence_of(std::size_t depth) {
-    Sequence sequence = model_->new_sequence();
-    if (depth > 0) {
-      (void)sequence.extend(random_tokens(depth));
-    }
-    return sequence;
-  }
+  Sequence sequence_of(std::size_t depth) { return random_sequence(*model_, random_, depth); }
 
   /// Bytes per second that a large copy within the device moves, read and written.
   static double copy_rate() {
@@ -278,10 +269,7 @@ class Bench {
 
   json tree(std::size_t nodes, std::size_t prefix) {
     const Sequence sequence = sequence_of(prefix);
-    TokenTree tree{random_tokens(nodes), {}};
-    for (std::size_t i = 0; i < nodes; ++i) {
-      tree.parents.push_back(i == 0 ? -1 : static_cast<std::int32_t>((i - 1) / 4));
-    }
+    const TokenTree tree = random_tree(*model_, random_, nodes);
     std::vector<double> samples;
     for (std::size_t i = 0; i < 50 + kWarmUp; ++i) {
       const Clock clock;
@@ -298,10 +286,7 @@ class Bench {
   /// log-probabilities, asked for row by row, all at once, and from rows brought to the host.
   json scores(std::size_t nodes, std::size_t prefix, std::size_t moves) {
     const Sequence sequence = sequence_of(prefix);
-    TokenTree tree{random_tokens(nodes), {}};
-    for (std::size_t i = 0; i < nodes; ++i) {
-      tree.parents.push_back(i == 0 ? -1 : static_cast<std::int32_t>((i - 1) / 4));
-    }
+    const TokenTree tree = random_tree(*model_, random_, nodes);
     const std::vector<TokenId> legal = random_tokens(nodes * moves);
     std::vector<RowToken> asked;
     for (std::size_t i = 0; i < legal.size(); ++i) {

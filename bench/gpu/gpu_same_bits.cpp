@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "gpu/random_runs.hpp"
 #include "kvcache/kvcache.hpp"
 
 namespace kvcache::bench {
@@ -53,22 +54,12 @@ class SameBits {
 
  private:
   std::vector<TokenId> random_tokens(std::size_t count) {
-    std::uniform_int_distribution<TokenId> any(0,
-                                               static_cast<TokenId>(model_.info().vocab_size) - 1);
-    std::vector<TokenId> tokens(count);
-    std::ranges::generate(tokens, [&] { return any(random_); });
-    return tokens;
+    return bench::random_tokens(model_, random_, count);
   }
 
-  [[nodiscard]] bool fits(std::size_t tokens) const { return tokens <= model_.info().max_seq_len; }
+  Sequence sequence_of(std::size_t depth) { return random_sequence(model_, random_, depth); }
 
-  Sequence sequence_of(std::size_t depth) {
-    Sequence sequence = model_.new_sequence();
-    (void)sequence.extend(random_tokens(depth));
-    return sequence;
-  }
-
-  /// The first rows, the last one and one between.
+  /// The first row, the last one and one between.
   static Rows rows_of(const std::vector<const Logits*>& logits) {
     std::vector<std::pair<std::size_t, std::size_t>> all;
     for (std::size_t i = 0; i < logits.size(); ++i) {
@@ -97,9 +88,11 @@ class SameBits {
     std::string failure;
     for (std::size_t i = 0; i < times_; ++i) {
       try {
-        const double difference = largest_difference(first, once());
-        different += difference > 0 ? 1 : 0;
-        most = std::max(most, difference);
+        const Rows rows = once();
+        if (!have_same_bits(first, rows)) {
+          ++different;
+          most = std::max(most, largest_difference(first, rows));
+        }
       } catch (const Error& error) {  // logits_invalid where there is NaN
         ++failed;
         failure = error.what();
@@ -116,15 +109,15 @@ class SameBits {
     found_.push_back(std::move(result));
   }
 
-  /// 0 only where all bits are the same.
+  static bool have_same_bits(const Rows& first, const Rows& other) {
+    return std::ranges::equal(first, other, [](const auto& a, const auto& b) {
+      return std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+    });
+  }
+
   static double largest_difference(const Rows& first, const Rows& other) {
     double largest = 0;
     for (std::size_t row = 0; row < first.size(); ++row) {
-      if (std::memcmp(first[row].data(), other[row].data(), first[row].size() * sizeof(float)) ==
-          0) {
-        continue;
-      }
-      largest = std::max(largest, 1e-300);
       for (std::size_t i = 0; i < first[row].size(); ++i) {
         const double difference = std::abs(double{first[row][i]} - other[row][i]);
         largest = std::max(largest, std::isnan(difference) ? INFINITY : difference);
@@ -134,7 +127,7 @@ class SameBits {
   }
 
   void step(std::size_t depth) {
-    if (!fits(depth + 1)) {
+    if (depth + 1 > model_.info().max_seq_len) {
       return;
     }
     Sequence sequence = sequence_of(depth);
@@ -169,10 +162,7 @@ class SameBits {
 
   void tree(std::size_t nodes, std::size_t prefix) {
     const Sequence sequence = sequence_of(prefix);
-    TokenTree tree{random_tokens(nodes), {}};
-    for (std::size_t i = 0; i < nodes; ++i) {
-      tree.parents.push_back(i == 0 ? -1 : static_cast<std::int32_t>((i - 1) / 4));
-    }
+    const TokenTree tree = random_tree(model_, random_, nodes);
     compare("tree", nodes, [&] {
       const TreeEvaluation evaluation = sequence.evaluate(tree);
       return rows_of({&evaluation.logits()});

@@ -6,9 +6,11 @@
 
 #include <csetjmp>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <memory>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -129,7 +131,7 @@ class Block {
     threadIdx = {static_cast<unsigned>(number), 0, 0};
     Lane& lane = lanes_[number];
     if (lane.has_begun) {
-      std::longjmp(lane.here, 1);  // NOLINT(modernize-avoid-setjmp-longjmp)
+      std::longjmp(lane.here, 1);
     }
     lane.has_begun = true;
     getcontext(&lane.beginning);
@@ -143,7 +145,7 @@ class Block {
   void end_lane() {
     lanes_[current_].has_ended = true;
     if (--left_ == 0) {
-      std::longjmp(end_, 1);  // NOLINT(modernize-avoid-setjmp-longjmp)
+      std::longjmp(end_, 1);
     }
     take_turn(next());
   }

@@ -10,12 +10,10 @@
 #include <cstddef>
 #include <functional>
 
-// NOLINTBEGIN(readability-identifier-naming): CUDA's names.
 extern thread_local uint3 threadIdx;
 extern thread_local uint3 blockIdx;
 extern thread_local dim3 gridDim;
 extern thread_local dim3 blockDim;
-// NOLINTEND(readability-identifier-naming)
 
 namespace kvcache::emulation {
 

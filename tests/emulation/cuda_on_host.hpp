@@ -149,8 +149,8 @@ struct Factors {
   unsigned b[2];
 };
 
-/// Sums of rows lane / 4 and 8 further, columns 2 · (lane % 4) and the next: of `depth` products
-/// each, of element(factors of a row, its half, k) and of element(factors of a column, k).
+/// Sums of rows lane / 4 and 8 further, columns 2 · (lane % 4) and the next, of `depth` products
+/// each: of_row(factors, word, k) · of_column(factors, word, k), of the lanes that have element k.
 template <typename Sum, typename OfRow, typename OfColumn>
 void multiply_add_factors(Sum* const (&sums)[4], const Factors& own, int depth, const OfRow& of_row,
                           const OfColumn& of_column) {

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 CUDA = "kernels/cuda/"
@@ -86,7 +87,9 @@ def emulated(text: str) -> str:
     return text
 
 
-def _replaced(text, pattern, replacement):
+def _replaced(
+    text: str, pattern: re.Pattern[str], replacement: Callable[[re.Match[str], str], str]
+) -> str:
     """What the pattern finds, to the closing parenthesis of the one that it ends with."""
     parts = []
     at = 0

@@ -196,6 +196,16 @@ inline double largest_logit(const Doubles& row) {
   return largest;
 }
 
+/// The largest difference of logits to the expected ones.
+template <typename T>
+double largest_difference(std::span<const T> logits, const Doubles& expected) {
+  double largest = 0;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    largest = std::max(largest, std::abs(wide(logits[i]) - expected[i]));
+  }
+  return largest;
+}
+
 /// Whether a row of logits is the expected one, and `best` its best token. `typical`: what the
 /// largest logit of such a row is, where more is known than the row: of some hundred rows of a few
 /// dozen logits one has none but small ones by chance, and errors like the others'.
@@ -203,15 +213,13 @@ template <typename T>
 void expect_logits(std::span<const T> logits, const Doubles& expected,
                    const kernels::TopLogit& best, double typical = 0,
                    double error = kStepError<T>) {
-  double largest = 0;
   std::size_t top = 0;
   const double scale = std::max(typical, largest_logit(expected));
   for (std::size_t i = 0; i < logits.size(); ++i) {
-    largest = std::max(largest, std::abs(wide(logits[i]) - expected[i]));
     ASSERT_TRUE(std::isfinite(wide(logits[i])));
     top = wide(logits[i]) > wide(logits[top]) ? i : top;
   }
-  EXPECT_LE(largest, error * scale);
+  EXPECT_LE(largest_difference(logits, expected), error * scale);
   EXPECT_EQ(best.token, static_cast<std::int32_t>(top));
   EXPECT_EQ(best.logit, static_cast<float>(logits[top]));
 }
