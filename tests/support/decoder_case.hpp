@@ -300,6 +300,7 @@ class DecoderCase {
 
  public:
   static constexpr std::int64_t kContext = 2048;
+  static constexpr std::int64_t kMostRows = 8;  // of logits
 
   DecoderCase(Random& random, const DecoderForm& form)
       : form_(form),
@@ -307,7 +308,7 @@ class DecoderCase {
         last_norm_(random, form.hidden, 0.3, 1),
         cos_(angles([](double angle) { return std::cos(angle); })),
         sin_(angles([](double angle) { return std::sin(angle); })),
-        logits_(std::vector<T>(static_cast<std::size_t>(form.vocab_size))) {
+        logits_(std::vector<T>(static_cast<std::size_t>(kMostRows * form.vocab_size))) {
     table_.resize(static_cast<std::size_t>(kContext / form.block_len));
     std::iota(table_.begin(), table_.end(), 0);
     for (std::size_t i = table_.size(); i > 1; --i) {
@@ -402,7 +403,77 @@ class DecoderCase {
   }
   void keep_token() { ++length_; }
 
-  [[nodiscard]] std::vector<T> logits() const { return logits_.to_host(); }
+  /// So many tokens of rows that begin as the sequence does, one behind the other or as a tree each.
+  /// All rows but the first end with a block of the cache, and have one of their own behind it.
+  [[nodiscard]] StepInputs random_rows(Random& random, std::int64_t tokens) const {
+    StepInputs inputs;
+    inputs.row_offsets = {0};
+    const bool trees = random.chance(0.5);
+    for (std::int64_t row = 0; tokens > 0; ++row) {
+      const std::int64_t count = random.integer(1, tokens);
+      const bool whole = row == 0 && random.chance(0.5);
+      const std::int64_t past =
+          whole ? length_ : random.integer(0, length_ / form_.block_len) * form_.block_len;
+      std::vector<std::int32_t> table = table_;
+      if (!whole) {
+        table[static_cast<std::size_t>(past / form_.block_len)] = table_.end()[-1 - row];
+      }
+      inputs.block_table.insert(inputs.block_table.end(), table.begin(), table.end());
+      inputs.past_lengths.push_back(static_cast<std::int32_t>(past));
+      std::vector<std::int64_t> depths;
+      for (std::int64_t i = 0; i < count; ++i) {
+        const std::int64_t parent = trees ? random.integer(-1, i - 1) : i - 1;
+        depths.push_back(parent < 0 ? 0 : depths[static_cast<std::size_t>(parent)] + 1);
+        inputs.ids.push_back(random.integer(0, form_.vocab_size - 1));
+        inputs.positions.push_back(past + depths.back());
+        if (trees) {
+          inputs.parents.push_back(static_cast<std::int32_t>(parent));
+        }
+      }
+      tokens -= count;
+      inputs.row_offsets.push_back(static_cast<std::int32_t>(inputs.ids.size()));
+    }
+    if (random.chance(0.3)) {  // some tokens' logits, in any order
+      const std::int64_t count = random.integer(1, kMostRows);
+      for (std::int64_t i = 0; i < count; ++i) {
+        inputs.logits_positions.push_back(random.integer(0, std::ssize(inputs.ids) - 1));
+      }
+    }
+    return inputs;
+  }
+
+  /// The logits of each token of such rows. What they append is expected in the cache.
+  std::vector<Doubles> expected_of_rows(const StepInputs& inputs) {
+    std::vector<Doubles> logits;
+    std::vector<Appended> appended;
+    for (std::size_t token = 0; token < inputs.ids.size(); ++token) {
+      const std::size_t row = *inputs.row_of(token);
+      const auto begin = static_cast<std::size_t>(inputs.begin(row));
+      std::vector<std::size_t> path;
+      for (auto at = static_cast<std::int64_t>(token - begin); at >= 0;) {
+        path.insert(path.begin(), begin + static_cast<std::size_t>(at));
+        at = inputs.parents.empty() ? at - 1 : inputs.parents[begin + static_cast<std::size_t>(at)];
+      }
+      const std::int64_t to = inputs.past_lengths[row] + static_cast<std::int64_t>(token - begin);
+      const std::size_t blocks = table_.size();
+      logits.push_back(expected_of_path(
+          inputs, path, inputs.past_lengths[row],
+          inputs.block_table[row * blocks + static_cast<std::size_t>(to / form_.block_len)], to,
+          appended));
+    }
+    for (const Appended& one : appended) {
+      std::ranges::copy(one.key, layers_[one.layer]->host_keys.begin() + one.at);
+      std::ranges::copy(one.value, layers_[one.layer]->host_values.begin() + one.at);
+    }
+    return logits;
+  }
+
+  [[nodiscard]] std::vector<T> logits() const {
+    std::vector<T> all = logits_.to_host();
+    all.resize(static_cast<std::size_t>(form_.vocab_size));
+    return all;
+  }
+  [[nodiscard]] std::vector<T> logits_of_rows() const { return logits_.to_host(); }
   [[nodiscard]] void* logits_on_device() const { return logits_.data(); }
 
   /// The largest difference of the device's cache to the expected one.
@@ -539,8 +610,51 @@ class DecoderCase {
     std::ranges::transform(to, what, to.begin(), std::plus<>());
   }
 
+  /// What a token appends, and where.
+  struct Appended {
+    std::size_t layer;
+    std::int64_t at;
+    std::vector<Cache> key;
+    std::vector<Cache> value;
+  };
+
+  /// The last token's logits of a path behind the sequence's first `past` tokens. What it appends
+  /// goes to position `to` of a row, in `block`.
+  Doubles expected_of_path(const StepInputs& inputs, const std::vector<std::size_t>& path,
+                           std::int64_t past, std::int64_t block, std::int64_t to,
+                           std::vector<Appended>& appended) {
+    const std::int64_t length = std::exchange(length_, past);
+    std::vector<std::pair<std::vector<Cache>, std::vector<Cache>>> before;
+    for (const auto& layer : layers_) {
+      before.emplace_back(layer->host_keys, layer->host_values);
+    }
+    Doubles logits;
+    for (const std::size_t token : path) {
+      logits = expected(one_token(inputs.ids[token], inputs.positions[token]));
+      ++length_;
+    }
+    for (std::size_t number = 0; number < layers_.size(); ++number) {
+      Layer& layer = *layers_[number];
+      for (std::int64_t head = 0; head < form_.kv_heads; ++head) {
+        const auto of = [&](const std::vector<Cache>& pool) {
+          const auto from = pool.begin() + pool_at(head, length_ - 1);
+          return std::vector<Cache>(from, from + form_.head_dim);
+        };
+        appended.push_back({number, pool_at_block(head, block, to), of(layer.host_keys),
+                            of(layer.host_values)});
+      }
+      std::tie(layer.host_keys, layer.host_values) = before[number];
+    }
+    length_ = length;
+    return logits;
+  }
+
   [[nodiscard]] std::int64_t pool_at(std::int64_t head, std::int64_t position) const {
-    const std::int64_t block = table_[static_cast<std::size_t>(position / form_.block_len)];
+    return pool_at_block(head, table_[static_cast<std::size_t>(position / form_.block_len)],
+                         position);
+  }
+  [[nodiscard]] std::int64_t pool_at_block(std::int64_t head, std::int64_t block,
+                                           std::int64_t position) const {
     return ((block * form_.kv_heads + head) * form_.block_len + position % form_.block_len) *
            form_.head_dim;
   }

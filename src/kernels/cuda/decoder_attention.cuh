@@ -15,25 +15,30 @@ __device__ inline unsigned transposed(unsigned pair) {
   return result;
 }
 
-template <typename T, int kHeadDim>
+template <typename T, int kHeadDim, int kTokens>
 class DecoderAttention {
  public:
   __device__ DecoderAttention(const DecoderKernelArgs<DecoderArgs<T>>& args, unsigned char* room,
-                              FusedDecoderStatic& shared)
+                              FusedDecoderStatic<kTokens>& shared)
       : args_(args.step),
         exchange_(args.exchange),
         room_(reinterpret_cast<float*>(room)),
         shared_(shared),
         group_(args.group),
-        place_(args.step, args.exchange, static_cast<int>(blockIdx.x)),
+        place_(SplitOfPast::of<kTokens>(args.step, args.exchange, static_cast<int>(blockIdx.x))),
         lane_(static_cast<int>(threadIdx.x) % 32),
         warp_(static_cast<int>(threadIdx.x) / 32),
         units_(place_.units()) {}
 
   [[nodiscard]] __device__ bool takes_part() const { return place_.kv_head < args_.sizes.kv_heads; }
 
-  /// The angles of the token's position, once.
-  __device__ void load_angles() { load_decoder_angles(args_, shared_.of_any); }
+  /// The angles of the positions of the new tokens that are seen, once.
+  __device__ void load_angles() {
+    for (int seen = 0; seen < (kTokens == 1 ? 1 : place_.seen); ++seen) {
+      load_decoder_angles(args_, args_.inputs.tokens[place_.seen_token(seen)].position,
+                          shared_.of_any.cos[seen], shared_.of_any.sin[seen]);
+    }
+  }
 
   /// Brings the past of a layer into the second-level cache.
   __device__ void fetch(int layer) const {
@@ -70,14 +75,14 @@ class DecoderAttention {
 
   /// Where a position lies in a pool, in vectors of head_dim.
   [[nodiscard]] __device__ std::int64_t row_of(int position) const {
-    return decoder_row(args_, place_.kv_head, position);
+    return decoder_row(args_, place_.table_at, place_.kv_head, position);
   }
 
   /// The warp's `number`-th unit of the split: position lane / 4 of it, and four times eight
   /// neighbouring elements. What is not there, or not yet, is zero.
   [[nodiscard]] __device__ Unit load(int number) const {
     const int position = place_.first + number * kDecoderUnit + lane_ / 4;
-    const bool exists = position < place_.end && position < args_.inputs.past_length;
+    const bool exists = position < place_.end && position < place_.past;
     const std::int64_t at = exists ? row_of(position) * kHeadDim : 0;
     const auto* const keys = reinterpret_cast<const uint4*>(keys_ + at) + lane_ % 4;
     const auto* const values = reinterpret_cast<const uint4*>(values_ + at) + lane_ % 4;
@@ -91,9 +96,9 @@ class DecoderAttention {
     return unit;
   }
 
-  /// Queries, then, where this split appends, the key and the value; the warps in turns.
+  /// Queries, then the keys and values of the new tokens in this split; the warps in turns.
   __device__ void receive_vectors(int layer, const unsigned* qkv) {
-    const int vectors = place_.appends(args_.inputs.past_length) ? group_ + 2 : group_;
+    const int vectors = group_ + 2 * place_.new_tokens();
 #pragma unroll 1
     for (int vector = warp_; vector < vectors; vector += kDecoderWarps) {
       receive_vector(layer, vector, qkv);
@@ -101,8 +106,9 @@ class DecoderAttention {
   }
 
   __device__ void receive_vector(int layer, int vector, const unsigned* qkv) {
-    const auto [is_query, is_value, number] = VectorOfBlock(args_.sizes, place_, group_, vector);
-    const unsigned* from = qkv + number * kWords;
+    const auto [is_query, is_value, seen, number] =
+        VectorOfBlock(args_.sizes, place_, group_, vector);
+    const unsigned* from = qkv + place_.seen_token(seen) * exchange_.words + number * kWords;
     const auto arriving = receive_paced<kWords / 32>([&](Arriving<kWords / 32>& to) {
       to.template poll_one<0>(from + lane_);
       if constexpr (kWords > 32) {
@@ -115,31 +121,34 @@ class DecoderAttention {
       words[i] = arriving.words[i];
     }
     if (!is_value) {
-      prepare(layer, is_query, room_ + vector * kHeadDim, words);
+      prepare(layer, is_query, seen, room_ + vector * kHeadDim, words);
     }
     auto* const to = reinterpret_cast<unsigned*>(is_query   ? shared_.queries
-                                                 : is_value ? shared_.value
-                                                            : shared_.key) +
+                                                 : is_value ? shared_.values[seen]
+                                                            : shared_.keys[seen]) +
                      (is_query ? vector * kWords : 0);
+    const bool appends = !is_query && seen == place_.seen - 1;  // the others have blocks of theirs
     auto* const pool = reinterpret_cast<unsigned*>(is_value ? values_ : keys_);
-    const std::int64_t at = is_query ? 0 : row_of(args_.inputs.past_length) * kWords;
+    const std::int64_t at = appends ? row_of(place_.append_at) * kWords : 0;
 #pragma unroll
     for (int i = 0; i < kWords / 32; ++i) {
       to[32 * i + lane_] = words[i];
-      if (!is_query) {
+      if (appends) {
         pool[at + 32 * i + lane_] = words[i];
       }
     }
   }
 
-  /// Norms and turns a query or the key.
-  __device__ void prepare(int layer, bool is_query, float* vector, unsigned* words) const {
+  /// Norms and turns a query or a key.
+  __device__ void prepare(int layer, bool is_query, int seen, float* vector,
+                          unsigned* words) const {
 #pragma unroll
     for (int i = 0; i < kWords / 32; ++i) {
       *reinterpret_cast<float2*>(vector + 64 * i + 2 * lane_) = values_of<T>(words[i]);
     }
     __syncwarp();
-    norm_and_turn<kHeadDim>(args_, shared_.of_any, layer, is_query, vector);
+    norm_and_turn<kHeadDim>(args_, shared_.of_any.cos[seen], shared_.of_any.sin[seen], layer,
+                            is_query, vector);
 #pragma unroll
     for (int i = 0; i < kWords / 32; ++i) {
       const float2 pair = *reinterpret_cast<const float2*>(vector + 64 * i + 2 * lane_);
@@ -166,11 +175,12 @@ class DecoderAttention {
         ahead_ = load(number + kDecoderWarps);
       }
       const int first_position = place_.first + number * kDecoderUnit;
-      if (first_position + lane_ / 4 == args_.inputs.past_length) {
+      const int seen = first_position + lane_ / 4 - place_.past;
+      if (kTokens == 1 ? seen == 0 : seen >= 0 && seen < place_.seen) {
 #pragma unroll
         for (int i = 0; i < kVectors; ++i) {
-          unit.keys[i] = shared_.key[4 * i + lane_ % 4];
-          unit.values[i] = shared_.value[4 * i + lane_ % 4];
+          unit.keys[i] = shared_.keys[kTokens == 1 ? 0 : seen][4 * i + lane_ % 4];
+          unit.values[i] = shared_.values[kTokens == 1 ? 0 : seen][4 * i + lane_ % 4];
         }
       }
       StripSums scores;
@@ -227,6 +237,7 @@ class DecoderAttention {
 
   /// The warps' softmaxes to one per head, sent.
   __device__ void merge(unsigned* words) const {
+    words += place_.token * exchange_.words;
     const int warps = units_ < kDecoderWarps ? units_ : kDecoderWarps;
     merge_parts<kHeadDim>(
         shared_.of_any, room_, warps, group_,
@@ -242,7 +253,7 @@ class DecoderAttention {
   const DecoderArgs<T>& args_;
   const DecoderExchange& exchange_;
   float* room_;
-  FusedDecoderStatic& shared_;
+  FusedDecoderStatic<kTokens>& shared_;
   int group_;
   SplitOfPast place_;
   int lane_;
@@ -253,40 +264,51 @@ class DecoderAttention {
   Unit ahead_ = {};
 };
 
-/// Eight neighbouring elements of what was attended, from its splits' softmaxes.
-template <typename T, int kHeadDim>
-__device__ Octet receive_attended(const unsigned* words, const DecoderExchange& exchange, int at,
-                                  bool has) {
+/// Eight neighbouring elements of what each token attended to, from its splits' softmaxes.
+template <typename T, int kHeadDim, int kTokens>
+__device__ void receive_attended(const unsigned* words, const DecoderExchange& exchange, int count,
+                                 int at, bool has, Octet (&attended)[kTokens]) {
   const int head = at / kHeadDim;
   const int part = head * exchange.splits;
   const unsigned* const softmaxes = words + exchange.softmaxes + 2 * part;
   const unsigned* const values =
       words + exchange.attended + part * (kHeadDim / 2) + at % kHeadDim / 2;
-  SplitsMerged merged;
+  constexpr int kWords = 12;  // of a token's two splits
+  SplitsMerged merged[kTokens];
 #pragma unroll 1
   for (int split = 0; split < exchange.splits; split += 2) {
     const bool second = split + 1 < exchange.splits;
-    const auto arriving = receive_paced<12>([&](Arriving<12>& to) {
-      if (has) {
-        to.template poll_two<0>(softmaxes + 2 * split);
-        to.template poll_four<4>(values + split * (kHeadDim / 2));
-        if (second) {
-          to.template poll_two<2>(softmaxes + 2 * split + 2);
-          to.template poll_four<8>(values + (split + 1) * (kHeadDim / 2));
+    const auto arriving = receive_paced<kWords * kTokens>([&](Arriving<kWords * kTokens>& to) {
+      for_tokens<kTokens>([&](auto token) {
+        constexpr int kFirst = kWords * decltype(token)::value;
+        const int of_token = token * exchange.words;
+        if (has && (kTokens == 1 || token < count)) {
+          to.template poll_two<kFirst>(softmaxes + of_token + 2 * split);
+          to.template poll_four<kFirst + 4>(values + of_token + split * (kHeadDim / 2));
+          if (second) {
+            to.template poll_two<kFirst + 2>(softmaxes + of_token + 2 * split + 2);
+            to.template poll_four<kFirst + 8>(values + of_token + (split + 1) * (kHeadDim / 2));
+          }
         }
-      }
+      });
     });
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      if (i == 0 || second) {
-        merged.add(__uint_as_float(arriving.words[2 * i]),
-                   __uint_as_float(arriving.words[2 * i + 1]),
-                   Octet::of<T>({arriving.words[4 + 4 * i], arriving.words[5 + 4 * i],
-                                 arriving.words[6 + 4 * i], arriving.words[7 + 4 * i]}));
+    for (int t = 0; t < kTokens; ++t) {
+      const unsigned* const of_token = arriving.words + kWords * t;
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        if (i == 0 || second) {
+          merged[t].add(__uint_as_float(of_token[2 * i]), __uint_as_float(of_token[2 * i + 1]),
+                        Octet::of<T>({of_token[4 + 4 * i], of_token[5 + 4 * i],
+                                      of_token[6 + 4 * i], of_token[7 + 4 * i]}));
+        }
       }
     }
   }
-  return merged.total();
+#pragma unroll
+  for (int t = 0; t < kTokens; ++t) {
+    attended[t] = merged[t].total();
+  }
 }
 
 }  // namespace kvcache::kernels

@@ -8,8 +8,14 @@
 
 namespace kvcache::kernels {
 
+/// Strips whose sums a block ends together, of so many tokens: as many sums whatever they are.
+template <int kTokens>
+constexpr int kGroupStripsOf = kGroupStrips / kTokens;
+
 /// A strip's sums of the warps, and a gap so that neighbouring strips lie in other banks.
-constexpr int kSumsOfStrip = kDecoderWarps * (kStripColumns / 2) + 4;
+template <int kTokens>
+constexpr int kSumsOfStripOf = kDecoderWarps * kTokens * (kStripColumns / 2) + 4;
+constexpr int kSumsOfStrip = kSumsOfStripOf<1>;
 constexpr int kMaxHeadPairs = 128;  // of a head_dim
 
 /// Pieces of inputs that a warp's lanes fill at once.
@@ -58,16 +64,18 @@ struct DecoderWork {
 };
 
 /// What a block of any decoder has in static shared memory.
-struct DecoderStatic {
+template <int kTokens>
+struct DecoderStaticOf {
   DecoderWork work;
-  CopyBarrier arrivals[kDecoderWarps][kMaxChunks];  // of weights
-  float2 sums[2][kGroupStrips * kSumsOfStrip];      // the warps', in turns
-  float squares[2][kDecoderWarps];                  // of the inputs of norms, in turns
-  float cos[kMaxHeadPairs];                         // of the token's position
-  float sin[kMaxHeadPairs];
+  CopyBarrier arrivals[kDecoderWarps][kMaxChunks];                     // of weights
+  float2 sums[2][kGroupStripsOf<kTokens> * kSumsOfStripOf<kTokens>];  // the warps', in turns
+  float squares[2][kTokens][kDecoderWarps];                            // of the inputs of norms
+  float cos[kTokens][kMaxHeadPairs];                                   // of tokens' positions
+  float sin[kTokens][kMaxHeadPairs];
   float2 softmaxes[kDecoderWarps][kMaxGroup];
-  TopLogit bests[kDecoderWarps];
+  TopLogit bests[kTokens][kDecoderWarps];
 };
+using DecoderStatic = DecoderStaticOf<1>;
 
 /// Of the warps that compute: a block may have others, which fetch.
 __device__ inline void sync_decoder_warps() {
@@ -86,6 +94,20 @@ __device__ Arriving<kWords> receive_paced(const Poll& poll) {
     poll(arriving);
   }
   return arriving;
+}
+
+/// Calls work(t) for each token of a step, t being known to the compiler.
+template <int kTokens, typename Work>
+__device__ void for_tokens(const Work& work) {
+  work(std::integral_constant<int, 0>{});
+  if constexpr (kTokens > 1) {
+    work(std::integral_constant<int, 1>{});
+  }
+  if constexpr (kTokens > 2) {
+    static_assert(kTokens == 4);
+    work(std::integral_constant<int, 2>{});
+    work(std::integral_constant<int, 3>{});
+  }
 }
 
 /// Eight neighbouring values.

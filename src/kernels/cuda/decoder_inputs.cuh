@@ -10,20 +10,22 @@ constexpr int kPieceVectors = 32;  // of 16 bytes, a lane's each
 constexpr int kRowVectors = 8;     // of a piece of inputs
 
 /// What a block of a decoder in 16 bits has in static shared memory.
+template <int kTokens>
 struct FusedDecoderStatic {
-  DecoderStatic of_any;
+  DecoderStaticOf<kTokens> of_any;
   uint4 zero;                                    // the inputs of lanes that have none
   uint4 queries[kMaxGroup * kMaxHeadPairs / 4];  // of a head of keys
-  uint4 key[kMaxHeadPairs / 4];                  // of the new token
-  uint4 value[kMaxHeadPairs / 4];
+  uint4 keys[kTokens][kMaxHeadPairs / 4];        // of the new tokens that the block's one sees
+  uint4 values[kTokens][kMaxHeadPairs / 4];
 };
 
 /// A warp's weights, piece after piece: a ring of chunks that it fills itself.
 template <typename T>
 class DecoderWeights {
  public:
+  template <typename Static>
   __device__ DecoderWeights(const DecoderKernelArgs<DecoderArgs<T>>& args, unsigned char* dynamic,
-                            DecoderStatic& shared)
+                            Static& shared)
       : lane_(static_cast<int>(threadIdx.x) % 32), slots_(args.layout.chunks) {
     const int warp = static_cast<int>(threadIdx.x) / 32;
     const std::int64_t* at =
@@ -120,46 +122,83 @@ struct InputPairs {
   }
 };
 
-/// The inputs of a product in shared memory, of 16 bits: rounded ones are row 0 of the matrix
-/// instruction, what rounding took from them is row 8, which the same lanes have. A warp writes and
-/// reads its own slice only.
-template <typename T>
+/// The inputs of a product in shared memory, of 16 bits, token after token. Rounded ones are row t of
+/// the matrix instruction, t being the token, what rounding took from them is row 8 + t, which the
+/// same lanes have. A warp writes and reads its own slice only.
+template <typename T, int kTokens>
 class DecoderInputRows {
  public:
+  /// Of eight neighbouring inputs of each token.
+  struct Pairs {
+    InputPairs of[kTokens];
+  };
+
+  /// Rounded inputs only, as the instruction takes them.
+  static constexpr int kRoundedVectors = kRowVectors / 2;
+
   __device__ explicit DecoderInputRows(unsigned char* room)
       : rows_(reinterpret_cast<uint4*>(room)) {}
 
   /// Calls `take(at, has)` for each eight inputs of the warp's slice, `at` being the first of them;
-  /// lanes without any are asked with `has` false. `take` gives them as InputPairs.
+  /// lanes without any are asked with `has` false. `take` gives them as Pairs. `pieces`: of a token.
   template <typename Take>
-  __device__ void fill(const Share& slice, const Take& take) {
-    const int end = slice.first + slice.count;
-#pragma unroll 1
-    for (int first = slice.first; first < end; first += kRoundPieces) {
-      const int piece = first + lane() / 4;
-      const bool has = piece < end;
-      const InputPairs pairs = take(piece * kPieceInputs + lane() % 4 * 8, has);
+  __device__ void fill(const Share& slice, int pieces, const Take& take) {
+    fill_pieces(slice, [&](int piece, bool has) {
+      const Pairs pairs = take(piece * kPieceInputs + lane() % 4 * 8, has);
       if (has) {
-        uint4* const to = rows_ + piece * kRowVectors + lane() % 4;
-        to[0] = {pairs.high[0], pairs.low[0], pairs.high[1], pairs.low[1]};
-        to[4] = {pairs.high[2], pairs.low[2], pairs.high[3], pairs.low[3]};
+#pragma unroll
+        for (int t = 0; t < kTokens; ++t) {
+          const InputPairs& of = pairs.of[t];
+          uint4* const to = rows_ + (t * pieces + piece) * kRowVectors + lane() % 4;
+          to[0] = {of.high[0], of.low[0], of.high[1], of.low[1]};
+          to[4] = {of.high[2], of.low[2], of.high[3], of.low[3]};
+        }
       }
-    }
-    __syncwarp();
+    });
   }
 
-  /// A piece's inputs of this lane: it has two times 16 bytes, kRowVectors / 2 apart.
-  [[nodiscard]] __device__ const uint4* of_lane(int piece) const {
-    return rows_ + piece * kRowVectors + lane();
+  /// The same of rounded inputs, of which rounding took nothing.
+  template <typename Take>
+  __device__ void fill_rounded(const Share& slice, int pieces, const Take& take) {
+    fill_pieces(slice, [&](int piece, bool has) {
+      const auto rounded = take(piece * kPieceInputs + lane() % 4 * 8, has);
+      if (has) {
+#pragma unroll
+        for (int t = 0; t < kTokens; ++t) {
+          rows_[(t * pieces + piece) * kRoundedVectors + lane() % 4] = rounded.of[t];
+        }
+      }
+    });
+  }
+
+  /// A piece's inputs of this lane, which is among the four of a token: it has two times 16 bytes,
+  /// kRowVectors / 2 apart.
+  [[nodiscard]] __device__ const uint4* of_lane(int piece, int pieces) const {
+    return rows_ + (token() * pieces + piece) * kRowVectors + lane() % 4;
+  }
+  [[nodiscard]] __device__ const uint4* rounded_of_lane(int piece, int pieces) const {
+    return rows_ + (token() * pieces + piece) * kRoundedVectors + lane() % 4;
   }
 
  private:
   [[nodiscard]] __device__ static int lane() { return static_cast<int>(threadIdx.x) % 32; }
+  [[nodiscard]] __device__ static int token() { return kTokens == 1 ? 0 : lane() / 4; }
+
+  template <typename Work>
+  __device__ static void fill_pieces(const Share& slice, const Work& work) {
+    const int end = slice.first + slice.count;
+#pragma unroll 1
+    for (int first = slice.first; first < end; first += kRoundPieces) {
+      const int piece = first + lane() / 4;
+      work(piece, piece < end);
+    }
+    __syncwarp();
+  }
 
   uint4* rows_;
 };
 
-/// A warp's sums of columns 2t and 2t + 1 of a strip, in lanes t = 0 … 3.
+/// A warp's sums of columns 2i and 2i + 1 of a strip, of token t in lane 4t + i.
 struct PieceSums {
   float first[4] = {};
   float second[4] = {};
@@ -169,6 +208,12 @@ struct PieceSums {
     multiply_add<T>(first, {inputs.x, inputs.y, inputs.z, inputs.w}, weight.x, weight.y);
     multiply_add<T>(second, {more_inputs.x, more_inputs.y, more_inputs.z, more_inputs.w}, weight.z,
                     weight.w);
+  }
+  /// Of rounded inputs.
+  template <typename T>
+  __device__ void add(const uint4& weight, const uint4& inputs) {
+    multiply_add<T>(first, {inputs.x, 0, inputs.y, 0}, weight.x, weight.y);
+    multiply_add<T>(second, {inputs.z, 0, inputs.w, 0}, weight.z, weight.w);
   }
   [[nodiscard]] __device__ float2 total() const {
     return {first[0] + second[0] + (first[2] + second[2]),

@@ -28,9 +28,12 @@ struct SigmoidGate {
 /// One block's way through the step. There is one copy of each phase's code for all products: a
 /// step goes through it once a layer, so instructions come from as far away as data.
 ///
-/// What depends on the types of weights and cache is Self's: weights_, attention_, load_token(),
+/// What depends on the types of weights and cache is Self's: weights_, attention_, load_tokens(),
 /// embedded_pair(), begin_layer(), fill_inputs(), begin_product(), multiply_strips() and finish().
-template <typename Self, typename Args>
+///
+/// kTokens: of a step at most. Each has an exchange of its own, DecoderExchange::words from the next
+/// one's. A thread ends columns of one token.
+template <typename Self, typename Args, int kTokens>
 class DecoderStep {
  public:
   /// By the warps that compute, when the block's work is known.
@@ -59,7 +62,7 @@ class DecoderStep {
         residual_at_ = words_ + exchange_.after_attention;
       }
     }
-    hand_over(best_);
+    hand_over();
   }
 
  protected:
@@ -70,13 +73,19 @@ class DecoderStep {
   static constexpr int kHead = static_cast<int>(DecoderProduct::head);
   static constexpr int kPairs = kStripColumns / 2;  // of columns of a strip
 
-  __device__ DecoderStep(const DecoderKernelArgs<Args>& args, DecoderStatic& shared)
+  __device__ DecoderStep(const DecoderKernelArgs<Args>& args, DecoderStaticOf<kTokens>& shared)
       : kernel_(args),
         args_(args.step),
         exchange_(args.exchange),
         shared_(shared),
         thread_(static_cast<int>(threadIdx.x)),
-        words_(args_.exchange) {}
+        token_(kTokens == 1 ? 0 : thread_ / kPairs % kTokens),
+        words_(args_.exchange) {
+#pragma unroll
+    for (float& scale : norm_scales_) {
+      scale = 1;
+    }
+  }
 
   /// What of the product at hand is this block's, and of its inputs this warp's.
   [[nodiscard]] __device__ const Share& strips() const { return shared_.work.strips[product_]; }
@@ -84,40 +93,58 @@ class DecoderStep {
     return shared_.work.slices[product_][thread_ / 32];
   }
 
-  /// Eight results of other blocks, or zeros.
-  [[nodiscard]] __device__ static Octet received_from(const unsigned* from, bool has) {
-    const auto arriving = receive_paced<8>([&](Arriving<8>& to) {
-      if (has) {
-        to.template poll_four<0>(from);
-        to.template poll_four<4>(from + 4);
-      }
+  /// So many tokens the step has.
+  [[nodiscard]] __device__ int count() const { return kTokens == 1 ? 1 : args_.inputs.count; }
+
+  /// Where the exchange of the thread's token begins, in words behind the first one's.
+  [[nodiscard]] __device__ int of_token() const {
+    return kTokens == 1 ? 0 : token_ * exchange_.words;
+  }
+
+  /// Eight results of other blocks for each token, or zeros.
+  __device__ void receive_from(const unsigned* from, bool has, Octet (&x)[kTokens]) const {
+    const auto arriving = receive_paced<8 * kTokens>([&](Arriving<8 * kTokens>& to) {
+      for_tokens<kTokens>([&](auto token) {
+        constexpr int kFirst = 8 * decltype(token)::value;
+        if (has && (kTokens == 1 || token < count())) {
+          to.template poll_four<kFirst>(from + token * exchange_.words);
+          to.template poll_four<kFirst + 4>(from + token * exchange_.words + 4);
+        }
+      });
     });
-    Octet x;
 #pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      x.values[i] = __uint_as_float(arriving.words[i]);
+    for (int i = 0; i < 8 * kTokens; ++i) {
+      x[i / 8].values[i % 8] = __uint_as_float(arriving.words[i]);
     }
-    return x;
   }
 
   /// Of the inputs of a norm that the lane has seen.
-  __device__ void keep_squares(float squares) const {
-    squares = sum_of_lanes(squares);
-    if (thread_ % 32 == 0) {
-      shared_.squares[norm_turn_][thread_ / 32] = squares;
+  __device__ void keep_squares(const float (&squares)[kTokens]) const {
+#pragma unroll
+    for (int t = 0; t < kTokens; ++t) {
+      const float sum = sum_of_lanes(squares[t]);
+      if (thread_ % 32 == 0) {
+        shared_.squares[norm_turn_][t][thread_ / 32] = sum;
+      }
     }
   }
 
-  /// What is left to multiply a product's sums by; by all threads, after a barrier.
+  /// What is left to multiply a product's sums of the thread's token by; by all threads, after a
+  /// barrier.
   __device__ float left_of_norm() {
-    float squares = 0;
+    float left = 1;
 #pragma unroll
-    for (const float one : shared_.squares[norm_turn_]) {
-      squares += one;
+    for (int t = 0; t < kTokens; ++t) {
+      float squares = 0;
+#pragma unroll
+      for (const float one : shared_.squares[norm_turn_][t]) {
+        squares += one;
+      }
+      const float scale = rsqrtf(squares / static_cast<float>(args_.sizes.hidden) + args_.epsilon);
+      const float of_token = __fdividef(scale, norm_scales_[t]);
+      left = t == token_ ? of_token : left;
+      norm_scales_[t] = scale;
     }
-    const float scale = rsqrtf(squares / static_cast<float>(args_.sizes.hidden) + args_.epsilon);
-    const float left = __fdividef(scale, norm_scale_);
-    norm_scale_ = scale;
     norm_turn_ ^= 1;
     return left;
   }
@@ -127,7 +154,7 @@ class DecoderStep {
   __device__ void add_to_residual(int pair, float2 sum) {
     residual_ = {residual_.x + sum.x, residual_.y + sum.y};
     const int to = product_ == kProjection ? exchange_.after_attention : exchange_.after_layer;
-    send(words_ + to + 2 * pair, residual_);
+    send(words_ + of_token() + to + 2 * pair, residual_);
   }
 
   __device__ void take(int token, float logit) {
@@ -138,12 +165,13 @@ class DecoderStep {
   const DecoderKernelArgs<Args>& kernel_;
   const Args& args_;
   const DecoderExchange& exchange_;
-  DecoderStatic& shared_;
+  DecoderStaticOf<kTokens>& shared_;
   int thread_;
+  int token_;  // whose columns the thread ends
   int product_ = kQkv;                     // at hand
   const unsigned* residual_at_ = nullptr;  // in the exchange; null: the embedding
   float2 residual_{0.0F, 0.0F};            // of the thread's pair of columns
-  float norm_scale_ = 1;                   // of the norm before
+  float norm_scales_[kTokens];             // of the norm before, a token's each
   unsigned* words_;                        // this layer's exchange
 
  private:
@@ -155,12 +183,12 @@ class DecoderStep {
       self().attention_.load_angles();
       self().attention_.fetch(0);
     }
-    self().load_token();
+    self().load_tokens();
     clear();
     sync_decoder_warps();
     const Share& own = shared_.work.strips[kContraction];
-    if (thread_ < own.count * kPairs) {
-      residual_ = self().embedded_pair(own.first * kPairs + thread_);
+    if (thread_ < own.count * kPairs * kTokens && token_ < count()) {
+      residual_ = self().embedded_pair(own.first * kPairs + pair_of_thread());
     }
   }
 
@@ -180,70 +208,101 @@ class DecoderStep {
     self().begin_product();
     float scale = 1;
 #pragma unroll 1
-    for (int first = 0; first < own.count; first += kGroupStrips) {
-      const int count = own.count - first < kGroupStrips ? own.count - first : kGroupStrips;
+    for (int first = 0; first < own.count; first += kStrips) {
+      const int strips = own.count - first < kStrips ? own.count - first : kStrips;
       float2* const sums = shared_.sums[turn_];
-      self().multiply_strips(count, sums + thread_ / 32 * kPairs);
+      self().multiply_strips(strips, sums + thread_ / 32 * kPairs * kTokens);
       sync_decoder_warps();
       if (normed && first == 0) {
         scale = left_of_norm();
       }
-      const bool ends = thread_ < count * kPairs;
+      const bool ends =
+          thread_ < strips * kPairs * kTokens && (kTokens == 1 || token_ < count());
       const unsigned lanes = __ballot_sync(kAllLanes, ends);
       if (ends) {
-        const float2* from = sums + thread_ / kPairs * kSumsOfStrip + thread_ % kPairs;
+        const float2* from = sums + thread_ / (kPairs * kTokens) * kSumsOfStripOf<kTokens> +
+                             thread_ % (kPairs * kTokens);
         float2 total{0.0F, 0.0F};
 #pragma unroll
         for (int i = 0; i < kDecoderWarps; ++i) {
-          total.x += from[i * kPairs].x;
-          total.y += from[i * kPairs].y;
+          total.x += from[i * kPairs * kTokens].x;
+          total.y += from[i * kPairs * kTokens].y;
         }
-        self().finish((own.first + first) * kPairs + thread_, {total.x * scale, total.y * scale},
-                      lanes);
+        self().finish((own.first + first) * kPairs + pair_of_thread(),
+                      {total.x * scale, total.y * scale}, lanes);
       }
       turn_ ^= 1;
     }
   }
 
-  /// The best of all blocks to the host.
-  __device__ void hand_over(TopLogit best) {
-    best = best_of_lanes(best);
-    if (thread_ % 32 == 0) {
-      shared_.bests[thread_ / 32] = best;
+  /// The thread's pair of a group's columns.
+  [[nodiscard]] __device__ int pair_of_thread() const {
+    return kTokens == 1 ? thread_ : thread_ / (kPairs * kTokens) * kPairs + thread_ % kPairs;
+  }
+
+  /// The best of those lanes whose thread ends columns of the same token, in all of them.
+  [[nodiscard]] __device__ static TopLogit best_of_token(TopLogit best) {
+#pragma unroll
+    for (int offset = 16; offset > 0; offset /= 2) {
+      if (offset >= kPairs * kTokens || offset < kPairs) {
+        const TopLogit other{__shfl_xor_sync(kAllLanes, best.token, offset),
+                             __shfl_xor_sync(kAllLanes, best.logit, offset)};
+        best = comes_before(other, best) ? other : best;
+      }
+    }
+    return best;
+  }
+
+  /// The best of all blocks to the host: of token t by block t.
+  __device__ void hand_over() {
+    const TopLogit none{INT_MAX, -INFINITY};
+    const TopLogit best = best_of_token(best_);
+    if (thread_ % kPairs == 0 && thread_ % 32 < kPairs * kTokens) {
+      shared_.bests[token_][thread_ / 32] = best;
     }
     sync_decoder_warps();
     if (thread_ >= 32) {
       return;
     }
-    const TopLogit none{INT_MAX, -INFINITY};
-    best = best_of_lanes(thread_ < kDecoderWarps ? shared_.bests[thread_] : none);
+    const auto block = static_cast<int>(blockIdx.x);
     unsigned* const bests = args_.exchange + exchange_.bests;
-    if (thread_ == 0) {
-      send(bests + 2 * blockIdx.x, float2{__int_as_float(best.token), best.logit});
+#pragma unroll 1
+    for (int t = 0; t < count(); ++t) {
+      const TopLogit of_block =
+          best_of_lanes(thread_ < kDecoderWarps ? shared_.bests[t][thread_] : none);
+      if (thread_ == 0) {
+        send(bests + t * exchange_.words + 2 * block,
+             float2{__int_as_float(of_block.token), of_block.logit});
+      }
     }
-    if (blockIdx.x > 0) {
+    if (block >= count()) {
       return;
     }
-    best = none;
+    TopLogit best_of_all = none;
 #pragma unroll 1
     for (int first = 0; first < static_cast<int>(gridDim.x); first += 32) {
-      const int block = first + thread_;
-      const bool exists = block < static_cast<int>(gridDim.x);
+      const int from = first + thread_;
+      const bool exists = from < static_cast<int>(gridDim.x);
       const auto arriving = receive<2>([&](Arriving<2>& to) {
         if (exists) {
-          to.template poll_two<0>(bests + 2 * block);
+          to.template poll_two<0>(bests + block * exchange_.words + 2 * from);
         }
       });
       const TopLogit other{static_cast<int>(arriving.words[0]), __uint_as_float(arriving.words[1])};
-      best = exists && comes_before(other, best) ? other : best;
+      best_of_all = exists && comes_before(other, best_of_all) ? other : best_of_all;
     }
     __syncwarp();
-    best = best_of_lanes(best);
+    best_of_all = best_of_lanes(best_of_all);
     if (thread_ == 0) {
-      send_to_host(args_.best, static_cast<unsigned>(best.token), __float_as_uint(best.logit));
+      unsigned rows = kTokens == 1 ? 1U : args_.inputs.tokens[block].logits_rows;
+      for (; rows != 0; rows &= rows - 1) {
+        send_to_host(args_.best + __ffs(static_cast<int>(rows)) - 1,
+                     static_cast<unsigned>(best_of_all.token), __float_as_uint(best_of_all.logit));
+      }
     }
   }
 
+  static constexpr int kStrips = kGroupStripsOf<kTokens>;  // that are ended together
   int turn_ = 0;  // of sums
   int norm_turn_ = 0;
   TopLogit best_{INT_MAX, -INFINITY};

@@ -8,14 +8,15 @@ namespace kvcache::kernels {
 namespace {
 
 /// The step of weights, cache and logits of 16 bits.
-template <typename T, int kHeadDim>
-class FusedDecoderStep : public DecoderStep<FusedDecoderStep<T, kHeadDim>, DecoderArgs<T>> {
-  using Base = DecoderStep<FusedDecoderStep, DecoderArgs<T>>;
+template <typename T, int kHeadDim, int kTokens>
+class FusedDecoderStep
+    : public DecoderStep<FusedDecoderStep<T, kHeadDim, kTokens>, DecoderArgs<T>, kTokens> {
+  using Base = DecoderStep<FusedDecoderStep, DecoderArgs<T>, kTokens>;
   friend Base;
 
  public:
   __device__ FusedDecoderStep(const DecoderKernelArgs<DecoderArgs<T>>& args, unsigned char* dynamic,
-                              FusedDecoderStatic& shared)
+                              FusedDecoderStatic<kTokens>& shared)
       : Base(args, shared.of_any),
         zero_(&shared.zero),
         weights_(args, dynamic, shared.of_any),
@@ -31,50 +32,96 @@ class FusedDecoderStep : public DecoderStep<FusedDecoderStep<T, kHeadDim>, Decod
   using Base::kHead;
   using Base::kProjection;
   using Base::kQkv;
-  using Base::norm_scale_;
+  using Base::kernel_;
+  using Base::norm_scales_;
   using Base::product_;
   using Base::residual_at_;
   using Base::slice;
   using Base::thread_;
+  using Base::token_;
   using Base::words_;
 
-  __device__ void load_token() {
-    *zero_ = {0, 0, 0, 0};
-    const std::int64_t id = args_.inputs.input_id;
-    exists_ = id >= 0 && id < args_.sizes.vocab_size;
-    token_ = args_.token_weight + (exists_ ? id : 0) * args_.sizes.hidden;
+  using Rows = DecoderInputRows<T, kTokens>;
+  using Pairs = typename Rows::Pairs;
+
+  /// A token's row of the embedding.
+  struct Embedded {
+    const T* row;
+    bool exists;
+
+    [[nodiscard]] __device__ float2 scaled(unsigned pair, float scale) const {
+      const float2 value = values_of<T>(pair);
+      return exists ? float2{value.x * scale, value.y * scale} : float2{nanf(""), nanf("")};
+    }
+  };
+
+  __device__ void load_tokens() { *zero_ = {0, 0, 0, 0}; }
+
+  [[nodiscard]] __device__ Embedded embedded_of(int token) const {
+    const std::int64_t id = args_.inputs.tokens[token].id;
+    const bool exists = id >= 0 && id < args_.sizes.vocab_size;
+    return {args_.token_weight + (exists ? id : 0) * args_.sizes.hidden, exists};
   }
 
   [[nodiscard]] __device__ float2 embedded_pair(int pair) const {
-    return embedded(load_pair(token_, pair));
+    const Embedded embedded = embedded_of(token_);
+    return embedded.scaled(load_pair(embedded.row, pair), args_.embedding_scale);
   }
 
   __device__ void begin_layer(int layer) {
     vectors_ = args_.vectors + std::int64_t{layer} * args_.vector_layout.elements;
   }
 
-  [[nodiscard]] __device__ float2 embedded(unsigned pair) const {
-    const float2 value = values_of<T>(pair);
-    return exists_ ? float2{value.x * args_.embedding_scale, value.y * args_.embedding_scale}
-                   : float2{nanf(""), nanf("")};
+  [[nodiscard]] __device__ int pieces() const { return kernel_.pieces[product_]; }
+
+  [[nodiscard]] __device__ static Pairs pairs_of(const Octet (&x)[kTokens]) {
+    Pairs pairs;
+#pragma unroll
+    for (int t = 0; t < kTokens; ++t) {
+      pairs.of[t] = InputPairs::of<T>(x[t]);
+    }
+    return pairs;
+  }
+
+  /// Inner results are rounded where they are made.
+  struct Inner {
+    uint4 of[kTokens];
+  };
+  [[nodiscard]] __device__ Inner receive_inner(int at, bool has) const {
+    const unsigned* const from = words_ + exchange_.expanded + at / 2;
+    const auto arriving = receive_paced<4 * kTokens>([&](Arriving<4 * kTokens>& to) {
+      for_tokens<kTokens>([&](auto token) {
+        if (has && (kTokens == 1 || token < Base::count())) {
+          to.template poll_four<4 * decltype(token)::value>(from + token * exchange_.words);
+        }
+      });
+    });
+    Inner inner;
+#pragma unroll
+    for (int t = 0; t < kTokens; ++t) {
+      const unsigned* const words = arriving.words + 4 * t;
+      inner.of[t] = {words[0], words[1], words[2], words[3]};
+    }
+    return inner;
   }
 
   __device__ void fill_inputs() {
     if (product_ == kProjection) {
-      inputs_.fill(slice(), [&](int at, bool has) {
-        return InputPairs::of<T>(receive_attended<T, kHeadDim>(words_, exchange_, at, has));
+      inputs_.fill(slice(), pieces(), [&](int at, bool has) {
+        Octet attended[kTokens];
+        receive_attended<T, kHeadDim>(words_, exchange_, Base::count(), at, has, attended);
+        return pairs_of(attended);
       });
     } else if (product_ == kContraction) {
-      const unsigned* const from = words_ + exchange_.expanded;
-      inputs_.fill(slice(), [&](int at, bool has) {
-        const auto arriving = receive_paced<4>([&](Arriving<4>& to) {
-          if (has) {
-            to.template poll_four<0>(from + at / 2);
-          }
+      if constexpr (kTokens == 1) {
+        inputs_.fill(slice(), pieces(), [&](int at, bool has) {
+          const uint4 inner = receive_inner(at, has).of[0];
+          return Pairs{{InputPairs{{inner.x, inner.y, inner.z, inner.w}, {}}}};
         });
-        const auto& words = arriving.words;
-        return InputPairs{{words[0], words[1], words[2], words[3]}, {}};
-      });
+      } else {
+        inputs_.fill_rounded(slice(), pieces(),
+                             [&](int at, bool has) { return receive_inner(at, has); });
+      }
     } else {
       fill_from_residual(product_ == kHead ? args_.last_norm
                                            : vectors_ + args_.vector_layout.norms[product_ / 2]);
@@ -85,43 +132,64 @@ class FusedDecoderStep : public DecoderStep<FusedDecoderStep<T, kHeadDim>, Decod
   /// warps have come to the product's end (left_of_norm()); until then that of the norm before is
   /// near enough for 16 bits not to overflow.
   __device__ void fill_from_residual(const T* norm) {
-    float squares = 0;
-    inputs_.fill(slice(), [&](int at, bool has) {
+    float squares[kTokens] = {};
+    inputs_.fill(slice(), pieces(), [&](int at, bool has) {
       const uint4 none{0, 0, 0, 0};
       const uint4 weight = has ? __ldg(reinterpret_cast<const uint4*>(norm + at)) : none;
-      Octet x =
-          residual_at_ == nullptr ? embedded(at, has) : Base::received_from(residual_at_ + at, has);
+      Octet x[kTokens] = {};
+      if (residual_at_ != nullptr) {
+        Base::receive_from(residual_at_ + at, has, x);
+      } else if (has) {
+#pragma unroll
+        for (int t = 0; t < kTokens; ++t) {
+          if (kTokens == 1 || t < Base::count()) {
+            x[t] = embedded(embedded_of(t), at);
+          }
+        }
+      }
       const Octet weights = Octet::of<T>(weight);
 #pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        squares += x.values[i] * x.values[i];
-        x.values[i] *= weights.values[i] * norm_scale_;
+      for (int t = 0; t < kTokens; ++t) {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+          float& value = x[t].values[i];
+          squares[t] += value * value;
+          value *= weights.values[i] * norm_scales_[t];
+        }
       }
-      return InputPairs::of<T>(x);
+      return pairs_of(x);
     });
     Base::keep_squares(squares);
   }
 
-  __device__ Octet embedded(int at, bool has) const {
-    Octet x = {};
-    if (has) {
-      const uint4 token = __ldg(reinterpret_cast<const uint4*>(token_ + at));
-      const unsigned pairs[4]{token.x, token.y, token.z, token.w};
+  __device__ Octet embedded(const Embedded& token, int at) const {
+    const uint4 words = __ldg(reinterpret_cast<const uint4*>(token.row + at));
+    const unsigned pairs[4]{words.x, words.y, words.z, words.w};
+    Octet x;
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const float2 pair = embedded(pairs[i]);
-        x.values[2 * i] = pair.x;
-        x.values[2 * i + 1] = pair.y;
-      }
+    for (int i = 0; i < 4; ++i) {
+      const float2 pair = token.scaled(pairs[i], args_.embedding_scale);
+      x.values[2 * i] = pair.x;
+      x.values[2 * i + 1] = pair.y;
     }
     return x;
   }
 
+  /// Whether the inputs at hand are rounded ones only.
+  [[nodiscard]] __device__ bool has_rounded_inputs() const {
+    return kTokens > 1 && product_ == kContraction;
+  }
+
   __device__ void begin_product() {
-    const bool has_inputs = thread_ % 32 < 4;
+    const bool has_inputs = thread_ % 32 < 4 * Base::count();
     pieces_ = slice().count;
-    own_inputs_ = has_inputs ? inputs_.of_lane(slice().first) : zero_;
-    apart_ = has_inputs ? kRowVectors : 0;
+    if (has_rounded_inputs()) {
+      own_inputs_ = has_inputs ? inputs_.rounded_of_lane(slice().first, pieces()) : zero_;
+      apart_ = has_inputs ? Rows::kRoundedVectors : 0;
+    } else {
+      own_inputs_ = has_inputs ? inputs_.of_lane(slice().first, pieces()) : zero_;
+      apart_ = has_inputs ? kRowVectors : 0;
+    }
   }
 
   /// The warp's sums of so many strips.
@@ -130,13 +198,13 @@ class FusedDecoderStep : public DecoderStep<FusedDecoderStep<T, kHeadDim>, Decod
 #pragma unroll 1
     for (int strip = 0; strip < count; ++strip) {
       const float2 total = multiply_strip();
-      if (lane < Base::kPairs) {
-        sums[strip * kSumsOfStrip + lane] = total;
+      if (lane < Base::kPairs * kTokens) {
+        sums[strip * kSumsOfStripOf<kTokens> + lane] = total;
       }
     }
   }
 
-  /// Of the next strip, in lanes 0 … 3: those have inputs, the others zeros.
+  /// Of the next strip, of token t in lanes 4t … 4t + 3: those have inputs, the others zeros.
   __device__ float2 multiply_strip() {
     PieceSums sums;
     const uint4* inputs = own_inputs_;
@@ -145,12 +213,22 @@ class FusedDecoderStep : public DecoderStep<FusedDecoderStep<T, kHeadDim>, Decod
       const int count = weights_.wait(pieces);
       const uint4* const weights = weights_.first();
       Loads loads;
+      if (has_rounded_inputs()) {
 #pragma unroll 4
-      for (int i = 0; i < count; ++i) {
-        const uint4 weight = weights[i * kPieceVectors];
-        loads.add(weight);
-        sums.add<T>(weight, inputs[0], inputs[apart_ / 2]);
-        inputs += apart_;
+        for (int i = 0; i < count; ++i) {
+          const uint4 weight = weights[i * kPieceVectors];
+          loads.add(weight);
+          sums.template add<T>(weight, inputs[0]);
+          inputs += apart_;
+        }
+      } else {
+#pragma unroll 4
+        for (int i = 0; i < count; ++i) {
+          const uint4 weight = weights[i * kPieceVectors];
+          loads.add(weight);
+          sums.template add<T>(weight, inputs[0], inputs[apart_ / 2]);
+          inputs += apart_;
+        }
       }
       weights_.advance(count, loads);
       pieces -= count;
@@ -171,7 +249,7 @@ class FusedDecoderStep : public DecoderStep<FusedDecoderStep<T, kHeadDim>, Decod
       sum = {sum.x + biases.x, sum.y + biases.y};
     }
     if (product_ == kQkv) {
-      send(words_ + pair, pair_of<T>(sum.x, sum.y));
+      send(words_ + Base::of_token() + pair, pair_of<T>(sum.x, sum.y));
     } else if (product_ == kExpansion) {
       expanded(pair, sum, lanes);
     } else {
@@ -181,7 +259,7 @@ class FusedDecoderStep : public DecoderStep<FusedDecoderStep<T, kHeadDim>, Decod
 
   __device__ void expanded(int pair, float2 sum, unsigned lanes) const {
     const SigmoidGate gate(args_.activation);
-    unsigned* const to = words_ + exchange_.expanded;
+    unsigned* const to = words_ + Base::of_token() + exchange_.expanded;
     const float first = gate.of(sum.x);
     if (args_.sizes.gated) {
       const float value = first * sum.y;
@@ -197,31 +275,36 @@ class FusedDecoderStep : public DecoderStep<FusedDecoderStep<T, kHeadDim>, Decod
   __device__ void take(int token, float logit) {
     if (token < args_.sizes.vocab_size) {
       const T rounded = from_float<T>(logit);
-      args_.logits[token] = rounded;
+      if constexpr (kTokens == 1) {
+        args_.logits[token] = rounded;
+      } else {
+        for (unsigned rows = args_.inputs.tokens[token_].logits_rows; rows != 0; rows &= rows - 1) {
+          const std::int64_t row = __ffs(static_cast<int>(rows)) - 1;
+          args_.logits[row * args_.sizes.vocab_size + token] = rounded;
+        }
+      }
       Base::take(token, to_float(rounded));
     }
   }
 
   uint4* zero_;  // the inputs of lanes that have none
   DecoderWeights<T> weights_;
-  DecoderInputRows<T> inputs_;
-  DecoderAttention<T, kHeadDim> attention_;
-  const T* token_ = nullptr;  // its row of the embedding
-  bool exists_ = false;
+  Rows inputs_;
+  DecoderAttention<T, kHeadDim, kTokens> attention_;
   const T* vectors_;                   // of the layer
   const uint4* own_inputs_ = nullptr;  // the lane's, of the product at hand
   int apart_ = 0;
   int pieces_ = 0;
 };
 
-template <typename T, int kHeadDim>
+template <typename T, int kHeadDim, int kTokens>
 __global__ void __launch_bounds__(kDecoderThreads, 1)
     fused_decoder_kernel(const __grid_constant__ DecoderKernelArgs<DecoderArgs<T>> args) {
   extern __shared__ __align__(128) unsigned char dynamic[];
-  __shared__ FusedDecoderStatic shared;
+  __shared__ FusedDecoderStatic<kTokens> shared;
   shared.of_any.work.fill(args);
   __syncthreads();
-  FusedDecoderStep<T, kHeadDim>(args, dynamic, shared).run();
+  FusedDecoderStep<T, kHeadDim, kTokens>(args, dynamic, shared).run();
 }
 
 template <typename T>
@@ -302,9 +385,23 @@ const char* why_no_decoder(const DecoderSizes& sizes, int multiprocessors) {
   if (const char* why_not = why_no_decoder_form(sizes, multiprocessors)) {
     return why_not;
   }
-  return DecoderShared::of(sizes, shared_capacity<FusedDecoderStatic>()).chunks == 0
+  return DecoderShared::of(sizes, shared_capacity<FusedDecoderStatic<1>>()).chunks == 0
              ? kInputsDoNotFit
              : nullptr;
+}
+
+int most_decoder_tokens(const DecoderSizes& sizes, int multiprocessors) {
+  constexpr int kFewestChunks = 3;  // of a warp, so that weights do not wait for warps
+  const auto fits = [&](auto tokens) {
+    constexpr int kTokens = decltype(tokens)::value;
+    return kTokens * sizes.kv_heads <= multiprocessors &&
+           sizes.strips(DecoderProduct::contraction) <= kGroupStripsOf<kTokens> * multiprocessors &&
+           DecoderShared::of(sizes, shared_capacity<FusedDecoderStatic<kTokens>>(), kTokens).chunks >=
+               kFewestChunks;
+  };
+  return fits(std::integral_constant<int, 4>{})   ? 4
+         : fits(std::integral_constant<int, 2>{}) ? 2
+                                                  : 1;
 }
 
 void decoder_stream_places(const DecoderSizes& sizes, int blocks, std::int64_t* places) {
@@ -330,22 +427,35 @@ cudaError_t pack_decoder_weight(const DecoderSizes& sizes, int layer, DecoderPro
 }
 
 template <typename T>
-cudaError_t fused_decoder(const DecoderArgs<T>& args, const DecoderExchange& exchange,
+cudaError_t fused_decoder(const DecoderArgs<T>& args, const DecoderExchange& exchange, int capacity,
                           int multiprocessors, cudaStream_t stream) {
-  const int capacity = shared_capacity<FusedDecoderStatic>();
-  const DecoderKernelArgs<DecoderArgs<T>> of_kernel(args, DecoderShared::of(args.sizes, capacity),
-                                                    exchange);
-  return with_decoder_head_dim(args.sizes.head_dim, cudaErrorInvalidValue, [&](auto size) {
-    const auto kernel = fused_decoder_kernel<T, decltype(size)::value>;
-    static const cudaError_t more_shared =
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, capacity);
-    if (more_shared != cudaSuccess) {
-      return more_shared;
-    }
-    const TogetherConfig of_step(multiprocessors, kDecoderThreads, 1, of_kernel.layout.bytes,
-                                 stream);
-    return cudaLaunchKernelEx(&of_step.config, kernel, of_kernel);
-  });
+  const auto launch_of = [&](auto tokens) {
+    constexpr int kTokens = decltype(tokens)::value;
+    const int memory = shared_capacity<FusedDecoderStatic<kTokens>>();
+    const DecoderKernelArgs<DecoderArgs<T>> of_kernel(
+        args, DecoderShared::of(args.sizes, memory, kTokens), exchange);
+    return with_decoder_head_dim(args.sizes.head_dim, cudaErrorInvalidValue, [&](auto size) {
+      const auto kernel = fused_decoder_kernel<T, decltype(size)::value, kTokens>;
+      static const cudaError_t more_shared =
+          cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, memory);
+      if (more_shared != cudaSuccess) {
+        return more_shared;
+      }
+      const TogetherConfig of_step(multiprocessors, kDecoderThreads, 1, of_kernel.layout.bytes,
+                                   stream);
+      return cudaLaunchKernelEx(&of_step.config, kernel, of_kernel);
+    });
+  };
+  switch (capacity) {
+    case 1:
+      return launch_of(std::integral_constant<int, 1>{});
+    case 2:
+      return launch_of(std::integral_constant<int, 2>{});
+    case 4:
+      return launch_of(std::integral_constant<int, 4>{});
+    default:
+      return cudaErrorInvalidValue;
+  }
 }
 
 template cudaError_t pack_decoder_weight(const DecoderSizes&, int, DecoderProduct, const __half*,
@@ -353,9 +463,9 @@ template cudaError_t pack_decoder_weight(const DecoderSizes&, int, DecoderProduc
 template cudaError_t pack_decoder_weight(const DecoderSizes&, int, DecoderProduct,
                                          const __nv_bfloat16*, const std::int64_t*, int,
                                          __nv_bfloat16*, cudaStream_t);
-template cudaError_t fused_decoder(const DecoderArgs<__half>&, const DecoderExchange&, int,
+template cudaError_t fused_decoder(const DecoderArgs<__half>&, const DecoderExchange&, int, int,
                                    cudaStream_t);
 template cudaError_t fused_decoder(const DecoderArgs<__nv_bfloat16>&, const DecoderExchange&, int,
-                                   cudaStream_t);
+                                   int, cudaStream_t);
 
 }  // namespace kvcache::kernels

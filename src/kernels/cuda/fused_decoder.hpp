@@ -13,18 +13,18 @@
 #include "kernels/activation.hpp"
 #include "kernels/cached_attention_args.hpp"
 #include "kernels/cuda/fused_decoder_plan.hpp"
+#include "kernels/cuda/fused_token.hpp"
 #include "kernels/cuda/top_logits_cuda.hpp"
 
 namespace kvcache::kernels {
 
 inline constexpr int kMaxDecoderLayers = 96;
-inline constexpr int kMaxDecoderTable = 4096;  // blocks of a sequence
+inline constexpr int kMaxDecoderTable = 4096;  // blocks of all rows
 
 struct DecoderInputs {
-  std::int64_t input_id = 0;
-  std::int64_t position_id = 0;
-  std::int32_t past_length = 0;
-  std::int32_t block_table[kMaxDecoderTable] = {};
+  std::int32_t count = 1;
+  FusedToken tokens[kMaxDecoderTokens];
+  std::int32_t block_table[kMaxDecoderTable] = {};  // of all rows
 };
 
 /// What a step is given whatever the type of its weights. All pointers are of the device. Norms are
@@ -42,7 +42,7 @@ struct DecoderStepArgs {
   unsigned* exchange = nullptr;        // this step's set; every word is kNotYet
   unsigned* other_exchange = nullptr;  // the one that becomes ready for the next step
   int other_words = 0;                 // what the step before used of it
-  TopLogit* best = nullptr;            // may be memory of the host; written last of all, in one
+  TopLogit* best = nullptr;            // [rows], may be of the host; written last, each in one
   float scales[kMaxDecoderLayers] = {};
   DecoderInputs inputs;
 };
@@ -54,7 +54,7 @@ struct DecoderArgs : DecoderStepArgs {
   const T* stream = nullptr;             // packed by pack_decoder_weight(); begins count pieces
   const T* vectors = nullptr;            // [layers, DecoderVectors::elements]
   const T* last_norm = nullptr;          // [hidden]
-  T* logits = nullptr;                   // [vocab_size]
+  T* logits = nullptr;                   // [rows, vocab_size]
   T* pools[2 * kMaxDecoderLayers] = {};  // a layer's keys, its values; as CachedAttentionArgs
 };
 
@@ -80,10 +80,15 @@ cudaError_t pack_decoder_weight(const DecoderSizes& sizes, int layer, DecoderPro
                                 const T* weight, const std::int64_t* stream_at, int blocks,
                                 T* stream, cudaStream_t stream_of_device);
 
+/// How many tokens a step may have: 1, 2 or 4.
+int most_decoder_tokens(const DecoderSizes& sizes, int multiprocessors);
+
 /// The step. T is __half or __nv_bfloat16; the residual stream is float32 throughout. `exchange` is
-/// of the model's sizes, splits_of_past() and as many blocks as there are multiprocessors.
+/// a token's, of the model's sizes, splits_of_past() of the longest row and as many blocks as there
+/// are multiprocessors for a token; `capacity` is 1, 2 or 4, and as many tokens there are at most,
+/// each with words for such an exchange.
 template <typename T>
-cudaError_t fused_decoder(const DecoderArgs<T>& args, const DecoderExchange& exchange,
+cudaError_t fused_decoder(const DecoderArgs<T>& args, const DecoderExchange& exchange, int capacity,
                           int multiprocessors, cudaStream_t stream);
 
 }  // namespace kvcache::kernels

@@ -17,6 +17,7 @@ inline constexpr int kGroupStrips = 16;  // whose sums a block ends together
 inline constexpr int kMaxSplits = 16;    // of a sequence's past
 inline constexpr int kDecoderUnit = 8;   // positions of a warp at once, of one block of the cache
 inline constexpr int kMaxGroup = 8;      // query heads that share a head of keys
+inline constexpr int kMaxDecoderTokens = 4;  // of a step
 
 /// The products of a step, in the order of their use: those of a layer, and the logits.
 enum class DecoderProduct { qkv, projection, expansion, contraction, head };
@@ -186,12 +187,15 @@ struct DecoderShared {
   int inputs_at = 0;
   int bytes = 0;
 
-  static constexpr DecoderShared of(const DecoderSizes& sizes, int capacity) {
+  static constexpr DecoderShared of(const DecoderSizes& sizes, int capacity, int tokens = 1) {
     const auto larger = [](int a, int b) { return a > b ? a : b; };
-    // Inputs of 16 bits, and what rounding took from them.
-    const int inputs = 4 * larger(sizes.inner, larger(sizes.hidden, sizes.heads * sizes.head_dim));
+    // Inputs of 16 bits, and what rounding took from them; of several tokens not of the inner
+    // results, which come rounded.
+    const int inputs =
+        tokens * larger((tokens == 1 ? 4 : 2) * sizes.inner,
+                        4 * larger(sizes.hidden, sizes.heads * sizes.head_dim));
     const int attention =
-        larger(kDecoderWarps * sizes.group(), sizes.group() + 2) * sizes.head_dim * 4;
+        larger(kDecoderWarps * sizes.group(), sizes.group() + 2 * tokens) * sizes.head_dim * 4;
     const int room = round_up(larger(inputs, attention), 128);
     return of(room, kDecoderWarps * kChunkBytes, capacity);
   }

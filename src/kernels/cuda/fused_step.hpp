@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cuda/fused_token.hpp"
 #include "kernels/cuda/linear_cuda.hpp"
 #include "kernels/cuda/top_logits_cuda.hpp"
 #include "kernels/cuda/weight_strips.hpp"
@@ -150,17 +151,6 @@ struct FusedStepInputs {
   std::int64_t position_id = 0;
   std::int32_t past_length = 0;
   std::int32_t block_table[kMaxTableBlocks] = {};
-};
-
-/// A token of a step of several.
-struct FusedToken {
-  std::int64_t id = 0;
-  std::int64_t position = 0;
-  std::int32_t past_length = 0;
-  std::int32_t append_at = 0;     // the position of its row where its key and value go
-  std::int32_t table_at = 0;      // where its row's block table begins
-  std::uint32_t sees = 0;         // of the step's tokens, itself included: a bit each
-  std::uint32_t logits_rows = 0;  // where its logits go: a bit each
 };
 
 /// The same of a step of several tokens.

@@ -22,7 +22,7 @@ class QuantizedDecoderAttention {
         room_(reinterpret_cast<float*>(room)),
         shared_(shared),
         group_(args.group),
-        place_(args.step, args.exchange, static_cast<int>(blockIdx.x)),
+        place_(SplitOfPast::of<1>(args.step, args.exchange, static_cast<int>(blockIdx.x))),
         parts_(warps_of_head(args.step.sizes, place_.units())),
         lane_(static_cast<int>(threadIdx.x) % 32),
         warp_(static_cast<int>(threadIdx.x) / 32),
@@ -32,7 +32,10 @@ class QuantizedDecoderAttention {
   [[nodiscard]] __device__ bool takes_part() const { return place_.kv_head < args_.sizes.kv_heads; }
 
   /// The angles of the token's position, once.
-  __device__ void load_angles() { load_decoder_angles(args_, shared_.of_any); }
+  __device__ void load_angles() {
+    load_decoder_angles(args_, args_.inputs.tokens[0].position, shared_.of_any.cos[0],
+                        shared_.of_any.sin[0]);
+  }
 
   /// Brings the past of a layer into the second-level cache.
   __device__ void fetch(int layer) const {
@@ -82,14 +85,14 @@ class QuantizedDecoderAttention {
 
   /// Where a position lies in a pool.
   [[nodiscard]] __device__ std::int64_t row_of(int position) const {
-    return decoder_row(args_, place_.kv_head, position) * kHeadDim;
+    return decoder_row(args_, 0, place_.kv_head, position) * kHeadDim;
   }
 
   /// The split's `number`-th unit, the lane's part of its position. What is not there, or not yet,
   /// is zero.
   [[nodiscard]] __device__ Unit load(int number) const {
     const int position = place_.first + number * kDecoderUnit + lane_ / 4;
-    const bool exists = position < place_.end && position < args_.inputs.past_length;
+    const bool exists = position < place_.end && position < place_.past;
     const std::int64_t at = exists ? row_of(position) : 0;
     Unit unit;
 #pragma unroll
@@ -102,7 +105,7 @@ class QuantizedDecoderAttention {
 
   /// Queries, then, where this split appends, the key and the value; the warps in turns.
   __device__ void receive_vectors(int layer, const unsigned* qkv) {
-    const int vectors = place_.appends(args_.inputs.past_length) ? group_ + 2 : group_;
+    const int vectors = group_ + 2 * place_.new_tokens();
 #pragma unroll 1
     for (int vector = warp_; vector < vectors; vector += kDecoderWarps) {
       receive_vector(layer, vector, qkv);
@@ -111,7 +114,8 @@ class QuantizedDecoderAttention {
 
   __device__ void receive_vector(int layer, int vector, const unsigned* qkv) {
     constexpr int kPairs = kHeadDim / 64;  // of a lane
-    const auto [is_query, is_value, number] = VectorOfBlock(args_.sizes, place_, group_, vector);
+    const auto [is_query, is_value, seen, number] =
+        VectorOfBlock(args_.sizes, place_, group_, vector);
     const unsigned* const from = qkv + number * kHeadDim + 2 * lane_;
     const auto arriving = receive_paced<2 * kPairs>([&](Arriving<2 * kPairs>& to) {
       to.template poll_two<0>(from);
@@ -127,10 +131,11 @@ class QuantizedDecoderAttention {
     }
     __syncwarp();
     if (!is_value) {
-      norm_and_turn<kHeadDim>(args_, shared_.of_any, layer, is_query, to);
+      norm_and_turn<kHeadDim>(args_, shared_.of_any.cos[0], shared_.of_any.sin[0], layer, is_query,
+                              to);
     }
     if (!is_query) {
-      keep(to, (is_value ? values_ : keys_) + row_of(args_.inputs.past_length));
+      keep(to, (is_value ? values_ : keys_) + row_of(place_.past));
     }
   }
 
@@ -173,7 +178,7 @@ class QuantizedDecoderAttention {
     widen(unit.keys, keys);
     widen(unit.values, added);
     const int position = place_.first + number * kDecoderUnit + lane_ / 4;
-    if (position == args_.inputs.past_length) {
+    if (position == place_.past) {
       for_elements([&](int at, int element) {
         keys[at] = shared_.key[element];
         added[at] = shared_.value[element];

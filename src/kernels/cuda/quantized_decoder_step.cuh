@@ -11,9 +11,9 @@ namespace kvcache::kernels {
 
 template <typename Cache, int kHeadDim>
 class QuantizedDecoderStep
-    : public DecoderStep<QuantizedDecoderStep<Cache, kHeadDim>, QuantizedDecoderArgs<Cache>> {
+    : public DecoderStep<QuantizedDecoderStep<Cache, kHeadDim>, QuantizedDecoderArgs<Cache>, 1> {
   using Args = QuantizedDecoderArgs<Cache>;
-  using Base = DecoderStep<QuantizedDecoderStep, Args>;
+  using Base = DecoderStep<QuantizedDecoderStep, Args, 1>;
   friend Base;
 
  public:
@@ -21,7 +21,7 @@ class QuantizedDecoderStep
                                   QuantizedDecoderStatic& shared)
       : Base(args, shared.of_any),
         largest_(shared.largest),
-        token_(args.step.tokens, args.step.inputs.input_id, args.step.embedding_scale),
+        row_(args.step.tokens, args.step.inputs.tokens[0].id, args.step.embedding_scale),
         weights_(
             QuantizedDecoderRing(args.layout, static_cast<int>(threadIdx.x) / 32, dynamic, shared)),
         room_(dynamic + args.layout.inputs_at),
@@ -38,7 +38,7 @@ class QuantizedDecoderStep
   using Base::kHead;
   using Base::kProjection;
   using Base::kQkv;
-  using Base::norm_scale_;
+  using Base::norm_scales_;
   using Base::product_;
   using Base::residual_at_;
   using Base::slice;
@@ -46,9 +46,9 @@ class QuantizedDecoderStep
   using Base::thread_;
   using Base::words_;
 
-  __device__ void load_token() const {}
+  __device__ void load_tokens() const {}
 
-  [[nodiscard]] __device__ float2 embedded_pair(int pair) const { return token_.pair(pair); }
+  [[nodiscard]] __device__ float2 embedded_pair(int pair) const { return row_.pair(pair); }
 
   __device__ void begin_layer(int layer) {
     vectors_ = args_.vectors + std::int64_t{layer} * args_.vector_layout.elements;
@@ -67,12 +67,18 @@ class QuantizedDecoderStep
         fill_rounded();
       } else {
         const unsigned* const from = words_ + exchange_.expanded;
-        fill([&](int at, bool has) { return Base::received_from(from + at, has); });
+        fill([&](int at, bool has) { return received_from(from + at, has); });
       }
     } else {
       fill_from_residual(product_ == kHead ? args_.last_norm
                                            : vectors_ + args_.vector_layout.norms[product_ / 2]);
     }
+  }
+
+  [[nodiscard]] __device__ Octet received_from(const unsigned* from, bool has) const {
+    Octet x[1];
+    Base::receive_from(from, has, x);
+    return x[0];
   }
 
   /// Calls `take(at, has)` for each eight inputs of the warp's slice, `at` being the first of them,
@@ -136,7 +142,7 @@ class QuantizedDecoderStep
   /// input as it does the others, so integers are the same without it; it comes with the sums
   /// (left_of_norm()).
   __device__ void fill_from_residual(const float* norm) {
-    float squares = 0;
+    float squares[1] = {};
     fill([&](int at, bool has) {
       Octet x = {};
       float weights[8] = {};
@@ -151,14 +157,14 @@ class QuantizedDecoderStep
         }
       }
       if (residual_at_ != nullptr) {
-        x = Base::received_from(residual_at_ + at, has);
+        x = received_from(residual_at_ + at, has);
       } else if (has) {
-        x = token_.octet(at);
+        x = row_.octet(at);
       }
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
-        squares += x.values[i] * x.values[i];
-        x.values[i] *= weights[i] * norm_scale_;
+        squares[0] += x.values[i] * x.values[i];
+        x.values[i] *= weights[i] * norm_scales_[0];
       }
       return x;
     });
@@ -284,7 +290,7 @@ class QuantizedDecoderStep
   }
 
   unsigned* largest_;
-  QuantizedTokenRow token_;
+  QuantizedTokenRow row_;
   QuantizedDecoderWeights weights_;
   unsigned char* room_;
   QuantizedDecoderAttention<Cache, kHeadDim> attention_;

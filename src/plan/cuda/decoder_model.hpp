@@ -2,8 +2,10 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "plan/cuda/decoder_nodes.hpp"
@@ -16,7 +18,7 @@ namespace kvcache::plan {
 
 /// Kernel says what its kernel takes and how weights are packed for it: Nodes, Args, Sizes, Cache,
 /// kElements (of the exchange), kPlaceBytes (what places of streams count), sizes_of(),
-/// why_not(), places(), pack(), set_weights() and launch().
+/// why_not(), most_tokens(), places(), pack(), set_weights() and launch().
 template <typename Kernel>
 class DecoderModel : public FusedModel {
   using Nodes = DecoderNodes<typename Kernel::Nodes>;
@@ -31,13 +33,14 @@ class DecoderModel : public FusedModel {
                cudaStream_t stream)
       : multiprocessors_(multiprocessors),
         sizes_(checked_sizes(Kernel::sizes_of(nodes), multiprocessors)),
+        most_tokens_(Kernel::most_tokens(sizes_, multiprocessors)),
         places_(places(sizes_, multiprocessors)),
         places_on_device_(places_.size() * sizeof(std::int64_t)),
         stream_(checked_bytes(static_cast<std::size_t>(places_.back()) * Kernel::kPlaceBytes)),
         vector_layout_(vectors_of(nodes)),
         vectors_(static_cast<std::size_t>(sizes_.layers) *
                  static_cast<std::size_t>(vector_layout_.elements) * sizeof(Vector)),
-        exchange_(exchange(kernels::kMaxSplits).words, stream) {
+        exchange_(std::int64_t{most_tokens_} * exchange(kernels::kMaxSplits).words, stream) {
     check(binding);
     require_success(
         cudaMemcpyAsync(places_on_device_.as<void>(), places_.data(),
@@ -75,32 +78,39 @@ class DecoderModel : public FusedModel {
                    const Lane& lane, const PreparedStep& /*prepared*/) override {
     args_.logits = static_cast<Vector*>(logits);
     args_.best = best;
-    args_.inputs.input_id = *inputs.input_ids;
-    args_.inputs.position_id = *inputs.position_ids;
-    args_.inputs.past_length = *inputs.past_lengths;
-    std::copy_n(inputs.block_table, inputs.blocks_per_row, args_.inputs.block_table);
+    set_decoder_inputs(inputs, args_.inputs);
     args_.exchange = exchange_.current();
     args_.other_exchange = exchange_.other();
     args_.other_words = last_words_;
+    // That for one token sees nothing but the past before it.
+    const auto count = is_of_one_token(inputs) ? 1U : std::max(2U, static_cast<unsigned>(args_.inputs.count));
+    const auto capacity = static_cast<int>(std::bit_ceil(count));
+    const std::span tokens(args_.inputs.tokens, static_cast<std::size_t>(args_.inputs.count));
+    const int longest = std::ranges::max(tokens, {}, &kernels::FusedToken::past_length).past_length;
     const kernels::DecoderExchange exchange_of_step =
-        exchange(kernels::splits_of_past(sizes_, args_.inputs.past_length, multiprocessors_));
+        exchange(kernels::splits_of_past(sizes_, longest, multiprocessors_ / capacity));
     const cudaError_t error =
-        Kernel::launch(args_, exchange_of_step, multiprocessors_, lane.stream);
+        Kernel::launch(args_, exchange_of_step, capacity, multiprocessors_, lane.stream);
     if (error == cudaSuccess) {
       exchange_.count_step();
-      last_words_ = exchange_of_step.words;
+      last_words_ = capacity * exchange_of_step.words;
     }
     return error;
   }
 
   void check(const StepBinding& binding) const override {
     require_cache(binding);
-    require(is_of_one_token(binding), "of models in this form only a step of one token is");
-    require(binding.blocks_per_row <= kernels::kMaxDecoderTable,
-            "its block table is too long for a launch");
+    require(is_of_one_token(binding) || most_tokens_ > 1,
+            "of models in this form only a step of one token is");
+    require(binding.tokens <= most_tokens_ && binding.num_logits <= kernels::kMaxLogitsRows,
+            "it has more tokens than the kernel takes");
+    require(binding.rows * binding.blocks_per_row <= kernels::kMaxDecoderTable,
+            "its block tables are too long for a launch");
   }
 
-  [[nodiscard]] MostTokens most_tokens() const noexcept override { return {.one = 1}; }
+  [[nodiscard]] MostTokens most_tokens() const noexcept override {
+    return {.one = 1, .few = most_tokens_ > 1 ? most_tokens_ : 0};
+  }
 
  private:
   /// @throws NotFused where a model of these sizes has no kernel
@@ -182,6 +192,7 @@ class DecoderModel : public FusedModel {
 
   int multiprocessors_;
   typename Kernel::Sizes sizes_;
+  int most_tokens_;  // of a step
   std::vector<std::int64_t> places_;  // of the warps' streams
   DeviceMemory places_on_device_;
   DeviceMemory stream_;

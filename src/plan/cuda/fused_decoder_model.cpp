@@ -20,6 +20,9 @@ struct SixteenBitDecoder {
   static const char* why_not(const Sizes& sizes, int multiprocessors) {
     return kernels::why_no_decoder(sizes, multiprocessors);
   }
+  static int most_tokens(const Sizes& sizes, int multiprocessors) {
+    return kernels::most_decoder_tokens(sizes, multiprocessors);
+  }
   static void places(const Sizes& sizes, int blocks, std::int64_t* places) {
     kernels::decoder_stream_places(sizes, blocks, places);
   }
@@ -34,9 +37,9 @@ struct SixteenBitDecoder {
     args.token_weight = nodes.tokens.weight;
     args.stream = static_cast<const T*>(packed);
   }
-  static cudaError_t launch(const Args& args, const kernels::DecoderExchange& exchange,
+  static cudaError_t launch(const Args& args, const kernels::DecoderExchange& exchange, int capacity,
                             int multiprocessors, cudaStream_t stream) {
-    return kernels::fused_decoder(args, exchange, multiprocessors, stream);
+    return kernels::fused_decoder(args, exchange, capacity, multiprocessors, stream);
   }
 };
 

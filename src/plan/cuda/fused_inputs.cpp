@@ -42,12 +42,16 @@ kernels::FusedStepInputs step_inputs(const StepBinding& inputs) {
   return of_step;
 }
 
-kernels::FusedTokensInputs tokens_inputs(const StepBinding& inputs) {
-  kernels::FusedTokensInputs of_step;
+namespace {
+
+/// Of a kernel's form: `count`, `tokens` and `block_table`.
+template <typename Inputs>
+void set_tokens(const StepBinding& inputs, Inputs& of_step) {
   of_step.count = tokens_of_rows(inputs);
   for_rows(inputs, [&](const RowTokens& row) {
     for (std::int64_t number = row.begin; number < row.end; ++number) {
       kernels::FusedToken& token = of_step.tokens[number];
+      token = {};
       token.id = inputs.input_ids[number];
       token.position = inputs.position_ids[number];
       token.past_length = inputs.past_lengths[row.row];
@@ -62,7 +66,18 @@ kernels::FusedTokensInputs tokens_inputs(const StepBinding& inputs) {
     }
   }
   std::copy_n(inputs.block_table, inputs.rows * inputs.blocks_per_row, of_step.block_table);
+}
+
+}  // namespace
+
+kernels::FusedTokensInputs tokens_inputs(const StepBinding& inputs) {
+  kernels::FusedTokensInputs of_step;
+  set_tokens(inputs, of_step);
   return of_step;
+}
+
+void set_decoder_inputs(const StepBinding& inputs, kernels::DecoderInputs& of_step) {
+  set_tokens(inputs, of_step);
 }
 
 }  // namespace kvcache::plan

@@ -1,6 +1,7 @@
 // A run's inputs as the fused kernels take them.
 #pragma once
 
+#include "kernels/cuda/fused_decoder.hpp"
 #include "kernels/cuda/fused_step.hpp"
 #include "plan/step_binding.hpp"
 
@@ -12,5 +13,6 @@ bool is_of_one_token(const StepBinding& binding);
 /// `inputs` is on the host, and the run no larger than the kernel's limits.
 kernels::FusedStepInputs step_inputs(const StepBinding& inputs);
 kernels::FusedTokensInputs tokens_inputs(const StepBinding& inputs);
+void set_decoder_inputs(const StepBinding& inputs, kernels::DecoderInputs& of_step);
 
 }  // namespace kvcache::plan

@@ -117,6 +117,49 @@ TYPED_TEST(FusedDecoderOnCuda, GivesTheLogitsOfRandomModels) {
   });
 }
 
+// Sequences, prompts and trees in any mix.
+TYPED_TEST(FusedDecoderOnCuda, GivesTheLogitsOfSeveralTokens) {
+  using T = typename TypeParam::Vector;
+  if (kRounds<TypeParam>) {
+    GTEST_SKIP() << "of several tokens such a model has no kernel";
+  }
+  test::for_random_cases(20, [](Random& random) {
+    DecoderCase<TypeParam> of(random, TestFixture::random_form(random));
+    std::string why_not;
+    const int blocks = random.pick(std::vector<int>{test::multiprocessors_of_gpu(), 40, 16});
+    const auto model = fused_decoder_of(of, why_not, blocks);
+    ASSERT_NE(model, nullptr) << why_not;
+    const int most = std::max(1, model->most_tokens().few);
+    for (const std::int64_t length : {0, 7, 64, 130, 700}) {
+      of.grow(random, length);
+      const StepInputs inputs = of.random_rows(random, random.integer(1, most));
+      const plan::StepBinding binding = of.binding(inputs);
+      if (most == 1) {
+        continue;  // its inputs do not fit
+      }
+      SCOPED_TRACE(testing::Message() << inputs.ids.size() << " tokens of " << binding.rows
+                                      << " rows behind " << length);
+      const std::vector<Doubles> expected = of.expected_of_rows(inputs);
+      const DeviceArray<TopLogit> best(
+          std::vector<TopLogit>(static_cast<std::size_t>(binding.num_logits)));
+      ASSERT_EQ(test::step_to_end(*model, binding, of.logits_on_device(), best.data()),
+                cudaSuccess);
+      const std::vector<T> all = of.logits_of_rows();
+      const std::vector<TopLogit> tops = best.to_host();
+      const auto vocab_size = static_cast<std::size_t>(of.form().vocab_size);
+      for (std::size_t row = 0; row < tops.size(); ++row) {
+        const auto token = inputs.logits_positions.empty()
+                               ? row
+                               : static_cast<std::size_t>(inputs.logits_positions[row]);
+        SCOPED_TRACE(testing::Message() << "row " << row << ", token " << token);
+        test::expect_logits(std::span(all).subspan(row * vocab_size, vocab_size), expected[token],
+                            tops[row], 0, TypeParam::kError);
+      }
+      EXPECT_LE(of.largest_cache_error(), 8 * TypeParam::kError);
+    }
+  });
+}
+
 // Of sizes at which each warp's ring of weights is filled over and over, behind a long past, so
 // that at times weights are late and at times the warps are.
 TYPED_TEST(FusedDecoderOnCuda, GivesTheSameBitsEveryTime) {
