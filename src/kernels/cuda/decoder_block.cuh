@@ -8,9 +8,9 @@
 
 namespace kvcache::kernels {
 
-/// Strips whose sums a block ends together, of so many tokens: as many sums whatever they are.
+/// Strips whose sums a block ends together. Of several tokens, a warp ends each token's.
 template <int kTokens>
-constexpr int kGroupStripsOf = kGroupStrips / kTokens;
+constexpr int kGroupStripsOf = kTokens == 1 ? kGroupStrips : 32 / (kStripColumns / 2);
 
 /// A strip's sums of the warps, and a gap so that neighbouring strips lie in other banks.
 template <int kTokens>
@@ -73,7 +73,7 @@ struct DecoderStaticOf {
   float cos[kTokens][kMaxHeadPairs];                                   // of tokens' positions
   float sin[kTokens][kMaxHeadPairs];
   float2 softmaxes[kDecoderWarps][kMaxGroup];
-  TopLogit bests[kTokens][kDecoderWarps];
+  TopLogit bests[kDecoderWarps];
 };
 using DecoderStatic = DecoderStaticOf<1>;
 

@@ -79,7 +79,7 @@ class DecoderStep {
         exchange_(args.exchange),
         shared_(shared),
         thread_(static_cast<int>(threadIdx.x)),
-        token_(kTokens == 1 ? 0 : thread_ / kPairs % kTokens),
+        token_(kTokens == 1 ? 0 : thread_ / 32),
         words_(args_.exchange) {
 #pragma unroll
     for (float& scale : norm_scales_) {
@@ -157,6 +157,14 @@ class DecoderStep {
     send(words_ + of_token() + to + 2 * pair, residual_);
   }
 
+  /// Calls work(row) for each row of logits that the thread's token has.
+  template <typename Work>
+  __device__ void for_logits_rows(const Work& work) const {
+    for (unsigned rows = args_.inputs.tokens[token_].logits_rows; rows != 0; rows &= rows - 1) {
+      work(__ffs(static_cast<int>(rows)) - 1);
+    }
+  }
+
   __device__ void take(int token, float logit) {
     const TopLogit candidate{token, logit};
     best_ = comes_before(candidate, best_) ? candidate : best_;
@@ -187,7 +195,7 @@ class DecoderStep {
     clear();
     sync_decoder_warps();
     const Share& own = shared_.work.strips[kContraction];
-    if (thread_ < own.count * kPairs * kTokens && token_ < count()) {
+    if (ends(own.count)) {
       residual_ = self().embedded_pair(own.first * kPairs + pair_of_thread());
     }
   }
@@ -216,12 +224,11 @@ class DecoderStep {
       if (normed && first == 0) {
         scale = left_of_norm();
       }
-      const bool ends =
-          thread_ < strips * kPairs * kTokens && (kTokens == 1 || token_ < count());
-      const unsigned lanes = __ballot_sync(kAllLanes, ends);
-      if (ends) {
-        const float2* from = sums + thread_ / (kPairs * kTokens) * kSumsOfStripOf<kTokens> +
-                             thread_ % (kPairs * kTokens);
+      const bool has_pair = ends(strips);
+      const unsigned lanes = __ballot_sync(kAllLanes, has_pair);
+      if (has_pair) {
+        const float2* from = sums + pair_of_thread() / kPairs * kSumsOfStripOf<kTokens> +
+                             token_ * kPairs + pair_of_thread() % kPairs;
         float2 total{0.0F, 0.0F};
 #pragma unroll
         for (int i = 0; i < kDecoderWarps; ++i) {
@@ -235,50 +242,39 @@ class DecoderStep {
     }
   }
 
-  /// The thread's pair of a group's columns.
+  /// The thread's pair of a group's columns, and whether it ends one of so many strips.
   [[nodiscard]] __device__ int pair_of_thread() const {
-    return kTokens == 1 ? thread_ : thread_ / (kPairs * kTokens) * kPairs + thread_ % kPairs;
+    return kTokens == 1 ? thread_ : thread_ % 32;
+  }
+  [[nodiscard]] __device__ bool ends(int strips) const {
+    return token_ < count() && pair_of_thread() < strips * kPairs;
   }
 
-  /// The best of those lanes whose thread ends columns of the same token, in all of them.
-  [[nodiscard]] __device__ static TopLogit best_of_token(TopLogit best) {
-#pragma unroll
-    for (int offset = 16; offset > 0; offset /= 2) {
-      if (offset >= kPairs * kTokens || offset < kPairs) {
-        const TopLogit other{__shfl_xor_sync(kAllLanes, best.token, offset),
-                             __shfl_xor_sync(kAllLanes, best.logit, offset)};
-        best = comes_before(other, best) ? other : best;
+  /// The block's best token of each row of logits to all blocks.
+  __device__ void send_bests(unsigned* bests) {
+    TopLogit best = best_of_lanes(best_);
+    if constexpr (kTokens == 1) {
+      const TopLogit none{INT_MAX, -INFINITY};
+      if (thread_ % 32 == 0) {
+        shared_.bests[thread_ / 32] = best;
       }
+      sync_decoder_warps();
+      best = best_of_lanes(thread_ < kDecoderWarps ? shared_.bests[thread_] : none);
     }
-    return best;
+    if (thread_ % 32 == 0 && (kTokens == 1 ? thread_ == 0 : token_ < count())) {
+      send(bests + of_token(), float2{__int_as_float(best.token), best.logit});
+    }
   }
 
   /// The best of all blocks to the host: of token t by block t.
   __device__ void hand_over() {
-    const TopLogit none{INT_MAX, -INFINITY};
-    const TopLogit best = best_of_token(best_);
-    if (thread_ % kPairs == 0 && thread_ % 32 < kPairs * kTokens) {
-      shared_.bests[token_][thread_ / 32] = best;
-    }
-    sync_decoder_warps();
-    if (thread_ >= 32) {
-      return;
-    }
     const auto block = static_cast<int>(blockIdx.x);
     unsigned* const bests = args_.exchange + exchange_.bests;
-#pragma unroll 1
-    for (int t = 0; t < count(); ++t) {
-      const TopLogit of_block =
-          best_of_lanes(thread_ < kDecoderWarps ? shared_.bests[t][thread_] : none);
-      if (thread_ == 0) {
-        send(bests + t * exchange_.words + 2 * block,
-             float2{__int_as_float(of_block.token), of_block.logit});
-      }
-    }
-    if (block >= count()) {
+    send_bests(bests + 2 * block);
+    if (thread_ >= 32 || block >= count()) {
       return;
     }
-    TopLogit best_of_all = none;
+    TopLogit best_of_all{INT_MAX, -INFINITY};
 #pragma unroll 1
     for (int first = 0; first < static_cast<int>(gridDim.x); first += 32) {
       const int from = first + thread_;
@@ -307,6 +303,38 @@ class DecoderStep {
   int norm_turn_ = 0;
   TopLogit best_{INT_MAX, -INFINITY};
 };
+
+/// The most tokens of a step for which there are blocks and, of chunks_of(tokens) that a warp's ring
+/// has in shared memory, enough: weights are not to wait for warps. 1, 2 or 4.
+template <typename ChunksOf>
+int most_tokens_of_decoder(const DecoderSizes& sizes, int multiprocessors,
+                           const ChunksOf& chunks_of) {
+  constexpr int kFewestChunks = 3;
+  const auto fits = [&](auto tokens) {
+    constexpr int kTokens = decltype(tokens)::value;
+    return kTokens * sizes.kv_heads <= multiprocessors &&
+           sizes.strips(DecoderProduct::contraction) <= kGroupStripsOf<kTokens> * multiprocessors &&
+           chunks_of(tokens) >= kFewestChunks;
+  };
+  return fits(std::integral_constant<int, 4>{})   ? 4
+         : fits(std::integral_constant<int, 2>{}) ? 2
+                                                  : 1;
+}
+
+/// Calls `work` with the capacity of a step as a type.
+template <typename Work>
+cudaError_t with_decoder_tokens(int capacity, const Work& work) {
+  switch (capacity) {
+    case 1:
+      return work(std::integral_constant<int, 1>{});
+    case 2:
+      return work(std::integral_constant<int, 2>{});
+    case 4:
+      return work(std::integral_constant<int, 4>{});
+    default:
+      return cudaErrorInvalidValue;
+  }
+}
 
 /// Calls `work` with the size of heads as a type, or returns `otherwise`.
 template <typename Result, typename Work>

@@ -278,10 +278,9 @@ class FusedDecoderStep
       if constexpr (kTokens == 1) {
         args_.logits[token] = rounded;
       } else {
-        for (unsigned rows = args_.inputs.tokens[token_].logits_rows; rows != 0; rows &= rows - 1) {
-          const std::int64_t row = __ffs(static_cast<int>(rows)) - 1;
-          args_.logits[row * args_.sizes.vocab_size + token] = rounded;
-        }
+        Base::for_logits_rows([&](int row) {
+          args_.logits[std::int64_t{row} * args_.sizes.vocab_size + token] = rounded;
+        });
       }
       Base::take(token, to_float(rounded));
     }
@@ -391,17 +390,10 @@ const char* why_no_decoder(const DecoderSizes& sizes, int multiprocessors) {
 }
 
 int most_decoder_tokens(const DecoderSizes& sizes, int multiprocessors) {
-  constexpr int kFewestChunks = 3;  // of a warp, so that weights do not wait for warps
-  const auto fits = [&](auto tokens) {
+  return most_tokens_of_decoder(sizes, multiprocessors, [&](auto tokens) {
     constexpr int kTokens = decltype(tokens)::value;
-    return kTokens * sizes.kv_heads <= multiprocessors &&
-           sizes.strips(DecoderProduct::contraction) <= kGroupStripsOf<kTokens> * multiprocessors &&
-           DecoderShared::of(sizes, shared_capacity<FusedDecoderStatic<kTokens>>(), kTokens).chunks >=
-               kFewestChunks;
-  };
-  return fits(std::integral_constant<int, 4>{})   ? 4
-         : fits(std::integral_constant<int, 2>{}) ? 2
-                                                  : 1;
+    return DecoderShared::of(sizes, shared_capacity<FusedDecoderStatic<kTokens>>(), kTokens).chunks;
+  });
 }
 
 void decoder_stream_places(const DecoderSizes& sizes, int blocks, std::int64_t* places) {
@@ -429,7 +421,7 @@ cudaError_t pack_decoder_weight(const DecoderSizes& sizes, int layer, DecoderPro
 template <typename T>
 cudaError_t fused_decoder(const DecoderArgs<T>& args, const DecoderExchange& exchange, int capacity,
                           int multiprocessors, cudaStream_t stream) {
-  const auto launch_of = [&](auto tokens) {
+  return with_decoder_tokens(capacity, [&](auto tokens) {
     constexpr int kTokens = decltype(tokens)::value;
     const int memory = shared_capacity<FusedDecoderStatic<kTokens>>();
     const DecoderKernelArgs<DecoderArgs<T>> of_kernel(
@@ -445,17 +437,7 @@ cudaError_t fused_decoder(const DecoderArgs<T>& args, const DecoderExchange& exc
                                    stream);
       return cudaLaunchKernelEx(&of_step.config, kernel, of_kernel);
     });
-  };
-  switch (capacity) {
-    case 1:
-      return launch_of(std::integral_constant<int, 1>{});
-    case 2:
-      return launch_of(std::integral_constant<int, 2>{});
-    case 4:
-      return launch_of(std::integral_constant<int, 4>{});
-    default:
-      return cudaErrorInvalidValue;
-  }
+  });
 }
 
 template cudaError_t pack_decoder_weight(const DecoderSizes&, int, DecoderProduct, const __half*,

@@ -7,12 +7,12 @@ namespace {
 // Four warps more, of which one fetches: registers go from four warps to four.
 constexpr int kQuantizedDecoderThreads = kDecoderThreads + 128;
 
-template <typename Cache, int kHeadDim>
+template <typename Cache, int kHeadDim, int kTokens>
 __global__ void __launch_bounds__(kQuantizedDecoderThreads, 1) quantized_decoder_kernel(
     const __grid_constant__ DecoderKernelArgs<QuantizedDecoderArgs<Cache>> args) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(128) unsigned char dynamic[];
-  __shared__ QuantizedDecoderStatic shared;
+  __shared__ QuantizedDecoderStatic<kTokens> shared;
   shared.of_any.work.fill(args);
   if (threadIdx.x < kDecoderWarps) {
     QuantizedDecoderRing(args.layout, static_cast<int>(threadIdx.x), dynamic, shared).initialize();
@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(kQuantizedDecoderThreads, 1) quantized_decoder
     }
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
-    QuantizedDecoderStep<Cache, kHeadDim>(args, dynamic, shared).run();
+    QuantizedDecoderStep<Cache, kHeadDim, kTokens>(args, dynamic, shared).run();
   }
 #endif
 }
@@ -49,43 +49,58 @@ const char* why_no_quantized_decoder(const QuantizedDecoderSizes& sizes, int mul
       return "a matrix of it has outputs that are no multiple of 16";
     }
   }
-  return quantized_decoder_shared(sizes, shared_capacity<QuantizedDecoderStatic>()).chunks == 0
+  return quantized_decoder_shared(sizes, shared_capacity<QuantizedDecoderStatic<1>>()).chunks == 0
              ? kInputsDoNotFit
              : nullptr;
 }
 
+int most_quantized_decoder_tokens(const QuantizedDecoderSizes& sizes, int multiprocessors) {
+  return most_tokens_of_decoder(sizes, multiprocessors, [&](auto tokens) {
+    constexpr int kTokens = decltype(tokens)::value;
+    return quantized_decoder_shared(sizes, shared_capacity<QuantizedDecoderStatic<kTokens>>(),
+                                    kTokens)
+        .chunks;
+  });
+}
+
 template <typename Cache>
 cudaError_t quantized_decoder(const QuantizedDecoderArgs<Cache>& args,
-                              const DecoderExchange& exchange, int multiprocessors,
+                              const DecoderExchange& exchange, int capacity, int multiprocessors,
                               cudaStream_t stream) {
-  const int capacity = shared_capacity<QuantizedDecoderStatic>();
   const QuantizedDecoderSizes sizes{args.sizes, args.layer_kind, args.head_kind};
-  DecoderKernelArgs<QuantizedDecoderArgs<Cache>> of_kernel(
-      args, quantized_decoder_shared(sizes, capacity), exchange);
-  of_kernel.step.hands_over_rounded = sizes.hands_over_rounded(multiprocessors);
-  for (int product = 0; product <= kLayerProducts; ++product) {
-    const auto which = static_cast<DecoderProduct>(product);
-    of_kernel.strips_together[product] = sizes.strips_together(which, multiprocessors);
-    of_kernel.together[product] = sizes.kind(which).block_pieces;
-  }
-  return with_decoder_head_dim(args.sizes.head_dim, cudaErrorInvalidValue, [&](auto size) {
-    const auto kernel = quantized_decoder_kernel<Cache, decltype(size)::value>;
-    static const cudaError_t more_shared =
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, capacity);
-    if (more_shared != cudaSuccess) {
-      return more_shared;
+  return with_decoder_tokens(capacity, [&](auto tokens) {
+    constexpr int kTokens = decltype(tokens)::value;
+    const int memory = shared_capacity<QuantizedDecoderStatic<kTokens>>();
+    DecoderKernelArgs<QuantizedDecoderArgs<Cache>> of_kernel(
+        args, quantized_decoder_shared(sizes, memory, kTokens), exchange);
+    // Of several tokens a warp has a token's strips of one piece.
+    of_kernel.step.hands_over_rounded =
+        sizes.hands_over_rounded(multiprocessors) &&
+        (kTokens == 1 || sizes.layer_kind.block_pieces == 1);
+    for (int product = 0; product <= kLayerProducts; ++product) {
+      const auto which = static_cast<DecoderProduct>(product);
+      of_kernel.strips_together[product] = sizes.strips_together(which, multiprocessors);
+      of_kernel.together[product] = sizes.kind(which).block_pieces;
     }
-    const TogetherConfig of_step(multiprocessors, kQuantizedDecoderThreads, 1,
-                                 of_kernel.layout.bytes, stream);
-    return cudaLaunchKernelEx(&of_step.config, kernel, of_kernel);
+    return with_decoder_head_dim(args.sizes.head_dim, cudaErrorInvalidValue, [&](auto size) {
+      const auto kernel = quantized_decoder_kernel<Cache, decltype(size)::value, kTokens>;
+      static const cudaError_t more_shared =
+          cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, memory);
+      if (more_shared != cudaSuccess) {
+        return more_shared;
+      }
+      const TogetherConfig of_step(multiprocessors, kQuantizedDecoderThreads, 1,
+                                   of_kernel.layout.bytes, stream);
+      return cudaLaunchKernelEx(&of_step.config, kernel, of_kernel);
+    });
   });
 }
 
 template cudaError_t quantized_decoder(const QuantizedDecoderArgs<float>&, const DecoderExchange&,
-                                       int, cudaStream_t);
+                                       int, int, cudaStream_t);
 template cudaError_t quantized_decoder(const QuantizedDecoderArgs<__half>&, const DecoderExchange&,
-                                       int, cudaStream_t);
+                                       int, int, cudaStream_t);
 template cudaError_t quantized_decoder(const QuantizedDecoderArgs<__nv_bfloat16>&,
-                                       const DecoderExchange&, int, cudaStream_t);
+                                       const DecoderExchange&, int, int, cudaStream_t);
 
 }  // namespace kvcache::kernels

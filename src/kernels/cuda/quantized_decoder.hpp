@@ -32,6 +32,9 @@ struct QuantizedDecoderArgs : QuantizedDecoderWeightArgs {
 /// Why no kernel is for a model of these sizes on the current device, or null.
 const char* why_no_quantized_decoder(const QuantizedDecoderSizes& sizes, int multiprocessors);
 
+/// How many tokens a step may have: 1, 2 or 4.
+int most_quantized_decoder_tokens(const QuantizedDecoderSizes& sizes, int multiprocessors);
+
 /// Where each warp's stream begins, in bytes: [blocks, kDecoderWarps], and behind them the end of
 /// the last.
 void quantized_decoder_stream_places(const QuantizedDecoderSizes& sizes, int blocks,
@@ -43,11 +46,10 @@ cudaError_t pack_quantized_decoder_weight(const QuantizedDecoderSizes& sizes, in
                                           const std::int64_t* stream_at, int blocks,
                                           unsigned char* stream, cudaStream_t stream_of_device);
 
-/// The step. `exchange` is of the model's sizes in ExchangeElements::floats, splits_of_past() and
-/// as many blocks as there are multiprocessors.
+/// The step, as fused_decoder(). `exchange` is of ExchangeElements::floats.
 template <typename Cache>
 cudaError_t quantized_decoder(const QuantizedDecoderArgs<Cache>& args,
-                              const DecoderExchange& exchange, int multiprocessors,
+                              const DecoderExchange& exchange, int capacity, int multiprocessors,
                               cudaStream_t stream);
 
 }  // namespace kvcache::kernels

@@ -10,19 +10,19 @@
 
 namespace kvcache::kernels {
 
-template <typename Cache, int kHeadDim>
+template <typename Cache, int kHeadDim, int kTokens>
 class QuantizedDecoderAttention {
  public:
   using Args = QuantizedDecoderArgs<Cache>;
 
   __device__ QuantizedDecoderAttention(const DecoderKernelArgs<Args>& args, unsigned char* room,
-                                       QuantizedDecoderStatic& shared)
+                                       QuantizedDecoderStatic<kTokens>& shared)
       : args_(args.step),
         exchange_(args.exchange),
         room_(reinterpret_cast<float*>(room)),
         shared_(shared),
         group_(args.group),
-        place_(SplitOfPast::of<1>(args.step, args.exchange, static_cast<int>(blockIdx.x))),
+        place_(SplitOfPast::of<kTokens>(args.step, args.exchange, static_cast<int>(blockIdx.x))),
         parts_(warps_of_head(args.step.sizes, place_.units())),
         lane_(static_cast<int>(threadIdx.x) % 32),
         warp_(static_cast<int>(threadIdx.x) / 32),
@@ -31,10 +31,12 @@ class QuantizedDecoderAttention {
 
   [[nodiscard]] __device__ bool takes_part() const { return place_.kv_head < args_.sizes.kv_heads; }
 
-  /// The angles of the token's position, once.
+  /// The angles of the positions of the new tokens that are seen, once.
   __device__ void load_angles() {
-    load_decoder_angles(args_, args_.inputs.tokens[0].position, shared_.of_any.cos[0],
-                        shared_.of_any.sin[0]);
+    for (int seen = 0; seen < (kTokens == 1 ? 1 : place_.seen); ++seen) {
+      load_decoder_angles(args_, args_.inputs.tokens[place_.seen_token(seen)].position,
+                          shared_.of_any.cos[seen], shared_.of_any.sin[seen]);
+    }
   }
 
   /// Brings the past of a layer into the second-level cache.
@@ -85,7 +87,7 @@ class QuantizedDecoderAttention {
 
   /// Where a position lies in a pool.
   [[nodiscard]] __device__ std::int64_t row_of(int position) const {
-    return decoder_row(args_, 0, place_.kv_head, position) * kHeadDim;
+    return decoder_row(args_, place_.table_at, place_.kv_head, position) * kHeadDim;
   }
 
   /// The split's `number`-th unit, the lane's part of its position. What is not there, or not yet,
@@ -103,7 +105,7 @@ class QuantizedDecoderAttention {
     return unit;
   }
 
-  /// Queries, then, where this split appends, the key and the value; the warps in turns.
+  /// Queries, then the keys and values of the new tokens in this split; the warps in turns.
   __device__ void receive_vectors(int layer, const unsigned* qkv) {
     const int vectors = group_ + 2 * place_.new_tokens();
 #pragma unroll 1
@@ -116,14 +118,17 @@ class QuantizedDecoderAttention {
     constexpr int kPairs = kHeadDim / 64;  // of a lane
     const auto [is_query, is_value, seen, number] =
         VectorOfBlock(args_.sizes, place_, group_, vector);
-    const unsigned* const from = qkv + number * kHeadDim + 2 * lane_;
+    const unsigned* const from =
+        qkv + place_.seen_token(seen) * exchange_.words + number * kHeadDim + 2 * lane_;
     const auto arriving = receive_paced<2 * kPairs>([&](Arriving<2 * kPairs>& to) {
       to.template poll_two<0>(from);
       if constexpr (kPairs > 1) {
         to.template poll_two<2>(from + 64);
       }
     });
-    float* const to = is_query ? shared_.queries[vector] : is_value ? shared_.value : shared_.key;
+    float* const to = is_query   ? shared_.queries[vector]
+                      : is_value ? shared_.values[seen]
+                                 : shared_.keys[seen];
 #pragma unroll
     for (int i = 0; i < kPairs; ++i) {
       *reinterpret_cast<float2*>(to + 64 * i + 2 * lane_) = {
@@ -131,20 +136,23 @@ class QuantizedDecoderAttention {
     }
     __syncwarp();
     if (!is_value) {
-      norm_and_turn<kHeadDim>(args_, shared_.of_any.cos[0], shared_.of_any.sin[0], layer, is_query,
-                              to);
+      norm_and_turn<kHeadDim>(args_, shared_.of_any.cos[seen], shared_.of_any.sin[seen], layer,
+                              is_query, to);
     }
     if (!is_query) {
-      keep(to, (is_value ? values_ : keys_) + row_of(place_.past));
+      const bool appends = seen == place_.seen - 1;  // the others have blocks of theirs
+      keep(to, appends ? (is_value ? values_ : keys_) + row_of(place_.append_at) : nullptr);
     }
   }
 
-  /// Rounds a vector as the cache keeps it, and appends it.
+  /// Rounds a vector as the cache keeps it, and appends it where it goes into a pool.
   __device__ void keep(float* vector, Cache* pool) const {
 #pragma unroll
     for (int i = lane_; i < kHeadDim; i += 32) {
       const Cache kept = from_float<Cache>(vector[i]);
-      pool[i] = kept;
+      if (kTokens == 1 || pool != nullptr) {
+        pool[i] = kept;
+      }
       vector[i] = to_float(kept);
     }
   }
@@ -178,10 +186,11 @@ class QuantizedDecoderAttention {
     widen(unit.keys, keys);
     widen(unit.values, added);
     const int position = place_.first + number * kDecoderUnit + lane_ / 4;
-    if (position == place_.past) {
+    const int seen = position - place_.past;
+    if (kTokens == 1 ? seen == 0 : seen >= 0 && seen < place_.seen) {
       for_elements([&](int at, int element) {
-        keys[at] = shared_.key[element];
-        added[at] = shared_.value[element];
+        keys[at] = shared_.keys[kTokens == 1 ? 0 : seen][element];
+        added[at] = shared_.values[kTokens == 1 ? 0 : seen][element];
       });
     }
     float scores[4] = {};  // so many chains of additions
@@ -250,10 +259,10 @@ class QuantizedDecoderAttention {
     return (place_.kv_head * group_ + head) * exchange_.splits + place_.split;
   }
   [[nodiscard]] __device__ unsigned* attended_at(unsigned* words, int head) const {
-    return words + exchange_.attended + split_of(head) * kHeadDim;
+    return words + place_.token * exchange_.words + exchange_.attended + split_of(head) * kHeadDim;
   }
   [[nodiscard]] __device__ unsigned* softmax_at(unsigned* words, int head) const {
-    return words + exchange_.softmaxes + 2 * split_of(head);
+    return words + place_.token * exchange_.words + exchange_.softmaxes + 2 * split_of(head);
   }
 
   /// The parts' softmaxes to one per head, sent.
@@ -294,7 +303,7 @@ class QuantizedDecoderAttention {
   const Args& args_;
   const DecoderExchange& exchange_;
   float* room_;
-  QuantizedDecoderStatic& shared_;
+  QuantizedDecoderStatic<kTokens>& shared_;
   int group_;
   SplitOfPast place_;
   int parts_;  // of the split's positions
@@ -307,47 +316,50 @@ class QuantizedDecoderAttention {
   Unit ahead_[kAhead] = {};
 };
 
-/// Eight neighbouring elements of what was attended, from its splits' softmaxes.
-template <int kHeadDim>
-__device__ Octet receive_attended_floats(const unsigned* words, const DecoderExchange& exchange,
-                                         int at, bool has) {
+/// Eight neighbouring elements of what each token attended to, from its splits' softmaxes.
+template <int kHeadDim, int kTokens>
+__device__ void receive_attended_floats(const unsigned* words, const DecoderExchange& exchange,
+                                        int count, int at, bool has, Octet (&attended)[kTokens]) {
   const int part = at / kHeadDim * exchange.splits;
   const unsigned* const softmaxes = words + exchange.softmaxes + 2 * part;
   const unsigned* const values = words + exchange.attended + part * kHeadDim + at % kHeadDim;
-  constexpr int kAtOnce = 4;  // splits
-  constexpr int kWords = 10;  // of a split
-  SplitsMerged merged;
+  constexpr int kAtOnce = 4 / kTokens;  // splits
+  constexpr int kWords = 10;            // of a split of a token
+  SplitsMerged merged[kTokens];
 #pragma unroll 1
   for (int first = 0; first < exchange.splits; first += kAtOnce) {
-    const auto arriving = receive_paced<kAtOnce * kWords>([&](auto& to) {
+    const auto arriving = receive_paced<4 * kWords>([&](auto& to) {
       const auto poll_split = [&](auto number) {
-        constexpr int kSplit = decltype(number)::value;
-        if (has && first + kSplit < exchange.splits) {
-          to.template poll_two<2 * kSplit>(softmaxes + 2 * (first + kSplit));
-          const unsigned* const from = values + (first + kSplit) * kHeadDim;
-          to.template poll_four<2 * kAtOnce + 8 * kSplit>(from);
-          to.template poll_four<2 * kAtOnce + 8 * kSplit + 4>(from + 4);
+        constexpr int kNumber = decltype(number)::value;
+        constexpr int kToken = kNumber / kAtOnce;
+        const int split = first + kNumber % kAtOnce;
+        if (has && split < exchange.splits && (kTokens == 1 || kToken < count)) {
+          const int of_token = kToken * exchange.words;
+          to.template poll_two<2 * kNumber>(softmaxes + of_token + 2 * split);
+          const unsigned* const from = values + of_token + split * kHeadDim;
+          to.template poll_four<8 + 8 * kNumber>(from);
+          to.template poll_four<8 + 8 * kNumber + 4>(from + 4);
         }
       };
-      poll_split(std::integral_constant<int, 0>{});
-      poll_split(std::integral_constant<int, 1>{});
-      poll_split(std::integral_constant<int, 2>{});
-      poll_split(std::integral_constant<int, 3>{});
+      for_tokens<4>(poll_split);
     });
 #pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-      if (first + i < exchange.splits) {
+    for (int i = 0; i < 4; ++i) {
+      if (first + i % kAtOnce < exchange.splits) {
         Octet one;
 #pragma unroll
         for (int e = 0; e < 8; ++e) {
-          one.values[e] = __uint_as_float(arriving.words[2 * kAtOnce + 8 * i + e]);
+          one.values[e] = __uint_as_float(arriving.words[8 + 8 * i + e]);
         }
-        merged.add(__uint_as_float(arriving.words[2 * i]),
-                   __uint_as_float(arriving.words[2 * i + 1]), one);
+        merged[i / kAtOnce].add(__uint_as_float(arriving.words[2 * i]),
+                                __uint_as_float(arriving.words[2 * i + 1]), one);
       }
     }
   }
-  return merged.total();
+#pragma unroll
+  for (int t = 0; t < kTokens; ++t) {
+    attended[t] = merged[t].total();
+  }
 }
 
 }  // namespace kvcache::kernels

@@ -1,10 +1,10 @@
 // Inputs of a quantised decoder's products, rounded to int8, and a warp's sums of them with its
 // weights, on the tensor cores' integer product m16n8k32.
 //
-// The instruction has 16 rows for outputs and 8 columns for tokens, and there is one token. So each
-// of eight pieces of inputs, which have scales of their own, has a column to itself: of every
-// instruction only one column of inputs is not zero, and after eight of them a lane has the exact
-// sums of two pieces with two outputs. Only then are they multiplied with scales.
+// The instruction has 16 rows for outputs and 8 columns for tokens, and there are few tokens. So each
+// of eight pieces of a token's inputs, which have scales of their own, has a column to itself: of
+// every instruction only one column of inputs is not zero, and after eight of them a lane has the
+// exact sums of two pieces with two outputs. Only then are they multiplied with scales.
 #pragma once
 
 #include "kernels/cuda/decoder_block.cuh"
@@ -14,14 +14,19 @@
 
 namespace kvcache::kernels {
 
-/// Pieces of inputs in shared memory, integers and then blocks, one per piece: what they are
-/// multiplied with, and what is added to the sums of their products (ColumnBlock). A warp writes
+/// A token's pieces of inputs in shared memory, integers and then blocks, one per piece: what they
+/// are multiplied with, and what is added to the sums of their products (ColumnBlock). A warp writes
 /// and reads its own slice only.
 class RoundedInputs {
  public:
-  __device__ RoundedInputs(unsigned char* room, int pieces)
-      : values_(reinterpret_cast<uint2*>(room)),
-        blocks_(reinterpret_cast<ColumnBlock*>(room + pieces * kPieceInputs)) {}
+  __device__ RoundedInputs(unsigned char* room, int pieces, int token)
+      : values_(reinterpret_cast<uint2*>(room + token * bytes(pieces))),
+        blocks_(reinterpret_cast<ColumnBlock*>(room + token * bytes(pieces) +
+                                               pieces * kPieceInputs)) {}
+
+  __device__ static constexpr int bytes(int pieces) {
+    return pieces * (kPieceInputs + static_cast<int>(sizeof(ColumnBlock)));
+  }
 
   /// Rounds eight inputs that the lane has of a piece, as neighbouring lanes have the others, four
   /// a piece; `has` is false where there is none. By all lanes; pieces of a block lie side by side.
@@ -97,19 +102,71 @@ struct UnitInputs {
   }
 };
 
-/// A warp's sums of a unit's strips: a lane has some of column lane / 4 of each. kPairCount: of
-/// strips, at most. kFull: the unit has all of its pieces.
-template <int kBits, bool kMinimums, int kPairCount, bool kFull>
+/// A warp's sums of a unit's strips: a lane has some of column lane / 4 of each, for each token.
+/// kPairCount: of strips, at most. kFull: the unit has all of its pieces.
+template <int kBits, bool kMinimums, int kPairCount, bool kFull, int kTokens>
 class UnitSums {
  public:
   static constexpr int kStrips = kStripsTogether * kPairCount;
 
-  /// Of a unit of `strips` strips. A slot has room for as many as there may be, and those that are
-  /// not there are nobody's sums.
-  __device__ Loads add(const unsigned char* unit, const UnitInputs& inputs, int strips) {
+  /// Of a unit of `strips` strips and `count` pieces. A slot has room for as many as there may be,
+  /// and those that are not there are nobody's sums. `inputs_of(token)` gives a token's UnitInputs.
+  template <typename InputsOf>
+  __device__ Loads add(const unsigned char* unit, int count, int strips,
+                       const InputsOf& inputs_of) {
     constexpr QuantizedKind kKind{.bits = kBits, .minimums = kMinimums};
     const int lane = static_cast<int>(threadIdx.x) % 32;
-    const int padded = kFull ? kUnitPieces : padded_pieces(inputs.pieces);
+    const int padded = kFull ? kUnitPieces : padded_pieces(min(count, kUnitPieces));
+    const int strip_bytes = padded * kKind.value_bytes();
+    Loads loads;
+    Words words[kFull ? 2 : 1];
+    if constexpr (kFull) {
+      load_half<0>(unit, strip_bytes, lane, words[0], loads);
+      load_half<1>(unit, strip_bytes, lane, words[1], loads);
+    }
+#pragma unroll
+    for (int token = 0; token < kTokens; ++token) {
+      add(unit, padded, strips, inputs_of(token), words, loads, total_[token]);
+    }
+    return loads;
+  }
+
+  /// To `to`, pairs of columns of each token, a strip's kSumsOfStripOf<kTokens> from the next's.
+  __device__ void store(int strips, float2* to) {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll
+    for (int token = 0; token < kTokens; ++token) {
+      float(&total)[kStrips] = total_[token];
+      // The four lanes that have sums of the same column share the strips out.
+      int own = share_sums<kStrips / 2, 2>(total);
+      if constexpr (kStrips == 4) {
+        own += share_sums<1, 1>(total);
+      } else {
+        total[0] += __shfl_xor_sync(kAllLanes, total[0], 1);
+      }
+      if (own < strips && (kStrips == 4 || lane % 2 == 0)) {
+        reinterpret_cast<float*>(to + own * kSumsOfStripOf<kTokens> +
+                                 token * (kStripColumns / 2))[lane / 4] = total[0];
+      }
+    }
+  }
+
+ private:
+  static constexpr int kPairs = kPairCount;
+  static constexpr int kHalf = kUnitPieces / 2;
+  static constexpr int kLoadPieces = kBits == 8 ? 1 : 2;  // of a load of 16 bytes
+
+  /// A lane's weights with four pieces.
+  struct Words {
+    uint4 of[kPairs][kHalf / kLoadPieces];
+  };
+
+  /// A token's.
+  __device__ static void add(const unsigned char* unit, int padded, int strips,
+                             const UnitInputs& inputs, Words (&words)[kFull ? 2 : 1], Loads& loads,
+                             float (&totals)[kStrips]) {
+    constexpr QuantizedKind kKind{.bits = kBits, .minimums = kMinimums};
+    const int lane = static_cast<int>(threadIdx.x) % 32;
     // Two chains of instructions for each pair of strips; of 4 bits, the second one's products are
     // with 16 times the weights.
     int sums[kPairs][2][4] = {};
@@ -122,21 +179,16 @@ class UnitSums {
         }
       }
     }
-    Loads loads;
     const int strip_bytes = padded * kKind.value_bytes();
     if constexpr (kFull) {
-      Words words[2];
-      load_half<0>(unit, strip_bytes, lane, words[0], loads);
-      load_half<1>(unit, strip_bytes, lane, words[1], loads);
       add_half<0>(words[0], inputs, sums);
       add_half<1>(words[1], inputs, sums);
     } else {
-      Words words;
-      load_half<0>(unit, strip_bytes, lane, words, loads);
-      add_half<0>(words, inputs, sums);
+      load_half<0>(unit, strip_bytes, lane, words[0], loads);
+      add_half<0>(words[0], inputs, sums);
       if (padded > kHalf) {
-        load_half<1>(unit, strip_bytes, lane, words, loads);
-        add_half<1>(words, inputs, sums);
+        load_half<1>(unit, strip_bytes, lane, words[0], loads);
+        add_half<1>(words[0], inputs, sums);
       }
     }
     // Two pieces' scales of the lane's column.
@@ -146,7 +198,7 @@ class UnitSums {
 #pragma unroll
     for (int strip = 0; strip < kStrips; ++strip) {
       const float2 scales = pair_at(scales_at, inputs, loads);
-      float total = total_[strip];
+      float total = totals[strip];
       const auto add_piece = [&](int i, float scale) {
         const int at = strip % kStripsTogether * 2 + i;
         const int(&chains)[2][4] = sums[strip / kStripsTogether];
@@ -160,36 +212,10 @@ class UnitSums {
         total = fmaf(static_cast<float>(inputs.sums[0]) * inputs.scales[0], minimums.x, total);
         total = fmaf(static_cast<float>(inputs.sums[1]) * inputs.scales[1], minimums.y, total);
       }
-      total_[strip] = total;
+      totals[strip] = total;
       scales_at += padded * kKind.scale_bytes();
     }
-    return loads;
   }
-
-  /// To `to`, pairs of columns, kSumsOfStrip from one strip to the next.
-  __device__ void store(int strips, float2* to) {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-    // The four lanes that have sums of the same column share the strips out.
-    int own = share_sums<kStrips / 2, 2>(total_);
-    if constexpr (kStrips == 4) {
-      own += share_sums<1, 1>(total_);
-    } else {
-      total_[0] += __shfl_xor_sync(kAllLanes, total_[0], 1);
-    }
-    if (own < strips && (kStrips == 4 || lane % 2 == 0)) {
-      reinterpret_cast<float*>(to + own * kSumsOfStrip)[lane / 4] = total_[0];
-    }
-  }
-
- private:
-  static constexpr int kPairs = kPairCount;
-  static constexpr int kHalf = kUnitPieces / 2;
-  static constexpr int kLoadPieces = kBits == 8 ? 1 : 2;  // of a load of 16 bytes
-
-  /// A lane's weights with four pieces.
-  struct Words {
-    uint4 of[kPairs][kHalf / kLoadPieces];
-  };
 
   template <int kNumber>
   __device__ static void load_half(const unsigned char* unit, int strip_bytes, int lane,
@@ -239,7 +265,7 @@ class UnitSums {
     return {kFull || inputs.has[0] ? pair.x : 0.0F, kFull || inputs.has[1] ? pair.y : 0.0F};
   }
 
-  float total_[kStrips] = {};
+  float total_[kTokens][kStrips] = {};
 };
 
 }  // namespace kvcache::kernels

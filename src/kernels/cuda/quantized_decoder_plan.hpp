@@ -176,13 +176,15 @@ constexpr int warps_of_head(const DecoderSizes& sizes, int units) {
 /// Dynamic shared memory of a block, in bytes: the ring of weights, a unit in each slot, then
 /// inputs of products: their integers, and behind them the scales and sums of their pieces. That is
 /// also where the warps' attention meets.
-constexpr DecoderShared quantized_decoder_shared(const QuantizedDecoderSizes& sizes, int capacity) {
+constexpr DecoderShared quantized_decoder_shared(const QuantizedDecoderSizes& sizes, int capacity,
+                                                 int tokens = 1) {
   const auto larger = [](int a, int b) { return a > b ? a : b; };
   constexpr int kPieceBlock = 8;  // bytes of a piece's scale and sum
   const int inputs =
       larger(sizes.inner, larger(sizes.hidden, sizes.heads * sizes.head_dim)) / kPieceInputs;
   const int room = round_up(
-      larger(inputs * (kPieceInputs + kPieceBlock), kDecoderWarps * sizes.head_dim * 4), 128);
+      larger(tokens * inputs * (kPieceInputs + kPieceBlock), kDecoderWarps * sizes.head_dim * 4),
+      128);
   const int slot = larger(sizes.layer_kind.unit_bytes(), sizes.head_kind.unit_bytes());
   return DecoderShared::of(room, kDecoderWarps * slot, capacity);
 }

@@ -9,19 +9,18 @@
 
 namespace kvcache::kernels {
 
-template <typename Cache, int kHeadDim>
-class QuantizedDecoderStep
-    : public DecoderStep<QuantizedDecoderStep<Cache, kHeadDim>, QuantizedDecoderArgs<Cache>, 1> {
+template <typename Cache, int kHeadDim, int kTokens>
+class QuantizedDecoderStep : public DecoderStep<QuantizedDecoderStep<Cache, kHeadDim, kTokens>,
+                                                QuantizedDecoderArgs<Cache>, kTokens> {
   using Args = QuantizedDecoderArgs<Cache>;
-  using Base = DecoderStep<QuantizedDecoderStep, Args, 1>;
+  using Base = DecoderStep<QuantizedDecoderStep, Args, kTokens>;
   friend Base;
 
  public:
   __device__ QuantizedDecoderStep(const DecoderKernelArgs<Args>& args, unsigned char* dynamic,
-                                  QuantizedDecoderStatic& shared)
+                                  QuantizedDecoderStatic<kTokens>& shared)
       : Base(args, shared.of_any),
         largest_(shared.largest),
-        row_(args.step.tokens, args.step.inputs.tokens[0].id, args.step.embedding_scale),
         weights_(
             QuantizedDecoderRing(args.layout, static_cast<int>(threadIdx.x) / 32, dynamic, shared)),
         room_(dynamic + args.layout.inputs_at),
@@ -44,11 +43,23 @@ class QuantizedDecoderStep
   using Base::slice;
   using Base::strips;
   using Base::thread_;
+  using Base::token_;
   using Base::words_;
+
+  /// Eight neighbouring inputs of each token.
+  struct Octets {
+    Octet of[kTokens];
+  };
 
   __device__ void load_tokens() const {}
 
-  [[nodiscard]] __device__ float2 embedded_pair(int pair) const { return row_.pair(pair); }
+  [[nodiscard]] __device__ QuantizedTokenRow embedded_of(int token) const {
+    return {args_.tokens, args_.inputs.tokens[token].id, args_.embedding_scale};
+  }
+
+  [[nodiscard]] __device__ float2 embedded_pair(int pair) const {
+    return embedded_of(token_).pair(pair);
+  }
 
   __device__ void begin_layer(int layer) {
     vectors_ = args_.vectors + std::int64_t{layer} * args_.vector_layout.elements;
@@ -60,7 +71,9 @@ class QuantizedDecoderStep
   __device__ void fill_inputs() {
     if (product_ == kProjection) {
       fill([&](int at, bool has) {
-        return receive_attended_floats<kHeadDim>(words_, exchange_, at, has);
+        Octets attended;
+        receive_attended_floats<kHeadDim>(words_, exchange_, Base::count(), at, has, attended.of);
+        return attended;
       });
     } else if (product_ == kContraction) {
       if (args_.hands_over_rounded) {
@@ -75,24 +88,32 @@ class QuantizedDecoderStep
     }
   }
 
-  [[nodiscard]] __device__ Octet received_from(const unsigned* from, bool has) const {
-    Octet x[1];
-    Base::receive_from(from, has, x);
-    return x[0];
+  [[nodiscard]] __device__ Octets received_from(const unsigned* from, bool has) const {
+    Octets x;
+    Base::receive_from(from, has, x.of);
+    return x;
+  }
+
+  /// Of the product at hand.
+  [[nodiscard]] __device__ RoundedInputs inputs_of(int token) const {
+    return {room_, kernel_.pieces[product_], token};
   }
 
   /// Calls `take(at, has)` for each eight inputs of the warp's slice, `at` being the first of them,
   /// and rounds what it gives; lanes without any are asked with `has` false, and give zeros.
   template <typename Take>
   __device__ void fill(const Take& take) {
-    RoundedInputs inputs(room_, kernel_.pieces[product_]);
     const int lane = thread_ % 32;
     const int end = slice().first + slice().count;
 #pragma unroll 1
     for (int first = slice().first; first < end; first += kRoundPieces) {
       const int piece = first + lane / 4;
       const bool has = piece < end;
-      inputs.put(piece, has, kind_, take(piece * kPieceInputs + lane % 4 * 8, has));
+      const Octets x = take(piece * kPieceInputs + lane % 4 * 8, has);
+#pragma unroll
+      for (int t = 0; t < kTokens; ++t) {
+        inputs_of(t).put(piece, has, kind_, x.of[t]);
+      }
     }
     __syncwarp();
   }
@@ -101,7 +122,6 @@ class QuantizedDecoderStep
   /// scale and sum.
   __device__ void fill_rounded() {
     constexpr int kHalves = 16;  // pieces of 32 lanes with a half each
-    RoundedInputs inputs(room_, kernel_.pieces[product_]);
     const unsigned* const values = words_ + exchange_.expanded;
     const int lane = thread_ % 32;
     const int end = slice().first + slice().count;
@@ -110,29 +130,42 @@ class QuantizedDecoderStep
       const int piece = first + lane / 2;
       const auto* const half = values + rounded_exchange::value_word(piece * kPieceInputs +
                                                                      lane % 2 * (kPieceInputs / 2));
-      const auto arriving = receive_paced<10>([&](Arriving<10>& to) {
+      const auto arriving = receive_paced<10 * kTokens>([&](Arriving<10 * kTokens>& to) {
+        for_tokens<kTokens>([&](auto token) {
+          constexpr int kFirst = 10 * decltype(token)::value;
+          const int of_token = token * exchange_.words;
+          if (kTokens > 1 && token >= Base::count()) {
+            return;
+          }
+          if (piece < end) {
+            to.template poll_four<kFirst>(half + of_token);
+          }
+          if (piece + kHalves < end) {
+            to.template poll_four<kFirst + 4>(
+                half + of_token + rounded_exchange::value_word(kHalves * kPieceInputs));
+          }
+          if (first + lane < end) {
+            to.template poll_two<kFirst + 8>(
+                values + of_token + rounded_exchange::block_word(args_.sizes.inner, first + lane));
+          }
+        });
+      });
+#pragma unroll
+      for (int t = 0; t < kTokens; ++t) {
+        const unsigned* const words = arriving.words + 10 * t;
+        const auto decoded = [&](int i) { return rounded_exchange::received(words[i]); };
+        RoundedInputs inputs = inputs_of(t);
         if (piece < end) {
-          to.template poll_four<0>(half);
+          inputs.put_half(piece, lane % 2, {decoded(0), decoded(1), decoded(2), decoded(3)});
         }
         if (piece + kHalves < end) {
-          to.template poll_four<4>(half + rounded_exchange::value_word(kHalves * kPieceInputs));
+          inputs.put_half(piece + kHalves, lane % 2,
+                          {decoded(4), decoded(5), decoded(6), decoded(7)});
         }
         if (first + lane < end) {
-          to.template poll_two<8>(values +
-                                  rounded_exchange::block_word(args_.sizes.inner, first + lane));
+          inputs.put_block(first + lane, kind_, __uint_as_float(words[8]),
+                           rounded_exchange::received_sum(static_cast<int>(words[9])));
         }
-      });
-      const auto decoded = [&](int i) { return rounded_exchange::received(arriving.words[i]); };
-      if (piece < end) {
-        inputs.put_half(piece, lane % 2, {decoded(0), decoded(1), decoded(2), decoded(3)});
-      }
-      if (piece + kHalves < end) {
-        inputs.put_half(piece + kHalves, lane % 2,
-                        {decoded(4), decoded(5), decoded(6), decoded(7)});
-      }
-      if (first + lane < end) {
-        inputs.put_block(first + lane, kind_, __uint_as_float(arriving.words[8]),
-                         rounded_exchange::received_sum(static_cast<int>(arriving.words[9])));
       }
     }
     __syncwarp();
@@ -142,9 +175,9 @@ class QuantizedDecoderStep
   /// input as it does the others, so integers are the same without it; it comes with the sums
   /// (left_of_norm()).
   __device__ void fill_from_residual(const float* norm) {
-    float squares[1] = {};
+    float squares[kTokens] = {};
     fill([&](int at, bool has) {
-      Octet x = {};
+      Octets x = {};
       float weights[8] = {};
       if (has) {
 #pragma unroll
@@ -159,12 +192,21 @@ class QuantizedDecoderStep
       if (residual_at_ != nullptr) {
         x = received_from(residual_at_ + at, has);
       } else if (has) {
-        x = row_.octet(at);
+#pragma unroll
+        for (int t = 0; t < kTokens; ++t) {
+          if (kTokens == 1 || t < Base::count()) {
+            x.of[t] = embedded_of(t).octet(at);
+          }
+        }
       }
 #pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        squares[0] += x.values[i] * x.values[i];
-        x.values[i] *= weights[i] * norm_scales_[0];
+      for (int t = 0; t < kTokens; ++t) {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+          float& value = x.of[t].values[i];
+          squares[t] += value * value;
+          value *= weights[i] * norm_scales_[t];
+        }
       }
       return x;
     });
@@ -196,32 +238,43 @@ class QuantizedDecoderStep
   template <int kBits, bool kMinimums, int kPairCount>
   __device__ void multiply_pairs(int count, float2* sums) {
     if (slice().count % kUnitPieces == 0) {
-      multiply_units<UnitSums<kBits, kMinimums, kPairCount, true>>(count, sums, kBits == 4);
+      multiply_units<UnitSums<kBits, kMinimums, kPairCount, true, kTokens>>(count, sums,
+                                                                            kBits == 4);
     } else {
-      multiply_units<UnitSums<kBits, kMinimums, kPairCount, false>>(count, sums, kBits == 4);
+      multiply_units<UnitSums<kBits, kMinimums, kPairCount, false, kTokens>>(count, sums,
+                                                                             kBits == 4);
     }
   }
 
   template <typename Sums>
   __device__ void multiply_units(int count, float2* sums, bool by_halves) {
-    const RoundedInputs inputs(room_, kernel_.pieces[product_]);
     const Share own = slice();
     UnitInputs of_unit;
     weights_.look();
-    of_unit.load(inputs, own.first, own.count, by_halves);
+    if constexpr (kTokens == 1) {
+      of_unit.load(inputs_of(0), own.first, own.count, by_halves);
+    }
 #pragma unroll 1
     for (int strip = 0; strip < count; strip += Sums::kStrips) {
       const int strips = min(count - strip, Sums::kStrips);
       Sums unit_sums;
 #pragma unroll 1
       for (int piece = 0; piece < own.count; piece += kUnitPieces) {
-        if (own.count > kUnitPieces) {
-          of_unit.load(inputs, own.first + piece, own.count - piece, by_halves);
+        // One token's stay in registers where a slice is one unit.
+        if (kTokens == 1 && own.count > kUnitPieces) {
+          of_unit.load(inputs_of(0), own.first + piece, own.count - piece, by_halves);
         }
-        weights_.advance(unit_sums.add(weights_.wait(), of_unit, strips));
+        const auto of_token = [&](int token) -> const UnitInputs& {
+          if (kTokens > 1) {
+            of_unit.load(inputs_of(token), own.first + piece, own.count - piece, by_halves);
+          }
+          return of_unit;
+        };
+        weights_.advance(
+            unit_sums.add(weights_.wait(), own.count - piece, strips, of_token));
         weights_.look();
       }
-      unit_sums.store(strips, sums + strip * kSumsOfStrip);
+      unit_sums.store(strips, sums + strip * kSumsOfStripOf<kTokens>);
     }
   }
 
@@ -237,10 +290,10 @@ class QuantizedDecoderStep
       sum = {sum.x + biases.x, sum.y + biases.y};
     }
     if (product_ == kQkv) {
-      send(words_ + 2 * pair, sum);
+      send(words_ + Base::of_token() + 2 * pair, sum);
     } else if (product_ == kExpansion) {
       const SigmoidGate gate(args_.activation);
-      unsigned* const to = words_ + exchange_.expanded;
+      unsigned* const to = words_ + Base::of_token() + exchange_.expanded;
       if (args_.hands_over_rounded) {
         send_rounded(to, pair, gate.of(sum.x) * sum.y);
       } else if (args_.sizes.gated) {
@@ -284,16 +337,21 @@ class QuantizedDecoderStep
 
   __device__ void take(int token, float logit) {
     if (token < args_.sizes.vocab_size) {
-      args_.logits[token] = logit;
+      if constexpr (kTokens == 1) {
+        args_.logits[token] = logit;
+      } else {
+        Base::for_logits_rows([&](int row) {
+          args_.logits[std::int64_t{row} * args_.sizes.vocab_size + token] = logit;
+        });
+      }
       Base::take(token, logit);
     }
   }
 
   unsigned* largest_;
-  QuantizedTokenRow row_;
   QuantizedDecoderWeights weights_;
   unsigned char* room_;
-  QuantizedDecoderAttention<Cache, kHeadDim> attention_;
+  QuantizedDecoderAttention<Cache, kHeadDim, kTokens> attention_;
   QuantizedKind kind_;    // of the product at hand
   const float* vectors_;  // of the layer
 };

@@ -9,20 +9,22 @@
 namespace kvcache::kernels {
 
 /// What a block of a quantised decoder has in static shared memory.
+template <int kTokens>
 struct QuantizedDecoderStatic {
-  DecoderStatic of_any;
+  DecoderStaticOf<kTokens> of_any;
   CopyBarrier freed[kDecoderWarps][kMaxChunks];  // slots of the rings, as often as they were read
   float queries[kMaxGroup][kMaxHeadPairs];       // of a head of keys
-  float key[kMaxHeadPairs];                      // of the new token, as the cache keeps it
-  float value[kMaxHeadPairs];
+  float keys[kTokens][kMaxHeadPairs];            // of the new tokens that the block's one sees,
+  float values[kTokens][kMaxHeadPairs];          // as the cache keeps them
   unsigned largest[2];  // of the warps that round, as bits
 };
 
 /// The slots of a warp that computes, in the order in which units come.
 class QuantizedDecoderRing {
  public:
+  template <typename Static>
   __device__ QuantizedDecoderRing(const DecoderShared& layout, int warp, unsigned char* dynamic,
-                                  QuantizedDecoderStatic& shared)
+                                  Static& shared)
       : slots_(layout.chunks),
         slot_bytes_(layout.inputs_at / (kDecoderWarps * layout.chunks)),
         memory_(dynamic + warp * slots_ * slot_bytes_),
@@ -96,9 +98,9 @@ constexpr unsigned kNanosecondsBetweenLooks = 60;
 /// By a warp: all weights of a step, a lane for each of the warps that compute. The lanes go
 /// through the products together, so that no warp waits at the end of a product for another whose
 /// units are behind those of a product that comes later.
-template <typename Args>
+template <typename Args, typename Static>
 __device__ void fetch_quantized_weights(const DecoderKernelArgs<Args>& args, unsigned char* dynamic,
-                                        QuantizedDecoderStatic& shared) {
+                                        Static& shared) {
   const auto warp = static_cast<int>(threadIdx.x) % 32;
   if (warp >= kDecoderWarps) {
     return;

@@ -37,7 +37,9 @@ struct QuantizedDecoder {
   static const char* why_not(const Sizes& sizes, int multiprocessors) {
     return kernels::why_no_quantized_decoder(sizes, multiprocessors);
   }
-  static int most_tokens(const Sizes& /*sizes*/, int /*multiprocessors*/) { return 1; }
+  static int most_tokens(const Sizes& sizes, int multiprocessors) {
+    return kernels::most_quantized_decoder_tokens(sizes, multiprocessors);
+  }
   static void places(const Sizes& sizes, int blocks, std::int64_t* places) {
     kernels::quantized_decoder_stream_places(sizes, blocks, places);
   }
@@ -55,8 +57,8 @@ struct QuantizedDecoder {
     args.stream = static_cast<const unsigned char*>(packed);
   }
   static cudaError_t launch(const Args& args, const kernels::DecoderExchange& exchange,
-                            int /*capacity*/, int multiprocessors, cudaStream_t stream) {
-    return kernels::quantized_decoder(args, exchange, multiprocessors, stream);
+                            int capacity, int multiprocessors, cudaStream_t stream) {
+    return kernels::quantized_decoder(args, exchange, capacity, multiprocessors, stream);
   }
 };
 

@@ -120,9 +120,6 @@ TYPED_TEST(FusedDecoderOnCuda, GivesTheLogitsOfRandomModels) {
 // Sequences, prompts and trees in any mix.
 TYPED_TEST(FusedDecoderOnCuda, GivesTheLogitsOfSeveralTokens) {
   using T = typename TypeParam::Vector;
-  if (kRounds<TypeParam>) {
-    GTEST_SKIP() << "of several tokens such a model has no kernel";
-  }
   test::for_random_cases(20, [](Random& random) {
     DecoderCase<TypeParam> of(random, TestFixture::random_form(random));
     std::string why_not;
