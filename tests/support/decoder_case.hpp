@@ -403,8 +403,9 @@ class DecoderCase {
   }
   void keep_token() { ++length_; }
 
-  /// So many tokens of rows that begin as the sequence does, one behind the other or as a tree each.
-  /// All rows but the first end with a block of the cache, and have one of their own behind it.
+  /// So many tokens of rows that begin as the sequence does, one behind the other or as a tree
+  /// each. All rows but the first end with a block of the cache, and have one of their own behind
+  /// it.
   [[nodiscard]] StepInputs random_rows(Random& random, std::int64_t tokens) const {
     StepInputs inputs;
     inputs.row_offsets = {0};
@@ -640,8 +641,8 @@ class DecoderCase {
           const auto from = pool.begin() + pool_at(head, length_ - 1);
           return std::vector<Cache>(from, from + form_.head_dim);
         };
-        appended.push_back({number, pool_at_block(head, block, to), of(layer.host_keys),
-                            of(layer.host_values)});
+        appended.push_back(
+            {number, pool_at_block(head, block, to), of(layer.host_keys), of(layer.host_values)});
       }
       std::tie(layer.host_keys, layer.host_values) = before[number];
     }

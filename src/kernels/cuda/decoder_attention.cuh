@@ -299,8 +299,8 @@ __device__ void receive_attended(const unsigned* words, const DecoderExchange& e
       for (int i = 0; i < 2; ++i) {
         if (i == 0 || second) {
           merged[t].add(__uint_as_float(of_token[2 * i]), __uint_as_float(of_token[2 * i + 1]),
-                        Octet::of<T>({of_token[4 + 4 * i], of_token[5 + 4 * i],
-                                      of_token[6 + 4 * i], of_token[7 + 4 * i]}));
+                        Octet::of<T>({of_token[4 + 4 * i], of_token[5 + 4 * i], of_token[6 + 4 * i],
+                                      of_token[7 + 4 * i]}));
         }
       }
     }

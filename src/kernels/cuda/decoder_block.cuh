@@ -14,7 +14,7 @@ constexpr int kGroupStripsOf = kTokens == 1 ? kGroupStrips : 32 / (kStripColumns
 
 /// A strip's sums of the warps, and a gap so that neighbouring strips lie in other banks.
 template <int kTokens>
-constexpr int kSumsOfStripOf = kDecoderWarps * kTokens * (kStripColumns / 2) + 4;
+constexpr int kSumsOfStripOf = kDecoderWarps* kTokens*(kStripColumns / 2) + 4;
 constexpr int kSumsOfStrip = kSumsOfStripOf<1>;
 constexpr int kMaxHeadPairs = 128;  // of a head_dim
 
@@ -67,10 +67,10 @@ struct DecoderWork {
 template <int kTokens>
 struct DecoderStaticOf {
   DecoderWork work;
-  CopyBarrier arrivals[kDecoderWarps][kMaxChunks];                     // of weights
+  CopyBarrier arrivals[kDecoderWarps][kMaxChunks];                    // of weights
   float2 sums[2][kGroupStripsOf<kTokens> * kSumsOfStripOf<kTokens>];  // the warps', in turns
-  float squares[2][kTokens][kDecoderWarps];                            // of the inputs of norms
-  float cos[kTokens][kMaxHeadPairs];                                   // of tokens' positions
+  float squares[2][kTokens][kDecoderWarps];                           // of the inputs of norms
+  float cos[kTokens][kMaxHeadPairs];                                  // of tokens' positions
   float sin[kTokens][kMaxHeadPairs];
   float2 softmaxes[kDecoderWarps][kMaxGroup];
   TopLogit bests[kDecoderWarps];

@@ -122,9 +122,9 @@ struct InputPairs {
   }
 };
 
-/// The inputs of a product in shared memory, of 16 bits, token after token. Rounded ones are row t of
-/// the matrix instruction, t being the token, what rounding took from them is row 8 + t, which the
-/// same lanes have. A warp writes and reads its own slice only.
+/// The inputs of a product in shared memory, of 16 bits, token after token. Rounded ones are row t
+/// of the matrix instruction, t being the token, what rounding took from them is row 8 + t, which
+/// the same lanes have. A warp writes and reads its own slice only.
 template <typename T, int kTokens>
 class DecoderInputRows {
  public:
@@ -140,7 +140,8 @@ class DecoderInputRows {
       : rows_(reinterpret_cast<uint4*>(room)) {}
 
   /// Calls `take(at, has)` for each eight inputs of the warp's slice, `at` being the first of them;
-  /// lanes without any are asked with `has` false. `take` gives them as Pairs. `pieces`: of a token.
+  /// lanes without any are asked with `has` false. `take` gives them as Pairs. `pieces`: of a
+  /// token.
   template <typename Take>
   __device__ void fill(const Share& slice, int pieces, const Take& take) {
     fill_pieces(slice, [&](int piece, bool has) {

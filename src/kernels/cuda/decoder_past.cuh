@@ -108,8 +108,9 @@ __device__ void fetch_past(const Args& args, const SplitOfPast& place, int units
   for (int number = warp; number < units; number += kDecoderWarps) {
     const int position = place.first + number * kDecoderUnit + lane / 4;
     if (position < place.past && lane % 4 < kLines) {
-      const std::int64_t at = decoder_row(args, place.table_at, place.kv_head, position) * kHeadDim +
-                              lane % 4 * (kHeadDim / kLines);
+      const std::int64_t at =
+          decoder_row(args, place.table_at, place.kv_head, position) * kHeadDim +
+          lane % 4 * (kHeadDim / kLines);
       fetch_line(args.pools[2 * layer] + at);
       fetch_line(args.pools[2 * layer + 1] + at);
     }
@@ -142,8 +143,8 @@ __device__ void norm_and_turn(const Args& args, const float* cosines, const floa
     norm_vector(args.vectors + std::int64_t{layer} * args.vector_layout.elements + norm, kHeadDim,
                 args.query_key_epsilon, vector);
   }
-  turn_vector(cosines, sines, static_cast<int>(args.rotary.dims) / 2,
-              args.rotary.interleaved, vector);
+  turn_vector(cosines, sines, static_cast<int>(args.rotary.dims) / 2, args.rotary.interleaved,
+              vector);
 }
 
 /// What a sum of weights is divided by. Nothing seen: zero. Not a number stays so.

@@ -31,8 +31,8 @@ struct SigmoidGate {
 /// What depends on the types of weights and cache is Self's: weights_, attention_, load_tokens(),
 /// embedded_pair(), begin_layer(), fill_inputs(), begin_product(), multiply_strips() and finish().
 ///
-/// kTokens: of a step at most. Each has an exchange of its own, DecoderExchange::words from the next
-/// one's. A thread ends columns of one token.
+/// kTokens: of a step at most. Each has an exchange of its own, DecoderExchange::words from the
+/// next one's. A thread ends columns of one token.
 template <typename Self, typename Args, int kTokens>
 class DecoderStep {
  public:
@@ -175,7 +175,7 @@ class DecoderStep {
   const DecoderExchange& exchange_;
   DecoderStaticOf<kTokens>& shared_;
   int thread_;
-  int token_;  // whose columns the thread ends
+  int token_;                              // whose columns the thread ends
   int product_ = kQkv;                     // at hand
   const unsigned* residual_at_ = nullptr;  // in the exchange; null: the embedding
   float2 residual_{0.0F, 0.0F};            // of the thread's pair of columns
@@ -299,13 +299,13 @@ class DecoderStep {
   }
 
   static constexpr int kStrips = kGroupStripsOf<kTokens>;  // that are ended together
-  int turn_ = 0;  // of sums
+  int turn_ = 0;                                           // of sums
   int norm_turn_ = 0;
   TopLogit best_{INT_MAX, -INFINITY};
 };
 
-/// The most tokens of a step for which there are blocks and, of chunks_of(tokens) that a warp's ring
-/// has in shared memory, enough: weights are not to wait for warps. 1, 2 or 4.
+/// The most tokens of a step for which there are blocks and, of chunks_of(tokens) that a warp's
+/// ring has in shared memory, enough: weights are not to wait for warps. 1, 2 or 4.
 template <typename ChunksOf>
 int most_tokens_of_decoder(const DecoderSizes& sizes, int multiprocessors,
                            const ChunksOf& chunks_of) {

@@ -28,11 +28,11 @@ class FusedDecoderStep
   using Base::args_;
   using Base::exchange_;
   using Base::kContraction;
+  using Base::kernel_;
   using Base::kExpansion;
   using Base::kHead;
   using Base::kProjection;
   using Base::kQkv;
-  using Base::kernel_;
   using Base::norm_scales_;
   using Base::product_;
   using Base::residual_at_;

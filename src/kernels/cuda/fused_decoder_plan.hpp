@@ -191,9 +191,8 @@ struct DecoderShared {
     const auto larger = [](int a, int b) { return a > b ? a : b; };
     // Inputs of 16 bits, and what rounding took from them; of several tokens not of the inner
     // results, which come rounded.
-    const int inputs =
-        tokens * larger((tokens == 1 ? 4 : 2) * sizes.inner,
-                        4 * larger(sizes.hidden, sizes.heads * sizes.head_dim));
+    const int inputs = tokens * larger((tokens == 1 ? 4 : 2) * sizes.inner,
+                                       4 * larger(sizes.hidden, sizes.heads * sizes.head_dim));
     const int attention =
         larger(kDecoderWarps * sizes.group(), sizes.group() + 2 * tokens) * sizes.head_dim * 4;
     const int room = round_up(larger(inputs, attention), 128);

@@ -74,9 +74,8 @@ cudaError_t quantized_decoder(const QuantizedDecoderArgs<Cache>& args,
     DecoderKernelArgs<QuantizedDecoderArgs<Cache>> of_kernel(
         args, quantized_decoder_shared(sizes, memory, kTokens), exchange);
     // Of several tokens a warp has a token's strips of one piece.
-    of_kernel.step.hands_over_rounded =
-        sizes.hands_over_rounded(multiprocessors) &&
-        (kTokens == 1 || sizes.layer_kind.block_pieces == 1);
+    of_kernel.step.hands_over_rounded = sizes.hands_over_rounded(multiprocessors) &&
+                                        (kTokens == 1 || sizes.layer_kind.block_pieces == 1);
     for (int product = 0; product <= kLayerProducts; ++product) {
       const auto which = static_cast<DecoderProduct>(product);
       of_kernel.strips_together[product] = sizes.strips_together(which, multiprocessors);

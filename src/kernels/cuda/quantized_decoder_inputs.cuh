@@ -1,10 +1,10 @@
 // Inputs of a quantised decoder's products, rounded to int8, and a warp's sums of them with its
 // weights, on the tensor cores' integer product m16n8k32.
 //
-// The instruction has 16 rows for outputs and 8 columns for tokens, and there are few tokens. So each
-// of eight pieces of a token's inputs, which have scales of their own, has a column to itself: of
-// every instruction only one column of inputs is not zero, and after eight of them a lane has the
-// exact sums of two pieces with two outputs. Only then are they multiplied with scales.
+// The instruction has 16 rows for outputs and 8 columns for tokens, and there are few tokens. So
+// each of eight pieces of a token's inputs, which have scales of their own, has a column to itself:
+// of every instruction only one column of inputs is not zero, and after eight of them a lane has
+// the exact sums of two pieces with two outputs. Only then are they multiplied with scales.
 #pragma once
 
 #include "kernels/cuda/decoder_block.cuh"
@@ -15,14 +15,14 @@
 namespace kvcache::kernels {
 
 /// A token's pieces of inputs in shared memory, integers and then blocks, one per piece: what they
-/// are multiplied with, and what is added to the sums of their products (ColumnBlock). A warp writes
-/// and reads its own slice only.
+/// are multiplied with, and what is added to the sums of their products (ColumnBlock). A warp
+/// writes and reads its own slice only.
 class RoundedInputs {
  public:
   __device__ RoundedInputs(unsigned char* room, int pieces, int token)
       : values_(reinterpret_cast<uint2*>(room + token * bytes(pieces))),
-        blocks_(reinterpret_cast<ColumnBlock*>(room + token * bytes(pieces) +
-                                               pieces * kPieceInputs)) {}
+        blocks_(
+            reinterpret_cast<ColumnBlock*>(room + token * bytes(pieces) + pieces * kPieceInputs)) {}
 
   __device__ static constexpr int bytes(int pieces) {
     return pieces * (kPieceInputs + static_cast<int>(sizeof(ColumnBlock)));
@@ -124,18 +124,16 @@ class UnitSums {
       load_half<0>(unit, strip_bytes, lane, words[0], loads);
       load_half<1>(unit, strip_bytes, lane, words[1], loads);
     }
-#pragma unroll
-    for (int token = 0; token < kTokens; ++token) {
+    for_tokens<kTokens>([&](auto token) {
       add(unit, padded, strips, inputs_of(token), words, loads, total_[token]);
-    }
+    });
     return loads;
   }
 
   /// To `to`, pairs of columns of each token, a strip's kSumsOfStripOf<kTokens> from the next's.
   __device__ void store(int strips, float2* to) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
-#pragma unroll
-    for (int token = 0; token < kTokens; ++token) {
+    for_tokens<kTokens>([&](auto token) {
       float(&total)[kStrips] = total_[token];
       // The four lanes that have sums of the same column share the strips out.
       int own = share_sums<kStrips / 2, 2>(total);
@@ -148,7 +146,7 @@ class UnitSums {
         reinterpret_cast<float*>(to + own * kSumsOfStripOf<kTokens> +
                                  token * (kStripColumns / 2))[lane / 4] = total[0];
       }
-    }
+    });
   }
 
  private:

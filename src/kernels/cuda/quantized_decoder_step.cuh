@@ -21,6 +21,7 @@ class QuantizedDecoderStep : public DecoderStep<QuantizedDecoderStep<Cache, kHea
                                   QuantizedDecoderStatic<kTokens>& shared)
       : Base(args, shared.of_any),
         largest_(shared.largest),
+        first_(row_of(args.step, 0)),
         weights_(
             QuantizedDecoderRing(args.layout, static_cast<int>(threadIdx.x) / 32, dynamic, shared)),
         room_(dynamic + args.layout.inputs_at),
@@ -54,7 +55,10 @@ class QuantizedDecoderStep : public DecoderStep<QuantizedDecoderStep<Cache, kHea
   __device__ void load_tokens() const {}
 
   [[nodiscard]] __device__ QuantizedTokenRow embedded_of(int token) const {
-    return {args_.tokens, args_.inputs.tokens[token].id, args_.embedding_scale};
+    return kTokens == 1 ? first_ : row_of(args_, token);
+  }
+  __device__ static QuantizedTokenRow row_of(const Args& args, int token) {
+    return {args.tokens, args.inputs.tokens[token].id, args.embedding_scale};
   }
 
   [[nodiscard]] __device__ float2 embedded_pair(int pair) const {
@@ -141,8 +145,8 @@ class QuantizedDecoderStep : public DecoderStep<QuantizedDecoderStep<Cache, kHea
             to.template poll_four<kFirst>(half + of_token);
           }
           if (piece + kHalves < end) {
-            to.template poll_four<kFirst + 4>(
-                half + of_token + rounded_exchange::value_word(kHalves * kPieceInputs));
+            to.template poll_four<kFirst + 4>(half + of_token +
+                                              rounded_exchange::value_word(kHalves * kPieceInputs));
           }
           if (first + lane < end) {
             to.template poll_two<kFirst + 8>(
@@ -270,8 +274,7 @@ class QuantizedDecoderStep : public DecoderStep<QuantizedDecoderStep<Cache, kHea
           }
           return of_unit;
         };
-        weights_.advance(
-            unit_sums.add(weights_.wait(), own.count - piece, strips, of_token));
+        weights_.advance(unit_sums.add(weights_.wait(), own.count - piece, strips, of_token));
         weights_.look();
       }
       unit_sums.store(strips, sums + strip * kSumsOfStripOf<kTokens>);
@@ -349,6 +352,7 @@ class QuantizedDecoderStep : public DecoderStep<QuantizedDecoderStep<Cache, kHea
   }
 
   unsigned* largest_;
+  QuantizedTokenRow first_;  // of the first token
   QuantizedDecoderWeights weights_;
   unsigned char* room_;
   QuantizedDecoderAttention<Cache, kHeadDim, kTokens> attention_;

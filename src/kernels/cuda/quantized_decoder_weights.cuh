@@ -16,7 +16,7 @@ struct QuantizedDecoderStatic {
   float queries[kMaxGroup][kMaxHeadPairs];       // of a head of keys
   float keys[kTokens][kMaxHeadPairs];            // of the new tokens that the block's one sees,
   float values[kTokens][kMaxHeadPairs];          // as the cache keeps them
-  unsigned largest[2];  // of the warps that round, as bits
+  unsigned largest[2];                           // of the warps that round, as bits
 };
 
 /// The slots of a warp that computes, in the order in which units come.

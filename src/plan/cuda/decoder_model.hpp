@@ -83,7 +83,8 @@ class DecoderModel : public FusedModel {
     args_.other_exchange = exchange_.other();
     args_.other_words = last_words_;
     // That for one token sees nothing but the past before it.
-    const auto count = is_of_one_token(inputs) ? 1U : std::max(2U, static_cast<unsigned>(args_.inputs.count));
+    const auto count =
+        is_of_one_token(inputs) ? 1U : std::max(2U, static_cast<unsigned>(args_.inputs.count));
     const auto capacity = static_cast<int>(std::bit_ceil(count));
     const std::span tokens(args_.inputs.tokens, static_cast<std::size_t>(args_.inputs.count));
     const int longest = std::ranges::max(tokens, {}, &kernels::FusedToken::past_length).past_length;
@@ -192,7 +193,7 @@ class DecoderModel : public FusedModel {
 
   int multiprocessors_;
   typename Kernel::Sizes sizes_;
-  int most_tokens_;  // of a step
+  int most_tokens_;                   // of a step
   std::vector<std::int64_t> places_;  // of the warps' streams
   DeviceMemory places_on_device_;
   DeviceMemory stream_;

@@ -37,8 +37,8 @@ struct SixteenBitDecoder {
     args.token_weight = nodes.tokens.weight;
     args.stream = static_cast<const T*>(packed);
   }
-  static cudaError_t launch(const Args& args, const kernels::DecoderExchange& exchange, int capacity,
-                            int multiprocessors, cudaStream_t stream) {
+  static cudaError_t launch(const Args& args, const kernels::DecoderExchange& exchange,
+                            int capacity, int multiprocessors, cudaStream_t stream) {
     return kernels::fused_decoder(args, exchange, capacity, multiprocessors, stream);
   }
 };

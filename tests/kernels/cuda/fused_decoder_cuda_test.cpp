@@ -227,15 +227,18 @@ TYPED_TEST(FusedDecoderOnCuda, SaysWhyAModelOrARunIsNoSuchStep) {
     return why_not_fused(of.plan(), weights, binding);
   };
   const plan::StepBinding one = of.binding(of.one_token(0, 0));
-  plan::StepBinding two = one;
-  two.tokens = 2;
-  EXPECT_EQ(why_not(of.weights(), two), "of models in this form only a step of one token is");
+  plan::StepBinding many = one;
+  many.tokens = kMaxDecoderTokens + 1;
+  EXPECT_EQ(why_not(of.weights(), many), "it has more tokens than the kernel takes");
+  many.tokens = 2;
+  many.num_logits = kMaxLogitsRows + 1;
+  EXPECT_EQ(why_not(of.weights(), many), "it has more tokens than the kernel takes");
   plan::StepBinding odd = one;
   odd.block_len = 24;
   EXPECT_EQ(why_not(of.weights(), odd), "block_len is no power of two, or under 8");
   plan::StepBinding long_table = one;
   long_table.blocks_per_row = kMaxDecoderTable + 1;
-  EXPECT_EQ(why_not(of.weights(), long_table), "its block table is too long for a launch");
+  EXPECT_EQ(why_not(of.weights(), long_table), "its block tables are too long for a launch");
   plan::CudaWeights incomplete = of.weights();
   incomplete.nodes.erase(plan::layer_node(0, "mlp.down"));
   EXPECT_EQ(why_not(incomplete, one),
