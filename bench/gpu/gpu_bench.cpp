@@ -80,6 +80,26 @@ class Bench {
     return result;
   }
 
+  /// Of a few tokens only, the same.
+  json run_few() {
+    json result;
+    for (const std::size_t depth : {8, 128, 2000}) {
+      for (const std::size_t rows : {1, 2, 3, 4, 8}) {
+        if (depth + kLeft <= model_->info().max_seq_len) {
+          result["batch"].push_back(batch(rows, depth));
+        }
+      }
+    }
+    for (const std::size_t nodes : {2, 4, 8}) {
+      result["tree"].push_back(tree(nodes, 512));
+    }
+    for (const std::size_t tokens : {2, 4}) {
+      result["prefill"].push_back(prefill(tokens));
+    }
+    count_activity(result);
+    return result;
+  }
+
   json run() {
     json result;
     const auto progress = [](const char* part) { std::cerr << part << "\n"; };
@@ -557,13 +577,16 @@ int main(int argc, char** argv) {
     return std::ranges::find(arguments, flag) != arguments.end();
   };
   if (arguments.size() < 2) {
-    std::cerr << "usage: gpu_bench MODEL_DIR OUTPUT.json [--decode-only] [--no-fusing]\n";
+    std::cerr << "usage: gpu_bench MODEL_DIR OUTPUT.json [--decode-only | --few-only] "
+                 "[--no-fusing]\n";
     return 2;
   }
   try {
     kvcache::AtomicFile file(arguments[1]);  // before the work that it would lose
     kvcache::bench::Bench bench(arguments[0], !given("--no-fusing"), {});
-    const nlohmann::json result = given("--decode-only") ? bench.run_decode() : bench.run();
+    const nlohmann::json result = given("--decode-only") ? bench.run_decode()
+                                  : given("--few-only")  ? bench.run_few()
+                                                         : bench.run();
     file.write(result.dump(1) + "\n");
     file.commit();
     return 0;
