@@ -304,9 +304,9 @@ class DecoderStep {
   TopLogit best_{INT_MAX, -INFINITY};
 };
 
-/// The most tokens of a step for which there are blocks and, of chunks_of(tokens) that a warp's
-/// ring has in shared memory, enough: weights are not to wait for warps. 1, 2 or 4.
-template <typename ChunksOf>
+/// The most tokens of a step, up to kMost, for which there are blocks and, of chunks_of(tokens)
+/// that a warp's ring has in shared memory, enough: weights are not to wait for warps. 1, 2 or 4.
+template <int kMost, typename ChunksOf>
 int most_tokens_of_decoder(const DecoderSizes& sizes, int multiprocessors,
                            const ChunksOf& chunks_of) {
   constexpr int kFewestChunks = 3;
@@ -316,24 +316,25 @@ int most_tokens_of_decoder(const DecoderSizes& sizes, int multiprocessors,
            sizes.strips(DecoderProduct::contraction) <= kGroupStripsOf<kTokens> * multiprocessors &&
            chunks_of(tokens) >= kFewestChunks;
   };
-  return fits(std::integral_constant<int, 4>{})   ? 4
-         : fits(std::integral_constant<int, 2>{}) ? 2
-                                                  : 1;
+  if constexpr (kMost >= 4) {
+    if (fits(std::integral_constant<int, 4>{})) {
+      return 4;
+    }
+  }
+  return fits(std::integral_constant<int, 2>{}) ? 2 : 1;
 }
 
-/// Calls `work` with the capacity of a step as a type.
-template <typename Work>
+/// Calls `work` with the capacity of a step, 1, 2 or 4 but at most kMost, as a type.
+template <int kMost, typename Work>
 cudaError_t with_decoder_tokens(int capacity, const Work& work) {
-  switch (capacity) {
-    case 1:
-      return work(std::integral_constant<int, 1>{});
-    case 2:
-      return work(std::integral_constant<int, 2>{});
-    case 4:
+  if constexpr (kMost >= 4) {
+    if (capacity == 4) {
       return work(std::integral_constant<int, 4>{});
-    default:
-      return cudaErrorInvalidValue;
+    }
   }
+  return capacity == 2   ? work(std::integral_constant<int, 2>{})
+         : capacity == 1 ? work(std::integral_constant<int, 1>{})
+                         : cudaErrorInvalidValue;
 }
 
 /// Calls `work` with the size of heads as a type, or returns `otherwise`.

@@ -390,7 +390,7 @@ const char* why_no_decoder(const DecoderSizes& sizes, int multiprocessors) {
 }
 
 int most_decoder_tokens(const DecoderSizes& sizes, int multiprocessors) {
-  return most_tokens_of_decoder(sizes, multiprocessors, [&](auto tokens) {
+  return most_tokens_of_decoder<kMaxDecoderTokens>(sizes, multiprocessors, [&](auto tokens) {
     constexpr int kTokens = decltype(tokens)::value;
     return DecoderShared::of(sizes, shared_capacity<FusedDecoderStatic<kTokens>>(), kTokens).chunks;
   });
@@ -421,7 +421,7 @@ cudaError_t pack_decoder_weight(const DecoderSizes& sizes, int layer, DecoderPro
 template <typename T>
 cudaError_t fused_decoder(const DecoderArgs<T>& args, const DecoderExchange& exchange, int capacity,
                           int multiprocessors, cudaStream_t stream) {
-  return with_decoder_tokens(capacity, [&](auto tokens) {
+  return with_decoder_tokens<kMaxDecoderTokens>(capacity, [&](auto tokens) {
     constexpr int kTokens = decltype(tokens)::value;
     const int memory = shared_capacity<FusedDecoderStatic<kTokens>>();
     const DecoderKernelArgs<DecoderArgs<T>> of_kernel(

@@ -55,12 +55,13 @@ const char* why_no_quantized_decoder(const QuantizedDecoderSizes& sizes, int mul
 }
 
 int most_quantized_decoder_tokens(const QuantizedDecoderSizes& sizes, int multiprocessors) {
-  return most_tokens_of_decoder(sizes, multiprocessors, [&](auto tokens) {
-    constexpr int kTokens = decltype(tokens)::value;
-    return quantized_decoder_shared(sizes, shared_capacity<QuantizedDecoderStatic<kTokens>>(),
-                                    kTokens)
-        .chunks;
-  });
+  return most_tokens_of_decoder<kMaxQuantizedDecoderTokens>(
+      sizes, multiprocessors, [&](auto tokens) {
+        constexpr int kTokens = decltype(tokens)::value;
+        return quantized_decoder_shared(sizes, shared_capacity<QuantizedDecoderStatic<kTokens>>(),
+                                        kTokens)
+            .chunks;
+      });
 }
 
 template <typename Cache>
@@ -68,7 +69,7 @@ cudaError_t quantized_decoder(const QuantizedDecoderArgs<Cache>& args,
                               const DecoderExchange& exchange, int capacity, int multiprocessors,
                               cudaStream_t stream) {
   const QuantizedDecoderSizes sizes{args.sizes, args.layer_kind, args.head_kind};
-  return with_decoder_tokens(capacity, [&](auto tokens) {
+  return with_decoder_tokens<kMaxQuantizedDecoderTokens>(capacity, [&](auto tokens) {
     constexpr int kTokens = decltype(tokens)::value;
     const int memory = shared_capacity<QuantizedDecoderStatic<kTokens>>();
     DecoderKernelArgs<QuantizedDecoderArgs<Cache>> of_kernel(

@@ -11,6 +11,10 @@
 
 namespace kvcache::kernels {
 
+/// Of a step. Tokens are multiplied with weights one after the other: of three and four as a
+/// captured graph, that took less on the whole.
+inline constexpr int kMaxQuantizedDecoderTokens = 2;
+
 /// All pointers are of the device, those within `tokens` too.
 struct QuantizedDecoderWeightArgs : DecoderStepArgs {
   QuantizedKind layer_kind;
@@ -32,7 +36,7 @@ struct QuantizedDecoderArgs : QuantizedDecoderWeightArgs {
 /// Why no kernel is for a model of these sizes on the current device, or null.
 const char* why_no_quantized_decoder(const QuantizedDecoderSizes& sizes, int multiprocessors);
 
-/// How many tokens a step may have: 1, 2 or 4.
+/// How many tokens a step may have: 1 or 2.
 int most_quantized_decoder_tokens(const QuantizedDecoderSizes& sizes, int multiprocessors);
 
 /// Where each warp's stream begins, in bytes: [blocks, kDecoderWarps], and behind them the end of
