@@ -443,8 +443,9 @@ class DecoderCase {
     return inputs;
   }
 
-  /// The logits of each token of such rows. What they append is expected in the cache.
-  std::vector<Doubles> expected_of_rows(const StepInputs& inputs) {
+  /// The logits of each token of such rows. What they append is expected in the cache. `places`: as
+  /// expected().
+  std::vector<Doubles> expected_of_rows(const StepInputs& inputs, double places = 0) {
     std::vector<Doubles> logits;
     std::vector<Appended> appended;
     for (std::size_t token = 0; token < inputs.ids.size(); ++token) {
@@ -460,7 +461,7 @@ class DecoderCase {
       logits.push_back(expected_of_path(
           inputs, path, inputs.past_lengths[row],
           inputs.block_table[row * blocks + static_cast<std::size_t>(to / form_.block_len)], to,
-          appended));
+          places, appended));
     }
     for (const Appended& one : appended) {
       std::ranges::copy(one.key, layers_[one.layer]->host_keys.begin() + one.at);
@@ -622,7 +623,7 @@ class DecoderCase {
   /// The last token's logits of a path behind the sequence's first `past` tokens. What it appends
   /// goes to position `to` of a row, in `block`.
   Doubles expected_of_path(const StepInputs& inputs, const std::vector<std::size_t>& path,
-                           std::int64_t past, std::int64_t block, std::int64_t to,
+                           std::int64_t past, std::int64_t block, std::int64_t to, double places,
                            std::vector<Appended>& appended) {
     const std::int64_t length = std::exchange(length_, past);
     std::vector<std::pair<std::vector<Cache>, std::vector<Cache>>> before;
@@ -631,7 +632,7 @@ class DecoderCase {
     }
     Doubles logits;
     for (const std::size_t token : path) {
-      logits = expected(one_token(inputs.ids[token], inputs.positions[token]));
+      logits = expected(one_token(inputs.ids[token], inputs.positions[token]), places);
       ++length_;
     }
     for (std::size_t number = 0; number < layers_.size(); ++number) {
