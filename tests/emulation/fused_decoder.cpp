@@ -1,3 +1,4 @@
 #include "cuda_on_host.hpp"
-// The copy that emulate.py makes.
+// The copies that emulate.py makes.
 #include "kernels/cuda/fused_decoder.cu"
+#include "kernels/cuda/fused_decoder_pack.cu"

@@ -1,5 +1,5 @@
-// A random model in Llama's form with a sequence in a cache, as the fused decoder takes it, and in
-// double precision what a step of it must give.
+// A random model in Llama's or GPT-2's form with a sequence in a cache, as the fused decoder takes
+// it, and in double precision what a step of it must give.
 #pragma once
 
 #include <algorithm>
@@ -35,6 +35,8 @@ struct DecoderForm {
   bool gated = true;
   bool biases = false;
   bool query_key_norms = false;
+  bool layer_norms = false;  // in place of RMSNorm
+  bool positions = false;    // a table of them
   float embedding_scale = 1;
   std::int64_t block_len = 16;
   kernels::QuantizedKind layer_kind;  // of quantised weights
@@ -54,6 +56,8 @@ struct DecoderForm {
     form.gated = random.chance(0.8);
     form.biases = random.chance(0.4);
     form.query_key_norms = random.chance(0.4);
+    form.layer_norms = random.chance(0.4);
+    form.positions = form.layer_norms && random.chance(0.7);
     form.embedding_scale = random.chance(0.3) ? 3.5F : 1.0F;
     form.block_len = random.pick(std::vector<std::int64_t>{8, 16, 256});
     return form;
@@ -62,6 +66,7 @@ struct DecoderForm {
   /// Of weights with scales for whole blocks of inputs.
   static DecoderForm random_quantized(Random& random) {
     DecoderForm form = DecoderForm::random(random);
+    form.layer_norms = form.positions = false;
     const auto kind = [&] {
       kernels::QuantizedKind one;
       one.bits = random.chance(0.4) ? 8 : 4;
@@ -292,6 +297,43 @@ struct QuantizedWeights {
   };
 };
 
+/// RMSNorm, or LayerNorm with a bias.
+template <typename T>
+class DecoderNorm {
+ public:
+  DecoderNorm(Random& random, std::int64_t size, bool takes_mean, double epsilon)
+      : takes_mean_(takes_mean),
+        epsilon_(epsilon),
+        weight_(random, size, 0.3, 1),
+        bias_(random, takes_mean ? size : 0, 0.1) {}
+
+  [[nodiscard]] NormArgs<T> args() const {
+    return {weight_.device.data(), takes_mean_ ? bias_.device.data() : nullptr,
+            static_cast<float>(epsilon_), !takes_mean_};
+  }
+
+  [[nodiscard]] Doubles of(Doubles x) const {
+    const auto size = static_cast<double>(x.size());
+    const double mean = takes_mean_ ? std::accumulate(x.begin(), x.end(), 0.0) / size : 0.0;
+    double variance = 0;
+    for (const double value : x) {
+      variance += (value - mean) * (value - mean) / size;
+    }
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const auto at = static_cast<std::int64_t>(i);
+      x[i] = (x[i] - mean) / std::sqrt(variance + epsilon_) * weight_[at] +
+             (takes_mean_ ? bias_[at] : 0.0);
+    }
+    return x;
+  }
+
+ private:
+  bool takes_mean_;
+  double epsilon_;
+  Weight<T> weight_;
+  Weight<T> bias_;
+};
+
 template <typename Weights>
 class DecoderCase {
   using T = typename Weights::Vector;
@@ -305,7 +347,8 @@ class DecoderCase {
   DecoderCase(Random& random, const DecoderForm& form)
       : form_(form),
         tokens_(random, form),
-        last_norm_(random, form.hidden, 0.3, 1),
+        positions_(random, form.positions ? kContext * form.hidden : 0, 1, 4),
+        last_norm_(random, form.hidden, form.layer_norms, 1e-5),
         cos_(angles([](double angle) { return std::cos(angle); })),
         sin_(angles([](double angle) { return std::sin(angle); })),
         logits_(std::vector<T>(static_cast<std::size_t>(kMostRows * form.vocab_size))) {
@@ -343,7 +386,12 @@ class DecoderCase {
   /// As the nodes tell them.
   [[nodiscard]] plan::CudaWeights weights() const {
     plan::CudaWeights weights;
-    tokens_.tell(weights, form_.embedding_scale, rms_norm(last_norm_));
+    tokens_.tell(weights, form_.embedding_scale, last_norm_.args());
+    if constexpr (!std::is_same_v<T, float>) {
+      auto& embedding = std::get<EmbeddingCudaArgs<T>>(weights.nodes.at(plan::kEmbeddingNode));
+      embedding.position_weight = form_.positions ? positions_.device.data() : nullptr;
+      embedding.max_seq_len = kContext;
+    }
     for (std::size_t number = 0; number < layers_.size(); ++number) {
       const Layer& layer = *layers_[number];
       const auto tell = [&](const char* role, const Matrix& matrix, const NormArgs<T>& norm,
@@ -351,10 +399,10 @@ class DecoderCase {
         matrix.tell(weights, plan::layer_node(number, role), norm, activation, form_.biases);
       };
       constexpr auto kNone = kernels::Activation::none;
-      tell("attention.qkv", layer.qkv, rms_norm(layer.first_norm), kNone);
+      tell("attention.qkv", layer.qkv, layer.first_norm.args(), kNone);
       weights.nodes.emplace(plan::layer_node(number, "attention"), rules(layer));
       tell("attention.output", layer.projection, {}, kNone);
-      tell("mlp.up", layer.expansion, rms_norm(layer.second_norm),
+      tell("mlp.up", layer.expansion, layer.second_norm.args(),
            form_.gated ? kernels::Activation::silu : kernels::Activation::gelu_tanh);
       tell("mlp.down", layer.contraction, {}, kNone);
     }
@@ -511,13 +559,15 @@ class DecoderCase {
     };
     Doubles x(static_cast<std::size_t>(form_.hidden));
     for (std::size_t i = 0; i < x.size(); ++i) {
-      x[i] = tokens_.at(inputs.ids[0], static_cast<std::int64_t>(i)) * form_.embedding_scale;
+      const auto at = static_cast<std::int64_t>(i);
+      x[i] = tokens_.at(inputs.ids[0], at) * form_.embedding_scale +
+             (form_.positions ? positions_[inputs.positions[0] * form_.hidden + at] : 0.0);
     }
     for (const auto& layer : layers_) {
-      Doubles vectors = layer->qkv.of(moved(normed(x, layer->first_norm)), form_.biases);
+      Doubles vectors = layer->qkv.of(moved(layer->first_norm.of(x)), form_.biases);
       add(x, layer->projection.of(moved(attended(*layer, std::move(vectors), inputs.positions[0])),
                                   form_.biases));
-      const Doubles both = layer->expansion.of(moved(normed(x, layer->second_norm)), form_.biases);
+      const Doubles both = layer->expansion.of(moved(layer->second_norm.of(x)), form_.biases);
       Doubles inner(static_cast<std::size_t>(form_.inner));
       for (std::size_t i = 0; i < inner.size(); ++i) {
         inner[i] = form_.gated ? both[i] / (1 + std::exp(-both[i])) * both[inner.size() + i]
@@ -525,18 +575,18 @@ class DecoderCase {
       }
       add(x, layer->contraction.of(moved(std::move(inner)), form_.biases));
     }
-    return tokens_.logits(moved(normed(x, last_norm_)));
+    return tokens_.logits(moved(last_norm_.of(x)));
   }
 
  private:
   struct Layer {
     Layer(Random& random, const DecoderForm& form)
-        : first_norm(random, form.hidden, 0.3, 1),
+        : first_norm(random, form.hidden, form.layer_norms, 1e-5),
           qkv(random, form, form.hidden, (form.heads + 2 * form.kv_heads) * form.head_dim),
-          query_norm(random, form.head_dim, 0.3, 1),
-          key_norm(random, form.head_dim, 0.3, 1),
+          query_norm(random, form.head_dim, false, 1e-6),
+          key_norm(random, form.head_dim, false, 1e-6),
           projection(random, form, form.heads * form.head_dim, form.hidden),
-          second_norm(random, form.hidden, 0.3, 1),
+          second_norm(random, form.hidden, form.layer_norms, 1e-5),
           expansion(random, form, form.hidden, form.inner, form.gated ? 2 : 1),
           contraction(random, form, form.inner, form.hidden),
           host_keys(static_cast<std::size_t>(kContext * form.kv_heads * form.head_dim),
@@ -551,12 +601,12 @@ class DecoderCase {
       check_cuda(cudaMemcpy(values.data(), host_values.data(), bytes, cudaMemcpyHostToDevice));
     }
 
-    Weight<T> first_norm;
+    DecoderNorm<T> first_norm;
     Matrix qkv;
-    Weight<T> query_norm;
-    Weight<T> key_norm;
+    DecoderNorm<T> query_norm;
+    DecoderNorm<T> key_norm;
     Matrix projection;
-    Weight<T> second_norm;
+    DecoderNorm<T> second_norm;
     Matrix expansion;
     Matrix contraction;
     std::vector<Cache> host_keys;
@@ -580,32 +630,17 @@ class DecoderCase {
     return table;
   }
 
-  [[nodiscard]] NormArgs<T> rms_norm(const Weight<T>& weight) const {
-    return {weight.device.data(), nullptr, 1e-5F, true};
-  }
   [[nodiscard]] kernels::AttentionRulesCuda<T> rules(const Layer& layer) const {
     kernels::AttentionRulesCuda<T> rules;
     if (form_.query_key_norms) {
-      rules.query_weight = layer.query_norm.device.data();
-      rules.key_weight = layer.key_norm.device.data();
-      rules.epsilon = 1e-6F;
+      rules.query_weight = layer.query_norm.args().weight;
+      rules.key_weight = layer.key_norm.args().weight;
+      rules.epsilon = layer.query_norm.args().epsilon;
     }
     if (form_.rotary_dims > 0) {
       rules.rotary = {cos_.data(), sin_.data(), kContext, form_.rotary_dims, form_.interleaved};
     }
     return rules;
-  }
-
-  static Doubles normed(const Doubles& x, const Weight<T>& weight, double epsilon = 1e-5) {
-    double squares = 0;
-    for (const double value : x) {
-      squares += value * value / static_cast<double>(x.size());
-    }
-    Doubles y(x.size());
-    for (std::size_t i = 0; i < x.size(); ++i) {
-      y[i] = x[i] / std::sqrt(squares + epsilon) * weight[static_cast<std::int64_t>(i)];
-    }
-    return y;
   }
 
   static void add(Doubles& to, const Doubles& what) {
@@ -686,7 +721,7 @@ class DecoderCase {
     std::ranges::transform(vector, vector.begin(), round);
     if (number < form_.heads + form_.kv_heads) {
       if (form_.query_key_norms) {
-        vector = normed(vector, number < form_.heads ? layer.query_norm : layer.key_norm, 1e-6);
+        vector = (number < form_.heads ? layer.query_norm : layer.key_norm).of(std::move(vector));
       }
       vector = turned(std::move(vector), position);
       std::ranges::transform(vector, vector.begin(), round);
@@ -738,7 +773,8 @@ class DecoderCase {
 
   DecoderForm form_;
   typename Weights::Tokens tokens_;
-  Weight<T> last_norm_;
+  Weight<T> positions_;
+  DecoderNorm<T> last_norm_;
   DeviceArray<float> cos_;
   DeviceArray<float> sin_;
   DeviceArray<T> logits_;

@@ -309,6 +309,8 @@ class FusedCase {
       auto qkv = layer.qkv.args(embedding.out);
       qkv.norm = layer.first_norm.args();
       tell("attention.qkv", qkv);
+      weights.nodes.emplace(plan::layer_node(number, "attention"),
+                            kernels::AttentionRulesCuda<T>{});
       tell("attention.output", layer.projection.args(layer.attention.data()));
       auto expansion = layer.expansion.args(layer.projection.out.data());
       expansion.norm = layer.second_norm.args();

@@ -70,6 +70,7 @@ struct DecoderStaticOf {
   CopyBarrier arrivals[kDecoderWarps][kMaxChunks];                    // of weights
   float2 sums[2][kGroupStripsOf<kTokens> * kSumsOfStripOf<kTokens>];  // the warps', in turns
   float squares[2][kTokens][kDecoderWarps];                           // of the inputs of norms
+  float input_sums[2][kTokens][kDecoderWarps];                        // of LayerNorm
   float cos[kTokens][kMaxHeadPairs];                                  // of tokens' positions
   float sin[kTokens][kMaxHeadPairs];
   float2 softmaxes[kDecoderWarps][kMaxGroup];
@@ -109,6 +110,24 @@ __device__ void for_tokens(const Work& work) {
     work(std::integral_constant<int, 3>{});
   }
 }
+
+/// What is the same for every token of a pair of columns: what a product's sums have added, and
+/// what they count a mean of their inputs as, which LayerNorm takes away.
+struct ColumnPair {
+  float2 bias{0.0F, 0.0F};
+  float2 mean_weight{0.0F, 0.0F};
+};
+
+/// What a norm leaves to do with a product's sums.
+struct LeftOfNorm {
+  float factor = 1;
+  float mean = 0;  // of the inputs, as it counts behind the factor
+
+  [[nodiscard]] __device__ float2 of(float2 sum, const ColumnPair& columns) const {
+    return {sum.x * factor + (columns.bias.x - mean * columns.mean_weight.x),
+            sum.y * factor + (columns.bias.y - mean * columns.mean_weight.y)};
+  }
+};
 
 /// Eight neighbouring values.
 struct Octet {

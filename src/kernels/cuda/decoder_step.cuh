@@ -29,11 +29,12 @@ struct SigmoidGate {
 /// step goes through it once a layer, so instructions come from as far away as data.
 ///
 /// What depends on the types of weights and cache is Self's: weights_, attention_, load_tokens(),
-/// embedded_pair(), begin_layer(), fill_inputs(), begin_product(), multiply_strips() and finish().
+/// embedded_pair(), begin_layer(), fill_inputs(), begin_product(), columns_of(), multiply_strips()
+/// and finish().
 ///
 /// kTokens: of a step at most. Each has an exchange of its own, DecoderExchange::words from the
-/// next one's. A thread ends columns of one token.
-template <typename Self, typename Args, int kTokens>
+/// next one's. A thread ends columns of one token. kLayerNorm: norms are LayerNorm, not RMSNorm.
+template <typename Self, typename Args, int kTokens, bool kLayerNorm = false>
 class DecoderStep {
  public:
   /// By the warps that compute, when the block's work is known.
@@ -118,31 +119,34 @@ class DecoderStep {
     }
   }
 
-  /// Of the inputs of a norm that the lane has seen.
+  /// Of the inputs of a norm that the lane has seen: their squares, and of LayerNorm, whose inputs
+  /// come without norm_means_, their sums.
   __device__ void keep_squares(const float (&squares)[kTokens]) const {
-#pragma unroll
-    for (int t = 0; t < kTokens; ++t) {
-      const float sum = sum_of_lanes(squares[t]);
-      if (thread_ % 32 == 0) {
-        shared_.squares[norm_turn_][t][thread_ / 32] = sum;
-      }
-    }
+    keep(squares, shared_.squares[norm_turn_]);
+  }
+  __device__ void keep_sums(const float (&sums)[kTokens]) const {
+    keep(sums, shared_.input_sums[norm_turn_]);
   }
 
-  /// What is left to multiply a product's sums of the thread's token by; by all threads, after a
+  /// What is left to do with a product's sums of the thread's token; by all threads, after a
   /// barrier.
-  __device__ float left_of_norm() {
-    float left = 1;
+  __device__ LeftOfNorm left_of_norm() {
+    LeftOfNorm left;
+    const auto hidden = static_cast<float>(args_.sizes.hidden);
 #pragma unroll
     for (int t = 0; t < kTokens; ++t) {
-      float squares = 0;
-#pragma unroll
-      for (const float one : shared_.squares[norm_turn_][t]) {
-        squares += one;
+      float variance = sum_of_warps(shared_.squares[norm_turn_][t]) / hidden;
+      float mean = 0;
+      if constexpr (kLayerNorm) {
+        mean = sum_of_warps(shared_.input_sums[norm_turn_][t]) / hidden;
+        variance -= mean * mean;
+        variance = variance < 0 ? 0 : variance;
+        norm_means_[t] += mean;
       }
-      const float scale = rsqrtf(squares / static_cast<float>(args_.sizes.hidden) + args_.epsilon);
-      const float of_token = __fdividef(scale, norm_scales_[t]);
-      left = t == token_ ? of_token : left;
+      const float scale = rsqrtf(variance + args_.epsilon);
+      if (t == token_) {
+        left = {__fdividef(scale, norm_scales_[t]), scale * mean};
+      }
       norm_scales_[t] = scale;
     }
     norm_turn_ ^= 1;
@@ -180,10 +184,30 @@ class DecoderStep {
   const unsigned* residual_at_ = nullptr;  // in the exchange; null: the embedding
   float2 residual_{0.0F, 0.0F};            // of the thread's pair of columns
   float norm_scales_[kTokens];             // of the norm before, a token's each
+  float norm_means_[kTokens] = {};         // the same of LayerNorm
   unsigned* words_;                        // this layer's exchange
 
  private:
   [[nodiscard]] __device__ Self& self() { return static_cast<Self&>(*this); }
+
+  __device__ void keep(const float (&of_lane)[kTokens], float (&to)[kTokens][kDecoderWarps]) const {
+#pragma unroll
+    for (int t = 0; t < kTokens; ++t) {
+      const float sum = sum_of_lanes(of_lane[t]);
+      if (thread_ % 32 == 0) {
+        to[t][thread_ / 32] = sum;
+      }
+    }
+  }
+
+  __device__ static float sum_of_warps(const float (&of_warps)[kDecoderWarps]) {
+    float sum = 0;
+#pragma unroll
+    for (const float one : of_warps) {
+      sum += one;
+    }
+    return sum;
+  }
 
   __device__ void start() {
     self().weights_.begin();
@@ -214,17 +238,20 @@ class DecoderStep {
     const Share own = strips();
     const bool normed = product_ != kProjection && product_ != kContraction;
     self().begin_product();
-    float scale = 1;
+    LeftOfNorm left;
 #pragma unroll 1
     for (int first = 0; first < own.count; first += kStrips) {
       const int strips = own.count - first < kStrips ? own.count - first : kStrips;
+      const int pair = (own.first + first) * kPairs + pair_of_thread();
+      const bool has_pair = ends(strips);
+      // On its way while the sums come to be.
+      const ColumnPair columns = has_pair ? self().columns_of(pair) : ColumnPair{};
       float2* const sums = shared_.sums[turn_];
       self().multiply_strips(strips, sums + thread_ / 32 * kPairs * kTokens);
       sync_decoder_warps();
       if (normed && first == 0) {
-        scale = left_of_norm();
+        left = left_of_norm();
       }
-      const bool has_pair = ends(strips);
       const unsigned lanes = __ballot_sync(kAllLanes, has_pair);
       if (has_pair) {
         const float2* from = sums + pair_of_thread() / kPairs * kSumsOfStripOf<kTokens> +
@@ -235,8 +262,7 @@ class DecoderStep {
           total.x += from[i * kPairs * kTokens].x;
           total.y += from[i * kPairs * kTokens].y;
         }
-        self().finish((own.first + first) * kPairs + pair_of_thread(),
-                      {total.x * scale, total.y * scale}, lanes);
+        self().finish(pair, left.of(total, columns), lanes);
       }
       turn_ ^= 1;
     }

@@ -1,4 +1,4 @@
-// A decode step of one token as one kernel, for models whose weights are many.
+// A decode step of one to four tokens as one kernel, for models whose weights are many.
 //
 // Weights flow through shared memory in the order of their use, at the memory's speed, whatever
 // the blocks wait for meanwhile: a warp has a stream of its own through the whole step. All sizes
@@ -14,6 +14,7 @@
 #include "kernels/cached_attention_args.hpp"
 #include "kernels/cuda/fused_decoder_plan.hpp"
 #include "kernels/cuda/fused_token.hpp"
+#include "kernels/cuda/linear_cuda.hpp"
 #include "kernels/cuda/top_logits_cuda.hpp"
 
 namespace kvcache::kernels {
@@ -28,7 +29,7 @@ struct DecoderInputs {
 };
 
 /// What a step is given whatever the type of its weights. All pointers are of the device. Norms are
-/// RMSNorm, of one epsilon.
+/// of one kind (DecoderSizes::layer_norms) and epsilon.
 struct DecoderStepArgs {
   DecoderSizes sizes;
   float embedding_scale = 1;
@@ -50,10 +51,14 @@ struct DecoderStepArgs {
 /// Of weights, cache and logits of one type of 16 bits.
 template <typename T>
 struct DecoderArgs : DecoderStepArgs {
-  const T* token_weight = nullptr;       // [vocab_size, hidden]
-  const T* stream = nullptr;             // packed by pack_decoder_weight(); begins count pieces
-  const T* vectors = nullptr;            // [layers, DecoderVectors::elements]
-  const T* last_norm = nullptr;          // [hidden]
+  const T* token_weight = nullptr;     // [vocab_size, hidden]
+  const T* position_weight = nullptr;  // [positions, hidden], or null; with LayerNorm only
+  std::int64_t positions = 0;
+  const T* stream = nullptr;               // packed by pack_decoder_weight(); begins count pieces
+  const T* vectors = nullptr;              // [layers, DecoderVectors::elements]
+  const T* last_norm = nullptr;            // [hidden]
+  const float4* normed_columns = nullptr;  // by pack_normed_columns(), of LayerNorm
+  NormedColumns normed_layout;
   T* logits = nullptr;                   // [rows, vocab_size]
   T* pools[2 * kMaxDecoderLayers] = {};  // a layer's keys, its values; as CachedAttentionArgs
 };
@@ -79,6 +84,17 @@ template <typename T>
 cudaError_t pack_decoder_weight(const DecoderSizes& sizes, int layer, DecoderProduct product,
                                 const T* weight, const std::int64_t* stream_at, int blocks,
                                 T* stream, cudaStream_t stream_of_device);
+
+/// What LayerNorm makes of the columns of a product behind it, a pair of them each: what the
+/// weights times the norm's sum up to, and what their norm's and their own biases add. With them,
+/// inputs need not be normed before they are multiplied: of x with mean m and deviation s, weight
+/// w, norm's weight g and bias b, the sum of w · ((x - m) / s · g + b) is (sum of w · g · x - m ·
+/// sum of w · g) / s + sum of w · b. `weight` is as pack_decoder_weight() takes it; `bias`
+/// [outputs], of a gate all of one matrix and then of the other, or null.
+template <typename T>
+cudaError_t pack_normed_columns(const DecoderSizes& sizes, DecoderProduct product, const T* weight,
+                                const NormArgs<T>& norm, const T* bias, float4* to,
+                                cudaStream_t stream);
 
 /// How many tokens a step may have: 1, 2 or 4.
 int most_decoder_tokens(const DecoderSizes& sizes, int multiprocessors);

@@ -31,7 +31,8 @@ struct DecoderSizes {
   int kv_heads = 0;
   int head_dim = 0;
   int vocab_size = 0;
-  bool gated = false;  // columns of gate and up alternate
+  bool gated = false;        // columns of gate and up alternate
+  bool layer_norms = false;  // LayerNorm in place of RMSNorm
 
   [[nodiscard]] constexpr int vectors() const { return heads + 2 * kv_heads; }
   [[nodiscard]] constexpr int group() const { return heads / kv_heads; }
@@ -51,6 +52,10 @@ struct DecoderSizes {
       default:
         return hidden;
     }
+  }
+  /// Whether a norm is before it.
+  [[nodiscard]] static constexpr bool normed(DecoderProduct product) {
+    return product != DecoderProduct::projection && product != DecoderProduct::contraction;
   }
   [[nodiscard]] constexpr int strips(DecoderProduct product) const {
     return divide_up(outputs(product), kStripColumns);
@@ -177,6 +182,29 @@ struct DecoderVectors {
       }
     }
     return at;
+  }
+};
+
+/// Where what LayerNorm makes of columns behind it lies, in pairs of them: of each layer that of
+/// queries, keys and values, then of the expansion, and behind the last layer that of the logits.
+struct NormedColumns {
+  int expansion = 0;  // in a layer
+  int of_layer = 0;
+  int count = 0;
+
+  static constexpr NormedColumns of(const DecoderSizes& sizes) {
+    const auto pairs = [&](DecoderProduct product) {
+      return sizes.strips(product) * (kStripColumns / 2);
+    };
+    NormedColumns at;
+    at.expansion = pairs(DecoderProduct::qkv);
+    at.of_layer = at.expansion + pairs(DecoderProduct::expansion);
+    at.count = sizes.layers * at.of_layer + pairs(DecoderProduct::head);
+    return at;
+  }
+  /// Where a product's begin; of the head, `layer` is `layers`.
+  [[nodiscard]] constexpr int begin(int layer, DecoderProduct product) const {
+    return layer * of_layer + (product == DecoderProduct::expansion ? expansion : 0);
   }
 };
 

@@ -281,16 +281,20 @@ class QuantizedDecoderStep : public DecoderStep<QuantizedDecoderStep<Cache, kHea
     }
   }
 
+  [[nodiscard]] __device__ ColumnPair columns_of(int pair) const {
+    const int bias = product_ == kHead ? -1 : args_.vector_layout.biases[product_];
+    if (bias < 0) {
+      return {};
+    }
+    return {.bias = __ldg(reinterpret_cast<const float2*>(vectors_ + bias) + pair)};
+  }
+
   /// A pair of columns of the product, by the thread that has their sums.
   __device__ void finish(int pair, float2 sum, unsigned /*lanes*/) {
     if (product_ == kHead) {
       take(2 * pair, sum.x);
       take(2 * pair + 1, sum.y);
       return;
-    }
-    if (const int bias = args_.vector_layout.biases[product_]; bias >= 0) {
-      const float2 biases = __ldg(reinterpret_cast<const float2*>(vectors_ + bias) + pair);
-      sum = {sum.x + biases.x, sum.y + biases.y};
     }
     if (product_ == kQkv) {
       send(words_ + Base::of_token() + 2 * pair, sum);

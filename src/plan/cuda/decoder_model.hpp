@@ -1,4 +1,4 @@
-// A model in Llama's form made ready for steps of one token, whatever its weights are.
+// A model in Llama's or GPT-2's form made ready for steps of few tokens, whatever its weights are.
 #pragma once
 
 #include <algorithm>
@@ -18,13 +18,14 @@ namespace kvcache::plan {
 
 /// Kernel says what its kernel takes and how weights are packed for it: Nodes, Args, Sizes, Cache,
 /// kElements (of the exchange), kPlaceBytes (what places of streams count), sizes_of(),
-/// why_not(), most_tokens(), places(), pack(), set_weights() and launch().
+/// why_not(), most_tokens(), places(), pack(), set_weights() and launch(); where Nodes has
+/// kLayerNorms, pack_normed() and set_normed().
 template <typename Kernel>
 class DecoderModel : public FusedModel {
   using Nodes = DecoderNodes<typename Kernel::Nodes>;
   using Layer = typename Nodes::Layer;
   using Vector = typename Kernel::Nodes::Vector;
-  using Weight = typename Kernel::Nodes::Weight;
+  using Matrix = typename Kernel::Nodes::Matrix;
   using Cache = typename Kernel::Cache;
 
  public:
@@ -40,6 +41,9 @@ class DecoderModel : public FusedModel {
         vector_layout_(vectors_of(nodes)),
         vectors_(static_cast<std::size_t>(sizes_.layers) *
                  static_cast<std::size_t>(vector_layout_.elements) * sizeof(Vector)),
+        normed_layout_(sizes_.layer_norms ? kernels::NormedColumns::of(sizes_)
+                                          : kernels::NormedColumns{}),
+        normed_columns_(static_cast<std::size_t>(normed_layout_.count) * sizeof(float4)),
         exchange_(std::int64_t{most_tokens_} * exchange(kernels::kMaxSplits).words, stream) {
     check(binding);
     require_success(
@@ -58,9 +62,12 @@ class DecoderModel : public FusedModel {
       args_.pools[2 * number + 1] = reinterpret_cast<Cache*>(binding.pools[2 * number + 1]);
       args_.scales[number] = nodes.layers[number].attention.scale;
     }
-    pack(kernels::DecoderProduct::head, sizes_.layers, nodes.head.weight, stream);
+    pack(kernels::DecoderProduct::head, sizes_.layers, nodes.head, stream);
     const Layer& first = nodes.layers.front();
     Kernel::set_weights(nodes, sizes_, stream_.as<void>(), args_);
+    if constexpr (Kernel::Nodes::kLayerNorms) {
+      Kernel::set_normed(normed_layout_, normed_columns_.as<float4>(), args_);
+    }
     args_.sizes = sizes_;
     args_.embedding_scale = nodes.tokens.scale;
     args_.stream_at = places_on_device_.as<std::int64_t>();
@@ -102,7 +109,7 @@ class DecoderModel : public FusedModel {
   void check(const StepBinding& binding) const override {
     require_cache(binding);
     require(is_of_one_token(binding) || most_tokens_ > 1,
-            "of models in this form only a step of one token is");
+            "of so many columns or inputs only a step of one token is");
     require(binding.tokens <= most_tokens_ && binding.num_logits <= kernels::kMaxLogitsRows,
             "it has more tokens than the kernel takes");
     require(binding.rows * binding.blocks_per_row <= kernels::kMaxDecoderTable,
@@ -144,7 +151,10 @@ class DecoderModel : public FusedModel {
     const Layer& first = nodes.layers.front();
     bool biases[kernels::kLayerProducts];
     for (int product = 0; product < kernels::kLayerProducts; ++product) {
-      biases[product] = first.products[product].bias != nullptr;
+      // Those of columns behind a LayerNorm are in normed_columns_.
+      const bool is_apart =
+          sizes_.layer_norms && sizes_.normed(static_cast<kernels::DecoderProduct>(product));
+      biases[product] = first.products[product].bias != nullptr && !is_apart;
     }
     return kernels::DecoderVectors::of(sizes_, first.rules.query_weight != nullptr, biases);
   }
@@ -153,12 +163,19 @@ class DecoderModel : public FusedModel {
     return kernels::DecoderExchange::of(sizes_, splits, multiprocessors_, Kernel::kElements);
   }
 
-  void pack(kernels::DecoderProduct product, int layer, const Weight& weight,
+  void pack(kernels::DecoderProduct product, int layer, const Matrix& matrix,
             cudaStream_t stream) const {
     require_success(
-        Kernel::pack(sizes_, layer, product, weight, places_on_device_.as<std::int64_t>(),
+        Kernel::pack(sizes_, layer, product, matrix.weight, places_on_device_.as<std::int64_t>(),
                      multiprocessors_, stream_.as<void>(), stream),
         "packing weights");
+    if constexpr (Kernel::Nodes::kLayerNorms) {
+      if (sizes_.layer_norms && sizes_.normed(product)) {
+        float4* const to = normed_columns_.as<float4>() + normed_layout_.begin(layer, product);
+        require_success(Kernel::pack_normed(sizes_, product, matrix, to, stream),
+                        "summing weights up");
+      }
+    }
   }
 
   void pack(const Layer& layer, int number, cudaStream_t stream) const {
@@ -179,8 +196,8 @@ class DecoderModel : public FusedModel {
       copy(vectors + vector_layout_.key_norm, layer.rules.key_weight, sizes_.head_dim);
     }
     for (int product = 0; product < kernels::kLayerProducts; ++product) {
-      const typename Kernel::Nodes::Matrix& matrix = layer.products[product];
-      pack(static_cast<kernels::DecoderProduct>(product), number, matrix.weight, stream);
+      const Matrix& matrix = layer.products[product];
+      pack(static_cast<kernels::DecoderProduct>(product), number, matrix, stream);
       if (vector_layout_.biases[product] >= 0) {
         Vector* const to = vectors + vector_layout_.biases[product];
         copy(to, matrix.bias, matrix.outputs, matrix.gated ? 2 : 1);
@@ -199,6 +216,8 @@ class DecoderModel : public FusedModel {
   DeviceMemory stream_;
   kernels::DecoderVectors vector_layout_;
   DeviceMemory vectors_;
+  kernels::NormedColumns normed_layout_;
+  DeviceMemory normed_columns_;
   ExchangeSets exchange_;
   int last_words_ = 0;  // that the step before used of its set
   typename Kernel::Args args_;

@@ -1,4 +1,4 @@
-// A plan in Llama's form, its operations with their weights.
+// A plan in Llama's or GPT-2's form, its operations with their weights.
 #pragma once
 
 #include <cstdint>
@@ -24,13 +24,14 @@ struct DecoderMatrix {
 };
 
 /// The embedding.
-template <typename Weight>
+template <typename T, typename Weight>
 struct DecoderTokens {
   Weight weight = {};
   std::int64_t size = 0;
   std::int64_t vocab_size = 0;
   float scale = 1;
-  bool has_positions = false;
+  const T* position_weight = nullptr;  // [positions, size], or null
+  std::int64_t positions = 0;
 };
 
 /// What nodes told of weights of 16 bits.
@@ -39,6 +40,8 @@ struct SixteenBitNodes {
   using Vector = T;
   using Weight = const T*;
   using Matrix = DecoderMatrix<T, Weight>;
+  using Tokens = DecoderTokens<T, Weight>;
+  static constexpr bool kLayerNorms = true;  // are taken
 
   /// False where the node told nothing of the kind.
   static bool find(const CudaWeights& weights, const std::string& node, Matrix& to) {
@@ -64,11 +67,11 @@ struct SixteenBitNodes {
     }
     return head != nullptr;
   }
-  static bool find_tokens(const CudaWeights& weights, DecoderTokens<Weight>& to) {
+  static bool find_tokens(const CudaWeights& weights, Tokens& to) {
     const auto* tokens = told<kernels::EmbeddingCudaArgs<T>>(weights, kEmbeddingNode);
     if (tokens != nullptr) {
-      to = {tokens->token_weight, tokens->size, tokens->vocab_size, tokens->scale,
-            tokens->position_weight != nullptr};
+      to = {tokens->token_weight,    tokens->size,       tokens->vocab_size, tokens->scale,
+            tokens->position_weight, tokens->max_seq_len};
     }
     return tokens != nullptr;
   }
@@ -89,6 +92,8 @@ struct QuantizedNodes {
   using Vector = float;
   using Weight = kernels::QuantizedWeight;
   using Matrix = DecoderMatrix<float, Weight>;
+  using Tokens = DecoderTokens<float, Weight>;
+  static constexpr bool kLayerNorms = false;  // integers are rounded before the mean is known
 
   /// @throws NotFused where the product is none of integers
   static bool find(const CudaWeights& weights, const std::string& node, Matrix& to) {
@@ -110,11 +115,11 @@ struct QuantizedNodes {
   static bool find_head(const CudaWeights& weights, Matrix& to) {
     return find(weights, kHeadNode, to);
   }
-  static bool find_tokens(const CudaWeights& weights, DecoderTokens<Weight>& to) {
+  static bool find_tokens(const CudaWeights& weights, Tokens& to) {
     const auto* tokens = told<kernels::QuantizedEmbeddingCudaArgs>(weights, kEmbeddingNode);
     if (tokens != nullptr) {
-      to = {tokens->weight, tokens->weight.inputs, tokens->weight.outputs, tokens->scale,
-            tokens->position_weight != nullptr};
+      to = {tokens->weight, tokens->weight.inputs,   tokens->weight.outputs,
+            tokens->scale,  tokens->position_weight, tokens->max_seq_len};
     }
     return tokens != nullptr;
   }
@@ -166,10 +171,11 @@ class DecoderNodes {
     sizes.head_dim = static_cast<int>(first.attention.head_dim);
     sizes.vocab_size = static_cast<int>(tokens.vocab_size);
     sizes.gated = first.expansion().gated;
+    sizes.layer_norms = !head.norm.is_rms;
     return sizes;
   }
 
-  DecoderTokens<typename Nodes::Weight> tokens;
+  typename Nodes::Tokens tokens;
   std::vector<Layer> layers;
   typename Nodes::Matrix head;
 
@@ -198,8 +204,10 @@ class DecoderNodes {
   }
 
   void check() const {
-    require(!tokens.has_positions, "it has a table of positions");
     require(!layers.empty(), "it has no layers");
+    require(Nodes::kLayerNorms || head.norm.is_rms, "its norms are no RMSNorm");
+    require(tokens.position_weight == nullptr || !head.norm.is_rms,
+            "it has a table of positions and RMSNorm");
     const kernels::Activation activation = layers.front().expansion().activation;
     require(activation == kernels::Activation::silu || activation == kernels::Activation::gelu_tanh,
             "its activation function is neither silu nor the tanh approximation of gelu");
@@ -229,8 +237,9 @@ class DecoderNodes {
   }
 
   void check_norm(const kernels::NormArgs<typename Nodes::Vector>& norm) const {
-    require(norm.weight != nullptr && norm.bias == nullptr && norm.is_rms,
-            "its norms are no RMSNorm");
+    require(norm.weight != nullptr && norm.is_rms == head.norm.is_rms &&
+                (norm.bias == nullptr || !norm.is_rms),
+            "its norms are of several kinds, or RMSNorm with a bias");
     require(norm.epsilon == head.norm.epsilon, "its norms differ in epsilon");
   }
 

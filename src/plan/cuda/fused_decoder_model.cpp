@@ -35,7 +35,19 @@ struct SixteenBitDecoder {
   static void set_weights(const DecoderNodes<Nodes>& nodes, const Sizes& /*sizes*/,
                           const void* packed, Args& args) {
     args.token_weight = nodes.tokens.weight;
+    args.position_weight = nodes.tokens.position_weight;
+    args.positions = nodes.tokens.positions;
     args.stream = static_cast<const T*>(packed);
+  }
+  static cudaError_t pack_normed(const Sizes& sizes, kernels::DecoderProduct product,
+                                 const typename Nodes::Matrix& matrix, float4* to,
+                                 cudaStream_t stream) {
+    return kernels::pack_normed_columns(sizes, product, matrix.weight, matrix.norm, matrix.bias, to,
+                                        stream);
+  }
+  static void set_normed(const kernels::NormedColumns& layout, const float4* columns, Args& args) {
+    args.normed_layout = layout;
+    args.normed_columns = columns;
   }
   static cudaError_t launch(const Args& args, const kernels::DecoderExchange& exchange,
                             int capacity, int multiprocessors, cudaStream_t stream) {

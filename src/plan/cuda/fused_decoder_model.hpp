@@ -1,11 +1,13 @@
-// Fused steps of models with rotary positions, RMSNorm and gates, such as Llama's and Qwen's.
+// Fused steps of models in Llama's form (rotary positions, RMSNorm, gates) and in GPT-2's (a table
+// of positions, LayerNorm), of any sizes.
 #pragma once
 
 #include "plan/cuda/fused_model.hpp"
 
 namespace kvcache::plan {
 
-/// A step of one token is a kernel, whatever the sizes.
+/// A step of one token is a kernel, and one of up to four in any mix of sequences, prompts and
+/// trees where they fit.
 /// @throws NotFused
 template <typename T>
 std::shared_ptr<FusedModel> fuse_decoder(const Plan& plan, const CudaWeights& weights,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "plan/cuda/device_memory.hpp"
 #include "plan/cuda/exchange_sets.hpp"
 #include "plan/cuda/fused_conditions.hpp"
+#include "plan/cuda/fused_decoder_model.hpp"
 #include "plan/cuda/fused_inputs.hpp"
 #include "plan/cuda/fused_rows_model.hpp"
 #include "plan/cuda/gpt2_nodes.hpp"
@@ -66,6 +68,24 @@ StepKernel kernel_of(const StepBinding& binding, const FusedModel::MostTokens& m
   return StepKernel::rows;
 }
 
+/// Of a model whose kernel for a few tokens does not fit into shared memory: that for models of any
+/// sizes, or null where there is none, or no room for it.
+template <typename T>
+std::shared_ptr<FusedModel> few_of_any_size(const Plan& plan, const CudaWeights& weights,
+                                            const FusedModel::MostTokens& most,
+                                            const StepBinding& binding, int multiprocessors,
+                                            cudaStream_t stream) {
+  static_assert(kernels::kMaxTablesBlocks <= kernels::kMaxDecoderTable);
+  if (most.one == 0 || most.few > 0) {
+    return nullptr;
+  }
+  try {
+    return fuse_decoder<T>(plan, weights, binding, multiprocessors, stream);
+  } catch (const NotFused&) {
+    return nullptr;
+  }
+}
+
 /// Of the kernels for several tokens, the most tokens that each has.
 constexpr int kCapacities[] = {2, 4, 8};
 
@@ -73,13 +93,20 @@ template <typename T>
 class FusedGpt2 : public FusedModel {
  public:
   /// @throws NotFused
-  FusedGpt2(const StepNodes<T>& nodes, const StepBinding& binding, int multiprocessors,
-            cudaStream_t stream)
+  FusedGpt2(const Plan& plan, const CudaWeights& weights, const StepNodes<T>& nodes,
+            const StepBinding& binding, int multiprocessors, cudaStream_t stream)
       : multiprocessors_(multiprocessors),
         sizes_(nodes.sizes()),
         most_(kernels_of(sizes_, multiprocessors, nodes.value.has_value())),
         weights_(has_strips() ? elements(sizes_.layer_elements()) * sizeof(T) : 0),
-        vectors_(elements(vectors().elements()) * sizeof(T)) {
+        vectors_(elements(vectors().elements()) * sizeof(T)),
+        few_(few_of_any_size<T>(plan, weights, most_, binding, multiprocessors, stream)) {
+    for (const int capacity : kCapacities) {
+      if (capacity <= most_.few) {
+        add_exchange(capacity, kernels::exchange_words(sizes_, multiprocessors_, capacity), stream);
+      }
+    }
+    most_.few = few_ != nullptr ? few_->most_tokens().few : most_.few;
     check(binding);
     for (std::size_t layer = 0; layer < nodes.layers.size(); ++layer) {
       pack(nodes.layers[layer], static_cast<std::int64_t>(layer), stream);
@@ -89,11 +116,6 @@ class FusedGpt2 : public FusedModel {
     }
     if (most_.one > 0) {
       add_exchange(1, kernels::exchange_words(sizes_, multiprocessors_, 1), stream);
-    }
-    for (const int capacity : kCapacities) {
-      if (capacity <= most_.few) {
-        add_exchange(capacity, kernels::exchange_words(sizes_, multiprocessors_, capacity), stream);
-      }
     }
     args_.sizes = sizes_;
     args_.token_weight = nodes.embedding.token_weight;
@@ -122,6 +144,9 @@ class FusedGpt2 : public FusedModel {
         return with_exchange(
             1, [&] { return kernels::fused_step(args_, multiprocessors_, lane.stream); });
       case StepKernel::few: {
+        if (few_ != nullptr) {
+          return few_->step(inputs, logits, best, lane, prepared);
+        }
         const kernels::FusedTokensInputs tokens = tokens_inputs(inputs);
         const int capacity =
             *std::ranges::find_if(kCapacities, [&](int most) { return tokens.count <= most; });
@@ -209,6 +234,7 @@ class FusedGpt2 : public FusedModel {
   MostTokens most_;
   DeviceMemory weights_;
   DeviceMemory vectors_;
+  std::shared_ptr<FusedModel> few_;        // in place of the kernel for a few tokens
   std::map<int, ExchangeSets> exchanges_;  // by the most tokens that a kernel has
   std::optional<FusedRowsModel<T>> rows_;
   kernels::FusedStepArgs<T> args_;
@@ -217,13 +243,26 @@ class FusedGpt2 : public FusedModel {
 }  // namespace
 
 template <typename T>
+bool has_gpt2_kernel(const Plan& plan, const CudaWeights& weights, int multiprocessors) {
+  try {
+    const StepNodes<T> nodes(plan, weights);
+    (void)kernels_of(nodes.sizes(), multiprocessors, nodes.value.has_value());
+    return true;
+  } catch (const NotFused&) {
+    return false;
+  }
+}
+
+template <typename T>
 std::shared_ptr<FusedModel> fuse_gpt2(const Plan& plan, const CudaWeights& weights,
                                       const StepBinding& binding, int multiprocessors,
                                       cudaStream_t stream) {
   const StepNodes<T> nodes(plan, weights);
-  return std::make_shared<FusedGpt2<T>>(nodes, binding, multiprocessors, stream);
+  return std::make_shared<FusedGpt2<T>>(plan, weights, nodes, binding, multiprocessors, stream);
 }
 
+template bool has_gpt2_kernel<__half>(const Plan&, const CudaWeights&, int);
+template bool has_gpt2_kernel<__nv_bfloat16>(const Plan&, const CudaWeights&, int);
 template std::shared_ptr<FusedModel> fuse_gpt2<__half>(const Plan&, const CudaWeights&,
                                                        const StepBinding&, int, cudaStream_t);
 template std::shared_ptr<FusedModel> fuse_gpt2<__nv_bfloat16>(const Plan&, const CudaWeights&,

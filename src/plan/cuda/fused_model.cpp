@@ -21,8 +21,8 @@ std::shared_ptr<FusedModel> fuse(const Plan& plan, const CudaWeights& weights,
     if (std::holds_alternative<kernels::QuantizedEmbeddingCudaArgs>(first->second)) {
       return fuse_quantized_decoder(plan, weights, binding, multiprocessors, stream);
     }
-    const auto make = [&]<typename T>(const kernels::EmbeddingCudaArgs<T>& embedding) {
-      return embedding.position_weight != nullptr
+    const auto make = [&]<typename T>(const kernels::EmbeddingCudaArgs<T>& /*of_type*/) {
+      return has_gpt2_kernel<T>(plan, weights, multiprocessors)
                  ? fuse_gpt2<T>(plan, weights, binding, multiprocessors, stream)
                  : fuse_decoder<T>(plan, weights, binding, multiprocessors, stream);
     };
