@@ -102,6 +102,26 @@ TEST(FusedDecoderPlan, APastHasPartsWhileBlocksAreLeft) {
   EXPECT_EQ(splits_of_past(sizes, 100000, 8), 1);
 }
 
+/// What LayerNorm makes of columns: those of each product behind a norm follow the ones before.
+TEST(FusedDecoderPlan, PairsOfNormedColumnsFollowEachOther) {
+  test::for_random_cases(40, [](Random& random) {
+    const DecoderSizes sizes = random_decoder_sizes(random);
+    const NormedColumns columns = NormedColumns::of(sizes);
+    int next = 0;
+    const auto expect_next = [&](int layer, DecoderProduct product) {
+      ASSERT_TRUE(DecoderSizes::normed(product));
+      ASSERT_EQ(columns.begin(layer, product), next);
+      next += divide_up(sizes.outputs(product), kStripColumns) * kStripColumns / 2;
+    };
+    for (int layer = 0; layer < sizes.layers; ++layer) {
+      expect_next(layer, DecoderProduct::qkv);
+      expect_next(layer, DecoderProduct::expansion);
+    }
+    expect_next(sizes.layers, DecoderProduct::head);
+    EXPECT_EQ(columns.count, next);
+  });
+}
+
 TEST(FusedDecoderPlan, BiasesAndNormsLieBehindEachOther) {
   DecoderSizes sizes;
   sizes.hidden = 96;
