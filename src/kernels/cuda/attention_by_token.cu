@@ -115,8 +115,8 @@ struct Softmax {
     max = new_max;
   }
 
-  __device__ void add(float score, const typename Layout::Kept& value) {
-    float weight = __expf(score - max);
+  /// `weight`: exp(score − max).
+  __device__ void add(float weight, const typename Layout::Kept& value) {
     sum += weight;
     weight *= scale_of(value);
 #pragma unroll
@@ -131,23 +131,22 @@ struct Softmax {
   }
 };
 
-/// Keys and values of up to kAhead positions of a group.
+/// Keys and values of up to kAhead positions of a group; zeros where there is none.
 template <typename Args, typename Layout>
 struct Positions {
   typename Layout::Kept keys[Layout::kAhead];
   typename Layout::Kept values[Layout::kAhead];
 
   /// Of the past: positions first, first + kGroups, …, those before `end`.
-  __device__ void load(const Args& args, int row, int kv_head, int first, int end, int lane) {
+  __device__ void load(const Args& args, const RowOfPool& pool, int first, int end, int lane) {
     const int head_dim = static_cast<int>(args.head_dim);
 #pragma unroll
     for (int i = 0; i < Layout::kAhead; ++i) {
       const int position = first + i * kGroups;
-      if (position < end) {
-        const std::int64_t from = pool_offset(args, row, position, kv_head);
-        Layout::load(args.key_pool + from, lane, head_dim, keys[i]);
-        Layout::load(args.value_pool + from, lane, head_dim, values[i]);
-      }
+      const bool exists = position < end;
+      const std::int64_t from = exists ? pool.offset(position) : 0;
+      Layout::load(args.key_pool + from, lane, exists ? head_dim : 0, keys[i]);
+      Layout::load(args.value_pool + from, lane, exists ? head_dim : 0, values[i]);
     }
   }
 
@@ -155,23 +154,26 @@ struct Positions {
                          int end, Softmax<Layout>& softmax) const {
     float scores[Layout::kAhead];
     float max = softmax.max;
+    // All groups of a warp take part, and none goes another way: that would be more code.
 #pragma unroll
     for (int i = 0; i < Layout::kAhead; ++i) {
-      const float dot = first + i * kGroups < end ? dot_of_lane<Layout>(query, keys[i]) : 0.0F;
-      // All groups of a warp take part.
-      scores[i] = capped(args, sum_of_lanes<kGroupLanes>(dot));
-      if (first + i * kGroups < end) {
-        max = fmaxf(max, scores[i]);
-      }
+      scores[i] = sum_of_lanes<kGroupLanes>(dot_of_lane<Layout>(query, keys[i]));
     }
-    if (max > softmax.max) {
-      softmax.raise_max(max);
+    if (args.rules.soft_cap > 0) {
+#pragma unroll
+      for (float& score : scores) {
+        score = capped(args, score);
+      }
     }
 #pragma unroll
     for (int i = 0; i < Layout::kAhead; ++i) {
-      if (first + i * kGroups < end) {
-        softmax.add(scores[i], values[i]);
-      }
+      max = first + i * kGroups < end ? fmaxf(max, scores[i]) : max;
+    }
+    softmax.raise_max(max);
+#pragma unroll
+    for (int i = 0; i < Layout::kAhead; ++i) {
+      const float weight = __expf(scores[i] - max);
+      softmax.add(first + i * kGroups < end ? weight : 0.0F, values[i]);
     }
   }
 };
@@ -183,25 +185,25 @@ class Past {
  public:
   static constexpr std::size_t kRingBytes = 0;
 
-  __device__ Past(std::byte* /*shared*/, const Args& args, int row, int kv_head, int first, int end,
-                  int lane)
-      : args_(args), row_(row), kv_head_(kv_head), first_(first), end_(end), lane_(lane) {
-    positions_.load(args, row, kv_head, first, end, lane);
+  __device__ Past(std::byte* /*shared*/, const Args& args, const RowOfPool& pool, int first,
+                  int end, int lane)
+      : args_(args), pool_(pool), first_(first), end_(end), lane_(lane) {
+    positions_.load(args, pool, first, end, lane);
   }
 
   __device__ void attend(const float (&query)[Layout::kElements], Softmax<Layout>& softmax) {
     constexpr int kStride = kGroups * Layout::kAhead;
     const int group = static_cast<int>(threadIdx.x) / kGroupLanes;
+#pragma unroll 1
     for (int base = first_; base - group < end_; base += kStride) {
       positions_.attend(args_, query, base, end_, softmax);
-      positions_.load(args_, row_, kv_head_, base + kStride, end_, lane_);
+      positions_.load(args_, pool_, base + kStride, end_, lane_);
     }
   }
 
  private:
   const Args& args_;
-  int row_;
-  int kv_head_;
+  const RowOfPool& pool_;
   int first_;
   int end_;
   int lane_;
@@ -221,16 +223,15 @@ class SharedPast {
 
   static constexpr std::size_t kRingBytes = sizeof(Ring);
 
-  __device__ SharedPast(std::byte* shared, const Args& args, int row, int kv_head, int first,
+  __device__ SharedPast(std::byte* shared, const Args& args, const RowOfPool& pool, int first,
                         int end, int lane)
       : ring_(*reinterpret_cast<Ring*>(shared)),
         args_(args),
-        row_(row),
-        kv_head_(kv_head),
+        pool_(pool),
         first_(first),
         end_(end),
         lane_(lane) {
-#pragma unroll
+#pragma unroll 1
     for (int batch = 0; batch < kBatches; ++batch) {
       copy(batch, first + batch * kStride);
     }
@@ -239,6 +240,7 @@ class SharedPast {
   __device__ void attend(const float (&query)[Layout::kElements], Softmax<Layout>& softmax) {
     const int group = static_cast<int>(threadIdx.x) / kGroupLanes;
     int batch = 0;
+#pragma unroll 1
     for (int base = first_; base - group < end_; base += kStride) {
       wait_for_copies_but<kBatches - 1>();
       Positions<Args, Layout> positions;
@@ -259,19 +261,20 @@ class SharedPast {
  private:
   static constexpr int kStride = kGroups * Layout::kAhead;
 
-  /// A group of copies, also where there is nothing to copy.
+  /// A group of copies, also where there is nothing to copy; zeros where there is none for a lane.
   __device__ void copy(int batch, int base) {
-    const int head_dim = static_cast<int>(args_.head_dim);
+    const int group = static_cast<int>(threadIdx.x) / kGroupLanes;
+    if (base - group < end_) {
 #pragma unroll
-    for (int i = 0; i < Layout::kAhead; ++i) {
-      const int position = base + i * kGroups;
-      if (position < end_) {
-        const std::int64_t from = pool_offset(args_, row_, position, kv_head_);
+      for (int i = 0; i < Layout::kAhead; ++i) {
+        const int position = base + i * kGroups;
+        const bool is_there = position < end_;
+        const std::int64_t from = is_there ? pool_.offset(position) : 0;
 #pragma unroll
         for (int c = 0; c < Layout::kChunks; ++c) {
           const int element = Layout::element(lane_, c);
-          const bool exists = element < head_dim;
-          const std::int64_t at = from + (exists ? element : 0);
+          const bool exists = is_there && element < static_cast<int>(args_.head_dim);
+          const std::int64_t at = exists ? from + element : 0;
           copy_or_clear(&ring_[batch][i][0][c][threadIdx.x], args_.key_pool + at, exists);
           copy_or_clear(&ring_[batch][i][1][c][threadIdx.x], args_.value_pool + at, exists);
         }
@@ -282,8 +285,7 @@ class SharedPast {
 
   Ring& ring_;
   const Args& args_;
-  int row_;
-  int kv_head_;
+  const RowOfPool& pool_;
   int first_;
   int end_;
   int lane_;
@@ -296,6 +298,7 @@ __device__ int visible_new_tokens(const Args& args, const NewToken& at) {
     return at.index + 1;
   }
   int count = 0;
+#pragma unroll 1
   for (int node = at.index; node >= 0; node = args.tree_parents[at.begin + node]) {
     ++count;
   }
@@ -367,11 +370,13 @@ struct SplitSoftmaxes {
   /// The attention's element i.
   __device__ float attention(int splits, int i) const {
     float max = -FLT_MAX;
+#pragma unroll 1
     for (int split = 0; split < splits; ++split) {
       max = fmaxf(max, maxima[split]);
     }
     float value = 0;
     float sum = 0;
+#pragma unroll 1
     for (int split = 0; split < splits; ++split) {
       const float factor = __expf(maxima[split] - max);
       value += factor * values[split][i];
@@ -405,7 +410,7 @@ __global__ void __launch_bounds__(kThreads, Layout::kBlocks)
 
   if (is_of_no_row(args,
                    token)) {  // so are all blocks of its cluster, but they wait for each other
-    if (splits > 1) {
+    if (!Layout::kShared && splits > 1) {
       wait_for_cluster();
     }
     return;
@@ -418,7 +423,8 @@ __global__ void __launch_bounds__(kThreads, Layout::kBlocks)
   const int share = divide_up(past - begin, splits);
   const int end = min(begin + (split + 1) * share, past);
   const int first = begin + split * share + group;
-  ItsPast its_past(shared, args, at.row, kv_head, first, end, lane);
+  const RowOfPool pool(args, at.row, kv_head);
+  ItsPast its_past(shared, args, pool, first, end, lane);
   // The last split has the fewest positions of the past; it takes the new tokens.
   const int in_window =
       args.rules.window == 0 ? path : min(path, static_cast<int>(args.rules.window));
@@ -426,7 +432,7 @@ __global__ void __launch_bounds__(kThreads, Layout::kBlocks)
   const bool starts = new_tokens > 0 && group == 0;  // with the token itself
   const bool appends = starts && is_first_of_group(args, head);
   const std::int64_t append_to =
-      appends ? pool_offset(args, at.row, append_position(args, at.row) + at.index, kv_head) : 0;
+      appends ? pool.offset(append_position(args, at.row) + at.index) : 0;
 
   wait_for_previous_kernel();
   typename Layout::Chunk query_chunks[Layout::kChunks];
@@ -454,11 +460,13 @@ __global__ void __launch_bounds__(kThreads, Layout::kBlocks)
   // goes one way.
   int node = at.index;
   int number = new_tokens - 1;
+#pragma unroll 1
   for (int base = new_tokens - 1; base >= 0; base -= kGroups) {
     const int mine = base - group;
     float dot = 0;
     if (mine >= 0) {
       if (mine < new_tokens - 1) {
+#pragma unroll 1
         for (; number > mine; --number) {
           node = args.tree_parents != nullptr ? args.tree_parents[at.begin + node] : node - 1;
         }
@@ -471,10 +479,8 @@ __global__ void __launch_bounds__(kThreads, Layout::kBlocks)
     }
     const float score = capped(args, sum_of_lanes<kGroupLanes>(dot));
     if (mine >= 0) {
-      if (score > softmax.max) {
-        softmax.raise_max(score);
-      }
-      softmax.add(score, value);
+      softmax.raise_max(fmaxf(score, softmax.max));
+      softmax.add(__expf(score - softmax.max), value);
     }
   }
 
@@ -483,7 +489,8 @@ __global__ void __launch_bounds__(kThreads, Layout::kBlocks)
   block_softmax.merge(softmax, head_dim, values, max, sum);
   const int i = static_cast<int>(threadIdx.x);
   T* attention = args.attention + (std::int64_t{token} * args.num_heads + head) * head_dim;
-  if (splits == 1) {
+  if (Layout::kShared || splits == 1) {
+#pragma unroll 1
     for (int e = i; e < head_dim; e += kThreads) {
       attention[e] = from_float<T>(sum_of_groups<Layout>(values, e) / sum);
     }
@@ -491,6 +498,7 @@ __global__ void __launch_bounds__(kThreads, Layout::kBlocks)
   }
   wait_for_cluster();
   SplitSoftmaxes<Layout>* gathered = in_first_block(&split_softmaxes);
+#pragma unroll 1
   for (int e = i; e < head_dim; e += kThreads) {
     gathered->values[split][e] = sum_of_groups<Layout>(values, e);
   }
@@ -503,6 +511,7 @@ __global__ void __launch_bounds__(kThreads, Layout::kBlocks)
     return;
   }
   wait_for_cluster();
+#pragma unroll 1
   for (int e = i; e < head_dim; e += kThreads) {
     attention[e] = from_float<T>(split_softmaxes.attention(splits, e));
   }

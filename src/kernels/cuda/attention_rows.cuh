@@ -1,5 +1,8 @@
 // Where a run's tokens and their keys and values are, as the attention kernels ask it: `Args` is
 // CachedAttentionArgs of some types.
+//
+// Their code is short, and what few runs need out of the way: an attention is through its code once
+// or twice, so that much of its time is its instructions' way to the multiprocessor.
 #pragma once
 
 #include "kernels/cached_attention_args.hpp"
@@ -30,6 +33,7 @@ __device__ NewToken find_token(const Args& args, int token) {
   }
   const auto rows = static_cast<int>(args.rows);
   int begun = 0;  // rows
+#pragma unroll 1
   for (int base = 0; base < rows; base += 32) {
     const int row = base + static_cast<int>(threadIdx.x) % 32;
     begun += __popc(__ballot_sync(kAllLanes, row < rows && args.row_offsets[row] <= token));
@@ -65,30 +69,65 @@ __device__ int first_seen(const Args& args, int position) {
   return window == 0 ? 0 : max(position + 1 - window, 0);
 }
 
+__device__ __noinline__ inline float softly_capped(float score, float cap) {
+  return cap * tanhf(score / cap);
+}
+
 /// A score as the softmax takes it.
 template <typename Args>
 __device__ float capped(const Args& args, float score) {
   const float cap = args.rules.soft_cap;
-  return cap > 0 ? cap * tanhf(score / cap) : score;
+  return cap > 0 ? softly_capped(score, cap) : score;
 }
 
-/// The block length's bits, where it is a power of two as it usually is; otherwise below 0.
-template <typename Args>
-__device__ int block_len_shift(const Args& args) {
-  const int block_len = static_cast<int>(args.block_len);
-  return (block_len & (block_len - 1)) == 0 ? __ffs(block_len) - 1 : -1;
-}
+/// Which block of a row has a position, by multiplying: dividing is many instructions.
+class BlockOfPosition {
+ public:
+  __device__ explicit BlockOfPosition(std::int64_t block_len)
+      : block_len_(static_cast<unsigned>(block_len)), share_(0xFFFFFFFFU / block_len_) {}
 
-/// Where a position of a row lies in a pool, [vector_elements]; `head` is one of keys and values.
-template <typename Args>
-__device__ std::int64_t pool_offset(const Args& args, int row, int position, int head) {
-  const int block_len = static_cast<int>(args.block_len);
-  const int shift = block_len_shift(args);
-  const int number = shift >= 0 ? position >> shift : position / block_len;
-  const int block = args.block_table[row * args.blocks_per_row + number];
-  return ((block * args.num_kv_heads + head) * block_len + position - number * block_len) *
-         args.vector_elements();
-}
+  /// `position` becomes the one within the block.
+  [[nodiscard]] __device__ int of(int& position) const {
+    const auto at = static_cast<unsigned>(position);
+    unsigned number = __umulhi(at, share_);  // or one too few
+    unsigned within = at - number * block_len_;
+    if (within >= block_len_) {
+      ++number;
+      within -= block_len_;
+    }
+    position = static_cast<int>(within);
+    return static_cast<int>(number);
+  }
+
+ private:
+  unsigned block_len_;
+  unsigned share_;
+};
+
+/// Where positions of a row lie in a pool, of one head of keys and values.
+class RowOfPool {
+ public:
+  template <typename Args>
+  __device__ RowOfPool(const Args& args, int row, int kv_head)
+      : blocks_(args.block_len),
+        table_(args.block_table + row * args.blocks_per_row),
+        vector_elements_(static_cast<int>(args.vector_elements())),
+        first_of_head_(kv_head * static_cast<int>(args.block_len)),
+        block_elements_(args.num_kv_heads * args.block_len * args.vector_elements()) {}
+
+  /// [vector_elements]
+  [[nodiscard]] __device__ std::int64_t offset(int position) const {
+    const int block = table_[blocks_.of(position)];
+    return block * block_elements_ + std::int64_t{first_of_head_ + position} * vector_elements_;
+  }
+
+ private:
+  BlockOfPosition blocks_;
+  const std::int32_t* table_;
+  int vector_elements_;
+  int first_of_head_;  // within a block
+  std::int64_t block_elements_;
+};
 
 /// Where a new token's query, key or value lies in `qkv`, [head_dim].
 template <typename Args>

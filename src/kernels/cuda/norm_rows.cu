@@ -7,92 +7,88 @@
 namespace kvcache::kernels {
 namespace {
 
-constexpr int kThreads = 256;         // of a row in shared memory
-constexpr int kRowsOfBlock = 4;       // of rows in registers
-constexpr int kStepsWithWeights = 8;  // where there are registers for the norm's weights too
+constexpr int kThreads = 256;     // of a row in shared memory
+constexpr int kRowThreads = 128;  // of a row in registers
+constexpr int kMostSteps = 4;
 
 template <typename T>
 constexpr int kVector = 16 / sizeof(T);
 
-/// Grid: kRowsOfBlock tokens each. A row has at most kSteps · 32 whole vectors.
-template <typename T, int kSteps>
-__global__ void __launch_bounds__(32 * kRowsOfBlock)
-    norm_rows_of_warps_kernel(const T* x, const std::int64_t* positions, NormArgs<T> norm,
-                              int tokens, int inputs, T* out) {
-  constexpr int kSize = kVector<T>;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int token =
-      static_cast<int>(blockIdx.x) * kRowsOfBlock + static_cast<int>(threadIdx.x) / 32;
-  const auto at = [&](int step) { return (step * 32 + lane) * kSize; };
-  let_next_kernel_start();
-  if (token >= tokens) {
-    return;
+/// Of all threads of a block, which waits twice. `sums`: a float for each warp.
+__device__ float sum_of_row(float value, float* sums) {
+  value = sum_of_lanes(value);
+  if (threadIdx.x % 32 == 0) {
+    sums[threadIdx.x / 32] = value;
   }
+  __syncthreads();
+  float sum = 0;
+#pragma unroll
+  for (int warp = 0; warp < kRowThreads / 32; ++warp) {
+    sum += sums[warp];
+  }
+  return sum;
+}
+
+/// Grid: tokens. A row has at most kSteps · kRowThreads whole vectors.
+template <typename T, int kSteps>
+__global__ void __launch_bounds__(kRowThreads)
+    norm_rows_in_registers_kernel(const T* x, const std::int64_t* positions, NormArgs<T> norm,
+                                  int inputs, T* out) {
+  constexpr int kSize = kVector<T>;
+  __shared__ float sums[2][kRowThreads / 32];
+  const auto at = [&](int step) {
+    return (step * kRowThreads + static_cast<int>(threadIdx.x)) * kSize;
+  };
+  const std::int64_t token = blockIdx.x;
+  let_next_kernel_start();
   Vector<T> weights[kSteps];
   Vector<T> biases[kSteps];
-  const auto load_weights = [&](int step) {
-    weights[step] = Vector<T>::load(norm.weight + at(step));
-    biases[step] = norm.bias != nullptr ? Vector<T>::load(norm.bias + at(step)) : Vector<T>::zero();
-  };
-  if constexpr (kSteps <= kStepsWithWeights) {
-#pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      if (at(step) < inputs) {
-        load_weights(step);
-      }
-    }
-  }
-  wait_for_previous_kernel();
-  const T* row = x + (positions != nullptr ? positions[token] : std::int64_t{token}) * inputs;
-  Vector<T> own[kSteps];
 #pragma unroll
   for (int step = 0; step < kSteps; ++step) {
-    own[step] = at(step) < inputs ? Vector<T>::load(row + at(step)) : Vector<T>::zero();
+    const bool exists = at(step) < inputs;
+    weights[step] = exists ? Vector<T>::load(norm.weight + at(step)) : Vector<T>::zero();
+    biases[step] =
+        exists && norm.bias != nullptr ? Vector<T>::load(norm.bias + at(step)) : Vector<T>::zero();
+  }
+  wait_for_previous_kernel();
+  const T* row = x + (positions != nullptr ? positions[token] : token) * inputs;
+  float own[kSteps][kSize];
+  float sum = 0;
+#pragma unroll
+  for (int step = 0; step < kSteps; ++step) {
+    widen(at(step) < inputs ? Vector<T>::load(row + at(step)) : Vector<T>::zero(), own[step]);
+#pragma unroll
+    for (const float value : own[step]) {
+      sum += value;
+    }
   }
   // Two passes: the mean, then the squares about it.
-  float mean = 0;
-  if (!norm.is_rms) {
-#pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      float values[kSize];
-      widen(own[step], values);
-#pragma unroll
-      for (const float value : values) {
-        mean += value;
-      }
-    }
-    mean = sum_of_lanes(mean) / static_cast<float>(inputs);
-  }
+  const float mean = norm.is_rms ? 0.0F : sum_of_row(sum, sums[0]) / static_cast<float>(inputs);
   float squares = 0;
 #pragma unroll
   for (int step = 0; step < kSteps; ++step) {
-    float values[kSize];
-    widen(own[step], values);
-    float sum = 0;
+    float of_step = 0;
 #pragma unroll
-    for (const float value : values) {
-      sum += (value - mean) * (value - mean);
+    for (float& value : own[step]) {
+      value -= mean;
+      of_step += value * value;
     }
-    squares += at(step) < inputs ? sum : 0.0F;
+    squares += at(step) < inputs ? of_step : 0.0F;
   }
-  const float scale = rsqrtf(sum_of_lanes(squares) / static_cast<float>(inputs) + norm.epsilon);
+  const float scale =
+      rsqrtf(sum_of_row(squares, sums[1]) / static_cast<float>(inputs) + norm.epsilon);
 #pragma unroll
   for (int step = 0; step < kSteps; ++step) {
-    if (at(step) < inputs) {
-      if constexpr (kSteps > kStepsWithWeights) {
-        load_weights(step);
-      }
-      float values[kSize];
-      float factors[kSize];
-      float shifts[kSize];
-      widen(own[step], values);
-      widen(weights[step], factors);
-      widen(biases[step], shifts);
+    float factors[kSize];
+    float shifts[kSize];
+    widen(weights[step], factors);
+    widen(biases[step], shifts);
 #pragma unroll
-      for (int c = 0; c < kSize; ++c) {
-        values[c] = (values[c] - mean) * scale * factors[c] + shifts[c];
-      }
-      rounded_to<T>(values).store(out + std::int64_t{token} * inputs + at(step));
+    for (int i = 0; i < kSize; ++i) {
+      own[step][i] = own[step][i] * scale * factors[i] + shifts[i];
+    }
+    if (at(step) < inputs) {
+      rounded_to<T>(own[step]).store(out + token * inputs + at(step));
     }
   }
 }
@@ -119,16 +115,15 @@ __global__ void __launch_bounds__(kThreads)
 template <typename T>
 cudaError_t norm_rows(const T* x, const std::int64_t* positions, const NormArgs<T>& norm,
                       std::int64_t tokens, std::int64_t inputs, T* out, cudaStream_t stream) {
-  constexpr int kStep = 32 * kVector<T>;
-  const auto of_warps = [&](auto kernel) {
-    return launch(kernel, dim3(static_cast<unsigned>(divide_up(tokens, kRowsOfBlock))),
-                  32 * kRowsOfBlock, 0, stream, x, positions, norm, static_cast<int>(tokens),
-                  static_cast<int>(inputs), out);
+  constexpr int kStep = kRowThreads * kVector<T>;
+  const auto in_registers = [&](auto kernel) {
+    return launch(kernel, dim3(static_cast<unsigned>(tokens)), kRowThreads, 0, stream, x, positions,
+                  norm, static_cast<int>(inputs), out);
   };
-  if (inputs % kVector<T> == 0 && inputs <= 16 * kStep) {
-    return inputs <= 4 * kStep   ? of_warps(norm_rows_of_warps_kernel<T, 4>)
-           : inputs <= 8 * kStep ? of_warps(norm_rows_of_warps_kernel<T, 8>)
-                                 : of_warps(norm_rows_of_warps_kernel<T, 16>);
+  if (inputs % kVector<T> == 0 && inputs <= kMostSteps * kStep) {
+    return inputs <= kStep       ? in_registers(norm_rows_in_registers_kernel<T, 1>)
+           : inputs <= 2 * kStep ? in_registers(norm_rows_in_registers_kernel<T, 2>)
+                                 : in_registers(norm_rows_in_registers_kernel<T, kMostSteps>);
   }
   return launch(norm_rows_of_blocks_kernel<T>, dim3(static_cast<unsigned>(tokens)), kThreads,
                 static_cast<std::size_t>(inputs) * sizeof(float), stream, x, positions, norm,

@@ -17,8 +17,7 @@ class KeysAndValues {
         first_(first),
         total_(total),
         table_(args.block_table + tile.row * args.blocks_per_row),
-        block_len_(static_cast<int>(args.block_len)),
-        shift_(block_len_shift(args)),
+        blocks_of_(args.block_len),
         block_stride_(args.num_kv_heads * args.block_len * Shape::kHeadDim),
         token_stride_((args.num_heads + 2 * args.num_kv_heads) * Shape::kHeadDim) {
     const std::int64_t of_head = kv_head * args.block_len * Shape::kHeadDim + first_of_vector();
@@ -34,15 +33,14 @@ class KeysAndValues {
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
       const int number = base + row(i);
-      blocks_[i] = number >= first_ && number < past_ ? table_[block_of(number)] : -1;
+      within_[i] = number;
+      const int block = blocks_of_.of(within_[i]);
+      blocks_[i] = number >= first_ && number < past_ ? table_[block] : -1;
     }
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
       if (blocks_[i] >= 0 && has_row(i)) {
-        const int number = base + row(i);
-        const int block = block_of(number);
-        const int within = number - (shift_ >= 0 ? block << shift_ : block * block_len_);
-        const std::int64_t from = blocks_[i] * block_stride_ + within * Shape::kHeadDim;
+        const std::int64_t from = blocks_[i] * block_stride_ + within_[i] * Shape::kHeadDim;
         copy_to_shared(key_place(to, i), pool_keys_ + from);
         copy_to_shared(value_place(to, i), pool_values_ + from);
       }
@@ -85,16 +83,11 @@ class KeysAndValues {
     return (Shape::kThreads % Shape::kVectors == 0 || row(0) < kRowStep) &&
            (Shape::kKeys % kRowStep == 0 || row(i) < Shape::kKeys);
   }
-  [[nodiscard]] __device__ int block_of(int number) const {
-    return shift_ >= 0 ? number >> shift_ : number / block_len_;
-  }
-
   int past_;
   int first_;
   int total_;
   const std::int32_t* table_;
-  int block_len_;
-  int shift_;
+  BlockOfPosition blocks_of_;
   std::int64_t block_stride_;
   std::int64_t token_stride_;
   const T* pool_keys_;
@@ -102,6 +95,7 @@ class KeysAndValues {
   const T* new_keys_;
   const T* new_values_;
   int blocks_[kRows] = {};  // -1: not of the past
+  int within_[kRows] = {};  // them
 };
 
 /// Writes the tile's keys and values to the pools.
@@ -109,6 +103,8 @@ template <typename T, typename Shape>
 __device__ void append_tile(const CachedAttentionArgs<T>& args, const Tile& tile, int kv_head) {
   using Chunk = Vector<T, Shape::kVector>;
   const int first_position = append_position(args, tile.row) + tile.first;
+  const RowOfPool pool(args, tile.row, kv_head);
+#pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x); i < tile.count * Shape::kVectors;
        i += Shape::kThreads) {
     const int query = i / Shape::kVectors;
@@ -116,7 +112,7 @@ __device__ void append_tile(const CachedAttentionArgs<T>& args, const Tile& tile
     const int token = tile.begin + tile.first + query;
     const Chunk key = Chunk::load(args.qkv + key_offset(args, token, kv_head) + column);
     const Chunk value = Chunk::load(args.qkv + value_offset(args, token, kv_head) + column);
-    const std::int64_t to = pool_offset(args, tile.row, first_position + query, kv_head) + column;
+    const std::int64_t to = pool.offset(first_position + query) + column;
     key.store(args.key_pool + to);
     value.store(args.value_pool + to);
   }

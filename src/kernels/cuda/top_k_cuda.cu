@@ -17,14 +17,6 @@ constexpr int kDigitsOfAThread = kDigits / kRowThreads;
 constexpr int kWarps = kRowThreads / 32;
 static_assert(kDigits % kRowThreads == 0);
 
-/// A number that is the larger, the earlier the token comes (comes_before).
-__device__ std::uint64_t place_of(const TopLogit& token) {
-  constexpr unsigned kSign = 0x80000000U;
-  const unsigned bits = __float_as_uint(token.logit + 0.0F);  // -0 equals 0
-  const unsigned logit = isnan(token.logit) ? 0xFFFFFFFFU : (bits & kSign) ? ~bits : bits | kSign;
-  return std::uint64_t{logit} << 32 | (0xFFFFFFFFU - static_cast<unsigned>(token.token));
-}
-
 /// What is known of the k-th place.
 struct Search {
   std::uint64_t high;  // its digits so far, and no other
