@@ -5,6 +5,9 @@
 // values of new tokens are read where the product wrote them, so that nobody waits for their way
 // into the pool. The past's come through shared memory where they are of 16 bits: as many are on
 // their way before the query is known as there is room for, and no register waits for them.
+//
+// What a block takes behind its query is one instruction after the other, some six cycles each: so
+// there are few of them, and where blocks are few, more warps that share the past.
 #include <algorithm>
 #include <cfloat>
 
@@ -16,27 +19,31 @@
 namespace kvcache::kernels {
 namespace {
 
-constexpr int kThreads = 128;
+constexpr int kThreads = 128;      // of a block
+constexpr int kManyThreads = 256;  // where there are few blocks
 constexpr int kGroupLanes = 8;
-constexpr int kGroups = kThreads / kGroupLanes;
 constexpr int kMaxHeadDim = 256;
 
 /// How a head is divided among a group's lanes: lane l holds elements (chunk · 8 + l) · kVector …
 /// Those of the cache are CacheElement's.
-template <typename T, typename CacheElement, int kVectorSize, int kChunkCount, bool kIsShared>
+template <typename T, typename CacheElement, int kVectorSize, int kChunkCount, bool kIsShared,
+          int kThreadCount = kThreads>
 struct HeadLayout {
   using Cache = CacheElement;
+  static constexpr int kBlockThreads = kThreadCount;
+  static constexpr int kGroups = kBlockThreads / kGroupLanes;
   static constexpr int kVector = kVectorSize;
   static constexpr int kChunks = kChunkCount;
   static constexpr int kElements = kVector * kChunks;
   static constexpr int kMostDims = kElements * kGroupLanes;
   // Positions that a group attends to at once, whose keys and values are in 32 registers.
   static constexpr int kAhead =
-      std::max(1, 64 / (kElements * std::max(2, static_cast<int>(sizeof(Cache)))));
+      std::max(1, 64 * kThreads / kBlockThreads /
+                      (kElements * std::max(2, static_cast<int>(sizeof(Cache)))));
   static constexpr bool kShared = kIsShared;  // whether they come through shared memory
   // That fit on a multiprocessor, so that batches of 64 rows and 12 heads have their past on its
   // way all at once.
-  static constexpr int kBlocks = kShared && kChunks == 1 ? 6 : 1;
+  static constexpr int kBlocks = kShared && kChunks == 1 ? 6 * kThreads / kBlockThreads : 1;
   using Chunk = Vector<T, kVector>;
   using Kept = KeptPart<Cache, kVector, kChunks>;
 
@@ -65,11 +72,11 @@ struct HeadLayout {
                                           : Vector<Element, kVector>::zero();
     }
   }
-  /// A lane's part of one head's key or value.
-  __device__ static void load(const Cache* head, int lane, int head_dim, Kept& to) {
-    load_chunks(head, lane, head_dim, to.chunks);
+  /// A lane's part of one head's key or value, or zeros.
+  __device__ static void load(const Cache* head, int lane, int head_dim, bool exists, Kept& to) {
+    load_chunks(head, lane, exists ? head_dim : 0, to.chunks);
     if constexpr (std::is_same_v<Cache, std::int8_t>) {
-      to.scale = load_scale<kVector>(head + head_dim);
+      to.scale = exists ? load_scale<kVector>(head + head_dim) : __float2bfloat16_rn(0.0F);
     }
   }
   /// The same of a new token, which the group's lanes round as the cache keeps it.
@@ -142,11 +149,11 @@ struct Positions {
     const int head_dim = static_cast<int>(args.head_dim);
 #pragma unroll
     for (int i = 0; i < Layout::kAhead; ++i) {
-      const int position = first + i * kGroups;
+      const int position = first + i * Layout::kGroups;
       const bool exists = position < end;
       const std::int64_t from = exists ? pool.offset(position) : 0;
-      Layout::load(args.key_pool + from, lane, exists ? head_dim : 0, keys[i]);
-      Layout::load(args.value_pool + from, lane, exists ? head_dim : 0, values[i]);
+      Layout::load(args.key_pool + from, lane, head_dim, exists, keys[i]);
+      Layout::load(args.value_pool + from, lane, head_dim, exists, values[i]);
     }
   }
 
@@ -167,19 +174,19 @@ struct Positions {
     }
 #pragma unroll
     for (int i = 0; i < Layout::kAhead; ++i) {
-      max = first + i * kGroups < end ? fmaxf(max, scores[i]) : max;
+      max = first + i * Layout::kGroups < end ? fmaxf(max, scores[i]) : max;
     }
     softmax.raise_max(max);
 #pragma unroll
     for (int i = 0; i < Layout::kAhead; ++i) {
       const float weight = __expf(scores[i] - max);
-      softmax.add(first + i * kGroups < end ? weight : 0.0F, values[i]);
+      softmax.add(first + i * Layout::kGroups < end ? weight : 0.0F, values[i]);
     }
   }
 };
 
-/// A group's share of the past, on its way in registers: every kGroups-th position from `first` to
-/// before `end`.
+/// A group's share of the past, on its way in registers: every Layout::kGroups-th position from
+/// `first` to before `end`.
 template <typename Args, typename Layout>
 class Past {
  public:
@@ -192,7 +199,7 @@ class Past {
   }
 
   __device__ void attend(const float (&query)[Layout::kElements], Softmax<Layout>& softmax) {
-    constexpr int kStride = kGroups * Layout::kAhead;
+    constexpr int kStride = Layout::kGroups * Layout::kAhead;
     const int group = static_cast<int>(threadIdx.x) / kGroupLanes;
 #pragma unroll 1
     for (int base = first_; base - group < end_; base += kStride) {
@@ -218,8 +225,9 @@ class SharedPast {
   static constexpr int kBatches = 2;  // on their way
 
   /// [batches, kAhead, key or value, chunks, threads] of what a lane has at once.
-  using Ring = Vector<typename Layout::Cache, Layout::kVector>[kBatches][Layout::kAhead][2]
-                                                              [Layout::kChunks][kThreads];
+  using Ring =
+      Vector<typename Layout::Cache, Layout::kVector>[kBatches][Layout::kAhead][2][Layout::kChunks]
+                                                     [Layout::kBlockThreads];
 
   static constexpr std::size_t kRingBytes = sizeof(Ring);
 
@@ -259,7 +267,7 @@ class SharedPast {
   }
 
  private:
-  static constexpr int kStride = kGroups * Layout::kAhead;
+  static constexpr int kStride = Layout::kGroups * Layout::kAhead;
 
   /// A group of copies, also where there is nothing to copy; zeros where there is none for a lane.
   __device__ void copy(int batch, int base) {
@@ -267,7 +275,7 @@ class SharedPast {
     if (base - group < end_) {
 #pragma unroll
       for (int i = 0; i < Layout::kAhead; ++i) {
-        const int position = base + i * kGroups;
+        const int position = base + i * Layout::kGroups;
         const bool is_there = position < end_;
         const std::int64_t from = is_there ? pool_.offset(position) : 0;
 #pragma unroll
@@ -307,13 +315,13 @@ __device__ int visible_new_tokens(const Args& args, const NewToken& at) {
 
 /// What each group has of the values' sum.
 template <typename Layout>
-using GroupValues = float[kGroups][Layout::kMostDims];
+using GroupValues = float[Layout::kGroups][Layout::kMostDims];
 
 /// One softmax of all groups', in shared memory: sum of values [head_dim], largest score, sum.
 template <typename Layout>
 struct BlockSoftmax {
-  float maxima[kGroups];
-  float sums[kGroups];
+  float maxima[Layout::kGroups];
+  float sums[Layout::kGroups];
 
   /// `values`: memory that nobody needs when all threads have come here.
   __device__ void merge(Softmax<Layout>& softmax, int head_dim, GroupValues<Layout>& values,
@@ -354,7 +362,7 @@ template <typename Layout>
 __device__ float sum_of_groups(const GroupValues<Layout>& values, int i) {
   float sum = 0;
 #pragma unroll
-  for (int group = 0; group < kGroups; ++group) {
+  for (int group = 0; group < Layout::kGroups; ++group) {
     sum += values[group][i];
   }
   return sum;
@@ -388,7 +396,7 @@ struct SplitSoftmaxes {
 
 /// Grid: tokens, heads, splits.
 template <typename T, typename Layout>
-__global__ void __launch_bounds__(kThreads, Layout::kBlocks)
+__global__ void __launch_bounds__(Layout::kBlockThreads, Layout::kBlocks)
     attention_by_token_kernel(CachedAttentionArgs<T, typename Layout::Cache> args) {
   using Args = CachedAttentionArgs<T, typename Layout::Cache>;
   using ItsPast = std::conditional_t<Layout::kShared, SharedPast<Args, Layout>, Past<Args, Layout>>;
@@ -461,7 +469,7 @@ __global__ void __launch_bounds__(kThreads, Layout::kBlocks)
   int node = at.index;
   int number = new_tokens - 1;
 #pragma unroll 1
-  for (int base = new_tokens - 1; base >= 0; base -= kGroups) {
+  for (int base = new_tokens - 1; base >= 0; base -= Layout::kGroups) {
     const int mine = base - group;
     float dot = 0;
     if (mine >= 0) {
@@ -491,7 +499,7 @@ __global__ void __launch_bounds__(kThreads, Layout::kBlocks)
   T* attention = args.attention + (std::int64_t{token} * args.num_heads + head) * head_dim;
   if (Layout::kShared || splits == 1) {
 #pragma unroll 1
-    for (int e = i; e < head_dim; e += kThreads) {
+    for (int e = i; e < head_dim; e += Layout::kBlockThreads) {
       attention[e] = from_float<T>(sum_of_groups<Layout>(values, e) / sum);
     }
     return;
@@ -499,7 +507,7 @@ __global__ void __launch_bounds__(kThreads, Layout::kBlocks)
   wait_for_cluster();
   SplitSoftmaxes<Layout>* gathered = in_first_block(&split_softmaxes);
 #pragma unroll 1
-  for (int e = i; e < head_dim; e += kThreads) {
+  for (int e = i; e < head_dim; e += Layout::kBlockThreads) {
     gathered->values[split][e] = sum_of_groups<Layout>(values, e);
   }
   if (i == 0) {
@@ -512,7 +520,7 @@ __global__ void __launch_bounds__(kThreads, Layout::kBlocks)
   }
   wait_for_cluster();
 #pragma unroll 1
-  for (int e = i; e < head_dim; e += kThreads) {
+  for (int e = i; e < head_dim; e += Layout::kBlockThreads) {
     attention[e] = from_float<T>(split_softmaxes.attention(splits, e));
   }
 }
@@ -524,12 +532,23 @@ cudaError_t launch_layout(const CachedAttentionArgs<T, Cache>& args, std::int64_
                   static_cast<unsigned>(splits));
   // Of a part of the past, registers have room for all that is worth having on its way.
   constexpr bool kMayShare = kVector * sizeof(Cache) == 16 && sizeof(Cache) == 2 && kChunks <= 2;
-  if (kMayShare && splits == 1) {
-    return launch(attention_by_token_kernel<T, HeadLayout<T, Cache, kVector, kChunks, kMayShare>>,
-                  grid, kThreads, 0, order, args);
+  const auto start = [&](auto layout) {
+    using Layout = decltype(layout);
+    return launch(attention_by_token_kernel<T, Layout>, grid, Layout::kBlockThreads, 0, order,
+                  args);
+  };
+  if constexpr (kMayShare) {
+    static const int multiprocessors = attribute_of_device(cudaDevAttrMultiProcessorCount);
+    constexpr std::int64_t kFewBlocks =
+        2;  // a multiprocessor's; three, and many threads are slower
+    if (splits == 1 && tokens * args.num_heads <= kFewBlocks * multiprocessors) {
+      return start(HeadLayout<T, Cache, kVector, kChunks, true, kManyThreads>{});
+    }
+    if (splits == 1) {
+      return start(HeadLayout<T, Cache, kVector, kChunks, true>{});
+    }
   }
-  return launch(attention_by_token_kernel<T, HeadLayout<T, Cache, kVector, kChunks, false>>, grid,
-                kThreads, 0, order, args);
+  return start(HeadLayout<T, Cache, kVector, kChunks, false>{});
 }
 
 }  // namespace
