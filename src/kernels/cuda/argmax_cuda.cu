@@ -1,5 +1,5 @@
 // The best token of each row of logits. Of 16 bits, a vector's largest logit is found in pairs and
-// which of the vector it is in the end, so that the code is short: it is run through once.
+// which of the vector it is in the end, so that it takes few instructions.
 #include <algorithm>
 #include <cstdint>
 

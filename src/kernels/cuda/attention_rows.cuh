@@ -1,8 +1,8 @@
 // Where a run's tokens and their keys and values are, as the attention kernels ask it: `Args` is
 // CachedAttentionArgs of some types.
 //
-// Their code is short, and what few runs need out of the way: an attention is through its code once
-// or twice, so that much of its time is its instructions' way to the multiprocessor.
+// Their code is short, and what few runs need out of the way: what an attention takes behind its
+// query is one instruction after the other.
 #pragma once
 
 #include "kernels/cached_attention_args.hpp"
