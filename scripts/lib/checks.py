@@ -78,9 +78,9 @@ MANY_CASES = {  # 1,000 random trees, batches and histories, 200 killed processe
 LONG_HISTORIES = {"KVCACHE_TEST_SECONDS": "600"}  # of two threads side by side
 FUZZER_SECONDS = 60  # of each
 HALF_THE_CASES = {"KVCACHE_TEST_SCALE": "0.5"}
-# Without the thousands of steps that wait for a GPU to err.
-EMULATED_CASES = {**HALF_THE_CASES, "GTEST_FILTER": "-*SameBits*"}
 FEWER_CASES = {"KVCACHE_TEST_SCALE": "0.2"}  # under sanitisers, which make each three times as long
+# Without the thousands of steps that wait for a GPU to err.
+EMULATED_CASES = {**FEWER_CASES, "GTEST_FILTER": "-*SameBits*"}
 # Builds that are made to check: joined, sources share the time that large headers take, and the
 # kernels are compiled for AVX2 alone, where the processor has it. The others are tested in the
 # build that is released: they differ in the width of their vectors and in how partial ones are

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
+#include <atomic>
 #include <csetjmp>
 #include <cstdint>
 #include <cstdlib>
@@ -57,17 +58,30 @@ struct Exchange {
   alignas(16) std::byte taken[kLanes * kMostBytes];
 };
 
+/// Blocks that wait for each other and write to each other's shared memory.
+struct Cluster {
+  explicit Cluster(unsigned blocks) : origins(blocks) {}
+
+  std::vector<char*> origins;     // of the blocks' shared memory
+  std::atomic<unsigned> come{0};  // lanes, ever
+};
+
 struct Lane {
   std::jmp_buf here;
   ucontext_t beginning;
+  unsigned arrivals = 0;  // at the cluster's barrier
   bool has_begun = false;
   bool has_ended = false;
 };
 
 class Block {
  public:
-  Block(const std::function<void()>& kernel, const Launch& launch, unsigned number)
-      : kernel_(kernel), lanes_(launch.block.x), left_(static_cast<int>(launch.block.x)) {
+  Block(const std::function<void()>& kernel, const Launch& launch, unsigned number,
+        Cluster& cluster)
+      : kernel_(kernel),
+        cluster_(cluster),
+        lanes_(launch.block.x),
+        left_(static_cast<int>(launch.block.x)) {
     const dim3& grid = launch.grid;
     gridDim = grid;
     blockDim = launch.block;
@@ -80,6 +94,7 @@ class Block {
     }
     stacks_ = {static_cast<char*>(stacks), Unmap{bytes}};
     exchanges_.resize((lanes_.size() + kLanes - 1) / kLanes);
+    cluster_.origins[blockIdx.z] = &origin;
   }
 
   void run() {
@@ -99,6 +114,17 @@ class Block {
   }
 
   Meeting& barrier(int number) { return barriers_[number]; }
+  void arrive_at_cluster() {
+    ++lanes_[current_].arrivals;
+    ++cluster_.come;
+  }
+  void wait_for_cluster() {
+    const std::size_t all = lanes_.size() * cluster_.origins.size();
+    while (cluster_.come < lanes_[current_].arrivals * all) {
+      yield();
+    }
+  }
+  [[nodiscard]] const Cluster& cluster() const { return cluster_; }
   Exchange& exchange(unsigned mask) {
     std::unique_ptr<Exchange>& exchange = exchanges_[threadIdx.x / kLanes][mask];
     if (exchange == nullptr) {
@@ -151,6 +177,7 @@ class Block {
   }
 
   const std::function<void()>& kernel_;
+  Cluster& cluster_;
   std::vector<Lane> lanes_;
   std::unique_ptr<char, Unmap> stacks_;
   std::vector<std::map<unsigned, std::unique_ptr<Exchange>>> exchanges_;  // of a warp, by masks
@@ -169,8 +196,9 @@ void Block::begin() {
   block->end_lane();
 }
 
-void run_block(const std::function<void()>& kernel, const Launch& launch, unsigned number) {
-  Block own(kernel, launch, number);
+void run_block(const std::function<void()>& kernel, const Launch& launch, unsigned number,
+               Cluster& cluster) {
+  Block own(kernel, launch, number, cluster);
   block = &own;
   own.run();
   block = nullptr;
@@ -179,26 +207,45 @@ void run_block(const std::function<void()>& kernel, const Launch& launch, unsign
 }  // namespace
 
 void run(const Launch& launch, bool together, const std::function<void()>& kernel) {
-  const unsigned blocks = launch.grid.x * launch.grid.y * launch.grid.z;
-  if (!together) {
-    for (unsigned number = 0; number < blocks; ++number) {
-      run_block(kernel, launch, number);
-    }
-    return;
-  }
+  const unsigned clusters = launch.grid.x * launch.grid.y;
+  std::vector<std::unique_ptr<Cluster>> of_threads;
   std::vector<std::thread> threads;
-  for (unsigned number = 0; number < blocks; ++number) {
-    threads.emplace_back([&, number] { run_block(kernel, launch, number); });
+  const auto wait_for_threads = [&] {
+    for (std::thread& thread : threads) {
+      thread.join();
+    }
+    threads.clear();
+    of_threads.clear();
+  };
+  for (unsigned number = 0; number < clusters; ++number) {
+    Cluster& cluster = *of_threads.emplace_back(std::make_unique<Cluster>(launch.grid.z));
+    if (!together && launch.grid.z == 1) {
+      run_block(kernel, launch, number, cluster);
+      continue;
+    }
+    for (unsigned z = 0; z < launch.grid.z; ++z) {
+      threads.emplace_back(
+          [&, of_block = number + z * clusters] { run_block(kernel, launch, of_block, cluster); });
+    }
+    if (!together) {
+      wait_for_threads();
+    }
   }
-  for (std::thread& thread : threads) {
-    thread.join();
-  }
+  wait_for_threads();
 }
 
 void yield() { block->yield(); }
 
 void wait_at_barrier(int number, int count) {
   block->barrier(number).wait(count, [] {});
+}
+
+void arrive_at_cluster() { block->arrive_at_cluster(); }
+
+void wait_for_cluster() { block->wait_for_cluster(); }
+
+void* in_block(const void* own, unsigned rank) {
+  return block->cluster().origins[rank] + (static_cast<const char*>(own) - &origin);
 }
 
 void gather(unsigned mask, const void* own, std::size_t bytes, void* all) {

@@ -28,7 +28,8 @@ struct Launch {
   cudaStream_t stream = nullptr;
 };
 
-/// Runs a kernel to its end: `together` all blocks at once, or one after the other.
+/// Runs a kernel to its end: `together` all blocks at once, or one after the other. Those along z
+/// are a cluster, which runs at once in any case.
 void run(const Launch& launch, bool together, const std::function<void()>& kernel);
 
 /// By a lane: gives its turn away.
@@ -36,6 +37,13 @@ void yield();
 
 /// By a lane: waits at the block's barrier `number` until `count` lanes have come.
 void wait_at_barrier(int number, int count);
+
+/// By a lane: counts it among those of its cluster that have come, or waits for all of them.
+void arrive_at_cluster();
+void wait_for_cluster();
+
+/// Where another block of the cluster has what this one has at `own`, in shared memory.
+void* in_block(const void* own, unsigned rank);
 
 /// By the lanes of a warp that `mask` has: to `all`, [kLanes], what each of them has, `bytes` each.
 void gather(unsigned mask, const void* own, std::size_t bytes, void* all);

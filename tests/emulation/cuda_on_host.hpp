@@ -20,6 +20,7 @@
 #define EMULATED__CUDA_ARCH__ 900
 #define EMULATED__CUDA_ARCH_FEAT_SM90_ALL
 #define __grid_constant__
+#define __noinline__ __attribute__((noinline))
 #undef __launch_bounds__
 #define __launch_bounds__(...)
 #undef __shared__
@@ -82,32 +83,40 @@ struct MemoryBarrier {
   std::uint8_t parity;    // of this one
   std::uint8_t unused;
 
-  static MemoryBarrier& at(unsigned address) {
-    return *static_cast<MemoryBarrier*>(at_shared(address));
+  /// In shared memory, where other blocks may count bytes, too.
+  static std::atomic_ref<std::uint64_t> at(void* place) {
+    return std::atomic_ref<std::uint64_t>(*static_cast<std::uint64_t*>(place));
   }
-  void end_phase_if_through() {
-    if (expected == 0 && bytes == 0) {
-      expected = arrivals;
-      parity ^= 1U;
-    }
+  static void count(void* place, std::int32_t bytes, int arrivals) {
+    const std::atomic_ref<std::uint64_t> state = at(place);
+    std::uint64_t before = state.load();
+    MemoryBarrier barrier{};
+    do {
+      barrier = std::bit_cast<MemoryBarrier>(before);
+      barrier.bytes += bytes;
+      barrier.expected = static_cast<std::uint8_t>(barrier.expected - arrivals);
+      if (barrier.expected == 0 && barrier.bytes == 0) {
+        barrier.expected = barrier.arrivals;
+        barrier.parity ^= 1U;
+      }
+    } while (!state.compare_exchange_weak(before, std::bit_cast<std::uint64_t>(barrier)));
   }
 };
 static_assert(sizeof(MemoryBarrier) == sizeof(std::uint64_t));
 
 inline void make_barrier(unsigned at, unsigned arrivals) {
   const auto count = static_cast<std::uint8_t>(arrivals);
-  MemoryBarrier::at(at) = {0, count, count, 0, 0};
+  MemoryBarrier::at(at_shared(at))
+      .store(std::bit_cast<std::uint64_t>(MemoryBarrier{0, count, count, 0, 0}));
 }
 inline void arrive_and_expect(unsigned at, unsigned bytes) {
-  MemoryBarrier& barrier = MemoryBarrier::at(at);
-  barrier.bytes += static_cast<std::int32_t>(bytes);
-  --barrier.expected;
-  barrier.end_phase_if_through();
+  MemoryBarrier::count(at_shared(at), static_cast<std::int32_t>(bytes), 1);
 }
 inline void arrive(unsigned at) { arrive_and_expect(at, 0); }
 /// Whether a phase of this parity is through.
 inline void look(unsigned& is_through, unsigned at, unsigned parity) {
-  is_through = MemoryBarrier::at(at).parity != parity % 2 ? 1 : 0;
+  const auto barrier = std::bit_cast<MemoryBarrier>(MemoryBarrier::at(at_shared(at)).load());
+  is_through = barrier.parity != parity % 2 ? 1 : 0;
 }
 inline void look_later(unsigned& is_through, unsigned at, unsigned parity) {
   yield();
@@ -119,13 +128,33 @@ inline void copy(unsigned to, const void* from, unsigned bytes, unsigned barrier
     not_emulated("a copy of what is not a multiple of 16 bytes");
   }
   std::memcpy(at_shared(to), from, bytes);
-  MemoryBarrier::at(barrier).bytes -= static_cast<std::int32_t>(bytes);
-  MemoryBarrier::at(barrier).end_phase_if_through();
+  MemoryBarrier::count(at_shared(barrier), -static_cast<std::int32_t>(bytes), 0);
+}
+/// To another block's shared memory, and its barrier.
+inline void send(unsigned to, unsigned barrier, unsigned first, unsigned second, unsigned rank) {
+  const unsigned words[2]{first, second};
+  std::memcpy(in_block(at_shared(to), rank), words, sizeof words);
+  MemoryBarrier::count(in_block(at_shared(barrier), rank), -static_cast<std::int32_t>(sizeof words),
+                       0);
+}
+/// 16 bytes, of which `bytes` are another place's and the others zeros.
+inline void copy_or_clear(unsigned to, const void* from, unsigned bytes) {
+  constexpr std::size_t kBytes = 16;
+  if (reinterpret_cast<std::uintptr_t>(from) % kBytes != 0 ||
+      reinterpret_cast<std::uintptr_t>(at_shared(to)) % kBytes != 0) {
+    not_emulated("a copy between places that are no multiples of 16 bytes");
+  }
+  std::memset(at_shared(to), 0, kBytes);
+  std::memcpy(at_shared(to), from, bytes);
 }
 
 // Arithmetic. Results that are no numbers have one pattern of bits, as a GPU's.
 
 inline float canonical(float x) { return std::isnan(x) ? std::bit_cast<float>(0x7FFFFFFFU) : x; }
+
+inline void raise(float& largest, float x) {
+  largest = std::isnan(largest) || std::isnan(x) ? canonical(NAN) : std::max(largest, x);
+}
 
 inline void exp2_flushed(float& result, float x) {
   result = std::exp2(x);
@@ -193,6 +222,44 @@ inline void multiply_add_bytes(int& c0, int& c1, int& c2, int& c3, const unsigne
       });
 }
 
+/// m16n8k8 of float32, of which the tensor cores take 11 bits.
+inline void multiply_add_tf32(float& c0, float& c1, float& c2, float& c3, const unsigned (&a)[4],
+                              unsigned b0, unsigned b1) {
+  const auto taken = [](unsigned bits) { return std::bit_cast<float>(bits & 0xFFFFE000U); };
+  const OfLanes<Factors> all = gather(~0U, Factors{{a[0], a[1], a[2], a[3]}, {b0, b1}});
+  float* const sums[4]{&c0, &c1, &c2, &c3};
+  for (int i = 0; i < 4; ++i) {
+    const int column = lane() % 4 * 2 + i % 2;
+    float sum = 0;
+    for (int k = 0; k < 8; ++k) {
+      sum += taken(all.of[lane() / 4 * 4 + k % 4].a[i / 2 + 2 * (k / 4)]) *
+             taken(all.of[column * 4 + k % 4].b[k / 4]);
+    }
+    *sums[i] = canonical(*sums[i] + sum);
+  }
+}
+
+/// Four 8×8 matrices of 16-bit elements, whose rows the lanes have the addresses of, a quarter of
+/// them each.
+inline void load_matrices(bool transposed, unsigned row, unsigned& m0, unsigned& m1, unsigned& m2,
+                          unsigned& m3) {
+  const OfLanes<unsigned> rows = gather(~0U, row);
+  unsigned* const matrices[4]{&m0, &m1, &m2, &m3};
+  for (int m = 0; m < 4; ++m) {
+    const auto at = [&](int of_row, int column) {
+      std::uint16_t element = 0;
+      std::memcpy(&element,
+                  static_cast<const char*>(at_shared(rows.of[8 * m + of_row])) + 2 * column,
+                  sizeof element);
+      return std::uint32_t{element};
+    };
+    const int first = lane() % 4 * 2;
+    const int own = lane() / 4;
+    *matrices[m] = transposed ? at(first, own) | at(first + 1, own) << 16U
+                              : at(own, first) | at(own, first + 1) << 16U;
+  }
+}
+
 /// Of an 8×8 matrix, a row in four lanes, its transpose.
 inline void transpose(unsigned& result, unsigned own) {
   const OfLanes<unsigned> all = gather(~0U, own);
@@ -206,7 +273,11 @@ inline void transpose(unsigned& result, unsigned own) {
 template <typename... Parameters, typename... Arguments>
 cudaError_t launch(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                    const Arguments&... arguments) {
-  run({config->gridDim, config->blockDim}, true, [&] { kernel(Parameters(arguments)...); });
+  bool together = false;
+  for (unsigned i = 0; i < config->numAttrs; ++i) {
+    together = together || config->attrs[i].id == cudaLaunchAttributeCooperative;
+  }
+  run({config->gridDim, config->blockDim}, together, [&] { kernel(Parameters(arguments)...); });
   return cudaSuccess;
 }
 
@@ -220,6 +291,8 @@ inline int min(int a, int b) { return std::min(a, b); }
 inline unsigned min(unsigned a, unsigned b) { return std::min(a, b); }
 inline int max(int a, int b) { return std::max(a, b); }
 inline unsigned max(unsigned a, unsigned b) { return std::max(a, b); }
+inline std::int64_t min(std::int64_t a, std::int64_t b) { return std::min(a, b); }
+inline std::int64_t max(std::int64_t a, std::int64_t b) { return std::max(a, b); }
 
 template <typename T>
 T __shfl_sync(unsigned mask, T own, int from) {
@@ -228,6 +301,12 @@ T __shfl_sync(unsigned mask, T own, int from) {
 template <typename T>
 T __shfl_xor_sync(unsigned mask, T own, int offset) {
   return __shfl_sync(mask, own, kvcache::emulation::lane() ^ offset);
+}
+template <typename T>
+T __shfl_up_sync(unsigned mask, T own, int offset) {
+  const int from = kvcache::emulation::lane() - offset;
+  const T other = __shfl_sync(mask, own, from < 0 ? 0 : from);
+  return from >= 0 ? other : own;
 }
 template <typename T>
 T __shfl_down_sync(unsigned mask, T own, int offset) {
@@ -260,6 +339,9 @@ inline int __reduce_add_sync(unsigned mask, int own) {
   }
   return sum;
 }
+inline unsigned atomicAdd(unsigned* to, unsigned what) {
+  return std::atomic_ref(*to).fetch_add(what);
+}
 inline void __nanosleep(unsigned /*nanoseconds*/) { kvcache::emulation::yield(); }
 
 template <typename T>
@@ -274,8 +356,8 @@ inline unsigned __cvta_generic_to_shared(const void* of) {
   return kvcache::emulation::shared_address(of);
 }
 template <typename T>
-T* __cluster_map_shared_rank(T* /*own*/, unsigned /*rank*/) {
-  kvcache::emulation::not_emulated("clusters");
+T* __cluster_map_shared_rank(T* own, unsigned rank) {
+  return static_cast<T*>(kvcache::emulation::in_block(own, rank));
 }
 template <typename Kernel>
 cudaError_t cudaFuncSetAttribute(Kernel* /*kernel*/, cudaFuncAttribute /*which*/, int /*value*/) {
@@ -301,6 +383,9 @@ inline int __dp4a(int a, int b, int sum) {
     sum += static_cast<std::int8_t>(a >> 8 * i) * static_cast<std::int8_t>(b >> 8 * i);
   }
   return sum;
+}
+inline unsigned __umulhi(unsigned a, unsigned b) {
+  return static_cast<unsigned>(std::uint64_t{a} * b >> 32U);
 }
 inline int __ffs(int x) { return __builtin_ffs(x); }
 inline int __popc(unsigned x) { return std::popcount(x); }

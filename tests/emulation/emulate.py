@@ -18,8 +18,14 @@ from pathlib import Path
 CUDA = "kernels/cuda/"
 ASM = re.compile(r"\basm\b\s*(?:volatile)?\s*\(")
 LAUNCH = re.compile(r"(\w+(?:<[\w, ]+>)?)<<<([^;]*?)>>>\s*\(")
-DYNAMIC = re.compile(r"extern __shared__ (?:__align__\(\d+\) )?unsigned char (\w+)\[\];")
+DYNAMIC = re.compile(
+    r"extern __shared__ (?:__align__\(\d+\) )?(unsigned char|std::byte) (\w+)\[\];"
+)
 MMA = "%0, %1, %2, %3, {%4, %5, %6, %7}, %8, %9"
+SEND = (
+    "{ .reg .b32 to; .reg .b32 barrier; mapa.shared::cluster.u32 to, %0, %4; "
+    "mapa.shared::cluster.u32 barrier, %1, %4;"
+)
 CALLS = (  # the beginning of an instruction, and what does the same
     ("st.relaxed.gpu.global.u32", "store(%0, %1)"),
     ("st.relaxed.gpu.global.v2.u32", "store(%0, %1, %2)"),
@@ -36,10 +42,23 @@ CALLS = (  # the beginning of an instruction, and what does the same
     ("mbarrier.init", "make_barrier(%0, %1)"),
     ("mbarrier.arrive.expect_tx", "arrive_and_expect(%0, %1)"),
     ("mbarrier.arrive.shared", "arrive(%0)"),
+    ("{ .reg .pred p; mbarrier.try_wait.parity.acquire.cluster", "look_later(%0, %1, %2)"),
     ("{ .reg .pred p; mbarrier.try_wait.parity.shared", "look_later(%0, %1, %2)"),
     ("{ .reg .pred p; mbarrier.test_wait.parity.shared", "look(%0, %1, %2)"),
     ("cp.async.bulk.shared::cluster.global.mbarrier", "copy(%0, %1, %2, %3)"),
+    ("cp.async.cg.shared.global [%0], [%1], 16, %2", "copy_or_clear(%0, %1, %2)"),
+    ("cp.async.cg.shared.global", "copy_or_clear(%0, %1, 16)"),
+    ("cp.async.commit_group", "nothing()"),
+    ("cp.async.wait", "nothing()"),
+    ("griddepcontrol", "nothing()"),
+    ("barrier.cluster.arrive", "arrive_at_cluster()"),
+    ("barrier.cluster.wait", "wait_for_cluster()"),
+    (f"{SEND} st.async", "send(%0, %1, %2, %3, %4)"),
     ("ex2.approx.ftz.f32", "exp2_flushed(%0, %1)"),
+    ("max.NaN.f32 %0, %0, %1", "raise(%0, %1)"),
+    ("ldmatrix.sync.aligned.m8n8.x4.trans", "load_matrices(true, %4, %0, %1, %2, %3)"),
+    ("ldmatrix.sync.aligned.m8n8.x4", "load_matrices(false, %4, %0, %1, %2, %3)"),
+    ("mma.sync.aligned.m16n8k8.row.col.f32.tf32", f"multiply_add_tf32({MMA})"),
     ("mma.sync.aligned.m16n8k16.row.col.f32.f16", f"multiply_add<__half>({MMA})"),
     ("mma.sync.aligned.m16n8k16.row.col.f32.bf16", f"multiply_add<__nv_bfloat16>({MMA})"),
     ("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8", f"multiply_add_bytes({MMA})"),
@@ -79,7 +98,9 @@ def emulated(text: str) -> str:
             f"kvcache::emulation::run({{{match[2]}}}, false, [&] {{ {match[1]}({inside}); }})"
         ),
     )
-    text = DYNAMIC.sub(r"unsigned char* const \1 = kvcache::emulation::dynamic_memory();", text)
+    text = DYNAMIC.sub(
+        r"auto* const \2 = reinterpret_cast<\1*>(kvcache::emulation::dynamic_memory());", text
+    )
     text = re.sub(r"\bclock\(\)", "kvcache::emulation::clock()", text)
     text = text.replace("cudaLaunchKernelEx(", "kvcache::emulation::launch(")
     for name in ("__CUDA_ARCH__", "__CUDA_ARCH_FEAT_SM90_ALL"):

@@ -45,10 +45,20 @@ def test_a_launch_calls_the_kernel_in_each_lane() -> None:
 
 
 def test_memory_of_the_size_of_a_launch_is_the_blocks() -> None:
-    source = "extern __shared__ __align__(128) unsigned char dynamic[];"
-    assert emulate.emulated(source) == (
-        "unsigned char* const dynamic = kvcache::emulation::dynamic_memory();"
+    for kind in ("unsigned char", "std::byte"):
+        source = f"extern __shared__ __align__(128) {kind} dynamic[];"
+        assert emulate.emulated(source) == (
+            f"auto* const dynamic = reinterpret_cast<{kind}*>"
+            "(kvcache::emulation::dynamic_memory());"
+        )
+
+
+def test_each_instruction_has_its_call() -> None:
+    source = (
+        'asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(a), "l"(b), "r"(c));'
     )
+    assert emulate.emulated(source) == "kvcache::emulation::copy_or_clear(a, b, c);"
+    assert "not_emulated" in emulate.emulated('asm("wgmma.fence.sync.aligned;");')
 
 
 def test_copies_are_what_is_included_and_stay_where_nothing_changed(tmp_path: Path) -> None:
