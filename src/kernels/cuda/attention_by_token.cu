@@ -22,6 +22,7 @@ namespace {
 constexpr int kThreads = 128;      // of a block
 constexpr int kManyThreads = 256;  // where there are few blocks
 constexpr int kGroupLanes = 8;
+constexpr int kWarpGroups = 32 / kGroupLanes;
 constexpr int kMaxHeadDim = 256;
 
 /// How a head is divided among a group's lanes: lane l holds elements (chunk · 8 + l) · kVector …
@@ -120,6 +121,24 @@ struct Softmax {
       value *= factor;
     }
     max = new_max;
+  }
+
+  /// Those of the warp's groups as one, in each of them.
+  __device__ void join_groups() {
+    float of_warp = max;
+#pragma unroll
+    for (int offset = kGroupLanes; offset < 32; offset *= 2) {
+      of_warp = fmaxf(of_warp, __shfl_xor_sync(kAllLanes, of_warp, offset));
+    }
+    raise_max(of_warp);
+#pragma unroll
+    for (int offset = kGroupLanes; offset < 32; offset *= 2) {
+      sum += __shfl_xor_sync(kAllLanes, sum, offset);
+#pragma unroll
+      for (float& value : values) {
+        value += __shfl_xor_sync(kAllLanes, value, offset);
+      }
+    }
   }
 
   /// `weight`: exp(score − max).
@@ -313,84 +332,37 @@ __device__ int visible_new_tokens(const Args& args, const NewToken& at) {
   return count;
 }
 
-/// What each group has of the values' sum.
-template <typename Layout>
-using GroupValues = float[Layout::kGroups][Layout::kMostDims];
-
-/// One softmax of all groups', in shared memory: sum of values [head_dim], largest score, sum.
-template <typename Layout>
-struct BlockSoftmax {
-  float maxima[Layout::kGroups];
-  float sums[Layout::kGroups];
-
-  /// `values`: memory that nobody needs when all threads have come here.
-  __device__ void merge(Softmax<Layout>& softmax, int head_dim, GroupValues<Layout>& values,
-                        float& max, float& sum) {
-    const int lane = static_cast<int>(threadIdx.x) % kGroupLanes;
-    const int group = static_cast<int>(threadIdx.x) / kGroupLanes;
-    if (lane == 0) {
-      maxima[group] = softmax.max;
-    }
-    __syncthreads();
-    max = -FLT_MAX;
-    for (const float one : maxima) {
-      max = fmaxf(max, one);
-    }
-    softmax.raise_max(max);
-    if (lane == 0) {
-      sums[group] = softmax.sum;
-    }
-#pragma unroll
-    for (int c = 0; c < Layout::kChunks; ++c) {
-#pragma unroll
-      for (int e = 0; e < Layout::kVector; ++e) {
-        const int i = Layout::element(lane, c) + e;
-        if (i < head_dim) {
-          values[group][i] = softmax.values[c * Layout::kVector + e];
-        }
-      }
-    }
-    __syncthreads();
-    sum = 0;
-    for (const float one : sums) {
-      sum += one;
-    }
-  }
+/// One of head_dim elements of softmaxes put together: the largest score, and of the values and the
+/// weights the sums.
+struct Joined {
+  float max = -FLT_MAX;
+  float sum = 0;
+  float value = 0;
 };
 
-template <typename Layout>
-__device__ float sum_of_groups(const GroupValues<Layout>& values, int i) {
-  float sum = 0;
+/// Softmaxes of parts of what a query sees, in shared memory.
+template <typename Layout, int kMost>
+struct Parts {
+  float maxima[kMost];
+  float sums[kMost];
+  float values[kMost][Layout::kMostDims];
+
+  /// The first `count` of them.
+  [[nodiscard]] __device__ Joined joined(int count, int element) const {
+    Joined all;
 #pragma unroll
-  for (int group = 0; group < Layout::kGroups; ++group) {
-    sum += values[group][i];
-  }
-  return sum;
-}
-
-/// The softmax of each split, in the first split's block.
-template <typename Layout>
-struct SplitSoftmaxes {
-  float maxima[kMaxCluster];
-  float sums[kMaxCluster];
-  float values[kMaxCluster][Layout::kMostDims];
-
-  /// The attention's element i.
-  __device__ float attention(int splits, int i) const {
-    float max = -FLT_MAX;
-#pragma unroll 1
-    for (int split = 0; split < splits; ++split) {
-      max = fmaxf(max, maxima[split]);
+    for (int part = 0; part < kMost; ++part) {
+      all.max = part < count ? fmaxf(all.max, maxima[part]) : all.max;
     }
-    float value = 0;
-    float sum = 0;
-#pragma unroll 1
-    for (int split = 0; split < splits; ++split) {
-      const float factor = __expf(maxima[split] - max);
-      value += factor * values[split][i];
-      sum += factor * sums[split];
+#pragma unroll
+    for (int part = 0; part < kMost; ++part) {
+      if (part < count) {
+        const float factor = __expf(maxima[part] - all.max);
+        all.sum += factor * sums[part];
+        all.value += factor * values[part][element];
+      }
     }
-    return value / sum;
+    return all;
   }
 };
 
@@ -400,11 +372,10 @@ __global__ void __launch_bounds__(Layout::kBlockThreads, Layout::kBlocks)
     attention_by_token_kernel(CachedAttentionArgs<T, typename Layout::Cache> args) {
   using Args = CachedAttentionArgs<T, typename Layout::Cache>;
   using ItsPast = std::conditional_t<Layout::kShared, SharedPast<Args, Layout>, Past<Args, Layout>>;
-  constexpr std::size_t kValueBytes = sizeof(GroupValues<Layout>);
-  __shared__ __align__(16) std::byte shared[std::max(ItsPast::kRingBytes, kValueBytes)];
-  auto& values = *reinterpret_cast<GroupValues<Layout>*>(shared);  // when the ring is used up
-  __shared__ BlockSoftmax<Layout> block_softmax;
-  __shared__ SplitSoftmaxes<Layout> split_softmaxes;
+  constexpr int kWarps = Layout::kBlockThreads / 32;
+  __shared__ __align__(16) std::byte ring[std::max(ItsPast::kRingBytes, std::size_t{16})];
+  __shared__ Parts<Layout, kWarps> of_warps;
+  __shared__ Parts<Layout, kMaxCluster> of_splits;  // the first split's has them all
   let_next_kernel_start();
   arrive_at_cluster_early();  // all its blocks run before any writes to the first
   const int token = static_cast<int>(blockIdx.x);
@@ -432,24 +403,30 @@ __global__ void __launch_bounds__(Layout::kBlockThreads, Layout::kBlocks)
   const int end = min(begin + (split + 1) * share, past);
   const int first = begin + split * share + group;
   const RowOfPool pool(args, at.row, kv_head);
-  ItsPast its_past(shared, args, pool, first, end, lane);
+  ItsPast its_past(ring, args, pool, first, end, lane);
   // The last split has the fewest positions of the past; it takes the new tokens.
   const int in_window =
       args.rules.window == 0 ? path : min(path, static_cast<int>(args.rules.window));
   const int new_tokens = split == splits - 1 ? in_window : 0;
-  const bool starts = new_tokens > 0 && group == 0;  // with the token itself
+  // The last groups have the fewest, too: the last of them takes the token itself.
+  const int number_of_group = Layout::kGroups - 1 - group;
+  const bool starts = new_tokens > 0 && number_of_group == 0;
   const bool appends = starts && is_first_of_group(args, head);
   const std::int64_t append_to =
       appends ? pool.offset(append_position(args, at.row) + at.index) : 0;
+  const T* const query_at = args.qkv + query_offset(args, token, head);
+  const T* const new_key_at = args.qkv + key_offset(args, token, kv_head);
+  const T* const new_value_at = args.qkv + value_offset(args, token, kv_head);
+  T* const attention = args.attention + (std::int64_t{token} * args.num_heads + head) * head_dim;
 
   wait_for_previous_kernel();
   typename Layout::Chunk query_chunks[Layout::kChunks];
   typename Layout::Kept key;
   typename Layout::Kept value;
-  Layout::load_chunks(args.qkv + query_offset(args, token, head), lane, head_dim, query_chunks);
+  Layout::load_chunks(query_at, lane, head_dim, query_chunks);
   if (starts) {
-    Layout::load_new(args.qkv + key_offset(args, token, kv_head), lane, head_dim, key);
-    Layout::load_new(args.qkv + value_offset(args, token, kv_head), lane, head_dim, value);
+    Layout::load_new(new_key_at, lane, head_dim, key);
+    Layout::load_new(new_value_at, lane, head_dim, value);
   }
   if (appends) {
     Layout::store(key, lane, head_dim, args.key_pool + append_to);
@@ -469,8 +446,9 @@ __global__ void __launch_bounds__(Layout::kBlockThreads, Layout::kBlocks)
   int node = at.index;
   int number = new_tokens - 1;
 #pragma unroll 1
-  for (int base = new_tokens - 1; base >= 0; base -= Layout::kGroups) {
-    const int mine = base - group;
+  for (int base = new_tokens - 1; base >= number_of_group / kWarpGroups * kWarpGroups;
+       base -= Layout::kGroups) {
+    const int mine = base - number_of_group;
     float dot = 0;
     if (mine >= 0) {
       if (mine < new_tokens - 1) {
@@ -492,27 +470,42 @@ __global__ void __launch_bounds__(Layout::kBlockThreads, Layout::kBlocks)
     }
   }
 
-  float max = 0;
-  float sum = 0;
-  block_softmax.merge(softmax, head_dim, values, max, sum);
-  const int i = static_cast<int>(threadIdx.x);
-  T* attention = args.attention + (std::int64_t{token} * args.num_heads + head) * head_dim;
+  softmax.join_groups();
+  const auto thread = static_cast<int>(threadIdx.x);
+  if (thread % 32 < kGroupLanes) {
+    const int warp = thread / 32;
+    if (lane == 0) {
+      of_warps.maxima[warp] = softmax.max;
+      of_warps.sums[warp] = softmax.sum;
+    }
+#pragma unroll
+    for (int c = 0; c < Layout::kChunks; ++c) {
+#pragma unroll
+      for (int e = 0; e < Layout::kVector; ++e) {
+        of_warps.values[warp][Layout::element(lane, c) + e] =
+            softmax.values[c * Layout::kVector + e];
+      }
+    }
+  }
+  __syncthreads();
   if (Layout::kShared || splits == 1) {
 #pragma unroll 1
-    for (int e = i; e < head_dim; e += Layout::kBlockThreads) {
-      attention[e] = from_float<T>(sum_of_groups<Layout>(values, e) / sum);
+    for (int e = thread; e < head_dim; e += Layout::kBlockThreads) {
+      const Joined all = of_warps.joined(kWarps, e);
+      attention[e] = from_float<T>(all.value / all.sum);
     }
     return;
   }
   wait_for_cluster();
-  SplitSoftmaxes<Layout>* gathered = in_first_block(&split_softmaxes);
+  auto* const gathered = in_first_block(&of_splits);
 #pragma unroll 1
-  for (int e = i; e < head_dim; e += Layout::kBlockThreads) {
-    gathered->values[split][e] = sum_of_groups<Layout>(values, e);
-  }
-  if (i == 0) {
-    gathered->maxima[split] = max;
-    gathered->sums[split] = sum;
+  for (int e = thread; e < head_dim; e += Layout::kBlockThreads) {
+    const Joined all = of_warps.joined(kWarps, e);
+    gathered->values[split][e] = all.value;
+    if (e == 0) {
+      gathered->maxima[split] = all.max;
+      gathered->sums[split] = all.sum;
+    }
   }
   arrive_at_cluster();
   if (split > 0) {
@@ -520,8 +513,9 @@ __global__ void __launch_bounds__(Layout::kBlockThreads, Layout::kBlocks)
   }
   wait_for_cluster();
 #pragma unroll 1
-  for (int e = i; e < head_dim; e += Layout::kBlockThreads) {
-    attention[e] = from_float<T>(split_softmaxes.attention(splits, e));
+  for (int e = thread; e < head_dim; e += Layout::kBlockThreads) {
+    const Joined all = of_splits.joined(splits, e);
+    attention[e] = from_float<T>(all.value / all.sum);
   }
 }
 
