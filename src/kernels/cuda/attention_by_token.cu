@@ -44,7 +44,8 @@ __global__ void __launch_bounds__(Layout::kBlockThreads, Layout::kBlocks)
   constexpr int kWarps = Layout::kBlockThreads / 32;
   __shared__ __align__(16) std::byte ring[std::max(ItsPast::kRingBytes, std::size_t{16})];
   __shared__ Parts<Layout, kWarps> of_warps;
-  __shared__ Parts<Layout, kMaxCluster> of_splits;  // the first split's has them all
+  // The first split's has them all; a past in shared memory is not split.
+  __shared__ Parts<Layout, Layout::kShared ? 1 : kMaxCluster> of_splits;
   let_next_kernel_start();
   arrive_at_cluster_early();  // all its blocks run before any writes to the first
   const int token = static_cast<int>(blockIdx.x);
@@ -56,8 +57,8 @@ __global__ void __launch_bounds__(Layout::kBlockThreads, Layout::kBlocks)
   const int group = static_cast<int>(threadIdx.x) / kGroupLanes;
   const int head_dim = static_cast<int>(args.head_dim);
 
-  if (is_of_no_row(args,
-                   token)) {  // so are all blocks of its cluster, but they wait for each other
+  // So are all blocks of its cluster, but they wait for each other.
+  if (is_of_no_row(args, token)) {
     if (!Layout::kShared && splits > 1) {
       wait_for_cluster();
     }
@@ -201,9 +202,9 @@ cudaError_t launch_layout(const CachedAttentionArgs<T, Cache>& args, std::int64_
                   args);
   };
   if constexpr (kMayShare) {
+    // Of three blocks a multiprocessor, many threads are slower.
+    constexpr std::int64_t kFewBlocks = 2;
     static const int multiprocessors = attribute_of_device(cudaDevAttrMultiProcessorCount);
-    constexpr std::int64_t kFewBlocks =
-        2;  // a multiprocessor's; three, and many threads are slower
     if (splits == 1 && tokens * args.num_heads <= kFewBlocks * multiprocessors) {
       return start(HeadLayout<T, Cache, kVector, kChunks, true, kManyThreads>{});
     }
