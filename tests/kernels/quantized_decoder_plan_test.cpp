@@ -69,7 +69,7 @@ TEST(QuantizedDecoderPlan, UnitsLieInTheOrderOfTheirUse) {
                   ASSERT_EQ(place.piece, p);
                   ASSERT_EQ(place.pieces, padded);
                   ASSERT_EQ(place.values,
-                            at + std::int64_t{s / 2 * 2} * padded * kind.value_bytes());
+                            at + std::int64_t{s / 2} * 2 * padded * kind.value_bytes());
                   ASSERT_EQ(place.scales, scales + std::int64_t{s} * padded * kind.scale_bytes());
                 }
               }

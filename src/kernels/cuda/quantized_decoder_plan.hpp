@@ -138,7 +138,7 @@ struct QuantizedDecoderStream {
     Place place{};
     place.piece = piece - inputs.first - first_piece;
     place.pieces = unit_pieces;
-    place.values = at + std::int64_t{of_unit / kStripsTogether * kStripsTogether} * unit_pieces *
+    place.values = at + std::int64_t{of_unit / kStripsTogether} * kStripsTogether * unit_pieces *
                             kind.value_bytes();
     place.scales = at + std::int64_t{unit_strips} * unit_pieces * kind.value_bytes() +
                    std::int64_t{of_unit} * unit_pieces * kind.scale_bytes();
