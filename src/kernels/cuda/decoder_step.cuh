@@ -161,16 +161,22 @@ class DecoderStep {
     send(words_ + of_token() + to + 2 * pair, residual_);
   }
 
-  /// Calls work(row) for each row of logits that the thread's token has.
-  template <typename Work>
-  __device__ void for_logits_rows(const Work& work) const {
-    for (unsigned rows = args_.inputs.tokens[token_].logits_rows; rows != 0; rows &= rows - 1) {
-      work(__ffs(static_cast<int>(rows)) - 1);
-    }
-  }
-
+  /// A logit behind the thread's token, to each row of logits that it has.
   __device__ void take(int token, float logit) {
-    const TopLogit candidate{token, logit};
+    if (token >= args_.sizes.vocab_size) {
+      return;
+    }
+    using Logit = std::remove_pointer_t<decltype(args_.logits)>;
+    const Logit rounded = from_float<Logit>(logit);
+    if constexpr (kTokens == 1) {
+      args_.logits[token] = rounded;
+    } else {
+      for (unsigned rows = args_.inputs.tokens[token_].logits_rows; rows != 0; rows &= rows - 1) {
+        const std::int64_t row = __ffs(static_cast<int>(rows)) - 1;
+        args_.logits[row * args_.sizes.vocab_size + token] = rounded;
+      }
+    }
+    const TopLogit candidate{token, to_float(rounded)};
     best_ = comes_before(candidate, best_) ? candidate : best_;
   }
 

@@ -182,6 +182,15 @@ template <int kKept, int kOffset, int kSize>
   return upper ? kKept : 0;
 }
 
+/// Sum over a warp, in its first lane.
+__device__ inline double sum_of_lanes_in_double(double value) {
+#pragma unroll
+  for (int offset = 16; offset > 0; offset /= 2) {
+    value += __shfl_down_sync(kAllLanes, value, offset);
+  }
+  return value;
+}
+
 /// Sum over a thread block of kWarps warps, in all its threads; nobody else writes `of_warps`.
 template <int kWarps>
 __device__ float sum_of_block(float value, float (&of_warps)[kWarps]) {

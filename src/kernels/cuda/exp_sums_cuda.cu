@@ -6,15 +6,6 @@ namespace {
 
 constexpr int kWarps = kRowThreads / 32;
 
-/// In the first lane.
-__device__ double sum_of_lanes_in_double(double value) {
-#pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) {
-    value += __shfl_down_sync(kAllLanes, value, offset);
-  }
-  return value;
-}
-
 /// Grid: rows, 1, blocks that share a row.
 template <typename T>
 __global__ void __launch_bounds__(kRowThreads)

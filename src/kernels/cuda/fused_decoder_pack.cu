@@ -87,10 +87,8 @@ __global__ void pack_normed_columns_kernel(const NormedColumnsArgs<T> args) {
       mean_weight += weight * to_float(args.norm.weight[input]);
       bias += args.norm.bias != nullptr ? weight * to_float(args.norm.bias[input]) : 0.0;
     }
-    for (int apart = 16; apart > 0; apart /= 2) {
-      mean_weight += __shfl_xor_sync(kAllLanes, mean_weight, apart);
-      bias += __shfl_xor_sync(kAllLanes, bias, apart);
-    }
+    mean_weight = sum_of_lanes_in_double(mean_weight);
+    bias = sum_of_lanes_in_double(bias);
     if (args.bias != nullptr) {
       const int column = args.from.gated() ? output / 2 + output % 2 * sizes.inner : output;
       bias += to_float(args.bias[column]);

@@ -66,18 +66,18 @@ class FusedDecoderStep : public DecoderStep<FusedDecoderStep<T, kHeadDim, kToken
   [[nodiscard]] __device__ Embedded embedded_of(int token) const {
     const std::int64_t hidden = args_.sizes.hidden;
     const std::int64_t id = args_.inputs.tokens[token].id;
-    bool exists = id >= 0 && id < args_.sizes.vocab_size;
+    const bool is_token = id >= 0 && id < args_.sizes.vocab_size;
+    bool exists = is_token;
     const T* position_row = nullptr;
     if constexpr (kLayerNorm) {
       if (args_.position_weight != nullptr) {
         const std::int64_t position = args_.inputs.tokens[token].position;
         const bool is_known = position >= 0 && position < args_.positions;
         position_row = args_.position_weight + (is_known ? position : 0) * hidden;
-        exists = exists && is_known;
+        exists = is_token && is_known;
       }
     }
-    return {args_.token_weight + (id >= 0 && id < args_.sizes.vocab_size ? id : 0) * hidden,
-            position_row, exists};
+    return {args_.token_weight + (is_token ? id : 0) * hidden, position_row, exists};
   }
 
   [[nodiscard]] __device__ float2 embedded_pair(int pair) const {
@@ -292,8 +292,8 @@ class FusedDecoderStep : public DecoderStep<FusedDecoderStep<T, kHeadDim, kToken
   /// one.
   __device__ void finish(int pair, float2 sum, unsigned lanes) {
     if (product_ == kHead) {
-      take(2 * pair, sum.x);
-      take(2 * pair + 1, sum.y);
+      Base::take(2 * pair, sum.x);
+      Base::take(2 * pair + 1, sum.y);
       return;
     }
     if (product_ == kQkv) {
@@ -317,20 +317,6 @@ class FusedDecoderStep : public DecoderStep<FusedDecoderStep<T, kHeadDim, kToken
       }
     } else {
       send(to + pair, pair_of<T>(first, gate.of(sum.y)));
-    }
-  }
-
-  __device__ void take(int token, float logit) {
-    if (token < args_.sizes.vocab_size) {
-      const T rounded = from_float<T>(logit);
-      if constexpr (kTokens == 1) {
-        args_.logits[token] = rounded;
-      } else {
-        Base::for_logits_rows([&](int row) {
-          args_.logits[std::int64_t{row} * args_.sizes.vocab_size + token] = rounded;
-        });
-      }
-      Base::take(token, to_float(rounded));
     }
   }
 

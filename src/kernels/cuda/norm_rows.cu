@@ -14,21 +14,6 @@ constexpr int kMostSteps = 4;
 template <typename T>
 constexpr int kVector = 16 / sizeof(T);
 
-/// Of all threads of a block, which waits twice. `sums`: a float for each warp.
-__device__ float sum_of_row(float value, float* sums) {
-  value = sum_of_lanes(value);
-  if (threadIdx.x % 32 == 0) {
-    sums[threadIdx.x / 32] = value;
-  }
-  __syncthreads();
-  float sum = 0;
-#pragma unroll
-  for (int warp = 0; warp < kRowThreads / 32; ++warp) {
-    sum += sums[warp];
-  }
-  return sum;
-}
-
 /// Grid: tokens. A row has at most kSteps · kRowThreads whole vectors.
 template <typename T, int kSteps>
 __global__ void __launch_bounds__(kRowThreads)
@@ -63,7 +48,7 @@ __global__ void __launch_bounds__(kRowThreads)
     }
   }
   // Two passes: the mean, then the squares about it.
-  const float mean = norm.is_rms ? 0.0F : sum_of_row(sum, sums[0]) / static_cast<float>(inputs);
+  const float mean = norm.is_rms ? 0.0F : sum_of_block(sum, sums[0]) / static_cast<float>(inputs);
   float squares = 0;
 #pragma unroll
   for (int step = 0; step < kSteps; ++step) {
@@ -76,7 +61,7 @@ __global__ void __launch_bounds__(kRowThreads)
     squares += at(step) < inputs ? of_step : 0.0F;
   }
   const float scale =
-      rsqrtf(sum_of_row(squares, sums[1]) / static_cast<float>(inputs) + norm.epsilon);
+      rsqrtf(sum_of_block(squares, sums[1]) / static_cast<float>(inputs) + norm.epsilon);
 #pragma unroll
   for (int step = 0; step < kSteps; ++step) {
     float factors[kSize];

@@ -292,8 +292,8 @@ class QuantizedDecoderStep : public DecoderStep<QuantizedDecoderStep<Cache, kHea
   /// A pair of columns of the product, by the thread that has their sums.
   __device__ void finish(int pair, float2 sum, unsigned /*lanes*/) {
     if (product_ == kHead) {
-      take(2 * pair, sum.x);
-      take(2 * pair + 1, sum.y);
+      Base::take(2 * pair, sum.x);
+      Base::take(2 * pair + 1, sum.y);
       return;
     }
     if (product_ == kQkv) {
@@ -339,19 +339,6 @@ class QuantizedDecoderStep : public DecoderStep<QuantizedDecoderStep<Cache, kHea
       send(to + rounded_exchange::block_word(args_.sizes.inner, input / kPieceInputs),
            float2{largest < 0x7F800000U ? of_block / 127.0F : nanf(""),
                   __int_as_float(rounded_exchange::sum_to_send(sum))});
-    }
-  }
-
-  __device__ void take(int token, float logit) {
-    if (token < args_.sizes.vocab_size) {
-      if constexpr (kTokens == 1) {
-        args_.logits[token] = logit;
-      } else {
-        Base::for_logits_rows([&](int row) {
-          args_.logits[std::int64_t{row} * args_.sizes.vocab_size + token] = logit;
-        });
-      }
-      Base::take(token, logit);
     }
   }
 

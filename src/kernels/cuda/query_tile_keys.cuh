@@ -83,6 +83,7 @@ class KeysAndValues {
     return (Shape::kThreads % Shape::kVectors == 0 || row(0) < kRowStep) &&
            (Shape::kKeys % kRowStep == 0 || row(i) < Shape::kKeys);
   }
+
   int past_;
   int first_;
   int total_;

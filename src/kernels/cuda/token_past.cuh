@@ -39,7 +39,7 @@ struct Positions {
     if (args.rules.soft_cap > 0) {
 #pragma unroll
       for (float& score : scores) {
-        score = capped(args, score);
+        score = softly_capped(score, args.rules.soft_cap);
       }
     }
 #pragma unroll
