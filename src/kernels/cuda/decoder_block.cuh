@@ -16,7 +16,8 @@ constexpr int kGroupStripsOf = kTokens == 1 ? kGroupStrips : 32 / (kStripColumns
 template <int kTokens>
 constexpr int kSumsOfStripOf = kDecoderWarps* kTokens*(kStripColumns / 2) + 4;
 constexpr int kSumsOfStrip = kSumsOfStripOf<1>;
-constexpr int kMaxHeadPairs = 128;  // of a head_dim
+constexpr int kMaxHeadDim = 128;
+constexpr int kMaxHeadPairs = kMaxHeadDim / 2;
 
 /// Pieces of inputs that a warp's lanes fill at once.
 constexpr int kRoundPieces = 8;

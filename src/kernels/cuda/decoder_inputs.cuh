@@ -13,10 +13,10 @@ constexpr int kRowVectors = 8;     // of a piece of inputs
 template <int kTokens>
 struct FusedDecoderStatic {
   DecoderStaticOf<kTokens> of_any;
-  uint4 zero;                                    // the inputs of lanes that have none
-  uint4 queries[kMaxGroup * kMaxHeadPairs / 4];  // of a head of keys
-  uint4 keys[kTokens][kMaxHeadPairs / 4];        // of the new tokens that the block's one sees
-  uint4 values[kTokens][kMaxHeadPairs / 4];
+  uint4 zero;                                  // the inputs of lanes that have none
+  uint4 queries[kMaxGroup * kMaxHeadDim / 8];  // of a head of keys
+  uint4 keys[kTokens][kMaxHeadDim / 8];        // of the new tokens that the block's one sees
+  uint4 values[kTokens][kMaxHeadDim / 8];
 };
 
 /// A warp's weights, piece after piece: a ring of chunks that it fills itself.

@@ -341,7 +341,7 @@ class DecoderStep {
 template <int kMost, typename ChunksOf>
 int most_tokens_of_decoder(const DecoderSizes& sizes, int multiprocessors,
                            const ChunksOf& chunks_of) {
-  constexpr int kFewestChunks = 3;
+  constexpr int kFewestChunks = 2;
   const auto fits = [&](auto tokens) {
     constexpr int kTokens = decltype(tokens)::value;
     return kTokens * sizes.kv_heads <= multiprocessors &&

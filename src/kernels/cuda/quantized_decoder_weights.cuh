@@ -13,9 +13,9 @@ template <int kTokens>
 struct QuantizedDecoderStatic {
   DecoderStaticOf<kTokens> of_any;
   CopyBarrier freed[kDecoderWarps][kMaxChunks];  // slots of the rings, as often as they were read
-  float queries[kMaxGroup][kMaxHeadPairs];       // of a head of keys
-  float keys[kTokens][kMaxHeadPairs];            // of the new tokens that the block's one sees,
-  float values[kTokens][kMaxHeadPairs];          // as the cache keeps them
+  float queries[kMaxGroup][kMaxHeadDim];         // of a head of keys
+  float keys[kTokens][kMaxHeadDim];              // of the new tokens that the block's one sees,
+  float values[kTokens][kMaxHeadDim];            // as the cache keeps them
   unsigned largest[2];                           // of the warps that round, as bits
 };
 
