@@ -85,18 +85,6 @@ bool linear_split_fits(std::int64_t tokens, std::int64_t inputs, std::int64_t ou
 cudaError_t linear_split(const LinearCudaArgs<float>& args, int multiprocessors,
                          cudaStream_t stream);
 
-inline constexpr int kMaxStreamedTokens = 4;
-
-/// Whether linear_streamed() takes a product of this shape on the current device.
-bool streamed_fits(std::int64_t tokens, std::int64_t inputs, std::int64_t outputs,
-                   int multiprocessors);
-
-/// The same for up to four tokens and large matrices; T is __half or __nv_bfloat16. Inputs count as
-/// float32.
-template <typename T>
-cudaError_t linear_streamed(const LinearCudaArgs<T>& args, int multiprocessors,
-                            cudaStream_t stream);
-
 template <typename T>
 cudaError_t head_few_rows(const HeadCudaArgs<T>& args, int multiprocessors, cudaStream_t stream);
 

@@ -150,7 +150,8 @@ OrtStatusPtr LinearNode<T>::ComputeV2(OrtKernelContext* raw_context) {
       const kernels::GatedLinearCudaArgs<T> gated{args, activation_};
       this->tell(gated);
       if constexpr (sizeof(T) == 2) {
-        if (takes_warpgroups(args) && kernels::linear_warpgroups_fit(gated)) {
+        if (takes_warpgroups(args.tokens, 2 * args.inputs * args.outputs) &&
+            kernels::linear_warpgroups_fit(gated)) {
           kernels::GatedLinearCudaArgs<T> rest = gated;
           rest.product.x = normalized(args, Way::tensor_cores, 0, stream_of(context));
           check_launch(kernels::linear_by_warpgroup(rest, this->room_->multiprocessors(),
@@ -170,25 +171,20 @@ OrtStatusPtr LinearNode<T>::ComputeV2(OrtKernelContext* raw_context) {
 }
 
 template <typename T>
-bool LinearNode<T>::takes_warpgroups(const kernels::LinearCudaArgs<T>& args) const {
-  // From two tokens on they are faster than vectors, to where cuBLASLt is, on an H200
-  // (docs/CUDA.md).
-  constexpr std::int64_t kLarge = std::int64_t{4} << 20;  // weights
-  const std::int64_t weights = (gated_ ? 2 : 1) * args.inputs * args.outputs;
-  return args.tokens > 1 && args.tokens <= (weights > kLarge ? 128 : 512);
+bool LinearNode<T>::takes_warpgroups(std::int64_t tokens, std::int64_t weights) {
+  // From two tokens on, and for one where weights are many, they are faster than vectors, to where
+  // cuBLASLt is, on an H200 (docs/CUDA.md).
+  constexpr std::int64_t kLargeForOne = std::int64_t{5} << 20;
+  constexpr std::int64_t kLargeForMany = std::int64_t{4} << 20;
+  return tokens >= (weights >= kLargeForOne ? 1 : 2) &&
+         tokens <= (weights > kLargeForMany ? 128 : 512);
 }
 
 template <typename T>
 typename LinearNode<T>::Way LinearNode<T>::way_of(const kernels::LinearCudaArgs<T>& args) const {
-  // From where on a ring of weights is faster, on an H200 (docs/CUDA.md).
-  const std::int64_t many = std::int64_t{args.tokens == 1 ? 5 : 12} << 20;
   if constexpr (sizeof(T) == 2) {
-    if (args.inputs * args.outputs >= many &&
-        kernels::streamed_fits(args.tokens, args.inputs, args.outputs,
-                               this->room_->multiprocessors())) {
-      return Way::streamed;
-    }
-    if (takes_warpgroups(args) && kernels::linear_warpgroups_fit(args)) {
+    if (takes_warpgroups(args.tokens, args.inputs * args.outputs) &&
+        kernels::linear_warpgroups_fit(args)) {
       return Way::tensor_cores;
     }
   } else if (ProductNode<T>::is_split(args.tokens) &&
@@ -200,7 +196,7 @@ typename LinearNode<T>::Way LinearNode<T>::way_of(const kernels::LinearCudaArgs<
 
 template <typename T>
 std::size_t LinearNode<T>::normalized_bytes(const kernels::LinearCudaArgs<T>& args, Way way) {
-  return args.norm.weight == nullptr || way == Way::streamed || way == Way::few_rows
+  return args.norm.weight == nullptr || way == Way::few_rows
              ? 0
              : static_cast<std::size_t>(args.tokens * args.inputs) * sizeof(T);
 }
@@ -260,13 +256,6 @@ void LinearNode<T>::run(const kernels::LinearCudaArgs<T>& args, Way way, std::si
                         cudaStream_t stream) {
   if (args.tokens == 0) {
     return;
-  }
-  if constexpr (sizeof(T) == 2) {
-    if (way == Way::streamed) {
-      check_launch(kernels::linear_streamed(args, this->room_->multiprocessors(), stream),
-                   this->name_);
-      return;
-    }
   }
   if (way == Way::few_rows) {
     check_launch(kernels::linear_few_rows(args, stream), this->name_);

@@ -77,12 +77,12 @@ class LinearNode : ProductNode<T> {
   OrtStatusPtr ComputeV2(OrtKernelContext* context);
 
  private:
-  /// Which kernel has the product: of large matrices and few tokens, of few tokens, of several on
-  /// tensor cores behind their norm (16 bits, float32); or cuBLASLt's, with kernels before and
-  /// behind it.
-  enum class Way { streamed, few_rows, tensor_cores, library };
+  /// Which kernel has the product: of few tokens; of several, or large matrices, on tensor cores
+  /// behind the norm (16 bits, float32); or cuBLASLt's, with kernels before and behind it.
+  enum class Way { few_rows, tensor_cores, library };
   [[nodiscard]] Way way_of(const kernels::LinearCudaArgs<T>& args) const;
-  [[nodiscard]] bool takes_warpgroups(const kernels::LinearCudaArgs<T>& args) const;
+  /// Whether instructions of warpgroups are the faster for a matrix of this many weights.
+  [[nodiscard]] static bool takes_warpgroups(std::int64_t tokens, std::int64_t weights);
   /// Bytes of x after its norm, where that is a kernel of its own.
   [[nodiscard]] static std::size_t normalized_bytes(const kernels::LinearCudaArgs<T>& args,
                                                     Way way);

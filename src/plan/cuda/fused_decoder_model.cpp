@@ -1,7 +1,11 @@
 #include "plan/cuda/fused_decoder_model.hpp"
 
+#include <cstdint>
+
 #include "kernels/cuda/fused_decoder.hpp"
 #include "plan/cuda/decoder_model.hpp"
+#include "plan/cuda/decoder_nodes.hpp"
+#include "plan/cuda/not_fused.hpp"
 
 namespace kvcache::plan {
 namespace {
@@ -66,10 +70,26 @@ std::shared_ptr<FusedModel> fuse_decoder(const Plan& plan, const CudaWeights& we
                                                               stream);
 }
 
+template <typename T>
+void require_large_layers(const Plan& plan, const CudaWeights& weights) {
+  constexpr std::int64_t kSmall = 7'000'000;  // weights; on an H200
+  const kernels::DecoderSizes sizes = DecoderNodes<SixteenBitNodes<T>>(plan, weights).sizes();
+  std::int64_t of_layer = 0;
+  for (const auto product :
+       {kernels::DecoderProduct::qkv, kernels::DecoderProduct::projection,
+        kernels::DecoderProduct::expansion, kernels::DecoderProduct::contraction}) {
+    of_layer += std::int64_t{sizes.inputs(product)} * sizes.outputs(product);
+  }
+  require(!sizes.layer_norms || of_layer >= kSmall,
+          "its layers are so small that a captured graph is faster");
+}
+
 template std::shared_ptr<FusedModel> fuse_decoder<__half>(const Plan&, const CudaWeights&,
                                                           const StepBinding&, int, cudaStream_t);
 template std::shared_ptr<FusedModel> fuse_decoder<__nv_bfloat16>(const Plan&, const CudaWeights&,
                                                                  const StepBinding&, int,
                                                                  cudaStream_t);
+template void require_large_layers<__half>(const Plan&, const CudaWeights&);
+template void require_large_layers<__nv_bfloat16>(const Plan&, const CudaWeights&);
 
 }  // namespace kvcache::plan

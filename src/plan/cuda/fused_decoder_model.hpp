@@ -14,4 +14,10 @@ std::shared_ptr<FusedModel> fuse_decoder(const Plan& plan, const CudaWeights& we
                                          const StepBinding& binding, int multiprocessors,
                                          cudaStream_t stream);
 
+/// Layers in GPT-2's form are few kernels of a captured graph, which is the faster where they are
+/// small (docs/CUDA.md).
+/// @throws NotFused where they are
+template <typename T>
+void require_large_layers(const Plan& plan, const CudaWeights& weights);
+
 }  // namespace kvcache::plan

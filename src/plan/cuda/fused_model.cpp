@@ -22,9 +22,11 @@ std::shared_ptr<FusedModel> fuse(const Plan& plan, const CudaWeights& weights,
       return fuse_quantized_decoder(plan, weights, binding, multiprocessors, stream);
     }
     const auto make = [&]<typename T>(const kernels::EmbeddingCudaArgs<T>& /*of_type*/) {
-      return has_gpt2_kernel<T>(plan, weights, multiprocessors)
-                 ? fuse_gpt2<T>(plan, weights, binding, multiprocessors, stream)
-                 : fuse_decoder<T>(plan, weights, binding, multiprocessors, stream);
+      if (has_gpt2_kernel<T>(plan, weights, multiprocessors)) {
+        return fuse_gpt2<T>(plan, weights, binding, multiprocessors, stream);
+      }
+      require_large_layers<T>(plan, weights);
+      return fuse_decoder<T>(plan, weights, binding, multiprocessors, stream);
     };
     if (const auto* half = std::get_if<kernels::EmbeddingCudaArgs<__half>>(&first->second)) {
       return make(*half);

@@ -296,6 +296,17 @@ TYPED_TEST(FusedDecoderOnCuda, SaysWhyAModelOrARunIsNoSuchStep) {
   std::string reason;
   EXPECT_EQ(fused_decoder_of(of_wide_heads, reason), nullptr);
   EXPECT_EQ(reason, "its heads have neither 64 nor 128 elements");
+
+  if constexpr (!kRounds<TypeParam>) {
+    DecoderForm small;
+    small.gated = false;
+    small.layer_norms = small.positions = true;
+    small.hidden = 96;
+    const DecoderCase<TypeParam> of_small(random, small);
+    EXPECT_EQ(why_not_fused(of_small.plan(), of_small.weights(),
+                            of_small.binding(of_small.one_token(0, 0))),
+              "its layers are so small that a captured graph is faster");
+  }
 }
 
 class QuantizedDecoderOnCuda : public test::OnGpu {};

@@ -360,50 +360,6 @@ TYPED_TEST(LinearOnTensorCores, WarpgroupsTakeWholeVectors) {
   EXPECT_FALSE(linear_warpgroups_fit(GatedLinearCudaArgs<T>{args, Activation::gelu_erf}));
 }
 
-// On devices of any size, so that a block has one panel or several, and all inputs or a part; the
-// same each time.
-TYPED_TEST(LinearOnTensorCores, StreamedProductsAgreeWithDoublePrecision) {
-  using T = TypeParam;
-  test::for_random_cases(120, [](Random& random) {
-    constexpr std::int64_t kInputs[] = {64, 128, 192, 576, 896, 2048, 3072};
-    LinearCase<T> linear(random, kInputs, kMaxStreamedTokens);
-    const auto multiprocessors = static_cast<int>(random.integer(1, 40));
-    SCOPED_TRACE(multiprocessors);
-    expect_right_twice(linear, [&](const LinearCudaArgs<T>& args) {
-      ASSERT_TRUE(streamed_fits(args.tokens, args.inputs, args.outputs, multiprocessors));
-      ASSERT_EQ(linear_streamed(args, multiprocessors, nullptr), cudaSuccess);
-    });
-  });
-}
-
-// Of a size at which the ring is filled over and over.
-TYPED_TEST(LinearOnTensorCores, StreamedProductsGiveTheSameBitsEveryTime) {
-  using T = TypeParam;
-  Random random(31);
-  constexpr std::int64_t kInputs[] = {2048};
-  LinearCase<T> linear(random, kInputs, kMaxStreamedTokens, 16384, 16384);
-  for (linear.tokens = 1; linear.tokens <= kMaxStreamedTokens; ++linear.tokens) {
-    SCOPED_TRACE(linear.tokens);
-    linear.x = random_values<T>(random, linear.tokens * linear.inputs, 1);
-    linear.residual = random_values<T>(random, linear.tokens * linear.outputs, 1);
-    linear.out.assign(linear.residual.size(), rounded<T>(0));
-    linear.run([&](const LinearCudaArgs<T>& args) {
-      const int multiprocessors = test::multiprocessors_of_gpu();
-      ASSERT_TRUE(streamed_fits(args.tokens, args.inputs, args.outputs, multiprocessors));
-      std::vector<T> first(linear.out.size());
-      std::vector<T> found(first.size());
-      const std::size_t bytes = first.size() * sizeof(T);
-      for (int i = 0; i < 5000; ++i) {
-        ASSERT_EQ(linear_streamed(args, multiprocessors, nullptr), cudaSuccess);
-        ASSERT_EQ(cudaMemcpy(i == 0 ? first.data() : found.data(), args.out, bytes,
-                             cudaMemcpyDeviceToHost),
-                  cudaSuccess);
-        ASSERT_TRUE(i == 0 || std::memcmp(first.data(), found.data(), bytes) == 0) << "run " << i;
-      }
-    });
-  }
-}
-
 TYPED_TEST(LinearOnCuda, HeadAgreesWithDoublePrecision) {
   using T = TypeParam;
   test::for_random_cases(40, [](Random& random) {
