@@ -318,6 +318,29 @@ def _speedups(gpu: Json, dtype: str) -> dict[int, float]:
     }
 
 
+def _differing(gpu: Json) -> str:
+    """Which pairs gave other tokens, and by how much their type moves logits."""
+    different = []
+    for dtype in DTYPES:
+        tokens = [
+            row["new_tokens"]
+            for row in gpu["speedup"]
+            if row["dtype"] == dtype and not row["tokens_equal"]
+        ]
+        if tokens:
+            moved = max(
+                row["agreement"]["max_logit_difference"]
+                for row in gpu["decode"]
+                if row["dtype"] == dtype
+            )
+            different.append(
+                f"{dtype}'s of {', '.join(f'{count:,}' for count in tokens)} did not: its rounding"
+                f" moves logits by up to {moved:.1e} of the largest (above), and the best two are"
+                " nearer than that at some tokens (CUDA.md, In bfloat16)"
+            )
+    return "".join(f"; {each}" for each in different)
+
+
 def _speedup(gpu: Json, cpu: Json) -> str:
     by_dtype = {dtype: _speedups(gpu, dtype) for dtype in DTYPES}
     on_cpu = cpu_speedup(cpu)
@@ -326,7 +349,7 @@ def _speedup(gpu: Json, cpu: Json) -> str:
     return (
         "## Speedup over recomputing\n\nGenerating N tokens from one with the cache, against"
         " evaluating the whole text for each of them."
-        f" {equal} of {len(gpu['speedup'])} pairs gave the same tokens.\n\n"
+        f" {equal} of {len(gpu['speedup'])} pairs gave the same tokens{_differing(gpu)}.\n\n"
         "![speedup by length](plots/speedup.svg)\n\n"
         + _table(
             ("new tokens", *(f"GPU {dtype}" for dtype in DTYPES), "CPU float32"),
