@@ -173,7 +173,7 @@ OrtStatusPtr LinearNode<T>::ComputeV2(OrtKernelContext* raw_context) {
 template <typename T>
 bool LinearNode<T>::takes_warpgroups(std::int64_t tokens, std::int64_t weights) {
   // From two tokens on, and for one where weights are many, they are faster than vectors, to where
-  // cuBLASLt is, on an H200 (docs/CUDA.md).
+  // cuBLASLt is, on an H200 (docs/CUDA_KERNELS.md).
   constexpr std::int64_t kLargeForOne = std::int64_t{5} << 20;
   constexpr std::int64_t kLargeForMany = std::int64_t{4} << 20;
   return tokens >= (weights >= kLargeForOne ? 1 : 2) &&
