@@ -112,27 +112,14 @@ __device__ Arriving<kWords> receive_together(const Poll& poll) {
 
 /// Two 16-bit values in a word, the first in its lower half.
 template <typename T>
-__device__ unsigned pair_of(float first, float second);
-template <>
-__device__ inline unsigned pair_of<__half>(float first, float second) {
-  const __half2 pair = __floats2half2_rn(first, second);
-  return *reinterpret_cast<const unsigned*>(&pair);
-}
-template <>
-__device__ inline unsigned pair_of<__nv_bfloat16>(float first, float second) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(first, second);
+__device__ unsigned pair_of(float first, float second) {
+  const auto pair = Pair<T>::rounded(first, second);
   return *reinterpret_cast<const unsigned*>(&pair);
 }
 
 template <typename T>
-__device__ float2 values_of(unsigned pair);
-template <>
-__device__ inline float2 values_of<__half>(unsigned pair) {
-  return __half22float2(*reinterpret_cast<const __half2*>(&pair));
-}
-template <>
-__device__ inline float2 values_of<__nv_bfloat16>(unsigned pair) {
-  return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&pair));
+__device__ float2 values_of(unsigned pair) {
+  return Pair<T>::widened(*reinterpret_cast<const typename Pair<T>::type*>(&pair));
 }
 
 }  // namespace kvcache::kernels
