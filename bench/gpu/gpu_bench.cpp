@@ -100,11 +100,9 @@ class Bench {
     return result;
   }
 
-  json run() {
+  /// What a step takes, of one sequence, prompts, batches and trees, the same.
+  json run_steps() {
     json result;
-    const auto progress = [](const char* part) { std::cerr << part << "\n"; };
-    result["floor"] = {{"read_gb_per_s", copy_rate()}};
-    result["first_token"] = json::array({first_token()});
     for (const std::size_t depth : {8, 128, 512, 1000}) {
       progress("decode");
       result["decode"].push_back(decode(depth));
@@ -121,6 +119,14 @@ class Bench {
       progress("tree");
       result["tree"].push_back(tree(nodes, 512));
     }
+    return result;
+  }
+
+  json run() {
+    json result;
+    result["floor"] = {{"read_gb_per_s", copy_rate()}};
+    result["first_token"] = json::array({first_token()});
+    result.update(run_steps());
     for (const std::size_t nodes : {20, 64}) {
       progress("scores");
       result["scores"].push_back(scores(nodes, 128, 20));
@@ -142,6 +148,8 @@ class Bench {
   }
 
  private:
+  static void progress(const char* part) { std::cerr << part << "\n"; }
+
   [[nodiscard]] std::string dtype() const {
     return std::string(data_type_name(model_->info().dtype));
   }
@@ -577,16 +585,18 @@ int main(int argc, char** argv) {
     return std::ranges::find(arguments, flag) != arguments.end();
   };
   if (arguments.size() < 2) {
-    std::cerr << "usage: gpu_bench MODEL_DIR OUTPUT.json [--decode-only | --few-only] "
-                 "[--no-fusing]\n";
+    std::cerr
+        << "usage: gpu_bench MODEL_DIR OUTPUT.json [--decode-only | --few-only | --steps-only] "
+           "[--no-fusing]\n";
     return 2;
   }
   try {
     kvcache::AtomicFile file(arguments[1]);  // before the work that it would lose
     kvcache::bench::Bench bench(arguments[0], !given("--no-fusing"), {});
-    const nlohmann::json result = given("--decode-only") ? bench.run_decode()
-                                  : given("--few-only")  ? bench.run_few()
-                                                         : bench.run();
+    const nlohmann::json result = given("--decode-only")  ? bench.run_decode()
+                                  : given("--few-only")   ? bench.run_few()
+                                  : given("--steps-only") ? bench.run_steps()
+                                                          : bench.run();
     file.write(result.dump(1) + "\n");
     file.commit();
     return 0;
