@@ -3,11 +3,10 @@
 
 #include "kernels/cuda/fused_attention.cuh"
 #include "kernels/cuda/fused_block.cuh"
-#include "kernels/cuda/fused_head.cuh"
 #include "kernels/cuda/fused_launch.cuh"
+#include "kernels/cuda/fused_layers.cuh"
 #include "kernels/cuda/fused_products.cuh"
 #include "kernels/cuda/fused_step.hpp"
-#include "kernels/cuda/fused_weights.cuh"
 #include "kernels/panels.hpp"
 
 namespace kvcache::kernels {
@@ -23,48 +22,26 @@ struct FusedKernelArgs {
 
 /// One block's way through the step.
 template <typename T, typename Shape>
-class FusedStep {
+class FusedStep : public FusedLayers<FusedStep<T, Shape>, T, Shape, FusedAttention<T, Shape>> {
+  using Base = FusedLayers<FusedStep, T, Shape, FusedAttention<T, Shape>>;
+  friend Base;
+  using Base::args_;
+  using Base::attention_;
+  using Base::exchange_;
+  using Base::head_;
+  using Base::own_copy_;
+  using Base::shared_;
+  using Base::thread_;
+  using Base::weights_;
+
  public:
   __device__ FusedStep(const FusedKernelArgs<T>& args, unsigned char* dynamic, FusedShared& shared)
-      : args_(args.step),
-        layout_(args.layout),
-        high_(reinterpret_cast<unsigned*>(dynamic + layout_.high_at)),
-        low_(reinterpret_cast<unsigned*>(dynamic + layout_.low_at)),
-        residual_(reinterpret_cast<float2*>(dynamic + layout_.residual_at)),
-        inner_(reinterpret_cast<uint4*>(dynamic + layout_.inner_at)),
-        shared_(shared),
-        thread_(static_cast<int>(threadIdx.x)),
-        attention_(args_, static_cast<int>(blockIdx.x)),
-        head_(args_, dynamic, layout_, args.kept_head_strips, shared),
-        weights_(args_, layout_, dynamic, shared) {}
-
-  __device__ void run() {
-    start();
-#pragma unroll 1
-    for (int layer = 0; layer < args_.sizes.layers; ++layer) {
-      const unsigned* before = own_copy_;
-      exchange_ = args_.exchange + layer * Shape::exchange().layer_words();
-      own_copy_ = exchange_ +
-                  static_cast<int>(blockIdx.x) % Shape::kCopies * Shape::exchange().copy_words();
-      if (layer > 0) {
-        receive_residual(before + Shape::exchange().after_layer());
-      }
-      normalize(2 * layer + 1);
-      multiply_normalized<LayerWeight::qkv>(layer);
-      if (attention_.takes_part()) {
-        attention_.run(exchange_, shared_);
-        if (layer + 1 < args_.sizes.layers) {
-          attention_.prefetch(layer + 1);
-        }
-      }
-      project(layer);
-      receive_residual(own_copy_ + Shape::exchange().after_attention());
-      normalize(2 * layer + 2);
-      multiply_normalized<LayerWeight::expansion>(layer);
-      contract(layer);
-    }
-    finish();
-  }
+      : Base(args.step, args.layout, dynamic, args.kept_head_strips, shared,
+             static_cast<int>(blockIdx.x)),
+        high_(reinterpret_cast<unsigned*>(dynamic + args.layout.high_at)),
+        low_(reinterpret_cast<unsigned*>(dynamic + args.layout.low_at)),
+        residual_(reinterpret_cast<float2*>(dynamic + args.layout.residual_at)),
+        inner_(reinterpret_cast<uint4*>(dynamic + args.layout.inner_at)) {}
 
  private:
   static constexpr int kPairsOfThread = Shape::kPairsOfThread;
@@ -72,33 +49,11 @@ class FusedStep {
   __device__ void start() {
     // What is small is asked for first: behind the weights it would wait for all of them.
     const Embedded embedded = load_embedding();
-    bias_[0] = load_bias<LayerWeight::qkv>(0);
-    bias_[1] = load_bias<LayerWeight::projection>(0);
-    bias_[2] = load_bias<LayerWeight::expansion>(0);
-    bias_[3] = load_bias<LayerWeight::contraction>(0);
-    load_norm(0);
-    if (attention_.takes_part()) {
-      attention_.locate();
-      attention_.prefetch(0);
-    }
-    if (thread_ == kFetchingThread) {
-      weights_.begin(head_);
-    }
-    head_.initialize();
+    this->load_vectors();
+    this->begin_loads();
     embed(embedded);
-    clear_share(args_.other_exchange, args_.sizes.layers * Shape::exchange().layer_words() +
-                                          2 * static_cast<int>(gridDim.x));
+    this->clear_other_exchange(1);
     __syncthreads();
-  }
-
-  /// The next layer's strips of a weight that this layer has used.
-  template <LayerWeight kWeight>
-  __device__ void fetch_next(int layer) {
-    if (thread_ == kFetchingThread) {
-      // A block that attends right after it is waited for.
-      const bool pauses = kWeight != LayerWeight::qkv || !attention_.takes_part();
-      weights_.template fetch<kWeight>(layer + 1, pauses, head_);
-    }
   }
 
   /// Calls `work` with the number and the place of each pair of a token that this thread has.
@@ -176,20 +131,12 @@ class FusedStep {
     });
   }
 
-  [[nodiscard]] __device__ const T* vectors_of(int layer) const {
-    return args_.vectors + layer * Shape::vectors().elements();
-  }
-
-  /// A norm's weight and bias on their way; norms are counted through the layers, the last is the
-  /// one before the head.
+  /// A norm's weight and bias on their way.
   __device__ void load_norm(int number) {
-    const bool last = number == 2 * args_.sizes.layers;
-    const T* weight = last ? args_.last_norm.weight
-                           : vectors_of(number / 2) + Shape::vectors().norm_weight(number % 2);
-    const T* bias = last ? args_.last_norm.bias : weight + Shape::kHidden;
+    const auto norm = this->norm(number);
     for_my_pairs([&](int i, int pair) {
-      norm_weight_[i] = load_pair(weight, pair);
-      norm_bias_[i] = load_pair(bias, pair);
+      norm_weight_[i] = load_pair(norm.weight, pair);
+      norm_bias_[i] = load_pair(norm.bias, pair);
     });
   }
 
@@ -250,22 +197,12 @@ class FusedStep {
     return weights_.template share<kWeight>().first * (kStripColumns / 2) + thread_;
   }
 
-  /// Its biases of this layer, which are there, while those of the next are asked for.
-  template <LayerWeight kWeight>
-  __device__ unsigned next_bias(int layer) {
-    unsigned& kept = bias_[static_cast<int>(kWeight)];
-    const unsigned bias = kept;
-    if (layer + 1 < args_.sizes.layers) {
-      kept = load_bias<kWeight>(layer + 1);
-    }
-    return bias;
-  }
-
   template <LayerWeight kWeight>
   [[nodiscard]] __device__ unsigned load_bias(int layer) const {
     return thread_ < kMaxStrips * kStripColumns / 2 &&
                    thread_ < weights_.template share<kWeight>().count * kStripColumns / 2
-               ? load_pair(vectors_of(layer) + Shape::vectors().bias(kWeight), own_pair<kWeight>())
+               ? load_pair(this->vectors_of(layer) + Shape::vectors().bias(kWeight),
+                           own_pair<kWeight>())
                : 0;
   }
 
@@ -273,7 +210,7 @@ class FusedStep {
   template <LayerWeight kWeight>
   __device__ void multiply_normalized(int layer) {
     if (weights_.template share<kWeight>().count > 0) {
-      const unsigned bias = next_bias<kWeight>(layer);
+      const unsigned bias = this->template next_bias<kWeight>(layer);
       weights_.template wait<kWeight>(layer);
       multiply<T, Shape::kPieces>(
           weights_.template strips<kWeight>(), weights_.template share<kWeight>().count, inputs(),
@@ -289,14 +226,14 @@ class FusedStep {
             }
           });
     }
-    fetch_next<kWeight>(layer);
+    this->template fetch_next<kWeight>(layer);
   }
 
   /// Of the attention, added to the residual stream.
   __device__ void project(int layer) {
     constexpr auto kWeight = LayerWeight::projection;
     if (weights_.template share<kWeight>().count > 0) {
-      const unsigned bias = next_bias<kWeight>(layer);
+      const unsigned bias = this->template next_bias<kWeight>(layer);
       weights_.template wait<kWeight>(layer);
 #pragma unroll
       for (int first = 0; first < Shape::kHeads; first += kFusedWarps) {
@@ -314,13 +251,13 @@ class FusedStep {
             add_to_residual(own_pair<kWeight>(), sum, bias, Shape::exchange().after_attention());
           });
     }
-    fetch_next<kWeight>(layer);
+    this->template fetch_next<kWeight>(layer);
   }
 
   __device__ void contract(int layer) {
     constexpr auto kWeight = LayerWeight::contraction;
     if (weights_.template share<kWeight>().count > 0) {
-      const unsigned bias = next_bias<kWeight>(layer);
+      const unsigned bias = this->template next_bias<kWeight>(layer);
       weights_.template wait<kWeight>(layer);
       multiply_arriving<T, Shape::kInnerPieces>(weights_.template strips<kWeight>(),
                                                 own_copy_ + Shape::exchange().expanded(), inner_,
@@ -331,7 +268,7 @@ class FusedStep {
                         Shape::exchange().after_layer());
       }
     }
-    fetch_next<kWeight>(layer);
+    this->template fetch_next<kWeight>(layer);
   }
 
   __device__ void add_to_residual(int pair, float2 sum, unsigned bias, int to) {
@@ -383,24 +320,14 @@ class FusedStep {
     }
   }
 
-  const FusedStepArgs<T>& args_;
-  const FusedSharedLayout& layout_;
-  unsigned* high_;    // pairs of a product's inputs, rounded
-  unsigned* low_;     // and what rounding took
-  float2* residual_;  // the residual stream
-  uint4* inner_;      // inputs of the contraction
-  FusedShared& shared_;
-  int thread_;
-  unsigned* exchange_ = nullptr;        // of the layer
-  const unsigned* own_copy_ = nullptr;  // of it, that this block reads
-  float2 x_[kPairsOfThread] = {};       // this thread's part of the residual stream
+  unsigned* high_;                 // pairs of a product's inputs, rounded
+  unsigned* low_;                  // and what rounding took
+  float2* residual_;               // the residual stream
+  uint4* inner_;                   // inputs of the contraction
+  float2 x_[kPairsOfThread] = {};  // this thread's part of the residual stream
   float origin_ = 0;
-  unsigned bias_[kLayerWeights] = {};          // of the next product with each weight
   unsigned norm_weight_[kPairsOfThread] = {};  // of the next norm
   unsigned norm_bias_[kPairsOfThread] = {};
-  FusedAttention<T, Shape> attention_;
-  FusedHead<T, Shape> head_;
-  FusedWeights<T, Shape> weights_;
 };
 
 template <typename T, int kHeads>

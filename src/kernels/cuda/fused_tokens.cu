@@ -2,12 +2,11 @@
 #include <type_traits>
 #include <utility>
 
-#include "kernels/cuda/fused_head.cuh"
 #include "kernels/cuda/fused_launch.cuh"
+#include "kernels/cuda/fused_layers.cuh"
 #include "kernels/cuda/fused_step.hpp"
 #include "kernels/cuda/fused_tokens.cuh"
 #include "kernels/cuda/fused_tokens_attention.cuh"
-#include "kernels/cuda/fused_weights.cuh"
 
 namespace kvcache::kernels {
 namespace {
@@ -23,82 +22,37 @@ struct TokensKernelArgs {
 
 /// One block's way through the step.
 template <typename T, typename Shape>
-class FusedTokens {
+class FusedTokens : public FusedLayers<FusedTokens<T, Shape>, T, Shape, TokensAttention<T, Shape>> {
+  using Base = FusedLayers<FusedTokens, T, Shape, TokensAttention<T, Shape>>;
+  friend Base;
+  using Base::args_;
+  using Base::attention_;
+  using Base::before_;
+  using Base::exchange_;
+  using Base::head_;
+  using Base::own_copy_;
+  using Base::shared_;
+  using Base::weights_;
+
  public:
   __device__ FusedTokens(const TokensKernelArgs<T>& args, unsigned char* dynamic,
                          FusedShared& shared)
-      : args_(args.step),
+      : Base(args.step, args.layout, dynamic, args.kept_head_strips, shared, args.inputs,
+             static_cast<int>(blockIdx.x)),
         inputs_(args.inputs),
-        layout_(args.layout),
-        high_(reinterpret_cast<uint4*>(dynamic + layout_.high_at)),
-        shared_(shared),
-        thread_(static_cast<int>(threadIdx.x)),
-        lane_(thread_ % 32),
-        warp_(thread_ / 32),
-        attention_(args_, inputs_, static_cast<int>(blockIdx.x)),
-        head_(args_, dynamic, layout_, args.kept_head_strips, shared),
-        weights_(args_, layout_, dynamic, shared) {}
-
-  __device__ void run() {
-    start();
-#pragma unroll 1
-    for (int layer = 0; layer < args_.sizes.layers; ++layer) {
-      before_ = own_copy_;
-      exchange_ = args_.exchange + layer * Shape::exchange().layer_words();
-      own_copy_ = exchange_ +
-                  static_cast<int>(blockIdx.x) % Shape::kCopies * Shape::exchange().copy_words();
-      if (layer > 0) {
-        receive_residual(before_ + Shape::exchange().after_layer());
-      }
-      normalize(2 * layer + 1);
-      multiply_normalized<LayerWeight::qkv>(layer);
-      if (attention_.takes_part()) {
-        attention_.run(exchange_, shared_);
-        if (layer + 1 < args_.sizes.layers) {
-          attention_.prefetch(layer + 1);
-        }
-      }
-      project(layer);
-      receive_residual(own_copy_ + Shape::exchange().after_attention());
-      normalize(2 * layer + 2);
-      multiply_normalized<LayerWeight::expansion>(layer);
-      contract(layer);
-    }
-    finish();
-  }
+        high_(reinterpret_cast<uint4*>(dynamic + args.layout.high_at)),
+        lane_(static_cast<int>(threadIdx.x) % 32),
+        warp_(static_cast<int>(threadIdx.x) / 32) {}
 
  private:
   static constexpr int kPerLane = 4 * Shape::kVectors;  // elements of a token that a lane has
 
   __device__ void start() {
-    // What is small is asked for first: behind the weights it would wait for all of them.
-    bias_[0] = load_bias<LayerWeight::qkv>(0);
-    bias_[1] = load_bias<LayerWeight::projection>(0);
-    bias_[2] = load_bias<LayerWeight::expansion>(0);
-    bias_[3] = load_bias<LayerWeight::contraction>(0);
-    load_norm(0);
+    this->load_vectors();
     embed();
-    if (attention_.takes_part()) {
-      attention_.locate();
-      attention_.prefetch(0);
-    }
-    if (thread_ == kFetchingThread) {
-      weights_.begin(head_);
-    }
-    head_.initialize();
-    clear_share(args_.other_exchange, args_.sizes.layers * Shape::exchange().layer_words() +
-                                          2 * static_cast<int>(gridDim.x) * Shape::kTokens);
+    this->begin_loads();
+    this->clear_other_exchange(Shape::kTokens);
     __syncthreads();
-  }
-
-  /// The next layer's strips of a weight that this layer has used.
-  template <LayerWeight kWeight>
-  __device__ void fetch_next(int layer) {
-    if (thread_ == kFetchingThread) {
-      // A block that attends right after it is waited for.
-      const bool pauses = kWeight != LayerWeight::qkv || !attention_.takes_part();
-      weights_.template fetch<kWeight>(layer + 1, pauses, head_);
-    }
   }
 
   /// The token of whose residual stream this warp has a part, if there is one.
@@ -168,24 +122,16 @@ class FusedTokens {
     }
   }
 
-  [[nodiscard]] __device__ const T* vectors_of(int layer) const {
-    return args_.vectors + layer * Shape::vectors().elements();
-  }
-
-  /// A norm's weight and bias on their way; norms are counted through the layers, the last is the
-  /// one before the head.
+  /// A norm's weight and bias on their way.
   __device__ void load_norm(int number) {
     if (!has_stream()) {
       return;
     }
-    const bool last = number == 2 * args_.sizes.layers;
-    const T* weight = last ? args_.last_norm.weight
-                           : vectors_of(number / 2) + Shape::vectors().norm_weight(number % 2);
-    const T* bias = last ? args_.last_norm.bias : weight + Shape::kHidden;
+    const auto norm = this->norm(number);
 #pragma unroll
     for (int i = 0; i < Shape::kVectors; ++i) {
-      norm_weight_[i] = __ldg(reinterpret_cast<const uint2*>(weight) + vector_at(i));
-      norm_bias_[i] = __ldg(reinterpret_cast<const uint2*>(bias) + vector_at(i));
+      norm_weight_[i] = __ldg(reinterpret_cast<const uint2*>(norm.weight) + vector_at(i));
+      norm_bias_[i] = __ldg(reinterpret_cast<const uint2*>(norm.bias) + vector_at(i));
     }
   }
 
@@ -262,21 +208,11 @@ class FusedTokens {
   }
   [[nodiscard]] __device__ bool ends_sums() const { return own_token() < inputs_.count; }
 
-  /// Its biases of this layer, which are there, while those of the next are asked for.
-  template <LayerWeight kWeight>
-  __device__ unsigned next_bias(int layer) {
-    unsigned& kept = bias_[static_cast<int>(kWeight)];
-    const unsigned bias = kept;
-    if (layer + 1 < args_.sizes.layers) {
-      kept = load_bias<kWeight>(layer + 1);
-    }
-    return bias;
-  }
-
   template <LayerWeight kWeight>
   [[nodiscard]] __device__ unsigned load_bias(int layer) const {
     return warp_ < weights_.template share<kWeight>().count
-               ? load_pair(vectors_of(layer) + Shape::vectors().bias(kWeight), own_pair<kWeight>())
+               ? load_pair(this->vectors_of(layer) + Shape::vectors().bias(kWeight),
+                           own_pair<kWeight>())
                : 0;
   }
 
@@ -284,7 +220,7 @@ class FusedTokens {
   template <LayerWeight kWeight>
   __device__ void multiply_normalized(int layer) {
     if (weights_.template share<kWeight>().count > 0) {
-      const unsigned bias = next_bias<kWeight>(layer);
+      const unsigned bias = this->template next_bias<kWeight>(layer);
       weights_.template wait<kWeight>(layer);
       multiply_tokens<T, Shape>(
           weights_.template strips<kWeight>(), weights_.template share<kWeight>().count, high_,
@@ -305,14 +241,14 @@ class FusedTokens {
             }
           });
     }
-    fetch_next<kWeight>(layer);
+    this->template fetch_next<kWeight>(layer);
   }
 
   /// Of the attention, added to the residual stream.
   __device__ void project(int layer) {
     constexpr auto kWeight = LayerWeight::projection;
     if (weights_.template share<kWeight>().count > 0) {
-      const unsigned bias = next_bias<kWeight>(layer);
+      const unsigned bias = this->template next_bias<kWeight>(layer);
       const float2 before = residual_before_attention(layer);
       weights_.template wait<kWeight>(layer);
 #pragma unroll
@@ -335,13 +271,13 @@ class FusedTokens {
             add_to_residual<kWeight>(before, sum, bias, Shape::exchange().after_attention());
           });
     }
-    fetch_next<kWeight>(layer);
+    this->template fetch_next<kWeight>(layer);
   }
 
   __device__ void contract(int layer) {
     constexpr auto kWeight = LayerWeight::contraction;
     if (weights_.template share<kWeight>().count > 0) {
-      const unsigned bias = next_bias<kWeight>(layer);
+      const unsigned bias = this->template next_bias<kWeight>(layer);
       float2 before{0.0F, 0.0F};
       if (warp_ == 0 && ends_sums()) {
         before = residual_at<kWeight>(own_copy_ + Shape::exchange().after_attention());
@@ -362,7 +298,7 @@ class FusedTokens {
         add_to_residual<kWeight>(before, sum, bias, Shape::exchange().after_layer());
       }
     }
-    fetch_next<kWeight>(layer);
+    this->template fetch_next<kWeight>(layer);
   }
 
   /// What this thread adds a product's sums to: words that are there already, as the block has
@@ -446,25 +382,14 @@ class FusedTokens {
     }
   }
 
-  const FusedStepArgs<T>& args_;
   const FusedTokensInputs& inputs_;
-  const FusedSharedLayout& layout_;
   uint4* high_;  // tokens' inputs of a product, rounded, then what rounding took
-  FusedShared& shared_;
-  int thread_;
   int lane_;
   int warp_;
-  unsigned* exchange_ = nullptr;        // of the layer
-  const unsigned* own_copy_ = nullptr;  // of it, that this block reads
-  const unsigned* before_ = nullptr;    // that of the layer before
-  float x_[kPerLane] = {};              // this lane's part of its warp's token's residual stream
+  float x_[kPerLane] = {};  // this lane's part of its warp's token's residual stream
   float origin_ = 0;
-  unsigned bias_[kLayerWeights] = {};  // of the next product with each weight
   uint2 norm_weight_[Shape::kVectors] = {};
   uint2 norm_bias_[Shape::kVectors] = {};
-  TokensAttention<T, Shape> attention_;
-  FusedHead<T, Shape> head_;
-  FusedWeights<T, Shape> weights_;
 };
 
 template <typename T, int kHeads, int kTokens>
