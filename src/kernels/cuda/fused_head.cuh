@@ -58,6 +58,50 @@ class FusedHead {
   __device__ TopLogit run(const uint4* inputs) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
     TopLogit best{INT_MAX, -INFINITY};
+    for_each_strip<StripSums, 6>(
+        [&](StripSums& sums, const uint4& rows, int piece) {
+          sums.add<T>(rows, inputs_of_lane<2>(inputs, Shape::kPieces * 4, piece, lane));
+        },
+        [&](int first_token, const float2& pair) {
+          if (lane < 4) {
+            take(first_token + 2 * lane, pair.x, best);
+            take(first_token + 2 * lane + 1, pair.y, best);
+          }
+        });
+    return best_of_lanes(best);
+  }
+
+  /// The same of several tokens, from rows of inputs as they are in TokensShape; returns each
+  /// token's best of the warp, in the four lanes that have it.
+  template <typename Rows>
+  __device__ TopLogit run_tokens(const uint4* inputs, const FusedTokensInputs& step) {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int number = lane / 4;
+    const unsigned rows = number < step.count ? step.tokens[number].logits_rows : 0;
+    TopLogit best{INT_MAX, -INFINITY};
+    for_each_strip<TokenSums, 4>(
+        [&](TokenSums& sums, const uint4& weights, int piece) {
+          sums.template add<T>(weights, token_inputs<Rows>(inputs, Rows::kRow, piece, lane),
+                               token_inputs<Rows>(inputs + Rows::kRows, Rows::kRow, piece, lane));
+        },
+        [&](int first_token, const float2& pair) {
+          const int token = first_token + 2 * (lane % 4);
+          for (unsigned left = rows; left != 0; left &= left - 1) {
+            T* logits = args_.logits +
+                        std::int64_t{__ffs(static_cast<int>(left)) - 1} * args_.sizes.vocab_size;
+            take(token, pair.x, best, logits);
+            take(token + 1, pair.y, best, logits);
+          }
+        });
+    return best_of_lanes<4>(best);
+  }
+
+ private:
+  /// Of each of the warp's strips, its rows times what `add` multiplies them with, a piece of
+  /// inputs after the other, given to `end` with the first row's token.
+  template <typename Sums, int kUnrolled, typename Add, typename End>
+  __device__ void for_each_strip(const Add& add, const End& end) {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
     int slot = static_cast<int>(threadIdx.x) / 32;
 #pragma unroll 1
     for (int n = slot; n < mine_.count; n += kFusedWarps) {
@@ -71,18 +115,16 @@ class FusedHead {
       // Two neighbouring rows lie on the same banks: every other row takes the second of two pieces
       // first.
       const bool odd = lane / 4 % 2 == 1;
-      StripSums sums[2];
+      Sums sums[2];
       Loads loads;
-#pragma unroll 6
+#pragma unroll kUnrolled
       for (int piece = 0; piece < Shape::kPieces; piece += 2) {
         const uint4 now = row[piece * 4 + (odd ? 4 : 0)];
         const uint4 then = row[piece * 4 + (odd ? 0 : 4)];
         loads.add(now);
         loads.add(then);
-        sums[0].add<T>(choose(odd, then, now),
-                       inputs_of_lane<2>(inputs, Shape::kPieces * 4, piece, lane));
-        sums[1].add<T>(choose(odd, now, then),
-                       inputs_of_lane<2>(inputs, Shape::kPieces * 4, piece + 1, lane));
+        add(sums[0], choose(odd, then, now), piece);
+        add(sums[1], choose(odd, now, then), piece + 1);
       }
       __syncwarp();
       if (lane == 0) {
@@ -90,72 +132,13 @@ class FusedHead {
       }
       const float2 even_pieces = sums[0].total();
       const float2 odd_pieces = sums[1].total();
-      if (lane < 4) {
-        const float2 pair{even_pieces.x + odd_pieces.x, even_pieces.y + odd_pieces.y};
-        const int token = (mine_.first + n) * kStripColumns + 2 * lane;
-        take(token, pair.x, best);
-        take(token + 1, pair.y, best);
-      }
+      end((mine_.first + n) * kStripColumns,
+          float2{even_pieces.x + odd_pieces.x, even_pieces.y + odd_pieces.y});
       slot += kFusedWarps;
     }
     __syncwarp();
-    return best_of_lanes(best);
   }
 
-  /// The same of several tokens, from rows of inputs as they are in TokensShape; returns each
-  /// token's best of the warp, in the four lanes that have it.
-  template <typename Rows>
-  __device__ TopLogit run_tokens(const uint4* inputs, const FusedTokensInputs& step) {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-    const int number = lane / 4;
-    const unsigned rows = number < step.count ? step.tokens[number].logits_rows : 0;
-    TopLogit best{INT_MAX, -INFINITY};
-    int slot = static_cast<int>(threadIdx.x) / 32;
-#pragma unroll 1
-    for (int n = slot; n < mine_.count; n += kFusedWarps) {
-      while (slot >= slot_count_) {
-        slot -= slot_count_;
-      }
-      shared_.head_arrivals[n].wait(0);
-      const auto* row = reinterpret_cast<const uint4*>(slots_ + slot * Shape::kSlotBytes) +
-                        lane / 4 * (Shape::kHidden / 8) + lane % 4;
-      const bool odd = lane / 4 % 2 == 1;
-      const auto inputs_of = [&](int at, int piece) {
-        return token_inputs<Rows>(inputs + at, Rows::kRow, piece, lane);
-      };
-      TokenSums sums[2];
-      Loads loads;
-#pragma unroll 4
-      for (int piece = 0; piece < Shape::kPieces; piece += 2) {
-        const uint4 now = row[piece * 4 + (odd ? 4 : 0)];
-        const uint4 then = row[piece * 4 + (odd ? 0 : 4)];
-        loads.add(now);
-        loads.add(then);
-        sums[0].template add<T>(choose(odd, then, now), inputs_of(0, piece),
-                                inputs_of(Rows::kRows, piece));
-        sums[1].template add<T>(choose(odd, now, then), inputs_of(0, piece + 1),
-                                inputs_of(Rows::kRows, piece + 1));
-      }
-      __syncwarp();
-      if (lane == 0) {
-        fetch(n + slot_count_, slot, loads);
-      }
-      const float2 even_pieces = sums[0].total();
-      const float2 odd_pieces = sums[1].total();
-      const int token = (mine_.first + n) * kStripColumns + 2 * (lane % 4);
-      for (unsigned left = rows; left != 0; left &= left - 1) {
-        T* logits =
-            args_.logits + std::int64_t{__ffs(static_cast<int>(left)) - 1} * args_.sizes.vocab_size;
-        take(token, even_pieces.x + odd_pieces.x, best, logits);
-        take(token + 1, even_pieces.y + odd_pieces.y, best, logits);
-      }
-      slot += kFusedWarps;
-    }
-    __syncwarp();
-    return best_of_lanes<4>(best);
-  }
-
- private:
   /// Of the strips that are fetched when all else is done, some stay in the second-level cache from
   /// step to step: evenly spread, so that memory and cache bring their parts side by side.
   [[nodiscard]] __device__ bool is_kept(int n) const {

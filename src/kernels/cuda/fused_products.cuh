@@ -79,30 +79,35 @@ __device__ float2 sum_of_warps(const FusedShared& shared, int pair) {
   return sum;
 }
 
+/// Calls `work` with a number of strips, 1 … kMaxStrips, as a type.
+template <typename Work>
+__device__ void with_strips(int count, const Work& work) {
+  static_assert(kMaxStrips == 4);
+  switch (count) {
+    case 1:
+      return work(std::integral_constant<int, 1>{});
+    case 2:
+      return work(std::integral_constant<int, 2>{});
+    case 3:
+      return work(std::integral_constant<int, 3>{});
+    default:
+      return work(std::integral_constant<int, 4>{});
+  }
+}
+
 /// Multiplies with 1 … kMaxStrips strips, and gives the sums of pair `thread` of columns to `end`,
 /// for each that there is.
 template <typename T, int kPieces, typename End>
 __device__ void multiply(const uint4* strips, int count, const uint4* inputs, FusedShared& shared,
                          const End& end) {
-  const auto with = [&](auto number) {
+  with_strips(count, [&](auto number) {
     constexpr int kStrips = decltype(number)::value;
     multiply_strips<T, kStrips, kPieces>(strips, inputs, shared);
     __syncthreads();
     if (threadIdx.x < kStrips * kStripColumns / 2) {
       end(sum_of_warps<kStrips>(shared, static_cast<int>(threadIdx.x)));
     }
-  };
-  static_assert(kMaxStrips == 4);
-  switch (count) {
-    case 1:
-      return with(std::integral_constant<int, 1>{});
-    case 2:
-      return with(std::integral_constant<int, 2>{});
-    case 3:
-      return with(std::integral_constant<int, 3>{});
-    default:
-      return with(std::integral_constant<int, 4>{});
-  }
+  });
 }
 
 /// One strip, with 16-bit inputs that are still on their way from other blocks, as pairs. Each warp

@@ -5,8 +5,7 @@
 // took from them, so that the sum of both is the product with float32 inputs, for nothing.
 #pragma once
 
-#include "kernels/cuda/fused_block.cuh"
-#include "kernels/cuda/tensor_cores.cuh"
+#include "kernels/cuda/fused_products.cuh"
 
 namespace kvcache::kernels {
 
@@ -102,7 +101,7 @@ __device__ void multiply_strips_of_tokens(const uint4* strips, const uint4* inpu
 template <typename T, typename Shape, typename End>
 __device__ void multiply_tokens(const uint4* strips, int count, const uint4* inputs,
                                 FusedShared& shared, const End& end) {
-  const auto with = [&](auto number) {
+  with_strips(count, [&](auto number) {
     constexpr int kStrips = decltype(number)::value;
     constexpr int kApart = kFusedWarps / kStrips;
     multiply_strips_of_tokens<T, Shape, kStrips>(strips, inputs, shared);
@@ -118,18 +117,7 @@ __device__ void multiply_tokens(const uint4* strips, int count, const uint4* inp
       }
       end(sum);
     }
-  };
-  static_assert(kMaxStrips == 4);
-  switch (count) {
-    case 1:
-      return with(std::integral_constant<int, 1>{});
-    case 2:
-      return with(std::integral_constant<int, 2>{});
-    case 3:
-      return with(std::integral_constant<int, 3>{});
-    default:
-      return with(std::integral_constant<int, 4>{});
-  }
+  });
 }
 
 template <typename Poll, int... kNumbers>
