@@ -6,6 +6,7 @@
 #pragma once
 
 #include "kernels/cuda/fused_products.cuh"
+#include "kernels/cuda/tensor_cores.cuh"
 
 namespace kvcache::kernels {
 
