@@ -132,6 +132,14 @@ WeightPages::Part WeightPages::bring(std::span<std::byte> part, std::size_t offs
     part = part.subspan(static_cast<std::size_t>(count));
     offset += static_cast<std::size_t>(count);
   }
+  // A file that is cut off ends in zeros before it is short: a read meanwhile may have brought them
+  // in place of what was there. Its size says so by then.
+  struct stat now {};
+  if (::fstat(file_.descriptor(), &now) != 0 ||
+      static_cast<std::size_t>(now.st_size) < file_.size()) {
+    failure_ = 0;
+    return Part::failed;
+  }
   return Part::there;
 }
 
