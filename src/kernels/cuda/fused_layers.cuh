@@ -18,12 +18,11 @@ class FusedLayers {
                          unsigned char* dynamic, int kept_head_strips, FusedShared& shared,
                          const OfAttention&... of_attention)
       : args_(args),
-        layout_(layout),
         shared_(shared),
         thread_(static_cast<int>(threadIdx.x)),
         attention_(args_, of_attention...),
-        head_(args_, dynamic, layout_, kept_head_strips, shared),
-        weights_(args_, layout_, dynamic, shared) {}
+        head_(args_, dynamic, layout, kept_head_strips, shared),
+        weights_(args_, layout, dynamic, shared) {}
 
   __device__ void run() {
     step().start();
@@ -119,7 +118,6 @@ class FusedLayers {
   }
 
   const FusedStepArgs<T>& args_;
-  const FusedSharedLayout& layout_;
   FusedShared& shared_;
   int thread_;
   unsigned* exchange_ = nullptr;        // of the layer
