@@ -3,9 +3,7 @@
 // the query is known; those of longer pasts come as they are needed.
 #pragma once
 
-#include <cfloat>
-
-#include "kernels/cuda/fused_attention.cuh"
+#include "kernels/cuda/fused_past.cuh"
 #include "kernels/cuda/fused_tokens.cuh"
 
 namespace kvcache::kernels {
@@ -21,60 +19,40 @@ class TokensAttention {
         head_(block / Shape::kSplits % Shape::kHeads),
         split_(block % Shape::kSplits),
         lane_(static_cast<int>(threadIdx.x) % 32),
-        warp_(static_cast<int>(threadIdx.x) / 32) {}
+        warp_(static_cast<int>(threadIdx.x) / 32),
+        past_(lane_) {}
 
   /// Where the warp's positions lie; once.
   __device__ void locate() {
     const FusedToken& token = inputs_.tokens[number_];
-    const int past = token.past_length;
-    const int share = (past + Shape::kSplits * kUnit - 1) / (Shape::kSplits * kUnit) * kUnit;
-    first_ = split_ * share + warp_ * kUnit;
-    end_ = min((split_ + 1) * share, past);
-#pragma unroll
-    for (int u = 0; u < kUnits; ++u) {
-      rows_[u] = first_ + u * kApart < end_ ? row_of(first_ + u * kApart) : 0;
-    }
+    past_.locate(token.past_length, split_, Shape::kSplits, warp_,
+                 [&](int position) { return row_of(position); });
     append_row_ = row_of(token.append_at);
   }
 
   [[nodiscard]] __device__ bool takes_part() const { return number_ < inputs_.count; }
 
   /// Starts to load the first positions of a layer's past.
-  __device__ void prefetch(int layer) {
-    scale_ = args_.scales[layer] * kLog2E;
-    keys_of_layer_ = args_.pools[2 * layer];
-    values_of_layer_ = args_.pools[2 * layer + 1];
-#pragma unroll
-    for (int u = 0; u < kUnits; ++u) {
-      if (first_ + u * kApart < end_) {
-        load(u, first_ + u * kApart, rows_[u]);
-      }
-    }
-  }
+  __device__ void prefetch(int layer) { past_.prefetch(args_, layer); }
 
   /// Waits for the query, attends, appends the new key and value, and hands over the softmax.
   __device__ void run(unsigned* exchange, FusedShared& shared) {
     constexpr int kQkv = 3 * Shape::kHidden / 2;
     const unsigned* qkv = exchange + Shape::exchange().qkv() + head_ * (kFusedHeadDim / 2);
-    Softmax softmax;
+    WarpSoftmax softmax;
     const bool sees_new = split_ == Shape::kSplits - 1 && warp_ == kFusedWarps - 1;
-    if (first_ < end_ || sees_new) {
-      const Arriving<9> words = receive_query(qkv + number_ * kQkv, sees_new);
-      attend(words, 0, softmax);
+    if (past_.exists() || sees_new) {
+      const Arriving<9> arrived = receive_query(qkv + number_ * kQkv, sees_new);
+      const WarpQuery query = WarpQuery::of(arrived.words);
+      attend(query, past_.first(), softmax);
       // What was not on its way already.
-      for (int first = first_ + kUnits * kApart; first < end_; first += kUnits * kApart) {
-#pragma unroll
-        for (int u = 0; u < kUnits; ++u) {
-          if (first + u * kApart < end_) {
-            load(u, first + u * kApart, row_of(first + u * kApart));
-          }
-        }
-        attend(words, first - first_, softmax);
+      for (int first = past_.first() + Past::kStep; first < past_.end(); first += Past::kStep) {
+        past_.load_from(first, [&](int position) { return row_of(position); });
+        attend(query, first, softmax);
       }
-      softmax.sum += __shfl_xor_sync(kAllLanes, softmax.sum, 1);
-      softmax.sum += __shfl_xor_sync(kAllLanes, softmax.sum, 2);
+      softmax.join_sums();
       if (sees_new) {
-        see_new_tokens(words.words[8], qkv, softmax);
+        see_new_tokens(arrived.words[8], qkv, softmax);
       }
     }
     shared.values[warp_][lane_] = softmax.value;
@@ -83,53 +61,17 @@ class TokensAttention {
     }
     __syncthreads();
     if (warp_ == 0) {
-      merge(exchange, shared);
+      const int part = (number_ * Shape::kHeads + head_) * Shape::kSplits + split_;
+      send_softmax<T, Shape>(exchange, shared, part, lane_);
     }
   }
 
  private:
-  static constexpr int kUnit = 8;  // positions of a warp; they lie in one block of the cache
-  static constexpr int kApart = kUnit * kFusedWarps;
-  static constexpr int kUnits = 3;
-  static constexpr float kLog2E = 1.4426950408889634F;
+  using Past = WarpPast<T, 3>;
 
-  /// A warp's, of what it has seen: `sum` in parts in lanes 0 … 3, a pair of elements in each.
-  struct Softmax {
-    float max = -FLT_MAX;
-    float sum = 0;
-    float2 value{0.0F, 0.0F};
-
-    /// Before scores of at most `other` are added.
-    __device__ void raise(float other) {
-      const float raised = fmaxf(max, other);
-      const float factor = exp2_of(max - raised);
-      max = raised;
-      sum *= factor;
-      value = {value.x * factor, value.y * factor};
-    }
-  };
-
-  /// Where a position of the row lies in a pool, in rows of head_dim.
   [[nodiscard]] __device__ unsigned row_of(int position) const {
-    const int number = position >> args_.block_len_shift;
-    const auto block =
-        static_cast<unsigned>(inputs_.block_table[inputs_.tokens[number_].table_at + number]);
-    return ((block * Shape::kHeads + static_cast<unsigned>(head_)) << args_.block_len_shift) +
-           static_cast<unsigned>(position - (number << args_.block_len_shift));
-  }
-
-  /// A lane's eight elements, twice, of position lane / 4; a pair of each position's values.
-  __device__ void load(int u, int first, unsigned row) {
-    const T* keys = keys_of_layer_ + std::int64_t{row} * kFusedHeadDim;
-    const auto* from = reinterpret_cast<const uint4*>(keys) + lane_ / 4 * 8 + lane_ % 4;
-    keys_[u][0] = __ldcs(from);
-    keys_[u][1] = __ldcs(from + 4);
-    const T* values = values_of_layer_ + std::int64_t{row} * kFusedHeadDim;
-#pragma unroll
-    for (int i = 0; i < kUnit; ++i) {
-      values_[u][i] =
-          first + i < end_ ? __ldcs(reinterpret_cast<const unsigned*>(values) + i * 32 + lane_) : 0;
-    }
+    return row_of_pool<T, Shape>(args_, inputs_.block_table + inputs_.tokens[number_].table_at,
+                                 head_, position);
   }
 
   /// Words 0 … 7: eight neighbouring elements of the query's both halves, in lanes 0 … 3. For the
@@ -147,51 +89,15 @@ class TokensAttention {
     });
   }
 
-  /// To the positions that are loaded, `from` behind the first ones.
-  __device__ void attend(const Arriving<9>& arrived, int from, Softmax& softmax) const {
-    const auto& words = arrived.words;
-    const uint4 query[2] = {{words[0], words[1], words[2], words[3]},
-                            {words[4], words[5], words[6], words[7]}};
-    const int begin = first_ + from;
-    // Lanes 0 … 3 have the scores of two positions each.
-    float weights[kUnits][2];
-    float max = -FLT_MAX;
-#pragma unroll
-    for (int u = 0; u < kUnits; ++u) {
-      const int first = begin + u * kApart;
-      if (first < end_) {
-        StripSums scores;
-        scores.add<T>(keys_[u][0], query[0]);
-        scores.add<T>(keys_[u][1], query[1]);
-        const float2 pair = scores.of_row();
-        const int position = first + 2 * lane_;
-        weights[u][0] = lane_ < 4 && position < end_ ? pair.x * scale_ : -FLT_MAX;
-        weights[u][1] = lane_ < 4 && position + 1 < end_ ? pair.y * scale_ : -FLT_MAX;
-        max = fmaxf(max, fmaxf(weights[u][0], weights[u][1]));
-      }
-    }
-    max = fmaxf(max, __shfl_xor_sync(kAllLanes, max, 1));
-    max = fmaxf(max, __shfl_xor_sync(kAllLanes, max, 2));
-    softmax.raise(__shfl_sync(kAllLanes, max, 0));
-#pragma unroll
-    for (int u = 0; u < kUnits; ++u) {
-      if (begin + u * kApart < end_) {
-        weights[u][0] = exp2_of(weights[u][0] - softmax.max);
-        weights[u][1] = exp2_of(weights[u][1] - softmax.max);
-        softmax.sum += weights[u][0] + weights[u][1];
-#pragma unroll
-        for (int i = 0; i < kUnit; ++i) {
-          const float weight = __shfl_sync(kAllLanes, weights[u][i % 2], i / 2);
-          const float2 one = values_of<T>(values_[u][i]);
-          softmax.value.x += weight * one.x;
-          softmax.value.y += weight * one.y;
-        }
-      }
-    }
+  /// To the positions that are loaded, from `first` on.
+  __device__ void attend(const WarpQuery& query, int first, WarpSoftmax& softmax) const {
+    const auto scores = past_.score(query, first);
+    softmax.raise(scores.max);
+    past_.add(scores, first, softmax);
   }
 
   /// What the token sees of the step's tokens, itself included, by one warp.
-  __device__ void see_new_tokens(unsigned query, const unsigned* qkv, Softmax& softmax) const {
+  __device__ void see_new_tokens(unsigned query, const unsigned* qkv, WarpSoftmax& softmax) const {
     constexpr int kPart = Shape::kHidden / 2;
     const FusedToken& token = inputs_.tokens[number_];
 #pragma unroll 1
@@ -203,8 +109,7 @@ class TokensAttention {
         to.template poll_one<1>(from + 2 * kPart);
       });
       if (number == number_) {
-        reinterpret_cast<unsigned*>(keys_of_layer_)[pair_of_row(append_row_)] = arrived.words[0];
-        reinterpret_cast<unsigned*>(values_of_layer_)[pair_of_row(append_row_)] = arrived.words[1];
+        past_.append(append_row_, arrived.words[0], arrived.words[1]);
       }
       see(query, arrived.words[0], arrived.words[1], softmax);
     }
@@ -214,50 +119,16 @@ class TokensAttention {
     return __ffs(static_cast<int>(bits)) - 1;
   }
 
-  /// Where the lane's pair of elements lies in a pool.
-  [[nodiscard]] __device__ std::int64_t pair_of_row(unsigned row) const {
-    return std::int64_t{row} * (kFusedHeadDim / 2) + lane_;
-  }
-
   /// One position more: a pair of elements of query, key and value per lane.
-  __device__ void see(unsigned query, unsigned key, unsigned value, Softmax& softmax) const {
+  __device__ void see(unsigned query, unsigned key, unsigned value, WarpSoftmax& softmax) const {
     const float2 q = values_of<T>(query);
     const float2 k = values_of<T>(key);
     const float2 v = values_of<T>(value);
-    const float score = sum_of_lanes(q.x * k.x + q.y * k.y) * scale_;
+    const float score = sum_of_lanes(q.x * k.x + q.y * k.y) * past_.scale();
     softmax.raise(score);
     const float weight = exp2_of(score - softmax.max);
     softmax.sum += weight;
     softmax.value = {softmax.value.x + weight * v.x, softmax.value.y + weight * v.y};
-  }
-
-  /// The warps' softmaxes to one, sent. Every lane works out all of it: that takes less time
-  /// than asking each other.
-  __device__ void merge(unsigned* exchange, const FusedShared& shared) const {
-    float max = -FLT_MAX;
-#pragma unroll
-    for (const float2& softmax : shared.softmaxes) {
-      max = fmaxf(max, softmax.x);
-    }
-    float sum = 0;
-    float2 value{0.0F, 0.0F};
-#pragma unroll
-    for (int warp = 0; warp < kFusedWarps; ++warp) {
-      const float factor = exp2_of(shared.softmaxes[warp].x - max);
-      sum += factor * shared.softmaxes[warp].y;
-      const float2 one = shared.values[warp][lane_];
-      value.x += factor * one.x;
-      value.y += factor * one.y;
-    }
-    // Nothing seen: zero. Not a number stays so.
-    const float scale = sum == 0.0F ? 0.0F : __fdividef(1.0F, sum);
-    const int part = (number_ * Shape::kHeads + head_) * Shape::kSplits + split_;
-    broadcast<Shape>(exchange + Shape::exchange().attention() + part * (kFusedHeadDim / 2) + lane_,
-                     pair_of<T>(value.x * scale, value.y * scale));
-    if (Shape::kSplits > 1 && lane_ < 2) {
-      broadcast<Shape>(exchange + Shape::exchange().softmaxes() + 2 * part + lane_,
-                       lane_ == 0 ? max : sum);
-    }
   }
 
   const FusedStepArgs<T>& args_;
@@ -267,15 +138,8 @@ class TokensAttention {
   int split_;
   int lane_;
   int warp_;
-  int first_ = 0;               // of the warp's positions
-  int end_ = 0;                 // of the split's
-  unsigned rows_[kUnits] = {};  // the same in every layer
   unsigned append_row_ = 0;
-  T* keys_of_layer_ = nullptr;
-  T* values_of_layer_ = nullptr;
-  float scale_ = 0;
-  uint4 keys_[kUnits][2];
-  unsigned values_[kUnits][kUnit];
+  Past past_;
 };
 
 /// A head's attention of each of `tokens` tokens, from its splits' softmaxes, given to
@@ -317,22 +181,8 @@ __device__ void receive_attention_of_tokens(const unsigned* exchange, int head, 
     if constexpr (kSplits == 1) {
       value = values_of<T>(words[0]);
     } else {
-      // Lane l has split l % kSplits.
-      const float own = __uint_as_float(words[kSplits]);
-      float max = own;
-#pragma unroll
-      for (int offset = 1; offset < kSplits; offset *= 2) {
-        max = fmaxf(max, __shfl_xor_sync(kAllLanes, max, offset));
-      }
-      const float weight = exp2_of(own - max) * __uint_as_float(words[kSplits + 1]);
-      const float share = __fdividef(weight, sum_of_lanes<kSplits>(weight));
-#pragma unroll
-      for (int split = 0; split < kSplits; ++split) {
-        const float of_split = __shfl_sync(kAllLanes, share, split);
-        const float2 pair = values_of<T>(words[split]);
-        value.x += of_split * pair.x;
-        value.y += of_split * pair.y;
-      }
+      value = joined_splits<T, kSplits>(__uint_as_float(words[kSplits]),
+                                        __uint_as_float(words[kSplits + 1]), words);
     }
     if (token < tokens) {
       put(token, value);
