@@ -31,8 +31,7 @@ const char* why_no_decoder_form(const DecoderSizes& sizes, int multiprocessors) 
   if (sizes.layers > kMaxDecoderLayers) {
     return "it has more than 96 layers";
   }
-  for (const auto product : {DecoderProduct::qkv, DecoderProduct::projection,
-                             DecoderProduct::expansion, DecoderProduct::contraction}) {
+  for (const auto product : kProductsOfLayer) {
     if (sizes.inputs(product) % kPieceInputs != 0 || sizes.outputs(product) % kStripColumns != 0) {
       return "a matrix of it has inputs that are no multiple of 32, or outputs that are none of 8";
     }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <iterator>
 
 #include "base/rounding.hpp"
 #include "kernels/cuda/weight_strips.hpp"
@@ -21,7 +22,11 @@ inline constexpr int kMaxDecoderTokens = 4;  // of a step
 
 /// The products of a step, in the order of their use: those of a layer, and the logits.
 enum class DecoderProduct { qkv, projection, expansion, contraction, head };
-inline constexpr int kLayerProducts = 4;
+/// For the host; kernels count to kLayerProducts.
+inline constexpr DecoderProduct kProductsOfLayer[] = {
+    DecoderProduct::qkv, DecoderProduct::projection, DecoderProduct::expansion,
+    DecoderProduct::contraction};
+inline constexpr int kLayerProducts = static_cast<int>(std::size(kProductsOfLayer));
 
 struct DecoderSizes {
   int layers = 0;

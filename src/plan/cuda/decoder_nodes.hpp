@@ -245,11 +245,10 @@ class DecoderNodes {
 
   void check_sizes(const Layer& layer) const {
     const kernels::DecoderSizes of_model = sizes();
-    for (int product = 0; product < kernels::kLayerProducts; ++product) {
-      const auto which = static_cast<kernels::DecoderProduct>(product);
-      const typename Nodes::Matrix& matrix = layer.products[product];
-      require(matrix.inputs == of_model.inputs(which) &&
-                  matrix.outputs * (matrix.gated ? 2 : 1) == of_model.outputs(which),
+    for (const auto product : kernels::kProductsOfLayer) {
+      const typename Nodes::Matrix& matrix = layer.product(product);
+      require(matrix.inputs == of_model.inputs(product) &&
+                  matrix.outputs * (matrix.gated ? 2 : 1) == of_model.outputs(product),
               "its products do not fit together");
     }
   }

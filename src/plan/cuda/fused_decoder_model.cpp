@@ -75,9 +75,7 @@ void require_large_layers(const Plan& plan, const CudaWeights& weights) {
   constexpr std::int64_t kSmall = 7'000'000;  // weights; on an H200
   const kernels::DecoderSizes sizes = DecoderNodes<SixteenBitNodes<T>>(plan, weights).sizes();
   std::int64_t of_layer = 0;
-  for (const auto product :
-       {kernels::DecoderProduct::qkv, kernels::DecoderProduct::projection,
-        kernels::DecoderProduct::expansion, kernels::DecoderProduct::contraction}) {
+  for (const auto product : kernels::kProductsOfLayer) {
     of_layer += std::int64_t{sizes.inputs(product)} * sizes.outputs(product);
   }
   require(!sizes.layer_norms || of_layer >= kSmall,
