@@ -41,7 +41,12 @@ struct alignas(sizeof(T) * kSize) Vector {
   __device__ static Vector load(const T* from) { return *reinterpret_cast<const Vector*>(from); }
 
   /// Past the first-level cache: of what is read once.
-  __device__ static Vector load_once(const T* from);
+  __device__ static Vector load_once(const T* from) { return load_once_if(true, from); }
+
+  /// The same, or zeros. What is chosen are words: of elements of 16 bits the compiler would take
+  /// each out of its word, choose, and put it back.
+  __device__ static Vector load_if(bool exists, const T* from);
+  __device__ static Vector load_once_if(bool exists, const T* from);
 
   __device__ static Vector zero() {
     Vector result;
@@ -56,12 +61,31 @@ struct alignas(sizeof(T) * kSize) Vector {
 };
 
 template <typename T, int kSize>
-__device__ Vector<T, kSize> Vector<T, kSize>::load_once(const T* from) {
-  if constexpr (sizeof(Vector) == 16) {
-    const uint4 bits = __ldcs(reinterpret_cast<const uint4*>(from));
+__device__ Vector<T, kSize> Vector<T, kSize>::load_if(bool exists, const T* from) {
+  if constexpr (sizeof(Vector) % sizeof(unsigned) == 0) {
+    struct alignas(sizeof(Vector)) Words {
+      unsigned words[sizeof(Vector) / sizeof(unsigned)];
+    };
+    Words bits{};
+    if (exists) {
+      bits = *reinterpret_cast<const Words*>(from);
+    }
     return *reinterpret_cast<const Vector*>(&bits);
   } else {
-    return load(from);
+    return exists ? load(from) : zero();
+  }
+}
+
+template <typename T, int kSize>
+__device__ Vector<T, kSize> Vector<T, kSize>::load_once_if(bool exists, const T* from) {
+  if constexpr (sizeof(Vector) == 16) {
+    uint4 bits{0, 0, 0, 0};
+    if (exists) {
+      bits = __ldcs(reinterpret_cast<const uint4*>(from));
+    }
+    return *reinterpret_cast<const Vector*>(&bits);
+  } else {
+    return load_if(exists, from);
   }
 }
 
@@ -110,6 +134,13 @@ __device__ void widen(const Vector<T, kSize>& from, float (&to)[kSize]) {
       to[i] = to_float(from.elements[i]);
     }
   }
+}
+
+template <typename T, int kSize>
+__device__ Vector<float, kSize> widened(const Vector<T, kSize>& from) {
+  Vector<float, kSize> to;
+  widen(from, to.elements);
+  return to;
 }
 
 /// float32 rounded to T.

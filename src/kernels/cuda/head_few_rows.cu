@@ -27,9 +27,8 @@ struct OutputWeights {
 #pragma unroll
       for (int i = 0; i < kSteps; ++i) {
         const int input = (i * 32 + lane) * kVector;
-        weights[o][i] = input < args.inputs && output + o < args.outputs
-                            ? Vector<T>::load_once(args.weight + (output + o) * args.inputs + input)
-                            : Vector<T>::zero();
+        weights[o][i] = Vector<T>::load_once_if(input < args.inputs && output + o < args.outputs,
+                                                args.weight + (output + o) * args.inputs + input);
       }
     }
   }
@@ -64,9 +63,10 @@ __global__ void __launch_bounds__(kThreads, kOneRowBlocks)
         const auto x = Vector<float, kVector>::load(token + input);
 #pragma unroll
         for (int o = 0; o < kOutputs; ++o) {
+          const auto weights = widened(arriving.weights[o][i]);
 #pragma unroll
           for (int c = 0; c < kVector; ++c) {
-            sum[o] += x.elements[c] * to_float(arriving.weights[o][i].elements[c]);
+            sum[o] += x.elements[c] * weights.elements[c];
           }
         }
       }
@@ -126,9 +126,10 @@ __global__ void __launch_bounds__(kThreads) head_few_rows_kernel(HeadCudaArgs<T>
         const auto x = Vector<float, kVector>::load(tokens + row * inputs + i);
 #pragma unroll
         for (int o = 0; o < kOutputsAtOnce; ++o) {
+          const auto of_output = widened(weights[o]);
 #pragma unroll
           for (int c = 0; c < kVector; ++c) {
-            sum[o][row] += x.elements[c] * to_float(weights[o].elements[c]);
+            sum[o][row] += x.elements[c] * of_output.elements[c];
           }
         }
       }

@@ -60,10 +60,10 @@ __device__ void stage_one_row(const T* from, int inputs, bool is_rms, float* to,
   };
   if (inputs % kVector == 0) {
     for (int i = static_cast<int>(threadIdx.x) * kVector; i < inputs; i += kThreads * kVector) {
-      const auto x = Vector<T>::load(from + i);
+      const auto x = widened(Vector<T>::load(from + i));
 #pragma unroll
       for (int c = 0; c < kVector; ++c) {
-        take(i + c, to_float(x.elements[c]));
+        take(i + c, x.elements[c]);
       }
     }
   } else {
@@ -109,8 +109,7 @@ __global__ void __launch_bounds__(kThreads) linear_one_row_kernel(LinearCudaArgs
   for (int i = 0; i < kSteps; ++i) {
     const int input = first_input + i * kStep;
     const bool exists = input < inputs;
-    weights[i] =
-        exists ? Weights::load_once(weight + std::int64_t{input} * kPanel) : Weights::zero();
+    weights[i] = Weights::load_once_if(exists, weight + std::int64_t{input} * kPanel);
     if constexpr (kNorm) {
       norm_weight[i] = exists ? args.norm.weight[input] : from_float<T>(0.0F);
       norm_bias[i] =
@@ -149,9 +148,10 @@ __global__ void __launch_bounds__(kThreads) linear_one_row_kernel(LinearCudaArgs
     if constexpr (kNorm) {
       x = (x - shift) * scale * to_float(norm_weight[i]) + to_float(norm_bias[i]);
     }
+    const auto of_input = widened(weights[i]);
 #pragma unroll
     for (int c = 0; c < kVector; ++c) {
-      sum[c] += x * to_float(weights[i].elements[c]);
+      sum[c] += x * of_input.elements[c];
     }
   }
   const int column = scatter_sums(sum, lane);
@@ -214,8 +214,7 @@ __global__ void __launch_bounds__(kThreads) linear_few_rows_kernel(LinearCudaArg
 #pragma unroll
   for (int i = 0; i < kAhead; ++i) {
     const int input = first_input + i * kStep;
-    ring[i] = input < inputs ? Weights::load_once(weight + std::int64_t{input} * kPanel)
-                             : Weights::zero();
+    ring[i] = Weights::load_once_if(input < inputs, weight + std::int64_t{input} * kPanel);
   }
 
   // What the last threads do: a column of a token each.
@@ -241,16 +240,15 @@ __global__ void __launch_bounds__(kThreads) linear_few_rows_kernel(LinearCudaArg
       const int input = base + i * kStep;
       const Weights now = ring[i];
       const int next = input + kAhead * kStep;
-      if (next < inputs) {
-        ring[i] = Weights::load_once(weight + std::int64_t{next} * kPanel);
-      }
+      ring[i] = Weights::load_once_if(next < inputs, weight + std::int64_t{next} * kPanel);
       if (input < inputs) {
+        const auto of_input = widened(now);
 #pragma unroll
         for (int row = 0; row < kRows; ++row) {
           const float x = shared[row * inputs + input];
 #pragma unroll
           for (int c = 0; c < kVector; ++c) {
-            sum[row][c] += x * to_float(now.elements[c]);
+            sum[row][c] += x * of_input.elements[c];
           }
         }
       }

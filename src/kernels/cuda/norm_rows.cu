@@ -31,9 +31,8 @@ __global__ void __launch_bounds__(kRowThreads)
 #pragma unroll
   for (int step = 0; step < kSteps; ++step) {
     const bool exists = at(step) < inputs;
-    weights[step] = exists ? Vector<T>::load(norm.weight + at(step)) : Vector<T>::zero();
-    biases[step] =
-        exists && norm.bias != nullptr ? Vector<T>::load(norm.bias + at(step)) : Vector<T>::zero();
+    weights[step] = Vector<T>::load_if(exists, norm.weight + at(step));
+    biases[step] = Vector<T>::load_if(exists && norm.bias != nullptr, norm.bias + at(step));
   }
   wait_for_previous_kernel();
   const T* row = x + (positions != nullptr ? positions[token] : token) * inputs;
@@ -41,7 +40,7 @@ __global__ void __launch_bounds__(kRowThreads)
   float sum = 0;
 #pragma unroll
   for (int step = 0; step < kSteps; ++step) {
-    widen(at(step) < inputs ? Vector<T>::load(row + at(step)) : Vector<T>::zero(), own[step]);
+    widen(Vector<T>::load_if(at(step) < inputs, row + at(step)), own[step]);
 #pragma unroll
     for (const float value : own[step]) {
       sum += value;

@@ -99,8 +99,8 @@ class QuantizedDecoderAttention {
     Unit unit;
 #pragma unroll
     for (int i = 0; i < kVectors; ++i) {
-      unit.keys[i] = exists ? Part::load(keys_ + at + element(i)) : Part::zero();
-      unit.values[i] = exists ? Part::load(values_ + at + element(i)) : Part::zero();
+      unit.keys[i] = Part::load_if(exists, keys_ + at + element(i));
+      unit.values[i] = Part::load_if(exists, values_ + at + element(i));
     }
     return unit;
   }

@@ -56,8 +56,8 @@ struct HeadLayout {
                                      Vector<Element, kVector> (&to)[kChunks]) {
 #pragma unroll
     for (int c = 0; c < kChunks; ++c) {
-      to[c] = element(lane, c) < head_dim ? Vector<Element, kVector>::load(head + element(lane, c))
-                                          : Vector<Element, kVector>::zero();
+      to[c] =
+          Vector<Element, kVector>::load_if(element(lane, c) < head_dim, head + element(lane, c));
     }
   }
   /// A lane's part of one head's key or value, or zeros.
