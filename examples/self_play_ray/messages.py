@@ -37,6 +37,7 @@ from self_play_ray.ray_pool import connect  # noqa: E402
 TOKENS = 13  # of an evaluation, as self-play's runs on a GPU have them in the mean
 ANSWER = 4 * (128 + 1)  # bytes: the logits of Trigo's vocabulary, and a value
 WARM_UP = 200  # calls
+LEAST_CALLS = 20  # that are measured, however long they take: tenths of fewer say nothing
 
 
 class _Evaluator:
@@ -59,7 +60,7 @@ class _Games:
         self._evaluator = evaluator
 
     def ask(self, rows: int, under_way: int, seconds: float) -> dict[str, Any]:
-        """So many calls under way, for so long."""
+        """So many calls under way, for so long, or for as long as LEAST_CALLS take."""
         tokens = bytes(4 * TOKENS * rows)
 
         def call() -> tuple[float, Any]:
@@ -71,7 +72,7 @@ class _Games:
         began = time.perf_counter()
         waiting = collections.deque(call() for _ in range(under_way - 1))
         times = []
-        while time.perf_counter() < began + seconds:
+        while len(times) < LEAST_CALLS or time.perf_counter() < began + seconds:
             waiting.append(call())
             since, answer = waiting.popleft()
             self._get(answer)
@@ -112,7 +113,8 @@ def parser() -> argparse.ArgumentParser:
         help="evaluations of a call (default: 1 64)")  # fmt: skip
     add("--under-way", type=int, nargs="+", default=[1, 64], metavar="N",
         help="calls at the same time (default: 1 64)")  # fmt: skip
-    add("--seconds", type=float, default=2, metavar="S", help="of calls, each (default: 2)")
+    add("--seconds", type=float, default=2, metavar="S",
+        help=f"of calls, each, and {LEAST_CALLS} calls at least (default: 2)")  # fmt: skip
     add("--address", default="local", help="of the cluster (default: one on this machine)")
     return found
 

@@ -69,13 +69,13 @@ def test_a_measurement_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 @pytest.mark.full
 def test_messages_are_measured() -> None:
     pytest.importorskip("ray", reason="Ray is not installed: requirements-ray.txt")
-    ended = run("messages.py", "--seconds", 0.2)
+    ended = run("messages.py", "--seconds", 0)  # as many calls as it takes at least
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
     assert found["evaluation"] is None
     assert [(one["rows"], one["under_way"]) for one in found["calls"]] == [
         (1, 1), (1, 64), (64, 1), (64, 64)]  # fmt: skip
     for one in found["calls"]:
-        assert one["calls"] > 10
+        assert one["calls"] == 20
         assert 0 < one["call_ms_p10"] <= one["call_ms"] <= one["call_ms_p90"]
         assert one["processor_ms"] > 0
