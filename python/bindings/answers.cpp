@@ -11,6 +11,7 @@
 #include <string>
 
 #include "bindings/bind.hpp"
+#include "bindings/interpreter_lock.hpp"
 #include "bindings/request_options.hpp"
 #include "bindings/values.hpp"
 
@@ -22,7 +23,7 @@ AnswerObject result(SubmittedObject& request, std::optional<double> timeout) {
     const std::chrono::nanoseconds duration = to_duration(*timeout, "timeout");
     bool answered = false;
     {
-      const nb::gil_scoped_release released;
+      const Unlocked released;
       answered = request.wait_for(duration);
     }
     if (!answered) {

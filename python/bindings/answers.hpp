@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "bindings/interpreter_lock.hpp"
 #include "bindings/names.hpp"
 #include "bindings/pending.hpp"
 #include "bindings/tree_object.hpp"
@@ -58,7 +59,7 @@ class SubmittedOf final : public SubmittedObject {
 
   AnswerObject get() override {
     Answer<Result> answer = [&] {
-      const nb::gil_scoped_release released;
+      const Unlocked released;
       const EndUse end_use{pending()};
       return request_.get();
     }();

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bindings/bind.hpp"
+#include "bindings/interpreter_lock.hpp"
 #include "bindings/logits_for.hpp"
 #include "bindings/sequence_object.hpp"
 #include "bindings/tokens.hpp"
@@ -53,7 +54,7 @@ std::vector<Logits> extend_batch(const nb::iterable& batch) {
   for (std::size_t i = 0; i < objects.size(); ++i) {
     extensions.push_back({objects[i]->get().get(), tokens[i], which[i]});
   }
-  const nb::gil_scoped_release released;
+  const Unlocked released;
   return kvcache::extend(extensions);
 }
 
@@ -76,7 +77,7 @@ std::vector<TreeObject> evaluate_batch(const nb::iterable& batch) {
     reading.push_back(std::make_unique<Reading>(*objects[i]->use(), "sequence"));
     questions.push_back({objects[i]->get().get(), &trees[i], nodes[i]});
   }
-  const nb::gil_scoped_release released;
+  const Unlocked released;
   std::vector<TreeObject> evaluated;
   for (TreeEvaluation& tree : kvcache::evaluate(questions)) {
     evaluated.emplace_back(std::move(tree));

@@ -12,6 +12,7 @@
 
 #include "bindings/bind.hpp"
 #include "bindings/constraint_object.hpp"
+#include "bindings/interpreter_lock.hpp"
 #include "bindings/python_call.hpp"
 #include "bindings/sequence_object.hpp"
 #include "bindings/tokens.hpp"
@@ -46,7 +47,7 @@ std::vector<Beam> search_beams(SequenceObject& object, const nb::object& prompt,
            });
   };
   return object.change([&](Sequence& sequence) {
-    const nb::gil_scoped_release released;
+    const Unlocked released;
     return beam_search(sequence, tokens, options, asked);
   });
 }

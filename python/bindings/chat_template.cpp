@@ -16,6 +16,7 @@
 
 #include "bindings/bind.hpp"
 #include "bindings/errors.hpp"
+#include "bindings/interpreter_lock.hpp"
 
 namespace kvcache::python {
 namespace {
@@ -86,7 +87,7 @@ std::string render_chat(const ChatTemplate& chat, const nb::iterable& list,
                         bool add_generation_prompt, const nb::object& now) {
   const std::vector<ChatMessage> messages = to_messages(list);
   const ChatOptions options = to_chat_options(add_generation_prompt, now);
-  const nb::gil_scoped_release released;
+  const Unlocked released;
   return chat.render(messages, options);
 }
 
@@ -95,7 +96,7 @@ std::vector<TokenId> encode_chat(const ChatTemplate& chat, const Tokenizer& toke
                                  const nb::object& now) {
   const std::vector<ChatMessage> messages = to_messages(list);
   const ChatOptions options = to_chat_options(add_generation_prompt, now);
-  const nb::gil_scoped_release released;
+  const Unlocked released;
   return chat.encode(tokenizer, messages, options);
 }
 
@@ -115,15 +116,14 @@ void bind_chat_template(nb::module_& module) {
       .def_static(
           "load",
           [](const std::filesystem::path& path) {
-            const nb::gil_scoped_release released;
+            const Unlocked released;
             return ChatTemplate::load(path);
           },
           "path"_a, nb::sig("def load(path: str | os.PathLike[str]) -> ChatTemplate"),
           "Reads the chat_template.json of a model directory, or such a file.\n\n"
           "Raises:\n    Error: model_not_found (there is none), chat_template_invalid,\n"
           "        chat_template_unsupported (it cannot be expressed, and why).")
-      .def_static("from_json", &ChatTemplate::from_json, "text"_a,
-                  nb::call_guard<nb::gil_scoped_release>(),
+      .def_static("from_json", &ChatTemplate::from_json, "text"_a, nb::call_guard<Unlocked>(),
                   "Reads the text of a chat_template.json.\n\n"
                   "Raises:\n    Error: chat_template_invalid, chat_template_unsupported.")
       .def("render", &render_chat, "messages"_a, nb::kw_only(), "add_generation_prompt"_a = true,

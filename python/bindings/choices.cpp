@@ -12,6 +12,7 @@
 
 #include "bindings/bind.hpp"
 #include "bindings/constraint_object.hpp"
+#include "bindings/interpreter_lock.hpp"
 #include "bindings/tokens.hpp"
 
 namespace kvcache::python {
@@ -19,13 +20,13 @@ namespace {
 
 std::unique_ptr<ConstraintObject> one_of_texts(const std::vector<std::string>& choices,
                                                const TokenBytes& tokens) {
-  const nb::gil_scoped_release released;
+  const Unlocked released;
   return std::make_unique<ConstraintObject>(one_of(choices, tokens));
 }
 
 std::unique_ptr<ConstraintObject> one_of_moves(const nb::object& choices, std::size_t vocab_size) {
   const std::vector<std::vector<TokenId>> lists = to_token_lists(choices, "choices");
-  const nb::gil_scoped_release released;
+  const Unlocked released;
   return std::make_unique<ConstraintObject>(one_of(lists, vocab_size));
 }
 
@@ -52,7 +53,7 @@ void bind_choices(nb::module_& module) {
           [](TokenBytes* self, const Tokenizer& tokenizer, std::size_t vocab_size,
              const nb::object& stop_tokens) {
             const std::vector<TokenId> stops = to_tokens(stop_tokens, "stop_tokens");
-            const nb::gil_scoped_release released;
+            const Unlocked released;
             new (self) TokenBytes(tokenizer, vocab_size, stops);
           },
           "tokenizer"_a, "vocab_size"_a, "stop_tokens"_a = nb::tuple(),

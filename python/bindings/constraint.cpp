@@ -17,6 +17,7 @@
 #include "bindings/bind.hpp"
 #include "bindings/constraint_object.hpp"
 #include "bindings/errors.hpp"
+#include "bindings/interpreter_lock.hpp"
 #include "bindings/tokens.hpp"
 
 namespace kvcache::python {
@@ -28,7 +29,7 @@ std::vector<TokenMask> masks_of(const nb::object& constraint, const nb::object& 
                                 const nb::object& parents) {
   const TokenTree tree = to_tree(tokens, parents);
   const std::unique_ptr<Constraint> state = to_constraint(constraint);
-  const nb::gil_scoped_release released;
+  const Unlocked released;
   return tree_masks(*state, tree);
 }
 
@@ -37,7 +38,7 @@ std::pair<std::vector<TokenId>, std::vector<std::int32_t>> part_of(const nb::obj
                                                                    const nb::object& parents) {
   const TokenTree tree = to_tree(tokens, parents);
   const std::unique_ptr<Constraint> state = to_constraint(constraint);
-  const nb::gil_scoped_release released;
+  const Unlocked released;
   TokenTree part = allowed_part(*state, tree);
   return {std::move(part.tokens), std::move(part.parents)};
 }

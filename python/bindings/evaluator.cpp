@@ -17,6 +17,7 @@
 #include "bindings/bind.hpp"
 #include "bindings/errors.hpp"
 #include "bindings/evaluator_object.hpp"
+#include "bindings/interpreter_lock.hpp"
 #include "bindings/pending.hpp"
 #include "bindings/request_options.hpp"
 #include "bindings/together.hpp"
@@ -42,7 +43,7 @@ AnswerObject answer(const Submits& object, const Asked& asked) {
   auto submitter = object.get();
   const std::shared_ptr<Lease> lease = Lease::begin(asked.use, Asked::kChanges);
   auto got = [&] {
-    const nb::gil_scoped_release released;
+    const Unlocked released;
     const auto held = std::move(submitter);  // let go of without the lock
     auto answered = held->answer(asked.begin());
     lease->end();
@@ -56,7 +57,7 @@ std::unique_ptr<SubmittedObject> submit(const Submits& object, const Asked& aske
   using Result = typename ResultOf<std::remove_cvref_t<decltype(asked.request)>>::Type;
   auto submitter = object.get();
   const auto pending = std::make_shared<Pending>(Lease::begin(asked.use, Asked::kChanges));
-  const nb::gil_scoped_release released;
+  const Unlocked released;
   const auto held = std::move(submitter);
   const Request<Result> request =
       held->submit(asked.begin(), [pending](const Request<Result>&) { pending->answered(); });
@@ -89,7 +90,7 @@ nb::list answer_all(const Submits& object, const nb::iterable& requests, bool re
     all.push_back(to_asked(request));
   }
   {
-    const nb::gil_scoped_release released;
+    const Unlocked released;
     const auto held = std::move(submitter);  // let go of without the lock
     answer_together(*held, all);
   }
@@ -218,7 +219,7 @@ void bind_evaluator(nb::module_& module) {
           "swap_model",
           [](const EvaluatorObject& object, const Model& model) {
             auto evaluator = object.get();
-            const nb::gil_scoped_release released;
+            const Unlocked released;
             return std::exchange(evaluator, nullptr)->swap_model(model);
           },
           "model"_a,

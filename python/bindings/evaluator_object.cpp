@@ -4,6 +4,7 @@
 
 #include <thread>
 
+#include "bindings/interpreter_lock.hpp"
 #include "bindings/open_objects.hpp"
 #include "bindings/pending.hpp"
 
@@ -36,7 +37,7 @@ void EvaluatorObject::close() noexcept {
     std::thread([last = std::move(evaluator)] {}).detach();
     return;
   }
-  const nb::gil_scoped_release released;
+  const Unlocked released;
   evaluator.reset();
 }
 

@@ -17,6 +17,7 @@
 #include "bindings/constraint_object.hpp"
 #include "bindings/drafter_object.hpp"
 #include "bindings/generation_object.hpp"
+#include "bindings/interpreter_lock.hpp"
 #include "bindings/python_call.hpp"
 #include "bindings/sequence_object.hpp"
 #include "bindings/tokens.hpp"
@@ -117,7 +118,7 @@ std::vector<Generated> samples(SequenceObject& object, const nb::object& prompt,
   TextOptions text = to_text_options(max_new_tokens, sampling, stop_tokens, std::move(stop_strings),
                                      std::move(tokenizer), log_probabilities, constraint);
   return object.change([&](Sequence& sequence) {
-    const nb::gil_scoped_release released;
+    const Unlocked released;
     return generate_samples(sequence, tokens, count, text.get(), [](const NewToken&) {
       check_signals();
       return true;

@@ -2,6 +2,7 @@
 
 #include <nanobind/nanobind.h>
 
+#include "bindings/interpreter_lock.hpp"
 #include "bindings/open_objects.hpp"
 #include "bindings/python_call.hpp"
 
@@ -15,7 +16,7 @@ OpenObjects<GenerationObject> open_generations;
 template <typename Function>
 decltype(auto) GenerationObject::asked(Function&& function) {
   const Changing asking(asked_, "generation");
-  const nb::gil_scoped_release released;
+  const Unlocked released;
   struct LetGo {
     GenerationObject& object;
     ~LetGo() {
@@ -82,7 +83,7 @@ void GenerationObject::let_go() noexcept {
 }
 
 void GenerationObject::end() noexcept {
-  const nb::gil_scoped_release released;
+  const Unlocked released;
   generation_.stop();
   let_go();
 }

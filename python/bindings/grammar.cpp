@@ -14,6 +14,7 @@
 
 #include "bindings/bind.hpp"
 #include "bindings/constraint_object.hpp"
+#include "bindings/interpreter_lock.hpp"
 
 namespace kvcache::python {
 namespace {
@@ -26,7 +27,7 @@ struct CompilerObject {
   template <typename Compile>
   std::unique_ptr<ConstraintObject> compile(Compile&& made) {
     const Changing changing(use, "grammar compiler");
-    const nb::gil_scoped_release released;
+    const Unlocked released;
     return std::make_unique<ConstraintObject>(made(compiler));
   }
 
@@ -50,7 +51,7 @@ void bind_grammar(nb::module_& module) {
             const auto found =
                 nb::module_::import_("kvcache._xgrammar").attr("directory")(directory);
             const GrammarOptions options{nb::cast<std::filesystem::path>(found), num_threads};
-            const nb::gil_scoped_release released;
+            const Unlocked released;
             new (self) CompilerObject(tokens, options);
           },
           "tokens"_a, nb::kw_only(), "directory"_a = nb::none(), "num_threads"_a = 1,

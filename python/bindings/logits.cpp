@@ -15,6 +15,7 @@
 
 #include "bindings/bind.hpp"
 #include "bindings/errors.hpp"
+#include "bindings/interpreter_lock.hpp"
 #include "bindings/tokens.hpp"
 #include "bindings/values.hpp"
 
@@ -30,7 +31,7 @@ auto read(const Logits& logits, Function&& function) {
   if (logits.on_host()) {
     return std::forward<Function>(function)();
   }
-  const nb::gil_scoped_release released;
+  const Unlocked released;
   return std::forward<Function>(function)();
 }
 

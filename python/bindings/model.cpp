@@ -12,6 +12,7 @@
 #include <string>
 
 #include "bindings/bind.hpp"
+#include "bindings/interpreter_lock.hpp"
 #include "bindings/logits_for.hpp"
 #include "bindings/names.hpp"
 #include "bindings/python_log.hpp"
@@ -49,7 +50,7 @@ Model load(const std::filesystem::path& path, int num_threads,
   options.telemetry = telemetry;
   options.profile_prefix = profile_prefix.value_or(std::filesystem::path());
   options.log = to_log_callback(log);
-  const nb::gil_scoped_release released;
+  const Unlocked released;
   return Model::load(path, options);
 }
 
@@ -96,7 +97,7 @@ Logits forward_without_cache(const Model& model, const nb::object& tokens,
                              std::string_view logits_for) {
   const std::vector<TokenId> all = to_tokens(tokens);
   const LogitsFor which = to_logits_for(logits_for);
-  const nb::gil_scoped_release released;
+  const Unlocked released;
   return model.forward_without_cache(all, which);
 }
 
@@ -132,7 +133,7 @@ void bind_model(nb::module_& module) {
       .def(
           "load_sequence",
           [](const Model& model, const std::filesystem::path& path) {
-            const nb::gil_scoped_release released;
+            const Unlocked released;
             return SequenceObject(model.load_sequence(path));
           },
           "path"_a, nb::sig("def load_sequence(self, path: str | os.PathLike[str]) -> Sequence"),
@@ -146,16 +147,15 @@ void bind_model(nb::module_& module) {
            "Raises:\n    Error: empty_input, token_out_of_range, context_full, out_of_memory,\n"
            "        run_failed, logits_invalid.")
       .def("cache_stats", &Model::cache_stats)
-      .def("reserve_cache", &Model::reserve_cache, "count"_a,
-           nb::call_guard<nb::gil_scoped_release>(),
+      .def("reserve_cache", &Model::reserve_cache, "count"_a, nb::call_guard<Unlocked>(),
            "Takes the memory for `count` tokens in all layers now.\n\n"
            "Raises:\n    Error: cache_full, out_of_memory.")
-      .def("trim_cache", &Model::trim_cache, nb::call_guard<nb::gil_scoped_release>(),
+      .def("trim_cache", &Model::trim_cache, nb::call_guard<Unlocked>(),
            "Gives the memory of free blocks back to the system.")
-      .def("move_weights", &Model::move_weights, nb::call_guard<nb::gil_scoped_release>(),
+      .def("move_weights", &Model::move_weights, nb::call_guard<Unlocked>(),
            "Moves the weights into the process's own memory now, where they are still mapped, and\n"
            "waits for that. Whether they lie there.")
-      .def("end_profile", &Model::end_profile, nb::call_guard<nb::gil_scoped_release>(),
+      .def("end_profile", &Model::end_profile, nb::call_guard<Unlocked>(),
            "Ends the profile that profile_prefix of load() began; returns its file.\n\n"
            "Raises:\n    Error: invalid_argument when no profile was asked for.")
       .def("__repr__", [](const Model& model) {

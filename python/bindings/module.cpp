@@ -38,6 +38,7 @@ NB_MODULE(_native, module) {
   bind_answers(module);
   bind_metrics(module);
   bind_evaluator(module);
+  module.def("set_leak_warnings", [](bool are_told) { nanobind::set_leak_warnings(are_told); });
   module.attr("version") = KVCACHE_VERSION;
   module.attr("onnxruntime_version") = Ort::GetVersionString();
 }

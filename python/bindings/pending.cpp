@@ -3,6 +3,8 @@
 #include <memory>
 #include <tuple>
 
+#include "bindings/interpreter_lock.hpp"
+
 namespace kvcache::python {
 namespace {
 
@@ -41,7 +43,7 @@ void Pending::answered() noexcept {
     std::ignore = std::make_unique<std::vector<Call>>(std::move(calls)).release();
     return;
   }
-  const nb::gil_scoped_acquire acquired;
+  const Locked acquired;
   calling_back = true;
   for (const Call& made : calls) {
     call(made);

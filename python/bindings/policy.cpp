@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "bindings/bind.hpp"
+#include "bindings/interpreter_lock.hpp"
 #include "bindings/sequence_object.hpp"
 #include "bindings/tokens.hpp"
 #include "bindings/tree_object.hpp"
@@ -56,7 +57,7 @@ struct QuestionObject {
 MoveScores evaluate_moves(PolicyObject& object, const nb::object& moves, bool with_value) {
   const std::vector<std::vector<TokenId>> tokens = to_token_lists(moves, "moves");
   return object.change([&](NeuralPolicy& policy) {
-    const nb::gil_scoped_release released;
+    const Unlocked released;
     return policy.evaluate(tokens, with_value);
   });
 }
@@ -64,7 +65,7 @@ MoveScores evaluate_moves(PolicyObject& object, const nb::object& moves, bool wi
 QuestionObject ask(PolicyObject& object, const nb::object& moves, bool with_value) {
   const std::vector<std::vector<TokenId>> tokens = to_token_lists(moves, "moves");
   return object.change([&](NeuralPolicy& policy) {
-    const nb::gil_scoped_release released;
+    const Unlocked released;
     return QuestionObject{policy.ask(tokens, with_value), object.turn};
   });
 }
@@ -88,7 +89,7 @@ MoveScores answer_question(PolicyObject& object, const QuestionObject& asked,
                 "the evaluation has {} rows, must be of the question's tree and its {} nodes",
                 tree->logits().rows(), asked.question.nodes.size());
   }
-  const nb::gil_scoped_release released;
+  const Unlocked released;
   MoveScores scores = object.policy.answer(asked.question, *tree);
   object.turn = PolicyObject::next_turn();
   return scores;

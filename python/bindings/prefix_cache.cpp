@@ -3,6 +3,7 @@
 #include "kvcache/prefix_cache.hpp"
 
 #include "bindings/bind.hpp"
+#include "bindings/interpreter_lock.hpp"
 #include "bindings/sequence_object.hpp"
 #include "bindings/tokens.hpp"
 
@@ -37,7 +38,7 @@ void bind_prefix_cache(nb::module_& module) {
           "acquire",
           [](PrefixCache& cache, const nb::object& tokens) {
             const std::vector<TokenId> wanted = to_tokens(tokens);
-            const nb::gil_scoped_release released;
+            const Unlocked released;
             return SequenceObject(cache.acquire(wanted));
           },
           "tokens"_a, nb::sig("def acquire(self, tokens: " KVCACHE_PY_TOKENS ") -> Sequence"),
@@ -56,7 +57,7 @@ void bind_prefix_cache(nb::module_& module) {
           "insert",
           [](PrefixCache& cache, const SequenceObject& object) {
             object.read([&](const Sequence& sequence) {
-              const nb::gil_scoped_release released;
+              const Unlocked released;
               cache.insert(sequence);
             });
           },
@@ -64,8 +65,7 @@ void bind_prefix_cache(nb::module_& module) {
           "Remembers the whole blocks of a sequence.\n\n"
           "Raises:\n    Error: invalid_argument when it is of another model or has given blocks "
           "back.")
-      .def("clear", &PrefixCache::clear, nb::call_guard<nb::gil_scoped_release>(),
-           "Forgets everything.")
+      .def("clear", &PrefixCache::clear, nb::call_guard<Unlocked>(), "Forgets everything.")
       .def("stats", &PrefixCache::stats);
 }
 

@@ -1,11 +1,13 @@
 #include "bindings/python_call.hpp"
 
+#include "bindings/interpreter_lock.hpp"
+
 namespace kvcache::python {
 
 std::shared_ptr<nb::object> hold(nb::object object) {
   return {new nb::object(std::move(object)), [](nb::object* held) {
             if (nb::is_alive()) {
-              const nb::gil_scoped_acquire acquired;
+              const Locked acquired;
               delete held;
             }
           }};

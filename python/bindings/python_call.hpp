@@ -6,6 +6,8 @@
 #include <memory>
 #include <utility>
 
+#include "bindings/interpreter_lock.hpp"
+
 namespace kvcache::python {
 
 namespace nb = nanobind;
@@ -20,7 +22,7 @@ struct Raised {
 /// @throws Raised what Python raises; Error of the library as it is
 template <typename Function>
 auto in_python(Function&& function) {
-  const nb::gil_scoped_acquire acquired;
+  const Locked acquired;
   try {
     return std::forward<Function>(function)();
   } catch (nb::python_error& error) {

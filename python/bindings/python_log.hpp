@@ -6,6 +6,7 @@
 #include <memory>
 #include <string_view>
 
+#include "bindings/interpreter_lock.hpp"
 #include "bindings/python_call.hpp"
 #include "kvcache/options.hpp"
 
@@ -26,7 +27,7 @@ inline LogCallback to_log_callback(const nb::object& callable) {
     if (!nb::is_alive()) {
       return;
     }
-    const nb::gil_scoped_acquire acquired;
+    const Locked acquired;
     try {
       (*held)(nb::str(message.data(), message.size()));
     } catch (nb::python_error& error) {

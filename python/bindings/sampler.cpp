@@ -15,6 +15,7 @@
 
 #include "bindings/bind.hpp"
 #include "bindings/errors.hpp"
+#include "bindings/interpreter_lock.hpp"
 #include "bindings/tokens.hpp"
 #include "bindings/use.hpp"
 
@@ -75,7 +76,7 @@ TokenId sample_logits(SamplerObject& object, const Logits& logits, std::int64_t 
   const Context context(prompt, generated, allowed, sample, position);
   const std::int64_t from_begin = row < 0 ? row + static_cast<std::int64_t>(logits.rows()) : row;
   const Changing changing(object.use, "sampler");
-  const nb::gil_scoped_release released;
+  const Unlocked released;
   return object.sampler.sample(logits, static_cast<std::size_t>(from_begin), context.context);
 }
 
@@ -84,7 +85,7 @@ TokenId sample_array(SamplerObject& object, const LogitsArray& logits, const nb:
                      std::uint64_t position) {
   const Context context(prompt, generated, allowed, sample, position);
   const Changing changing(object.use, "sampler");
-  const nb::gil_scoped_release released;
+  const Unlocked released;
   return object.sampler.sample(std::span(logits.data(), logits.shape(0)), context.context);
 }
 
@@ -95,7 +96,7 @@ std::vector<std::pair<TokenId, double>> distribution(SamplerObject& object,
                                                      const TokenMask* allowed) {
   const Context context(prompt, generated, allowed, 0, 0);
   const Changing changing(object.use, "sampler");
-  const nb::gil_scoped_release released;
+  const Unlocked released;
   std::vector<std::pair<TokenId, double>> all;
   for (const TokenProbability& of :
        object.sampler.distribution(std::span(logits.data(), logits.shape(0)), context.context)) {

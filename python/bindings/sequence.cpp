@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "bindings/bind.hpp"
+#include "bindings/interpreter_lock.hpp"
 #include "bindings/logits_for.hpp"
 #include "bindings/sequence_object.hpp"
 #include "bindings/tokens.hpp"
@@ -20,7 +21,7 @@ Logits extend(SequenceObject& object, const nb::object& tokens, std::string_view
   const std::vector<TokenId> added = to_tokens(tokens);
   const LogitsFor which = to_logits_for(logits_for);
   return object.change([&](Sequence& sequence) {
-    const nb::gil_scoped_release released;
+    const Unlocked released;
     return sequence.extend(added, which);
   });
 }
@@ -30,7 +31,7 @@ TreeObject evaluate(const SequenceObject& object, const nb::object& tokens,
   const TokenTree tree = to_tree(tokens, parents);
   const std::vector<std::size_t> chosen = to_nodes(nodes);
   return object.read([&](const Sequence& sequence) {
-    const nb::gil_scoped_release released;
+    const Unlocked released;
     return TreeObject(sequence.evaluate(tree, chosen));
   });
 }
@@ -38,7 +39,7 @@ TreeObject evaluate(const SequenceObject& object, const nb::object& tokens,
 void commit(SequenceObject& object, const TreeObject& tree, std::size_t node) {
   const std::shared_ptr<const TreeEvaluation> evaluation = tree.share();
   object.change([&](Sequence& sequence) {
-    const nb::gil_scoped_release released;
+    const Unlocked released;
     sequence.commit(*evaluation, node);
   });
 }
@@ -137,7 +138,7 @@ void bind_sequence(nb::module_& module) {
           "save",
           [](const SequenceObject& object, const std::filesystem::path& path) {
             object.read([&](const Sequence& sequence) {
-              const nb::gil_scoped_release released;
+              const Unlocked released;
               sequence.save(path);
             });
           },

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "bindings/bind.hpp"
+#include "bindings/interpreter_lock.hpp"
 #include "bindings/names.hpp"
 #include "bindings/tokens.hpp"
 #include "bindings/tree_object.hpp"
@@ -30,7 +31,7 @@ nb::object value_inference(const SharedModelInferencer& inferencer, const nb::ob
   const std::vector<std::span<const TokenId>> spans(lists.begin(), lists.end());
   std::vector<float> values;
   {
-    const nb::gil_scoped_release released;
+    const Unlocked released;
     values = inferencer.value_inference(spans, value_token);
   }
   return to_numpy_values(std::move(values));
@@ -49,7 +50,7 @@ std::vector<TreeObject> policy_inference(const SharedModelInferencer& inferencer
   for (std::size_t i = 0; i < trees.size(); ++i) {
     inputs.push_back({prefixes[i], &trees[i]});
   }
-  const nb::gil_scoped_release released;
+  const Unlocked released;
   std::vector<TreeObject> evaluated;
   for (TreeEvaluation& tree : inferencer.policy_inference(inputs)) {
     evaluated.emplace_back(std::move(tree));

@@ -13,6 +13,7 @@
 #include "bindings/bind.hpp"
 #include "bindings/drafter_object.hpp"
 #include "bindings/errors.hpp"
+#include "bindings/interpreter_lock.hpp"
 #include "bindings/tokens.hpp"
 
 namespace kvcache::python {
@@ -23,7 +24,7 @@ std::pair<std::vector<TokenId>, std::vector<std::int32_t>> draft(DrafterObject& 
                                                                  std::size_t most) {
   const std::vector<TokenId> tokens = to_tokens(text, "text");
   const Changing changing(*object.use, "drafter");
-  const nb::gil_scoped_release released;
+  const Unlocked released;
   TokenTree tree = object.drafter->draft(tokens, most);
   return {std::move(tree.tokens), std::move(tree.parents)};
 }

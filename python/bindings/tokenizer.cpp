@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "bindings/bind.hpp"
+#include "bindings/interpreter_lock.hpp"
 #include "bindings/tokens.hpp"
 
 namespace kvcache::python {
@@ -21,14 +22,14 @@ namespace {
 
 std::vector<TokenId> encode(const Tokenizer& tokenizer, std::string_view text,
                             bool add_special_tokens, bool special_tokens_as_text) {
-  const nb::gil_scoped_release released;
+  const Unlocked released;
   return tokenizer.encode(text, {add_special_tokens, special_tokens_as_text});
 }
 
 std::string decode(const Tokenizer& tokenizer, const nb::object& tokens, bool skip_special_tokens,
                    bool skip_unknown_ids) {
   const std::vector<TokenId> ids = to_tokens(tokens);
-  const nb::gil_scoped_release released;
+  const Unlocked released;
   return tokenizer.decode(ids, {skip_special_tokens, skip_unknown_ids});
 }
 
@@ -60,14 +61,13 @@ void bind_tokenizer(nb::module_& module) {
       .def_static(
           "load",
           [](const std::filesystem::path& path) {
-            const nb::gil_scoped_release released;
+            const Unlocked released;
             return Tokenizer::load(path);
           },
           "path"_a, nb::sig("def load(path: str | os.PathLike[str]) -> Tokenizer"),
           "Reads a tokenizer.json, or that of a directory, or its vocab.json and merges.txt.\n\n"
           "Raises:\n    Error: model_not_found, tokenizer_invalid.")
-      .def_static("from_json", &Tokenizer::from_json, "text"_a,
-                  nb::call_guard<nb::gil_scoped_release>(),
+      .def_static("from_json", &Tokenizer::from_json, "text"_a, nb::call_guard<Unlocked>(),
                   "Reads the text of a tokenizer.json.\n\nRaises:\n    Error: tokenizer_invalid.")
       .def(
           "encode", &encode, "text"_a, nb::kw_only(), "add_special_tokens"_a = true,

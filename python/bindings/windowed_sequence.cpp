@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bindings/bind.hpp"
+#include "bindings/interpreter_lock.hpp"
 #include "bindings/names.hpp"
 #include "bindings/sequence_object.hpp"
 #include "bindings/tokens.hpp"
@@ -25,7 +26,7 @@ constexpr Names<Sliding, 3> kSliding{{{"by_model", Sliding::by_model},
 Logits extend_window(WindowedObject& object, const nb::object& tokens) {
   const std::vector<TokenId> added = to_tokens(tokens);
   return object.change([&](WindowedSequence& sequence) {
-    const nb::gil_scoped_release released;
+    const Unlocked released;
     return sequence.extend(added);
   });
 }

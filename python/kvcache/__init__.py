@@ -12,6 +12,7 @@ Names, units and errors are those of the C++ library; docs/PYTHON.md is the page
 """
 
 import atexit
+import threading
 
 from . import _onnxruntime
 
@@ -78,9 +79,17 @@ from ._native import (  # noqa: E402
 )
 from ._native import version as __version__  # noqa: E402
 
+
+def _expect_leaks() -> None:
+    """What daemon threads hold when the interpreter ends is never let go of, by no one's fault."""
+    if threading.active_count() > 1:  # the other threads have ended
+        _native.set_leak_warnings(False)
+
+
 # Their threads call back into the interpreter.
 atexit.register(_native.close_evaluators)
 atexit.register(_native.end_generations)
+atexit.register(_expect_leaks)  # first, as the last one registered
 
 __all__ = [
     "Answer",

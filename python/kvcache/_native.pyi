@@ -2104,6 +2104,8 @@ class Evaluator:
 
 def close_evaluators() -> None: ...
 
+def set_leak_warnings(arg: bool, /) -> None: ...
+
 version: str = '0.1.0'
 
 onnxruntime_version: str = '1.31.1'
